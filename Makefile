@@ -1,0 +1,48 @@
+# Two commands do all the set-up: `make quickstart` and `make test`. Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart up test check bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+quickstart: .venv/.installed ## the eight steps on sample data; ONCE=1 ends after the table, EVENTS=file.jsonl[.gz] takes your own
+	@$(BIN)/python -m quickstart $(if $(ONCE),--once) $(if $(EVENTS),--events "$(EVENTS)")
+
+up: .venv/.installed ## an empty console on embedded stores (data in PERSONAS_HOME, default var/)
+	@$(BIN)/python -m personas_site.up
+
+test: .venv/.tests ## every test, browser included
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: .venv/.tests ## lint, types, import contracts, missing migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+	@$(BIN)/lint-imports
+	@$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks
+
+bench: .venv/.installed ## measure, each figure beside a floor from the same run (writes benchmarks/results.json)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+lock: ## compile requirements*.in into the hash-pinned locks (needs uv; names no index)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.lock
+
+clean: ## remove the environment and the data of the default folder
+	rm -rf .venv var
+
+.venv/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Personas needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian: apt install python3-venv)"; exit 1; }
+	@echo "Installing what Personas runs on (about a minute, once) …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.tests: .venv/.installed requirements-dev.lock
+	@echo "Installing what the tests need …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,171 @@
+"""All settings, from the environment. The code knows three stores by URL; one that is not set is embedded."""
+
+from pathlib import Path
+
+from personas_site import env
+from personas_site.embedded.places import Places
+from personas_site.secrets import kept_secret
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+PERSONAS_HOME = Path(env.text("PERSONAS_HOME", str(BASE_DIR / "var"))).resolve()
+PLACES = Places(PERSONAS_HOME)
+
+DATABASE_URL = env.text("DATABASE_URL") or PLACES.database_url
+# Who owns the tables. The application never connects as this role; only `manage.py prepare` does.
+DATABASE_OWNER_URL = env.text("DATABASE_OWNER_URL") or (
+    DATABASE_URL if env.text("DATABASE_URL") else PLACES.database_owner_url
+)
+CLICKHOUSE_URL = env.text("CLICKHOUSE_URL") or PLACES.clickhouse_url
+CLICKHOUSE_ENGINE = env.text("CLICKHOUSE_ENGINE", "MergeTree")
+REDIS_URL = env.text("REDIS_URL") or PLACES.redis_url
+REDIS_CACHE_URL = env.text("REDIS_URL") or PLACES.redis_cache_url
+
+DEBUG = env.flag("PERSONAS_DEBUG")
+SECRET_KEY = env.text("PERSONAS_SECRET_KEY") or kept_secret(PERSONAS_HOME, "secret.key")
+# Encrypt settings of destinations. The first key encrypts, all decrypt, so that keys can be rotated.
+FIELD_KEYS = env.words("PERSONAS_FIELD_KEYS") or [kept_secret(PERSONAS_HOME, "field.key")]
+ALLOWED_HOSTS = env.words("PERSONAS_HOSTS", "127.0.0.1,localhost,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("PERSONAS_ORIGINS")
+SECURE_COOKIES = env.flag("PERSONAS_HTTPS")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_AGE = 7 * 24 * 3600
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES else None
+
+# Private addresses that the one door out may reach, as host:port. For tests and closed networks.
+OUTBOUND_ALLOW = env.words("PERSONAS_OUTBOUND_ALLOW")
+MAIL_FOLDER = PERSONAS_HOME / "mail"
+
+INSTALLED_APPS = [
+    "personas_site",
+    "destinations",
+    "audiences",
+    "identity",
+    "sources",
+    "access",
+    "spaces",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "guardian",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "js_lib_bootstrap5",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "personas_site.headers.ContentPolicy",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "access.gate.GateMiddleware",
+]
+ROOT_URLCONF = "personas_site.urls"
+WSGI_APPLICATION = "personas_site.wsgi.application"
+CSRF_FAILURE_VIEW = "personas_site.errors.csrf_failed"
+APPEND_SLASH = False  # a redirect on an ingest path loses events without an error
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "personas_site.frame.frame",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.database(DATABASE_URL), "owner": env.database(DATABASE_OWNER_URL)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_CACHE_URL}}
+
+AUTH_USER_MODEL = "access.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "guardian.backends.ObjectPermissionBackend",
+]
+ANONYMOUS_USER_NAME = None
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "sign-in"
+
+EMAIL_BACKEND = env.text("PERSONAS_EMAIL_BACKEND", "django.core.mail.backends.filebased.EmailBackend")
+EMAIL_FILE_PATH = MAIL_FOLDER
+DEFAULT_FROM_EMAIL = env.text("PERSONAS_MAIL_FROM", "personas@localhost")
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_THOUSAND_SEPARATOR = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = PERSONAS_HOME / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024  # collect refuses bodies over 5 MB itself, with its own answer
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.BearerToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["access.gate.Needed"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "access.openapi.Schema",
+    "EXCEPTION_HANDLER": "access.envelope.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Personas API",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [],  # choices stay where they are used: several kinds are called "kind"
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "socket_timeout": 5, "socket_connect_timeout": 2}
+CELERY_TASK_PUBLISH_RETRY = False  # a wake-up that cannot be sent is made up for by beat
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("PERSONAS_LOG_LEVEL", "INFO")},
+    "loggers": {"httpx": {"level": "WARNING"}},
+}
