@@ -1,0 +1,100 @@
+"""Workspaces and spaces, and the logs that every stage of the line advances in numbered pieces."""
+
+from functools import partial
+
+from django.db import models
+
+from spaces.ids import new_id
+
+
+def public_id(prefix: str) -> models.CharField:
+    """The id that users, the API and addresses see; the integer key never leaves the server."""
+    return models.CharField(max_length=40, unique=True, editable=False, default=partial(new_id, prefix))
+
+
+class Workspace(models.Model):
+    """A tenant. Everything else belongs to exactly one."""
+
+    public_id = public_id("wsp")
+    name = models.CharField(max_length=100)
+    slug = models.SlugField(max_length=60, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Owned(models.Model):
+    """A row of one workspace: the mark that row-level security will stand on."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        abstract = True
+
+
+class Space(Owned):
+    """An isolated environment: its own identity rules, profiles, audiences and destinations."""
+
+    class Kind(models.TextChoices):
+        DEV = "dev", "Dev"
+        PROD = "prod", "Prod"
+
+    public_id = public_id("spa")
+    name = models.CharField(max_length=100)
+    slug = models.SlugField(max_length=60)
+    kind = models.CharField(max_length=4, choices=Kind, default=Kind.DEV)
+    identity_policy = models.JSONField(null=True, blank=True, help_text="null = the default rules")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "slug"], name="space_slug_once_per_workspace")]
+        default_permissions = ()
+        permissions = [  # what the space roles grant, through guardian (access.roles)
+            ("read_space", "Can see everything in the space"),
+            ("use_space", "Can build audiences and traits"),
+            ("admin_space", "Can change settings, sources and destinations"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Log(Owned):
+    """What one owner of one stage has written: pieces 1 … `published`, without the abandoned ones.
+
+    The counter is a column, not a sequence, so that a rolled-back Decide gives its number back.
+    """
+
+    stage = models.CharField(max_length=16)
+    owner = models.BigIntegerField(help_text="id of the source, space or subscription")
+    last_number = models.BigIntegerField(default=0, help_text="newest number given out")
+    published = models.BigIntegerField(default=0, help_text="the log's end")
+    failures = models.IntegerField(default=0, help_text="Decides in a row that raised")
+    limit = models.IntegerField(null=True, help_text="how many rows the next Decide may take after failures")
+    retry_at = models.DateTimeField(null=True, help_text="nothing to do before this moment")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["stage", "owner"], name="one_log_per_stage_and_owner")]
+
+
+class Piece(Owned):
+    """A piece that was decided and is not published yet. The lowest id of a log is written next."""
+
+    log = models.ForeignKey(Log, on_delete=models.CASCADE, related_name="pieces")
+    number = models.BigIntegerField()
+    decision = models.BinaryField()
+    attempts = models.IntegerField(default=0)
+    error = models.TextField(default="")
+    decided_at = models.DateTimeField(auto_now_add=True)
+
+
+class Abandoned(Owned):
+    """A number whose rows, if any ever arrived, nobody may read."""
+
+    log = models.ForeignKey(Log, on_delete=models.CASCADE, related_name="abandoned")
+    number = models.BigIntegerField()
+    since = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["log", "number"], name="abandoned_once")]

@@ -1,0 +1,258 @@
+"""The one door out: the only code that opens connections to addresses that users give.
+
+A name is resolved here, every address it has is checked, and the connection goes to an address that was
+checked: a second look-up between check and connect could answer something else. The URL's host stays what it
+was for TLS, the Host header and the pool, so a kept connection is only ever used for the name it was verified for.
+No redirects, no proxy from the environment, no userinfo; time and size are capped in all.
+"""
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+from django.conf import settings
+
+from spaces.answers import Answer
+
+__all__ = ["Answer", "OutboundError", "check_url", "send"]
+
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+TIMEOUT_S = 10.0
+CONNECT_S = 5.0
+LARGEST_ANSWER = 64 * 1024
+KEPT_CONNECTIONS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=15)
+
+# Addresses that `is_global` of some Python lets pass, or that only look global.
+FORBIDDEN = [
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
+        "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # Azure's platform address: public range, answers inside every virtual machine
+        "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16",
+        "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+    )
+]  # fmt: skip
+NAT64 = ip_network("64:ff9b::/96")
+SIX_TO_FOUR = ip_network("2002::/16")
+
+_deadline = threading.local()  # .at: when the call of this thread must be over
+
+
+class OutboundError(Exception):
+    """A call that has no answer.
+
+    permanent: trying again unchanged will not help. arrived: the other side may have received it.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False, arrived: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.arrived = arrived
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    timeout_s: float = TIMEOUT_S,
+    largest: int = LARGEST_ANSWER,
+) -> Answer:
+    """Call `url` and return its answer, of any status. Raises OutboundError when there is none.
+
+    timeout_s: for everything together, from the look-up of the name to the end of the body.
+    largest: bytes of the body kept; the rest is not read. The body is as sent, never unpacked.
+    """
+    check_url(url)
+    if method not in METHODS:
+        raise OutboundError(f"{method} is not a method we use", permanent=True)
+    started = time.monotonic()
+    _deadline.at = started + timeout_s
+    try:
+        return _send(method, url, _headers(headers or {}), body, started, timeout_s, largest)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
+        raise OutboundError(f"The address cannot be used: {_plain(error)}", permanent=True) from error
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise OutboundError(f"No connection to {_place(url)}: {_plain(error)}") from error
+    except httpx.TimeoutException as error:
+        raise OutboundError(f"{_place(url)} did not answer within {timeout_s:g} s", arrived=True) from error
+    except httpx.HTTPError as error:
+        raise OutboundError(f"{_place(url)} broke off: {_plain(error)}", arrived=True) from error
+    finally:
+        _deadline.at = None
+
+
+def check_url(url: str) -> None:
+    """The address has a form we call. Says nothing of where its name leads. Raises OutboundError, permanent."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        parsed = httpx.URL(url)
+    except (ValueError, httpx.InvalidURL, UnicodeError) as error:
+        raise OutboundError("The address is not a URL", permanent=True) from error
+    if parts.scheme not in {"http", "https"}:
+        raise OutboundError("The address must begin with http:// or https://", permanent=True)
+    if "@" in parts.netloc or parsed.userinfo:
+        raise OutboundError("The address must not contain a user name or password", permanent=True)
+    if not parts.hostname or not parsed.host or port == 0 or any(c.isspace() or c in "\\%" for c in parts.netloc):
+        raise OutboundError("The address has no usable host", permanent=True)
+
+
+def forbidden(address: str) -> bool:
+    """Whether this IP address is one that users may not make us call."""
+    ip = ip_address(address.split("%")[0])
+    inner = _inner(ip)
+    if inner is not None:
+        return forbidden(str(inner))
+    return not ip.is_global or ip.is_multicast or ip.is_reserved or any(ip in net for net in FORBIDDEN)
+
+
+def _inner(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 one stands for: mapped, NAT64, 6to4."""
+    if isinstance(ip, IPv4Address):
+        return None
+    if ip.ipv4_mapped or ip.sixtofour:
+        return ip.ipv4_mapped or ip.sixtofour
+    return IPv4Address(int(ip) & 0xFFFFFFFF) if ip in NAT64 else None
+
+
+def checked_addresses(host: str, port: int) -> list[str]:
+    """Where to connect for `host`. Refuses as soon as one of its addresses is forbidden."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise httpcore.ConnectError(f"the name {host} is not known") from error
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    allowed = {place.lower() for place in settings.OUTBOUND_ALLOW}
+    if f"{host}:{port}".lower() in allowed:
+        return addresses
+    for address in addresses:
+        if forbidden(address) and f"{address}:{port}" not in allowed:
+            raise OutboundError("The address leads into a private network, which is not allowed", permanent=True)
+    return addresses
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection on which no single wait goes past the call's deadline, however slowly bytes drip in."""
+
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _left(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _left(timeout, httpcore.ConnectTimeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects to addresses that were checked, and to nothing else."""
+
+    def __init__(self) -> None:
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        failure: Exception | None = None
+        for address in checked_addresses(host, port):
+            try:
+                wait = _left(timeout, httpcore.ConnectTimeout)
+                return _Stream(self._inner.connect_tcp(address, port, wait, local_address, socket_options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+    def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
+        raise OutboundError("The address is not a network address", permanent=True)
+
+
+class _Transport(httpx.HTTPTransport):
+    def __init__(self) -> None:
+        super().__init__(trust_env=False)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=ssl.create_default_context(),
+            max_connections=KEPT_CONNECTIONS.max_connections,
+            max_keepalive_connections=KEPT_CONNECTIONS.max_keepalive_connections,
+            keepalive_expiry=KEPT_CONNECTIONS.keepalive_expiry,
+            retries=0,
+            network_backend=_Backend(),
+        )
+
+
+@cache
+def _transport(process: int) -> _Transport:
+    """One pool per process: a connection must not be shared over a fork."""
+    return _Transport()
+
+
+def _send(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, started: float, timeout_s: float, largest: int
+) -> Answer:
+    timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
+    # A bare transport, not a client: nothing is followed, and no cookie of one tenant meets another's call.
+    request = httpx.Request(method, url, headers=dict(headers), content=body, extensions={"timeout": timeout.as_dict()})
+    response = _transport(os.getpid()).handle_request(request)
+    try:
+        kept = bytearray()
+        for chunk in cast(httpx.SyncByteStream, response.stream):
+            kept += chunk
+            if len(kept) >= largest:
+                break
+    finally:
+        response.close()
+    answered = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, answered, bytes(kept[:largest]), (time.monotonic() - started) * 1000)
+
+
+def _headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Ours and the caller's. The host is the URL's and never the caller's."""
+    kept = {name: value for name, value in given.items() if name.lower() not in {"host", "content-length"}}
+    return {"user-agent": "Personas", "accept": "*/*", "accept-encoding": "identity", **kept}
+
+
+def _left(timeout: float | None, late: type[Exception]) -> float | None:
+    at = getattr(_deadline, "at", None)
+    if at is None:
+        return timeout
+    left = at - time.monotonic()
+    if left <= 0:
+        raise late("time is up")
+    return min(left, timeout) if timeout else left
+
+
+def _place(url: str) -> str:
+    """Host and port: enough to find the fault; path and query may hold secrets."""
+    return urlsplit(url).netloc
+
+
+def _plain(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:200]

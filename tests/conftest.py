@@ -1,0 +1,48 @@
+"""Stores for the tests that need them: real ones, embedded, in a folder of this run."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+
+from personas_site.embedded.supervisor import Supervisor
+from spaces.clock import FixedClock
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in pure/ open no socket; browser tests come last."""
+    for item in items:
+        if "/pure/" in str(item.path):
+            item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[None]:
+    """PostgreSQL, ClickHouse and Valkey answer, and are empty."""
+    settings.STORAGES = settings.STORAGES | {  # no manifest: no collectstatic before the tests
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
+    with Supervisor(Path(settings.PERSONAS_HOME), stores_only=True):
+        yield
+        connections.close_all()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(stores: None, django_db_blocker: Any) -> None:
+    """The tables exist, and the tests use them as the application does: as a role that owns nothing."""
+    with django_db_blocker.unblock():
+        call_command("prepare")
+        with connections["owner"].cursor() as cursor:  # only so that tests with transactions can be emptied
+            cursor.execute("GRANT TRUNCATE ON ALL TABLES IN SCHEMA public TO personas_app")
+        connections["owner"].close()
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """Noon of a fixed day, until a test moves it."""
+    return FixedClock(datetime(2026, 6, 15, 12, tzinfo=UTC))

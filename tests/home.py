@@ -1,0 +1,22 @@
+"""A pytest plugin, loaded before the settings are: every run has a folder, stores and ports of its own."""
+
+import atexit
+import os
+import shutil
+import socket
+import tempfile
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "CLICKHOUSE_URL", "REDIS_URL"):
+    os.environ.pop(name, None)  # never run tests against somebody's servers by accident
+HOME = tempfile.mkdtemp(prefix="personas-tests-")
+os.environ["PERSONAS_HOME"] = HOME
+os.environ["PERSONAS_CLICKHOUSE_PORT"] = _free_port()
+os.environ["PERSONAS_WEB_PORT"] = _free_port()
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
