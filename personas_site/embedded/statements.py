@@ -1,0 +1,109 @@
+"""What the HTTP interface must know of a statement before the engine sees it. Pure: bytes and text in, facts out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+TOKEN = re.compile(
+    rb"""(?P<space>\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)
+    |(?P<quoted>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`)
+    |(?P<open>['"`]|/\*)
+    |(?P<word>\w+)
+    |(?P<other>.)""",
+    re.S | re.X,
+)
+# What follows the table's name when the rows are part of the statement, or come from another query.
+ROWS_INSIDE = {b"VALUES", b"SELECT", b"WITH", b"FROM", b"WATCH"}
+# Formats in which the pieces of a streamed result, put one after the other, are the whole.
+STREAMABLE = {"native", "rowbinary", "tabseparated", "tsv", "csv", "jsoneachrow", "jsonlines", "ndjson", "lineasstring"}
+TRAILING_FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.I)
+STATEFUL = re.compile(r"(SET|USE|BEGIN|COMMIT|ROLLBACK|CREATE\s+(OR\s+REPLACE\s+)?TEMPORARY)\b", re.I)
+COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/)+", re.S)
+
+
+@dataclass(frozen=True)
+class DataInsert:
+    """An INSERT whose rows follow it as data: `sql` without its FORMAT clause, and where the data starts."""
+
+    sql: str
+    format: str
+    data_at: int
+
+
+class Undecided(Exception):
+    """More of the statement must be read."""
+
+
+def data_insert(text: bytes, *, whole: bool) -> DataInsert | None:
+    """The insert that `text` starts with, if its rows follow as data. None for every other statement.
+
+    whole: there is nothing after `text`. Raises Undecided when it takes more text to say.
+    """
+    depth, first = 0, True
+    for token in TOKEN.finditer(text):
+        kind = token.lastgroup
+        at_end = token.end() == len(text) and not whole
+        if kind == "open" or (kind == "word" and at_end):
+            break
+        if kind == "space":
+            continue
+        word = token[0].upper()
+        if first and word != b"INSERT":
+            return None
+        first = False
+        depth += {b"(": 1, b")": -1}.get(word, 0)
+        if depth == 0 and kind == "word":
+            if word in ROWS_INSIDE:
+                return None
+            if word == b"FORMAT" and (found := _data_after(text, token, whole=whole)):
+                return found
+    if whole:
+        return None
+    raise Undecided
+
+
+def _data_after(text: bytes, keyword: re.Match[bytes], *, whole: bool) -> DataInsert | None:
+    """The rules are ClickHouse's: data starts after the first line break, or after the blanks if there is none."""
+    name = re.compile(rb"\s+(\w+)[ \t\f]*(?:;[ \t\f]*)?(?:\r?\n)?").match(text, keyword.end())
+    if not name:
+        if whole or text[keyword.end() :].strip():
+            return None
+        raise Undecided
+    if name.end() == len(text) and not whole and not name[0].endswith(b"\n"):
+        raise Undecided
+    return DataInsert(text[: keyword.start()].decode(), name[1].decode(), name.end())
+
+
+def without_leading_comments(sql: str) -> str:
+    blank = COMMENTS.match(sql)
+    return sql[blank.end() :] if blank else sql
+
+
+def is_query(sql: str) -> bool:
+    """Whether it is a SELECT, the only kind that the engine can stream."""
+    return bool(re.match(r"\(|SELECT\b|WITH\b", without_leading_comments(sql), re.I))
+
+
+def keeps_state(sql: str) -> bool:
+    """Whether its only effect is on later statements of the same session."""
+    return bool(STATEFUL.match(without_leading_comments(sql)))
+
+
+def result_format(sql: str, default: str) -> tuple[str, bool]:
+    """The format of the result, and whether it may be streamed.
+
+    A FORMAT clause that is not at the very end is left to the engine: then we cannot be sure what comes out.
+    """
+    if found := TRAILING_FORMAT.search(sql):
+        return found[1], found[1].lower() in STREAMABLE
+    return default, default.lower() in STREAMABLE and not re.search(r"\bFORMAT\b", sql, re.I)
+
+
+def quoted(text: str) -> str:
+    """A string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quoted_name(text: str) -> str:
+    return "`" + text.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -1,0 +1,39 @@
+"""`manage.py prepare`: the stores are ready for the application. Safe to run again, and by two at once."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connections
+from psycopg2.sql import SQL, Identifier
+
+from sources.events.client import create_tables
+
+LOCK = 0x706572736F6E6173  # "personas": one prepare at a time
+GRANTS = (
+    "GRANT USAGE ON SCHEMA public TO {role}",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+    "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}",
+)
+
+
+class Command(BaseCommand):
+    help = "Migrate PostgreSQL as its owner, let the application role use the tables, make the event tables"
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: Any) -> None:
+        parser.add_argument("--static", action="store_true", help="also collect the static files")
+
+    def handle(self, *args: Any, static: bool, verbosity: int, **options: Any) -> None:
+        with connections["owner"].cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+            call_command("migrate", database="owner", verbosity=max(verbosity - 1, 0), interactive=False)
+            if settings.DATABASE_URL != settings.DATABASE_OWNER_URL:
+                role = Identifier(settings.DATABASES["default"]["USER"])
+                for grant in GRANTS:
+                    cursor.execute(SQL(grant).format(role=role))
+            create_tables()
+        if static:
+            call_command("collectstatic", interactive=False, verbosity=0)
+        connections.close_all()

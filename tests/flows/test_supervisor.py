@@ -1,0 +1,462 @@
+"""The embedded stores under their supervisor, with stand-ins for the processes of the site."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import clickhouse_connect
+import psycopg2
+import pytest
+import redis
+from celery import Celery
+
+from personas_site.embedded import postgres, supervisor, valkey
+from personas_site.embedded.child import Child, StartError, spawn, unprivileged, working_in
+from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.supervisor import Supervisor
+
+# A child with a child of its own, which survives its parent's death.
+FAMILY = [sys.executable, "-c", "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"]
+WITH_A_SITE = f"""
+import sys
+from pathlib import Path
+from personas_site.embedded.child import Child
+from personas_site.embedded.supervisor import Supervisor, stopped_by_signals
+site = [Child(name="family", argv={FAMILY!r})]
+own = Supervisor(Path(sys.argv[1]), services=site, prepare=["true"])
+with stopped_by_signals(own):
+    own.start()
+    print("ready", flush=True)
+    while not own.wait(1.0):
+        pass
+    own.stop()
+"""
+
+
+def free_port():
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition, within=20.0):
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return result
+
+
+@pytest.fixture(scope="module")
+def environ():
+    ports = {"PERSONAS_CLICKHOUSE_PORT": str(free_port()), "PERSONAS_WEB_PORT": str(free_port())}
+    theirs = ("DATABASE_URL", "CLICKHOUSE_URL", "REDIS_URL")
+    return {name: value for name, value in os.environ.items() if name not in theirs} | ports
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, environ):
+    """One folder for all tests here: each finds the stores as the test before left them."""
+    return Places(tmp_path_factory.mktemp("stores") / "var", environ)
+
+
+def supervised(places, **kwargs):
+    return Supervisor(places.home, environ=places.environ, **{"stores_only": True, **kwargs})
+
+
+class Command:
+    """A supervisor in a process of its own."""
+
+    def __init__(self, places, *, account=None):
+        command = Child(name="supervisor", argv=[sys.executable, "-c", WITH_A_SITE, str(places.home)])
+        command = replace(command, account=account, cwd=PROJECT_ROOT)
+        ours, theirs = os.pipe()
+        self.process = spawn(command, places.environ, theirs)
+        os.close(theirs)
+        self.stdout = open(ours)  # noqa: SIM115 - closed in __exit__
+        self.output = self.stdout.readline()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.stdout.close()
+
+
+def all_processes(places):
+    """Everything that a supervisor of this home started and that is still there."""
+    valkeys = working_in(places.valkey_data, "valkey-server")
+    return {*supervisor.leftovers(places), *postgres.processes(places.postgres_data), *valkeys}
+
+
+def pids(places):
+    with suppress(OSError):
+        return json.loads(places.pids.read_text())
+    return {}
+
+
+def postgres_answers(places):
+    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(places.database_url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT current_user")
+        return cursor.fetchone() == ("personas_app",)
+    return False
+
+
+def valkey_answers(places):
+    with suppress(redis.ConnectionError), closing(redis.Redis.from_url(places.redis_cache_url)) as client:
+        return client.ping()
+    return False
+
+
+def clickhouse_answers(places):
+    get = clickhouse_connect.get_client
+    with suppress(clickhouse_connect.driver.exceptions.Error), closing(get(dsn=places.clickhouse_url)) as client:
+        return client.command("SELECT 1") == 1
+    return False
+
+
+ANSWERS = {"postgres": postgres_answers, "valkey": valkey_answers, "clickhouse": clickhouse_answers}
+
+
+# The stores
+
+
+def test_all_three_answer_at_their_urls(places):
+    with supervised(places):
+        assert all(answers(places) for answers in ANSWERS.values())
+        assert pids(places).keys() == {"supervisor", *ANSWERS}
+    assert not all_processes(places)
+
+
+def test_the_application_owns_nothing(places):
+    with supervised(places), closing(psycopg2.connect(places.database_url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT rolsuper, rolcreatedb, rolcreaterole, rolbypassrls FROM pg_roles WHERE rolname = user")
+        assert cursor.fetchone() == (False, False, False, False)
+        cursor.execute("SELECT pg_get_userbyid(datdba), datcollate FROM pg_database WHERE datname = 'personas'")
+        assert cursor.fetchone() == ("personas_owner", "C.UTF-8")
+
+
+def test_what_was_written_is_there_after_a_restart(places):
+    with supervised(places):
+        write_to_each(places)
+    with supervised(places):
+        assert read_from_each(places) == (1, 1, b"1")
+
+
+def write_to_each(places):
+    with closing(psycopg2.connect(places.database_owner_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+        cursor.execute("INSERT INTO kept VALUES (1)")
+    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+        client.command("CREATE TABLE IF NOT EXISTS kept (n Int32) ENGINE = MergeTree ORDER BY n")
+        client.insert("kept", [[1]], column_names=["n"])
+    redis.Redis.from_url(places.redis_cache_url).set("kept", "1")
+
+
+def read_from_each(places):
+    with closing(psycopg2.connect(places.database_owner_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM kept")
+        in_postgres = cursor.fetchone()[0]
+    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+        in_clickhouse = client.command("SELECT count() FROM kept")
+    return in_postgres, in_clickhouse, redis.Redis.from_url(places.redis_cache_url).get("kept")
+
+
+@pytest.mark.parametrize("url", ["DATABASE_URL", "CLICKHOUSE_URL", "REDIS_URL"])
+def test_a_store_with_a_url_is_not_ours(places, url):
+    environ = {**places.environ, url: "somewhere://else"}
+    gone = {"DATABASE_URL": "postgres", "CLICKHOUSE_URL": "clickhouse", "REDIS_URL": "valkey"}[url]
+    with Supervisor(places.home, stores_only=True, environ=environ):
+        assert pids(places).keys() == {"supervisor", *ANSWERS} - {gone}
+
+
+# What dies
+
+
+@pytest.mark.parametrize("name", list(ANSWERS))
+def test_a_killed_store_comes_back(places, name):
+    said = []
+    with supervised(places, say=said.append) as own:
+        before = own.pid(name)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: own.pid(name) not in (None, before))
+        until(lambda: ANSWERS[name](places))
+        assert pids(places)[name] == own.pid(name)
+    assert said == [f"{name} stopped; starting it again"]
+    assert not all_processes(places)
+
+
+def test_postgres_comes_back_while_its_clients_work(places):
+    """Backends of a killed server still hold its shared memory; no file that says so may be removed."""
+    with supervised(places) as own, closing(psycopg2.connect(places.database_url)) as connection:
+        connection.cursor().execute("SELECT 1")
+        before = own.pid("postgres")
+        os.kill(before, signal.SIGKILL)
+        until(lambda: own.pid("postgres") not in (None, before))
+        until(lambda: postgres_answers(places))
+
+
+def test_a_dead_childs_own_children_end_with_it(places):
+    with supervised(
+        places, stores_only=False, stores=[], services=[Child(name="family", argv=FAMILY)], prepare=[]
+    ) as own:
+        until(lambda: len(all_processes(places)) == 2)
+        before = all_processes(places)
+        os.kill(own.pid("family"), signal.SIGKILL)
+        until(lambda: len(all_processes(places)) == 2 and not before & all_processes(places))
+    assert not all_processes(places)
+
+
+def test_a_child_that_keeps_dying_is_started_ever_more_rarely_and_says_why(places):
+    said = []
+    fails = Child(name="fails", argv=["sh", "-c", "sleep 0.2; echo no such thing; exit 3"], ready_within=0.0)
+    with supervised(places, stores_only=False, stores=[], services=[fails], prepare=[], say=said.append):
+        until(lambda: any("again in 1.0 s" in text for text in said))
+    assert any("no such thing" in text for text in said)
+
+
+def test_a_store_that_cannot_start_says_why(places):
+    broken = Child(name="broken", argv=["sh", "-c", "echo the disk is full; exit 1"], ready=lambda: False)
+    with pytest.raises(StartError, match=r"broken stopped while starting\n    the disk is full"):
+        supervised(places, stores=[broken]).start()
+    with pytest.raises(StartError, match="preparation of the stores failed\n    no such table"):
+        supervised(places, stores_only=False, stores=[], prepare=["sh", "-c", "echo no such table; exit 1"]).start()
+    assert not all_processes(places)
+
+
+# The crew: Celery's workers and beat as copies of one process
+
+CREW_APP = """
+import os, pathlib, time
+from celery import Celery
+app = Celery(broker=os.environ["BROKER"])
+app.conf.update(task_ignore_result=True, task_acks_late=True, worker_prefetch_multiplier=1)
+app.conf.beat_schedule = {"tick": {"task": "touch", "schedule": 0.2, "args": [os.environ["TICKS"]],
+                                   "options": {"queue": "sync"}}}
+
+@app.task(name="touch")
+def touch(path):
+    pathlib.Path(path).write_text(str(os.getpid()))
+
+@app.task(name="hold")
+def hold(path):
+    while not pathlib.Path(path).exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def crew(places, tmp_path):
+    """Started on a Celery application of three tasks; the test may import it."""
+    (tmp_path / "crew_app.py").write_text(CREW_APP)
+    members = ("worker-live", "worker-bulk", "worker-sync", "beat")
+    argv = [sys.executable, "-m", "personas_site.embedded.crew", "--app", "crew_app:app", *members]
+    env = {"PYTHONPATH": str(tmp_path), "BROKER": places.redis_url, "TICKS": str(tmp_path / "ticks")}
+    child = Child(name="crew", argv=argv, env=env, cwd=PROJECT_ROOT, members=members)
+    own = supervised(places, stores_only=False, services=[child], prepare=[], stores=[valkey.child(places)])
+    with own:
+        yield own
+    assert not all_processes(places)
+
+
+def send(places, task, path, queue):
+    with closing(Celery(broker=places.redis_url)) as app:
+        app.send_task(task, [str(path)], queue=queue)
+
+
+def test_queues_do_not_wait_for_one_another(crew, places, tmp_path):
+    assert {"crew", "worker-live", "worker-bulk", "worker-sync", "beat", "valkey"} <= pids(places).keys()
+    send(places, "hold", tmp_path / "let go", "bulk")
+    send(places, "touch", tmp_path / "live", "live")
+    until((tmp_path / "live").exists)
+    assert int((tmp_path / "live").read_text()) == crew.pid("worker-live")
+    until((tmp_path / "ticks").exists)  # beat, and a third worker
+    (tmp_path / "let go").touch()
+
+
+@pytest.mark.parametrize("name", ["worker-live", "beat", "crew"])
+def test_a_killed_member_comes_back(crew, places, tmp_path, name):
+    before = crew.pid(name)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: crew.pid(name) not in (None, before))
+    until(lambda: {"worker-live", "worker-sync", "beat"} <= pids(places).keys())
+    (tmp_path / "ticks").unlink(missing_ok=True)
+    until((tmp_path / "ticks").exists)
+    send(places, "touch", tmp_path / "live", "live")
+    until((tmp_path / "live").exists)
+
+
+# The end
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_everything(places, number):
+    with Command(places) as command:
+        assert command.output == "ready\n"
+        assert {"family", *ANSWERS} <= pids(places).keys()
+        begun = time.monotonic()
+        command.process.send_signal(number)
+        assert command.process.wait(timeout=20) == 0
+        assert time.monotonic() - begun < 10
+    assert not all_processes(places)
+
+
+def test_a_child_that_ignores_the_signal_is_ended_in_time(places):
+    deaf = Child(name="deaf", argv=["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    with supervised(places, stores_only=False, services=[deaf], prepare=[]) as own:
+        begun = time.monotonic()
+        own.stop()
+        assert time.monotonic() - begun < 10
+    assert not all_processes(places)
+
+
+def test_a_killed_supervisor_leaves_nothing_that_blocks_the_next_start(places):
+    with Command(places) as command:
+        until(lambda: len(all_processes(places)) > 5)
+        command.process.kill()
+        command.process.wait()
+        with supervised(places):  # at once, while the old children are still ending
+            assert all(answers(places) for answers in ANSWERS.values())
+    assert not all_processes(places)
+
+
+def test_children_end_with_a_killed_supervisor(places):
+    """By the kernel's death signal: all but the grandchild, which the next start ends."""
+    said = []
+    with Command(places) as command:
+        before = {pid for name, pid in pids(places).items() if name != "supervisor"}
+        until(lambda: len(set(supervisor.leftovers(places)) - before) == 1)
+        command.process.kill()
+        command.process.wait()
+        until(lambda: len(all_processes(places)) == 1)
+    with supervised(places, say=said.append):
+        pass
+    assert not all_processes(places)
+    assert len(said) == 1
+    assert "left over from an earlier run" in said[0]
+
+
+def test_everything_killed_at_once_starts_again(places):
+    with Command(places) as command:
+        for pid in (command.process.pid, *pids(places).values()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with supervised(places):
+            assert all(answers(places) for answers in ANSWERS.values())
+
+
+def test_a_lock_file_that_names_a_stranger_does_not_stop_postgres(places):
+    """In a container process numbers repeat: the number of the dead server may be ours."""
+    with supervised(places):
+        note = (places.postgres_data / "postmaster.pid").read_text().split("\n", 1)[1]
+    (places.postgres_data / "postmaster.pid").write_text(f"{os.getpid()}\n{note}")
+    with supervised(places):
+        assert postgres_answers(places)
+
+
+# Starts that are refused
+
+
+def test_a_second_start_says_who_is_there(places):
+    with supervised(places), pytest.raises(StartError, match=f"already running in {places.home}: pid {os.getpid()},"):
+        supervised(places).start()
+    with supervised(places, stores=[]):
+        pass
+
+
+@pytest.mark.parametrize("setting", ["PERSONAS_CLICKHOUSE_PORT", "PERSONAS_WEB_PORT"])
+def test_a_taken_port_is_named_with_its_setting(tmp_path, environ, setting):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "personas_site.up"]
+        env = {**environ, setting: str(port), "PERSONAS_HOME": str(tmp_path / "var")}
+        done = subprocess.run(command, env=env, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr == f"personas: port {port} is taken by another program; set {setting} to a free one\n"
+    assert {path.name for path in (tmp_path / "var").iterdir()} == {"lock"}  # no data was opened
+
+
+def test_a_port_that_is_none(tmp_path, environ):
+    own = Supervisor(tmp_path / "var", stores_only=True, environ={**environ, "PERSONAS_CLICKHOUSE_PORT": "http"})
+    with pytest.raises(StartError, match="PERSONAS_CLICKHOUSE_PORT must be a port number"):
+        own.start()
+
+
+# Other folders, other users
+
+
+def test_a_long_path_with_odd_characters(tmp_path, environ):
+    places = Places(tmp_path / "a folder, çalled 100% ?so&" / ("x" * 100), environ)
+    with supervised(places):
+        assert all(answers(places) for answers in ANSWERS.values())
+        assert not places.sockets.is_relative_to(places.home)
+    assert not places.sockets.exists()
+
+
+def test_a_stranger_cannot_prepare_our_folder_of_sockets(tmp_path, environ):
+    places = Places(tmp_path / ("x" * 120), environ)
+    places.sockets.mkdir(mode=0o777)
+    places.sockets.chmod(0o777)
+    try:
+        with pytest.raises(StartError, match="not a folder of ours alone"):
+            supervised(places).start()
+    finally:
+        places.sockets.rmdir()
+
+
+def test_the_token_is_ours_alone_and_made_once(tmp_path):
+    code = "import sys; from pathlib import Path; from personas_site.embedded.places import Places"
+    argv = [sys.executable, "-c", f"{code}; print(Places(Path(sys.argv[1])).clickhouse_token)", str(tmp_path / "var")]
+    racers = [subprocess.Popen(argv, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) for _ in range(6)]
+    assert len({racer.communicate()[0] for racer in racers}) == 1
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["clickhouse.token"]
+    assert (tmp_path / "var" / "clickhouse.token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user_with_a_long_path_and_a_missing_locale(environ):
+    """As `nobody`, in a folder of its own, with a language this machine does not have."""
+    user = unprivileged(Path(sys.executable).resolve(), PROJECT_ROOT / "manage.py")
+    home = tempfile.mkdtemp(prefix="personas-user-")
+    os.chown(home, user.uid, user.gid)
+    environ = {**environ, "HOME": home, "LANG": "xx_XX.UTF-8", "LC_ALL": "xx_XX.UTF-8"}
+    places = Places(Path(home) / ("y" * 110), environ)
+    try:
+        with Command(places, account=user) as command:
+            assert command.output == "ready\n"
+            assert {os.stat(f"/proc/{pid}").st_uid for pid in pids(places).values()} == {user.uid}
+            command.process.send_signal(signal.SIGINT)
+            assert command.process.wait(timeout=20) == 0
+        assert not all_processes(places)
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only as root does PostgreSQL run as somebody else")
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_as_root_postgres_runs_as_nobody(environ, mode):
+    """Also below a folder that only root may enter, and without opening that folder to anybody."""
+    folder = Path(tempfile.mkdtemp(prefix="personas-root-"))
+    folder.chmod(mode)
+    try:
+        places = Places(folder / "var", environ)
+        with supervised(places) as own:
+            assert postgres_answers(places)
+            assert os.stat(f"/proc/{own.pid('postgres')}").st_uid == pwd.getpwnam("nobody").pw_uid
+        assert folder.stat().st_mode & 0o777 == mode
+    finally:
+        shutil.rmtree(folder)
