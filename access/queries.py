@@ -1,0 +1,49 @@
+"""Reads of people and of what awaits them. None of them costs more queries when there are more rows."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+
+from access import roles
+from access.models import Invitation, Membership, User
+from spaces.models import Space, Workspace
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role in a space."""
+
+    space: Space
+    role: str
+
+    @property
+    def label(self) -> str:
+        known = roles.SPACE_ROLES.get(self.role)
+        return known.label if known else self.role
+
+
+def members(workspace: Workspace) -> "QuerySet[Membership]":
+    return Membership.objects.filter(workspace=workspace).select_related("user").order_by("id")
+
+
+def grants_by_user(workspace: Workspace) -> dict[int, list[Grant]]:
+    """Who has which roles in the spaces of a workspace. Two queries."""
+    spaces = {space.pk: space for space in Space.objects.filter(workspace=workspace)}
+    grants: dict[int, list[Grant]] = defaultdict(list)
+    groups = User.groups.through.objects.filter(group__name__startswith="space:")
+    for user_id, name in groups.values_list("user_id", "group__name").order_by("id"):
+        _, space_id, role = name.split(":", 2)
+        if int(space_id) in spaces:
+            grants[user_id].append(Grant(spaces[int(space_id)], role))
+    return grants
+
+
+def workspaces_of(user: User) -> list[Membership]:
+    """The user's memberships, with their workspaces, by name."""
+    return list(Membership.objects.filter(user=user).select_related("workspace").order_by("workspace__name", "id"))
+
+
+def pending(workspace: Workspace) -> "QuerySet[Invitation]":
+    """Invitations that were neither accepted nor revoked; expired ones are among them, to be sent again."""
+    return Invitation.objects.filter(workspace=workspace, accepted_at=None, revoked_at=None)

@@ -1,0 +1,86 @@
+"""Who may do what. PURE. To add a role is to add one entry here and to run `manage.py sync_roles`.
+
+A permission is `<what>.<how much>`. Those of a space are granted through guardian, one codename each;
+those of the workspace follow from the workspace role, or from a permission on any of its spaces.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+WORKSPACE_PERMISSIONS = {
+    "workspace.read": "See the workspace and the spaces they have a role in",
+    "workspace.manage": "Create spaces, invite people, give roles",
+    "sources.read": "See sources, their write keys and what they received",
+    "sources.edit": "Create and change sources and write keys",
+}
+SPACE_PERMISSIONS = {
+    "space.read": "See everything in the space",
+    "space.use": "Build audiences and traits",
+    "space.admin": "Change settings, sources and destinations of the space",
+}
+PERMISSIONS = WORKSPACE_PERMISSIONS | SPACE_PERMISSIONS
+CODENAMES = {permission: f"{permission.partition('.')[2]}_space" for permission in SPACE_PERMISSIONS}
+
+# A permission of the workspace that comes with one on any space: whoever connects a source must see it.
+IMPLIED = {"space.admin": frozenset({"sources.read"})}
+
+OWNER, MEMBER = "owner", "member"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A named set of permissions. `key` is stored and never renamed."""
+
+    key: str
+    label: str
+    about: str
+    permissions: frozenset[str]
+
+
+WORKSPACE_ROLES = {
+    role.key: role
+    for role in (
+        Role(OWNER, "Workspace Owner", "Everything, in every space", frozenset(PERMISSIONS)),
+        Role(MEMBER, "Workspace Member", "Nothing but what roles in spaces add", frozenset({"workspace.read"})),
+    )
+}
+SPACE_ROLES = {
+    role.key: role
+    for role in (
+        Role("admin", "Personas Admin", "Everything in the space", frozenset(SPACE_PERMISSIONS)),
+        Role("user", "Personas User", "Audiences and traits", frozenset({"space.read", "space.use"})),
+        Role("read_only", "Personas Read-only", "Look, change nothing", frozenset({"space.read"})),
+    )
+}
+
+
+def workspace_choices() -> list[tuple[str, str]]:
+    return [(role.key, role.label) for role in WORKSPACE_ROLES.values()]
+
+
+def codenames(role: str) -> frozenset[str]:
+    """guardian's names of what this role in a space grants."""
+    return frozenset(CODENAMES[permission] for permission in SPACE_ROLES[role].permissions)
+
+
+def from_codenames(names: Iterable[str]) -> frozenset[str]:
+    """The permissions behind guardian's names; one that is no longer known counts for nothing."""
+    known = {codename: permission for permission, codename in CODENAMES.items()}
+    return frozenset(known[name] for name in names if name in known)
+
+
+def allows(
+    permission: str, *, workspace_role: str, granted: Mapping[int, frozenset[str]], space: int | None = None
+) -> bool:
+    """Whether someone with this role in the workspace and these grants (space -> permissions) may do it.
+
+    A permission of a space is only ever allowed for one space: without it the answer is no, for owners too.
+    """
+    role = WORKSPACE_ROLES.get(workspace_role)
+    if role is None or permission not in PERMISSIONS:
+        return False
+    if permission in SPACE_PERMISSIONS:
+        return space is not None and (permission in role.permissions or permission in granted.get(space, ()))
+    return permission in role.permissions or any(
+        permission in IMPLIED.get(held, ()) for permissions in granted.values() for held in permissions
+    )

@@ -1,0 +1,183 @@
+"""Invitations: a mail with a link that works once, for seven days, and never opens somebody's account."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
+from django.core.mail import send_mail
+from django.db import transaction
+from django.urls import reverse
+
+from access import roles
+from access.authentication import hashed
+from access.models import Invitation, Membership, User
+from access.services.grants import leave_groups, may_give, role_group
+from access.services.trail import ActorLike, NotPossible, actor_of, audit
+from spaces.clock import clock
+from spaces.models import Space, Workspace
+
+INVITATION_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Invited:
+    """Whom to invite: `grants` are (space, role) pairs."""
+
+    email: str
+    role: str = roles.MEMBER
+    grants: Sequence[tuple[Space, str]] = ()
+
+
+def invite(workspace: Workspace, people: Sequence[Invited], *, by: ActorLike, origin: str) -> list[Invitation]:
+    """All of them are invited, or none: each gets a mail with a link that works once, for seven days.
+
+    origin: scheme and host of the console, for the link. An older invitation of the same address is revoked.
+    Raises NotPossible for someone who is in the workspace already, or for a role that `by` may not give.
+    """
+    for person in people:
+        _may_invite(workspace, person, by)
+    links = []
+    with transaction.atomic():
+        for person in people:
+            links.append(_invite(workspace, person, by))
+    for invitation, secret in links:
+        _mail(invitation, secret, origin)
+    return [invitation for invitation, _ in links]
+
+
+def resend(invitation: Invitation, *, by: ActorLike, origin: str) -> None:
+    """A new link is on its way, good for seven days from now; the old one no longer works."""
+    _still_pending(invitation)
+    secret = secrets.token_urlsafe(32)
+    invitation.token_hash = hashed(secret)
+    invitation.expires_at = clock.now() + timedelta(days=INVITATION_DAYS)
+    with transaction.atomic():
+        invitation.save(update_fields=["token_hash", "expires_at"])
+        audit(by, "invitation.resent", invitation, email=invitation.email)
+    _mail(invitation, secret, origin)
+
+
+def revoke_invitation(invitation: Invitation, *, by: ActorLike) -> None:
+    """The link no longer works."""
+    _still_pending(invitation)
+    with transaction.atomic():
+        Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(revoked_at=clock.now())
+        audit(by, "invitation.revoked", invitation, email=invitation.email)
+
+
+def find_invitation(secret: str) -> Invitation | None:
+    """The invitation this link belongs to, while it works."""
+    pending = Invitation.objects.select_related("workspace", "invited_by").filter(accepted_at=None, revoked_at=None)
+    invitation = pending.filter(token_hash=hashed(secret), expires_at__gt=clock.now()).first()
+    return invitation if invitation and _inviter_may(invitation) else None
+
+
+def accept(secret: str, *, user: User | None = None, name: str = "", password: str = "") -> User:
+    """The invited person is in the workspace, with the roles of the invitation; the link is spent.
+
+    Somebody who has an account already must be signed in as `user`: a link alone never opens an account
+    or changes a password. Raises NotPossible, or ValidationError for a weak password.
+    """
+    with transaction.atomic():
+        invitation = find_invitation(secret)
+        spent = invitation and Invitation.objects.filter(pk=invitation.pk, accepted_at=None, revoked_at=None).update(
+            accepted_at=clock.now()
+        )
+        if invitation is None or not spent:
+            raise NotPossible("This link has been used, was revoked or has expired. Ask for a new invitation.")
+        member = _account(invitation, user, name, password)
+        Membership.objects.get_or_create(
+            workspace=invitation.workspace, user=member, defaults={"role": invitation.role}
+        )
+        for space, role in _grants(invitation):
+            leave_groups(space, member)
+            member.groups.add(role_group(space, role))
+        audit(member, "invitation.accepted", invitation, email=invitation.email, role=invitation.role)
+    return member
+
+
+def _account(invitation: Invitation, user: User | None, name: str, password: str) -> User:
+    """The user who accepts: whoever is signed in with the invited address, or a new account."""
+    if user is not None:
+        if user.email.lower() != invitation.email.lower():
+            raise NotPossible(f"This invitation is for {invitation.email}. Sign out and use the link again.")
+        return user
+    if User.objects.filter(email__iexact=invitation.email).exists():
+        raise NotPossible(f"There is an account for {invitation.email}. Sign in, then use the link again.")
+    validate_password(password, User(email=invitation.email, name=name))
+    return User.objects.create_user(invitation.email, password, name)
+
+
+def _grants(invitation: Invitation) -> list[tuple[Space, str]]:
+    """What the invitation gives, as far as the spaces and the roles still exist."""
+    wanted = {row["space"]: row["role"] for row in invitation.grants if row["role"] in roles.SPACE_ROLES}
+    found = Space.objects.filter(workspace=invitation.workspace_id, public_id__in=wanted)
+    return [(space, wanted[space.public_id]) for space in found]
+
+
+def _may_invite(workspace: Workspace, person: Invited, by: ActorLike) -> None:
+    if person.role not in roles.WORKSPACE_ROLES:
+        raise NotPossible(f"There is no role “{person.role}” in a workspace.")
+    inviter = actor_of(by).user
+    if inviter and not _manages(workspace.pk, inviter):
+        raise NotPossible("Only an owner of the workspace can invite.")
+    if Membership.objects.filter(workspace=workspace, user__email__iexact=person.email).exists():
+        raise NotPossible(f"{person.email} is in this workspace already.")
+    for space, role in person.grants:
+        if space.workspace_id != workspace.pk:
+            raise NotPossible("A space of another workspace.")
+        may_give(by, space, role)
+
+
+def _manages(workspace_id: int, user: User) -> bool:
+    membership = Membership.objects.filter(workspace=workspace_id, user=user).first()
+    return bool(user.is_active and membership and membership.may("workspace.manage"))
+
+
+def _inviter_may(invitation: Invitation) -> bool:
+    """An invitation is worth what its inviter may still do: someone removed leaves no way back in."""
+    if invitation.invited_by is None:
+        return True  # made by a command
+    return _manages(invitation.workspace_id, invitation.invited_by)
+
+
+def _invite(workspace: Workspace, person: Invited, by: ActorLike) -> tuple[Invitation, str]:
+    now, secret = clock.now(), secrets.token_urlsafe(32)
+    older = Invitation.objects.filter(workspace=workspace, email__iexact=person.email)
+    older.filter(accepted_at=None, revoked_at=None).update(revoked_at=now)
+    invitation = Invitation.objects.create(
+        workspace=workspace,
+        email=person.email.lower(),
+        role=person.role,
+        grants=[{"space": space.public_id, "role": role} for space, role in person.grants],
+        token_hash=hashed(secret),
+        invited_by=actor_of(by).user,
+        expires_at=now + timedelta(days=INVITATION_DAYS),
+    )
+    audit(by, "invitation.sent", invitation, email=person.email, role=person.role, grants=invitation.grants)
+    return invitation, secret
+
+
+def _still_pending(invitation: Invitation) -> None:
+    if invitation.accepted_at or invitation.revoked_at:
+        raise NotPossible("This invitation was accepted or revoked already.")
+
+
+def _mail(invitation: Invitation, secret: str, origin: str) -> None:
+    who = str(invitation.invited_by) if invitation.invited_by else "The owner"
+    link = origin + reverse("accept-invitation", args=[secret])
+    send_mail(
+        subject=f"Join {_one_line(invitation.workspace.name)} on Personas",
+        message=f"{who} invites you to the workspace “{invitation.workspace.name}” on Personas.\n\n{link}\n\n"
+        f"The link works once, until {invitation.expires_at:%d %B %Y, %H:%M} UTC.\n",
+        from_email=settings.DEFAULT_FROM_EMAIL,
+        recipient_list=[invitation.email],
+    )
+
+
+def _one_line(text: str) -> str:
+    """Safe in a mail header."""
+    return " ".join(text.split())

@@ -1,0 +1,34 @@
+"""API tokens: shown once, kept as a hash."""
+
+import secrets
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from access.authentication import hashed
+from access.models import Membership, Token, User
+from access.services.trail import ActorLike, audit
+from spaces.clock import clock
+from spaces.models import Workspace
+
+
+def create_token(workspace: Workspace, user: User, *, name: str, by: ActorLike) -> tuple[Token, str]:
+    """A token that acts for `user` in the workspace, and its secret, which is shown this once."""
+    secret = f"pat_{secrets.token_urlsafe(32)}"
+    with transaction.atomic():
+        token = Token.objects.create(workspace=workspace, user=user, name=name, hash=hashed(secret))
+        audit(by, "token.created", token, name=name)
+    return token, secret
+
+
+def revoke_token(token: Token, *, by: ActorLike) -> None:
+    """Whoever uses it is a stranger from now on."""
+    with transaction.atomic():
+        Token.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=clock.now())
+        audit(by, "token.revoked", token, name=token.name)
+
+
+def tokens_of(membership: Membership) -> "QuerySet[Token]":
+    """The live tokens a member can see and revoke: their own; an owner all of the workspace."""
+    live = Token.objects.filter(workspace=membership.workspace_id, revoked_at=None).select_related("user")
+    return live if membership.may("workspace.manage") else live.filter(user=membership.user_id)

@@ -1,0 +1,75 @@
+"""Workspaces, their spaces and their members."""
+
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.db import transaction
+
+from access import roles
+from access.models import Membership, Token, User
+from access.services.grants import group_prefix, groups_of
+from access.services.trail import COMMAND, ActorLike, NotPossible, audit
+from spaces import services as spaces
+from spaces.clock import clock
+from spaces.models import Space, Workspace
+
+
+def create_workspace(name: str, *, owner: User, by: ActorLike = COMMAND) -> Workspace:
+    """A workspace that `owner` owns."""
+    with transaction.atomic():
+        workspace = spaces.create_workspace(name)
+        Membership.objects.create(workspace=workspace, user=owner, role=roles.OWNER)
+        audit(by, "workspace.created", workspace, name=name, owner=owner.email)
+    return workspace
+
+
+def create_space(workspace: Workspace, *, name: str, kind: str, by: ActorLike) -> Space:
+    with transaction.atomic():
+        space = spaces.create_space(workspace, name=name, kind=kind)
+        audit(by, "space.created", space, name=name, kind=kind)
+    return space
+
+
+def change_space(space: Space, *, by: ActorLike, **changes: Any) -> Space:
+    """The named fields have new values. The slug stays: addresses that people kept go on working."""
+    before = {name: getattr(space, name) for name in changes}
+    for name, value in changes.items():
+        setattr(space, name, value)
+    with transaction.atomic():
+        space.save(update_fields=list(changes))
+        audit(by, "space.changed", space, before=before, after=changes)
+    return space
+
+
+def delete_space(space: Space, *, by: ActorLike) -> None:
+    with transaction.atomic():
+        audit(by, "space.deleted", space, name=space.name)
+        Group.objects.filter(name__startswith=group_prefix(space)).delete()
+        spaces.delete_space(space)
+
+
+def change_role(membership: Membership, role: str, *, by: ActorLike) -> None:
+    """The member has this role in the workspace. The last owner keeps theirs."""
+    with transaction.atomic():
+        _keep_an_owner(membership, stays=role == roles.OWNER)
+        Membership.objects.filter(pk=membership.pk).update(role=role)
+        audit(by, "member.role", membership.workspace, user=membership.user.email, before=membership.role, after=role)
+    membership.role = role
+
+
+def remove_member(membership: Membership, *, by: ActorLike) -> None:
+    """The user is no longer in the workspace: no roles, no tokens, and nobody comes in by their invitations."""
+    workspace, user = membership.workspace, membership.user
+    with transaction.atomic():
+        _keep_an_owner(membership, stays=False)
+        user.groups.remove(*Group.objects.filter(user=user, name__regex=groups_of(workspace)))
+        Token.objects.filter(workspace=workspace, user=user, revoked_at=None).update(revoked_at=clock.now())
+        membership.delete()
+        audit(by, "member.removed", workspace, user=user.email)
+
+
+def _keep_an_owner(membership: Membership, *, stays: bool) -> None:
+    """Raises NotPossible when the workspace would be without an owner. Holds the owners' rows until the end."""
+    owners = Membership.objects.select_for_update().filter(workspace=membership.workspace_id, role=roles.OWNER)
+    if not stays and [owner.pk for owner in owners.order_by("pk")] == [membership.pk]:
+        raise NotPossible("A workspace needs an owner, and this is the only one. Make someone else an owner first.")

@@ -1,0 +1,79 @@
+"""One of everything that an address can name, in a space, for tests that try every address."""
+
+from datetime import UTC, datetime
+
+from access.models import Invitation, Token
+from access.services import COMMAND, Invited, create_token, invite
+from audiences.models import Audience, Version
+from identity.models import Profile
+from sources.models import Connection, Replay, Source
+from spaces.models import Space
+from tests.factories import MembershipFactory, SourceFactory, WriteKeyFactory
+from tests.factories_destinations import make_destination, make_subscription
+
+BORN = datetime(2026, 6, 1, tzinfo=UTC)
+DEFINITION = {"kind": "event", "name": "User Signed Up", "atLeast": 1, "within": {"days": 7}}
+
+
+def belongings(space: Space) -> dict[str, str]:
+    """By the name that an address gives it: the id of a row that belongs to this space or to its workspace."""
+    source = SourceFactory(workspace=space.workspace)
+    replay = _replay(space)
+    connection = _connection(space, source, replay)
+    audience = _audience(space)
+    destination = make_destination(space)
+    subscription = make_subscription(audience, destination)
+    return {
+        "workspace": space.workspace.slug,
+        "space": space.slug,
+        "space_id": space.public_id,
+        "source_id": source.public_id,
+        "key": WriteKeyFactory(source=source).key,
+        "replay_id": replay.public_id,
+        "connection_id": connection.public_id,
+        "audience_id": audience.public_id,
+        "destination_id": destination.public_id,
+        "destination": destination.public_id,
+        "subscription_id": subscription.public_id,
+        "invite_id": _invitation(space).public_id,
+        "token_id": _token(space).public_id,
+        "profile": (profile := _profile(space)),
+        "profile_id": profile,
+    }
+
+
+def body_ids(ids: dict[str, str]) -> dict[str, str]:
+    """The same as a body names them: `source_id` is `sourceId`."""
+    return {name.removesuffix("_id") + "Id": value for name, value in ids.items() if name.endswith("_id")}
+
+
+def _profile(space: Space) -> str:
+    number = Profile.objects.filter(space=space).count() + 1
+    made = Profile.objects.create(workspace=space.workspace, space=space, number=number, first_seen_at=BORN)
+    return made.public_id
+
+
+def _replay(space: Space) -> Replay:
+    return Replay.objects.create(workspace=space.workspace, space=space, since=BORN, until=BORN, total=10)
+
+
+def _connection(space: Space, source: Source, replay: Replay) -> Connection:
+    return Connection.objects.create(
+        workspace=space.workspace, space=space, source=source, replay=replay, cutoff=0, piece=0
+    )
+
+
+def _audience(space: Space) -> Audience:
+    audience = Audience.objects.create(workspace=space.workspace, space=space, name="New people", key="new_people")
+    Version.objects.create(workspace=space.workspace, audience=audience, number=1, definition=DEFINITION)
+    return audience
+
+
+def _invitation(space: Space) -> Invitation:
+    person = Invited(f"asked-{space.pk}@example.com")
+    return invite(space.workspace, [person], by=COMMAND, origin="http://testserver")[0]
+
+
+def _token(space: Space) -> Token:
+    member = MembershipFactory(workspace=space.workspace)
+    return create_token(space.workspace, member.user, name="theirs", by=COMMAND)[0]

@@ -1,0 +1,70 @@
+"""The people that every page and every route is tried with: two workspaces, and each kind of person in the first."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.test import Client
+
+from access import roles, services
+from access.models import Membership, User
+from spaces.models import Space, Workspace
+from tests.factories import MembershipFactory, SpaceFactory, UserFactory, WorkspaceFactory
+
+PASSWORD = "correct horse battery staple"
+PEOPLE = ("owner", "admin", "user", "read_only", "member", "stranger", "nobody")
+
+
+@dataclass
+class Cast:
+    """`owner` owns the workspace; `admin`, `user` and `read_only` have that role in `space`; `member` has none.
+
+    `stranger` owns the other workspace, with its `other_space`; `nobody` is not signed in.
+    """
+
+    workspace: Workspace
+    space: Space
+    other_workspace: Workspace
+    other_space: Space
+    people: dict[str, User]
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def browser(self, who: str) -> Client:
+        """A browser in which this person is signed in."""
+        client = Client()
+        if who != "nobody":
+            client.force_login(self.people[who], backend="django.contrib.auth.backends.ModelBackend")
+        return client
+
+    def bearer(self, who: str) -> dict[str, str]:
+        """The header of an API client of this person: of the stranger, in the other workspace."""
+        if who == "nobody":
+            return {}
+        if who not in self.tokens:
+            workspace = self.other_workspace if who == "stranger" else self.workspace
+            _, secret = services.create_token(workspace, self.people[who], name="test", by=services.COMMAND)
+            self.tokens[who] = secret
+        return {"authorization": f"Bearer {self.tokens[who]}"}
+
+    def call(self, who: str, method: str, path: str, body: Any = None) -> Any:
+        """What the API answers this person."""
+        return Client().generic(
+            method,
+            path,
+            data="" if body is None else json.dumps(body),
+            content_type="application/json",
+            headers=self.bearer(who),
+        )
+
+
+def make_cast() -> Cast:
+    workspace, other = WorkspaceFactory(), WorkspaceFactory()
+    space = SpaceFactory(workspace=workspace)
+    people = {who: UserFactory(email=f"{who}-{workspace.pk}@example.com") for who in PEOPLE if who != "nobody"}
+    for who, user in people.items():
+        if who != "stranger":
+            MembershipFactory(workspace=workspace, user=user, role=roles.OWNER if who == "owner" else roles.MEMBER)
+    Membership.objects.create(workspace=other, user=people["stranger"], role=roles.OWNER)
+    for who in roles.SPACE_ROLES:
+        services.grant(space, people[who], who, by=people["owner"])
+    return Cast(workspace, space, other, SpaceFactory(workspace=other), people)

@@ -1,0 +1,103 @@
+"""Every route of the product, read from the URLconf, so that no test has a list of its own that can be forgotten."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from rest_framework import serializers
+
+from access.gate import view_class
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@dataclass(frozen=True)
+class Route:
+    """An address, with the names of what varies in it."""
+
+    path: str
+    name: str
+    view: Callable[..., Any]
+    kwargs: tuple[str, ...]
+
+    @property
+    def is_api(self) -> bool:
+        return self.path.startswith("api/")
+
+    @property
+    def methods(self) -> list[str]:
+        """What it answers to, in capitals."""
+        behind = view_class(self.view)
+        if behind is None:
+            return ["GET"]
+        allowed = getattr(behind, "http_method_names", METHODS)
+        return [method.upper() for method in METHODS if hasattr(behind, method) and method in allowed]
+
+    def url(self, values: dict[str, str]) -> str:
+        """The address with these values. KeyError for a kind of id that `values` does not know."""
+        return reverse(self.name, kwargs={name: values[name] for name in self.kwargs})
+
+    def takes(self, method: str) -> type[serializers.Serializer[Any]] | None:
+        return getattr(view_class(self.view), "takes", {}).get(method)
+
+    def __str__(self) -> str:
+        return self.name or self.path
+
+
+def routes() -> list[Route]:
+    return list(_walk(get_resolver().url_patterns, "", ()))
+
+
+def api_routes() -> list[Route]:
+    return [route for route in routes() if route.is_api and view_class(route.view)]
+
+
+def pages() -> list[Route]:
+    return [route for route in routes() if not route.is_api]
+
+
+def _walk(patterns: list[Any], prefix: str, names: tuple[str, ...]) -> Iterator[Route]:
+    for pattern in patterns:
+        kwargs = (*names, *pattern.pattern.converters) or tuple(pattern.pattern.regex.groupindex)
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, path, kwargs)
+        elif isinstance(pattern, URLPattern):
+            yield Route(path.lstrip("^"), pattern.name or "", pattern.callback, kwargs)
+
+
+def example(serializer: serializers.Serializer[Any], ids: dict[str, str]) -> dict[str, Any]:
+    """The smallest body that the serializer takes; its fields that name rows (`…Id`, `…Ids`) are those of `ids`."""
+    return {name: _value(name, field, ids) for name, field in serializer.fields.items() if _wanted(name, field)}
+
+
+def _wanted(name: str, field: Any) -> bool:
+    return field.required or name.endswith(("Id", "Ids")) or isinstance(field, serializers.BaseSerializer)
+
+
+def _value(name: str, field: Any, ids: dict[str, str]) -> Any:
+    if name.endswith("Ids"):
+        return [ids[name.removesuffix("s")]]
+    if name.endswith("Id"):
+        return ids[name]
+    if isinstance(field, serializers.ListSerializer):
+        return [example(field.child, ids)]
+    if isinstance(field, serializers.Serializer):
+        return example(field, ids)
+    for kind, value in EXAMPLES.items():
+        if isinstance(field, kind):
+            return value(field)
+    raise AssertionError(f"no example for {type(field).__name__} {name}")
+
+
+EXAMPLES: dict[type, Callable[[Any], Any]] = {
+    serializers.EmailField: lambda field: "someone@example.com",
+    serializers.ChoiceField: lambda field: next(iter(field.choices)),
+    serializers.CharField: lambda field: "x",
+    serializers.BooleanField: lambda field: True,
+    serializers.IntegerField: lambda field: field.min_value or 1,
+    serializers.DictField: lambda field: {},
+    serializers.ListField: lambda field: [],
+    serializers.JSONField: lambda field: {"kind": "event", "name": "User Signed Up", "atLeast": 1},
+}
