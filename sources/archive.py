@@ -1,0 +1,379 @@
+"""The archive stage, per source: what waits in the inbox becomes numbered pieces of the archive, each message once.
+
+Every message of every accepted request ends as exactly one of archived, doubled and rejected. A decision holds no
+message: which inbox rows it took and which of their messages are doubled is enough, since the rows stay until
+Publish and `spec.parse` is pure. So write and publish, however often they are done, work on the same messages.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from itertools import islice
+
+import msgspec
+from django.db import connection
+
+from sources import spec
+from sources.events import archive as events
+from sources.models import Reject, Source
+from sources.queries import ARCHIVE, sources_waiting
+from spaces.models import Log
+from spaces.pieces import Overtaken, unfinished
+
+logger = logging.getLogger(__name__)
+
+BYTES_PER_PIECE = 8 * 1024 * 1024  # of bodies
+TEXT_PER_PIECE = 4 * BYTES_PER_PIECE  # of normalised messages: what a batch adds to each can make them much longer
+LONGEST_EVENT_NAME = 200
+UNSTORABLE = "unstorable"
+
+Result = spec.Message | spec.Rejected
+Seen = tuple[int, str]  # (day since 1970 of the message's own time, hash of its id in hexadecimal)
+
+
+class Decision(msgspec.Struct):
+    """What a piece takes: the messages [start, stop) of these inbox rows, counted through; stop None = all of them.
+
+    doubled: which of them were archived before, by their place in the count. closes: whether the rows are done with
+    it; a row that was split is closed by its last part.
+    """
+
+    rows: list[int]
+    correct_clocks: bool
+    doubled: list[int]
+    start: int = 0
+    stop: int | None = None
+    closes: bool = True
+
+
+class Outcome(msgspec.Struct):
+    """What a piece came to, for Publish."""
+
+    archived: list[spec.Message]
+    doubled: int
+    rejected: list[tuple[spec.Rejected, int]]
+    last_received_at: int
+
+
+Parsed = list[tuple[Result, int]]  # with the receipt of its request in milliseconds
+
+
+class Archive:
+    """The stage. It keeps what Decide parsed for the Write that follows at once; a Write elsewhere parses again."""
+
+    name = ARCHIVE
+    decision = Decision
+    batch = 2000  # requests
+
+    def __init__(self) -> None:
+        self._prepared: date | None = None
+        self._parsed: tuple[tuple[int, ...], bool, Parsed] | None = None
+
+    def read(self, log: Log, limit: int) -> list[spec.Request] | None:
+        """The oldest requests that wait, up to about 8 MB of them."""
+        self._prepare_days()
+        return _waiting_requests(log.owner, limit) or None
+
+    def decide(self, log: Log, intake: list[spec.Request], number: int) -> Decision | None:
+        correct_clocks = Source.objects.values_list("correct_clocks", flat=True).get(pk=log.owner)
+        taken, parsed = _parse_some(intake, correct_clocks)
+        ids = [request.inbox for request in taken]
+        _take(ids)
+        self._parsed = (tuple(ids), correct_clocks, parsed)
+        return Decision(ids, correct_clocks, doubled=_find_doubled(log, parsed))
+
+    def write(self, log: Log, decision: Decision, number: int) -> Outcome:
+        parsed = self._messages(decision)
+        archived = _archived(decision, parsed)
+        rows = [
+            events.Row(message.ts, received_at, message.type, message.event, message.message_id, message.text)
+            for message, received_at in archived
+        ]
+        events.insert(workspace_id=log.workspace_id, source_id=log.owner, piece=number, rows=rows)
+        return _outcome(parsed, [message for message, _ in archived])
+
+    def publish(self, log: Log, decision: Decision, number: int, outcome: Outcome) -> None:
+        _keep_rejects(log, outcome.rejected)
+        _count_event_names(log, outcome.archived)
+        rejected = sum(reject.messages for reject, _ in outcome.rejected)
+        _count(log, len(outcome.archived), outcome.doubled, rejected, outcome.last_received_at)
+        if decision.closes:
+            _close(decision.rows)
+
+    def split(self, decision: Decision) -> Sequence[Decision]:
+        """By requests while there are several, then by the messages of the one."""
+        if len(decision.rows) > 1:
+            return _split_rows(decision, self._messages_by_row(decision))
+        start, stop = decision.start, decision.stop
+        stop = len(self._messages_by_row(decision)[0]) if stop is None else stop
+        if stop - start < 2:
+            return ()
+        middle = (start + stop) // 2
+        first = msgspec.structs.replace(decision, start=start, stop=middle, closes=False)
+        return first, msgspec.structs.replace(decision, start=middle, stop=stop)
+
+    def refuse(self, log: Log, decision: Decision, error: Exception) -> None:
+        """The one message is a reject, and can be sent again: its id counts as never seen."""
+        parsed = self._messages(decision)
+        outcome = _outcome(parsed, [message for message, _ in _archived(decision, parsed)])
+        for message in outcome.archived:
+            _forget(log, message)
+            text = message.text.decode()[: spec.KEPT_OF_REJECT]
+            reject = spec.Rejected(UNSTORABLE, _reason(error), "", message.message_id, text)
+            outcome.rejected.append((reject, outcome.last_received_at))
+        outcome.archived = []
+        self.publish(log, decision, 0, outcome)
+
+    def skip(self, log: Log, intake: list[spec.Request], error: Exception) -> None:
+        """The one request is a reject."""
+        for request in intake[:1]:
+            text = request.body.decode("utf-8", "replace").replace("\0", "\ufffd")[: spec.KEPT_OF_REJECT]
+            reject = spec.Rejected(UNSTORABLE, _reason(error), "", message=text)
+            _keep_rejects(log, [(reject, request.received_at)])
+            _count(log, 0, 0, 1, request.received_at)
+            _close([request.inbox])
+
+    def erase(self, log: Log, numbers: Sequence[int]) -> None:
+        events.erase(log.owner, numbers)
+
+    def _messages(self, decision: Decision) -> Parsed:
+        """The messages that the decision is about."""
+        parsed, self._parsed = self._parsed, None
+        if parsed and parsed[:2] == (tuple(decision.rows), decision.correct_clocks):
+            found = parsed[2]
+        else:
+            found = [result for row in self._messages_by_row(decision) for result in row]
+        return found[decision.start : decision.stop]
+
+    def _messages_by_row(self, decision: Decision) -> list[Parsed]:
+        requests = _requests(decision.rows)
+        if len(requests) != len(decision.rows):
+            raise Overtaken(f"the requests of inbox rows {decision.rows[0]} … are gone")
+        return [list(_parse(request, decision.correct_clocks)) for request in requests]
+
+    def _prepare_days(self) -> None:
+        """Once a day: the partitions of the days around now. Without one a day's ids go among the odd ones."""
+        today = datetime.now(UTC).date()
+        if self._prepared != today:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT sources_seen_prepare()")
+            self._prepared = today
+
+
+STAGE = Archive()
+
+
+def waiting(now: datetime) -> list[int]:
+    """Sources with work to do."""
+    return sorted({*sources_waiting(), *unfinished(ARCHIVE)})
+
+
+def workspace_of(source: int) -> int:
+    return Source.objects.values_list("workspace_id", flat=True).get(pk=source)
+
+
+# --- pure
+
+
+def _parse(request: spec.Request, correct_clocks: bool) -> Iterator[tuple[Result, int]]:
+    return ((result, request.received_at) for result in spec.parse(request, correct_clocks=correct_clocks))
+
+
+def _parse_some(intake: list[spec.Request], correct_clocks: bool) -> tuple[list[spec.Request], Parsed]:
+    """The first requests, at least one, and their messages; no more than fit into a piece."""
+    taken: list[spec.Request] = []
+    parsed: Parsed = []
+    size = 0
+    for request in intake:
+        results = list(_parse(request, correct_clocks))
+        size += sum(len(result.text) for result, _ in results if isinstance(result, spec.Message))
+        if taken and size > TEXT_PER_PIECE:
+            break
+        taken.append(request)
+        parsed += results
+    return taken, parsed
+
+
+def _archived(decision: Decision, parsed: Parsed) -> list[tuple[spec.Message, int]]:
+    doubled = set(decision.doubled)
+    return [
+        (result, received_at)
+        for place, (result, received_at) in enumerate(parsed, decision.start)
+        if isinstance(result, spec.Message) and place not in doubled
+    ]
+
+
+def _outcome(parsed: Parsed, archived: list[spec.Message]) -> Outcome:
+    rejected = [(result, at) for result, at in parsed if isinstance(result, spec.Rejected)]
+    return Outcome(
+        archived=archived,
+        doubled=len(parsed) - len(archived) - len(rejected),
+        rejected=rejected,
+        last_received_at=max((at for _, at in parsed), default=0),
+    )
+
+
+def _split_rows(decision: Decision, rows: list[Parsed]) -> tuple[Decision, Decision]:
+    middle = len(decision.rows) // 2
+    before = sum(len(row) for row in rows[:middle])
+    first = [place for place in decision.doubled if place < before]
+    second = [place - before for place in decision.doubled if place >= before]
+    replace = msgspec.structs.replace
+    return (
+        replace(decision, rows=decision.rows[:middle], doubled=first),
+        replace(decision, rows=decision.rows[middle:], doubled=second),
+    )
+
+
+def _hash(message_id: str) -> str:
+    return hashlib.blake2b(message_id.encode(), digest_size=16).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    return str(error)[:1000].replace("\0", "\ufffd")
+
+
+def _at(ts: int) -> datetime:
+    return datetime.fromtimestamp(ts // 1000, tz=UTC).replace(microsecond=ts % 1000 * 1000)
+
+
+# --- PostgreSQL
+
+
+REQUEST = "id, call, body, (extract(epoch FROM date_trunc('milliseconds', received_at)) * 1000)::bigint, refused"
+
+
+def _waiting_requests(source: int, limit: int) -> list[spec.Request]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""SELECT {REQUEST} FROM (
+                    SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before FROM (
+                        SELECT * FROM sources_inbox WHERE source_id = %s AND NOT taken ORDER BY id LIMIT %s
+                    ) oldest
+                ) counted WHERE before < %s ORDER BY id""",
+            [source, limit, BYTES_PER_PIECE],
+        )
+        return _as_requests(cursor.fetchall())
+
+
+def _requests(ids: list[int]) -> list[spec.Request]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {REQUEST} FROM sources_inbox WHERE id = ANY(%s) ORDER BY id", [ids])
+        return _as_requests(cursor.fetchall())
+
+
+def _as_requests(rows: Sequence[tuple[int, str, memoryview, int, str]]) -> list[spec.Request]:
+    return [spec.Request(id, call, bytes(body), at, refused) for id, call, body, at, refused in rows]
+
+
+def _take(ids: list[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE sources_inbox SET taken = true WHERE id = ANY(%s) AND NOT taken", [ids])
+        if cursor.rowcount != len(ids):
+            raise Overtaken(f"{len(ids) - cursor.rowcount} requests from inbox row {ids[0]} on are taken or gone")
+
+
+def _close(ids: list[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM sources_inbox WHERE id = ANY(%s)", [ids])
+
+
+def _find_doubled(log: Log, parsed: Parsed) -> list[int]:
+    """The places of messages that the source sent before; all ids are kept as seen from now on."""
+    seen = [
+        (result.day, _hash(result.message_id)) if isinstance(result, spec.Message) else None for result, _ in parsed
+    ]
+    firsts: dict[Seen, int] = {}
+    for place, one in enumerate(seen):
+        if one is not None:
+            firsts.setdefault(one, place)
+    new = _keep_seen(log, list(firsts))
+    return [place for place, one in enumerate(seen) if one is not None and (firsts[one] != place or one not in new)]
+
+
+def _keep_seen(log: Log, seen: list[Seen]) -> set[Seen]:
+    """Which of these were never seen. They are looked up in the partition of their day alone."""
+    if not seen:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO sources_seen (workspace_id, source_id, day, hash)
+               SELECT %s, %s, date '1970-01-01' + day, hash FROM unnest(%s::int[], %s::uuid[]) AS s (day, hash)
+               ON CONFLICT DO NOTHING RETURNING day - date '1970-01-01', replace(hash::text, '-', '')""",
+            [log.workspace_id, log.owner, [day for day, _ in seen], [hash for _, hash in seen]],
+        )
+        return set(cursor.fetchall())
+
+
+def _forget(log: Log, message: spec.Message) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM sources_seen WHERE source_id = %s AND day = date '1970-01-01' + %s AND hash = %s",
+            [log.owner, message.day, _hash(message.message_id)],
+        )
+
+
+def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, int]]) -> None:
+    rows = (
+        Reject(
+            workspace_id=log.workspace_id,
+            source_id=log.owner,
+            received_at=_at(received_at),
+            code=reject.code,
+            reason=reject.reason,
+            path=reject.path,
+            message_id=reject.message_id,
+            message=reject.message,
+            messages=reject.messages,
+        )
+        for reject, received_at in rejected
+    )
+    while some := list(islice(rows, 500)):
+        Reject.objects.bulk_create(some)
+
+
+def _count_event_names(log: Log, archived: Sequence[spec.Message]) -> None:
+    if not archived:
+        return
+    counts: Counter[tuple[str, str]] = Counter()
+    spans: dict[tuple[str, str], tuple[int, int]] = {}
+    for message in archived:
+        key = message.type, message.event[:LONGEST_EVENT_NAME]
+        counts[key] += 1
+        first, last = spans.get(key, (message.ts, message.ts))
+        spans[key] = min(first, message.ts), max(last, message.ts)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO sources_eventname AS e
+                   (workspace_id, source_id, type, event, archived, first_seen_at, last_seen_at)
+               SELECT %s, %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
+               ON CONFLICT (source_id, type, event) DO UPDATE SET
+                   archived = e.archived + excluded.archived,
+                   first_seen_at = least(e.first_seen_at, excluded.first_seen_at),
+                   last_seen_at = greatest(e.last_seen_at, excluded.last_seen_at)""",
+            [
+                log.workspace_id,
+                log.owner,
+                [type for type, _ in counts],
+                [event for _, event in counts],
+                list(counts.values()),
+                [_at(spans[key][0]) for key in counts],
+                [_at(spans[key][1]) for key in counts],
+            ],
+        )
+
+
+def _count(log: Log, archived: int, doubled: int, rejected: int, last_received_at: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO sources_tally AS t (workspace_id, source_id, archived, doubled, rejected, last_received_at)
+               VALUES (%s, %s, %s, %s, %s, %s)
+               ON CONFLICT (source_id) DO UPDATE SET
+                   archived = t.archived + excluded.archived,
+                   doubled = t.doubled + excluded.doubled,
+                   rejected = t.rejected + excluded.rejected,
+                   last_received_at = greatest(t.last_received_at, excluded.last_received_at)""",
+            [log.workspace_id, log.owner, archived, doubled, rejected, _at(last_received_at)],
+        )

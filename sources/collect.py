@@ -1,0 +1,270 @@
+"""Collect: a request comes in, one row goes into the inbox, and then, not before, the client is told 200.
+
+The shape of every answer is what the client libraries were seen to need (spec/ecosystem.md §1): exactly 200 and
+{"success": true}, errors as {"success": false, "code", "message"}, CORS on errors too, never a redirect. What is wrong
+with a single message is not said here: the archive stage keeps it as a reject.
+"""
+
+import binascii
+import json
+import logging
+import time
+import zlib
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NoReturn
+
+import msgspec
+from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError, connection
+from django.db.utils import IntegrityError
+from django.http import HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from sources import spec
+from sources.models import WriteKey
+from spaces.needs import ANYONE
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BODY = 5 * 1024 * 1024  # bytes, inflated
+KNOWN_FOR_S = 3.0  # how long a write key is remembered: a revoked one stops within five seconds
+MOST_KNOWN = 10_000
+RETRY_AFTER_S = 5
+GZIP = b"\x1f\x8b"
+HEADERS_ALLOWED = (  # when the browser names none; else it gets those that it names
+    "authorization, content-type, content-encoding, x-retry-count, x-write-key, anonymousid, sentat, "
+    "rsa-retry-attempt, rsa-retry-reason, rsa-since-first-attempt, rsa-since-last-attempt"
+)
+
+
+class Refused(Exception):
+    """An answer that is an error. Clients drop what they sent on a 4xx, and try again on a 5xx."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Whose write key it is."""
+
+    source_id: int
+    workspace_id: int
+    enabled: bool
+
+
+class _Keys(msgspec.Struct):
+    """The parts of a body that may name the write key. The messages are only skipped over, which checks them too."""
+
+    writeKey: Any = None
+    batch: msgspec.Raw = msgspec.Raw()
+
+
+_read_keys = msgspec.json.Decoder(_Keys).decode
+_known: dict[str, tuple[float, Sender]] = {}
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class CollectView(View):
+    """POST /v1/<call>. `wake` is called with the source's id after the row is committed; its failure is no matter."""
+
+    needs: ClassVar[dict[str, str]] = {"": ANYONE}  # the write key is in the request, and is no secret
+    wake: Callable[[int], object] = staticmethod(lambda source_id: None)
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            answer = self._answer(request, kwargs["route"])
+        except Refused as refused:
+            answer = _error(refused.status, refused.code, refused.message)
+        except (OperationalError, InterfaceError):
+            logger.exception("PostgreSQL is away")
+            answer = _error(503, "unavailable", "The service is busy. Try again.")
+            answer["Retry-After"] = str(RETRY_AFTER_S)
+        except Exception:
+            logger.exception("collect failed")
+            answer = _error(500, "internal_error", "Something went wrong here. Try again.")
+        return _with_cors(request, answer)
+
+    def _answer(self, request: HttpRequest, route: str) -> HttpResponse:
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        if request.method != "POST":
+            raise Refused(405, "method_not_allowed", "Use POST.")
+        call = spec.call_of(route)
+        if call is None:
+            raise Refused(404, "not_found", "There is no such call.")
+        body = read_body(request)
+        sender = _sender(_write_key(request, body))
+        accept(sender, call=call, body=body)
+        self._wake(sender.source_id)
+        return HttpResponse(b'{"success":true}', content_type="application/json")
+
+    def _wake(self, source_id: int) -> None:
+        try:
+            self.wake(source_id)
+        except Exception as error:  # beat finds the row all the same
+            logger.warning("no wake-up for source %s: %s", source_id, error)
+
+
+def accept(sender: Sender, *, call: str, body: bytes) -> None:
+    """The request is committed to the inbox, received at this moment by the database's clock. Raises Refused."""
+    refused = "" if sender.enabled else spec.SOURCE_DISABLED
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """INSERT INTO sources_inbox (workspace_id, source_id, call, body, received_at, refused, taken)
+                   VALUES (%s, %s, %s, %s, clock_timestamp(), %s, false)""",
+                [sender.workspace_id, sender.source_id, call, body, refused],
+            )
+    except IntegrityError:  # the source was deleted a moment ago
+        forget_write_keys()
+        raise _unknown_key() from None
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """The body, inflated when it is gzip by its first two bytes: some clients name another type. Raises Refused."""
+    if _declared_length(request) > LARGEST_BODY:
+        raise _too_large()
+    try:
+        body = request.body
+    except RequestDataTooBig:
+        raise _too_large() from None
+    except UnreadablePostError:
+        raise Refused(400, "incomplete_body", "The body ended too early.") from None
+    if body[:2] == GZIP:
+        body = _inflated(body)
+    if len(body) > LARGEST_BODY:
+        raise _too_large()
+    return body
+
+
+def forget_write_keys() -> None:
+    """The next request of every source looks its write key up again."""
+    _known.clear()
+
+
+def _declared_length(request: HttpRequest) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _inflated(body: bytes) -> bytes:
+    """All members of a gzip body, and never much more than may be: a small body can hold gigabytes."""
+    out = b""
+    while body[:2] == GZIP:
+        inflate = zlib.decompressobj(wbits=31)
+        try:
+            out += inflate.decompress(body, LARGEST_BODY + 1 - len(out))
+        except zlib.error as error:
+            raise Refused(400, "invalid_gzip", f"The body is not gzip: {error}.") from None
+        if len(out) > LARGEST_BODY:
+            raise _too_large()
+        if not inflate.eof:
+            raise Refused(400, "invalid_gzip", "The gzip body ended too early.")
+        body = inflate.unused_data
+    return out
+
+
+def _write_key(request: HttpRequest, body: bytes) -> str:
+    """From the first place that names one. The order is the one that all libraries work with. Raises Refused."""
+    keys = _keys_in(body)  # first: it also shows that the body is JSON
+    for candidate in (
+        _basic_user(request.headers.get("Authorization", "")),
+        request.headers.get("X-Write-Key"),
+        request.GET.get("writeKey"),
+        keys.writeKey,
+    ):
+        if isinstance(candidate, str) and candidate:
+            return candidate
+    return _first_message_key(keys.batch) or _no_key()
+
+
+def _no_key() -> NoReturn:
+    raise Refused(401, "invalid_write_key", "No write key: send it as the user name of Basic authorization.")
+
+
+def _keys_in(body: bytes) -> _Keys:
+    """Raises Refused when the body is no JSON object."""
+    try:
+        return _read_keys(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        value = spec.read_lenient(body)  # NaN and the like
+    if not isinstance(value, dict):
+        raise Refused(400, "invalid_json", "The body must be a JSON object.")
+    return _Keys(value.get("writeKey"), msgspec.Raw(msgspec.json.encode(value.get("batch"))))
+
+
+def _first_message_key(batch: msgspec.Raw) -> str:
+    """ "" when there is none."""
+    try:
+        messages = msgspec.json.decode(batch, type=list[msgspec.Raw])
+        key = msgspec.json.decode(messages[0], type=_Keys).writeKey
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, IndexError):
+        return ""
+    return key if isinstance(key, str) else ""
+
+
+def _basic_user(header: str) -> str:
+    """The user name of Basic authorization; some clients leave the colon out."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return b64decode(value.strip() + "=" * (-len(value.strip()) % 4)).decode().partition(":")[0]
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _sender(key: str) -> Sender:
+    """Raises Refused."""
+    known = _known.get(key)
+    if known and known[0] > time.monotonic():
+        return known[1]
+    found = None if "\0" in key else WriteKey.objects.select_related("source").filter(key=key).first()
+    if found is None:
+        raise _unknown_key()
+    sender = Sender(found.source_id, found.workspace_id, found.source.enabled)
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    _known[key] = time.monotonic() + KNOWN_FOR_S, sender
+    return sender
+
+
+def _unknown_key() -> Refused:
+    return Refused(401, "invalid_write_key", "unknown write key")
+
+
+def _too_large() -> Refused:
+    return Refused(413, "body_too_large", f"A request may have {LARGEST_BODY} bytes, inflated.")
+
+
+def _error(status: int, code: str, message: str) -> HttpResponse:
+    body = json.dumps({"success": False, "code": code, "message": message})
+    return HttpResponse(body, status=status, content_type="application/json")
+
+
+def _preflight(request: HttpRequest) -> HttpResponse:
+    answer = HttpResponse(status=204)
+    answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+    answer["Access-Control-Allow-Headers"] = (
+        request.headers.get("Access-Control-Request-Headers", "")[:1000] or HEADERS_ALLOWED
+    )
+    answer["Access-Control-Max-Age"] = "7200"
+    return answer
+
+
+def _with_cors(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """Any page may send; no cookies are ever asked for."""
+    answer["Vary"] = "Origin"
+    if origin := request.headers.get("Origin"):
+        answer["Access-Control-Allow-Origin"] = origin
+        answer["Access-Control-Expose-Headers"] = "Retry-After"
+    return answer

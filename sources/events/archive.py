@@ -1,0 +1,248 @@
+"""The archive: every event as received, in numbered pieces per source. Written once, read in two orders.
+
+*Log order* is (source, piece, position), for what is live. *Event order* is (ts, source, piece, position), for a
+replay. Both readers go on from a place, so a reader that stops anywhere can be taken up by another.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy
+import pyarrow
+from pyarrow import compute
+
+from sources.events import client
+from sources.events.schema import ARCHIVE
+from sources.events.sql import Sql, join, moment, sql
+from spaces.pieces import Visible
+
+WHOLE_PIECE = 2**32 - 1  # a position after every row of a piece
+COLUMNS = "source, piece, position, ts, received_at, type, event, message_id, message"
+EVENT_ORDER = "ts, source, piece, position"
+MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
+
+
+class Row(NamedTuple):
+    """One event to archive. Times in milliseconds since 1970; `message` is JSON text in UTF-8."""
+
+    ts: int
+    received_at: int
+    type: str
+    event: str
+    message_id: str
+    message: bytes
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a live reader has come in the log of one source: every row up to (piece, position) is done.
+
+    `position` is WHOLE_PIECE when nothing of the piece is left.
+    """
+
+    log: Visible
+    piece: int
+    position: int
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there may be rows after this place. False is certain."""
+        return self.log.end > self.piece or (self.log.end == self.piece and self.position < WHOLE_PIECE)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a replay covers: of each source the log up to its cut-off, and event times in [since, until]."""
+
+    logs: tuple[Visible, ...]
+    since: datetime
+    until: datetime
+
+
+Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)
+
+
+def up_to(log: Visible, cutoff: int) -> Visible:
+    """The log as it was when its end was `cutoff`."""
+    return replace(log, end=min(cutoff, log.end))
+
+
+def insert(*, workspace_id: int, source_id: int, piece: int, rows: Sequence[Row]) -> None:
+    """The rows are in the archive under this piece, numbered from 0 in their order."""
+    count = len(rows)
+    columns = {
+        "workspace": _same(workspace_id, count, pyarrow.uint32()),
+        "source": _same(source_id, count, pyarrow.uint32()),
+        "piece": _same(piece, count, pyarrow.uint64()),
+        "position": pyarrow.array(numpy.arange(count, dtype=numpy.uint32)),
+        "ts": pyarrow.array([row.ts for row in rows], MILLISECONDS),
+        "received_at": pyarrow.array([row.received_at for row in rows], MILLISECONDS),
+        "type": pyarrow.array([row.type for row in rows], pyarrow.string()),
+        "event": pyarrow.array([row.event for row in rows], pyarrow.string()),
+        "message_id": pyarrow.array([row.message_id for row in rows], pyarrow.string()),
+        "message": pyarrow.array([row.message for row in rows], pyarrow.binary()),
+    }
+    client.insert(ARCHIVE, pyarrow.table(columns))
+
+
+def read_live(workspace_id: int, places: Sequence[Place], limit: int) -> tuple[pyarrow.Table, list[Place]]:
+    """At most about `limit` rows after these places, and the places after them.
+
+    Columns: source, piece, position, ts, received_at, type, event, message_id, message. Each source's rows are in
+    its log order; sources are interleaved by receipt and share the limit evenly, so that none waits behind another.
+    The places also move over pieces that hold no row (all of it doubled), so they may move when no row comes.
+    """
+    open_places = [place for place in places if place.has_more]
+    if not open_places:
+        return _nothing(), list(places)
+    share = max(1, limit // len(open_places))
+    # One more than asked for, to know whether a source has come to its end.
+    parts = [_after(workspace_id, place, share + 1) for place in open_places]
+    found = client.arrow(sql("SELECT * FROM (%s)", join(" UNION ALL ", parts)))
+    taken, moved = _shares(found, open_places, share)
+    return _interleaved(taken), [moved.get(place.log.owner, place) for place in places]
+
+
+def count_live(workspace_id: int, places: Sequence[Place]) -> int:
+    """How many rows are after these places."""
+    parts = [_is_after(workspace_id, place) for place in places if place.has_more]
+    return _count(join(" OR ", [sql("(%s)", part) for part in parts])) if parts else 0
+
+
+def count_range(workspace_id: int, reach: Reach) -> int:
+    """How many rows a replay of this reach has."""
+    return _count(_within(workspace_id, reach))
+
+
+def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit: int) -> pyarrow.Table:
+    """The next `limit` rows of the reach in event order, after the key `after`; fewer when they are the last.
+
+    Columns as of `read_live`. In two steps: first the key of the last row, from narrow columns alone, then the
+    messages between the two keys, so that a long replay does not read and sort all messages for every slice.
+    """
+    if not reach.logs:
+        return _nothing()
+    rest = _within(workspace_id, reach)
+    if after is not None:
+        rest += _beyond(after)
+    last = client.rows(
+        sql(
+            f"SELECT toUnixTimestamp64Milli(ts), source, piece, position FROM archive WHERE %s "
+            f"ORDER BY {EVENT_ORDER} LIMIT 1 OFFSET %s",
+            rest,
+            limit - 1,
+        )
+    )
+    if last:
+        rest += _through(tuple(last[0]))
+    return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s ORDER BY {EVENT_ORDER}", rest))
+
+
+def key_of(rows: pyarrow.Table, index: int = -1) -> Key:
+    """Where a row of a slice is in event order; by default the last."""
+    row = rows.slice(index % rows.num_rows, 1)
+    ts = row["ts"].cast(MILLISECONDS).cast(pyarrow.int64())[0].as_py()
+    return ts, row["source"][0].as_py(), row["piece"][0].as_py(), row["position"][0].as_py()
+
+
+def erase(source_id: int, numbers: Sequence[int]) -> None:
+    """No row of these pieces of the source is left."""
+    client.erase(ARCHIVE, "source", source_id, numbers)
+
+
+def erase_source(workspace_id: int, source_id: int) -> None:
+    """Nothing of the source is left in the archive."""
+    client.run(sql("DELETE FROM archive WHERE workspace = %s AND source = %s", workspace_id, source_id))
+
+
+def _same(value: int, count: int, kind: pyarrow.DataType) -> pyarrow.Array:
+    return pyarrow.repeat(pyarrow.scalar(value, kind), count)
+
+
+def _nothing() -> pyarrow.Table:
+    kinds = {
+        "source": pyarrow.uint32(),
+        "piece": pyarrow.uint64(),
+        "position": pyarrow.uint32(),
+        "ts": MILLISECONDS,
+        "received_at": MILLISECONDS,
+    }
+    names = COLUMNS.split(", ")
+    return pyarrow.table({name: pyarrow.array([], kinds.get(name, pyarrow.string())) for name in names})
+
+
+def _count(condition: Sql) -> int:
+    return int(client.rows(sql("SELECT count() FROM archive WHERE %s", condition))[0][0])
+
+
+def _is_after(workspace_id: int, place: Place) -> Sql:
+    return sql(
+        "workspace = %s AND source = %s AND piece >= %s AND (piece > %s OR position > %s) AND %s",
+        workspace_id,
+        place.log.owner,
+        place.piece,
+        place.piece,
+        place.position,
+        client.seen(place.log),
+    )
+
+
+def _after(workspace_id: int, place: Place, limit: int) -> Sql:
+    return sql(
+        f"(SELECT {COLUMNS} FROM archive WHERE %s ORDER BY piece, position LIMIT %s)",
+        _is_after(workspace_id, place),
+        limit,
+    )
+
+
+def _shares(found: pyarrow.Table, places: Iterable[Place], share: int) -> tuple[list[pyarrow.Table], dict[int, Place]]:
+    """Each source's rows in log order, at most `share`, and its place after them."""
+    taken, moved = [], {}
+    for place in places:
+        mine = found.filter(compute.equal(found["source"], place.log.owner))
+        mine = mine.sort_by([("piece", "ascending"), ("position", "ascending")])
+        if mine.num_rows > share:
+            mine = mine.slice(0, share)
+            end = replace(place, piece=mine["piece"][-1].as_py(), position=mine["position"][-1].as_py())
+        else:
+            end = replace(place, piece=place.log.end, position=WHOLE_PIECE)
+        taken.append(mine)
+        moved[place.log.owner] = end
+    return taken, moved
+
+
+def _interleaved(parts: list[pyarrow.Table]) -> pyarrow.Table:
+    """All rows, by receipt, but never against the log order of their source."""
+    rows = pyarrow.concat_tables(parts)
+    if len(parts) < 2 or not rows.num_rows:
+        return rows
+    turns = [
+        numpy.maximum.accumulate(part["received_at"].to_numpy().astype("int64")) for part in parts if part.num_rows
+    ]
+    return rows.take(pyarrow.array(numpy.argsort(numpy.concatenate(turns), kind="stable")))
+
+
+def _within(workspace_id: int, reach: Reach) -> Sql:
+    return sql(
+        "workspace = %s AND %s AND ts >= %s AND ts <= %s",
+        workspace_id,
+        client.seen_by_owner(reach.logs, "source"),
+        moment(reach.since),
+        moment(reach.until),
+    )
+
+
+def _beyond(key: Key) -> Sql:
+    # The first condition says nothing new; it is the one that the index of `ts` understands.
+    return _compared(" AND ts >= %s AND (ts, source, piece, position) > (%s, %s, %s, %s)", key)
+
+
+def _through(key: Key) -> Sql:
+    return _compared(" AND ts <= %s AND (ts, source, piece, position) <= (%s, %s, %s, %s)", key)
+
+
+def _compared(text: str, key: Key) -> Sql:
+    ts = sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", key[0])
+    return sql(text, ts, ts, *key[1:])

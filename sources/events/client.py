@@ -1,0 +1,116 @@
+"""The one client of ClickHouse: reads and writes of the event tables go through here."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import pyarrow
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
+from django.conf import settings
+from pyroaring import BitMap
+
+from sources.events.bitmap import from_state
+from sources.events.schema import TABLES, Table
+from sources.events.sql import Sql, join, sql
+from spaces.pieces import Unwritable, Visible
+
+_local = threading.local()
+
+# Error codes that the rows themselves cause (ClickHouse, src/Common/ErrorCodes.cpp): cannot parse …, incorrect
+# data, unknown or out of range values. Everything else (no memory, too many parts, …) passes by waiting.
+DATA_ERRORS = {6, 26, 27, 33, 38, 41, 53, 69, 72, 117, 130, 131, 321, 349, 441, 467, 636, 645}
+SETTINGS = {
+    "max_query_size": 256 * 1024 * 1024,  # one statement may carry a bitmap of millions of members as text
+    "max_partitions_per_insert_block": 0,
+    # A property stays what it was sent as: text that looks like a date is text …
+    "input_format_try_infer_dates": 0,
+    "input_format_try_infer_datetimes": 0,
+    # … and {"a": {"b": 1}, "a.b": 2} keeps its first value instead of failing the insert.
+    "type_json_skip_duplicated_paths": 1,
+}
+
+
+def client() -> Client:
+    """This thread's client; made at first use, and again after a fork."""
+    found: Client | None = getattr(_local, "client", None)
+    if found is None or _local.url != settings.CLICKHOUSE_URL:
+        url = urlsplit(settings.CLICKHOUSE_URL)
+        found = clickhouse_connect.get_client(
+            host=url.hostname,
+            port=url.port or 8123,
+            username=url.username or "default",
+            password=url.password or "",
+            database=url.path.strip("/") or "default",
+            secure=url.scheme == "https",
+            settings=SETTINGS,
+            autogenerate_session_id=False,  # one session allows one query at a time
+            autogenerate_query_id=False,
+            send_receive_timeout=600,
+        )
+        _local.client, _local.url = found, settings.CLICKHOUSE_URL
+    return found
+
+
+def create_tables() -> None:
+    """Every event table exists."""
+    for table in TABLES:
+        client().command(table.ddl(settings.CLICKHOUSE_ENGINE))
+
+
+def rows(query: Sql, **limits: Any) -> Sequence[Sequence[Any]]:
+    """All rows of the answer. `limits`: ClickHouse settings for this statement."""
+    return client().query(query.text, parameters=query.values or None, settings=limits or None).result_rows
+
+
+def arrow(query: Sql, **limits: Any) -> pyarrow.Table:
+    """The answer as an Arrow table."""
+    return client().query_arrow(query.text, parameters=query.values or None, settings=limits or None)
+
+
+def bitmaps(query: Sql, **limits: Any) -> list[BitMap]:
+    """The columns of a one-row answer, each a groupBitmapState over UInt32."""
+    state = client().raw_query(query.text, parameters=query.values or None, settings=limits or None, fmt="RowBinary")
+    found, at = [], 0
+    while at < len(state):
+        members, size = from_state(state[at:])
+        found.append(members)
+        at += size
+    return found
+
+
+def run(query: Sql) -> None:
+    """Run a statement that answers nothing."""
+    client().command(query.text, parameters=query.values or None)
+
+
+def insert(table: Table, batch: pyarrow.Table) -> None:
+    """All rows of `batch`, in one insert. Raises Unwritable when what is in them is the reason."""
+    if not batch.num_rows:
+        return
+    try:
+        client().insert_arrow(table.name, batch)
+    except DatabaseError as error:
+        if getattr(error, "code", None) in DATA_ERRORS:
+            raise Unwritable(str(error)[:1000]) from error
+        raise
+
+
+def seen(log: Visible, column: str = "piece") -> Sql:
+    """The condition that a row is of this moment of the log."""
+    within = sql(f"{column} <= %s", log.end)
+    return within + sql(f" AND {column} NOT IN %s", list(log.abandoned)) if log.abandoned else within
+
+
+def seen_by_owner(logs: Sequence[Visible], owner_column: str) -> Sql:
+    """The same over several logs of one table, each with its own end; nothing when there are no logs."""
+    if not logs:
+        return Sql("0")
+    return "(" + join(" OR ", [sql(f"({owner_column} = %s AND %s)", log.owner, seen(log)) for log in logs]) + ")"
+
+
+def erase(table: Table, owner_column: str, owner: int, numbers: Sequence[int]) -> None:
+    """No row of these piece numbers is left."""
+    run(sql(f"DELETE FROM {table.name} WHERE {owner_column} = %s AND piece IN %s", owner, list(numbers)))

@@ -1,0 +1,130 @@
+"""What resolve makes of the archive: whose each event is, in two orders, their traits, merges and who is known.
+
+The number in `profile` is that of the event's own moment; whoever reads follows `overlay` or the identity graph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow
+
+from sources.events import client
+from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
+from sources.events.sql import Sql, sql
+from spaces.pieces import Visible
+
+WRITTEN = (TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES)  # by every resolve piece, at most one insert each
+Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)
+START = (0, -1)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One space's events, as of one moment of its resolve log."""
+
+    workspace_id: int
+    space_id: int
+    log: Visible
+
+    @property
+    def condition(self) -> Sql:
+        return sql("workspace = %s AND space = %s AND %s", self.workspace_id, self.space_id, client.seen(self.log))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A row of the timeline, where it stands there."""
+
+    source: int
+    message_id: str
+    profile: int
+    ts: int
+    piece: int
+    position: int
+
+
+@dataclass(frozen=True)
+class ProfileEvent:
+    """An event on a profile's page. identifiers: (type, value) as they were on it. message: JSON text."""
+
+    ts: int
+    source: int
+    origin_piece: int
+    origin_position: int
+    profile: int
+    type: str
+    event: str
+    message_id: str
+    identifiers: Sequence[tuple[str, str]]
+    message: str
+
+    @property
+    def key(self) -> Key:
+        return self.ts, self.source, self.origin_piece, self.origin_position
+
+
+def insert(table: Table, rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -> None:
+    """These rows are in the table under this piece: one insert, or none when there are no rows."""
+    for name, value, kind in (
+        ("workspace", workspace_id, pyarrow.uint32()),
+        ("space", space_id, pyarrow.uint32()),
+        ("piece", piece, pyarrow.uint64()),
+    ):
+        rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
+    client.insert(table, rows)
+
+
+def erase(space_id: int, numbers: Sequence[int]) -> None:
+    """No row of these resolve pieces of the space is left."""
+    for table in WRITTEN:
+        client.erase(table, "space", space_id, numbers)
+
+
+def page(scope: Scope, *, after: tuple[int, int] = START, limit: int) -> list[Recorded]:
+    """The timeline in the order in which it was resolved, after a (piece, position)."""
+    query = sql(
+        "SELECT source, message_id, profile, toUnixTimestamp64Milli(ts), piece, position FROM timeline "
+        "WHERE %s AND piece >= %s AND (piece > %s OR position > %s) ORDER BY piece, position LIMIT %s",
+        scope.condition,
+        after[0],
+        after[0],
+        after[1],
+        limit,
+    )
+    return [Recorded(*row) for row in client.rows(query)]
+
+
+def events_of(scope: Scope, profiles: Sequence[int], *, before: Key | None = None, limit: int) -> list[ProfileEvent]:
+    """The events of these profile numbers together, newest first; those before a key."""
+    earlier = sql("1")
+    if before is not None:
+        ts = sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", before[0])
+        earlier = sql(
+            "ts <= %s AND (ts, source, origin_piece, origin_position) < (%s, %s, %s, %s)", ts, ts, *before[1:]
+        )
+    query = sql(
+        "SELECT toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, profile, type, event, message_id, "
+        "identifiers, message FROM profile_events WHERE %s AND profile IN %s AND %s "
+        "ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
+        scope.condition,
+        list(profiles),
+        earlier,
+        limit,
+    )
+    return [ProfileEvent(*row) for row in client.rows(query)]
+
+
+def counts_of(scope: Scope, profiles: Sequence[int]) -> list[tuple[str, str, int, int, int]]:
+    """(type, event, events, first and last event time in ms) of these profile numbers, most frequent first."""
+    query = sql(
+        "SELECT type, event, count() AS events, toUnixTimestamp64Milli(min(ts)), toUnixTimestamp64Milli(max(ts)) "
+        "FROM profile_events WHERE %s AND profile IN %s GROUP BY type, event ORDER BY events DESC, type, event",
+        scope.condition,
+        list(profiles),
+    )
+    return [tuple(row) for row in client.rows(query)]  # type: ignore[misc]
+
+
+def count(scope: Scope) -> int:
+    """How many events the timeline holds."""
+    return int(client.rows(sql("SELECT count() FROM timeline WHERE %s", scope.condition))[0][0])

@@ -1,0 +1,146 @@
+"""Sources, what they received, and which spaces listen to them."""
+
+import secrets
+
+from django.db import models
+
+from spaces.models import Owned, Space, public_id
+
+
+class Source(Owned):
+    """A website, an app or a server that sends events with a write key of its own."""
+
+    class Kind(models.TextChoices):
+        WEBSITE = "website", "Website"
+        MOBILE = "mobile", "Mobile app"
+        SERVER = "server", "Server"
+        HTTP = "http", "HTTP API"
+
+    public_id = public_id("src")
+    name = models.CharField(max_length=100)
+    slug = models.SlugField(max_length=60)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.HTTP)
+    enabled = models.BooleanField(default=True)
+    correct_clocks = models.BooleanField(default=True, help_text="off: times are taken as given")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "slug"], name="source_slug_once_per_workspace")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def new_write_key() -> str:
+    return secrets.token_urlsafe(24)
+
+
+class WriteKey(Owned):
+    """A write key is public (it is in every web page), so it is kept as it is."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="write_keys")
+    key = models.CharField(max_length=64, unique=True, default=new_write_key)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+
+class Inbox(Owned):
+    """One row per accepted request. A queue, not a log: commit order is not id order."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
+    call = models.CharField(max_length=16, help_text="the route's name: batch, track, …")
+    body = models.BinaryField(help_text="as received, decompressed")
+    received_at = models.DateTimeField(help_text="by the database's clock")
+    refused = models.CharField(max_length=40, blank=True, help_text="why all of it is refused: source_disabled")
+    taken = models.BooleanField(default=False, help_text="an archive piece was decided from it")
+
+    class Meta:
+        indexes = [models.Index(fields=["source", "id"], condition=models.Q(taken=False), name="inbox_waiting")]
+
+
+class Reject(Owned):
+    """A message that could not be archived, or resolved, kept where its owner can see it."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="rejects")
+    received_at = models.DateTimeField()
+    code = models.CharField(max_length=40)
+    reason = models.TextField()
+    path = models.CharField(max_length=200, blank=True, help_text="where in the message, such as batch[3].userId")
+    message_id = models.CharField(max_length=200, blank=True)
+    message = models.TextField(help_text="as sent, cut at 32 KB")
+    messages = models.IntegerField(default=1, help_text="how many it stands for: a refused request is one reject")
+
+    class Meta:
+        indexes = [models.Index(fields=["source", "-id"], name="reject_newest_first")]
+
+
+class Tally(models.Model):
+    """What became of a source's messages: every accepted one is in exactly one of the three."""
+
+    source = models.OneToOneField(Source, on_delete=models.CASCADE, primary_key=True, related_name="tally")
+    workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
+    archived = models.BigIntegerField(default=0)
+    doubled = models.BigIntegerField(default=0)
+    rejected = models.BigIntegerField(default=0)
+    last_received_at = models.DateTimeField(null=True)
+
+
+class EventName(Owned):
+    """The source's schema, as seen: which events, how many, first and last."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="event_names")
+    type = models.CharField(max_length=10)
+    event = models.CharField(max_length=200)
+    archived = models.BigIntegerField(default=0)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["source", "type", "event"], name="event_name_once_per_source")]
+
+
+class Replay(Owned):
+    """Sources connected together: everything up to each one's cut-off, oldest first, as one sequence.
+
+    `cursor` is the last place done: [event time in ms, source id, archive piece, position].
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running", "Replaying"
+        COMPLETE = "complete", "Complete"
+        CANCELLED = "cancelled", "Cancelled"
+
+    public_id = public_id("rpl")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="replays")
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    since = models.DateTimeField(help_text="event times from here on")
+    until = models.DateTimeField(help_text="event times up to here, this included")
+    total = models.BigIntegerField(help_text="events in range when it was asked for")
+    done = models.BigIntegerField(default=0)
+    cursor = models.JSONField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, help_text="when its first piece was published")
+    finished_at = models.DateTimeField(null=True)
+
+
+class Connection(Owned):
+    """A space listens to a source. What it has consumed of the archive, and how."""
+
+    class State(models.TextChoices):
+        REPLAYING = "replaying", "Replaying"
+        LIVE = "live", "Live"
+        DISCONNECTED = "disconnected", "Disconnected"
+
+    public_id = public_id("con")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="connections")
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="connections")
+    state = models.CharField(max_length=12, choices=State, default=State.REPLAYING)
+    replay = models.ForeignKey(Replay, on_delete=models.SET_NULL, null=True, related_name="connections")
+    cutoff = models.BigIntegerField(help_text="archive pieces up to this one belong to the replay")
+    piece = models.BigIntegerField(help_text="the live reader's place: the archive piece it is in …")
+    position = models.BigIntegerField(
+        default=-1, help_text="… and the last row of it that is done; -1 = none, 2**32 - 1 = all of it"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "source"], name="one_connection_per_space_and_source")]

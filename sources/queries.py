@@ -1,0 +1,128 @@
+"""What is known about sources and connections. Reads only."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from sources.events.archive import Place, Reach, up_to
+from sources.models import Connection, EventName, Reject, Replay, Source, Tally
+from spaces.models import Space, Workspace
+from spaces.pieces import visible_logs
+
+ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a source's messages. `waiting`: accepted requests, of one or more messages, not archived yet."""
+
+    archived: int = 0
+    doubled: int = 0
+    rejected: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a replay is. Rate in events a second, from the request on; `seconds_left` None = nobody can say."""
+
+    percent: float
+    event_time: datetime | None
+    rate: float
+    seconds_left: float | None
+
+
+def sources_of(workspace: Workspace) -> QuerySet[Source]:
+    return Source.objects.filter(workspace=workspace).select_related("tally").prefetch_related("write_keys")
+
+
+def fates(sources: Iterable[Source]) -> dict[int, Fate]:
+    """By source id, for all of them, in two queries."""
+    ids = [source.pk for source in sources]
+    waiting = _waiting_requests(ids)
+    tallies = {tally.source_id: tally for tally in Tally.objects.filter(source__in=ids)}
+    return {id: _fate(tallies.get(id), waiting.get(id, 0)) for id in ids}
+
+
+def rejects_of(source: Source) -> QuerySet[Reject]:
+    return Reject.objects.filter(source=source)
+
+
+def event_names_of(source: Source) -> QuerySet[EventName]:
+    return EventName.objects.filter(source=source)
+
+
+def sources_waiting() -> list[int]:
+    """Sources with requests that no piece was decided from. One look into the index per source."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT id FROM sources_source s
+               WHERE EXISTS (SELECT FROM sources_inbox i WHERE i.source_id = s.id AND NOT i.taken)"""
+        )
+        return [id for (id,) in cursor.fetchall()]
+
+
+def connections_of(space: Space) -> QuerySet[Connection]:
+    """Those that listen, and those that once did."""
+    return Connection.objects.filter(space=space).select_related("source", "replay")
+
+
+def listening(space_id: int) -> QuerySet[Connection]:
+    return Connection.objects.filter(space_id=space_id).filter(~Q(state=Connection.State.DISCONNECTED))
+
+
+def places(connections: Sequence[Connection]) -> list[Place]:
+    """How far each has come in its source's archive, and where that ends now. In one query."""
+    logs = visible_logs(stage=ARCHIVE, owners=[connection.source_id for connection in connections])
+    return [
+        Place(log=logs[connection.source_id], piece=connection.piece, position=connection.position)
+        for connection in connections
+    ]
+
+
+def reach_of(replay: Replay) -> Reach:
+    """What the replay covers: the sources still in it, each up to its cut-off."""
+    cutoffs = dict(replay.connections.filter(state=Connection.State.REPLAYING).values_list("source_id", "cutoff"))
+    logs = visible_logs(stage=ARCHIVE, owners=list(cutoffs))
+    return Reach(
+        logs=tuple(up_to(logs[source], cutoff) for source, cutoff in sorted(cutoffs.items())),
+        since=replay.since,
+        until=replay.until,
+    )
+
+
+def progress(replay: Replay, now: datetime) -> Progress:
+    end = replay.finished_at or now
+    seconds = max((end - replay.created_at).total_seconds(), 0.001)
+    rate = replay.done / seconds
+    left = max(replay.total - replay.done, 0) / rate if rate else None
+    running = replay.state == Replay.State.RUNNING
+    return Progress(
+        percent=_percent(replay),
+        event_time=datetime.fromtimestamp(replay.cursor[0] / 1000, tz=now.tzinfo) if replay.cursor else None,
+        rate=round(rate, 1),
+        seconds_left=round(left, 1) if running and left is not None else None if running else 0.0,
+    )
+
+
+def _percent(replay: Replay) -> float:
+    if replay.state == Replay.State.COMPLETE:
+        return 100.0
+    return round(min(100.0 * replay.done / replay.total, 99.9), 1) if replay.total else 0.0
+
+
+def _waiting_requests(ids: list[int]) -> dict[int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT source_id, count(*) FROM sources_inbox WHERE source_id = ANY(%s) GROUP BY source_id", [ids]
+        )
+        return dict(cursor.fetchall())
+
+
+def _fate(tally: Tally | None, waiting: int) -> Fate:
+    if tally is None:
+        return Fate(waiting=waiting)
+    return Fate(tally.archived, tally.doubled, tally.rejected, waiting)

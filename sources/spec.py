@@ -1,0 +1,543 @@
+"""PURE. What a request said: every message in it, normalised, or rejected with a code, a reason and a path.
+
+The rules are Segment's (spec/segment.md §2), the tolerance is what the client libraries need (spec/ecosystem.md §1).
+`parse` is a pure function of what is in the inbox row, so that a piece can be written again and be the same, and it
+raises nothing whatever the bytes are. A request is read as JSON by msgspec; only when that refuses (NaN, which
+Python's clients send, lone surrogates, 1e999) it is read leniently and made storable, as a browser's JSON.stringify
+would have: NaN and infinities become null. What is no character, and NUL, becomes U+FFFD.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+TYPES = ("identify", "track", "page", "screen", "group", "alias")
+SHORT = {type[0]: type for type in TYPES} | {"b": "batch", "import": "batch"}  # /v1/t, as analytics.js posts
+BATCH = "batch"
+LARGEST_MESSAGE = 32_768  # bytes of JSON
+LARGEST_BATCH = 2_500  # messages
+LONGEST_MESSAGE_ID = 100
+DEEPEST = 100  # objects and lists inside one another
+LONGEST_TIME = 100  # characters
+LONGEST_INTEGER = 300  # digits; longer ones are beyond the range of a float too
+KEPT_OF_REJECT = 32_768  # characters of a rejected message
+EVENT_NAMES = {"page": "Page Viewed", "screen": "Screen Viewed"}
+SOURCE_DISABLED = "source_disabled"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (to write times: without a zone it is twice as fast)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+REFUSED = {SOURCE_DISABLED: "The source is disabled: nothing it sends is kept."}
+
+
+class Request(Struct, frozen=True):
+    """An inbox row. `received_at` in milliseconds; `refused`: the code for which all of it is refused, or ""."""
+
+    inbox: int
+    call: str
+    body: bytes
+    received_at: int
+    refused: str = ""
+
+
+class Message(Struct, gc=False):
+    """A message that can be archived.
+
+    ts: event time in milliseconds. day: the day of the message's own time since 1970, equal in every retry.
+    text: the normalised message as JSON.
+    """
+
+    type: str
+    event: str
+    message_id: str
+    ts: int
+    day: int
+    text: bytes
+
+
+class Rejected(Struct, gc=False):
+    """A message, or with `messages` != 1 a whole request, that cannot be archived. `path`: such as batch[3].userId."""
+
+    code: str
+    reason: str
+    path: str
+    message_id: str = ""
+    message: str = ""
+    messages: int = 1
+
+
+class _Refuse(Exception):
+    def __init__(self, code: str, path: str, reason: str) -> None:
+        super().__init__(code)
+        self.code, self.path, self.reason = code, path, reason
+
+
+class _Envelope(Struct):
+    """What a request has around its messages. The body of a single call is its message too."""
+
+    batch: Any = None
+    context: Any = None
+    integrations: Any = None
+    timestamp: Any = None
+    originalTimestamp: Any = None
+    sentAt: Any = None
+
+
+class _Shared(Struct, frozen=True):
+    """What a batch adds to each of its messages, and how many bytes that is."""
+
+    context: dict[str, Any] = {}
+    integrations: dict[str, Any] = {}
+    timestamp: Any = None
+    sent_at: Any = None
+    size: int = 0
+
+
+class _StrictEnvelope(_Envelope):
+    batch: list[Raw] | None = None
+
+
+class _Fields(Struct):
+    """A message as sent. Everything else in it is dropped."""
+
+    type: Any = None
+    messageId: Any = None
+    userId: Any = None
+    anonymousId: Any = None
+    previousId: Any = None
+    groupId: Any = None
+    event: Any = None
+    name: Any = None
+    category: Any = None
+    properties: Any = None
+    traits: Any = None
+    context: Any = None
+    integrations: Any = None
+    timestamp: Any = None
+    originalTimestamp: Any = None
+    sentAt: Any = None
+    version: Any = None
+    channel: Any = None
+
+
+class _Normal(Struct, omit_defaults=True):
+    """A message as archived; the order of fields is that of the text."""
+
+    type: str
+    messageId: str
+    userId: str | UnsetType = UNSET
+    anonymousId: str | UnsetType = UNSET
+    previousId: str | UnsetType = UNSET
+    groupId: str | UnsetType = UNSET
+    event: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    category: str | UnsetType = UNSET
+    properties: dict[str, Any] | UnsetType = UNSET
+    traits: dict[str, Any] | UnsetType = UNSET
+    context: dict[str, Any] | UnsetType = UNSET
+    integrations: dict[str, Any] | UnsetType = UNSET
+    timestamp: str | UnsetType = UNSET
+    originalTimestamp: str | UnsetType = UNSET
+    sentAt: str | UnsetType = UNSET
+    receivedAt: str | UnsetType = UNSET
+    version: Any = UNSET
+    channel: str | UnsetType = UNSET
+
+
+_envelope = msgspec.json.Decoder(_StrictEnvelope)
+_fields = msgspec.json.Decoder(_Fields)
+_encode = msgspec.json.Encoder().encode
+
+
+def call_of(route: str) -> str | None:
+    """The call behind the last part of a path, such as `t` or `track`; None when there is none."""
+    call = SHORT.get(route, route)
+    return call if call == BATCH or call in TYPES else None
+
+
+def parse(request: Request, *, correct_clocks: bool) -> list[Message | Rejected]:
+    """Every message of the request in its order. Never raises; the same input gives the same output.
+
+    Together the results stand for every message: a rejected request says how many it had.
+    """
+    try:
+        shared, items = _open(request)
+    except _Refuse as refused:
+        return [_rejected(refused, request.body, messages=_count(request))]
+    if request.call != BATCH:
+        return [_read(items[0], shared, request, 0, "", correct_clocks)]
+    return [_read(item, shared, request, index, f"batch[{index}]", correct_clocks) for index, item in enumerate(items)]
+
+
+def event_name(type: str, event: str | None) -> str:
+    """What the event is called in the timeline; "" for identify, group and alias."""
+    return event or "" if type == "track" else EVENT_NAMES.get(type, "")
+
+
+def timeline_properties(message: dict[str, Any]) -> dict[str, Any]:
+    """An archived message's properties as conditions see them: a page's name and category are among them."""
+    properties: dict[str, Any] = message.get("properties") or {}
+    type = message["type"]
+    if type not in EVENT_NAMES:
+        return properties
+    named = {f"{type}_{field}": message[field] for field in ("name", "category") if message.get(field) is not None}
+    return named | properties
+
+
+def milliseconds(at: datetime) -> int:
+    """Since 1970, rounded down."""
+    return (at - EPOCH) // MILLISECOND
+
+
+@lru_cache(maxsize=1024)  # the receipt is the same for a whole batch
+def iso(ts: int) -> str:
+    """A time in milliseconds as text: 2026-11-23T16:47:36.080Z."""
+    return (NAIVE_EPOCH + timedelta(milliseconds=ts)).isoformat(timespec="milliseconds") + "Z"
+
+
+# --- the request
+
+
+def _open(request: Request) -> tuple[_Shared, Sequence[Any]]:
+    """What the messages share, and the messages: as raw JSON, or as values when they could only be read leniently."""
+    if request.refused:
+        raise _Refuse(request.refused, "", REFUSED.get(request.refused, "Nothing of this request is kept."))
+    envelope, body = _envelope_of(request.body)
+    if request.call != BATCH:
+        return _Shared(), [body]
+    items = envelope.batch
+    if items is not None and not isinstance(items, list):
+        raise _Refuse("batch_not_array", "batch", "`batch` must be a list of messages.")
+    if not items:
+        raise _Refuse("empty_batch", "batch", "The request holds no message.")
+    if len(items) > LARGEST_BATCH:
+        raise _Refuse("batch_too_large", "batch", f"{len(items)} messages; a request may hold {LARGEST_BATCH}.")
+    return _shared(envelope), items
+
+
+def _shared(envelope: _Envelope) -> _Shared:
+    objects = {"context": envelope.context or {}, "integrations": envelope.integrations or {}}
+    for name, value in objects.items():
+        if not isinstance(value, dict):
+            raise _Refuse(f"{name}_not_object", name, f"`{name}` must be an object.")
+    return _Shared(
+        **objects,
+        timestamp=envelope.timestamp or envelope.originalTimestamp,
+        sent_at=envelope.sentAt,
+        size=sum(len(_encode(value)) for value in objects.values() if value),
+    )
+
+
+def _envelope_of(body: bytes) -> tuple[_Envelope, Any]:
+    try:
+        return _envelope.decode(body), Raw(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass
+    value = _lenient(body)
+    if not isinstance(value, dict):
+        raise _Refuse("invalid_json", "", "The body must be a JSON object.")
+    return _Envelope(**{name: value.get(name) for name in _Envelope.__struct_fields__}), value
+
+
+def _lenient(body: bytes) -> Any:
+    """The body read as JSON by Python's own reader, and made storable. Raises _Refuse."""
+    try:
+        text = body.decode("utf-8-sig", "replace")
+        return _storable(json.loads(text, parse_constant=lambda _: None, parse_int=_integer))
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise _Refuse("invalid_json", "", f"The body is not JSON: {error}.") from None
+
+
+def read_lenient(body: bytes) -> Any:
+    """A body that is not strictly JSON, as `parse` will read it; None when it cannot."""
+    try:
+        return _lenient(body)
+    except _Refuse:
+        return None
+
+
+def _count(request: Request) -> int:
+    """How many messages a refused request had."""
+    if request.call != BATCH:
+        return 1
+    try:
+        items = _envelope_of(request.body)[0].batch
+    except _Refuse:
+        return 1
+    return len(items) if isinstance(items, list) else 0
+
+
+# --- one message
+
+
+def _read(
+    item: Any, shared: _Shared, request: Request, index: int, path: str, correct_clocks: bool
+) -> Message | Rejected:
+    fields = None
+    try:
+        fields = _fields_of(item, shared)
+        return _normal(fields, shared, request, index, correct_clocks)
+    except _Refuse as refused:
+        refused.path = f"{path}.{refused.path}" if path and refused.path else path or refused.path
+        return _rejected(refused, item, message_id=fields.messageId if fields else "")
+    except RecursionError:
+        return _rejected(_too_deep(path), item)
+
+
+def _fields_of(item: Any, shared: _Shared) -> _Fields:
+    if isinstance(item, Raw):
+        raw = bytes(item)
+        _limit_size(len(raw), shared)
+        _limit_depth(raw)
+        try:
+            return _fields.decode(raw)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            item = _lenient(raw)
+    else:
+        raw = _as_sent(item)
+        _limit_size(len(raw), shared)
+        _limit_depth(raw)
+    if not isinstance(item, dict):
+        raise _Refuse("message_not_object", "", "A message must be a JSON object.")
+    return _Fields(**{name: item.get(name) for name in _Fields.__struct_fields__})
+
+
+def _normal(fields: _Fields, shared: _Shared, request: Request, index: int, correct_clocks: bool) -> Message:
+    type = request.call if request.call != BATCH else fields.type
+    if not isinstance(type, str) or type not in TYPES:
+        raise _Refuse("unknown_type", "type", f"`type` must be one of {', '.join(TYPES)}.")
+    message_id = _message_id(fields.messageId) or f"api-{request.inbox}-{index}"
+    normal = _Normal(type, message_id)
+    _put_ids(normal, fields)
+    _put_content(normal, fields, shared)
+    own, ts = _put_times(normal, fields, shared, request.received_at, correct_clocks)
+    return Message(
+        type=type,
+        event=event_name(type, normal.event or None),
+        message_id=message_id,
+        ts=ts,
+        day=own // 86_400_000 if own is not None else 0,
+        text=_text(normal),
+    )
+
+
+def _put_ids(normal: _Normal, fields: _Fields) -> None:
+    for name in ("userId", "anonymousId", "previousId", "groupId"):
+        value = getattr(fields, name)
+        if value is not None and (text := _id(value, name)):
+            setattr(normal, name, text)
+    if normal.userId is UNSET and normal.anonymousId is UNSET:
+        raise _Refuse("id_required", "userId", "A message needs a `userId` or an `anonymousId`.")
+    if normal.type == "group" and normal.groupId is UNSET:
+        raise _Refuse("id_required", "groupId", "A group call needs a `groupId`.")
+    if normal.type == "alias" and normal.previousId is UNSET:
+        raise _Refuse("id_required", "previousId", "An alias call needs a `previousId`.")
+
+
+def _put_content(normal: _Normal, fields: _Fields, shared: _Shared) -> None:
+    if normal.type == "track":
+        normal.event = _event(fields.event)
+    if normal.type in EVENT_NAMES:
+        for name in ("name", "category"):
+            if (value := getattr(fields, name)) is not None:
+                if not isinstance(value, str):
+                    raise _Refuse(f"{name}_not_string", name, f"`{name}` must be text.")
+                setattr(normal, name, value)
+    for name in ("properties", "traits", "context", "integrations"):
+        if (value := getattr(fields, name)) is not None:
+            if not isinstance(value, dict):
+                raise _Refuse(f"{name}_not_object", name, f"`{name}` must be an object.")
+            setattr(normal, name, value)
+    if shared.size:
+        normal.context = shared.context | (normal.context or {})
+        normal.integrations = shared.integrations | (normal.integrations or {})
+    if normal.type == "identify" and normal.traits is UNSET:
+        _take_traits_of_context(normal)
+    if isinstance(fields.version, str | int | float):
+        normal.version = fields.version
+    if isinstance(fields.channel, str):
+        normal.channel = fields.channel
+
+
+def _take_traits_of_context(normal: _Normal) -> None:
+    """RudderStack's clients put the traits of an identify call there and nowhere else."""
+    traits = normal.context.get("traits") if normal.context else None
+    if isinstance(traits, dict):
+        normal.traits = traits
+
+
+def _put_times(
+    normal: _Normal, fields: _Fields, shared: _Shared, received_at: int, correct_clocks: bool
+) -> tuple[int | None, int]:
+    """The message's own time, the same in every retry, and the event time: min(corrected, receipt)."""
+    own = None
+    for name in ("timestamp", "originalTimestamp"):
+        if (value := getattr(fields, name)) is not None and value != "":
+            own = _time(value, name)
+            normal.originalTimestamp = value
+            break
+    original = own
+    if own is None:
+        original = _lenient_time(shared.timestamp)
+        normal.originalTimestamp = UNSET if original is None else shared.timestamp
+    sent_at = fields.sentAt or shared.sent_at
+    sent = _lenient_time(sent_at) if sent_at else None
+    if sent is not None:
+        normal.sentAt = sent_at
+    ts = received_at if original is None else original
+    if original is not None and sent is not None and correct_clocks:
+        ts = received_at - (sent - original)
+    ts = min(ts, received_at)
+    if ts < 0:
+        raise _Refuse("timestamp_out_of_range", "sentAt", "Corrected by `sentAt`, the message is from before 1970.")
+    normal.timestamp, normal.receivedAt = iso(ts), iso(received_at)
+    return own, ts
+
+
+def _message_id(value: Any) -> str:
+    if value is None:
+        return ""
+    text = _id(value, "messageId")
+    if len(text) > LONGEST_MESSAGE_ID:
+        raise _Refuse("message_id_too_long", "messageId", f"`messageId` may have {LONGEST_MESSAGE_ID} characters.")
+    return _character(text) if "\0" in text else text
+
+
+def _id(value: Any, name: str) -> str:
+    """An id as text; "" when there is none."""
+    if isinstance(value, str):
+        return value if value and not value.isspace() else ""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 64:
+        return str(value)
+    raise _Refuse("id_not_string", name, f"`{name}` must be text or a whole number.")
+
+
+def _event(value: Any) -> str:
+    if value is None or value == "":
+        raise _Refuse("event_not_defined", "event", "A track call needs an `event`.")
+    if not isinstance(value, str):
+        raise _Refuse("event_not_string", "event", "`event` must be text.")
+    return _character(value) if "\0" in value else value
+
+
+def _time(value: Any, name: str) -> int:
+    """A message's own time. One that cannot be read would put the event where it does not belong."""
+    ts = _lenient_time(value)
+    if ts is None:
+        raise _Refuse("timestamp_invalid", name, f"`{name}` must be an ISO 8601 time such as 2026-11-23T16:47:36.080Z.")
+    if ts < 0:
+        raise _Refuse("timestamp_out_of_range", name, f"`{name}` is before 1970.")
+    return ts
+
+
+def _lenient_time(value: Any) -> int | None:
+    """Milliseconds since 1970; None when it is no ISO 8601 time. Without a zone it is UTC."""
+    return _read_time(value) if isinstance(value, str) and len(value) <= LONGEST_TIME else None
+
+
+@lru_cache(maxsize=1024)  # `sentAt` is the same for a whole batch
+def _read_time(value: str) -> int | None:
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        try:
+            at = datetime.fromisoformat(value.strip().upper())
+        except ValueError:
+            return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return (at - EPOCH) // MILLISECOND
+
+
+# --- what can be stored
+
+
+def _limit_size(size: int, shared: _Shared) -> None:
+    """What the batch adds to each of its messages counts with each, or a small request could become a huge one."""
+    size += shared.size
+    if size > LARGEST_MESSAGE:
+        raise _Refuse("message_too_large", "", f"{size} bytes; a message may have {LARGEST_MESSAGE}.")
+
+
+def _too_deep(path: str = "") -> _Refuse:
+    return _Refuse("too_deep", path, f"Objects and lists may be {DEEPEST} deep.")
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _limit_depth(raw: bytes) -> None:
+    if raw.count(b"{") + raw.count(b"[") <= DEEPEST:
+        return
+    depth = 0
+    for bracket in _TEXT.sub(b"", raw).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            raise _too_deep()
+
+
+def _text(normal: _Normal) -> bytes:
+    try:
+        text = _encode(normal)
+    except (OverflowError, UnicodeEncodeError, RecursionError):
+        text = b"\\u0000"
+    if b"\\u0000" not in text:  # PostgreSQL stores no NUL
+        return text
+    return _encode(_storable(msgspec.to_builtins(normal)))
+
+
+def _as_sent(value: Any) -> bytes:
+    """The message's JSON: as it came, or, when it was read leniently, written anew."""
+    if isinstance(value, bytes | Raw):
+        return bytes(value)
+    try:
+        return _encode(value)
+    except RecursionError:
+        return b""
+
+
+def _integer(text: str) -> int | float:
+    """A whole number of any length; one too long for Python to read at all is no finite number either."""
+    return int(text) if len(text) <= LONGEST_INTEGER else float(text)
+
+
+def _storable(value: Any) -> Any:
+    """The same value with nothing in it that a store or a JSON reader refuses."""
+    change = _CHANGES.get(type(value))
+    return change(value) if change else value
+
+
+def _character(text: str) -> str:
+    """Lone surrogates and NULs as U+FFFD: not removed, or two ids could become the same."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+
+
+_CHANGES: dict[type, Callable[[Any], Any]] = {
+    str: _character,
+    float: lambda number: number if math.isfinite(number) else None,
+    list: lambda items: [_storable(item) for item in items],
+    dict: lambda items: {_character(key): _storable(item) for key, item in items.items()},
+}
+
+
+def _rejected(refused: _Refuse, source: Any, *, message_id: Any = "", messages: int = 1) -> Rejected:
+    raw = _as_sent(source)
+    return Rejected(
+        code=refused.code,
+        reason=refused.reason,
+        path=refused.path,
+        message_id=_character(str(message_id))[:LONGEST_MESSAGE_ID] if isinstance(message_id, str | int) else "",
+        message=_character(raw[: KEPT_OF_REJECT * 4].decode("utf-8", "replace"))[:KEPT_OF_REJECT],
+        messages=messages,
+    )

@@ -1,0 +1,450 @@
+"""The archive stage: each message of each accepted request ends as exactly one of archived, doubled and rejected."""
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from sources import archive, spec
+from sources.archive import Archive, waiting
+from sources.events import archive as events
+from sources.events import client
+from sources.models import EventName, Inbox, Reject
+from sources.queries import fates
+from spaces import pieces
+from spaces.models import Abandoned, Log, Piece
+from spaces.pieces import Overtaken, Unwritable, advance
+from tests.factories import SourceFactory
+from tests.factories_sources import (
+    RECEIVED_AT,
+    InboxFactory,
+    archive_all,
+    archived,
+    ids_in_archive,
+    log_of,
+    send,
+    tally,
+    track,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def source() -> Any:
+    return SourceFactory()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_what_waits_is_archived_in_the_order_of_the_inbox(source):
+    send(source, track(messageId="a"), track(messageId="b"))
+    send(source, track(messageId="c"))
+    archive_all(source)
+    rows = archived(source)
+    assert [row["message_id"] for row in rows] == ["a", "b", "c"]
+    assert [(row["piece"], row["position"]) for row in rows] == [(1, 0), (1, 1), (1, 2)]
+    assert not Inbox.objects.exists()
+    assert tally(source) == (3, 0, 0)
+
+
+def test_a_row_has_the_normalised_message_and_its_times(source):
+    send(source, track(messageId="a", timestamp="2026-06-15T10:00:00Z", properties={"plan": "pro"}))
+    archive_all(source)
+    (row,) = archived(source)
+    assert (row["source"], row["type"], row["event"]) == (source.pk, "track", "Tested")
+    assert row["ts"] == datetime(2026, 6, 15, 10, tzinfo=UTC)
+    assert row["received_at"] == RECEIVED_AT
+    assert row["message"] == {
+        "type": "track",
+        "messageId": "a",
+        "userId": "u1",
+        "event": "Tested",
+        "properties": {"plan": "pro"},
+        "timestamp": "2026-06-15T10:00:00.000Z",
+        "originalTimestamp": "2026-06-15T10:00:00Z",
+        "receivedAt": "2026-06-15T12:00:00.000Z",
+    }
+
+
+def test_clocks_are_corrected_unless_the_source_says_otherwise():
+    for correct, hour in ((True, 11), (False, 10)):
+        source = SourceFactory(correct_clocks=correct)
+        send(source, track(timestamp="2026-06-15T10:00:00Z"), sentAt="2026-06-15T11:00:00Z")
+        archive_all(source)
+        assert archived(source)[0]["ts"] == datetime(2026, 6, 15, hour, tzinfo=UTC)
+
+
+def test_future_events_are_of_the_moment_of_receipt_and_ancient_ones_are_rejected(source):
+    send(
+        source,
+        track(messageId="future", timestamp="2031-01-01T00:00:00Z"),
+        track(messageId="ancient", timestamp="1066-10-14T09:00:00Z"),
+        track(messageId="old", timestamp="1999-12-31T23:59:59Z"),
+    )
+    archive_all(source)
+    times = {row["message_id"]: row["ts"] for row in archived(source)}
+    assert times == {"future": RECEIVED_AT, "old": datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)}
+    assert Reject.objects.get(source=source).code == "timestamp_out_of_range"
+
+
+def test_a_bad_message_is_kept_with_code_reason_and_path(source):
+    send(source, track(messageId="good"), {"type": "track", "messageId": "bad", "event": "E"})
+    archive_all(source)
+    reject = Reject.objects.get(source=source)
+    assert (reject.code, reject.path, reject.message_id) == ("id_required", "batch[1].userId", "bad")
+    assert reject.reason
+    assert json.loads(reject.message)["event"] == "E"
+    assert (reject.received_at, reject.workspace_id) == (RECEIVED_AT, source.workspace_id)
+    assert ids_in_archive(source) == ["good"]
+    assert tally(source) == (1, 0, 1)
+
+
+def test_every_message_is_counted_once_whatever_it_is(source):
+    send(source)
+    send(source, *[track() for _ in range(2501)])
+    send(source, track(messageId="x"), track(messageId="x"), 5, track(userId=None))
+    InboxFactory(source=source, call="track", body=json.dumps(track()).encode())
+    InboxFactory(source=source, body=b'{"batch": [NaN, {"x": "\\ud800"}]}')
+    archive_all(source)
+    assert tally(source) == (2, 1, 2501 + 2 + 2)
+    rejects = Reject.objects.filter(source=source)
+    assert sum(rejects.values_list("messages", flat=True)) == 2501 + 2 + 2
+    assert rejects.filter(code="empty_batch", messages=0).count() == 1
+
+
+def test_the_schema_counts_events_and_keeps_their_first_and_last_moment(source):
+    send(source, track(timestamp="2026-06-15T10:00:00Z"), track(timestamp="2026-06-15T11:00:00Z"), track(event="B"))
+    archive_all(source)
+    send(source, track(timestamp="2026-06-15T09:00:00Z"), {"type": "identify", "userId": "u"}, track(event="x" * 999))
+    archive_all(source)
+    found = {(row.type, row.event): row for row in EventName.objects.filter(source=source)}
+    assert {key: row.archived for key, row in found.items()} == {
+        ("track", "Tested"): 3,
+        ("track", "B"): 1,
+        ("identify", ""): 1,
+        ("track", "x" * 200): 1,
+    }
+    tested = found["track", "Tested"]
+    assert [tested.first_seen_at.hour, tested.last_seen_at.hour] == [9, 11]
+
+
+class TestDedup:
+    def test_within_a_request_keeps_the_first(self, source):
+        send(source, track(messageId="a", event="first"), track(messageId="a", event="second"))
+        archive_all(source)
+        assert [row["event"] for row in archived(source)] == ["first"]
+        assert tally(source) == (1, 1, 0)
+
+    def test_within_a_piece_and_across_pieces(self, source):
+        send(source, track(messageId="a"))
+        send(source, track(messageId="a"), track(messageId="b"))
+        archive_all(source)
+        send(source, track(messageId="b"), track(messageId="c"))
+        archive_all(source)
+        assert ids_in_archive(source) == ["a", "b", "c"]
+        assert tally(source) == (3, 2, 0)
+
+    def test_is_by_source(self, source):
+        other = SourceFactory(workspace=source.workspace)
+        for each in (source, other):
+            send(each, track(messageId="same"))
+            archive_all(each)
+        assert ids_in_archive(source) == ids_in_archive(other) == ["same"]
+
+    def test_knows_a_retry_sent_later_of_an_old_message(self, source):
+        old = track(messageId="a", timestamp="2026-05-01T23:59:59.999Z")
+        send(source, old, sentAt="2026-05-02T00:00:00Z")
+        archive_all(source)
+        send(source, old, sentAt="2026-06-15T11:00:00Z", received_at=RECEIVED_AT + timedelta(days=40))
+        archive_all(source)
+        assert tally(source) == (1, 1, 0)
+
+    @pytest.mark.parametrize(
+        "time", [None, "2026-06-15T10:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"]
+    )
+    def test_works_for_messages_of_any_day_and_of_none(self, source, time):
+        message = track(messageId="a") | ({"timestamp": time} if time else {})
+        for _ in range(2):
+            send(source, message)
+            archive_all(source)
+        assert tally(source) == (1, 1, 0)
+
+    def test_looks_only_at_the_day_of_the_messages_own_time(self, source):
+        send(source, track(messageId="a", timestamp="2026-06-14T10:00:00Z"))
+        send(source, track(messageId="a", timestamp="2026-06-15T10:00:00Z"))
+        archive_all(source)
+        assert tally(source) == (2, 0, 0)
+
+    def test_does_not_take_ids_that_we_gave_for_retries(self, source):
+        body = {"type": "track", "event": "E", "userId": "u"}
+        for _ in range(2):
+            send(source, body, body)
+        archive_all(source)
+        assert tally(source) == (4, 0, 0)
+        assert len(set(ids_in_archive(source))) == 4
+
+    def test_rows_of_days_around_now_have_partitions_of_their_own(self, source):
+        now = datetime.now(UTC)
+        send(source, track(timestamp=now.isoformat()), track(timestamp="1999-01-01T00:00:00Z"))
+        archive_all(source)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT tableoid::regclass::text FROM sources_seen WHERE source_id = %s", [source.pk])
+            assert {name for (name,) in cursor} == {f"sources_seen_{now:%Y%m%d}", "sources_seen_odd"}
+
+    def test_partitions_are_made_by_a_function_since_the_application_owns_nothing(self):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT sources_seen_prepare()")
+            assert cursor.fetchone() == (0,)  # they are there since the migration
+            cursor.execute(
+                "SELECT pg_get_userbyid(relowner) = current_user FROM pg_class WHERE relname LIKE 'sources_seen%%'"
+            )
+            assert {owned for (owned,) in cursor} == {False}
+
+
+STEPS = ["in decide", "archive:decided", "in write", "archive:written", "in publish", "archive:published"]
+
+
+def die_once(monkeypatch: Any, step: str) -> None:
+    """The next time it comes to this step, the process ends there."""
+    left = [step]
+
+    def reach(point: str) -> None:
+        if point in left:
+            left.remove(point)
+            raise Killed(point)
+
+    def after(module: Any, name: str, point: str) -> None:
+        original = getattr(module, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = original(*args, **kwargs)
+            reach(point)
+            return answer
+
+        monkeypatch.setattr(module, name, call)
+
+    monkeypatch.setattr(pieces, "reach", reach)
+    after(archive, "_find_doubled", "in decide")
+    after(events, "insert", "in write")
+    after(archive, "_count_event_names", "in publish")
+
+
+class TestExactlyOnce:
+    @pytest.mark.parametrize("step", STEPS)
+    def test_after_a_kill_at_any_step(self, source, monkeypatch, step):
+        send(source, track(messageId="a"), track(messageId="a"), track(messageId="b"), "bad")
+        send(source, track(messageId="c"))
+        die_once(monkeypatch, step)
+        with pytest.raises(Killed):
+            archive_all(source, Archive())
+        send(source, track(messageId="c"), track(messageId="d"))
+        archive_all(source, Archive())  # another process: nothing parsed is left over
+        assert ids_in_archive(source) == ["a", "b", "c", "d"]
+        assert tally(source) == (4, 2, 1)
+        assert Reject.objects.filter(source=source).count() == 1
+        assert EventName.objects.get(source=source).archived == 4
+        assert not Inbox.objects.filter(source=source).exists()
+        assert not Piece.objects.filter(log=log_of(source)).exists()
+
+    def test_after_many_kills_at_random_steps(self, source, monkeypatch):
+        chance = random.Random(11)
+        sent = [track(messageId=f"m{chance.randrange(150)}") for _ in range(300)]
+        for start in range(0, 300, 10):
+            send(source, *sent[start : start + 10])
+            die_once(monkeypatch, chance.choice(STEPS))
+            with pytest.raises(Killed):
+                archive_all(source, Archive())
+            if chance.random() < 0.5:
+                archive_all(source, Archive())
+        archive_all(source, Archive())
+        distinct = {message["messageId"] for message in sent}
+        assert sorted(ids_in_archive(source)) == sorted(distinct)
+        assert tally(source) == (len(distinct), 300 - len(distinct), 0)
+
+    def test_a_second_try_has_a_number_of_its_own_and_writes_the_same(self, source, monkeypatch):
+        send(source, {"type": "track", "event": "E", "userId": "u"}, track(messageId="a"), track(messageId="a"))
+        die_once(monkeypatch, "archive:written")
+        with pytest.raises(Killed):
+            archive_all(source, Archive())
+        archive_all(source, Archive())
+        rows = client.rows(
+            client.sql("SELECT piece, message_id, message FROM archive WHERE source = %s ORDER BY position", source.pk)
+        )
+        by_piece = {number: [row[1:] for row in rows if row[0] == number] for number in (1, 2)}
+        assert by_piece[1] == by_piece[2]
+        assert len(by_piece[1]) == 2
+        assert list(Abandoned.objects.values_list("number", flat=True)) == [1]
+        assert len(ids_in_archive(source)) == 2
+
+    def test_a_change_of_the_sources_clocks_between_two_tries_changes_nothing(self, source, monkeypatch):
+        send(source, track(timestamp="2026-06-15T10:00:00Z"), sentAt="2026-06-15T11:00:00Z")
+        die_once(monkeypatch, "archive:decided")
+        with pytest.raises(Killed):
+            archive_all(source, Archive())
+        type(source).objects.filter(pk=source.pk).update(correct_clocks=False)
+        archive_all(source, Archive())
+        assert archived(source)[0]["ts"].hour == 11
+
+    def test_an_owner_that_wakes_up_late_is_told_so(self, source):
+        stage, late = Archive(), log_of(source)
+        send(source, track(messageId="a"))
+        intake = stage.read(late, 10)
+        archive_all(source)
+        with pytest.raises(Overtaken):
+            stage.decide(late, intake, 2)
+
+    def test_a_late_write_finds_its_requests_gone(self, source, monkeypatch):
+        send(source, track(messageId="a"))
+        die_once(monkeypatch, "archive:decided")
+        with pytest.raises(Killed):
+            archive_all(source, Archive())
+        decision = archive.msgspec.msgpack.decode(Piece.objects.get().decision, type=archive.Decision)
+        archive_all(source, Archive())
+        with pytest.raises(Overtaken):
+            Archive().write(log_of(source), decision, 1)
+        assert ids_in_archive(source) == ["a"]
+
+    def test_what_clickhouse_cannot_take_now_is_taken_later(self, source, monkeypatch):
+        send(source, track(messageId="a"))
+        real = events.insert
+
+        def away(**kwargs: Any) -> None:
+            real(**kwargs)  # it arrived, and nobody was told
+            raise ConnectionError("timed out")
+
+        monkeypatch.setattr(events, "insert", away)
+        with pytest.raises(ConnectionError):
+            archive_all(source, Archive())
+        monkeypatch.setattr(events, "insert", real)
+        assert not advance(Archive(), log_of(source))  # not at once
+        Log.objects.update(retry_at=None)
+        archive_all(source, Archive())
+        assert ids_in_archive(source) == ["a"]
+        assert tally(source) == (1, 0, 0)
+
+    def test_erased_are_the_rows_of_abandoned_numbers_alone(self, source, monkeypatch):
+        send(source, track(messageId="a"))
+        die_once(monkeypatch, "archive:written")
+        with pytest.raises(Killed):
+            archive_all(source, Archive())
+        archive_all(source, Archive())
+        Abandoned.objects.update(since=RECEIVED_AT - timedelta(days=400))
+        pieces.sweep(Archive())
+        rows = client.rows(client.sql("SELECT piece FROM archive WHERE source = %s", source.pk))
+        assert [row[0] for row in rows] == [2]
+        assert ids_in_archive(source) == ["a"]
+
+
+class TestPoison:
+    @pytest.fixture
+    def picky(self, monkeypatch: Any) -> None:
+        """ClickHouse refuses whatever holds the word poison."""
+        real = events.insert
+
+        def insert(*, rows: Any, **where: Any) -> None:
+            if any(b"poison" in row.message for row in rows):
+                raise Unwritable("cannot parse")
+            real(rows=rows, **where)
+
+        monkeypatch.setattr(events, "insert", insert)
+
+    def test_costs_only_the_message_that_it_is_in(self, source, picky):
+        fine = [track(messageId=f"m{n}") for n in range(9)]
+        send(source, *fine[:3], "bad", fine[2], track(messageId="p", event="poison"), *fine[3:6])
+        send(source, *fine[6:], track(messageId="m0"), {"type": "track", "event": "poison", "userId": "u"})
+        archive_all(source)
+        assert ids_in_archive(source) == [f"m{n}" for n in range(9)]
+        assert tally(source) == (9, 2, 3)
+        unstorable = Reject.objects.filter(source=source, code="unstorable")
+        assert {reject.reason for reject in unstorable} == {"cannot parse"}
+        assert unstorable.filter(message_id="p").exists()
+        assert not Inbox.objects.filter(source=source).exists()
+        assert not Piece.objects.filter(log=log_of(source)).exists()
+
+    def test_survives_kills_while_it_is_being_found(self, source, picky, monkeypatch):
+        send(source, *[track(messageId=f"m{n}") for n in range(4)], track(messageId="p", event="poison"))
+        stage = Archive()
+        for _ in range(60):
+            die_once(monkeypatch, random.Random(_).choice(STEPS[1:]))
+            try:
+                if not advance(stage, log_of(source)):
+                    break
+            except Killed:
+                stage = Archive()
+        archive_all(source)
+        assert ids_in_archive(source) == ["m0", "m1", "m2", "m3"]
+        assert tally(source) == (4, 0, 1)
+
+    def test_can_be_sent_again_after_a_cure(self, source, picky):
+        send(source, track(messageId="p", event="poison"))
+        archive_all(source)
+        send(source, track(messageId="p", event="cured"))
+        archive_all(source)
+        assert ids_in_archive(source) == ["p"]
+        assert tally(source) == (1, 0, 1)
+
+    def test_in_a_request_that_cannot_be_decided_costs_only_that_request(self, source, monkeypatch):
+        real = spec.parse
+
+        def parse(request: Any, **how: Any) -> Any:
+            if b"poison" in request.body:
+                raise ValueError("a bug")
+            return real(request, **how)
+
+        monkeypatch.setattr(spec, "parse", parse)
+        send(source, track(messageId="a"))
+        send(source, track(event="poison"))
+        send(source, track(messageId="b"))
+        for _ in range(20):
+            try:
+                archive_all(source)
+            except ValueError:
+                continue
+            break
+        assert ids_in_archive(source) == ["a", "b"]
+        assert tally(source) == (2, 0, 1)
+        assert "poison" in Reject.objects.get(source=source, code="unstorable").message
+
+
+def test_a_piece_takes_about_eight_megabytes_of_requests(source, monkeypatch):
+    monkeypatch.setattr(archive, "BYTES_PER_PIECE", 1000)
+    for _ in range(5):
+        send(source, track(properties={"x": "y" * 400}))
+    send(source, track(properties={"x": "y" * 4000}))
+    archive_all(source)
+    assert [row["piece"] for row in archived(source)] == [1, 1, 2, 2, 3, 3]
+
+
+def test_a_piece_does_not_grow_by_what_batches_add_to_their_messages(source, monkeypatch):
+    monkeypatch.setattr(archive, "TEXT_PER_PIECE", 10_000)
+    for _ in range(3):
+        send(source, *[track() for _ in range(5)], context={"x": "y" * 1000})
+    archive_all(source)
+    assert [row["piece"] for row in archived(source)] == [1] * 5 + [2] * 5 + [3] * 5
+
+
+def test_sources_with_requests_and_with_unfinished_pieces_have_work(source, monkeypatch):
+    idle = SourceFactory()
+    log_of(idle)
+    send(source, track())
+    assert waiting(RECEIVED_AT) == [source.pk]
+    die_once(monkeypatch, "archive:decided")
+    with pytest.raises(Killed):
+        archive_all(source, Archive())
+    assert waiting(RECEIVED_AT) == [source.pk]
+    archive_all(source, Archive())
+    assert waiting(RECEIVED_AT) == []
+
+
+def test_the_fate_of_a_source_says_how_many_requests_wait(source):
+    send(source, track())
+    archive_all(source)
+    send(source, track(), track())
+    fate = fates([source])[source.pk]
+    assert (fate.archived, fate.doubled, fate.rejected, fate.waiting) == (1, 0, 0, 1)

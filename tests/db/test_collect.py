@@ -1,0 +1,339 @@
+"""Collect: what is accepted, what is refused and how, and that 200 is said only after the commit."""
+
+import base64
+import gzip
+import io
+import json
+import zlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client, RequestFactory
+from django.urls import Resolver404, path, resolve
+
+from access.gate import need_of
+from personas_site.wsgi import sized
+from sources import collect, services
+from sources.collect import LARGEST_BODY, CollectView
+from sources.collect_urls import urls
+from sources.models import Inbox
+from spaces.needs import ANYONE
+from tests.factories import SourceFactory, WriteKeyFactory
+from tests.factories_sources import archive_all, batch, ids_in_archive, tally, track
+
+pytestmark = pytest.mark.django_db
+
+woken: list[int] = []
+urlpatterns = urls(woken.append)
+BODY = batch(track())
+
+
+@pytest.fixture(autouse=True)
+def fresh(settings: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    woken.clear()
+    collect.forget_write_keys()
+
+
+@pytest.fixture
+def key() -> Any:
+    return WriteKeyFactory()
+
+
+def basic(key: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
+
+
+def post(
+    client: Any, body: bytes = BODY, path: str = "/v1/batch", type: str = "application/json", **headers: str
+) -> Any:
+    return client.post(path, data=body, content_type=type, headers=headers)
+
+
+def refusal(answer: Any) -> tuple[int, str]:
+    said = json.loads(answer.content)
+    assert set(said) == {"success", "code", "message"}
+    assert said["success"] is False
+    return answer.status_code, said["code"]
+
+
+def test_a_good_request_is_in_the_inbox_as_sent_and_its_stage_is_woken(client, key):
+    before = datetime.now(UTC)
+    answer = post(client, **basic(key.key))
+    assert (answer.status_code, json.loads(answer.content)) == (200, {"success": True})
+    row = Inbox.objects.get()
+    assert (row.source, row.workspace_id, row.call, bytes(row.body)) == (key.source, key.workspace_id, "batch", BODY)
+    assert (row.taken, row.refused) == (False, "")
+    assert abs(row.received_at - before) < timedelta(minutes=1)
+    assert woken == [key.source_id]
+
+
+@pytest.mark.parametrize(
+    ("route", "call"),
+    [
+        *((call, call) for call in ("identify", "track", "page", "screen", "group", "alias", "batch")),
+        *(("i", "identify"), ("t", "track"), ("p", "page"), ("s", "screen"), ("g", "group"), ("a", "alias")),
+        *(("b", "batch"), ("import", "batch")),
+    ],
+)
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_route_is_answered_at_once_with_and_without_a_slash(client, key, route, call, slash):
+    answer = post(client, path=f"/v1/{route}{slash}", **basic(key.key))
+    assert answer.status_code == 200
+    assert Inbox.objects.get().call == call
+
+
+@pytest.mark.parametrize("route", ["/v1/nothing", "/v1/batch/more", "/v1/", "/v1/batch//"])
+def test_other_routes_are_not_ours(route):
+    with pytest.raises(Resolver404):
+        resolve(route, urlconf=__name__)
+
+
+def test_anyone_may_send_and_needs_no_token_against_forgery(key):
+    assert need_of(resolve("/v1/batch", urlconf=__name__).func, "POST") == ANYONE
+    assert post(Client(enforce_csrf_checks=True), **basic(key.key)).status_code == 200
+
+
+@pytest.mark.parametrize("type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_the_content_type_does_not_matter(client, key, type):
+    assert post(client, type=type, **basic(key.key)).status_code == 200
+    assert bytes(Inbox.objects.get().body) == BODY
+
+
+class TestWriteKey:
+    def test_may_be_in_five_places(self, client, key):
+        body = {"writeKey": key.key}
+        assert post(client, **basic(key.key)).status_code == 200
+        assert post(client, **{"x-write-key": key.key}).status_code == 200
+        assert post(client, path=f"/v1/batch?writeKey={key.key}").status_code == 200
+        assert post(client, batch(track(), **body)).status_code == 200
+        assert post(client, batch(track(**body))).status_code == 200
+        assert Inbox.objects.filter(source=key.source).count() == 5
+
+    def test_is_taken_from_the_first_of_them(self, client):
+        first, second, third, fourth, fifth = (WriteKeyFactory() for _ in range(5))
+        body = batch(track(writeKey=fifth.key), writeKey=fourth.key)
+        everywhere = f"/v1/batch?writeKey={third.key}"
+        post(client, body, everywhere, **basic(first.key), **{"x-write-key": second.key})
+        post(client, body, everywhere, **{"x-write-key": second.key})
+        post(client, body, everywhere)
+        post(client, body)
+        sources = list(Inbox.objects.order_by("id").values_list("source", flat=True))
+        assert sources == [found.source_id for found in (first, second, third, fourth)]
+
+    def test_in_the_header_beats_a_masked_one_in_the_body(self, client, key):
+        assert post(client, batch(track(), writeKey="key:***"), **{"x-write-key": key.key}).status_code == 200
+
+    def test_needs_neither_colon_nor_padding(self, client, key):
+        for text in (key.key, f"{key.key}:", f"{key.key}:password"):
+            encoded = base64.b64encode(text.encode()).decode().rstrip("=")
+            assert post(client, authorization=f"Basic {encoded}").status_code == 200
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            basic("wrong"),
+            basic(""),
+            basic("nul\0"),
+            {"authorization": "Basic ???"},
+            {"authorization": "Basic é"},
+            {"authorization": "Bearer x"},
+            {"x-write-key": "x" * 5000},
+        ],
+    )
+    def test_that_is_missing_or_unknown_is_401(self, client, headers):
+        assert refusal(post(client, **headers)) == (401, "invalid_write_key")
+        assert not Inbox.objects.exists()
+        assert not woken
+
+    def test_of_another_type_in_the_body_is_none(self, client):
+        assert refusal(post(client, b'{"writeKey": {"a": 1}, "batch": [1]}'))[0] == 401
+
+    def test_stops_working_when_it_is_removed(self, client, key, monkeypatch):
+        assert post(client, **basic(key.key)).status_code == 200
+        services.remove_write_key(key.source, key.key)
+        assert post(client, **basic(key.key)).status_code == 200  # remembered for a moment
+        now = collect.time.monotonic()
+        monkeypatch.setattr(collect.time, "monotonic", lambda: now + 5)
+        assert refusal(post(client, **basic(key.key)))[0] == 401
+
+    def test_of_a_source_deleted_a_moment_ago_is_401(self, client, key):
+        assert post(client, **basic(key.key)).status_code == 200
+        key.source.delete()
+        with connection.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        assert refusal(post(client, **basic(key.key)))[0] == 401
+
+
+class TestBody:
+    @pytest.mark.parametrize(
+        "body", [b"", b"{", b'{"batch": [}', b"nonsense", b"[]", b"5", b'"x"', b"null", b"\x00", b'{"a":1} {"b":2}']
+    )
+    def test_that_is_no_json_object_is_400(self, client, key, body):
+        assert refusal(post(client, body, **basic(key.key))) == (400, "invalid_json")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"batch":[{"x":NaN}]}',
+            b'{"batch":[{"x":"\\ud800"}]}',
+            b'{"batch":["\xff"]}',
+            b'\xef\xbb\xbf{"batch":[]}',
+            b'{"batch":[1e999]}',
+            b'{"batch":[]}',
+            b"{}",
+            b'{"batch":5}',
+            b'{"batch":[' + b"9" * 6000 + b"]}",
+        ],
+    )
+    def test_with_bad_messages_in_it_is_200(self, client, key, body):
+        assert post(client, body, **basic(key.key)).status_code == 200
+
+    def test_deeper_than_can_be_read_is_400(self, client, key):
+        assert refusal(post(client, b'{"batch":' + b"[" * 50_000 + b"]" * 50_000 + b"}", **basic(key.key)))[0] == 400
+
+    def test_over_5_mb_is_413(self, client, key):
+        fits = b'{"batch":[], "x": "' + b"y" * (LARGEST_BODY - 21) + b'"}'
+        assert len(fits) == LARGEST_BODY
+        assert post(client, fits, **basic(key.key)).status_code == 200
+        assert refusal(post(client, fits + b" ", **basic(key.key))) == (413, "body_too_large")
+        assert refusal(post(client, fits * 2, **basic(key.key))) == (413, "body_too_large")
+        assert Inbox.objects.count() == 1
+
+    def test_may_be_gzip_whatever_its_headers_say(self, client, key):
+        packed = gzip.compress(BODY)
+        assert post(client, packed, **basic(key.key)).status_code == 200
+        assert post(client, packed, type="application/x-www-form-urlencoded", **basic(key.key)).status_code == 200
+        assert post(client, BODY, **basic(key.key), **{"content-encoding": "gzip"}).status_code == 200
+        assert {bytes(row.body) for row in Inbox.objects.all()} == {BODY}
+
+    def test_may_be_gzip_of_several_members(self, client, key):
+        packed = gzip.compress(BODY[:20]) + gzip.compress(BODY[20:])
+        assert post(client, packed, **basic(key.key)).status_code == 200
+        assert bytes(Inbox.objects.get().body) == BODY
+
+    def test_that_inflates_to_more_than_5_mb_is_413_and_is_never_inflated_whole(self, client, key, monkeypatch):
+        bomb = gzip.compress(b" " * 200_000_000, compresslevel=1)
+        assert len(bomb) < LARGEST_BODY
+        most = []
+        original = zlib.decompressobj
+
+        class Watched:
+            def __init__(self, wbits):
+                self.inner = original(wbits=wbits)
+
+            def decompress(self, data, limit):
+                out = self.inner.decompress(data, limit)
+                most.append(len(out))
+                return out
+
+            def __getattr__(self, name):
+                return getattr(self.inner, name)
+
+        monkeypatch.setattr(collect.zlib, "decompressobj", Watched)
+        assert refusal(post(client, bomb, **basic(key.key))) == (413, "body_too_large")
+        assert sum(most) <= LARGEST_BODY + 1
+
+    def test_of_many_small_gzip_members_is_413_too(self, client, key):
+        assert refusal(post(client, gzip.compress(b" " * 1_000_000) * 6, **basic(key.key)))[0] == 413
+
+    @pytest.mark.parametrize("body", [gzip.compress(BODY)[:-5], b"\x1f\x8bnonsense", b"\x1f\x8b"])
+    def test_of_broken_gzip_is_400(self, client, key, body):
+        assert refusal(post(client, body, **basic(key.key))) == (400, "invalid_gzip")
+
+    def test_sent_in_chunks_arrives_whole(self, key):
+        said, view = [], CollectView.as_view(wake=woken.append)
+
+        def app(environ, start):
+            from django.core.handlers.wsgi import WSGIRequest
+
+            said.append(view(WSGIRequest(environ), route="batch").status_code)
+            return []
+
+        environ = RequestFactory().post("/v1/batch", headers=basic(key.key)).environ
+        del environ["CONTENT_LENGTH"]
+        environ |= {"wsgi.input": io.BytesIO(BODY), "wsgi.input_terminated": True}
+        sized(app, 6 * 1024 * 1024)(environ, None)
+        assert said == [200]
+        assert bytes(Inbox.objects.get().body) == BODY
+
+
+class TestOwnTrouble:
+    def test_is_503_with_retry_after_when_postgresql_is_away(self, client, key, monkeypatch):
+        monkeypatch.setattr(collect, "accept", raising(OperationalError("server closed the connection")))
+        answer = post(client, **basic(key.key), origin="https://shop.example")
+        assert refusal(answer) == (503, "unavailable")
+        assert answer["Retry-After"] == "5"
+        assert answer["Access-Control-Allow-Origin"] == "https://shop.example"
+
+    def test_is_500_as_json_for_what_nobody_expected(self, client, key, monkeypatch):
+        monkeypatch.setattr(collect, "accept", raising(RuntimeError("what")))
+        assert refusal(post(client, **basic(key.key))) == (500, "internal_error")
+
+    def test_with_the_wake_up_is_no_trouble(self, client, key, settings):
+        settings.ROOT_URLCONF = Unwakeable
+        assert post(client, **basic(key.key)).status_code == 200
+        assert Inbox.objects.count() == 1
+
+
+def raising(error: Exception) -> Any:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    return fail
+
+
+class Unwakeable:
+    urlpatterns = [path("v1/batch", CollectView.as_view(wake=raising(ConnectionError("Redis"))), {"route": "batch"})]
+
+
+class TestBrowsers:
+    def test_ask_first_and_may_send_what_they_name(self, client):
+        answer = client.options(
+            "/v1/t",
+            headers={
+                "origin": "https://shop.example",
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "authorization,x-retry-count",
+            },
+        )
+        assert answer.status_code == 204
+        assert answer["Access-Control-Allow-Origin"] == "https://shop.example"
+        assert "POST" in answer["Access-Control-Allow-Methods"]
+        assert answer["Access-Control-Allow-Headers"] == "authorization,x-retry-count"
+        assert answer["Access-Control-Max-Age"] == "7200"
+        assert answer["Vary"] == "Origin"
+        assert "Access-Control-Allow-Credentials" not in answer
+
+    def test_can_read_every_answer_errors_too(self, client, key):
+        origin = {"origin": "https://shop.example"}
+        for answer, status in (
+            (post(client, **basic(key.key), **origin), 200),
+            (post(client, **origin), 401),
+            (post(client, b"{", **basic(key.key), **origin), 400),
+            (post(client, b" " * (LARGEST_BODY + 1), **basic(key.key), **origin), 413),
+            (client.get("/v1/batch", headers=origin), 405),
+        ):
+            assert answer.status_code == status
+            assert answer["Access-Control-Allow-Origin"] == "https://shop.example"
+            assert answer["Access-Control-Expose-Headers"] == "Retry-After"
+            assert answer["Vary"] == "Origin"
+
+
+class TestDisabledSource:
+    def test_gets_200_and_its_messages_are_rejects(self, client):
+        key = WriteKeyFactory(source=SourceFactory(enabled=False))
+        assert post(client, batch(track(), track()), **basic(key.key)).status_code == 200
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == []
+        assert tally(key.source) == (0, 0, 2)
+        assert key.source.rejects.get().code == "source_disabled"
+
+    def test_was_enabled_when_it_sent_and_loses_nothing_of_that(self, client, key):
+        post(client, **basic(key.key))
+        services.update_source(key.source, enabled=False)
+        archive_all(key.source)
+        assert tally(key.source) == (1, 0, 0)

@@ -1,0 +1,405 @@
+"""What a request said: each message normalised, or rejected with a code, a reason and a path."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sources import spec
+from sources.spec import Message, Rejected, Request, parse
+
+RECEIVED = 1_781_524_800_000  # 2026-06-15T12:00:00Z
+GOOD = {"type": "track", "event": "Tested", "userId": "u1", "messageId": "m1"}
+
+
+def read(body: Any, *, call: str = "batch", correct: bool = True, refused: str = "") -> list[Message | Rejected]:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return parse(Request(7, call, raw, RECEIVED, refused), correct_clocks=correct)
+
+
+def one(message: Any, **around: Any) -> Message | Rejected:
+    """The single result of a batch of this one message; `...` in it leaves the field out."""
+    if isinstance(message, dict):
+        message = {name: value for name, value in message.items() if value is not ...}
+    (result,) = read({"batch": [message]} | around)
+    return result
+
+
+def text(result: Message | Rejected) -> dict[str, Any]:
+    assert isinstance(result, Message), result
+    return msgspec.json.decode(result.text)
+
+
+REJECTS = [
+    ("message_not_object", "", "text"),
+    ("message_not_object", "", [GOOD]),
+    ("message_not_object", "", None),
+    ("unknown_type", ".type", GOOD | {"type": "wink"}),
+    ("unknown_type", ".type", GOOD | {"type": 7}),
+    ("unknown_type", ".type", GOOD | {"type": ["track"]}),
+    ("unknown_type", ".type", GOOD | {"type": ...}),
+    ("unknown_type", ".type", GOOD | {"type": "batch"}),
+    ("id_required", ".userId", GOOD | {"userId": ...}),
+    ("id_required", ".userId", GOOD | {"userId": None}),
+    ("id_required", ".userId", GOOD | {"userId": "", "anonymousId": " "}),
+    ("id_required", ".groupId", GOOD | {"type": "group"}),
+    ("id_required", ".groupId", GOOD | {"type": "group", "groupId": ""}),
+    ("id_required", ".previousId", GOOD | {"type": "alias"}),
+    ("id_not_string", ".userId", GOOD | {"userId": True}),
+    ("id_not_string", ".userId", GOOD | {"userId": {"id": 1}}),
+    ("id_not_string", ".userId", GOOD | {"userId": ["u1"]}),
+    ("id_not_string", ".userId", GOOD | {"userId": 1.5}),
+    ("id_not_string", ".userId", GOOD | {"userId": 10**40}),
+    ("id_not_string", ".anonymousId", GOOD | {"anonymousId": False}),
+    ("id_not_string", ".messageId", GOOD | {"messageId": {}}),
+    ("message_id_too_long", ".messageId", GOOD | {"messageId": "m" * 101}),
+    ("event_not_defined", ".event", GOOD | {"event": ...}),
+    ("event_not_defined", ".event", GOOD | {"event": ""}),
+    ("event_not_defined", ".event", GOOD | {"event": None}),
+    ("event_not_string", ".event", GOOD | {"event": 5}),
+    ("event_not_string", ".event", GOOD | {"event": {}}),
+    ("properties_not_object", ".properties", GOOD | {"properties": "x"}),
+    ("properties_not_object", ".properties", GOOD | {"properties": [1]}),
+    ("properties_not_object", ".properties", GOOD | {"properties": False}),
+    ("traits_not_object", ".traits", GOOD | {"type": "identify", "traits": 1}),
+    ("context_not_object", ".context", GOOD | {"context": "web"}),
+    ("integrations_not_object", ".integrations", GOOD | {"integrations": True}),
+    ("name_not_string", ".name", GOOD | {"type": "page", "name": 1}),
+    ("category_not_string", ".category", GOOD | {"type": "screen", "category": {}}),
+    ("message_too_large", "", GOOD | {"properties": {"x": "x" * 32_768}}),
+    ("timestamp_invalid", ".timestamp", GOOD | {"timestamp": "yesterday"}),
+    ("timestamp_invalid", ".timestamp", GOOD | {"timestamp": 1_781_524_800}),
+    ("timestamp_invalid", ".timestamp", GOOD | {"timestamp": "2026-13-01T00:00:00Z"}),
+    ("timestamp_invalid", ".originalTimestamp", GOOD | {"originalTimestamp": {}}),
+    ("timestamp_out_of_range", ".timestamp", GOOD | {"timestamp": "1969-12-31T23:59:59.999Z"}),
+    ("timestamp_out_of_range", ".timestamp", GOOD | {"timestamp": "0001-01-01T00:00:00+14:00"}),
+    ("timestamp_out_of_range", ".sentAt", GOOD | {"timestamp": "2026-01-01", "sentAt": "2100-01-01"}),
+    ("too_deep", "", GOOD | {"properties": json.loads('{"a":' * 101 + "1" + "}" * 101)}),
+]
+
+
+@pytest.mark.parametrize(("code", "path", "message"), REJECTS)
+def test_a_bad_message_is_rejected_with_its_path(code, path, message):
+    result = one(message)
+    assert isinstance(result, Rejected), result
+    assert (result.code, result.path, result.messages) == (code, f"batch[0]{path}", 1)
+    assert result.reason
+    assert result.message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        GOOD,
+        GOOD | {"messageId": ...},
+        GOOD | {"messageId": "m" * 100},
+        GOOD | {"userId": None, "anonymousId": "a1"},
+        GOOD | {"properties": None, "context": None, "traits": None, "integrations": None},
+        GOOD | {"timestamp": ""},
+        GOOD | {"timestamp": "9999-12-31T23:59:59-12:00"},
+        GOOD | {"sentAt": "nonsense", "timestamp": "2026-06-01T00:00:00Z"},
+        GOOD | {"properties": json.loads('{"a":' * 98 + "1" + "}" * 98)},
+        GOOD | {"properties": {str(n): [] for n in range(200)}},
+        GOOD | {"properties": {"x": '["' * 300}},
+        GOOD | {"event": "x" * 5000},
+        {"type": "group", "userId": "u", "groupId": 5},
+        {"type": "alias", "userId": "u", "previousId": "a"},
+        {"type": "identify", "anonymousId": "a"},
+        {"type": "page", "anonymousId": "a"},
+    ],
+)
+def test_a_good_message_is_archived(message):
+    assert isinstance(one(message), Message), one(message)
+
+
+def test_a_bad_message_leaves_the_others_alone():
+    results = read({"batch": [GOOD, {"type": "track"}, GOOD | {"messageId": "m2"}]})
+    assert [type(result) for result in results] == [Message, Rejected, Message]
+    assert results[1].path == "batch[1].userId"
+
+
+def test_a_reject_keeps_the_message_as_sent_and_its_id():
+    raw = b'{"batch": [ {"messageId" : "m9", "type":"track"} ]}'
+    (result,) = read(raw)
+    assert result.message == '{"messageId" : "m9", "type":"track"}'
+    assert result.message_id == "m9"
+
+
+def test_exactly_32_kb_is_accepted_and_a_byte_more_is_not():
+    fill = spec.LARGEST_MESSAGE - len(json.dumps(GOOD | {"properties": {"x": ""}}))
+    assert isinstance(one(GOOD | {"properties": {"x": "y" * fill}}), Message)
+    assert one(GOOD | {"properties": {"x": "y" * (fill + 1)}}).code == "message_too_large"
+
+
+def test_what_a_batch_adds_counts_with_each_message():
+    results = read({"batch": [GOOD] * 3, "context": {"x": "y" * 32_700}})
+    assert [result.code for result in results] == ["message_too_large"] * 3
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "messages"),
+    [
+        ({"batch": []}, "empty_batch", 0),
+        ({}, "empty_batch", 0),
+        ({"batch": None}, "empty_batch", 0),
+        ({"batch": {"type": "track"}}, "batch_not_array", 0),
+        ({"batch": "x"}, "batch_not_array", 0),
+        ({"batch": [GOOD] * 2501}, "batch_too_large", 2501),
+        ({"batch": [GOOD] * 2, "context": 5}, "context_not_object", 2),
+        (b"\xff\xfe nonsense", "invalid_json", 1),
+        (b"[" * 100_000, "too_deep", 1),
+        (b"", "invalid_json", 1),
+        (b"[]", "invalid_json", 1),
+    ],
+)
+def test_a_bad_request_is_one_reject_that_says_how_many_messages_it_had(body, code, messages):
+    (result,) = read(body)
+    assert (result.code, result.messages) == (code, messages)
+
+
+def test_2500_messages_are_not_too_many():
+    assert len(read({"batch": [GOOD] * 2500})) == 2500
+
+
+def test_all_of_a_disabled_source_is_one_reject():
+    (result,) = read({"batch": [GOOD, GOOD]}, refused="source_disabled")
+    assert (result.code, result.messages) == ("source_disabled", 2)
+
+
+@pytest.mark.parametrize("call", spec.TYPES)
+def test_the_route_says_the_type_of_a_single_call(call):
+    body = {"userId": 5, "event": "E", "groupId": "g", "previousId": "p", "type": "wrong", "writeKey": "k"}
+    (result,) = read(body, call=call)
+    assert text(result)["type"] == result.type == call
+    assert "writeKey" not in text(result)
+
+
+def test_the_path_of_a_single_call_is_that_inside_its_body():
+    (result,) = read({"userId": True}, call="identify")
+    assert (result.code, result.path) == ("id_not_string", "userId")
+
+
+def test_whole_numbers_are_ids_and_null_or_empty_ones_are_absent():
+    message = text(one(GOOD | {"userId": 12345, "anonymousId": "", "previousId": None, "messageId": 77}))
+    assert message["userId"] == "12345"
+    assert message["messageId"] == "77"
+    assert not {"anonymousId", "previousId"} & set(message)
+
+
+def test_a_missing_message_id_is_derived_from_where_the_message_is():
+    first, second = read({"batch": [GOOD | {"messageId": None}, GOOD | {"messageId": ""}]})
+    assert (first.message_id, second.message_id) == ("api-7-0", "api-7-1")
+    assert text(second)["messageId"] == "api-7-1"
+
+
+def test_batch_level_context_and_integrations_are_merged_in_and_the_message_wins():
+    message = text(
+        one(
+            GOOD | {"context": {"ip": "1.1.1.1"}, "integrations": {"A": False}},
+            context={"ip": "2.2.2.2", "locale": "de"},
+            integrations={"A": True, "B": True},
+        )
+    )
+    assert message["context"] == {"ip": "1.1.1.1", "locale": "de"}
+    assert message["integrations"] == {"A": False, "B": True}
+
+
+def test_the_traits_of_an_identify_call_may_be_in_its_context_alone():
+    message = GOOD | {"type": "identify", "context": {"traits": {"email": "a@x.org"}}}
+    assert text(one(message))["traits"] == {"email": "a@x.org"}
+    assert text(one(message | {"traits": {"a": 1}}))["traits"] == {"a": 1}
+    assert "traits" not in text(one(message | {"type": "track"}))
+
+
+def at(iso: str) -> int:
+    return spec.milliseconds(datetime.fromisoformat(iso))
+
+
+TIMES = [  # (of the message, around it, corrected event time)
+    ({}, {}, "2026-06-15T12:00:00Z"),
+    ({"timestamp": "2026-06-15T11:00:00Z"}, {}, "2026-06-15T11:00:00Z"),
+    ({"timestamp": "2026-06-15T11:00:00.123456Z"}, {}, "2026-06-15T11:00:00.123Z"),
+    ({"timestamp": "2026-06-15T13:00:00+02:00"}, {}, "2026-06-15T11:00:00Z"),
+    ({"timestamp": "2026-06-15t11:00:00z "}, {}, "2026-06-15T11:00:00Z"),
+    ({"timestamp": "2026-06-15T11:00:00"}, {}, "2026-06-15T11:00:00Z"),
+    ({"timestamp": "2026-06-15"}, {}, "2026-06-15T00:00:00Z"),
+    ({"originalTimestamp": "2026-06-15T11:00:00Z"}, {}, "2026-06-15T11:00:00Z"),
+    ({"timestamp": "2026-06-15T10:00:00Z", "originalTimestamp": "2026-06-15T11:00:00Z"}, {}, "2026-06-15T10:00:00Z"),
+    ({}, {"timestamp": "2026-06-15T10:00:00Z"}, "2026-06-15T10:00:00Z"),
+    ({}, {"timestamp": "nonsense"}, "2026-06-15T12:00:00Z"),
+    # a clock an hour slow, an hour fast; the batch's sentAt, the message's own
+    ({"timestamp": "2026-06-15T10:50:00Z"}, {"sentAt": "2026-06-15T11:00:00Z"}, "2026-06-15T11:50:00Z"),
+    ({"timestamp": "2026-06-15T12:50:00Z"}, {"sentAt": "2026-06-15T13:00:00Z"}, "2026-06-15T11:50:00Z"),
+    (
+        {"timestamp": "2026-06-15T10:50:00Z", "sentAt": "2026-06-15T10:51:00Z"},
+        {"sentAt": "2026-06-15T11:00:00Z"},
+        "2026-06-15T11:59:00Z",
+    ),
+    ({"timestamp": "2026-06-15T10:50:00Z"}, {"sentAt": "nonsense"}, "2026-06-15T10:50:00Z"),
+    # the future is never later than receipt
+    ({"timestamp": "2030-01-01T00:00:00Z"}, {}, "2026-06-15T12:00:00Z"),
+    ({"timestamp": "2026-06-15T11:00:00Z"}, {"sentAt": "2026-06-15T10:00:00Z"}, "2026-06-15T12:00:00Z"),
+    ({"timestamp": "1970-01-01T00:00:00Z"}, {}, "1970-01-01T00:00:00Z"),
+]
+
+
+@pytest.mark.parametrize(("of_message", "around", "expected"), TIMES)
+def test_event_time_is_the_corrected_time_or_receipt_whichever_is_earlier(of_message, around, expected):
+    result = one(GOOD | of_message, **around)
+    assert isinstance(result, Message), result
+    assert spec.iso(result.ts) == spec.iso(at(expected))
+    assert text(result)["timestamp"] == spec.iso(result.ts)
+
+
+def test_clocks_are_left_alone_where_the_source_says_so():
+    body = {"batch": [GOOD | {"timestamp": "2026-06-15T10:50:00Z"}], "sentAt": "2026-06-15T11:00:00Z"}
+    assert spec.iso(read(body, correct=False)[0].ts) == "2026-06-15T10:50:00.000Z"
+
+
+def test_the_day_is_that_of_the_messages_own_time_as_sent():
+    retried = GOOD | {"timestamp": "2026-06-14T23:59:59Z"}
+    first = one(retried, sentAt="2026-06-15T11:00:00Z")
+    later = one(retried, sentAt="2026-06-15T11:59:00Z")
+    assert first.ts != later.ts
+    assert first.day == later.day == (datetime(2026, 6, 14, tzinfo=UTC) - spec.EPOCH).days
+    assert one(GOOD).day == one(GOOD, timestamp="2026-06-14T00:00:00Z").day == 0
+
+
+def test_times_as_sent_are_kept_beside_the_event_time():
+    message = text(one(GOOD | {"timestamp": "2026-06-15T11:00:00+00:00"}, sentAt="2026-06-15T12:00:00Z"))
+    assert message["originalTimestamp"] == "2026-06-15T11:00:00+00:00"
+    assert message["sentAt"] == "2026-06-15T12:00:00Z"
+    assert message["receivedAt"] == "2026-06-15T12:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("NaN", None),
+        ("-Infinity", None),
+        ("1e999", None),
+        ('"\\ud800"', "\ufffd"),
+        ('"a\\u0000b"', "a\ufffdb"),
+        ('"\\\\u0000"', "\\u0000"),
+        ('"\\ud83d\\ude00"', "😀"),
+        ("123456789012345678901234567890", 123456789012345678901234567890),
+        ("1" * 5000, None),
+        ("18446744073709551615", 18446744073709551615),
+        ('{"a":1,"a":2}', {"a": 2}),
+        ('{"\\u0000":1}', {"\ufffd": 1}),
+        ('"\xff"', "\xff"),
+    ],
+)
+def test_what_a_store_would_refuse_is_made_storable(raw, value):
+    odd = '{"type":"track","event":"E","userId":"u","properties":{"x":RAW}}'.replace("RAW", raw)
+    body = f'{{"batch":[{odd}, {json.dumps(GOOD)}]}}'
+    first, second = read(body.encode())
+    assert text(first)["properties"] == {"x": value}
+    assert text(second)["event"] == "Tested"
+
+
+def test_bytes_that_are_no_utf_8_become_replacement_characters():
+    body = b'{"batch":[{"type":"track","event":"caf\xe9","userId":"u","messageId":"m"}]}'
+    (result,) = read(body)
+    assert result.event == "caf\ufffd"
+
+
+def test_a_body_may_begin_with_a_byte_order_mark():
+    assert isinstance(read(b"\xef\xbb\xbf" + json.dumps({"batch": [GOOD]}).encode())[0], Message)
+
+
+def test_ids_with_nul_do_not_become_one():
+    first, second = read({"batch": [GOOD | {"messageId": "a\0b"}, GOOD | {"messageId": "ab"}]})
+    assert (first.message_id, second.message_id) == ("a\ufffdb", "ab")
+
+
+def test_the_timeline_calls_pages_and_screens_by_fixed_names():
+    assert [one(GOOD | {"type": type, "groupId": "g", "previousId": "p"}).event for type in spec.TYPES] == [
+        "",
+        "Tested",
+        "Page Viewed",
+        "Screen Viewed",
+        "",
+        "",
+    ]
+
+
+def test_the_name_and_category_of_a_page_are_properties_in_the_timeline():
+    message = text(one(GOOD | {"type": "page", "name": "Home", "category": "Docs", "properties": {"url": "/"}}))
+    assert spec.timeline_properties(message) == {"page_name": "Home", "page_category": "Docs", "url": "/"}
+    assert spec.timeline_properties(text(one(GOOD | {"name": "x", "properties": {"a": 1}}))) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("route", "call"),
+    [
+        *(("t", "track"), ("i", "identify"), ("p", "page"), ("s", "screen"), ("g", "group"), ("a", "alias")),
+        *(("b", "batch"), ("import", "batch"), ("batch", "batch"), ("track", "track"), ("x", None), ("", None)),
+    ],
+)
+def test_short_routes_are_the_same_calls(route, call):
+    assert spec.call_of(route) == call
+
+
+def strings(value: Any) -> list[str]:
+    """All text in a JSON value, keys too."""
+    if isinstance(value, dict):
+        return [found for pair in value.items() for part in pair for found in strings(part)]
+    if isinstance(value, list):
+        return [found for item in value for found in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = list(spec._Fields.__struct_fields__)
+VALUES = JSON | st.sampled_from(["u1", "track", "identify", "2026-06-15T11:00:00Z", {}, 5, "", "group", "page"])
+MESSAGES = (
+    st.dictionaries(st.sampled_from(FIELDS), VALUES)
+    | st.builds(lambda more: GOOD | more, st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3))
+    | JSON
+)
+AROUND = st.dictionaries(st.sampled_from(["context", "integrations", "timestamp", "sentAt", "shared", "batch"]), VALUES)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MESSAGES, max_size=6), AROUND, st.sampled_from(["batch", *spec.TYPES]), st.booleans())
+def test_any_json_is_accounted_for_message_by_message(messages, around, call, correct):
+    body = {"batch": messages} | around
+    results = read(json.dumps(body).encode(), call=call, correct=correct)
+    sent = body["batch"]
+    expected = 1 if call != "batch" else len(sent) if isinstance(sent, list) else 0
+    assert sum(result.messages if isinstance(result, Rejected) else 1 for result in results) == expected
+    assert results == read(json.dumps(body).encode(), call=call, correct=correct)
+    for result in results:
+        if isinstance(result, Message):
+            assert msgspec.json.decode(result.text)["messageId"] == result.message_id
+            assert 0 <= result.ts <= RECEIVED
+            assert not any("\0" in found for found in strings(msgspec.json.decode(result.text)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_are_read_without_an_error(body):
+    for call in ("batch", "track"):
+        assert read(body, call=call)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MESSAGES)
+def test_reading_leniently_comes_to_the_same(message):
+    """NaN in a neighbour sends the whole request down the lenient way."""
+    strict = one(message)
+    body = b'{"batch":[' + json.dumps(message).encode() + b',{"x":NaN}]}'
+    lenient = read(body)[0]
+    if isinstance(strict, Message):
+        assert lenient == strict
+    else:
+        assert (lenient.code, lenient.path) == (strict.code, strict.path)
