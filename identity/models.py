@@ -1,0 +1,159 @@
+"""One profile per person, how it came about, and what changed (design §3)."""
+
+from django.db import models
+
+from sources.events.text import plain
+from sources.models import Source
+from spaces.models import Space, Workspace, public_id
+
+KEY_LENGTH = 300
+
+
+def seen_at() -> "models.ForeignKey[Source | None, Source | None]":
+    """The source of an event that a row keeps as evidence. It stays when the source goes, and costs no look-up."""
+    return models.ForeignKey(
+        Source, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, null=True, related_name="+"
+    )
+
+
+class InSpace(models.Model):
+    """A row that resolve writes by the thousand. What begins with the space is its index; more cost a third more."""
+
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, db_index=False, related_name="+")
+
+    class Meta:
+        abstract = True
+
+
+class Graph(models.Model):
+    """The counters of a space's identity graph. Dense numbers make a set of people a bitmap."""
+
+    space = models.OneToOneField(Space, on_delete=models.CASCADE, primary_key=True, related_name="graph")
+    workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
+    last_profile = models.BigIntegerField(default=0)
+    last_identifier = models.BigIntegerField(default=0)
+    untouched = models.BooleanField(
+        default=False, help_text="a replay changed people whom no touch names yet; its end touches everyone"
+    )
+
+
+class Profile(InSpace):
+    """A person or an account. Numbers are given in the order of creation, so the smallest is the oldest."""
+
+    class Kind(models.IntegerChoices):
+        USER = 1, "User"
+        ACCOUNT = 2, "Account"
+
+    public_id = public_id("use")
+    number = models.BigIntegerField(help_text="dense per space, fits 32 bits")
+    kind = models.SmallIntegerField(choices=Kind, default=Kind.USER)
+    merged_into = models.BigIntegerField(null=True, help_text="number of the last winner; null = alive")
+    merges = models.IntegerField(default=0, help_text="profiles merged into this one, for the cap")
+    traits = models.JSONField(default=dict, help_text="{key: value}, newest event time wins")
+    traits_seen = models.JSONField(
+        default=dict, help_text="{key: [event time ms, source id, archive piece, position]}, removed keys too"
+    )
+    first_seen_at = models.DateTimeField(help_text="event time of the event that created it")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "number"], name="profile_number_once_per_space")]
+        indexes = [
+            models.Index(
+                fields=["space", "merged_into"],
+                condition=models.Q(merged_into__isnull=False),
+                name="losers_of_a_profile",
+            )
+        ]
+
+
+class Identifier(InSpace):
+    """A value that stands for one profile. `number` is dense per space."""
+
+    number = models.BigIntegerField()
+    type = models.CharField(max_length=60)
+    value = models.CharField(max_length=500)
+    profile = models.BigIntegerField(help_text="number of the profile that holds it now")
+    first_seen_at = models.DateTimeField(help_text="event time; what limit periods count")
+    source = seen_at()
+    message_id = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["space", "type", "value"], name="identifier_once_per_space"),
+            models.UniqueConstraint(fields=["space", "number"], name="identifier_number_once_per_space"),
+        ]
+        indexes = [models.Index(fields=["space", "profile"], name="identifiers_of_a_profile")]
+
+
+class Evidence(InSpace):
+    """A set of identifiers that was seen together, first and last, and what was made of it."""
+
+    set_hash = models.BinaryField(max_length=16)
+    identifiers = models.JSONField(help_text="[[type, value], …] by priority")
+    refused = models.JSONField(help_text="[[type, value, reason], …]; empty = fully accepted")
+    profile = models.BigIntegerField(help_text="number of the profile its newest event went to")
+    first_seen_at = models.DateTimeField()
+    first_message_id = models.CharField(max_length=200)
+    first_source = seen_at()
+    last_seen_at = models.DateTimeField()
+    last_message_id = models.CharField(max_length=200)
+    last_source = seen_at()
+    events = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "set_hash"], name="evidence_once_per_set")]
+
+
+class Merge(InSpace):
+    """One profile went into another, because of one event."""
+
+    loser = models.BigIntegerField()
+    winner = models.BigIntegerField()
+    piece = models.BigIntegerField(help_text="number of the resolve piece when it was decided")
+    at = models.DateTimeField(help_text="event time")
+    source = seen_at()
+    message_id = models.CharField(max_length=200)
+    reason = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "loser"], name="a_profile_is_merged_once")]
+        indexes = [models.Index(fields=["space", "winner"], name="merges_into_a_profile")]
+
+
+class Link(InSpace):
+    """A user belongs to an account. Numbers as of when the link was seen; follow `merged_into`."""
+
+    user = models.BigIntegerField()
+    account = models.BigIntegerField()
+    first_seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "user", "account"], name="link_once")]
+
+
+class Touch(InSpace):
+    """Who a resolve piece changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS."""
+
+    CREATED, MERGED, IDENTIFIED, EVERYTHING = "created", "merged", "identified", "everything"
+    KEYS = (CREATED, MERGED, IDENTIFIED, EVERYTHING)
+
+    piece = models.BigIntegerField(help_text="number of the published resolve piece")
+    key = models.CharField(max_length=KEY_LENGTH)
+    profiles = models.BinaryField(
+        help_text="a serialised Roaring bitmap of canonical numbers; of no use with EVERYTHING"
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "piece", "key"], name="touch_once")]
+
+    @staticmethod
+    def event(name: str) -> str:
+        """The key of an event's name. Long names may share one: then too many are looked at, never too few."""
+        return f"event:{plain(name)}"[:KEY_LENGTH]
+
+    @staticmethod
+    def trait(name: str) -> str:
+        return f"trait:{plain(name)}"[:KEY_LENGTH]

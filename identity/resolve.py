@@ -1,0 +1,291 @@
+"""The resolve stage: one log per space, from archived events to profiles, timeline and touches.
+
+Live events and replays go through the same pieces. While a replay runs and live events wait, odd and even numbers
+take turns, so that neither starves. A replay touches no audience; its end touches everyone, once.
+"""
+
+import gc
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy
+import pyarrow
+from django.db import connection
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
+from pyroaring import BitMap
+
+from identity import rows, services
+from identity.intake import Intake, Taken, again, next_live, next_slice
+from identity.messages import Message, read
+from identity.models import Graph, Touch
+from identity.resolution import Batch, Resolution, batch, differing, resolve
+from identity.rules import DEFAULT_POLICY, Policy
+from identity.services import Written
+from sources.events import timeline
+from sources.events.archive import WHOLE_PIECE
+from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
+from sources.models import Connection, Replay
+from spaces.clock import Clock
+from spaces.clock import clock as database_clock
+from spaces.models import Log, Space
+from spaces.pieces import unfinished
+
+NAME = "resolve"
+REPLAY_ROWS = 40_000
+LIVE_ROWS = 5_000  # so that what happens now is not long behind
+NO_IDENTIFIERS = "no_identifiers"
+UNUSABLE = "No matching identifiers on event: what it carries is missing or blocked."
+UNWRITABLE = "unstorable"
+
+
+class Decision(msgspec.Struct):
+    """What became of the rows [start, stop) of `taken`.
+
+    profiles: for each the number of its profile as 4 bytes, 0 = refused. accounts: (row, account) of group calls.
+    overlay: (loser, winner). people: (number, kind, known). All little-endian 4-byte integers. touches: bitmaps.
+    whole: with it everything of `taken` is done, so that places may move. ends: the replay that is complete with it.
+    policy: the rules it was decided by, when they were not the default.
+    """
+
+    taken: Taken
+    start: int = 0
+    stop: int = 0
+    profiles: bytes = b""
+    accounts: bytes = b""
+    overlay: bytes = b""
+    people: bytes = b""
+    touches: dict[str, bytes] = {}
+    whole: bool = True
+    ends: int | None = None
+    settles: bool = False
+    policy: Any = None
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The piece that this process decided last, so that writing it need not read its rows again."""
+
+    taken: Taken
+    policy: Any
+    rows: pyarrow.Table
+    messages: list[Message]
+
+
+class Resolve:
+    """spaces.pieces.Stage. replay_rows, live_rows: the most rows of a piece."""
+
+    name = NAME
+    decision = Decision
+
+    def __init__(
+        self, clock: Clock = database_clock, *, replay_rows: int = REPLAY_ROWS, live_rows: int = LIVE_ROWS
+    ) -> None:
+        self.clock, self.batch, self.live_rows = clock, replay_rows, live_rows
+        self._kept: _Kept | None = None
+
+    def read(self, log: Log, limit: int) -> Intake | None:
+        self._kept = None
+        space = Space.objects.get(pk=log.owner)
+        running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
+        if running is None and Graph.objects.filter(space=space, untouched=True).exists():
+            return Intake(space, Taken())  # the replay was cancelled
+        if running is None or log.last_number % 2:
+            found = next_live(space, min(limit, self.live_rows))
+            if found or running is None:
+                return found
+        return next_slice(space, running, limit)
+
+    def decide(self, log: Log, intake: Intake, number: int) -> Decision:
+        if intake.rows is None:
+            everyone = {Touch.EVERYTHING: BitMap().serialize()}
+            return Decision(intake.taken, ends=intake.ends, settles=True, touches=everyone)
+        with _no_collection():
+            return self._decide(intake.space, intake.taken, intake.rows, number)
+
+    def _decide(self, space: Space, taken: Taken, archived: pyarrow.Table, number: int) -> Decision:
+        policy = policy_of(space.identity_policy)
+        events = batch(archived, policy)
+        graph = services.load(space, events.messages, policy)
+        found = resolve(graph, events)
+        written = services.record(space, number, graph, events, found)
+        services.reject(archived, found.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
+        self._kept = _Kept(taken, space.identity_policy, archived, events.messages)
+        return Decision(
+            taken,
+            stop=taken.rows,
+            profiles=numpy.array(found.profiles, "<u4").tobytes(),
+            accounts=rows.pack(found.accounts.items()),
+            overlay=rows.pack(written.overlay),
+            people=rows.pack(written.people),
+            touches={} if taken.slice else _touches(events, found, written),
+            policy=space.identity_policy,
+        )
+
+    def write(self, log: Log, decision: Decision, number: int) -> None:
+        tables = {OVERLAY: rows.overlay(decision.overlay), PROFILES: rows.people(decision.people)}
+        if decision.stop > decision.start:
+            events = self._resolved(log, decision)
+            tables |= {
+                TIMELINE: rows.timeline(events),
+                PROFILE_EVENTS: rows.profile_events(events),
+                TRAITS: rows.traits(events),
+            }
+        for table, columns in tables.items():
+            timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.owner, piece=number)
+
+    def publish(self, log: Log, decision: Decision, number: int, outcome: None) -> None:
+        self._kept = None
+        _touch(log, number, decision.touches)
+        self._move(log, decision)
+        if decision.settles:
+            services.mark_untouched(log.owner, untouched=False)
+        elif decision.taken.slice:
+            services.mark_untouched(log.owner, untouched=True)
+
+    def split(self, decision: Decision) -> Sequence[Decision]:
+        """The first part brings profiles and merges; the last tells about them, and moves the places."""
+        half = (decision.stop - decision.start) // 2
+        if half == 0:
+            return []
+        middle, cut = decision.start + half, 4 * half
+        replace = msgspec.structs.replace
+        return [
+            replace(decision, stop=middle, profiles=decision.profiles[:cut], touches={}, whole=False),
+            replace(decision, start=middle, profiles=decision.profiles[cut:], overlay=b"", people=b""),
+        ]
+
+    def refuse(self, log: Log, decision: Decision, error: Exception) -> Decision:
+        if decision.start == decision.stop:
+            raise error  # numbers alone: nothing in them can be refused
+        refused = self._resolved(log, decision).rows
+        self._kept = None
+        services.reject(refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
+        _count(decision)
+        return msgspec.structs.replace(decision, start=decision.stop, profiles=b"")
+
+    def skip(self, log: Log, intake: Intake, error: Exception) -> None:
+        if intake.rows is None:
+            raise error
+        services.reject(intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
+        self._move(log, Decision(intake.taken, stop=intake.taken.rows))
+
+    def erase(self, log: Log, numbers: Sequence[int]) -> None:
+        timeline.erase(log.owner, numbers)
+
+    def _resolved(self, log: Log, decision: Decision) -> rows.Resolved:
+        """The decision's rows, with the profiles it gave them."""
+        kept = self._kept
+        if kept and kept.taken == decision.taken and kept.policy == decision.policy:
+            found, messages, here = kept.rows, kept.messages, numpy.ones(kept.rows.num_rows, bool)
+        else:
+            found, here = again(log.workspace_id, decision.taken)
+            messages = read(found["message"].cast(pyarrow.binary()).to_pylist(), policy_of(decision.policy))
+        within = range(decision.start, decision.stop)
+        return rows.resolved(found, messages, here, within, decision.profiles, decision.accounts)
+
+    def _move(self, log: Log, decision: Decision) -> None:
+        """What was taken is done, as far as anyone can see."""
+        now = self.clock.now()
+        _count(decision)
+        if not decision.whole:
+            return
+        for part in decision.taken.live:
+            Connection.objects.filter(
+                space=log.owner, source=part.source, piece=part.after_piece, position=part.after_position
+            ).update(piece=part.piece, position=part.position)
+        if part := decision.taken.slice:
+            Replay.objects.filter(pk=part.replay).update(
+                cursor=list(part.upto), started_at=Coalesce("started_at", Value(now))
+            )
+        if decision.ends:
+            _complete(decision.ends, now)
+
+
+STAGE = Resolve()
+
+
+def waiting(now: datetime) -> list[int]:
+    """Spaces with events that are archived and not resolved, a replay to go on with, or a piece to finish."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT c.space_id FROM sources_connection c
+               JOIN spaces_log l ON l.stage = 'archive' AND l.owner = c.source_id
+               WHERE c.state = 'live' AND (l.published, %s) > (c.piece, c.position)
+               UNION SELECT space_id FROM sources_replay WHERE state = 'running'
+               UNION SELECT space_id FROM identity_graph WHERE untouched""",
+            [WHOLE_PIECE],
+        )
+        return sorted({space for (space,) in cursor.fetchall()} | set(unfinished(NAME)))
+
+
+def workspace_of(space: int) -> int:
+    return Space.objects.values_list("workspace_id", flat=True).get(pk=space)
+
+
+def replaying(space: int) -> bool:
+    return Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists()
+
+
+def policy_of(kept: Any) -> Policy:
+    """The rules as a space keeps them."""
+    return DEFAULT_POLICY if kept is None else Policy.from_json(kept)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection: a piece makes 100,000s of objects that all stay; looking through them takes a fifth."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _count(decision: Decision) -> None:
+    if part := decision.taken.slice:
+        Replay.objects.filter(pk=part.replay).update(done=F("done") + decision.stop - decision.start)
+
+
+def _complete(replay: int, now: datetime) -> None:
+    """The replay is over, and its sources are live from right after their cut-offs."""
+    done = Replay.objects.filter(pk=replay, state=Replay.State.RUNNING)
+    if done.update(state=Replay.State.COMPLETE, finished_at=now, started_at=Coalesce("started_at", Value(now))):
+        Connection.objects.filter(replay=replay, state=Connection.State.REPLAYING).update(
+            state=Connection.State.LIVE, piece=F("cutoff"), position=WHOLE_PIECE
+        )
+
+
+def _touch(log: Log, number: int, touches: dict[str, bytes]) -> None:
+    Touch.objects.bulk_create(
+        Touch(workspace_id=log.workspace_id, space_id=log.owner, piece=number, key=key, profiles=profiles)
+        for key, profiles in touches.items()
+    )
+
+
+def _touches(events: Batch, found: Resolution, written: Written) -> dict[str, bytes]:
+    """Who changed, by what; by the numbers that are left at the end of the piece."""
+    touched: dict[str, Iterable[int]] = {
+        Touch.CREATED: written.created,
+        Touch.MERGED: written.winners.values(),
+        Touch.IDENTIFIED: written.gained,
+    }
+    named: dict[str, set[int]] = {}
+    for number, (before, after) in written.traits.items():
+        for key in differing(before, after):
+            named.setdefault(Touch.trait(key), set()).add(number)
+    for message, number in zip(events.messages, found.profiles, strict=True):
+        if message.event and number:
+            named.setdefault(Touch.event(message.event), set()).add(number)
+    last = written.winners
+    return {
+        key: BitMap({last.get(number, number) for number in numbers}).serialize()
+        for key, numbers in (touched | named).items()
+        if numbers
+    }

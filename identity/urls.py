@@ -1,0 +1,8 @@
+from django.urls import path
+
+from identity import views
+
+urlpatterns = [
+    path("w/<slug:workspace>/s/<slug:space>/profiles", views.profiles, name="profiles"),
+    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>", views.profile, name="profile"),
+]
