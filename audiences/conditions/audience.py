@@ -1,0 +1,52 @@
+"""PURE. Part of another audience, by its key."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from audiences.measures import Answers, Edge, Measure
+from audiences.operators import quoted
+from audiences.reading import Fields
+from sources.events.sql import Sql
+
+
+@dataclass(frozen=True)
+class PartOfAudience:
+    """People who are in the audience `key` at the same moment."""
+
+    kind: ClassVar[str] = "audience"
+    label: ClassVar[str] = "Part of an audience"
+    fields: ClassVar[dict[str, str]] = {"key": "Audience"}
+
+    key: str
+
+    @classmethod
+    def parse(cls, value: dict[str, Any], path: str) -> "PartOfAudience":
+        fields = Fields(value, path)
+        fields.take("kind")
+        found = cls(fields.name("key"))
+        fields.done()
+        return found
+
+    def json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "key": self.key}
+
+    def sentence(self) -> str:
+        return f"are in the audience {quoted(self.key)}"
+
+    def measures(self, now: int) -> tuple[Measure, ...]:
+        return ()
+
+    def test(self, answers: Answers) -> Sql:
+        return answers.is_in(self.key)
+
+    def touches(self) -> frozenset[str]:
+        return frozenset({f"audience:{self.key}"})
+
+    def edges(self) -> tuple[Edge, ...]:
+        return ()
+
+    def audiences(self) -> frozenset[str]:
+        return frozenset({self.key})
+
+
+condition = PartOfAudience

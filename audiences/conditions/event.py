@@ -1,0 +1,152 @@
+"""PURE. Performed an event: how often, with which properties, within which time."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from audiences.measures import EVENTS, Answers, Edge, Measure, at
+from audiences.operators import Question, quoted, read_question
+from audiences.reading import DefinitionError, Fields
+from audiences.windows import Window, parse_window
+from sources.events.sql import Sql, join, sql
+
+SIGNS = {"atLeast": ">=", "exactly": "=", "atMost": "<="}
+WORDS = {"atLeast": "at least", "exactly": "exactly", "atMost": "at most"}
+
+
+@dataclass(frozen=True)
+class PropertyValue:
+    """What an event's `properties` hold at a path. Only the columns of the types asked for are read."""
+
+    path: Sql
+
+    @property
+    def present(self) -> Sql:
+        inside = "properties.^" + self.path
+        return sql("(isNotNull(properties.%s) OR notEmpty(JSONAllPaths(%s)))", self.path, inside)
+
+    @property
+    def text(self) -> Sql:
+        return self._as("String")
+
+    @property
+    def joined(self) -> Sql:
+        return sql(
+            "arrayStringConcat(arrayFilter(e -> ifNull(e != '', 0), %s), ',')", self._as("Array(Nullable(String))")
+        )
+
+    @property
+    def numbers(self) -> tuple[Sql, ...]:
+        return self._as("Int64"), self._as("Float64"), self._as("UInt64")
+
+    @property
+    def truth(self) -> Sql:
+        return self._as("Bool")
+
+    def _as(self, type: str) -> Sql:
+        return sql(f"properties.%s.:`{type}`", self.path)
+
+
+def identifier(name: str) -> Sql:
+    """The path as quoted identifiers. All but plain letters are escaped: no name can end its quotes."""
+    return join(
+        ".", [Sql("`" + re.sub(rb"[^A-Za-z0-9_ ]", _hex, part.encode()).decode() + "`") for part in name.split(".")]
+    )
+
+
+def _hex(byte: re.Match[bytes]) -> bytes:
+    return b"\\x%02x" % byte[0][0]
+
+
+@dataclass(frozen=True)
+class Performed:
+    """People who did an event `frequency` `times`, zero included, within the window or at any time."""
+
+    kind: ClassVar[str] = "event"
+    label: ClassVar[str] = "Performed an event"
+    fields: ClassVar[dict[str, str]] = {
+        "name": "Event",
+        "atLeast": "At least",
+        "exactly": "Exactly",
+        "atMost": "At most",
+        "where": "With properties",
+        "within": "Within the last",
+    }
+
+    name: str
+    frequency: str = "atLeast"
+    times: int = 1
+    where: tuple[Question, ...] = ()
+    within: Window | None = None
+
+    @classmethod
+    def parse(cls, value: dict[str, Any], path: str) -> "Performed":
+        fields = Fields(value, path)
+        fields.take("kind")
+        found = cls(
+            fields.name("name"),
+            *_frequency(fields),
+            fields.rows("where", _filter, most=50),
+            parse_window(fields.take("within"), fields.at("within")) if "within" in fields else None,
+        )
+        fields.done()
+        return found
+
+    def json(self) -> dict[str, Any]:
+        where = {"where": [{"property": each.name, **each.json()} for each in self.where]} if self.where else {}
+        within = {"within": self.within.json()} if self.within else {}
+        return {"kind": self.kind, "name": self.name, self.frequency: self.times, **where, **within}
+
+    def sentence(self) -> str:
+        window = f" {self.within.sentence()}" if self.within else ""
+        where = f" (where {' and '.join(each.sentence() for each in self.where)})" if self.where else ""
+        if self.times == 0:
+            return f"did not perform {quoted(self.name)}{where}{window}"
+        times = "once" if self.times == 1 else f"{self.times} times"
+        return f"performed {quoted(self.name)}{where} {WORDS[self.frequency]} {times}{window}"
+
+    def measures(self, now: int) -> tuple[Measure, ...]:
+        if self.within is None:
+            return (Measure(EVENTS, self.name, sql("countIf(%s)", self._rows())),)
+        since = now - self.within.milliseconds
+        rows = sql("%s AND ts > %s AND ts <= %s", self._rows(), at(since), at(now))
+        return (Measure(EVENTS, self.name, sql("countIf(%s)", rows), since),)
+
+    def test(self, answers: Answers) -> Sql:
+        return sql(f"({answers.columns[0]} {SIGNS[self.frequency]} %s)", self.times)
+
+    def touches(self) -> frozenset[str]:
+        return frozenset({f"event:{self.name}"})
+
+    def edges(self) -> tuple[Edge, ...]:
+        """Each event leaves the window; and enters it late, should it be dated after the evaluation's moment."""
+        if self.within is None:
+            return ()
+        return Edge(self.name, self._rows(), self.within.milliseconds), Edge(self.name, self._rows(), 0)
+
+    def audiences(self) -> frozenset[str]:
+        return frozenset()
+
+    def _rows(self) -> Sql:
+        filters = [each.sql(PropertyValue(identifier(each.name))) for each in self.where]
+        return join(" AND ", [sql("event = %s", self.name), *filters])
+
+
+def _frequency(fields: Fields) -> tuple[str, int]:
+    """One of three; at least once when none is named. "At least 0" would be everyone, so it is refused."""
+    named = [each for each in SIGNS if each in fields]
+    if len(named) > 1:
+        raise DefinitionError(fields.at(named[1]), f"cannot be used with {named[0]}")
+    if not named:
+        return "atLeast", 1
+    return named[0], fields.count(named[0], least=1 if named[0] == "atLeast" else 0)
+
+
+def _filter(value: Any, path: str) -> Question:
+    fields = Fields(value, path)
+    found = read_question(fields, "property")
+    fields.done()
+    return found
+
+
+condition = Performed

@@ -1,0 +1,99 @@
+"""Audiences, their versions, and who entered and left when (design §4)."""
+
+from django.conf import settings
+from django.db import models
+
+from spaces.models import Owned, Space, public_id
+
+
+class Evaluation(models.Model):
+    """How far the evaluate stage of a space has come, along both of its logs: touches and the clock."""
+
+    space = models.OneToOneField(Space, on_delete=models.CASCADE, primary_key=True, related_name="evaluation")
+    workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
+    touched = models.BigIntegerField(default=0, help_text="resolve pieces up to this one are evaluated")
+    clock_at = models.DateTimeField(null=True, help_text="moments up to this one are evaluated")
+    next_at = models.DateTimeField(
+        null=True, help_text="no window opens or closes before this moment; null = none will"
+    )
+
+
+class Audience(Owned):
+    """A described set of people. The key never changes and is never given again in its space."""
+
+    class Status(models.TextChoices):
+        COMPUTING = "computing", "Computing"
+        LIVE = "live", "Live"
+        DISABLED = "disabled", "Disabled"
+        FAILED = "failed", "Failed"
+
+    public_id = public_id("aud")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="audiences")
+    name = models.CharField(max_length=255)
+    key = models.CharField(max_length=255)
+    description = models.TextField(blank=True)
+    include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
+    enabled = models.BooleanField(default=True)
+    deleted_at = models.DateTimeField(null=True, help_text="kept, so that its key is never given again")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    serving = models.ForeignKey(
+        "audiences.Version", on_delete=models.SET_NULL, null=True, related_name="+", help_text="null = none is complete"
+    )
+    size = models.BigIntegerField(null=True, help_text="of the serving version; null before the first compute")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "key"], name="audience_key_once_per_space")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Version(Owned):
+    """One definition of an audience, with its own place on the touch and clock logs."""
+
+    class State(models.TextChoices):
+        COMPUTING = "computing", "Computing"
+        CATCHING_UP = "catching_up", "Catching up"
+        LIVE = "live", "Live"
+        REPLACED = "replaced", "Replaced"
+        FAILED = "failed", "Failed"
+
+    audience = models.ForeignKey(Audience, on_delete=models.CASCADE, related_name="versions")
+    number = models.IntegerField()
+    definition = models.JSONField()
+    state = models.CharField(max_length=12, choices=State, default=State.COMPUTING)
+    error = models.TextField(blank=True)
+    touched = models.BigIntegerField(null=True, help_text="evaluated up to this resolve piece …")
+    clock_at = models.DateTimeField(null=True, help_text="… and up to this moment")
+    tick = models.BigIntegerField(null=True, help_text="… and with other audiences as of this evaluate piece")
+    snapshot = models.BinaryField(null=True, help_text="members at `snapshot_tick`, a Roaring bitmap")
+    snapshot_tick = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["audience", "number"], name="version_number_once")]
+
+
+class Change(Owned):
+    """Who entered and left an audience in one tick. One row per (audience, tick), only when something did."""
+
+    class Cause(models.TextChoices):
+        EVENTS = "events", "Events"
+        CLOCK = "clock", "Time passed"
+        COMPUTE = "compute", "First or new computation"
+        REPLAY = "replay", "A replay ended"
+
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="+")
+    audience = models.ForeignKey(Audience, on_delete=models.CASCADE, related_name="changes")
+    tick = models.BigIntegerField(help_text="number of the published evaluate piece")
+    at = models.DateTimeField(help_text="the tick's now")
+    cause = models.CharField(max_length=8, choices=Cause)
+    entered = models.BinaryField(help_text="Roaring bitmap of profile numbers")
+    left = models.BinaryField()
+    refreshed = models.BinaryField(help_text="members before and after, whose identifiers changed")
+    size = models.BigIntegerField(help_text="of the audience afterwards")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["audience", "tick"], name="one_change_per_audience_and_tick")]
