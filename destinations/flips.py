@@ -1,0 +1,57 @@
+"""PURE. From what is desired and what was acknowledged to the call that is next: set algebra, one row at a time."""
+
+from dataclasses import dataclass
+
+OUT, IN, MAYBE = 0, 1, 2  # as Acknowledged.State
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an identifier over there, and of the newest call about it."""
+
+    state: int
+    entering: bool
+    flip: int
+    due: bool
+
+
+@dataclass(frozen=True)
+class Call:
+    """entering or leaving; `again`: the newest call is repeated word for word, since it may have arrived."""
+
+    entering: bool
+    flip: int
+    again: bool
+
+
+def next_call(known: Known | None, desired: bool | None, *, due_now: bool) -> Call | None:
+    """The call that brings the destination nearer, or None when it needs none, or none now.
+
+    desired: None while it cannot be said (its profile was merged and the audience has not caught up): then
+    nothing new is begun, and what was begun is repeated.
+    due_now: rows whose retry is due are looked at; otherwise one that waits for its retry is left to wait,
+    unless it would now say the opposite.
+    """
+    if known is None:
+        return Call(True, 1, again=False) if desired else None
+    if desired is None:
+        if not due_now:
+            return None
+        desired = known.entering
+    if known.state == (IN if desired else OUT):
+        return None
+    if known.entering != desired:
+        return Call(desired, known.flip + 1, again=False)
+    if known.due and not due_now:
+        return None
+    return Call(desired, known.flip, again=known.state == MAYBE)
+
+
+def state_after(*, entering: bool, was: int, kind: str, touched: bool) -> int:
+    """What is known after an attempt.
+
+    kind: delivered, refused, retry, suspended or unsent. touched: something may have taken effect over there.
+    """
+    if kind == "delivered":
+        return IN if entering else OUT
+    return MAYBE if touched else was

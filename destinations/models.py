@@ -1,0 +1,115 @@
+"""Destinations, what goes to them, and what they acknowledged (design §5)."""
+
+from django.db import models
+
+from audiences.models import Audience
+from spaces.models import Owned, Space, public_id
+
+
+class Destination(Owned):
+    """A tool where people are needed. `kind` names an adapter and is never renamed."""
+
+    public_id = public_id("dst")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="destinations")
+    kind = models.CharField(max_length=40)
+    name = models.CharField(max_length=100)
+    settings = models.BinaryField(help_text="encrypted JSON; see spaces.secrets")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Subscription(Owned):
+    """An audience goes to a destination: the owner of the sync stage."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "Waiting for the audience"
+        SYNCING = "syncing", "First sync"
+        IN_STEP = "in_step", "In step"
+        RETRYING = "retrying", "Retrying"
+        PARKED = "parked", "Parked"
+        SUSPENDED = "suspended", "Suspended"  # refused as a whole: it waits for someone to change the settings
+        DISABLED = "disabled", "Disabled"
+
+    public_id = public_id("sub")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="subscriptions")
+    audience = models.ForeignKey(Audience, on_delete=models.CASCADE, related_name="subscriptions")
+    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="subscriptions")
+    enabled = models.BooleanField(default=True)
+    status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
+    options = models.JSONField(default=dict, help_text="of the adapter's Options: event names and the like")
+    external_id = models.CharField(max_length=200, blank=True, help_text="the audience's name over there")
+    tick = models.BigIntegerField(default=0, help_text="changes up to this evaluate piece are planned or sent")
+    full = models.BooleanField(default=True, help_text="this pass looks at everyone: a first sync or a resync")
+    pass_tick = models.BigIntegerField(null=True, help_text="changes up to this one are being planned; null = no pass")
+    cursor = models.BigIntegerField(default=0, help_text="profile numbers up to this one are planned in this pass")
+    synced_at = models.DateTimeField(null=True, help_text="when everything desired was last acknowledged")
+    failures = models.IntegerField(default=0, help_text="rounds in a row without one success")
+    failing_since = models.DateTimeField(null=True)
+    retry_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["audience", "destination"], name="one_subscription_per_audience_and_destination"
+            )
+        ]
+
+    @property
+    def sends(self) -> bool:
+        """Whether anything may go out: everything that could be switched off is on."""
+        audience = self.audience
+        on = self.enabled and self.destination.enabled and audience.enabled and audience.deleted_at is None
+        return on and self.status != self.Status.SUSPENDED
+
+
+class Acknowledged(Owned):
+    """What a destination is known to hold of one identifier. No row means OUT.
+
+    due: a call was decided and is not acknowledged, or must be looked at again. It is not forgotten by the
+    subscription's tick moving on.
+    """
+
+    class State(models.IntegerChoices):
+        OUT = 0, "Out"
+        IN = 1, "In"
+        MAYBE = 2, "Maybe"  # a call was begun and its answer is not known
+
+    id = models.BigAutoField(primary_key=True)
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="acknowledged")
+    identifier = models.BigIntegerField(help_text="number of the identifier in the space")
+    state = models.SmallIntegerField(choices=State)
+    entering = models.BooleanField(help_text="what the newest call asked for")
+    flip = models.IntegerField(help_text="counts the changes of direction; part of the message id")
+    at = models.DateTimeField(help_text="when that flip was decided; the message's timestamp")
+    profile = models.BigIntegerField(help_text="number of the profile that held it then")
+    sent = models.JSONField(default=dict, help_text="{type: [identifier number, value]} that the newest call said")
+    due = models.BooleanField(default=False)
+    tries = models.IntegerField(default=0, help_text="failed calls of this flip")
+    retry_at = models.DateTimeField(null=True)
+    refused = models.TextField(blank=True, help_text="the destination's words, when it will not take this row")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["subscription", "identifier"], name="acknowledged_once")]
+        indexes = [
+            models.Index(fields=["subscription", "profile"], name="acknowledged_of_a_profile"),
+            models.Index(fields=["subscription", "tries", "id"], condition=models.Q(due=True), name="acknowledged_due"),
+        ]
+
+
+class Caught(Owned):
+    """A call as the webhook catcher received it; what came in one array is kept one by one."""
+
+    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="caught")
+    message_id = models.CharField(max_length=200)
+    received_at = models.DateTimeField()
+    headers = models.JSONField()
+    body = models.JSONField()
+    times = models.IntegerField(default=1, help_text="how often this message id came")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["destination", "message_id"], name="caught_once")]

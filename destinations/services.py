@@ -1,0 +1,216 @@
+"""Everything that changes destinations and what goes to them. Each change leaves an audit entry."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from access.services import ActorLike, NotPossible, audit
+from audiences.models import Audience
+from destinations.adapters import adapter_of, all_adapters
+from destinations.contract import outcome_of
+from destinations.declared import InvalidSetting, camel, label, parse, secrets_of, stored, struck
+from destinations.models import Acknowledged, Destination, Subscription
+from destinations.rounds import Unanswered
+from destinations.transports import TRANSPORTS
+from spaces.models import Log, Space
+from spaces.outbound import OutboundError, check_url
+from spaces.secrets import open_sealed, seal
+
+SYNC = "sync"  # the stage's name; the stage itself is above this layer
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a test call came to. `message` is for the user and holds no secret."""
+
+    ok: bool
+    message: str
+    status: int
+    milliseconds: float
+
+
+def settings_of(destination: Destination) -> Any:
+    """The adapter's Settings, secrets included. For sending; never for showing."""
+    return stored(adapter_of(destination.kind).settings, open_sealed(destination.settings))
+
+
+def create_destination(
+    space: Space, *, kind: str, name: str, settings: Mapping[str, Any], by: ActorLike
+) -> tuple[Destination, dict[str, str]]:
+    """A new destination, and the secrets that were made for it, which are shown this once.
+
+    Raises InvalidSetting, with field "kind" for an unknown kind.
+    """
+    if kind not in all_adapters():
+        raise InvalidSetting("kind", f"Must be one of {', '.join(all_adapters())}")
+    made = _parsed(kind, settings)
+    destination = Destination.objects.create(
+        workspace_id=space.workspace_id, space=space, kind=kind, name=name, settings=seal(asdict(made))
+    )
+    audit(by, "destination.created", destination, kind=kind, name=name)
+    return destination, _made_secrets(made, settings)
+
+
+def change_destination(
+    destination: Destination,
+    *,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    enabled: bool | None = None,
+    by: ActorLike,
+) -> dict[str, str]:
+    """What is given is changed. New settings wake what was suspended or parked. Answers newly made secrets."""
+    made: dict[str, str] = {}
+    if settings is not None:
+        parsed = _parsed(destination.kind, settings, open_sealed(destination.settings))
+        destination.settings = seal(asdict(parsed))
+        made = _made_secrets(parsed, settings) if "" in settings.values() else {}
+    destination.name = name if name is not None else destination.name
+    destination.enabled = enabled if enabled is not None else destination.enabled
+    destination.save()
+    if settings is not None or enabled:
+        for subscription in destination.subscriptions.all():
+            _wake(subscription)
+    audit(by, "destination.changed", destination, name=name, enabled=enabled, settings=sorted(settings or {}))
+    return made
+
+
+def delete_destination(destination: Destination, *, by: ActorLike) -> None:
+    """It is gone with what it acknowledged. Nobody is taken out of the tool: that would be a change over there."""
+    with transaction.atomic():
+        audit(by, "destination.deleted", destination, kind=destination.kind, name=destination.name)
+        owners = list(destination.subscriptions.values_list("pk", flat=True))
+        Log.objects.filter(stage=SYNC, owner__in=owners).delete()
+        destination.delete()
+
+
+def test_destination(destination: Destination, *, now: datetime) -> Tested:
+    """One harmless call, now. Says what happened; changes nothing."""
+    adapter = adapter_of(destination.kind)
+    settings = settings_of(destination)
+    try:
+        answer = TRANSPORTS[adapter.transport](destination, adapter.test(settings, now))
+    except Unanswered as error:
+        return Tested(False, struck(error.message, secrets_of(settings)), 0, 0.0)
+    said = "It answered as it should." if answer.ok else outcome_of(answer).reason
+    return Tested(answer.ok, struck(said, secrets_of(settings)), answer.status, answer.milliseconds)
+
+
+def subscribe(
+    audience: Audience, destination: Destination, *, options: Mapping[str, Any], by: ActorLike
+) -> Subscription:
+    """The audience goes to the destination: everyone in it once, then whoever enters and leaves.
+
+    Raises InvalidSetting, and NotPossible when it goes there already or they are of two spaces.
+    """
+    if audience.space_id != destination.space_id:
+        raise NotPossible("An audience goes only to destinations of its own space")
+    chosen = parse(adapter_of(destination.kind).options, options)
+    try:
+        with transaction.atomic():
+            subscription = Subscription.objects.create(
+                workspace_id=audience.workspace_id,
+                space_id=audience.space_id,
+                audience=audience,
+                destination=destination,
+                options=asdict(chosen),
+            )
+    except IntegrityError as error:
+        raise NotPossible("This audience goes to this destination already") from error
+    audit(by, "subscription.created", subscription, audience=audience.public_id, destination=destination.public_id)
+    return subscription
+
+
+def change_subscription(
+    subscription: Subscription,
+    *,
+    options: Mapping[str, Any] | None = None,
+    enabled: bool | None = None,
+    by: ActorLike,
+) -> None:
+    """Switched on or off, or with other options, which count from the next call on."""
+    if options is not None:
+        chosen = parse(adapter_of(subscription.destination.kind).options, options, subscription.options)
+        Subscription.objects.filter(pk=subscription.pk).update(options=asdict(chosen))
+    if enabled is not None:
+        calm = Subscription.Status.IN_STEP if subscription.synced_at else Subscription.Status.WAITING
+        Subscription.objects.filter(pk=subscription.pk).update(
+            enabled=enabled, status=calm if enabled else Subscription.Status.DISABLED
+        )
+    if enabled:
+        _wake(subscription)
+    audit(by, "subscription.changed", subscription, enabled=enabled, options=sorted(options or {}))
+    subscription.refresh_from_db()
+
+
+def unsubscribe(subscription: Subscription, *, by: ActorLike) -> None:
+    """Nothing more goes there. Who is there stays there."""
+    with transaction.atomic():
+        audit(by, "subscription.deleted", subscription, audience=subscription.audience.public_id)
+        Log.objects.filter(stage=SYNC, owner=subscription.pk).delete()
+        subscription.delete()
+
+
+def resync(subscription: Subscription, *, by: ActorLike) -> None:
+    """Everyone is said anew: who should be there enters again, who was sent and should not be leaves again.
+
+    Message ids are new, since a receiver that lost what it had must not take these for repetitions.
+    """
+    with transaction.atomic():
+        _stop_waiting(Subscription.objects.select_for_update().get(pk=subscription.pk))
+        Subscription.objects.filter(pk=subscription.pk).update(full=True, pass_tick=None, cursor=0)
+        held = Acknowledged.objects.filter(subscription=subscription)
+        held.exclude(state=Acknowledged.State.OUT).update(
+            state=Acknowledged.State.MAYBE, flip=F("flip") + 1, due=True, tries=0, retry_at=None, refused=""
+        )
+        held.update(refused="", retry_at=None)
+        audit(by, "subscription.resynced", subscription)
+    subscription.refresh_from_db()
+
+
+def resume(subscription: Subscription, *, by: ActorLike) -> None:
+    """A parked, suspended or waiting subscription tries again now."""
+    _wake(subscription)
+    audit(by, "subscription.resumed", subscription)
+    subscription.refresh_from_db()
+
+
+def _wake(subscription: Subscription) -> None:
+    with transaction.atomic():
+        _stop_waiting(Subscription.objects.select_for_update().get(pk=subscription.pk))
+        waiting = Acknowledged.objects.filter(subscription=subscription, due=True, retry_at__isnull=False)
+        waiting.update(retry_at=F("at"))  # long ago: now. Not null: what failed alone still counts alone
+
+
+def _stop_waiting(subscription: Subscription) -> None:
+    """No pause and no suspension is left; a failing destination still gets only a few rows first."""
+    stopped = {Subscription.Status.SUSPENDED, Subscription.Status.PARKED}
+    if subscription.status in stopped:
+        subscription.status = Subscription.Status.RETRYING
+    subscription.retry_at = subscription.failing_since = None
+    subscription.error = ""
+    subscription.save()
+
+
+def _parsed(kind: str, given: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Any:
+    made = parse(adapter_of(kind).settings, given, kept)
+    for each in fields(made):
+        if label(each).url:
+            try:
+                check_url(getattr(made, each.name))
+            except OutboundError as error:
+                raise InvalidSetting(camel(each.name), str(error)) from error
+    return made
+
+
+def _made_secrets(made: Any, given: Mapping[str, Any]) -> dict[str, str]:
+    """What was filled in because it was left empty. Nobody could ever read it otherwise."""
+    return {
+        camel(each.name): getattr(made, each.name)
+        for each in fields(made)
+        if label(each).make and not given.get(camel(each.name))
+    }

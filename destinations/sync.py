@@ -1,0 +1,668 @@
+"""The sync stage: each subscription keeps what its destination holds in step with its audience.
+
+*Decide* compares what is desired with what was acknowledged, for the next people of this pass or for the rows
+whose retry is due, and marks MAYBE what it is going to say. *Write* says it. *Publish* notes what was answered.
+A pass goes through the changed profiles by number, so that any number of them costs no more per piece; what
+changes meanwhile is the next pass. Rows that got no answer are `due` and are looked at again, on their own time.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pyarrow
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from pyroaring import BitMap
+
+from audiences import queries as audiences
+from audiences.models import Audience
+from audiences.models import Change as AudienceChange
+from destinations import contract, queries, retry, services
+from destinations.adapters import adapter_of
+from destinations.declared import secrets_of, stored, struck
+from destinations.flips import Call, Known, next_call, state_after
+from destinations.models import Acknowledged, Subscription
+from destinations.rounds import Attempt, Round, run_round
+from destinations.transports import TRANSPORTS
+from identity import queries as identity
+from identity.models import Identifier, Profile
+from sources.events import client
+from sources.events.schema import DELIVERY_LOG
+from sources.events.sql import milliseconds
+from spaces import pieces
+from spaces.answers import Answer
+from spaces.clock import Clock, clock
+from spaces.models import Log
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500  # people, or due rows, per piece
+ROUND_S = 20.0  # of calls per piece: no destination keeps a worker for longer
+LOGGED_REQUEST = 8000  # characters of a body kept in the delivery log
+
+Said = dict[str, tuple[int, str]]  # {identifier type: (number, value)}: whom a call is about
+
+
+class Row(msgspec.Struct, array_like=True):
+    """One call that was decided.
+
+    at: ms. was: the acknowledged state before. alone: it failed before while others got through.
+    """
+
+    identifier: int
+    profile: int
+    entering: bool
+    flip: int
+    at: int
+    was: int
+    sent: Said
+    alone: bool = False
+
+
+class Decision(msgspec.Struct):
+    """number: under which it was decided; written under another one, it may have been begun before."""
+
+    number: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far the passes of a subscription are."""
+
+    tick: int
+    full: bool
+    pass_tick: int | None
+    cursor: int
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What a Decide looks at.
+
+    numbers: of the identifiers in question, also such as no longer exist. due: those of them whose retry is due.
+    desired: for each of them; None while it cannot be said. said: whom the calls of the desired ones are about.
+    """
+
+    before: Place
+    after: Place
+    members: BitMap
+    due: BitMap
+    numbers: BitMap
+    desired: Mapping[int, bool | None]
+    owners: Mapping[int, int]
+    said: Mapping[int, Said]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a Write learnt. None: nothing was tried."""
+
+    round: Round | None
+
+
+class Sync:
+    """The stage (spaces.pieces.Stage). One log per subscription."""
+
+    name = "sync"
+    decision = Decision
+    batch = BATCH
+
+    def __init__(self, clock: Clock = clock, round_s: float = ROUND_S) -> None:
+        self.clock, self.round_s = clock, round_s
+
+    def read(self, log: Log, limit: int) -> Intake | None:
+        now = self.clock.now()
+        subscription = _subscription(log)
+        if subscription is None or not _may_send(subscription, now):
+            return None
+        limit = min(limit, retry.PROBE) if subscription.failures else limit
+        again = _due(subscription, now).order_by("tries", "id").values_list("identifier", flat=True)[:limit]
+        return _intake(subscription, BitMap(again), limit)
+
+    def decide(self, log: Log, intake: Intake, number: int) -> Decision | None:
+        subscription = Subscription.objects.select_for_update().select_related("space").get(pk=log.owner)
+        if _place(subscription) != intake.before:
+            return None  # someone asked for a resync in the meantime
+        rows = _decide_rows(subscription, intake, self.clock.now())
+        _move(subscription, intake.after)
+        return Decision(number, rows)
+
+    def write(self, log: Log, decision: Decision, number: int) -> Written:
+        subscription = _subscription(log)
+        if subscription is None or not subscription.sends or not decision.rows:
+            return Written(None)
+        if not client.client().ping():
+            raise ConnectionError("The delivery log is away: nothing is sent that could not be shown")
+        made = self._round(subscription, decision.rows)
+        _log_attempts(subscription, decision.rows, made, number, self.clock.now())
+        return Written(made)
+
+    def publish(self, log: Log, decision: Decision, number: int, outcome: Written) -> None:
+        subscription = Subscription.objects.select_for_update().filter(pk=log.owner).first()
+        if subscription is None:
+            return
+        now = self.clock.now()
+        _keep_outcomes(subscription, decision, outcome, first=decision.number == number, now=now)
+        _keep_health(subscription, decision, outcome.round, now)
+        _keep_status(subscription, now)
+        subscription.save()
+
+    def split(self, decision: Decision) -> Sequence[Decision]:
+        if len(decision.rows) < 2:
+            return []
+        middle = len(decision.rows) // 2
+        return [Decision(decision.number, part) for part in (decision.rows[:middle], decision.rows[middle:])]
+
+    def refuse(self, log: Log, decision: Decision, error: Exception) -> None:
+        """The row cannot even be put into a request: it is kept with the reason."""
+        numbers = [row.identifier for row in decision.rows]
+        rows = Acknowledged.objects.filter(subscription=log.owner, identifier__in=numbers)
+        rows.update(refused=str(error)[:2000] or type(error).__name__, due=False, retry_at=None)
+
+    def skip(self, log: Log, intake: Intake, error: Exception) -> None:
+        """Step over one person, or one row, that cannot be decided."""
+        logger.error("sync %s: stepped over %s: %s", log.owner, list(intake.numbers), error)
+        subscription = Subscription.objects.get(pk=log.owner)
+        Acknowledged.objects.filter(subscription=subscription, identifier__in=intake.numbers).update(
+            refused=str(error)[:2000], due=False, retry_at=None
+        )
+        _move(subscription, intake.after)
+
+    def erase(self, log: Log, numbers: Sequence[int]) -> None:
+        client.erase(DELIVERY_LOG, "subscription", log.owner, numbers)
+
+    def _round(self, subscription: Subscription, rows: Sequence[Row]) -> Round:
+        destination = subscription.destination
+        adapter = adapter_of(destination.kind)
+        settings = services.settings_of(destination)
+        options = stored(adapter.options, subscription.options)
+        about = _about(subscription)
+        transport = TRANSPORTS[adapter.transport]
+        now = self.clock.now()  # once: batches are halved in threads that must not ask the database
+
+        def call(request: contract.Request) -> Answer:
+            return transport(destination, request)
+
+        made = run_round(
+            [_change(subscription, row) for row in rows],
+            plan=lambda changes: adapter.plan(changes, about, settings, options, now),
+            read=adapter.read,
+            call=call,
+            concurrency=adapter.capabilities.concurrency,
+            seconds=self.round_s,
+        )
+        return _without_secrets(made, secrets_of(settings))
+
+
+STAGE = Sync()
+
+
+def waiting(now: datetime) -> list[int]:
+    """Subscriptions that have something to send, or to try again, at `now`."""
+    changed = AudienceChange.objects.filter(audience=OuterRef("audience"), tick__gt=OuterRef("tick"))
+    due = Acknowledged.objects.filter(_now_or_never(now), subscription=OuterRef("pk"), due=True)
+    ready = Subscription.objects.filter(
+        _now_or_never(now),
+        Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due),
+        enabled=True,
+        destination__enabled=True,
+        audience__enabled=True,
+        audience__deleted_at=None,
+        audience__serving__isnull=False,
+    ).exclude(status=Subscription.Status.SUSPENDED)
+    return sorted({*ready.values_list("pk", flat=True), *pieces.unfinished(STAGE.name)})
+
+
+def workspace_of(subscription: int) -> int:
+    return Subscription.objects.values_list("workspace_id", flat=True).get(pk=subscription)
+
+
+def subscriptions_of(space: int) -> list[int]:
+    """Whom a tick of the space's audiences may concern."""
+    return list(Subscription.objects.filter(space=space, enabled=True).values_list("pk", flat=True))
+
+
+def _now_or_never(now: datetime) -> Q:
+    return Q(retry_at=None) | Q(retry_at__lte=now)
+
+
+def _subscription(log: Log) -> Subscription | None:
+    related = ("audience__serving", "destination", "space")
+    return Subscription.objects.select_related(*related).filter(pk=log.owner).first()
+
+
+def _may_send(subscription: Subscription, now: datetime) -> bool:
+    """Whether anything may be decided now. Nothing is, before the audience's first compute is complete."""
+    ready = subscription.sends and subscription.audience.serving_id is not None
+    return ready and (subscription.retry_at is None or subscription.retry_at <= now)
+
+
+def _due(subscription: Subscription, now: datetime | None) -> QuerySet[Acknowledged]:
+    """Rows whose call must be repeated or looked at again; with `now`, only those whose time has come."""
+    rows = Acknowledged.objects.filter(subscription=subscription, due=True)
+    return rows if now is None else rows.filter(_now_or_never(now))
+
+
+# Reading: who is in question, and what is desired of them
+
+
+def _intake(subscription: Subscription, due: BitMap, limit: int) -> Intake | None:
+    """The rows whose retry is due, then the next people of the pass: one bad row cannot fill a round by itself."""
+    before = _place(subscription)
+    room = limit - len(due)
+    begun = None if room <= 0 else before if before.pass_tick is not None else _begin(subscription, before)
+    # Read after the pass's end was noted: whatever changes from here on is in the next pass.
+    members = audiences.members(subscription.audience) if begun or due else BitMap()
+    if begun is None:
+        return _judged(subscription, before, before, members, due, due) if due else None
+    profiles = _next_profiles(subscription, begun, members, room)
+    if len(profiles) == room:
+        after = Place(begun.tick, begun.full, begun.pass_tick, max(profiles))
+    else:
+        after = Place(begun.pass_tick or 0, False, None, 0)
+    return _judged(subscription, before, after, members, due, due | _numbers_of(subscription, profiles))
+
+
+def _numbers_of(subscription: Subscription, profiles: BitMap) -> BitMap:
+    """Identifiers of these people, and what was acknowledged of them and is no longer theirs: it has to leave."""
+    canonical = BitMap(identity.canonical(subscription.space, profiles).values())
+    found = identity.identifiers_of(subscription.space_id, canonical, queries.types_of(subscription))
+    acknowledged = Acknowledged.objects.filter(subscription=subscription, profile__in=[*(profiles | canonical)])
+    return BitMap([row.number for row in found]) | BitMap(acknowledged.values_list("identifier", flat=True))
+
+
+def _begin(subscription: Subscription, place: Place) -> Place | None:
+    """A new pass, up to the newest change; None when there is nothing new."""
+    newest = AudienceChange.objects.filter(audience=subscription.audience).aggregate(newest=Max("tick"))["newest"] or 0
+    if not place.full and newest <= place.tick:
+        return None
+    return Place(place.tick, place.full, max(newest, place.tick), 0)
+
+
+def _next_profiles(subscription: Subscription, place: Place, members: BitMap, limit: int) -> BitMap:
+    """The next people of this pass, at most `limit`, by profile number."""
+    if not place.full:
+        return _first(_changed(subscription.audience, place), place.cursor, limit)
+    held = Acknowledged.objects.filter(subscription=subscription, profile__gt=place.cursor)
+    held = held.exclude(state=Acknowledged.State.OUT)
+    numbers = held.order_by("profile").values_list("profile", flat=True).distinct()[:limit]
+    return _first(_first(members, place.cursor, limit) | BitMap(numbers), place.cursor, limit)
+
+
+def _changed(audience: Audience, place: Place) -> BitMap:
+    found = BitMap()
+    for change in audiences.changes_after(audience, place.tick):
+        if place.pass_tick is not None and change.tick <= place.pass_tick:
+            for part in (change.entered, change.left, change.refreshed):
+                found |= BitMap.deserialize(bytes(part))
+    return found
+
+
+def _first(numbers: BitMap, after: int, limit: int) -> BitMap:
+    start = numbers.rank(after)
+    return BitMap(numbers[start : start + limit])
+
+
+def _judged(
+    subscription: Subscription, before: Place, after: Place, members: BitMap, due: BitMap, numbers: BitMap
+) -> Intake:
+    """What is desired of each of `numbers`."""
+    mine = Identifier.objects.filter(space=subscription.space_id, number__in=[*numbers])
+    found = list(mine.values_list("number", "type", "value", "profile"))
+    owners = {number: profile for number, _, _, profile in found}
+    desired = _desired(subscription, members, {number: (type, profile) for number, type, _, profile in found})
+    said = _said(subscription, [row for row in found if desired[row[0]] is not False])
+    desired |= {number: False for number in numbers if number not in owners}  # erased
+    return Intake(before, after, members, due, numbers, desired, owners, said)
+
+
+def _desired(
+    subscription: Subscription, members: BitMap, found: Mapping[int, tuple[str, int]]
+) -> dict[int, bool | None]:
+    """For each identifier: whether it should be over there. None = its owner was merged and is not settled yet."""
+    types = set(queries.types_of(subscription))
+    outside = BitMap(profile for _, profile in found.values()) - members
+    limbo = _limbo(subscription, outside, members)
+    return {
+        number: False if type not in types else True if profile in members else None if profile in limbo else False
+        for number, (type, profile) in found.items()
+    }
+
+
+def _limbo(subscription: Subscription, outside: BitMap, members: BitMap) -> BitMap:
+    """Profiles that are not members, but into which a member was merged after the audience's newest tick."""
+    if not outside:
+        return BitMap()
+    merged = identity.all_numbers(subscription.space, outside) & members
+    return BitMap(identity.canonical(subscription.space, merged).values()) if merged else BitMap()
+
+
+def _said(subscription: Subscription, wanted: Sequence[tuple[int, str, str, int]]) -> dict[int, Said]:
+    """{identifier number: whom its calls are about}."""
+    people = BitMap(profile for _, _, _, profile in wanted)
+    every = identity.identifiers_of(subscription.space_id, people, ["user_id", "email", "anonymous_id"])
+    held: dict[int, list[tuple[str, int, str]]] = {}
+    for row in every:
+        held.setdefault(row.profile, []).append((row.type, row.number, row.value))
+    emails = _email_traits(subscription.space_id, [p for p, rows in held.items() if _several(rows, "email")])
+    return {
+        number: address(type, number, value, held.get(profile, []), emails.get(profile))
+        for number, type, value, profile in wanted
+    }
+
+
+def address(
+    type: str, number: int, value: str, held: Iterable[tuple[str, int, str]], email_trait: str | None = None
+) -> Said:
+    """Whom the calls of one identifier are about: itself, and what a receiver needs besides.
+
+    held: (type, number, value) of everything its profile holds. email_trait: which e-mail is the main one.
+    A call carries the person's e-mail address always, and the userId, or for want of one an anonymousId, when it
+    stands for an e-mail address. An anonymous id goes without the userId: the user's own call says that.
+    """
+    first: Said = {}
+    for other, its_number, its_value in sorted(held, key=lambda row: row[1]):
+        if other not in first or (other == "email" and its_value == email_trait):
+            first[other] = (its_number, its_value)
+    beside = {"email"} if type != "email" else {"user_id"} if "user_id" in first else {"anonymous_id"}
+    return {other: first[other] for other in beside if other in first} | {type: (number, value)}
+
+
+def _several(rows: Sequence[tuple[str, int, str]], type: str) -> bool:
+    return sum(row[0] == type for row in rows) > 1
+
+
+def _email_traits(space_id: int, profiles: Sequence[int]) -> dict[int, str]:
+    rows = Profile.objects.filter(space=space_id, number__in=profiles).values_list("number", "traits__email")
+    return {number: email.strip().lower() for number, email in rows if isinstance(email, str)}
+
+
+# Deciding
+
+
+def _place(subscription: Subscription) -> Place:
+    return Place(subscription.tick, subscription.full, subscription.pass_tick, subscription.cursor)
+
+
+def _move(subscription: Subscription, place: Place) -> None:
+    Subscription.objects.filter(pk=subscription.pk).update(
+        tick=place.tick, full=place.full, pass_tick=place.pass_tick, cursor=place.cursor
+    )
+
+
+def _decide_rows(subscription: Subscription, intake: Intake, now: datetime) -> list[Row]:
+    rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=[*intake.numbers])
+    acknowledged = {row.identifier: row for row in rows}
+    calls: dict[int, Call] = {}
+    settled: list[int] = []
+    unclear: list[int] = []
+    for number in intake.numbers:
+        row = acknowledged.get(number)
+        call = next_call(_known(row), intake.desired[number], due_now=number in intake.due)
+        if call:
+            calls[number] = call
+        elif row and (row.due or row.refused) and _settled(row, intake.desired[number]):
+            settled.append(row.pk)
+        elif row and number in intake.due:
+            unclear.append(row.pk)
+    Acknowledged.objects.filter(pk__in=settled).update(due=False, refused="", tries=0, retry_at=None)
+    Acknowledged.objects.filter(pk__in=unclear).update(retry_at=now + retry.FIRST)
+    leaving = [acknowledged[number] for number, call in calls.items() if not call.entering]
+    kept = _still_desired(subscription, leaving, intake.members)
+    decided = [_row(number, call, acknowledged.get(number), intake, kept, now) for number, call in calls.items()]
+    _mark(subscription, decided)
+    return decided
+
+
+def _known(row: Acknowledged | None) -> Known | None:
+    return Known(row.state, row.entering, row.flip, row.due) if row else None
+
+
+def _settled(row: Acknowledged, desired: bool | None) -> bool:
+    return desired is not None and row.state == (Acknowledged.State.IN if desired else Acknowledged.State.OUT)
+
+
+def _still_desired(subscription: Subscription, leaving: Sequence[Acknowledged], members: BitMap) -> set[int]:
+    """Identifiers that were said along with one that leaves, and that stay themselves.
+
+    After an e-mail address went to someone else, "leave: u1 with that address" would take u1 out.
+    """
+    beside = {number for row in leaving for number, _ in row.sent.values() if number != row.identifier}
+    if not beside:
+        return set()
+    mine = Identifier.objects.filter(space=subscription.space_id, number__in=beside)
+    found = {number: (type, profile) for number, type, profile in mine.values_list("number", "type", "profile")}
+    return {number for number, yes in _desired(subscription, members, found).items() if yes is not False}
+
+
+def _row(number: int, call: Call, known: Acknowledged | None, intake: Intake, kept: set[int], now: datetime) -> Row:
+    at, sent = milliseconds(now), intake.said.get(number, {})
+    if known and (call.again or not call.entering):  # exits go to exactly what was sent
+        sent = {type: (other, value) for type, (other, value) in known.sent.items()}
+    if known and call.again:
+        at = milliseconds(known.at)
+    elif known:  # even when the clock stands still, a later flip has a later time
+        at = max(at, milliseconds(known.at) + 1)
+    if not call.entering and not call.again:
+        sent = {type: pair for type, pair in sent.items() if pair[0] == number or pair[0] not in kept}
+    profile = intake.owners.get(number, known.profile if known else 0)
+    was = known.state if known else Acknowledged.State.OUT
+    alone = known is not None and known.flip == call.flip and known.retry_at is not None
+    return Row(number, profile, call.entering, call.flip, at, was, sent, alone)
+
+
+def _mark(subscription: Subscription, rows: Sequence[Row]) -> None:
+    """Each row says MAYBE before anything is sent."""
+    Acknowledged.objects.bulk_create(
+        [
+            Acknowledged(
+                workspace_id=subscription.workspace_id,
+                subscription=subscription,
+                identifier=row.identifier,
+                state=Acknowledged.State.MAYBE,
+                entering=row.entering,
+                flip=row.flip,
+                at=moment(row.at),
+                profile=row.profile,
+                sent=row.sent,
+                due=True,
+            )
+            for row in rows
+        ],
+        update_conflicts=True,
+        unique_fields=["subscription", "identifier"],
+        update_fields=["state", "entering", "flip", "at", "profile", "sent", "due"],
+    )
+
+
+# Writing
+
+
+def _change(subscription: Subscription, row: Row) -> contract.Change:
+    parts = {type: value for type, (_, value) in row.sent.items()}
+    to = contract.Address(parts.get("user_id"), parts.get("anonymous_id"), parts.get("email"))
+    return contract.Change(message_id(subscription, row), row.entering, moment(row.at), to, row.profile)
+
+
+def message_id(subscription: Subscription, row: Row) -> str:
+    """(subscription, identifier, flip): the same however often it has to be said."""
+    return f"{subscription.public_id}-{row.identifier}-{row.flip}"
+
+
+def moment(ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+
+
+def _about(subscription: Subscription) -> contract.Audience:
+    audience = subscription.audience
+    return contract.Audience(audience.public_id, audience.key, audience.name, subscription.space.public_id)
+
+
+def _without_secrets(made: Round, secrets: list[str]) -> Round:
+    """What was answered, without what must not be kept: a destination may echo a key that it got."""
+    made.attempts = [_struck(attempt, secrets) for attempt in made.attempts]
+    for verdict in made.verdicts.values():
+        verdict.reason = struck(verdict.reason, secrets)
+    return made
+
+
+def _struck(attempt: Attempt, secrets: list[str]) -> Attempt:
+    outcomes = [
+        contract.Outcome(each.kind, struck(each.reason, secrets), each.retry_after_s) for each in attempt.outcomes
+    ]
+    response = struck(attempt.response, secrets)
+    took = attempt.milliseconds
+    return Attempt(attempt.request, outcomes, attempt.status, response, took, attempt.touched)
+
+
+def _log_attempts(subscription: Subscription, rows: Sequence[Row], made: Round, number: int, now: datetime) -> None:
+    """One line per change and call. A failure here must not send everything again, so it is only reported."""
+    by_id = {message_id(subscription, row): row for row in rows}
+    lines = [
+        _line(attempt, outcome, by_id[change.id], change, first=index == 0)
+        for attempt in made.attempts
+        for index, (change, outcome) in enumerate(zip(attempt.request.rows, attempt.outcomes, strict=True))
+    ]
+    common = {
+        "workspace": subscription.workspace_id,
+        "space": subscription.space_id,
+        "subscription": subscription.pk,
+        "piece": number,
+        "at": milliseconds(now),
+    }
+    full = [common | line | {"position": position} for position, line in enumerate(lines)]
+    try:
+        client.insert(DELIVERY_LOG, pyarrow.Table.from_pylist(full, schema=DELIVERY_COLUMNS))
+    except Exception:
+        logger.exception("sync %s: %d lines of the delivery log are lost", subscription.pk, len(lines))
+
+
+DELIVERY_COLUMNS = pyarrow.schema(
+    {
+        "workspace": pyarrow.uint32(),
+        "space": pyarrow.uint32(),
+        "subscription": pyarrow.uint32(),
+        "piece": pyarrow.uint64(),
+        "position": pyarrow.uint32(),
+        "at": pyarrow.timestamp("ms", tz="UTC"),
+        "identifier": pyarrow.uint32(),
+        "profile": pyarrow.uint32(),
+        "entering": pyarrow.uint8(),
+        "message_id": pyarrow.string(),
+        "outcome": pyarrow.string(),
+        "status": pyarrow.uint16(),
+        "milliseconds": pyarrow.float32(),
+        "request": pyarrow.string(),
+        "response": pyarrow.string(),
+        "reason": pyarrow.string(),
+    }
+)
+
+
+def _line(
+    attempt: Attempt, outcome: contract.Outcome, row: Row, change: contract.Change, *, first: bool
+) -> dict[str, Any]:
+    alone = len(attempt.request.rows) == 1
+    body = attempt.request.body.decode("utf-8", "replace")[:LOGGED_REQUEST]
+    return {
+        "identifier": row.identifier,
+        "profile": row.profile,
+        "entering": int(row.entering),
+        "message_id": attempt.request.id if alone else change.id,
+        "outcome": outcome.kind,
+        "status": attempt.status,
+        "milliseconds": attempt.milliseconds,
+        "request": body if first else "",  # a batch is kept once, with its first row
+        "response": attempt.response if first else "",
+        "reason": outcome.reason,
+    }
+
+
+# Publishing
+
+
+def _keep_outcomes(
+    subscription: Subscription, decision: Decision, outcome: Written, *, first: bool, now: datetime
+) -> None:
+    """Each row as it was answered. A row that was flipped or resynced since then keeps what it says now."""
+    numbers = [row.identifier for row in decision.rows]
+    rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=numbers)
+    known = {row.identifier: row for row in rows}
+    made = outcome.round
+    changed = []
+    for decided in decision.rows:
+        row = known.get(decided.identifier)
+        if row is None or (row.flip, row.entering, row.due) != (decided.flip, decided.entering, True):
+            continue
+        _keep_outcome(row, decided, subscription, made, first=first, now=now)
+        changed.append(row)
+    Acknowledged.objects.bulk_create(  # an upsert of rows that are there, and locked: bulk_update is far slower
+        changed,
+        update_conflicts=True,
+        unique_fields=["id"],
+        update_fields=["state", "due", "tries", "retry_at", "refused"],
+    )
+
+
+def _keep_outcome(
+    row: Acknowledged, decided: Row, subscription: Subscription, made: Round | None, *, first: bool, now: datetime
+) -> None:
+    verdict = made.verdicts[message_id(subscription, decided)] if made else None
+    kind = verdict.kind if verdict else "unsent"
+    # A piece that is written again may have been sent before, whatever happened this time.
+    touched = bool(verdict and verdict.touched) or not first
+    row.state = state_after(entering=decided.entering, was=decided.was, kind=kind, touched=touched)
+    row.due = kind not in {"delivered", "refused"}
+    row.refused = verdict.reason[:2000] if verdict and kind == "refused" else ""
+    row.tries = row.tries + 1 if kind == "retry" else 0 if kind == "delivered" else row.tries
+    # When others get through, it is this row that has a problem, and it waits alone.
+    alone = kind == "retry" and made is not None and (made.alive or decided.alone)
+    row.retry_at = now + retry.wait(row.tries) if alone else None
+
+
+def _keep_health(subscription: Subscription, decision: Decision, made: Round | None, now: datetime) -> None:
+    """Whether the destination is there, and when to try again.
+
+    Unchanged when nothing was tried, or only what fails alone: that says nothing of the destination.
+    """
+    if made is None or not made.attempts:
+        return
+    if all(row.alone for row in decision.rows) and not (made.alive or made.hold_s or made.any("suspended")):
+        return
+    failed = made.any("retry") and not made.alive
+    subscription.failures = subscription.failures + 1 if failed else 0
+    subscription.failing_since = (subscription.failing_since or now) if failed else None
+    subscription.error = made.reason("suspended") or (made.reason("retry") if failed else "")
+    wait = retry.wait(subscription.failures) if failed else timedelta()
+    wait = max(wait, retry.asked(made.hold_s))
+    subscription.retry_at = now + wait if wait else None
+    if made.any("suspended"):
+        subscription.status, subscription.retry_at = Subscription.Status.SUSPENDED, None
+    elif failed and retry.parked(subscription.failing_since or now, now):
+        subscription.status = Subscription.Status.PARKED
+        subscription.retry_at = now + max(retry.PROBED_EVERY, retry.asked(made.hold_s))
+    elif failed or subscription.status in STOPPED:
+        subscription.status = Subscription.Status.RETRYING
+
+
+STOPPED = {Subscription.Status.SUSPENDED, Subscription.Status.PARKED}
+
+
+def _keep_status(subscription: Subscription, now: datetime) -> None:
+    if not subscription.enabled:
+        subscription.status = Subscription.Status.DISABLED
+        return
+    if subscription.status in STOPPED and (subscription.failures or subscription.error):
+        return
+    if subscription.full or subscription.pass_tick is not None:
+        first = subscription.synced_at is None or subscription.full
+        calm = Subscription.Status.SYNCING if first else Subscription.Status.IN_STEP
+        subscription.status = Subscription.Status.RETRYING if subscription.failures else calm
+    elif _due(subscription, None).exists():
+        subscription.status = Subscription.Status.RETRYING
+    else:
+        subscription.status, subscription.synced_at = Subscription.Status.IN_STEP, now

@@ -1,0 +1,747 @@
+"""The sync stage against a real server on loopback, a real PostgreSQL and a real ClickHouse."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pyroaring import BitMap
+
+from audiences.models import Audience
+from destinations import queries, services, sync
+from destinations.models import Acknowledged, Caught, Destination, Subscription
+from destinations.sync import Sync
+from identity.models import Identifier, Profile
+from spaces import pieces
+from spaces.clock import FixedClock
+from spaces.models import Log, Space
+from tests import factories_destinations as made
+from tests.factories import SpaceFactory
+from tests.factories_destinations import AudienceFactory, change, give, make_people, make_person, merge
+from tests.receiver import Got, Receiver, Reply, receiving
+
+pytestmark = pytest.mark.django_db(transaction=True)
+State = Acknowledged.State
+Status = Subscription.Status
+
+
+@pytest.fixture
+def receiver(settings: Any) -> Iterator[Receiver]:
+    with receiving() as server:
+        settings.OUTBOUND_ALLOW = [server.place]
+        yield server
+
+
+@pytest.fixture
+def space() -> Space:
+    return SpaceFactory()
+
+
+@pytest.fixture
+def audience(space: Space) -> Audience:
+    return AudienceFactory(space=space, key="shoppers")
+
+
+def webhook(audience: Audience, receiver: Receiver, options: Any = None, **settings: Any) -> Subscription:
+    destination = made.make_destination(audience.space, "webhook", url=receiver.url, **settings)
+    return made.make_subscription(audience, destination, **(options or {"sendIdentify": False}))
+
+
+def catcher(audience: Audience, **settings: Any) -> Subscription:
+    return made.make_subscription(audience, made.make_destination(audience.space, "catcher", **settings))
+
+
+def log_of(subscription: Subscription) -> Log:
+    return pieces.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+
+
+def run(subscription: Subscription, clock: FixedClock, **more: Any) -> Subscription:
+    """Until there is nothing to do at this moment. Must come to an end."""
+    log = log_of(subscription)
+    for _ in range(200):
+        if not pieces.advance(Sync(clock, **more), log):
+            subscription.refresh_from_db()
+            return subscription
+    raise AssertionError("the stage does not come to rest")
+
+
+def inside(receiver: Receiver, key: str = "shoppers") -> set[str]:
+    """Whom a careful receiver holds: calls deduplicated by message id, the newest per person counting."""
+    state: dict[str, bool] = {}
+    for message in {message["messageId"]: message for message in receiver.messages()}.values():
+        values = message.get("properties") or message["traits"]
+        state[message.get("userId") or message.get("anonymousId") or ""] = values[key]
+    return {who for who, yes in state.items() if yes}
+
+
+def state_of(subscription: Subscription) -> dict[str, tuple[int, int]]:
+    """{value: (state, flip)}"""
+    rows = Acknowledged.objects.filter(subscription=subscription)
+    names = dict(Identifier.objects.filter(space=subscription.space_id).values_list("number", "value"))
+    return {names.get(row.identifier, "?"): (row.state, row.flip) for row in rows}
+
+
+def test_nothing_is_sent_before_the_first_compute(space: Space, receiver: Receiver, clock: FixedClock) -> None:
+    audience = AudienceFactory(space=space, computed=False)
+    change(audience, entered=make_people(space, 3))
+    subscription = webhook(audience, receiver)
+    assert sync.waiting(clock.now()) == []
+    run(subscription, clock)
+    assert receiver.got == []
+    assert subscription.status == Status.WAITING
+
+
+def test_the_first_sync_sends_everyone_and_later_ones_only_changes(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    people = make_people(space, 5)
+    change(audience, entered=people)
+    subscription = webhook(audience, receiver)
+    assert sync.waiting(clock.now()) == [subscription.pk]
+    run(subscription, clock)
+    assert inside(receiver) == {f"u{n}" for n in range(5)}
+    assert (subscription.status, subscription.synced_at) == (Status.IN_STEP, clock.now())
+    assert sync.waiting(clock.now()) == []
+
+    receiver.got.clear()
+    change(audience, entered=[make_person(space, ("user_id", "new"))], left=[people[0]])
+    run(subscription, clock)
+    assert {(m["userId"], m["event"]) for m in receiver.messages()} == {
+        ("new", "Audience Entered"),
+        ("u0", "Audience Exited"),
+    }
+    assert queries.tally(subscription) == {"desired": 5, "acknowledged": 5, "maybe": 0, "refused": 0, "due": 0}
+
+
+def test_a_first_sync_goes_through_everyone_in_pieces(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sync, "batch", 4)
+    people = make_people(space, 11)
+    change(audience, entered=people)
+    subscription = webhook(audience, receiver)
+    stage, log = Sync(clock), log_of(subscription)
+    assert pieces.advance(stage, log)
+    subscription.refresh_from_db()
+    assert (subscription.status, subscription.cursor) == (Status.SYNCING, people[3])
+    # While it goes on, someone behind leaves, someone ahead leaves, and someone new comes.
+    change(audience, left=[people[0], people[10]], entered=[make_person(space, ("user_id", "late"))])
+    run(subscription, clock)
+    assert inside(receiver) == {f"u{n}" for n in range(1, 10)} | {"late"}
+    assert len(receiver.ids()) == len(set(receiver.ids())) == 12  # nobody enters only to leave
+
+
+def test_both_calls_are_sent_identify_first(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 20))
+    run(webhook(audience, receiver, {"sendTrack": True}), clock)
+    for n in range(20):
+        mine = [message["type"] for message in receiver.messages() if message["userId"] == f"u{n}"]
+        assert mine == ["identify", "track"]
+
+
+def test_one_call_per_identifier_each_good_for_itself(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    known = make_person(
+        space,
+        ("user_id", "u1"),
+        ("anonymous_id", "a1"),
+        ("email", "old@x.org"),
+        ("email", "new@x.org"),
+        ("ios.id", "d"),
+    )
+    Profile.objects.filter(space=space, number=known).update(traits={"email": " New@x.org "})
+    visitor = make_person(space, ("anonymous_id", "a2"), ("email", "v@x.org"))
+    nameless = make_person(space, ("email", "only@x.org"))
+    change(audience, entered=[known, visitor, nameless])
+    run(webhook(audience, receiver), clock)
+    assert {who(message) for message in receiver.messages()} == {
+        ("u1", None, "new@x.org"),
+        ("u1", None, "old@x.org"),
+        (None, "a2", "v@x.org"),
+        (None, None, "only@x.org"),
+    }
+    assert len(receiver.messages()) == 5  # u1 twice with the new address: as itself, and for the address
+
+
+def test_anonymous_ids_are_sent_where_anonymous_people_count(
+    space: Space, receiver: Receiver, clock: FixedClock
+) -> None:
+    audience = AudienceFactory(space=space, key="shoppers", include_anonymous=True)
+    person = make_person(space, ("user_id", "u1"), ("anonymous_id", "a1"), ("anonymous_id", "a2"), ("email", "e@x.org"))
+    change(audience, entered=[person])
+    run(webhook(audience, receiver), clock)
+    assert sorted(map(str, map(who, receiver.messages()))) == sorted(
+        map(
+            str,
+            [
+                ("u1", None, "e@x.org"),
+                ("u1", None, "e@x.org"),
+                (None, "a1", "e@x.org"),
+                (None, "a2", "e@x.org"),
+            ],
+        )
+    )
+
+
+def who(message: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
+    email = message["context"].get("traits", {}).get("email")
+    return message.get("userId"), message.get("anonymousId"), email
+
+
+def test_a_new_identifier_of_a_member_enters_and_the_others_are_not_repeated(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    person = make_person(space, ("user_id", "u1"))
+    change(audience, entered=[person])
+    subscription = run(webhook(audience, receiver), clock)
+    receiver.got.clear()
+    give(space, person, "email", "a@x.org")
+    change(audience, refreshed=[person])
+    run(subscription, clock)
+    assert [who(message) for message in receiver.messages()] == [("u1", None, "a@x.org")]
+
+
+def test_exits_go_to_exactly_what_was_sent(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    person = make_person(space, ("user_id", "u1"), ("email", "a@x.org"))
+    change(audience, entered=[person])
+    subscription = run(webhook(audience, receiver), clock)
+    entered = [who(message) for message in receiver.messages()]
+    receiver.got.clear()
+    give(space, person, "email", "b@x.org")  # never sent: it came in the same moment as the exit
+    Profile.objects.filter(space=space, number=person).update(traits={"email": "b@x.org"})
+    change(audience, left=[person])
+    run(subscription, clock)
+    assert sorted(map(str, (who(message) for message in receiver.messages()))) == sorted(map(str, entered))
+    assert {message["event"] for message in receiver.messages()} == {"Audience Exited"}
+
+
+def test_someone_who_was_erased_still_leaves(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    person = make_person(space, ("user_id", "u1"))
+    change(audience, entered=[person])
+    subscription = run(webhook(audience, receiver), clock)
+    Identifier.objects.filter(space=space).delete()
+    Profile.objects.filter(space=space).delete()
+    change(audience, left=[person])
+    run(subscription, clock)
+    assert inside(receiver) == set()
+
+
+@pytest.mark.parametrize("heard", ["before", "after"])
+def test_a_merge_into_a_member_exits_nobody(
+    heard: str, space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    """The loser's identifiers belong to a member now, whether or not the audience has heard of the merge."""
+    winner, loser = make_person(space, ("user_id", "u1")), make_person(space, ("user_id", "u2"))
+    change(audience, entered=[winner, loser])
+    subscription = run(webhook(audience, receiver), clock)
+    receiver.got.clear()
+    if heard == "before":
+        change(audience, left=[loser])
+        merge(space, loser, winner)
+    else:
+        merge(space, loser, winner)
+        run(subscription, clock)
+        change(audience, left=[loser], refreshed=[winner])
+    run(subscription, clock)
+    assert receiver.got == []
+    assert state_of(subscription) == {"u1": (State.IN, 1), "u2": (State.IN, 1)}
+
+
+def test_between_a_merge_and_the_tick_that_knows_of_it_nothing_is_said(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    """The member went into someone who is not one: who that is now, only the next tick can say."""
+    winner, loser = make_person(space, ("user_id", "u1")), make_person(space, ("user_id", "u2"))
+    change(audience, entered=[loser])
+    subscription = run(webhook(audience, receiver), clock)
+    receiver.got.clear()
+    merge(space, loser, winner)
+    change(audience, refreshed=[loser])  # something else about them came first
+    run(subscription, clock)
+    assert receiver.got == []
+    change(audience, left=[loser])
+    run(subscription, clock)
+    assert [(m["userId"], m["event"]) for m in receiver.messages()] == [("u2", "Audience Exited")]
+
+
+def test_a_merge_brings_the_losers_identifiers_in(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    winner, loser = make_person(space, ("user_id", "u1")), make_person(space, ("email", "e@x.org"))
+    change(audience, entered=[winner])
+    subscription = run(webhook(audience, receiver), clock)
+    merge(space, loser, winner)
+    change(audience, refreshed=[winner])
+    run(subscription, clock)
+    assert who(receiver.messages()[-1]) == ("u1", None, "e@x.org")
+    assert len(receiver.messages()) == 2
+
+
+def test_an_address_that_went_to_someone_else_does_not_take_its_old_user_out(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    person, other = make_person(space, ("user_id", "u1"), ("email", "e@x.org")), make_person(space, ("user_id", "u2"))
+    change(audience, entered=[person])
+    subscription = run(webhook(audience, receiver), clock)
+    receiver.got.clear()
+    Identifier.objects.filter(space=space, value="e@x.org").update(profile=other)  # a merge was undone
+    change(audience, refreshed=[person])
+    run(subscription, clock)
+    assert [(who(m), m["event"]) for m in receiver.messages()] == [((None, None, "e@x.org"), "Audience Exited")]
+
+
+def test_a_server_error_is_retried_with_the_same_words(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 1))
+    receiver.answer = lambda got: Reply(500, b"oh no")
+    subscription = run(webhook(audience, receiver), clock)
+    assert (subscription.status, subscription.failures) == (Status.RETRYING, 1)
+    assert subscription.error == "500 oh no"
+    assert state_of(subscription) == {"u0": (State.MAYBE, 1)}
+    assert sync.waiting(clock.now()) == []
+    assert subscription.retry_at > clock.now()
+    receiver.answer = lambda got: Reply(200)
+    clock.advance(timedelta(seconds=3))
+    assert sync.waiting(clock.now()) == [subscription.pk]
+    run(subscription, clock)
+    assert (subscription.status, subscription.failures, subscription.error) == (Status.IN_STEP, 0, "")
+    assert receiver.got[0].body == receiver.got[1].body
+    assert receiver.got[0].headers["webhook-id"] == receiver.got[1].headers["webhook-id"]
+    assert receiver.got[0].headers["webhook-timestamp"] != receiver.got[1].headers["webhook-timestamp"]
+
+
+def test_waits_grow_while_a_destination_fails(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 1))
+    receiver.answer = lambda got: Reply(503)
+    subscription = webhook(audience, receiver)
+    waits = []
+    for _ in range(8):
+        run(subscription, clock)
+        assert subscription.retry_at is not None
+        waits.append((subscription.retry_at - clock.now()).total_seconds())
+        clock.at = subscription.retry_at
+    assert all(1 * 2**n <= wait <= 2 * 2**n for n, wait in enumerate(waits))
+    assert len(receiver.got) == 8
+
+
+def test_a_call_that_timed_out_is_maybe_and_is_sent_again_under_the_same_id(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_timeouts(monkeypatch)
+    change(audience, entered=make_people(space, 1))
+    receiver.answer = lambda got: Reply(0)
+    subscription = run(webhook(audience, receiver), clock)
+    assert state_of(subscription) == {"u0": (State.MAYBE, 1)}
+    receiver.answer = lambda got: Reply(200)
+    clock.advance(timedelta(seconds=3))
+    run(subscription, clock)
+    assert state_of(subscription) == {"u0": (State.IN, 1)}
+    assert len(receiver.ids()) == 2
+    assert len(set(receiver.ids())) == 1
+
+
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from destinations.contract import Request
+
+    monkeypatch.setattr(Request, "__init__", quick(Request.__init__))
+
+
+def quick(original: Callable[..., None]) -> Callable[..., None]:
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs | {"timeout_s": 0.2})
+
+    return init
+
+
+def test_maybe_and_no_longer_wanted_is_taken_out(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    """The enter may have arrived although the answer was an error, so an exit must follow."""
+    people = make_people(space, 1)
+    change(audience, entered=people)
+    receiver.answer = lambda got: Reply(500)
+    subscription = run(webhook(audience, receiver), clock)
+    change(audience, left=people)
+    receiver.answer = lambda got: Reply(200)
+    clock.advance(timedelta(seconds=3))
+    run(subscription, clock)
+    assert [m["event"] for m in receiver.messages()] == ["Audience Entered", "Audience Exited"]
+    assert state_of(subscription) == {"u0": (State.OUT, 2)}
+
+
+def test_retry_after_is_obeyed(space: Space, audience: Audience, receiver: Receiver, clock: FixedClock) -> None:
+    change(audience, entered=make_people(space, 30))
+    answered: list[Got] = []
+
+    def busy(got: Got) -> Reply:
+        answered.append(got)
+        return Reply(429, b"slow down", {"Retry-After": "600"}) if len(answered) > 5 else Reply(200)
+
+    receiver.answer = busy
+    subscription = run(webhook(audience, receiver), clock)
+    assert subscription.retry_at == clock.now() + timedelta(seconds=600)
+    assert len(receiver.got) < 5 + 10  # those under way at that moment, and no others
+    clock.advance(timedelta(seconds=599))
+    sent = len(receiver.got)
+    run(subscription, clock)
+    assert (len(receiver.got), sync.waiting(clock.now())) == (sent, [])
+    receiver.answer = lambda got: Reply(200)
+    clock.advance(timedelta(seconds=1))
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert inside(receiver) == {f"u{n}" for n in range(30)}
+
+
+def test_nobody_listening_costs_a_few_calls_and_leaves_no_maybe(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, settings: Any
+) -> None:
+    people = make_people(space, 100)
+    change(audience, entered=people)
+    settings.OUTBOUND_ALLOW = [receiver.place, "127.0.0.1:1"]
+    destination = made.make_destination(space, "webhook", url="http://127.0.0.1:1/")
+    subscription = run(made.make_subscription(audience, destination), clock)
+    lines = queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space)
+    assert len(lines) < 30
+    assert {state for state, _ in state_of(subscription).values()} == {State.OUT}
+    assert subscription.status == Status.RETRYING
+
+
+def test_after_an_outage_only_the_net_change_goes_out(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, settings: Any
+) -> None:
+    people = make_people(space, 4)
+    change(audience, entered=people[:2])
+    subscription = run(webhook(audience, receiver), clock)
+    receiver.got.clear()
+    allowed, settings.OUTBOUND_ALLOW = settings.OUTBOUND_ALLOW, []
+    unreachable(subscription, settings)
+    change(audience, entered=[people[2], people[3]])
+    run(subscription, clock)
+    change(audience, left=[people[2], people[0]])
+    run(subscription, clock)
+    change(audience, entered=[people[0]])
+    change(audience, left=[people[1]])
+    clock.advance(timedelta(hours=1))
+    run(subscription, clock)
+    settings.OUTBOUND_ALLOW = allowed
+    reachable(subscription, receiver)
+    clock.advance(timedelta(hours=1))
+    run(subscription, clock)
+    assert {(m["userId"], m["event"]) for m in receiver.messages()} == {
+        ("u3", "Audience Entered"),
+        ("u1", "Audience Exited"),
+    }
+    assert len(receiver.messages()) == 2
+    assert subscription.status == Status.IN_STEP
+
+
+def unreachable(subscription: Subscription, settings: Any) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1:1"]
+    point(subscription, "http://127.0.0.1:1/")
+
+
+def reachable(subscription: Subscription, receiver: Receiver) -> None:
+    point(subscription, receiver.url)
+
+
+def point(subscription: Subscription, url: str) -> None:
+    destination = subscription.destination
+    values = sync.services.open_sealed(destination.settings) | {"url": url}
+    Destination.objects.filter(pk=destination.pk).update(settings=sync.services.seal(values))
+
+
+def test_a_dead_destination_is_parked_and_others_go_on(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, settings: Any
+) -> None:
+    settings.OUTBOUND_ALLOW = [receiver.place, "127.0.0.1:1"]
+    dead = made.make_subscription(audience, made.make_destination(space, "webhook", url="http://127.0.0.1:1/"))
+    alive = webhook(audience, receiver)
+    people = make_people(space, 3)
+    change(audience, entered=people)
+    for _ in range(60):
+        run(dead, clock)
+        assert dead.retry_at is not None
+        if dead.status == Status.PARKED:
+            break
+        clock.at = dead.retry_at
+    assert dead.status == Status.PARKED
+    assert dead.retry_at - clock.now() >= timedelta(hours=6)
+    run(alive, clock)
+    assert alive.status == Status.IN_STEP
+    change(audience, left=[people[0]])
+    assert sync.waiting(clock.now()) == [alive.pk]  # the parked one costs nothing
+    run(alive, clock)
+    assert inside(receiver) == {"u1", "u2"}
+    # It comes back by the button …
+    point(dead, receiver.url)
+    receiver.got.clear()
+    services.resume(dead, by=services_command())
+    assert run(dead, clock).status == Status.IN_STEP
+    assert inside(receiver) == {"u1", "u2"}
+
+
+def test_a_parked_destination_that_is_back_is_found_by_itself(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 3))
+    receiver.answer = lambda got: Reply(500)
+    subscription = run(webhook(audience, receiver), clock)
+    clock.advance(timedelta(hours=13))
+    assert run(subscription, clock).status == Status.PARKED
+    receiver.answer = lambda got: Reply(200)
+    clock.advance(timedelta(hours=7))
+    assert sync.waiting(clock.now()) == [subscription.pk]
+    assert run(subscription, clock).status == Status.IN_STEP
+
+
+def services_command() -> Any:
+    from access.services import COMMAND
+
+    return COMMAND
+
+
+@pytest.mark.parametrize("status", [401, 403, 410])
+def test_a_refusal_of_everything_suspends(
+    status: int, space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 50))
+    receiver.answer = lambda got: Reply(status, b"who are you")
+    subscription = run(webhook(audience, receiver), clock)
+    assert (subscription.status, subscription.error) == (Status.SUSPENDED, f"{status} who are you")
+    assert len(receiver.got) <= 16
+    clock.advance(timedelta(days=3))
+    assert sync.waiting(clock.now()) == []
+    receiver.answer = lambda got: Reply(200)
+    services.change_destination(subscription.destination, settings={"sharedSecret": "right"}, by=services_command())
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert len(inside(receiver)) == 50
+
+
+def test_one_bad_row_is_isolated_and_kept_with_the_receivers_words(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 40))
+    receiver.answer = poison("u23")
+    subscription = run(webhook(audience, receiver, style="list", batchSize=100), clock)
+    assert subscription.status == Status.IN_STEP
+    bad = Acknowledged.objects.exclude(refused="").get(subscription=subscription)
+    assert (bad.refused, bad.state, bad.due) == ("422 u23 is not a customer", State.OUT, False)
+    assert queries.tally(subscription)["acknowledged"] == 39
+    found = queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space, outcome="refused")
+    assert [(each.who, each.reason) for each in found[:10]] == [
+        ({"type": "user_id", "value": "u23"}, "422 u23 is not a customer")
+    ]
+    assert len(receiver.got) < 16  # found by halving
+    change(audience, entered=[make_person(space, ("user_id", "more"))])
+    sent = len(receiver.got)
+    run(subscription, clock)
+    assert len(receiver.got) == sent + 1  # and not tried again for that
+
+
+def poison(*values: str) -> Callable[[Got], Reply]:
+    def answer(got: Got) -> Reply:
+        for value in values:
+            if f'"userId":"{value}"'.encode() in got.body:
+                return Reply(422, f"{value} is not a customer".encode())
+        return Reply(200)
+
+    return answer
+
+
+def test_one_row_that_always_breaks_the_receiver_does_not_hold_up_the_others(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 30))
+    receiver.answer = lambda got: Reply(500 if got.json["userId"] == "u0" else 200)
+    subscription = run(webhook(audience, receiver), clock)
+    assert inside(receiver) >= {f"u{n}" for n in range(1, 30)}
+    assert (subscription.status, subscription.failures) == (Status.RETRYING, 0)
+    for _ in range(5):
+        clock.advance(timedelta(minutes=1))
+        change(audience, entered=[make_person(space, ("user_id", f"n{clock.now()}"))])
+        run(subscription, clock)
+    assert len(inside(receiver)) == 30 + 5
+    assert queries.tally(subscription)["acknowledged"] == 34
+    clock.advance(timedelta(hours=1))
+    sent = len(receiver.got)
+    run(subscription, clock)  # nothing but the bad row: that it fails again says nothing of the destination
+    assert len(receiver.got) == sent + 1
+    assert (subscription.status, subscription.failures, subscription.retry_at) == (Status.RETRYING, 0, None)
+
+
+def test_a_slow_destination_gives_the_worker_back(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 10))
+    subscription = webhook(audience, receiver)
+    log = log_of(subscription)
+    pieces.advance(Sync(clock, round_s=0.0), log)  # no time at all
+    assert receiver.got == []
+    assert {state for state, _ in state_of(subscription).values()} == {State.OUT}
+    run(subscription, clock)
+    assert len(inside(receiver)) == 10
+    assert {flip for _, flip in state_of(subscription).values()} == {1}
+
+
+@pytest.mark.parametrize("what", ["subscription", "destination", "audience"])
+def test_what_is_switched_off_sends_nothing(
+    what: str, space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    people = make_people(space, 2)
+    change(audience, entered=people[:1])
+    subscription = webhook(audience, receiver)
+    stage, log = Sync(clock), log_of(subscription)
+    decided = pieces._decide(stage, log)  # switched off between Decide and Write
+    assert decided is not None
+    switch(subscription, what, on=False)
+    assert pieces.advance(stage, log)
+    change(audience, entered=people[1:])
+    assert sync.waiting(clock.now()) == []
+    run(subscription, clock)
+    assert receiver.got == []
+    switch(subscription, what, on=True)
+    run(subscription, clock)
+    assert inside(receiver) == {"u0", "u1"}
+
+
+def test_what_may_have_been_sent_before_it_was_switched_off_is_not_forgotten(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    people = make_people(space, 1)
+    change(audience, entered=people)
+    subscription = webhook(audience, receiver)
+    stage, log = Sync(clock), log_of(subscription)
+    piece = pieces._decide(stage, log)
+    stage.write(log, sync.msgspec.msgpack.decode(piece.decision, type=sync.Decision), piece.number)  # the end of it
+    switch(subscription, "subscription", on=False)
+    run(subscription, clock)
+    change(audience, left=people)
+    switch(subscription, "subscription", on=True)
+    run(subscription, clock)
+    assert [message["event"] for message in receiver.messages()] == ["Audience Entered", "Audience Exited"]
+
+
+def switch(subscription: Subscription, what: str, *, on: bool) -> None:
+    row = {"subscription": subscription, "destination": subscription.destination, "audience": subscription.audience}
+    type(row[what])._default_manager.filter(pk=row[what].pk).update(enabled=on)
+
+
+def test_a_resync_says_everyone_anew_under_new_ids(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    people = make_people(space, 3)
+    change(audience, entered=people)
+    subscription = run(webhook(audience, receiver), clock)
+    change(audience, left=[people[0]])
+    run(subscription, clock)
+    before = set(receiver.ids())
+    receiver.got.clear()
+    clock.advance(timedelta(minutes=1))
+    services.resync(subscription, by=services_command())
+    run(subscription, clock)
+    assert inside(receiver) == {"u1", "u2"}
+    assert len(receiver.got) == 2
+    assert not before & set(receiver.ids())
+
+
+def test_a_resync_during_a_call_is_not_undone_by_its_answer(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 1))
+    subscription = webhook(audience, receiver)
+
+    def meddle(got: Got) -> Reply:
+        Acknowledged.objects.filter(subscription=subscription).update(flip=2)  # what a resync does
+        return Reply(200)
+
+    stage, log = Sync(clock), log_of(subscription)
+    receiver.answer = meddle
+    pieces.advance(stage, log)
+    assert state_of(subscription) == {"u0": (State.MAYBE, 2)}
+
+
+def test_secrets_are_in_no_log_and_no_error(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 1))
+    receiver.answer = lambda got: Reply(400, b"bad key: hunter2-secret")
+    subscription = run(webhook(audience, receiver, sharedSecret="hunter2-secret"), clock)
+    row = Acknowledged.objects.get(subscription=subscription)
+    (line,) = queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space)[:10]
+    assert "hunter2" not in f"{row.refused} {line} {subscription.error}"
+    assert row.refused.startswith("400 bad key")
+
+
+@pytest.mark.parametrize("style", ["event", "list"])
+def test_the_catcher_holds_the_audience(style: str, space: Space, audience: Audience, clock: FixedClock) -> None:
+    subscription = catcher(audience, style=style)
+    people = [make_person(space, ("user_id", f"u{n}"), ("email", f"u{n}@x.org")) for n in range(600)]
+    change(audience, entered=people)
+    run(subscription, clock)
+    change(audience, left=people[:100])
+    run(subscription, clock)
+    change(audience, entered=people[:50])
+    run(subscription, clock)
+    left = set(range(50, 100))
+    expected = {
+        (t, f"u{n}{end}") for n in range(600) if n not in left for t, end in (("user_id", ""), ("email", "@x.org"))
+    }
+    assert set(queries.held(subscription.destination, "shoppers")) == expected
+    assert queries.held(subscription.destination, "other") == []
+    assert set(Caught.objects.values_list("times", flat=True)) == {1}
+
+
+def test_the_catcher_is_not_confused_by_an_old_call_that_comes_late(
+    space: Space, audience: Audience, clock: FixedClock
+) -> None:
+    people = make_people(space, 1)
+    change(audience, entered=people)
+    subscription = run(catcher(audience), clock)
+    first = list(Caught.objects.order_by("id").values_list("message_id", "body"))
+    change(audience, left=people)
+    run(subscription, clock)
+    # A stalled worker sends the enter only now.
+    Caught.objects.filter(message_id__in=[id for id, _ in first]).delete()
+    for id, body in first:
+        Caught.objects.create(
+            workspace=space.workspace,
+            destination=subscription.destination,
+            message_id=id,
+            received_at=clock.now(),
+            headers={},
+            body=body,
+        )
+    assert queries.held(subscription.destination, "shoppers") == []
+
+
+def test_deliveries_are_of_the_published_pieces(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 3))
+    subscription = webhook(audience, receiver)
+    stage, log = Sync(clock), log_of(subscription)
+    piece = pieces._decide(stage, log)
+    decision = sync.msgspec.msgpack.decode(piece.decision, type=sync.Decision)
+    stage.write(log, decision, piece.number)  # and the process ends here
+    assert len(queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space)) == 0
+    run(subscription, clock)
+    found = queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space)
+    assert len(found) == 3
+    assert {each.outcome for each in found[:10]} == {"delivered"}
+    assert len(receiver.ids()) == 6
+    assert len(set(receiver.ids())) == 3
+
+
+def test_everyone_gone_from_a_bitmap_of_millions_is_cheap_to_page(space: Space, audience: Audience) -> None:
+    numbers = BitMap(range(0, 4_000_000, 2))
+    assert sync._first(numbers, 999_999, 3) == BitMap([1_000_000, 1_000_002, 1_000_004])
+    assert sync._first(numbers, 0, 2) == BitMap([2, 4])

@@ -1,0 +1,134 @@
+"""What each kind of destination sends: exactly what its golden file says. An adapter without one fails here."""
+
+import json
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from destinations.adapters import adapter_of, all_adapters
+from destinations.contract import Address, Audience, Change
+from destinations.declared import MASK, InvalidSetting, described, json_schema, parse, secrets_of, shown, struck
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "adapters"
+NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
+AUDIENCE = Audience("aud_1", "first_time_shopper", "First-time shoppers", "spa_1")
+URL = {"url": "https://example.com/hook"}
+
+
+def cases() -> list[Any]:
+    found = []
+    for kind in all_adapters():
+        path = GOLDEN / f"{kind}.toml"
+        golden = tomllib.loads(path.read_text()) if path.exists() else {"case": []}
+        found += [pytest.param(kind, case, id=f"{kind}: {case['name']}") for case in golden["case"]]
+    return found
+
+
+@pytest.mark.parametrize("kind", list(all_adapters()))
+def test_every_adapter_has_a_golden_file(kind: str) -> None:
+    assert (GOLDEN / f"{kind}.toml").exists()
+
+
+@pytest.mark.parametrize(("kind", "case"), cases())
+def test_an_adapter_sends_what_its_golden_file_says(kind: str, case: dict[str, Any]) -> None:
+    adapter = adapter_of(kind)
+    settings = parse(adapter.settings, case.get("settings", {}))
+    options = parse(adapter.options, case.get("options", {}))
+    changes = [change(n, **each) for n, each in enumerate(case["changes"], start=1)]
+    requests = adapter.plan(changes, AUDIENCE, settings, options, NOW)
+    assert [each.id for each in requests] == case.get("ids", [each.id for each in requests])
+    assert [json.loads(each.body) for each in requests] == [json.loads(body) for body in case["bodies"]]
+    assert {row.id for each in requests for row in each.rows} == {each.id for each in changes}
+
+
+def change(
+    number: int,
+    *,
+    entering: bool,
+    user_id: str | None = None,
+    anonymous_id: str | None = None,
+    email: str | None = None,
+) -> Change:
+    return Change(f"sub_1-{number}-1", entering, NOW, Address(user_id, anonymous_id, email), person=number)
+
+
+def requests(kind: str = "webhook", changes: int = 1, **settings: Any) -> list[Any]:
+    adapter = adapter_of(kind)
+    made = parse(adapter.settings, settings if kind != "webhook" else URL | settings)
+    rows = [change(n, entering=True, user_id=f"u{n}") for n in range(changes)]
+    return adapter.plan(rows, AUDIENCE, made, parse(adapter.options, {}), NOW)
+
+
+def test_list_style_posts_in_batches() -> None:
+    assert [len(each.rows) for each in requests(changes=5, style="list", batchSize=2)] == [2, 2, 1]
+
+
+def test_event_style_in_batches_posts_arrays() -> None:
+    bodies = [json.loads(each.body) for each in requests(changes=3, batchSize=2)]
+    assert [[message["type"] for message in body] for body in bodies] == [
+        ["identify", "track"] * 2,
+        ["identify", "track"],
+    ]
+
+
+def test_the_same_changes_have_the_same_batch_id_and_others_another() -> None:
+    first, again = requests(changes=3, style="list", batchSize=3), requests(changes=3, style="list", batchSize=3)
+    assert first[0].id == again[0].id != requests(changes=2, style="list", batchSize=3)[0].id
+
+
+def test_nothing_at_all_to_send_is_refused_as_an_option() -> None:
+    with pytest.raises(InvalidSetting, match="At least one"):
+        parse(adapter_of("webhook").options, {"sendIdentify": False, "sendTrack": False})
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({}, "url"),
+        ({"url": ""}, "url"),
+        ({"url": 7}, "url"),
+        ({"url": "ftp://example.com"}, "url"),
+        (URL | {"style": "carrier pigeon"}, "style"),
+        (URL | {"batchSize": 0}, "batchSize"),
+        (URL | {"batchSize": 1001}, "batchSize"),
+        (URL | {"batchSize": True}, "batchSize"),
+        (URL | {"batchSize": "5"}, "batchSize"),
+        (URL | {"signingSecret": "hello"}, "signingSecret"),
+        (URL | {"signingSecret": "whsec_!!"}, "signingSecret"),
+        (URL | {"colour": "red"}, "colour"),
+    ],
+)
+def test_a_wrong_setting_is_named(given: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        parse(adapter_of("webhook").settings, given)
+    assert caught.value.field == field
+
+
+def test_secrets_are_masked_and_a_mask_sent_back_changes_nothing() -> None:
+    declared = adapter_of("webhook").settings
+    made = parse(declared, URL | {"sharedSecret": "very secret"})
+    assert shown(made)["sharedSecret"] == shown(made)["signingSecret"] == MASK
+    kept = {"url": made.url, "shared_secret": made.shared_secret, "signing_secret": made.signing_secret}
+    again = parse(declared, {"url": "https://other.example", "sharedSecret": MASK, "signingSecret": MASK}, kept)
+    assert (again.url, again.shared_secret) == ("https://other.example", "very secret")
+    assert again.signing_secret == made.signing_secret
+
+
+def test_secrets_are_struck_out_of_text() -> None:
+    made = parse(adapter_of("webhook").settings, URL | {"sharedSecret": "very secret"})
+    assert "secret" not in struck(f"you sent very secret and {made.signing_secret}", secrets_of(made))
+
+
+@pytest.mark.parametrize("kind", list(all_adapters()))
+def test_what_the_schema_takes_is_what_the_parser_takes(kind: str) -> None:
+    declared = adapter_of(kind).settings
+    schema = json_schema(declared)
+    given = {each["name"]: "https://example.com" for each in described(declared) if each["required"]}
+    jsonschema.validate(given, schema)
+    parse(declared, given)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(given | {"colour": "red"}, schema)
