@@ -1,0 +1,132 @@
+"""The comparisons: pure, each ending in a list of faults that say who is concerned, empty when all agree."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from quickstart.resolver import DEFAULTS, Fed, Reference
+from quickstart.truth import Members
+
+NAMED = 5  # of those who differ, so many are named
+
+Identifiers = frozenset[tuple[str, str]]
+
+
+class Recorded(NamedTuple):
+    """A row of the console's timeline. origin: the source's name. profile: None = the message belongs to nobody."""
+
+    origin: str
+    message_id: str
+    profile: str | None
+    at: int
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A profile, as either resolver sees it."""
+
+    identifiers: Identifiers
+    messages: frozenset[tuple[str, str]]
+
+    def __str__(self) -> str:
+        ids = ", ".join(f"{type} {value}" for type, value in sorted(self.identifiers)) or "nothing"
+        return f"the profile of {ids} with {len(self.messages):,} messages"
+
+
+def by_reference(recorded: Iterable[Recorded], content: Mapping[tuple[str, str], Mapping[str, Any]]) -> set[Resolved]:
+    """The profiles that the naive resolver makes of the messages, in the order in which the console recorded them."""
+    reference = Reference(DEFAULTS)
+    keys = {}
+    for place, row in enumerate(recorded):
+        key = (row.origin, row.message_id)
+        keys[str(place)] = key
+        if key in content:
+            reference.feed(Fed(content[key], str(place), row.at, place))
+    return {Resolved(each.identifiers, frozenset(keys[id] for id in each.messages)) for each in reference.profiles()}
+
+
+def by_console(recorded: Iterable[Recorded], identifiers: Mapping[str, Identifiers]) -> set[Resolved]:
+    """The profiles as the console shows them: their identifiers, and the messages its timeline gives to each."""
+    messages: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+    for row in recorded:
+        if row.profile is not None:
+            messages[row.profile].add((row.origin, row.message_id))
+    people = identifiers.keys() | messages.keys()
+    return {Resolved(identifiers.get(each, frozenset()), frozenset(messages[each])) for each in people}
+
+
+def compare_profiles(console: set[Resolved], reference: set[Resolved]) -> list[str]:
+    only_here = [f"only the console has {each}" for each in sorted(console - reference, key=str)]
+    only_there = [f"only the naive resolver has {each}" for each in sorted(reference - console, key=str)]
+    if not only_here and not only_there:
+        return []
+    return [
+        f"profiles: {len(only_here):,} of the console and {len(only_there):,} of the naive resolver differ",
+        *only_here[:NAMED],
+        *only_there[:NAMED],
+    ]
+
+
+def compare_timeline(recorded: Collection[Recorded], expected: Collection[tuple[str, str]]) -> list[str]:
+    """Each expected message is in the timeline, and each row of it is a message that was sent, once."""
+    found = [(row.origin, row.message_id) for row in recorded]
+    once = set(found)
+    faults = [_who("sent, and missing in the timeline", set(expected) - once)]
+    faults.append(_who("in the timeline, and never sent", once - set(expected)))
+    if len(found) != len(once):
+        faults.append(f"timeline: {len(found) - len(once):,} rows are there twice")
+    return [fault for fault in faults if fault]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An audience at one moment, as user ids. preview: its size, and truth at the preview's own moment.
+
+    known: every identifier under which its members are to be sent. arrived: every one that the destination holds.
+    """
+
+    preview: int
+    preview_truth: Members | None
+    computed: frozenset[str]
+    truth: Members | None
+    delivered: frozenset[str]
+    known: Identifiers = frozenset()
+    arrived: Identifiers = frozenset()
+
+    @property
+    def settled(self) -> bool:
+        """Nobody is just crossing the edge of a window: truth is one set, at both moments."""
+        if self.truth is None or self.preview_truth is None:
+            return True
+        return not self.truth.unsure and self.truth == self.preview_truth
+
+
+def compare_audience(name: str, seen: Seen) -> list[str]:
+    """Who is not seen by all four. Those whose membership hangs on a few seconds may be seen or not."""
+    faults = [
+        _who(f"{name}: computed, but not delivered", seen.computed - seen.delivered),
+        _who(f"{name}: delivered, but not computed", seen.delivered - seen.computed),
+        _who(f"{name}: an identifier of a member did not arrive", seen.known - seen.arrived),
+        _who(f"{name}: an identifier of no member arrived", seen.arrived - seen.known),
+    ]
+    if seen.truth:
+        faults.append(_who(f"{name}: computed, but not in truth", seen.computed - seen.truth.possible))
+        faults.append(_who(f"{name}: in truth, but not computed", seen.truth.sure - seen.computed))
+    faults.append(_preview_fault(name, seen))
+    return [fault for fault in faults if fault]
+
+
+def _preview_fault(name: str, seen: Seen) -> str:
+    if seen.preview_truth is None:
+        low = high = len(seen.computed)
+    else:
+        low, high = len(seen.preview_truth.sure), len(seen.preview_truth.possible)
+    return "" if low <= seen.preview <= high else f"{name}: preview counts {seen.preview:,} people, not {low:,}"
+
+
+def _who(what: str, which: Collection[Any]) -> str:
+    if not which:
+        return ""
+    named = ", ".join(" ".join(each) if isinstance(each, tuple) else str(each) for each in sorted(which)[:NAMED])
+    return f"{what}: {named}" + (f" and {len(which) - NAMED:,} more" if len(which) > NAMED else "")

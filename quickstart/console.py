@@ -1,0 +1,129 @@
+"""The console that the quickstart talks to: the one that is running in this folder, or one that it starts."""
+
+import ctypes
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+START_WITHIN = 120.0  # seconds; the first start makes the tables
+STOP_WITHIN = 20.0
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None)
+
+
+class ConsoleError(Exception):
+    """The console cannot be started, or has stopped; the message is for the user."""
+
+
+@dataclass
+class Console:
+    """A running console. process: None when somebody else started it; then stopping it is not our business."""
+
+    address: str
+    home: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def owner(self, email: str, workspace: str, *, password: str) -> dict[str, Any]:
+        """The owner with this password, a workspace and a new API token; made when they are not there."""
+        create = ["create_owner", email, workspace, "--password", password, "--json"]
+        command = [sys.executable, str(PROJECT / "manage.py"), *create]
+        done = subprocess.run(command, capture_output=True, text=True, env=_environment(self.home), check=False)
+        if done.returncode != 0:
+            raise ConsoleError(f"manage.py create_owner failed: {_last_lines(done.stderr)}")
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def stop(self) -> None:
+        """Nothing that we started runs any more."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def wait(self) -> int:
+        """Until the console that we started ends; its status."""
+        return self.process.wait() if self.process else 0
+
+
+def open_console(home: Path) -> Console:
+    """The console of this folder answers. Raises ConsoleError."""
+    address = running_address(home)
+    return Console(address, home) if address else _start(home)
+
+
+def running_address(home: Path) -> str | None:
+    """Where the console that holds this folder's lock answers, None when none does. Raises ConsoleError."""
+    try:
+        with open(home / "lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        holder = (home / "lock").read_text()
+    found = re.search(r"https?://\S+", holder)
+    if not found:
+        raise ConsoleError(f"something without a console is running in {home} ({holder.strip()}): stop it first")
+    return found.group()
+
+
+def _start(home: Path) -> Console:
+    log = home / "log" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "personas_site.up"],
+            cwd=PROJECT,
+            env=_environment(home),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
+            preexec_fn=_end_with_us,
+        )
+    console = Console("", home, process)
+    try:
+        console.address = _ready_address(process, log)
+    except BaseException:
+        console.stop()
+        raise
+    return console
+
+
+def _ready_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """What the console says its address is, once it says that it is ready."""
+    give_up = time.monotonic() + START_WITHIN
+    while time.monotonic() < give_up:
+        said = log.read_text(errors="replace")
+        if ready := re.search(r"ready in [\d.]+ s: (http\S+)", said):
+            return ready.group(1)
+        if process.poll() is not None:
+            raise ConsoleError(f"the console did not start: {_last_lines(said)}")
+        time.sleep(0.1)
+    raise ConsoleError(f"the console is not ready after {START_WITHIN:.0f} s: {_last_lines(said)}")
+
+
+def _end_with_us() -> None:
+    """However we end, the console ends too."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "PERSONAS_HOME": str(home)}
+
+
+def _last_lines(text: str, count: int = 12) -> str:
+    return "\n".join(text.strip().splitlines()[-count:])

@@ -1,0 +1,177 @@
+"""A file of one's own messages, one Segment-shaped message a line, plain or gzipped."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from quickstart.resolver import DEFAULTS, find_user_identifiers
+from quickstart.truth import Happened
+
+TYPES = {"identify", "track", "page", "screen", "group", "alias"}
+MOST_BYTES = 32 * 1024  # of one message (spec §2)
+LONGEST_ID = 100
+GZIP = b"\x1f\x8b"
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+
+
+class FileError(Exception):
+    """The file cannot be read; the message is for the user."""
+
+
+class Line(NamedTuple):
+    """number: from 1. message: as it will be sent, None when it is not JSON. fault: what is wrong, if anything."""
+
+    number: int
+    message: Any
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """The messages of a file, as given. A message without an id gets one that depends on nothing but the file."""
+
+    path: Path
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """Every line that is not blank."""
+        texts = enumerate(self._bytes.split(b"\n"), 1)
+        return [self._read(number, text) for number, text in texts if text.strip()]
+
+    @cached_property
+    def digest(self) -> str:
+        return blake2b(self._bytes, digest_size=6).hexdigest()
+
+    @property
+    def faulty(self) -> list[Line]:
+        return [line for line in self.lines if line.fault]
+
+    def sent(self) -> list[Any]:
+        """What is sent, in order: whatever is JSON, so that the server says itself what it rejects."""
+        return [line.message for line in self.lines if line.message is not None]
+
+    @cached_property
+    def messages(self) -> dict[str, dict[str, Any]]:
+        """The good messages by their id, each once: of doubles the first."""
+        good: dict[str, dict[str, Any]] = {}
+        for line in self.lines:
+            if line.fault is None:
+                good.setdefault(str(line.message["messageId"]), line.message)
+        return good
+
+    @cached_property
+    def favourite(self) -> str | None:
+        """The most frequent track event, of equals the alphabetically first; None when there is no track event."""
+        counts = Counter(each["event"] for each in self.messages.values() if each["type"] == "track")
+        return min(counts, key=lambda event: (-counts[event], event), default=None)
+
+    def happened(self, *, received: tuple[int, int]) -> list[Happened] | None:
+        """Who did what and when; None when not every message says who. What identifies nobody happened to nobody.
+
+        received: the moments (ms) between which the server first received the file. Event time is min(given, receipt).
+        """
+        found: list[Happened] = []
+        for message in self.messages.values():
+            identifiers = find_user_identifiers(message, DEFAULTS)
+            user_id = identifiers.get("user_id")
+            if user_id is None and identifiers:
+                return None
+            if user_id is not None and message["type"] == "track":
+                first, last = (_event_time(message, receipt) for receipt in received)
+                found.append(Happened(user_id, message["event"], first, last))
+        return found
+
+    @cached_property
+    def _bytes(self) -> bytes:
+        try:
+            content = self.path.read_bytes()
+            return gzip.decompress(content) if content.startswith(GZIP) else content
+        except (OSError, EOFError, ValueError) as error:
+            raise FileError(f"{self.path} cannot be read: {error}") from error
+
+    def _read(self, number: int, text: bytes) -> Line:
+        try:
+            message = json.loads(text.decode("utf-8-sig"), parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            return Line(number, None, f"not JSON: {error}")
+        if isinstance(message, dict) and not _is_id(message.get("messageId")):
+            message["messageId"] = f"{self.digest}-{number}"
+        return Line(number, message, fault(message))
+
+
+def given_time(message: dict[str, Any]) -> int | None:
+    """The message's own time in ms, None when it has none that can be read. Without a zone it is UTC."""
+    value: Any = _own_time(message)
+    try:
+        moment = datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - EPOCH) // MILLISECOND if aware >= EPOCH else None
+
+
+def _own_time(message: dict[str, Any]) -> Any:
+    return next(
+        (message[name] for name in ("timestamp", "originalTimestamp") if message.get(name) not in (None, "")), None
+    )
+
+
+def fault(message: Any) -> str | None:
+    """What the specification (§2) says is wrong with a message; None when nothing is."""
+    if not isinstance(message, dict):
+        return "not a JSON object"
+    return next(_faults(message), None)
+
+
+def _faults(message: dict[str, Any]) -> Iterator[str]:
+    type = message.get("type")
+    if not isinstance(type, str) or type not in TYPES:
+        yield f"unknown type {type!r}"
+    if len(json.dumps(message)) > MOST_BYTES:
+        yield "larger than 32 KB"
+    yield from _faults_of_ids(message, type)
+    if type == "track" and (not isinstance(message.get("event"), str) or message["event"] == ""):
+        yield "event is not a name"
+    for part in ("properties", "traits", "context", "integrations"):
+        if not isinstance(message.get(part, {}), dict | None):
+            yield f"{part} is not an object"
+    if type in ("page", "screen"):
+        for part in ("name", "category"):
+            if not isinstance(message.get(part), str | None):
+                yield f"{part} is not text"
+    if (own := _own_time(message)) is not None and given_time(message) is None:
+        yield f"{own!r} is not an ISO 8601 time since 1970"
+
+
+def _faults_of_ids(message: dict[str, Any], type: Any) -> Iterator[str]:
+    for name in ("userId", "anonymousId", "previousId", "groupId", "messageId"):
+        value = message.get(name)
+        if isinstance(value, bool) or not isinstance(value, str | int | None):
+            yield f"{name} is neither text nor a whole number"
+    if not (_is_id(message.get("userId")) or _is_id(message.get("anonymousId"))):
+        yield "neither userId nor anonymousId"
+    if len(str(message["messageId"])) > LONGEST_ID:
+        yield f"messageId is longer than {LONGEST_ID} characters"
+    for of, name in (("group", "groupId"), ("alias", "previousId")):
+        if type == of and not _is_id(message.get(name)):
+            yield f"no {name}"
+
+
+def _is_id(value: Any) -> bool:
+    return value is not None and str(value).strip() != ""
+
+
+def _event_time(message: dict[str, Any], receipt: int) -> int:
+    given = given_time(message)
+    return receipt if given is None else min(given, receipt)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

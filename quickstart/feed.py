@@ -1,0 +1,202 @@
+"""What a run feeds to the console, and the truth about it: the generated shop, or a file of one's own."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from quickstart import sending
+from quickstart.eventfile import EventFile, given_time
+from quickstart.sending import Delivery, Progress
+from quickstart.shop import ORDERED, SIGNED_UP, Shop
+from quickstart.truth import Happened, Truth, but_not, performed
+
+SEED = 20_200_415
+CLOCK_SLACK = 15_000  # ms. Clock correction adds the time a request took, and the library waits no longer than this
+WINDOW_DAYS = 7
+
+Definition = dict[str, Any]
+
+
+class FeedError(Exception):
+    """The data cannot be used; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source to be made."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An audience to be made. truth: None when the data alone cannot tell who belongs to it."""
+
+    name: str
+    definition: Definition
+    truth: Truth | None
+
+
+class Feed(Protocol):
+    """One run's data."""
+
+    suffix: str  # of the names of the spaces, so that two kinds of data never share one
+    origins: list[Origin]
+    total: int  # messages that will be sent, doubles included
+
+    def send(self, address: str, keys: Mapping[str, str], progress: Progress) -> Delivery:
+        """keys: write key by the source's name."""
+
+    def message(self, origin: str, message_id: str) -> Mapping[str, Any] | None:
+        """The message as sent, None when no good one has this id."""
+
+    def message_times(self) -> dict[tuple[str, str], int | None]:
+        """The event time in ms of each distinct good message, by (source's name, message id); None = its receipt."""
+
+    def person(self, message_id: str) -> int | None:
+        """Who really did it, where that is known."""
+
+    def audiences(self) -> list[Wanted]: ...
+
+    def notes(self) -> list[str]:
+        """What the user should know about the data."""
+
+
+def within(event: str, at_least: int = 1) -> Definition:
+    return {"kind": "event", "name": event, "atLeast": at_least, "within": {"days": WINDOW_DAYS}}
+
+
+# the shop
+
+
+class ShopFeed:
+    """The shop's messages. Its anchor stays in the folder, so that every run there sends the same messages."""
+
+    suffix = ""
+
+    def __init__(self, home: Path):
+        self._memory = Memory(home)
+        kept = self._memory.recall("shop") or {"seed": SEED, "anchor": int(time.time() * 1000)}
+        self.shop = Shop(kept["seed"], kept["anchor"])
+        if kept.setdefault("digest", self.shop.digest) != self.shop.digest:
+            raise FeedError(f"{home} holds data of another version of the shop: choose another PERSONAS_HOME")
+        self._memory.keep("shop", kept)
+        self.origins = [Origin("Website", "website"), Origin("Mobile app", "mobile"), Origin("Server", "server")]
+        self.total = len(self.shop.sent)
+
+    def send(self, address: str, keys: Mapping[str, str], progress: Progress) -> Delivery:
+        by_kind = {origin.kind: keys[origin.name] for origin in self.origins}
+        return sending.send_shop(address, by_kind, self.shop.sent, progress)
+
+    def message(self, origin: str, message_id: str) -> Mapping[str, Any] | None:
+        found = self._by_id.get(message_id)
+        return found.message if found else None
+
+    def message_times(self) -> dict[tuple[str, str], int | None]:
+        names = {origin.kind: origin.name for origin in self.origins}
+        return {(names[each.source], each.message_id): each.at for each in self.shop.distinct}
+
+    def person(self, message_id: str) -> int | None:
+        return self._by_id[message_id].person
+
+    def audiences(self) -> list[Wanted]:
+        happened = [
+            Happened(each.message["userId"], each.message["event"], each.at, each.at + CLOCK_SLACK)
+            for each in self.shop.distinct
+            if each.message.get("event") in (SIGNED_UP, ORDERED)
+        ]
+        signed_up, ordered = (performed(happened, event, days=WINDOW_DAYS) for event in (SIGNED_UP, ORDERED))
+        new, not_ordered = within(SIGNED_UP), {"not": within(ORDERED)}
+        return [
+            Wanted("Signed up in the last 7 days", new, signed_up),
+            Wanted("Signed up, no order in 7 days", {"all": [new, not_ordered]}, but_not(signed_up, ordered)),
+        ]
+
+    def notes(self) -> list[str]:
+        people = len({each.person for each in self.shop.distinct})
+        devices = {id(device): device for person in self.shop.people for device in person.devices}.values()
+        shared = sum(len(device.owners) > 1 for device in devices) / len(devices)
+        return [
+            f"{people:,} people on {len(devices):,} devices, {shared:.1%} of them shared, "
+            f"did {len(self.shop.distinct):,} things in 30 days"
+        ]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Any]:
+        return {each.message_id: each for each in self.shop.distinct}
+
+
+# a file
+
+
+class FileFeed:
+    """The messages of a file. When the server first received them stays in the folder."""
+
+    def __init__(self, home: Path, path: Path):
+        self._memory = Memory(home)
+        self.file = EventFile(path)
+        name = f"{path.name.split('.')[0][:40]} {self.file.digest[:6]}"
+        self.suffix = f" of {name}"
+        self.origins = [Origin(name, "http", {"correctClocks": False})]
+        self.total = len(self.file.sent())
+
+    def send(self, address: str, keys: Mapping[str, str], progress: Progress) -> Delivery:
+        begun = int(time.time() * 1000)
+        kept = self._memory.recall(self.file.digest) or {"from": begun - 1_000}
+        self._memory.keep(self.file.digest, kept)
+        (key,) = keys.values()
+        delivery = sending.send_file(address, key, self.file.sent(), progress)
+        kept.setdefault("to", int(time.time() * 1000) + 1_000)
+        self._memory.keep(self.file.digest, kept)
+        return delivery
+
+    def message(self, origin: str, message_id: str) -> Mapping[str, Any] | None:
+        return self.file.messages.get(message_id)
+
+    def message_times(self) -> dict[tuple[str, str], int | None]:
+        return {(self.origins[0].name, id): given_time(message) for id, message in self.file.messages.items()}
+
+    def person(self, message_id: str) -> int | None:
+        return None
+
+    def audiences(self) -> list[Wanted]:
+        """One: the most frequent track event, at least twice in seven days. Without any track event nobody is in it."""
+        event = self.file.favourite or ORDERED
+        kept = self._memory.recall(self.file.digest) or {"from": 0, "to": 0}
+        happened = self.file.happened(received=(kept["from"], kept["to"]))
+        truth = None if happened is None else performed(happened, event, days=WINDOW_DAYS, at_least=2)
+        return [Wanted(f"{event[:40]} twice in the last 7 days", within(event, 2), truth)]
+
+    def notes(self) -> list[str]:
+        faulty = self.file.faulty
+        lines = [f"{len(self.file.lines):,} lines, {len(self.file.messages):,} distinct good messages"]
+        lines += [f"line {line.number}: {line.fault}" for line in faulty[:10]]
+        if len(faulty) > 10:
+            lines.append(f"… and {len(faulty) - 10:,} more bad lines")
+        if self.file.favourite is None:
+            lines.append("no track event at all: the audience will be empty")
+        return lines
+
+
+class Memory:
+    """What runs in the same folder must agree on, in $PERSONAS_HOME/quickstart-data.json."""
+
+    def __init__(self, home: Path):
+        self._path = home / "quickstart-data.json"
+
+    def recall(self, name: str) -> dict[str, Any] | None:
+        return self._all().get(name)
+
+    def keep(self, name: str, value: dict[str, Any]) -> None:
+        draft = self._path.with_suffix(".new")
+        draft.write_text(json.dumps(self._all() | {name: value}, indent=1))
+        draft.replace(self._path)
+
+    def _all(self) -> dict[str, Any]:
+        return json.loads(self._path.read_text()) if self._path.exists() else {}

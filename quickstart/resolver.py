@@ -1,0 +1,290 @@
+"""A second resolver, slow and obvious, written from the specification (spec §5) and not from the product's code.
+
+It imports nothing of the product: the policy comes as plain data, `Policy.to_json()` or `DEFAULTS`. Messages are
+processed one by one in the order they are fed; the tests and the quickstart compare the profiles it ends with, as
+sets.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DAYS = {"daily": 1, "weekly": 7, "monthly": 30, "annually": 365}
+DEVICE_TYPES = {f"{system}.{kind}" for system in ("android", "ios") for kind in ("id", "idfa", "push_token")}
+UNLISTED = {"count": 5, "period": "ever"}
+# What identifies nobody: Segment's suggested set, and two values that careless JavaScript sends.
+RECOMMENDED = {"values": ["-1", "null", "anonymous", "undefined", "[object Object]"], "patterns": ["^[0-]*$"]}
+ORDER = ("user_id", "email", *sorted({"anonymous_id", "ga_client_id", "group_id", *DEVICE_TYPES}))
+# A space's rules when nobody has changed them (spec §5): user_id 1, every other identifier 5, ever.
+DEFAULTS: Mapping[str, Any] = {
+    "identifiers": [
+        {"type": type, "limit": {"count": 1 if type == "user_id" else 5, "period": "ever"}, "blocked": RECOMMENDED}
+        for type in ORDER
+    ],
+    "max_merges": 100,
+    "max_mappings": 1000,
+}
+
+
+@dataclass(frozen=True)
+class Fed:
+    """One message. at: its event time in ms. tie: decides between equal times, as (source, piece, position)."""
+
+    message: Mapping[str, Any]
+    message_id: str
+    at: int
+    tie: Any = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A person, or an account, as it ended up. accounts: the group ids a person is linked to."""
+
+    identifiers: frozenset[tuple[str, str]]
+    messages: frozenset[str]
+    traits: Mapping[str, Any]
+    accounts: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Node:
+    """A profile in the making. traits: key -> (at, tie, value); a value of None is a removal and stays."""
+
+    number: int
+    identifiers: dict[tuple[str, str], int] = field(default_factory=dict)
+    messages: set[str] = field(default_factory=set)
+    traits: dict[str, tuple[int, Any, Any]] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=set)
+    merges: int = 0
+
+    def finished(self) -> Profile:
+        traits = {key: value for key, (_, _, value) in self.traits.items() if value is not None}
+        return Profile(frozenset(self.identifiers), frozenset(self.messages), traits, frozenset(self.accounts))
+
+
+class Reference:
+    """Feed it messages; ask it who is who."""
+
+    def __init__(self, policy: Mapping[str, Any]):
+        self.policy = policy
+        self.order = [each["type"] for each in policy["identifiers"]]
+        self.limits = {each["type"]: each["limit"] for each in policy["identifiers"]}
+        self._made = 0
+        self._nodes: dict[int, _Node] = {}
+        self._holder: dict[tuple[str, str], _Node] = {}
+        self._user_of: dict[str, _Node] = {}
+        self._account_of: dict[str, _Node] = {}
+
+    # asking
+
+    def profiles(self) -> list[Profile]:
+        """The people, oldest first."""
+        return [node.finished() for _, node in sorted(self._nodes.items()) if not _is_account(node)]
+
+    def accounts(self) -> list[Profile]:
+        return [node.finished() for _, node in sorted(self._nodes.items()) if _is_account(node)]
+
+    def links(self) -> set[tuple[frozenset[tuple[str, str]], str]]:
+        """(identifiers of a person, group id) for each person and each of their accounts."""
+        return {(each.identifiers, group) for each in self.profiles() for group in each.accounts}
+
+    def profile_of(self, message_id: str) -> Profile | None:
+        """The person a message belongs to, None if it resolved to nobody."""
+        node = self._user_of.get(message_id)
+        return node.finished() if node else None
+
+    def account_of(self, message_id: str) -> Profile | None:
+        node = self._account_of.get(message_id)
+        return node.finished() if node else None
+
+    # feeding
+
+    def feed(self, fed: Fed) -> None:
+        """Take in one message: find or make its person, and for a group call its account, traits and link."""
+        is_group = fed.message.get("type") == "group"
+        user = self._resolve(find_user_identifiers(fed.message, self.policy), fed.at)
+        account = self._resolve(find_group_identifier(fed.message, self.policy), fed.at) if is_group else None
+        if user:
+            user.messages.add(fed.message_id)
+            self._user_of[fed.message_id] = user
+            if fed.message.get("type") == "identify":
+                _learn(user, fed)
+        if account:
+            account.messages.add(fed.message_id)
+            self._account_of[fed.message_id] = account
+            _learn(account, fed)
+        if user and account:
+            user.accounts.update(value for _, value in account.identifiers)
+
+    def _resolve(self, identifiers: dict[str, str], at: int) -> _Node | None:
+        on_event = sorted(identifiers.items(), key=self._priority)
+        while on_event:
+            found = self._holders(on_event)
+            would_be = self._would_be(found, on_event, at)
+            if self._acceptable(found, would_be):
+                return self._store(found, would_be)
+            on_event.pop()  # the one of lowest priority
+        return None
+
+    def _priority(self, identifier: tuple[str, str]) -> tuple[int, str]:
+        type, _ = identifier
+        return (self.order.index(type) if type in self.order else 9999, type)
+
+    def _holders(self, on_event: list[tuple[str, str]]) -> list[_Node]:
+        numbers = {self._holder[each].number for each in on_event if each in self._holder}
+        return [self._nodes[number] for number in sorted(numbers)]
+
+    def _would_be(self, found: list[_Node], on_event: list[tuple[str, str]], at: int) -> dict[tuple[str, str], int]:
+        """Every identifier the event's profile would hold, with the time of the event that first brought it."""
+        together = dict.fromkeys(on_event, at)
+        for node in found:
+            together.update(node.identifiers)
+        return together
+
+    def _acceptable(self, found: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
+        held = [len(node.identifiers) for node in found]
+        if len(found) >= 2 and sum(node.merges for node in found) + len(found) - 1 > self.policy["max_merges"]:
+            return False
+        if len(would_be) > max(held, default=0) and len(would_be) > self.policy["max_mappings"]:
+            return False
+        return all(self._type_is_fine(type, found, would_be) for type in {type for type, _ in would_be})
+
+    def _type_is_fine(self, type: str, found: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
+        times = _times(type, would_be)
+        if any(len(_times(type, node.identifiers)) == len(times) for node in found):
+            return True  # nothing of this type would be added to that profile
+        limit: Mapping[str, Any] = self.limits.get(type, UNLISTED)
+        allowed: int = limit["count"]
+        if limit["period"] == "ever":
+            return len(times) <= allowed
+        window = DAYS[limit["period"]] * 24 * 60 * 60 * 1000
+        return all(sum(end - window < time <= end for time in times) <= allowed for end in times)
+
+    def _store(self, found: list[_Node], would_be: dict[tuple[str, str], int]) -> _Node:
+        if not found:
+            self._made += 1
+            found = [_Node(self._made)]
+            self._nodes[self._made] = found[0]
+        oldest, *others = found
+        for other in others:
+            self._absorb(oldest, other)
+        oldest.identifiers = would_be
+        self._holder.update(dict.fromkeys(would_be, oldest))
+        return oldest
+
+    def _absorb(self, oldest: _Node, other: _Node) -> None:
+        oldest.merges += other.merges + 1
+        oldest.messages |= other.messages
+        oldest.accounts |= other.accounts
+        for key, entry in other.traits.items():
+            _learn_one(oldest, key, entry)
+        self._user_of.update(dict.fromkeys(other.messages, oldest))
+        del self._nodes[other.number]
+
+
+def _is_account(node: _Node) -> bool:
+    return any(type == "group_id" for type, _ in node.identifiers)
+
+
+def _times(type: str, identifiers: Mapping[tuple[str, str], int]) -> list[int]:
+    return [time for (each, _), time in identifiers.items() if each == type]
+
+
+def _learn(node: _Node, fed: Fed) -> None:
+    traits = fed.message.get("traits")
+    for key, value in traits.items() if isinstance(traits, dict) else ():
+        _learn_one(node, key, (fed.at, fed.tie, value))
+
+
+def _learn_one(node: _Node, key: str, entry: tuple[int, Any, Any]) -> None:
+    """The newest event time wins, then the later place in the log."""
+    if key not in node.traits or entry[:2] >= node.traits[key][:2]:
+        node.traits[key] = entry
+
+
+# reading identifiers, from the table of spec §5
+
+
+def find_group_identifier(message: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, str]:
+    for each in policy["identifiers"]:
+        if each["type"] == "group_id":
+            return _first_usable(each, [message.get("groupId")])
+    return {}
+
+
+def find_user_identifiers(message: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for each in policy["identifiers"]:
+        if each["type"] != "group_id":
+            found |= _first_usable(each, _values_sent(each["type"], message))
+    return found
+
+
+def _first_usable(definition: Mapping[str, Any], values: list[Any]) -> dict[str, str]:
+    type, blocked = definition["type"], definition["blocked"]
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            continue
+        text = str(value).strip()
+        exact = list(blocked["values"])
+        if type == "email":
+            text, exact = text.lower(), [each.lower() for each in exact]
+        if text == "" or len(text) > 500 or text in exact or "\0" in text:
+            continue
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            continue
+        if any(re.search(pattern, text) for pattern in blocked["patterns"]):
+            continue
+        return {type: text}
+    return {}
+
+
+def _dig(message: Any, *path: str) -> Any:
+    for step in path:
+        message = message.get(step) if isinstance(message, dict) else None
+    return message
+
+
+def _values_sent(type: str, message: Mapping[str, Any]) -> list[Any]:
+    """What a message says a user identifier is, the place that counts most first."""
+    if type == "user_id":
+        return [_dig(message, "userId")]
+    if type == "anonymous_id":
+        return [_dig(message, "anonymousId")]
+    if type == "ga_client_id":
+        return [_dig(message, "context", "integrations", "Google Analytics", "clientId")]
+    if type in DEVICE_TYPES:
+        return _device_value(type, message)
+    of_the_user = None if message.get("type") == "group" else _dig(message, "traits")
+    of_context = _dig(message, "context", "traits")
+    properties = _dig(message, "properties")
+    if type == "email":
+        return [_dig(place, "email") for place in (of_the_user, of_context, properties)]
+    head, *tail = re.split(r"[_.-]+", type)
+    camel = head + "".join(part[:1].upper() + part[1:] for part in tail)
+    values = [_dig(place, key) for place in (of_the_user, properties, of_context) for key in (type, camel)]
+    return values + _external_values(type, message)
+
+
+def _device_value(type: str, message: Mapping[str, Any]) -> list[Any]:
+    system, kind = type.split(".")
+    device_type = _dig(message, "context", "device", "type")
+    if not isinstance(device_type, str) or device_type.strip().lower() != system:
+        return []
+    if kind == "idfa":
+        allowed = _dig(message, "context", "device", "adTrackingEnabled")
+        return [_dig(message, "context", "device", "advertisingId")] if allowed is True else []
+    return [_dig(message, "context", "device", {"id": "id", "push_token": "token"}[kind])]
+
+
+def _external_values(type: str, message: Mapping[str, Any]) -> list[Any]:
+    """The id of the first complete entry of that type."""
+    entries = _dig(message, "context", "externalIds")
+    wanted = {"type": type, "collection": "users", "encoding": "none"}
+    for entry in entries if isinstance(entries, list) else []:
+        if all(_dig(entry, key) == value for key, value in wanted.items()):
+            value = entry.get("id")
+            if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
+                return [value]
+    return []
