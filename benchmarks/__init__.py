@@ -1,0 +1,1 @@
+"""Speed and cost, each figure beside a floor measured in the same run. `make bench`."""

@@ -1,0 +1,57 @@
+"""`python -m benchmarks [name …]`: run the benchmarks, print a table, keep it in benchmarks/results.json."""
+
+import json
+import platform
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.stack import Figure, stack, use_a_folder_of_its_own
+
+NAMES = ("idle", "accept", "live", "replay", "preview", "pages")
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def main(names: list[str]) -> None:
+    import django
+
+    home = use_a_folder_of_its_own()
+    import os
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personas_site.settings")
+    django.setup()
+    figures: list[Figure] = []
+    with stack(home) as running:
+        for name in names or NAMES:
+            print(f"{name} …", flush=True)
+            figures += import_module(f"benchmarks.{name}").measure(running)
+    show(figures)
+    keep(figures)
+
+
+def show(figures: list[Figure]) -> None:
+    table = Table("figure", "median", "unit", "runs", "ratio", "to", "floor", "note")
+    for figure in figures:
+        ratio = f"{figure.ratio:.2f}" if figure.ratio is not None else ""
+        floor = f"{figure.floor:,.1f}" if figure.floor is not None else ""
+        cells = (f"{figure.value:,.1f}", figure.unit, str(figure.runs), ratio, figure.floor_name, floor, figure.note)
+        table.add_row(figure.name, *cells)
+    Console(width=160).print(table)
+
+
+def keep(figures: list[Figure]) -> None:
+    kept = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in figures],
+    }
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,27 @@
+"""What the whole stack costs when nothing happens: CPU seconds per minute, and memory."""
+
+import time
+
+from benchmarks.stack import Figure, Stack
+
+SETTLE_S, WATCH_S = 10, 60
+
+
+def measure(running: Stack) -> list[Figure]:
+    time.sleep(SETTLE_S)
+    before = _cpu_seconds(running)
+    time.sleep(WATCH_S)
+    spent = _cpu_seconds(running) - before
+    processes = running.processes()
+    proportional = sum(process.memory_full_info().pss for process in processes) / 2**20
+    resident = sum(process.memory_info().rss for process in processes) / 2**20
+    return [
+        Figure("idle CPU", spent * 60 / WATCH_S, "s/min"),
+        Figure("idle memory, shared pages counted once", proportional, "MiB", note=f"{len(processes)} processes"),
+        Figure("idle memory, resident", resident, "MiB"),
+    ]
+
+
+def _cpu_seconds(running: Stack) -> float:
+    times = [process.cpu_times() for process in running.processes()]
+    return sum(time.user + time.system for time in times)

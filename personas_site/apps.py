@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class PersonasSiteConfig(AppConfig):
+    name = "personas_site"

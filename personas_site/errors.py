@@ -1,0 +1,43 @@
+"""What is shown when something is not there, not allowed, or broken: the envelope under /api/, else a page."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import requires_csrf_token
+
+from access.envelope import is_api, plain
+from spaces.needs import ANYONE, needs
+
+
+@needs(ANYONE)
+def unknown_api(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    """Every path under /api/ that is none of ours."""
+    return plain(404, "There is nothing here, or nothing that you may see.")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 400, "The request could not be understood.")
+
+
+@requires_csrf_token
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 403, str(exception) or "You may not do this.")
+
+
+def missing(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, 404, "There is nothing here, or nothing that you may see.")
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    return _answer(request, 500, "Something went wrong on our side. It is in the log; please try again.")
+
+
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _answer(request, 403, "This form is too old, or cookies are off. Go back, reload the page and try again.")
+
+
+def _answer(request: HttpRequest, status: int, message: str) -> HttpResponse:
+    if is_api(request):
+        return plain(status, message)
+    return render(request, f"{status if status in (403, 404, 500) else 404}.html", {"message": message}, status=status)

@@ -1,0 +1,84 @@
+"""What surrounds every page: where you are, where you can go, light or dark."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import cached_property
+
+from access.models import Membership
+from access.services import spaces_of
+from access.views import THEMES
+from spaces.models import Space
+
+
+@dataclass(frozen=True)
+class Place:
+    """An entry of the navigation. `also`: other pages on which it counts as the place where you are."""
+
+    name: str
+    label: str
+    icon: str
+    need: str
+    also: tuple[str, ...] = ()
+
+
+IN_WORKSPACE = (
+    Place("workspace", "Spaces", "spaces", "workspace.read"),
+    Place("sources", "Sources", "sources", "sources.read"),
+)
+IN_SPACE = (
+    Place("space-sources", "Sources", "sources", "space.read"),
+    Place("profiles", "Profiles", "profiles", "space.read", ("profile",)),
+    Place("audiences", "Audiences", "audiences", "space.read"),
+    Place("deliveries", "Deliveries", "deliveries", "space.read", ("caught",)),
+)
+
+
+class Frame:
+    """Read by the base templates; asks the database only for what a template shows."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+        self.membership: Membership | None = getattr(request, "membership", None)
+        self.space: Space | None = getattr(request, "space", None)
+        theme = request.COOKIES.get("theme", "")
+        self.theme = theme if theme in THEMES else ""
+
+    @property
+    def workspace(self) -> Any:
+        return self.membership.workspace if self.membership else None
+
+    @cached_property
+    def spaces(self) -> list[dict[str, Any]]:
+        """The spaces one can switch to."""
+        if self.membership is None:
+            return []
+        slug = self.membership.workspace.slug
+        return [
+            {"space": space, "url": reverse("space", args=[slug, space.slug]), "here": space == self.space}
+            for space in spaces_of(self.membership).order_by("kind", "name", "id")
+        ]
+
+    @cached_property
+    def places(self) -> list[dict[str, Any]]:
+        """The navigation of the space, or of the workspace: only what this person may open."""
+        if self.membership is None:
+            return []
+        args = [self.membership.workspace.slug, *([self.space.slug] if self.space else [])]
+        places = [place for place in (IN_SPACE if self.space else IN_WORKSPACE) if self._may(place)]
+        return [self._entry(place, args) for place in places]
+
+    def _may(self, place: Place) -> bool:
+        return bool(self.membership and self.membership.may(place.need, self.space))
+
+    def _entry(self, place: Place, args: list[str]) -> dict[str, Any]:
+        match = self.request.resolver_match
+        here = bool(match and match.url_name in (place.name, *place.also))
+        return {"label": place.label, "icon": place.icon, "url": reverse(place.name, args=args), "here": here}
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """The context processor."""
+    return {"frame": Frame(request)}

@@ -1,0 +1,21 @@
+"""Every address of the product. Who may use one is stated on its view and enforced by access.gate."""
+
+from django.urls import URLPattern, URLResolver, include, path, re_path
+
+from personas_site import errors, health
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/", include("access.api_urls")),
+    path("api/", include("sources.api_urls")),
+    path("", include("access.urls")),
+    path("", include("sources.urls")),
+    path("", include("identity.urls")),
+    re_path(r"^api/.*$", errors.unknown_api),
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+]
+
+handler400 = errors.bad_request
+handler403 = errors.forbidden
+handler404 = errors.missing
+handler500 = errors.failed

@@ -1,0 +1,188 @@
+"""A workspace with something on every page: for the browser tests, and to be looked at."""
+
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pyroaring import BitMap
+
+from access import roles, services
+from access.models import User
+from audiences.models import Audience, Change, Evaluation, Version
+from destinations import sync
+from destinations.models import Destination
+from identity.models import Identifier, Profile
+from sources.models import Connection, Replay, Source, Tally
+from spaces.clock import clock
+from spaces.models import Space, Workspace
+from spaces.pieces import advance, open_log
+from tests.cast import PASSWORD
+from tests.factories import MembershipFactory, SourceFactory, SpaceFactory, UserFactory, WorkspaceFactory
+from tests.factories_destinations import make_destination, make_subscription
+from tests.factories_identity import archived, listening, message, resolved
+
+NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
+EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
+DEFINITIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("New users, 7 days", {"kind": "event", "name": "User Signed Up", "atLeast": 1, "within": {"days": 7}}),
+    (
+        "Browsed and did not buy, or has something in the basket from this month",
+        {
+            "all": [
+                {"kind": "event", "name": "Product Viewed", "atLeast": 3, "within": {"days": 30}},
+                {"not": {"kind": "event", "name": "Order Completed", "atLeast": 1, "within": {"days": 30}}},
+            ]
+        },
+    ),
+    ("Pro plan", {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}),
+)
+
+
+@dataclass
+class Showroom:
+    workspace: Workspace
+    dev: Space
+    prod: Space
+    owner: User
+    person: Profile
+    catcher: Destination
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What the addresses of its pages are made of."""
+        return {
+            "workspace": self.workspace.slug,
+            "space": self.dev.slug,
+            "profile": self.person.public_id,
+            "destination": self.catcher.public_id,
+        }
+
+
+def furnish() -> Showroom:
+    """Two spaces; the first with sources, people with a history, audiences, and a catcher that received them."""
+    workspace = WorkspaceFactory(name="Northwind Outfitters", slug="northwind")
+    owner = UserFactory(email="ada@northwind.example", name="Ada Obi")
+    owner.set_password(PASSWORD)
+    owner.save()
+    MembershipFactory(workspace=workspace, user=owner, role=roles.OWNER)
+    dev = SpaceFactory(workspace=workspace, name="Shop (Dev)", slug="shop-dev", kind=Space.Kind.DEV)
+    prod = SpaceFactory(workspace=workspace, name="Shop", slug="shop", kind=Space.Kind.PROD)
+    services.create_space(workspace, name="An empty one", kind="dev", by=services.COMMAND)
+    sources = _sources(workspace)
+    _people(dev, sources)
+    _replays(dev, sources)
+    audiences = _audiences(dev, owner)
+    catcher = _deliver(dev, audiences)
+    person = Profile.objects.get(space=dev, number=_holder(dev, "person-0"))
+    return Showroom(workspace, dev, prod, owner, person, catcher)
+
+
+def _sources(workspace: Workspace) -> list[Source]:
+    kinds = (("Website", "website"), ("iOS and Android app", "mobile"), ("Backend", "server"))
+    found = [SourceFactory(workspace=workspace, name=name, slug=kind, kind=kind) for name, kind in kinds]
+    figures = ((184_203, 1_204, 17), (61_877, 310, 0), (9_412, 0, 2))
+    for source, (done, doubled, rejected) in zip(found, figures, strict=True):
+        at = clock.now() - timedelta(minutes=3)
+        tally = {"archived": done, "doubled": doubled, "rejected": rejected, "last_received_at": at}
+        Tally.objects.create(workspace=workspace, source=source, **tally)
+    SourceFactory(workspace=workspace, name="Old kiosk", slug="kiosk", kind="http", enabled=False)
+    return found
+
+
+def _people(space: Space, sources: list[Source]) -> None:
+    """Each browses without a name, then signs in: two ids become one person. The first one has two devices."""
+    website, app, backend = sources
+    for source in sources:
+        listening(space, source)
+    at = itertools.count(-86_400_000 * 2, 3_700_000)
+    for number, name in enumerate(NAMES):
+        user, visitor = f"person-{number}", f"anon-{number}"
+        email = f"{name.split()[0].lower()}@example.com"
+        views = [
+            message(anonymousId=visitor, event=event, properties={"sku": f"boot-{number}", "price": 129.5}, at=next(at))
+            for event in EVENTS[: 1 + number % 4]
+        ]
+        named = {"name": name, "email": email, "plan": "pro" if number % 2 else "free", "address": {"city": "Oslo"}}
+        archived(website, *views, message("identify", anonymousId=visitor, userId=user, traits=named, at=next(at)))
+        archived(backend, message(userId=user, event="User Signed Up", properties={"plan": "pro"}, at=next(at)))
+        resolved(space)
+    archived(app, message(anonymousId="phone-0", event="App Opened", at=next(at)))
+    archived(app, message("identify", anonymousId="phone-0", userId="person-0", traits={"app": "2.4"}, at=next(at)))
+    archived(backend, message("group", userId="person-0", groupId="acme", traits={"name": "Acme"}, at=next(at)))
+    archived(website, *[message(anonymousId=f"passer-by-{n}", event="Page Viewed", at=next(at)) for n in range(60)])
+    resolved(space)
+
+
+def _replays(space: Space, sources: list[Source]) -> None:
+    now = clock.now()
+    place = [int((now - timedelta(days=11)).timestamp() * 1000), sources[0].pk, 1, 1]
+    times = {"since": now - timedelta(days=30), "until": now}
+    running = Replay.objects.create(
+        workspace=space.workspace, space=space, total=184_203, done=117_540, cursor=place, started_at=now, **times
+    )
+    Replay.objects.filter(pk=running.pk).update(created_at=now - timedelta(seconds=25))
+    Connection.objects.filter(space=space, source=sources[0]).update(replay=running, state=Connection.State.REPLAYING)
+    ended = Replay.objects.create(
+        workspace=space.workspace,
+        space=space,
+        total=71_289,
+        done=71_289,
+        state=Replay.State.COMPLETE,
+        finished_at=now - timedelta(hours=2),
+        **times,
+    )
+    Replay.objects.filter(pk=ended.pk).update(created_at=now - timedelta(hours=2, seconds=41))
+    Connection.objects.filter(space=space, source__in=sources[1:]).update(replay=ended)
+
+
+def _audiences(space: Space, owner: User) -> list[Audience]:
+    Evaluation.objects.create(space=space, workspace=space.workspace, clock_at=clock.now())
+    return [_audience(space, owner, name, definition) for name, definition in DEFINITIONS]
+
+
+def _audience(space: Space, owner: User, name: str, definition: dict[str, Any]) -> Audience:
+    key = "_".join(name.lower().replace(",", "").split())[:60]
+    audience = Audience.objects.create(workspace=space.workspace, space=space, name=name, key=key, created_by=owner)
+    computing = name == "Pro plan"
+    state = Version.State.COMPUTING if computing else Version.State.LIVE
+    version = Version.objects.create(
+        workspace=space.workspace, audience=audience, number=1, definition=definition, state=state
+    )
+    if not computing:
+        members = BitMap(_holder(space, f"person-{number}") for number in range(len(NAMES)))
+        _enter(audience, members)
+        Audience.objects.filter(pk=audience.pk).update(serving=version, size=len(members))
+    audience.refresh_from_db()
+    return audience
+
+
+def _enter(audience: Audience, members: BitMap) -> None:
+    Change.objects.create(
+        workspace=audience.workspace,
+        space=audience.space,
+        audience=audience,
+        tick=1,
+        at=datetime.now(UTC),
+        cause=Change.Cause.COMPUTE,
+        entered=members.serialize(),
+        left=BitMap().serialize(),
+        refreshed=BitMap().serialize(),
+        size=len(members),
+    )
+
+
+def _deliver(space: Space, audiences: list[Audience]) -> Destination:
+    """The first audience went to the catcher, by the real sync stage; the second waits."""
+    catcher = make_destination(space)
+    Destination.objects.filter(pk=catcher.pk).update(name="Webhook catcher")
+    first = make_subscription(audiences[0], catcher)
+    log = open_log(stage="sync", owner=first.pk, workspace_id=space.workspace_id)
+    while advance(sync.STAGE, log):
+        pass
+    make_subscription(audiences[2], catcher)
+    return catcher
+
+
+def _holder(space: Space, user_id: str) -> int:
+    return Identifier.objects.get(space=space, type="user_id", value=user_id).profile

@@ -1,0 +1,197 @@
+"""Every page in a real browser: no console error, nothing from another host, axe without violations, and no
+sideways scroll at 360 px; in light and in dark. PERSONAS_SCREENS=folder keeps a picture of each."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from access.gate import need_of
+from access.models import Invitation
+from access.services import COMMAND, Invited, invite
+from spaces.needs import ANYONE
+from tests import showroom
+from tests.browser import ARGS, chromium
+from tests.cast import PASSWORD
+from tests.routes import pages
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 360, "height": 740}}
+SKIP = {"space", "theme", "sign-out", "livez", "readyz", "collect", "accept-invitation", ""}  # no page of their own
+FRAGMENTS = {"space-replays", "profile-audiences"}
+PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args):
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright keeps an event loop in this thread
+    return {**browser_type_launch_args, "executable_path": chromium(), "args": ARGS}
+
+
+@pytest.fixture
+def room():
+    return showroom.furnish()
+
+
+@pytest.fixture
+def complaints(page):
+    """What the browser complains about on any page of the test."""
+    found = []
+    page.on("console", lambda said: found.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("requestfailed", lambda request: found.append(f"failed: {request.url} {request.failure}"))
+    page.on(
+        "request",
+        lambda asked: None if "127.0.0.1" in asked.url or "localhost" in asked.url else found.append(asked.url),
+    )
+    return found
+
+
+def sign_in(page, live_server, room):
+    page.goto(live_server.url + "/sign-in")
+    page.get_by_label("E-mail address").fill(room.owner.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(re.compile(r"/$"))
+
+
+def look(page, name):
+    """Everything that must hold for any page, in both colours and both widths."""
+    wrong = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # no colour half-way to the other
+        for size, box in SIZES.items():
+            page.set_viewport_size(box)
+            wrong += [f"{name} {theme} {size}: {problem}" for problem in _problems(page)]
+            if folder := os.environ.get("PERSONAS_SCREENS"):
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                page.screenshot(path=f"{folder}/{name}-{theme}-{size}.png", full_page=True)
+    return wrong
+
+
+def _problems(page):
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        yield "scrolls sideways"
+    if page.locator("h1").count() != 1:
+        yield f"{page.locator('h1').count()} h1"
+    for violation in Axe().run(page).response["violations"]:
+        yield f"{violation['id']}: {[node['target'] for node in violation['nodes']][:3]}"
+
+
+def test_every_page_is_clean_in_every_colour_and_width(page, live_server, room, complaints):
+    wrong = look_at_signed_out(page, live_server)
+    sign_in(page, live_server, room)
+    for route in PAGES:
+        if need_of(route.view, "GET") == ANYONE:
+            continue
+        answer = page.goto(live_server.url + route.url(room.ids))
+        assert answer.status == 200, route.name
+        page.wait_for_load_state("networkidle") if route.name != "space-sources" else page.wait_for_timeout(100)
+        wrong += look(page, route.name)
+    assert not wrong, "\n".join(wrong)
+    assert not complaints, complaints
+
+
+def look_at_signed_out(page, live_server):
+    page.goto(live_server.url + "/sign-in")
+    return look(page, "sign-in")
+
+
+def test_empty_pages_and_error_pages_are_clean_too(page, live_server, room):
+    sign_in(page, live_server, room)
+    wrong = []
+    for name in ("space-sources", "profiles", "audiences", "deliveries"):
+        route = next(route for route in PAGES if route.name == name)
+        page.goto(live_server.url + route.url(room.ids | {"space": "an-empty-one"}))
+        wrong += look(page, f"{name}-empty")
+    assert page.goto(live_server.url + "/w/nowhere/").status == 404
+    wrong += look(page, "404")
+    page.goto(live_server.url + "/w/northwind/s/shop-dev/profiles?q=nobody@example.com")
+    wrong += look(page, "profiles-not-found")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_an_invitation_is_accepted_in_the_browser(page, live_server, room, complaints, mailoutbox):
+    grants = [(room.dev, "user")]
+    invite(room.workspace, [Invited("new@example.com", grants=grants)], by=COMMAND, origin=live_server.url)
+    page.goto(re.search(r"http\S+", mailoutbox[0].body).group())
+    assert look(page, "accept-invitation") == []
+    page.get_by_label("Your name").fill("New Person")
+    page.get_by_label("Password").fill("short")
+    page.get_by_role("button", name="Join the workspace").click()
+    assert "too short" in page.locator("main").inner_text()
+    complaints.clear()  # the browser reports the 422
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Join the workspace").click()
+    page.wait_for_url(re.compile("/w/northwind/"))
+    assert page.get_by_role("link", name="Shop (Dev)").is_visible()
+    assert Invitation.objects.get().accepted_at
+    assert not complaints, complaints
+
+
+def test_a_replay_is_followed_until_it_ends_and_then_no_more(page, live_server, room, complaints):
+    from sources.models import Replay
+
+    sign_in(page, live_server, room)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/replays" in request.url else None)
+    page.goto(f"{live_server.url}/w/northwind/s/shop-dev/sources")
+    running = page.locator("section", has_text="Replaying").first
+    assert running.locator("progress").get_attribute("value") == "63.8"
+    Replay.objects.filter(state=Replay.State.RUNNING).update(done=150_000)
+    page.wait_for_selector("progress[value='81.4']", timeout=10_000)
+    Replay.objects.filter(state=Replay.State.RUNNING).update(state=Replay.State.COMPLETE)
+    page.wait_for_selector("section:has-text('Replaying')", state="detached", timeout=10_000)
+    seen = len(asked)
+    page.wait_for_timeout(2500)
+    assert len(asked) == seen
+    assert not complaints, complaints
+
+
+def test_the_colours_are_chosen_on_the_server_and_stay(page, live_server, room):
+    sign_in(page, live_server, room)
+    page.get_by_role("button", name="Dark").click()
+    page.wait_for_load_state()
+    assert page.locator("html").get_attribute("data-bs-theme") == "dark"
+    answer = page.goto(live_server.url + "/")
+    assert 'data-bs-theme="dark"' in answer.text()
+    page.get_by_role("button", name="System").click()
+    page.wait_for_load_state()
+    assert 'data-bs-theme="' not in page.goto(live_server.url + "/").text()
+
+
+def test_the_console_works_by_keyboard_alone(page, live_server, room):
+    page.goto(live_server.url + "/sign-in")
+    page.get_by_label("E-mail address").focus()
+    page.keyboard.type(room.owner.email)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/$"))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent.trim()") == "Northwind Outfitters"
+
+
+def test_pages_work_without_javascript(browser, live_server, room):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}/w/northwind/s/shop-dev/profiles")
+    page.get_by_label("Find by an identifier").fill("email:ada@example.com")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_role("link", name="Ada Obi").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "A\nAda Obi"
+    context.close()
+
+
+def test_the_api_docs_work_under_the_content_policy(page, live_server, complaints):
+    answer = page.goto(live_server.url + "/api/docs")
+    assert "script-src" not in answer.headers["content-security-policy"]
+    page.get_by_text("/api/workspace", exact=True).wait_for()
+    assert not complaints, complaints
