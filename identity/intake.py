@@ -87,11 +87,11 @@ def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
     """The next slice of the replay, or word that it is at its end."""
     reach = reach_of(replaying)
     after = tuple(replaying.cursor) if replaying.cursor else None
-    rows = archive.read_replay_slice(space.workspace_id, reach, after, limit)  # type: ignore[arg-type]
+    rows = archive.read_replay_slice(space.workspace_id, reach, after, limit)
     if not rows.num_rows:
         return Intake(space, Taken(), ends=replaying.pk)
     cutoffs = [(log.owner, log.end) for log in reach.logs]
-    taken = Slice(replaying.pk, cutoffs, reach.since, reach.until, after, key_of(rows))  # type: ignore[arg-type]
+    taken = Slice(replaying.pk, cutoffs, reach.since, reach.until, after, key_of(rows))
     return Intake(space, _taken(rows, slice=taken), rows)
 
 

@@ -122,7 +122,7 @@ class _Reader:
 
     def read(self, text: bytes) -> Message:
         try:
-            found = self._outer.decode(text)
+            found: Any = self._outer.decode(text)
             extracted = self._remembered(text, found)
         except msgspec.DecodeError:
             return self._read_slowly(text)
@@ -148,7 +148,7 @@ class _Reader:
     def _read_slowly(self, text: bytes) -> Message:
         whole = _whole(text)
         parts = msgspec.json.decode(storable(text), type=dict[str, msgspec.Raw])
-        found = _Loose(*(str(whole.get(name)) if name == "type" else whole.get(name) for name in _Loose.__match_args__))
+        found = _Loose(str(whole.get("type")), whole.get("event"), whole.get("name"), whole.get("category"))
         sections = [parts.get(name, EMPTY) for name in ("properties", "traits")]
         return _message(found, identifiers(whole, self.policy), *sections)
 

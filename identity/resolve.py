@@ -198,9 +198,9 @@ class Resolve:
             Connection.objects.filter(
                 space=log.owner, source=part.source, piece=part.after_piece, position=part.after_position
             ).update(piece=part.piece, position=part.position)
-        if part := decision.taken.slice:
-            Replay.objects.filter(pk=part.replay).update(
-                cursor=list(part.upto), started_at=Coalesce("started_at", Value(now))
+        if replayed := decision.taken.slice:
+            Replay.objects.filter(pk=replayed.replay).update(
+                cursor=list(replayed.upto), started_at=Coalesce("started_at", Value(now))
             )
         if decision.ends:
             _complete(decision.ends, now)

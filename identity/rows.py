@@ -75,7 +75,7 @@ def resolved(
     whole = len(chosen) == rows.num_rows
     return Resolved(
         rows=rows if whole else rows.take(pyarrow.array(chosen)),
-        messages=messages if whole else [messages[index] for index in chosen],
+        messages=messages if whole else [messages[index] for index in chosen.tolist()],
         position=position,
         profile=numpy.frombuffer(profiles, "<u4")[position - within.start],
         accounts=dict(numpy.frombuffer(accounts, "<u4").reshape(-1, 2).tolist()),
@@ -100,7 +100,9 @@ def profile_events(events: Resolved) -> pyarrow.Table:
 
 def traits(events: Resolved) -> pyarrow.Table:
     """A row for each trait of each identify and group call, as sent."""
-    index, owners, keys, values = array("q"), array("I"), [], []
+    index, owners = array("q"), array("I")
+    keys: list[str] = []
+    values: list[bytes] = []
     for row, message in enumerate(events.messages):
         if not message.traits:
             continue

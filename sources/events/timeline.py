@@ -122,7 +122,7 @@ def counts_of(scope: Scope, profiles: Sequence[int]) -> list[tuple[str, str, int
         scope.condition,
         list(profiles),
     )
-    return [tuple(row) for row in client.rows(query)]  # type: ignore[misc]
+    return [tuple(row) for row in client.rows(query)]
 
 
 def count(scope: Scope) -> int:
