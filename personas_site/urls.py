@@ -7,9 +7,11 @@ from personas_site import errors, health
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api_urls")),
     path("api/", include("sources.api_urls")),
+    path("api/", include("destinations.api_urls")),
     path("", include("access.urls")),
     path("", include("sources.urls")),
     path("", include("identity.urls")),
+    path("", include("destinations.urls")),
     re_path(r"^api/.*$", errors.unknown_api),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
