@@ -81,14 +81,20 @@ def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) 
     )
 
 
-def edges(scope: Scope, spans: Sequence[Span]) -> Sql:
+def edges(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
     """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an
-    array, and the milliseconds of the first row whose moment is after now, 0 = none."""
+    array, and the time of the first row whose moment is in (now, now + horizon], 0 = none. All in milliseconds."""
     columns = join(", ", [column for span in spans for column in _moments(span, scope.now)])
     names = sorted({span.edge.name for span in spans})
     oldest = min(span.since - span.edge.after for span in spans)
+    newest = max(scope.now + horizon - span.edge.after for span in spans)
     return sql(
-        f"SELECT %s FROM {EVENT_TABLE} WHERE %s AND event IN %s AND ts > %s", columns, scope.rows(), names, at(oldest)
+        f"SELECT %s FROM {EVENT_TABLE} WHERE %s AND event IN %s AND ts > %s AND ts <= %s",
+        columns,
+        scope.rows(),
+        names,
+        at(oldest),
+        at(newest),
     )
 
 

@@ -77,7 +77,7 @@ class Version(Owned):
 
 
 class Change(Owned):
-    """Who entered and left an audience in one tick. One row per (audience, tick), only when something did."""
+    """Who entered and left an audience in one tick, by one cause. A row only when something did."""
 
     class Cause(models.TextChoices):
         EVENTS = "events", "Events"
@@ -96,4 +96,6 @@ class Change(Owned):
     size = models.BigIntegerField(help_text="of the audience afterwards")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["audience", "tick"], name="one_change_per_audience_and_tick")]
+        constraints = [
+            models.UniqueConstraint(fields=["audience", "tick", "cause"], name="one_change_per_audience_tick_and_cause")
+        ]

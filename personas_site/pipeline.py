@@ -19,7 +19,7 @@ from typing import Any
 
 from django.core.cache import cache
 
-from audiences import evaluate
+from audiences import computes, evaluate
 from destinations import sync
 from identity import resolve
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
@@ -130,7 +130,7 @@ def compute(version: int, **_: Any) -> None:
     """Run the full query of an audience version; it joins the next tick."""
     with owning(f"compute:{version}") as mine:
         if mine:
-            space = evaluate.compute(version, clock)
+            space = computes.compute(version, clock)
             if space is not None:
                 wake("evaluate", space)
 
@@ -142,7 +142,7 @@ def beat(**_: Any) -> None:
     for name, line in LINES.items():
         for owner in line.waiting(now):
             wake(name, owner)
-    for version in evaluate.computing():
+    for version in computes.computing():
         if cache.add(f"compute:{version}", 1, PENDING_S):
             compute.apply_async((version,), queue="bulk")
 

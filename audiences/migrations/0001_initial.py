@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
                 ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.workspace')),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('audience', 'tick'), name='one_change_per_audience_and_tick')],
+                'constraints': [models.UniqueConstraint(fields=('audience', 'tick', 'cause'), name='one_change_per_audience_tick_and_cause')],
             },
         ),
         migrations.AddConstraint(

@@ -5,11 +5,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pyroaring import BitMap
 
 from sources.events.bitmap import to_clickhouse
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,13 @@ def moment(at: datetime) -> Sql:
 
 def milliseconds(at: datetime) -> int:
     """Since 1970, rounded down; exact, unlike a float timestamp."""
-    delta = at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = at.astimezone(UTC) - EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+def from_milliseconds(ms: int) -> datetime:
+    """Since 1970."""
+    return EPOCH + timedelta(milliseconds=ms)
 
 
 def bitmap(members: BitMap) -> Sql:

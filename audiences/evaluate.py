@@ -1,0 +1,269 @@
+"""The evaluate stage: one log per space, whose pieces are ticks. Who entered and who left, because of what, since when.
+
+A tick reads two logs up to one moment: the touches that resolve published, and the clock, whose entries are derived
+from the edges of the windows. Whoever neither touched is as before. The same statement that previews an audience,
+narrowed to these people, says of each audience that reads any of it who is in now.
+
+A new version is computed in full beside the ticks (`audiences.computes`), from a moment that it notes first; the
+next tick catches it up from there and puts it in the old one's place. What it changes is one change like any other.
+While a replay runs, nothing is computed in full and nothing joins: nobody enters and leaves on its way.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+import pyarrow
+from django.db import connection
+from django.db.models import F, Min, QuerySet
+from pyroaring import BitMap
+
+from audiences import queries, ticks
+from audiences.models import Audience, Change, Evaluation, Version
+from audiences.ticks import Active, Tick
+from identity.models import Touch
+from sources.events import client
+from sources.events.schema import MEMBERSHIP_LOG
+from sources.events.sql import from_milliseconds, milliseconds
+from spaces.clock import Clock
+from spaces.clock import clock as database_clock
+from spaces.models import Log, Space
+from spaces.pieces import unfinished
+
+NAME = "evaluate"
+SNAPSHOT_EVERY = 64  # changes, until the members are written down again
+Cause = Change.Cause
+
+
+class Changed(msgspec.Struct, array_like=True):
+    """What a tick does to one audience, by one cause. Bitmaps of canonical profile numbers."""
+
+    audience: int
+    cause: str
+    entered: bytes
+    left: bytes
+    refreshed: bytes
+    size: int
+
+
+class Decision(msgspec.Struct):
+    """A tick: touches up to `touched` and moments up to `at` are evaluated; nothing is due before `next_at` (ms).
+
+    joined: versions that serve from now on. failed: {version: why it cannot be evaluated}.
+    """
+
+    touched: int
+    at: int
+    next_at: int | None
+    changes: list[Changed] = []
+    joined: list[int] = []
+    failed: dict[int, str] = {}
+
+
+class Evaluate:
+    """The stage (spaces.pieces.Stage)."""
+
+    name = NAME
+    decision = Decision
+    batch = 1
+
+    def __init__(self, clock: Clock = database_clock) -> None:
+        self.clock = clock
+
+    def read(self, log: Log, limit: int) -> Tick | None:
+        space = Space.objects.filter(pk=log.owner).first()
+        if space is None:
+            return None
+        evaluation, _ = Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
+        return ticks.next_tick(space, evaluation, self.clock)
+
+    def decide(self, log: Log, intake: Tick, number: int) -> Decision | None:
+        held = Evaluation.objects.select_for_update().filter(space=log.owner).first()
+        if held is None or (held.touched, held.clock_at) != intake.place:
+            return None
+        return Decision(
+            touched=intake.end,
+            at=milliseconds(intake.now),
+            next_at=intake.next_at,
+            changes=[change for each in intake.active for change in _changes(each, intake)],
+            joined=[each.version.pk for each in intake.active if each.joins and each.version.pk not in intake.failed],
+            failed=dict(intake.failed),
+        )
+
+    def write(self, log: Log, decision: Decision, number: int) -> None:
+        rows = [_rows(log, decision, number, *part) for part in _parts(decision)]
+        if rows:
+            client.insert(MEMBERSHIP_LOG, pyarrow.concat_tables(rows))
+
+    def publish(self, log: Log, decision: Decision, number: int, outcome: None) -> None:
+        held = Evaluation.objects.select_for_update().get(space=log.owner)
+        before = queries.members_of([version.audience for version in _joining(decision)])
+        _keep_changes(log, decision, number)
+        _fail(decision.failed)
+        for version in _joining(decision):
+            _join(version, number, _after(before[version.audience_id], decision, version))
+        _keep_snapshots(decision)
+        held.touched, held.clock_at = decision.touched, from_milliseconds(decision.at)
+        held.next_at = None if decision.next_at is None else from_milliseconds(decision.next_at)
+        held.save()
+        _forget_touches(held)
+
+    def split(self, decision: Decision) -> Sequence[Decision]:
+        return []
+
+    def refuse(self, log: Log, decision: Decision, error: Exception) -> Decision:
+        raise error  # numbers alone: nothing in them can be refused
+
+    def skip(self, log: Log, intake: Tick, error: Exception) -> None:
+        raise error
+
+    def erase(self, log: Log, numbers: Sequence[int]) -> None:
+        client.erase(MEMBERSHIP_LOG, "space", log.owner, numbers)
+
+
+STAGE = Evaluate()
+
+
+def waiting(now: datetime) -> list[int]:
+    """Spaces where someone was touched, a window may have opened or closed, or a version is to join."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT t.space_id FROM identity_touch t LEFT JOIN audiences_evaluation e USING (space_id)
+               WHERE t.piece > coalesce(e.touched, 0)
+               UNION SELECT space_id FROM audiences_evaluation WHERE next_at <= %s
+               UNION SELECT a.space_id FROM audiences_version v JOIN audiences_audience a ON a.id = v.audience_id
+               WHERE v.state = 'catching_up' AND a.enabled AND a.deleted_at IS NULL""",
+            [now],
+        )
+        return sorted({space for (space,) in cursor.fetchall()} | set(unfinished(NAME)))
+
+
+def workspace_of(space: int) -> int:
+    return Space.objects.values_list("workspace_id", flat=True).get(pk=space)
+
+
+# Deciding
+
+
+def _changes(each: Active, tick: Tick) -> Iterator[Changed]:
+    """What became of one audience: at most one change for each cause."""
+    if each.version.pk in tick.failed:
+        return
+    entered, left = each.new - each.old, each.old - each.new
+    refreshed = each.old & each.new if tick.replayed else each.old & each.new & tick.identified
+    for cause, among in _causes(each, tick, entered | left | refreshed):
+        if among or each.joins:
+            yield Changed(
+                audience=each.audience.pk,
+                cause=cause,
+                entered=(entered & among).serialize(),
+                left=(left & among).serialize(),
+                refreshed=(refreshed & among).serialize(),
+                size=len(each.new),
+            )
+
+
+def _causes(each: Active, tick: Tick, changed: BitMap) -> list[tuple[str, BitMap]]:
+    if each.joins:
+        return [(Cause.COMPUTE, changed)]
+    if each.everyone:
+        return [(Cause.REPLAY, changed)]
+    by_events = changed & (tick.touched | tick.identified)
+    return [(Cause.EVENTS, by_events), (Cause.CLOCK, changed - by_events)]
+
+
+# Writing
+
+
+def _parts(decision: Decision) -> Iterator[tuple[Changed, BitMap, int]]:
+    """(change, people, 1 = they entered)."""
+    for change in decision.changes:
+        yield change, queries.bitmap(change.entered), 1
+        yield change, queries.bitmap(change.left), 0
+
+
+def _rows(log: Log, decision: Decision, number: int, change: Changed, people: BitMap, entered: int) -> pyarrow.Table:
+    def same(value: object, kind: pyarrow.DataType) -> pyarrow.Array:
+        return pyarrow.repeat(pyarrow.scalar(value, kind), len(people))
+
+    return pyarrow.table(
+        {
+            "workspace": same(log.workspace_id, pyarrow.uint32()),
+            "space": same(log.owner, pyarrow.uint32()),
+            "piece": same(number, pyarrow.uint64()),
+            "audience": same(change.audience, pyarrow.uint32()),
+            "profile": pyarrow.array(people.to_array(), pyarrow.uint32()),
+            "at": same(from_milliseconds(decision.at), pyarrow.timestamp("ms", tz="UTC")),
+            "entered": same(entered, pyarrow.uint8()),
+            "cause": same(change.cause, pyarrow.string()),
+        }
+    )
+
+
+# Publishing
+
+
+def _keep_changes(log: Log, decision: Decision, number: int) -> None:
+    Change.objects.bulk_create(
+        Change(
+            workspace_id=log.workspace_id,
+            space_id=log.owner,
+            audience_id=each.audience,
+            tick=number,
+            at=from_milliseconds(decision.at),
+            cause=each.cause,
+            entered=each.entered,
+            left=each.left,
+            refreshed=each.refreshed,
+            size=each.size,
+        )
+        for each in decision.changes
+    )
+    for each in decision.changes:
+        Audience.objects.filter(pk=each.audience).update(size=each.size)
+
+
+def _fail(failed: Mapping[int, str]) -> None:
+    for version, reason in failed.items():
+        Version.objects.filter(pk=version).update(state=Version.State.FAILED, error=reason[:2000].replace("\0", " "))
+
+
+def _joining(decision: Decision) -> QuerySet[Version]:
+    return Version.objects.filter(pk__in=decision.joined).select_related("audience")
+
+
+def _after(members: BitMap, decision: Decision, version: Version) -> BitMap:
+    for change in decision.changes:
+        if change.audience == version.audience_id:
+            members = (members - queries.bitmap(change.left)) | queries.bitmap(change.entered)
+    return members
+
+
+def _join(version: Version, number: int, members: BitMap) -> None:
+    """The version serves in place of the ones before it."""
+    older = Version.objects.filter(audience=version.audience, number__lt=version.number)
+    older.exclude(state=Version.State.FAILED).update(state=Version.State.REPLACED, snapshot=None)
+    Version.objects.filter(pk=version.pk).update(
+        state=Version.State.LIVE, snapshot=members.serialize(), snapshot_tick=number
+    )
+    Audience.objects.filter(pk=version.audience_id).update(serving=version)
+
+
+def _keep_snapshots(decision: Decision) -> None:
+    """Reading the members never means going through many changes."""
+    changed = Version.objects.filter(audience__in=[each.audience for each in decision.changes])
+    for version in changed.filter(audience__serving=F("pk")).select_related("audience"):
+        ticks = list(queries.changes_after(version.audience, version.snapshot_tick).values_list("tick", flat=True))
+        if len(ticks) >= SNAPSHOT_EVERY:
+            version.snapshot, version.snapshot_tick = queries.members(version.audience).serialize(), ticks[-1]
+            version.save(update_fields=["snapshot", "snapshot_tick"])
+
+
+def _forget_touches(held: Evaluation) -> None:
+    """Touches that every version has seen are of no use any more. `held` is locked (audiences.computes)."""
+    coming = queries.newest_versions().filter(
+        audience__space=held.space_id, state__in=[Version.State.COMPUTING, Version.State.CATCHING_UP]
+    )
+    behind = coming.aggregate(oldest=Min("touched"))["oldest"]
+    seen = held.touched if behind is None else min(held.touched, behind)
+    Touch.objects.filter(space=held.space_id, piece__lte=seen).delete()

@@ -1,0 +1,157 @@
+"""Who is in an audience: as kept, and as asked of the events at this moment."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import or_
+
+from clickhouse_connect.driver.exceptions import DatabaseError
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from pyroaring import BitMap
+
+from audiences.compiler import MOST_MEASURES, SETTINGS, Asked, Scope, measures
+from audiences.compiler import members as members_sql
+from audiences.grammar import Node
+from audiences.grammar import audiences as keys_of
+from audiences.models import Audience, Change, Evaluation, Version
+from sources.events import client
+from sources.events.sql import milliseconds
+from spaces.models import Log, Space
+from spaces.pieces import Visible, visible_logs
+
+LONGEST_S = 60
+# Of ClickHouse: too many at once, the network, the server going down. These pass by waiting.
+PASSING = {198, 202, 209, 210, 236, 279, 394, 425, 999}
+
+
+class Unanswerable(ValueError):
+    """The engine cannot answer for this definition: it takes too long, or too much memory."""
+
+
+class NotComputed(ValueError):
+    """A definition asks about an audience that has no members yet. `key`: which."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The audience {key} is not computed yet.")
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The members of a definition, exact at `as_of`, with all resolve pieces up to `resolve_end`."""
+
+    members: BitMap
+    as_of: datetime
+    resolve_end: int
+
+
+def members(audience: Audience) -> BitMap:
+    """Canonical numbers of the people in it, as of the newest tick; nobody before its first compute."""
+    return members_of([audience])[audience.pk]
+
+
+def members_of(audiences: Sequence[Audience]) -> dict[int, BitMap]:
+    """The same of several audiences, by their primary keys."""
+    kept: dict[int, BitMap] = {}
+    since: dict[int, int] = {}
+    serving = Audience.objects.filter(pk__in=[each.pk for each in audiences], serving__isnull=False)
+    for pk, snapshot, tick in serving.values_list("pk", "serving__snapshot", "serving__snapshot_tick"):
+        kept[pk], since[pk] = bitmap(snapshot), tick
+    newer = reduce(or_, (Q(audience=pk, tick__gt=tick) for pk, tick in since.items()), Q(pk__in=()))
+    for change in Change.objects.filter(newer).order_by("tick", "pk"):
+        kept[change.audience_id] = (kept[change.audience_id] - bitmap(change.left)) | bitmap(change.entered)
+    return {each.pk: kept.get(each.pk, BitMap()) for each in audiences}
+
+
+def changes_after(audience: Audience, tick: int) -> QuerySet[Change]:
+    """Who entered and left after this tick, in that order."""
+    return Change.objects.filter(audience=audience, tick__gt=tick).order_by("tick", "pk")
+
+
+def newest_tick(space: Space) -> tuple[int, datetime | None]:
+    """The newest published tick of the space, and the moment that its audiences are as of."""
+    tick = Log.objects.filter(stage="evaluate", owner=space.pk).values_list("published", flat=True).first()
+    at = Evaluation.objects.filter(space=space).values_list("clock_at", flat=True).first()
+    return tick or 0, at
+
+
+def newest_versions() -> QuerySet[Version]:
+    """The newest version of each audience that is to be kept up to date."""
+    newer = Version.objects.filter(audience=OuterRef("audience"), number__gt=OuterRef("number"))
+    return Version.objects.filter(~Exists(newer), audience__enabled=True, audience__deleted_at=None)
+
+
+def resolved(space: Space) -> Visible:
+    """What of the space's events is visible now."""
+    return visible_logs(stage="resolve", owners=[space.pk])[space.pk]
+
+
+def scope_of(space: Space, log: Visible, now: datetime, numbers: BitMap | None = None) -> Scope:
+    return Scope(space.workspace_id, space.pk, client.seen(log), milliseconds(now), numbers)
+
+
+def matching(
+    space: Space, node: Node, *, include_anonymous: bool, now: datetime, log: Visible | None = None
+) -> Matched:
+    """Who is meant by the definition now: the full query. Raises NotComputed, Unanswerable.
+
+    log: the moment of the space's resolve log; None = the newest.
+    """
+    log = log or resolved(space)
+    others = others_of(space, keys_of(node))
+    asked = Asked("", node, include_anonymous)
+    return Matched(answer(scope_of(space, log, now), [asked], others)[0], now, log.end)
+
+
+def others_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
+    """The members of these audiences. Raises NotComputed."""
+    wanted = sorted(keys)
+    found = {each.key: each for each in Audience.objects.filter(space=space, key__in=wanted, serving__isnull=False)}
+    missing = next((key for key in wanted if key not in found), None)
+    if missing is not None:
+        raise NotComputed(missing)
+    kept = members_of([*found.values()])
+    return {key: kept[each.pk] for key, each in found.items()}
+
+
+def answer(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
+    """Who is in each of `asked`, which may ask about those before it. Raises Unanswerable.
+
+    More than a statement takes well are several statements.
+    """
+    known = dict(others)
+    found: list[BitMap] = []
+    for part in _statements(asked, scope.now):
+        answers = _bitmaps(scope, part, known)
+        known |= {each.key: members for each, members in zip(part, answers, strict=True)}
+        found += answers
+    return found
+
+
+def bitmap(kept: bytes | memoryview | None) -> BitMap:
+    return BitMap.deserialize(bytes(kept)) if kept else BitMap()
+
+
+def _bitmaps(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
+    try:
+        return client.bitmaps(members_sql(scope, asked, others), **SETTINGS, max_execution_time=LONGEST_S)
+    except DatabaseError as error:
+        code = getattr(error, "code", None)
+        if code is None or code in PASSING:
+            raise
+        raise Unanswerable(str(error)[:1000]) from error
+
+
+def _statements(asked: Sequence[Asked], now: int) -> list[list[Asked]]:
+    """In the same order, cut so that no statement needs more than MOST_MEASURES, if it asks for more than one."""
+    parts: list[list[Asked]] = []
+    needed = MOST_MEASURES
+    for each in asked:
+        own = max(1, len(measures([each], now)))
+        if needed + own > MOST_MEASURES:
+            parts.append([])
+            needed = 0
+        parts[-1].append(each)
+        needed += own
+    return parts
