@@ -23,11 +23,25 @@ MOMENT = f"^{DATE}(T{TIME})?$"
 class Operand(Protocol):
     """One value of a row or a person, seen as each of the types it may have."""
 
-    present: Sql  # a boolean, never NULL
-    text: Sql  # NULL when it is none
-    joined: Sql  # a list of texts, '' when it is none
-    numbers: tuple[Sql, ...]  # of each width, NULL when it is none
-    truth: Sql  # NULL when it is neither true nor false
+    @property
+    def present(self) -> Sql:
+        """A boolean, never NULL."""
+
+    @property
+    def text(self) -> Sql:
+        """NULL when it is none."""
+
+    @property
+    def joined(self) -> Sql:
+        """A list of texts, '' when it is none."""
+
+    @property
+    def numbers(self) -> tuple[Sql, ...]:
+        """One of each width, NULL when it is none."""
+
+    @property
+    def truth(self) -> Sql:
+        """NULL when it is neither true nor false."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,11 @@ class Operator:
     read: Callable[[Any, str], Any] | None  # reads its value; None = it takes none
     sql: Callable[[Operand, Any], Sql]  # never NULL
     phrase: str
+
+    @property
+    def takes(self) -> str | None:
+        """What kind of value, one of the words in VALUES; None = none."""
+        return VALUES[self.read] if self.read else None
 
 
 def _some(condition: Sql) -> Sql:
@@ -105,6 +124,7 @@ def _several(value: Any, path: str) -> tuple[Any, ...]:
     return tuple(scalar(each, f"{path}[{i}]") for i, each in enumerate(listed(value, path)))
 
 
+VALUES: dict[Any, str] = {scalar: "scalar", number: "number", text: "text", _several: "list", _date: "date"}
 _contains, _smaller, _larger = _in_text("positionCaseSensitive"), _compares("<"), _compares(">")
 OPERATORS = {
     operator.name: operator

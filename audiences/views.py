@@ -1,6 +1,5 @@
 """Pages about audiences: the list, and the ones that a person is in."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.http import Http404, HttpResponse
@@ -8,29 +7,29 @@ from django.shortcuts import render
 
 from access.listing import Pill, listed
 from access.requests import PageRequest
-from audiences import grammar, queries
-from audiences.models import Audience, Evaluation, Version
-from identity.profile_page import canonical
+from audiences import overview, queries
+from audiences.models import Audience
+from audiences.overview import Overview
+from identity.queries import profile_of
 from spaces.needs import needs
 
-STATES = {
-    Version.State.COMPUTING: Pill("Computing", "busy"),
-    Version.State.CATCHING_UP: Pill("Computing", "busy"),
-    Version.State.FAILED: Pill("Failed", "bad"),
+STATUSES = {
+    Audience.Status.COMPUTING: Pill("Computing", "busy"),
+    Audience.Status.LIVE: Pill("Live", "good"),
+    Audience.Status.DISABLED: Pill("Disabled"),
+    Audience.Status.FAILED: Pill("Failed", "bad"),
 }
-LIVE, DISABLED = Pill("Live", "good"), Pill("Disabled")
+UPDATING = Pill("Updating", "busy")
 
 
 @needs("space.read")
 def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Every audience of the space: who is meant, how many they are, and as of when."""
-    within = request.space
-    found, pager = listed(request, Audience.objects.filter(space=within, deleted_at=None), order="-id")
-    newest = _newest(found)
+    found, pager = listed(request, overview.audiences_of(request.space), order="-id")
     context = {
-        "rows": [_row(audience, newest[audience.pk]) for audience in found],
+        "rows": [_row(overview.overview(audience)) for audience in found],
         "pager": pager,
-        "as_of": Evaluation.objects.filter(space=within).values_list("clock_at", flat=True).first(),
+        "as_of": overview.as_of(request.space),
     }
     return render(request, "audiences/audiences.html", context)
 
@@ -38,27 +37,21 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @needs("space.read")
 def of_profile(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """The part of a profile's page that names the audiences the person is in."""
-    within = request.space
-    found = canonical(within, profile)
+    found = profile_of(request.space, profile)
     if found is None:
         raise Http404
-    live = Audience.objects.filter(space=within, deleted_at=None, serving__isnull=False).order_by("name", "id")
-    inside = [audience for audience in live if found.number in queries.members(audience)]
+    live = list(
+        Audience.objects.filter(space=request.space, deleted_at=None, serving__isnull=False).order_by("name", "id")
+    )
+    members = queries.members_of(live)
+    inside = [audience for audience in live if found.number in members[audience.pk]]
     return render(request, "audiences/_of_profile.html", {"audiences": inside})
 
 
-def _newest(found: Sequence[Audience]) -> dict[int, Version]:
-    """The newest version of each audience, without its members. One query."""
-    versions = Version.objects.filter(audience__in=found).defer("snapshot")
-    return {row.audience_id: row for row in versions.order_by("audience", "-number").distinct("audience")}
-
-
-def _row(audience: Audience, version: Version) -> dict[str, Any]:
-    sentence = grammar.sentence(grammar.parse(version.definition), include_anonymous=audience.include_anonymous)
-    return {"audience": audience, "sentence": sentence, "state": _state(audience, version), "error": version.error}
-
-
-def _state(audience: Audience, version: Version) -> Pill:
-    if not audience.enabled:
-        return DISABLED
-    return STATES.get(Version.State(version.state), LIVE)
+def _row(found: Overview) -> dict[str, Any]:
+    return {
+        "audience": found.audience,
+        "sentence": found.sentence,
+        "state": UPDATING if found.updating else STATUSES[found.status],
+        "error": found.version.error,
+    }

@@ -1,0 +1,270 @@
+"""Audiences by REST: what they say, who is in them, who came and went."""
+
+import logging
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api import moment
+from access.envelope import ApiError, conflict, data, done, invalid, missing, page, parsed
+from access.requests import ApiRequest
+from access.services import NotPossible
+from audiences import overview, services
+from audiences.conditions import KINDS
+from audiences.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
+from audiences.measures import Condition
+from audiences.models import Audience, Change
+from audiences.operators import OPERATORS, Operator
+from audiences.overview import Member, Overview
+from audiences.queries import NotComputed, Unanswerable
+from audiences.reading import LONGEST_NAME, DefinitionError
+from audiences.services import KeyRefused
+from audiences.windows import UNITS
+from identity.profile_page import Person
+from spaces.clock import clock
+from spaces.needs import needs
+
+MOST_CHANGES = 100  # per page
+MOST_NAMED = 100  # people of one side of a change
+INCLUDED = "identifiers"
+TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
+
+logger = logging.getLogger(__name__)
+
+
+class AudienceBody(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=255)
+    definition = serializers.JSONField()
+    description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
+    includeAnonymous = serializers.BooleanField(default=False)
+    key = serializers.CharField(max_length=LONGEST_NAME, required=False)
+
+
+class AudienceChanges(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=255, required=False)
+    description = serializers.CharField(max_length=10_000, allow_blank=True, required=False)
+    enabled = serializers.BooleanField(required=False)
+    definition = serializers.JSONField(required=False)
+
+
+class PreviewBody(serializers.Serializer[Any]):
+    definition = serializers.JSONField()
+    includeAnonymous = serializers.BooleanField(default=False)
+    sampleSize = serializers.IntegerField(min_value=0, max_value=50, default=10)
+
+
+@needs("space.read", POST="space.use")
+class AudiencesView(APIView):
+    takes = {"POST": AudienceBody}
+
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """The space's audiences, oldest first."""
+        at = moment(overview.as_of(request.space))
+
+        def render(audience: Audience) -> dict[str, Any]:
+            return render_audience(overview.overview(audience), at)
+
+        return page(request, overview.audiences_of(request.space), name="audiences", render=render)
+
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """A new audience. It is computed at once, and kept up to date as events arrive and as time passes."""
+        body = parsed(AudienceBody, request)
+        include_anonymous = body.pop("includeAnonymous")
+        try:
+            made = services.create_audience(request.space, include_anonymous=include_anonymous, by=request, **body)
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except KeyRefused as error:
+            raise invalid(str(error), "key") from error
+        return _shown(request, made, 201)
+
+
+@needs("space.read", PATCH="space.use", DELETE="space.use")
+class AudienceView(APIView):
+    takes = {"PATCH": AudienceChanges}
+
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """`status` is that of the audience, `error` that of its newest definition, which may not serve yet."""
+        return _shown(request, _audience(request, audience_id))
+
+    def patch(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """What is given changes. After a new definition the old one serves until the new one is computed."""
+        audience = _audience(request, audience_id)
+        try:
+            services.change_audience(audience, by=request, **parsed(AudienceChanges, request))
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except NotPossible as error:
+            raise conflict(str(error)) from error
+        return _shown(request, audience)
+
+    def delete(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
+        try:
+            services.delete_audience(_audience(request, audience_id), now=clock.now(), by=request)
+        except NotPossible as error:
+            raise conflict(str(error)) from error
+        return done()
+
+
+@needs("space.read")
+class PreviewView(APIView):
+    takes = {"POST": PreviewBody}
+
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Who would be in it now: exactly how many, and some of them. Changes nothing."""
+        body = parsed(PreviewBody, request)
+        try:
+            found = services.preview(
+                request.space, body["definition"], include_anonymous=body["includeAnonymous"], now=clock.now()
+            )
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except NotComputed as error:
+            raise conflict(str(error)) from error
+        except Unanswerable as error:
+            logger.warning("a preview in %s: %s", space_id, error)
+            raise invalid(TOO_HEAVY, "definition") from error
+        people = overview.sample(request.space, found.members, body["sampleSize"])
+        return data(preview=render_preview(found) | {"sample": [render_person(person) for person in people]})
+
+
+@needs("space.read")
+class MembersView(APIView):
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """Who is in it as of `asOf`; with `include=identifiers`, also by which ids.
+
+        `tick` is the same on all pages unless somebody entered or left in between.
+        """
+        audience = _audience(request, audience_id)
+        included = _included(request)
+        standing = overview.standing(audience)
+        people = overview.Members(request.space, standing.members, with_identifiers=included)
+
+        def render(member: Member) -> dict[str, Any]:
+            return render_member(member, included)
+
+        at = moment(standing.as_of)
+        return page(request, people, name="members", render=render, tick=standing.tick, asOf=at)
+
+
+@needs("space.read")
+class ChangesView(APIView):
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """Who entered and left, newest first, and why: events, the clock, a computation, or the end of a replay."""
+        changes = Change.objects.filter(audience=_audience(request, audience_id)).select_related("space")
+        return page(request, changes, name="changes", render=render_change, order="-id", most=MOST_CHANGES)
+
+
+@needs("space.read")
+class ConditionKindsView(APIView):
+    paged = False
+
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What a definition may consist of: kinds of conditions, groups, operators, units of time, and limits."""
+        return data(
+            conditionKinds=[render_kind(kind) for kind in KINDS.values()],
+            groups=[*GROUPS, "not"],
+            operators=[render_operator(operator) for operator in OPERATORS.values()],
+            windows=[*UNITS],
+            limits={"conditions": MOST_CONDITIONS, "depth": DEEPEST},
+        )
+
+
+def wrong(error: DefinitionError) -> ApiError:
+    """The error of a definition at its place in the body: `definition.all[1].within`."""
+    return invalid(error.message, f"definition.{error.path}" if error.path else "definition")
+
+
+def render_audience(found: Overview, as_of: str | None) -> dict[str, Any]:
+    audience = found.audience
+    return {
+        "id": audience.public_id,
+        "key": audience.key,
+        "name": audience.name,
+        "description": audience.description,
+        "sentence": found.sentence,
+        "definition": found.version.definition,
+        "includeAnonymous": audience.include_anonymous,
+        "enabled": audience.enabled,
+        "status": found.status,
+        "updating": found.updating,
+        "error": found.version.error,
+        "size": {"count": audience.size},
+        "asOf": as_of,
+        "version": found.version.number,
+        "createdBy": audience.created_by and audience.created_by.public_id,
+        "createdAt": moment(audience.created_at),
+        "updatedAt": moment(audience.updated_at),
+    }
+
+
+def render_preview(found: services.Preview) -> dict[str, Any]:
+    return {
+        "size": len(found.members),
+        "asOf": moment(found.as_of),
+        "sentence": found.sentence,
+        "milliseconds": round(found.milliseconds, 1),
+    }
+
+
+def render_person(person: Person) -> dict[str, Any]:
+    return {
+        "profileId": person.profile.public_id,
+        "name": person.name,
+        "identifiers": [{"type": each.type, "value": each.value} for each in person.identifiers],
+    }
+
+
+def render_member(member: Member, included: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {"profileId": member.profile_id}
+    if included:
+        shown[INCLUDED] = [{"type": type, "value": value} for type, value in member.identifiers]
+    return shown
+
+
+def render_change(change: Change) -> dict[str, Any]:
+    return {
+        "tick": change.tick,
+        "at": moment(change.at),
+        "cause": change.cause,
+        "entered": _render_side(change, change.entered),
+        "left": _render_side(change, change.left),
+        "size": {"count": change.size},
+    }
+
+
+def render_kind(kind: type[Condition]) -> dict[str, Any]:
+    fields = [{"name": name, "label": label} for name, label in kind.fields.items()]
+    return {"kind": kind.kind, "label": kind.label, "fields": fields}
+
+
+def render_operator(operator: Operator) -> dict[str, Any]:
+    return {"name": operator.name, "label": operator.label, "value": operator.takes}
+
+
+def _render_side(change: Change, kept: bytes | memoryview) -> dict[str, Any]:
+    moved = overview.moved(change.space, kept, MOST_NAMED)
+    return {"count": moved.count, "profileIds": moved.profile_ids}
+
+
+def _shown(request: ApiRequest, audience: Audience, status: int = 200) -> Response:
+    fresh = overview.audiences_of(request.space).get(pk=audience.pk)
+    return data(status, audience=render_audience(overview.overview(fresh), moment(overview.as_of(request.space))))
+
+
+def _audience(request: ApiRequest, public_id: str) -> Audience:
+    found = Audience.objects.filter(space=request.space, public_id=public_id, deleted_at=None).first()
+    if found is None:
+        raise missing()
+    return found
+
+
+def _included(request: ApiRequest) -> bool:
+    """Whether identifiers are wanted."""
+    asked = request.query_params.get("include", "")
+    if asked not in ("", INCLUDED):
+        raise invalid(f"Only {INCLUDED} can be included.", "include")
+    return bool(asked)

@@ -1,0 +1,233 @@
+"""Everything that changes audiences, and the preview, which changes nothing. Each change leaves an audit entry."""
+
+import json
+import re
+import time
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q
+from pyroaring import BitMap
+
+from access.services import ActorLike, NotPossible, actor_of, audit
+from audiences import grammar, queries
+from audiences.grammar import Node
+from audiences.models import Audience, Version
+from audiences.operators import quoted
+from audiences.reading import LONGEST_NAME, DefinitionError
+from spaces.models import Space
+
+KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+LONGEST_MADE_KEY = 60
+WITHOUT_LETTERS = "audience"  # what the key of a name that has no Latin letter begins with
+
+
+class KeyRefused(ValueError):
+    """A key that this audience cannot have. The message is for the user."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Whom a definition means at `as_of`, exactly."""
+
+    members: BitMap
+    as_of: datetime
+    sentence: str
+    milliseconds: float
+
+
+def preview(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Preview:
+    """Who would be in the audience. Raises DefinitionError, queries.NotComputed and queries.Unanswerable."""
+    node = grammar.parse(definition)
+    _refuse_unknown(space, node)
+    begun = time.perf_counter()
+    found = queries.matching(space, node, include_anonymous=include_anonymous, now=now)
+    took = (time.perf_counter() - begun) * 1000
+    return Preview(found.members, found.as_of, grammar.sentence(node, include_anonymous=include_anonymous), took)
+
+
+def create_audience(
+    space: Space,
+    *,
+    name: str,
+    definition: Any,
+    description: str = "",
+    include_anonymous: bool = False,
+    key: str | None = None,
+    by: ActorLike,
+) -> Audience:
+    """A new audience, which is computed soon. Its key is made of its name unless one is given, and never changes.
+
+    Raises KeyRefused, and DefinitionError, also for an audience that it asks about and that is not there.
+    """
+    node = grammar.parse(definition)
+    with _held(space):
+        _refuse_unknown(space, node)
+        audience = Audience.objects.create(
+            workspace_id=space.workspace_id,
+            space=space,
+            name=name,
+            key=_made_key(space, name) if key is None else _given_key(space, key),
+            description=description,
+            include_anonymous=include_anonymous,
+            created_by=actor_of(by).user,
+        )
+        _begin(audience, node)
+        audit(by, "audience.created", audience, name=name, key=audience.key, definition=grammar.to_json(node))
+    return audience
+
+
+def change_audience(
+    audience: Audience,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    enabled: bool | None = None,
+    definition: Any = None,
+    by: ActorLike,
+) -> None:
+    """What is given is changed. Who is in it stays until a new definition is computed.
+
+    An audience that is switched on again is computed anew. Raises DefinitionError, also for a definition that
+    would make it a part of itself; and NotPossible when it was deleted meanwhile.
+    """
+    node = None if definition is None else grammar.parse(definition)
+    given = {"name": name, "description": description, "enabled": enabled}
+    changes = {field: value for field, value in given.items() if value is not None}
+    with _held(audience.space):
+        _refuse_deleted(audience)
+        if node is not None:
+            _refuse_unknown(audience.space, node)
+            _refuse_cycle(audience, node)
+        newest = _newest(audience)
+        wakes = enabled is True and not audience.enabled
+        for field, value in changes.items():
+            setattr(audience, field, value)
+        audience.save(update_fields=[*changes, "updated_at"])  # never its size: a tick may be writing that
+        if wakes or (node is not None and _differs(newest, node)):
+            _begin(audience, node or grammar.parse(newest.definition))
+        detail = changes if node is None else changes | {"definition": grammar.to_json(node)}
+        audit(by, "audience.changed", audience, **detail)
+
+
+def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:
+    """It is gone, and nothing more is sent of it. Its key stays taken: who is in a tool by it, stays there.
+
+    Raises NotPossible while another audience asks about it.
+    """
+    with _held(audience.space):
+        _refuse_deleted(audience)
+        asking = sorted(key for key, asked in _asked(audience.space).items() if audience.key in asked)
+        if asking:
+            raise NotPossible(f"It is part of other audiences: {', '.join(asking)}. Change or delete them first.")
+        audience.deleted_at = now
+        audience.save(update_fields=["deleted_at", "updated_at"])
+        audit(by, "audience.deleted", audience, name=audience.name, key=audience.key)
+
+
+@contextmanager
+def _held(space: Space) -> Iterator[None]:
+    """One change of the space's audiences at a time: keys and the graph stay as they were looked at."""
+    with transaction.atomic():
+        Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # no_key: a stage may go on adding rows to it
+        yield
+
+
+def _begin(audience: Audience, node: Node) -> None:
+    """A new version waits to be computed. What serves goes on until then; what was on its way is given up."""
+    versions = Version.objects.filter(audience=audience)
+    newest = versions.order_by("-number").values_list("number", flat=True).first() or 0
+    pending = versions.filter(state__in=[Version.State.COMPUTING, Version.State.CATCHING_UP])
+    pending.update(state=Version.State.REPLACED, snapshot=None)
+    Version.objects.create(
+        workspace_id=audience.workspace_id, audience=audience, number=newest + 1, definition=grammar.to_json(node)
+    )
+
+
+def _newest(audience: Audience) -> Version:
+    return audience.versions.defer("snapshot").order_by("-number")[0]
+
+
+def _differs(version: Version, node: Node) -> bool:
+    """Whether there is anything to compute. As text: in Python 1 and true are equal."""
+    before, after = version.definition, grammar.to_json(node)
+    changed = json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)
+    return changed or version.state == Version.State.FAILED
+
+
+def _refuse_deleted(audience: Audience) -> None:
+    audience.refresh_from_db(fields=["enabled", "deleted_at"])
+    if audience.deleted_at is not None:
+        raise NotPossible("This audience was deleted.")
+
+
+def _refuse_unknown(space: Space, node: Node) -> None:
+    asked = grammar.audiences(node)
+    known = Audience.objects.filter(space=space, key__in=asked, deleted_at=None).values_list("key", flat=True)
+    unknown = asked - set(known)
+    for path, key in _named(node):
+        if key in unknown:
+            raise DefinitionError(path, f"must be about an audience of this space: there is no {quoted(key)}")
+
+
+def _refuse_cycle(audience: Audience, node: Node) -> None:
+    asked = _asked(audience.space) if grammar.audiences(node) else {}
+    for path, key in _named(node):
+        way = _way(asked, key, audience.key)
+        if way:
+            shown = " → ".join([audience.key, *way])
+            raise DefinitionError(path, f"must not make the audience a part of itself: {shown}")
+
+
+def _named(node: Node) -> Iterator[tuple[str, str]]:
+    """Each audience that it asks about, with the path of the condition that does."""
+    for path, condition in grammar.located(node):
+        for key in sorted(condition.audiences()):
+            yield path, key
+
+
+def _asked(space: Space) -> dict[str, set[str]]:
+    """Whom each audience asks about: by the version that serves, and by the newest, which is to serve."""
+    living = Version.objects.filter(audience__space=space, audience__deleted_at=None)
+    newest = living.order_by("audience", "-number").distinct("audience").values("pk")
+    found: dict[str, set[str]] = defaultdict(set)
+    for version in living.filter(Q(pk__in=newest) | Q(audience__serving=F("pk"))).select_related("audience"):
+        found[version.audience.key] |= grammar.audiences(grammar.parse(version.definition))
+    return found
+
+
+def _way(asked: Mapping[str, set[str]], start: str, goal: str) -> list[str]:
+    """The keys from start to goal, each asking about the next; empty when there is no way."""
+    ways, seen = [[start]], {start}
+    while ways:
+        way = ways.pop(0)
+        if way[-1] == goal:
+            return way
+        fresh = sorted(asked.get(way[-1], set()) - seen)
+        seen.update(fresh)
+        ways += [[*way, key] for key in fresh]
+    return []
+
+
+def _made_key(space: Space, name: str) -> str:
+    """The name in snake case; with a number when an audience has or had that key."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    stem = "_".join(re.findall(r"[a-z0-9]+", plain))[:LONGEST_MADE_KEY].strip("_")
+    if not stem[:1].isalpha():
+        stem = f"{WITHOUT_LETTERS}_{stem}".strip("_")
+    taken = set(Audience.objects.filter(space=space, key__startswith=stem).values_list("key", flat=True))
+    return next(key for n in range(1, len(taken) + 2) if (key := stem if n == 1 else f"{stem}_{n}") not in taken)
+
+
+def _given_key(space: Space, key: str) -> str:
+    if not KEY.fullmatch(key) or len(key) > LONGEST_NAME:
+        raise KeyRefused("Must be lower-case letters, digits and underscores, a letter first, such as new_users_7days.")
+    if Audience.objects.filter(space=space, key=key).exists():
+        raise KeyRefused("Another audience has or had this key. Keys are never given again.")
+    return key
