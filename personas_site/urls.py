@@ -1,17 +1,24 @@
 """Every address of the product. Who may use one is stated on its view and enforced by access.gate."""
 
+from functools import partial
+
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from personas_site import errors, health
+from personas_site.pipeline import wake
+from sources import collect_urls
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api_urls")),
     path("api/", include("sources.api_urls")),
+    path("api/", include("audiences.api_urls")),
     path("api/", include("destinations.api_urls")),
     path("", include("access.urls")),
     path("", include("sources.urls")),
     path("", include("identity.urls")),
+    path("", include("audiences.urls")),
     path("", include("destinations.urls")),
+    *collect_urls.urls(wake=partial(wake, "archive")),
     re_path(r"^api/.*$", errors.unknown_api),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
