@@ -22,7 +22,7 @@ from quickstart.steps import Stalled, Steps
 from quickstart.table import table
 
 LOGIN, WORKSPACE = "owner@example.com", "Quickstart"
-EXPECTED = (ApiError, ConsoleError, FileError, FeedError, SendError, Stalled)
+EXPECTED = (ApiError, ConsoleError, FileError, FeedError, SendError, Stalled, OSError)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,16 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
             console = open_console(options.home)
         screen.good(f"the console answers at {console.address} after {time.monotonic() - begun:.1f} s")
         run = _run(console, feed, screen)
-        return _finish(run, console, screen, once=options.once)
+        status = _finish(run, console, screen)
+        if not options.once:
+            _stay(run, console, screen)
+        return status
     except EXPECTED as error:
         screen.fault(str(error))
         return 1
     except KeyboardInterrupt:
-        screen.say("stopping")
+        screen.say("interrupted")
         return 130
     finally:
-        if console:
-            console.stop()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends at once as it is, and in order
+        if console and console.process:
+            with screen.progress("stopping the console"):
+                console.stop()
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -68,7 +73,8 @@ def _feed(options: argparse.Namespace, screen: Screen) -> Feed:
 
 def _run(console: Console, feed: Feed, screen: Screen) -> Run:
     """The eight steps. What disagreed is in the result; what could not be done is raised."""
-    owner = _owner(console)
+    with screen.progress("signing in"):
+        owner = _owner(console)
     api = Api(console.address, owner["api_token"])
     steps = Steps(api, screen, feed)
     screen.step(1, "Create a Dev space")
@@ -125,7 +131,7 @@ def _owner(console: Console) -> dict[str, str]:
     """Login, password, token and workspace: those of the run before while they still open the console."""
     path = console.home / "quickstart.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    if kept and _opens(console.address, kept["api_token"]):
+    if "api_token" in kept and _opens(console.address, kept["api_token"]):
         return {name: kept[name] for name in ("login", "password", "api_token", "workspace")}
     made = console.owner(LOGIN, WORKSPACE, password=kept.get("password") or secrets.token_urlsafe(12))
     return {
@@ -143,8 +149,8 @@ def _opens(address: str, token: str) -> bool:
         return False
 
 
-def _finish(run: Run, console: Console, screen: Screen, *, once: bool) -> int:
-    """The table is shown and kept. Leaves the console running unless told otherwise; 1 when something disagrees."""
+def _finish(run: Run, console: Console, screen: Screen) -> int:
+    """The table is shown and kept. 1 when something disagrees."""
     path = console.home / "quickstart.json"
     draft = path.with_suffix(".new")
     draft.touch(mode=0o600)
@@ -158,13 +164,20 @@ def _finish(run: Run, console: Console, screen: Screen, *, once: bool) -> int:
         screen.fault(fault)
     if not faults:
         screen.good("every figure agrees")
-    if once:
-        return 1 if faults else 0
-    screen.say(f"The console is at {run.console}; sign in as {run.login} with {run.password}")
-    if console.process:
-        screen.say("Ctrl-C stops it.")
-        console.wait()
     return 1 if faults else 0
+
+
+def _stay(run: Run, console: Console, screen: Screen) -> None:
+    """The console that we started goes on until Ctrl-C."""
+    screen.say(f"The console is at {run.console}; sign in as {run.login} with {run.password}")
+    if console.process is None:
+        return
+    screen.say("Ctrl-C stops it.")
+    try:
+        status = console.wait()
+        screen.fault(f"the console has stopped by itself, with status {status}")
+    except KeyboardInterrupt:
+        screen.say("")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The REST API as an outside client sees it: bearer token, camelCase JSON, pages and errors in one envelope."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -7,6 +8,7 @@ from urllib.parse import quote
 import httpx
 
 Json = dict[str, Any]
+PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds; a server that was restarted is back by then
 
 
 class ApiError(Exception):
@@ -54,12 +56,25 @@ class Api:
 
     def _call(self, method: str, path: str, **parts: Any) -> Json:
         try:
-            answer = self._http.request(method, quote(path), **parts)
+            answer = self._answer(method, path, **parts)
         except httpx.HTTPError as error:
-            raise ApiError(f"{method} /api/{path}: {error or type(error).__name__}") from error
+            raise ApiError(f"{method} /api/{path}: {str(error) or type(error).__name__}") from error
         if answer.is_success:
             return answer.json()["data"] if answer.content else {}
         raise ApiError(f"{method} /api/{path}: {answer.status_code} {_said(answer)}")
+
+    def _answer(self, method: str, path: str, **parts: Any) -> httpx.Response:
+        """A question may be asked again; a change that may have arrived is never sent twice."""
+        for pause in PAUSES if method == "GET" else ():
+            try:
+                answer = self._http.request(method, quote(path), **parts)
+            except httpx.TransportError:
+                time.sleep(pause)
+                continue
+            if answer.status_code != 503:
+                return answer
+            time.sleep(pause)
+        return self._http.request(method, quote(path), **parts)
 
 
 def _said(answer: httpx.Response) -> str:

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 PROJECT = Path(__file__).resolve().parent.parent
 START_WITHIN = 120.0  # seconds; the first start makes the tables
 STOP_WITHIN = 20.0
 PR_SET_PDEATHSIG = 1
+STORES_ONLY = "stores only"  # what a supervisor without a site says of itself
 
 _libc = ctypes.CDLL(None)
 
@@ -59,13 +62,22 @@ class Console:
 
 
 def open_console(home: Path) -> Console:
-    """The console of this folder answers. Raises ConsoleError."""
-    address = running_address(home)
-    return Console(address, home) if address else _start(home)
+    """The console of this folder answers. One that is just starting or stopping is waited for. Raises ConsoleError."""
+    give_up = time.monotonic() + START_WITHIN
+    while (holder := _holder(home)) is not None:
+        found = re.search(r"https?://\S+", holder)
+        if found and _answers(found.group()):
+            return Console(found.group(), home)
+        if STORES_ONLY in holder:
+            raise ConsoleError(f"only the stores are running in {home} ({holder}): stop them first")
+        if time.monotonic() > give_up:
+            raise ConsoleError(f"Personas is running in {home} ({holder or 'just starting'}), and does not answer")
+        time.sleep(0.1)
+    return _start(home)
 
 
-def running_address(home: Path) -> str | None:
-    """Where the console that holds this folder's lock answers, None when none does. Raises ConsoleError."""
+def _holder(home: Path) -> str | None:
+    """What the one who holds this folder's lock says of itself, None when nobody does."""
     try:
         with open(home / "lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -73,11 +85,15 @@ def running_address(home: Path) -> str | None:
     except FileNotFoundError:
         return None
     except BlockingIOError:
-        holder = (home / "lock").read_text()
-    found = re.search(r"https?://\S+", holder)
-    if not found:
-        raise ConsoleError(f"something without a console is running in {home} ({holder.strip()}): stop it first")
-    return found.group()
+        return (home / "lock").read_text().strip()
+
+
+def _answers(address: str) -> bool:
+    """The site and its three stores do."""
+    try:
+        return httpx.get(f"{address}/readyz", timeout=10, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def _start(home: Path) -> Console:

@@ -2,7 +2,8 @@
 
 import gzip
 import json
-from collections import Counter
+import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quickstart.resolver import DEFAULTS, find_user_identifiers
-from quickstart.truth import Happened
+from quickstart.truth import DAY_MS, Happened
 
 TYPES = {"identify", "track", "page", "screen", "group", "alias"}
 MOST_BYTES = 32 * 1024  # of one message (spec §2)
-LONGEST_ID = 100
+DEEPEST = 100  # objects and lists inside one another
+LONGEST_ID, LONGEST_NAME, LONGEST_TIME = 100, 200, 100  # characters
+LARGEST_ID = 2**64
 GZIP = b"\x1f\x8b"
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
@@ -58,34 +61,51 @@ class EventFile:
         return [line.message for line in self.lines if line.message is not None]
 
     @cached_property
-    def messages(self) -> dict[str, dict[str, Any]]:
-        """The good messages by their id, each once: of doubles the first."""
-        good: dict[str, dict[str, Any]] = {}
+    def messages(self) -> list[dict[str, Any]]:
+        """The good messages, each once: of doubles the first. A double has the same id, and its own time that day."""
+        good: dict[tuple[str, int | None], dict[str, Any]] = {}
         for line in self.lines:
             if line.fault is None:
-                good.setdefault(str(line.message["messageId"]), line.message)
-        return good
+                given = given_time(line.message)
+                day = None if given is None else given // DAY_MS
+                good.setdefault((str(line.message["messageId"]), day), _storable(line.message))
+        return list(good.values())
+
+    def message(self, message_id: str, at: int) -> dict[str, Any] | None:
+        """The good message with this id; where days share an id, the one of which `at` can be the event time."""
+
+        def unlikely(message: dict[str, Any]) -> tuple[bool, bool]:
+            return given_time(message) != at, event_times(message, (at, at)) != (at, at)
+
+        return min(self._by_id.get(message_id, []), key=unlikely, default=None)
 
     @cached_property
     def favourite(self) -> str | None:
-        """The most frequent track event, of equals the alphabetically first; None when there is no track event."""
-        counts = Counter(each["event"] for each in self.messages.values() if each["type"] == "track")
+        """The most frequent track event, of equals the alphabetically first; None when no audience can ask for any."""
+        names = (each["event"] for each in self.messages if each["type"] == "track")
+        counts = Counter(name for name in names if len(name) <= LONGEST_NAME)
         return min(counts, key=lambda event: (-counts[event], event), default=None)
 
     def happened(self, *, received: tuple[int, int]) -> list[Happened] | None:
-        """Who did what and when; None when not every message says who. What identifies nobody happened to nobody.
+        """Who did what and when; None when not every message says who. To an id that is nobody's nothing happened.
 
         received: the moments (ms) between which the server first received the file. Event time is min(given, receipt).
         """
         found: list[Happened] = []
-        for message in self.messages.values():
+        for message in self.messages:
             identifiers = find_user_identifiers(message, DEFAULTS)
             user_id = identifiers.get("user_id")
-            if user_id is None and identifiers:
+            if not _is_id(message.get("userId")) or (user_id is None and identifiers):
                 return None
             if user_id is not None and message["type"] == "track":
-                first, last = (_event_time(message, receipt) for receipt in received)
-                found.append(Happened(user_id, message["event"], first, last))
+                found.append(Happened(user_id, message["event"], *event_times(message, received)))
+        return found
+
+    @cached_property
+    def _by_id(self) -> dict[str, list[dict[str, Any]]]:
+        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for message in self.messages:
+            found[str(message["messageId"])].append(message)
         return found
 
     @cached_property
@@ -93,7 +113,7 @@ class EventFile:
         try:
             content = self.path.read_bytes()
             return gzip.decompress(content) if content.startswith(GZIP) else content
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             raise FileError(f"{self.path} cannot be read: {error}") from error
 
     def _read(self, number: int, text: bytes) -> Line:
@@ -108,10 +128,12 @@ class EventFile:
 
 def given_time(message: dict[str, Any]) -> int | None:
     """The message's own time in ms, None when it has none that can be read. Without a zone it is UTC."""
-    value: Any = _own_time(message)
+    value = _own_time(message)
+    if not isinstance(value, str) or len(value) > LONGEST_TIME:
+        return None
     try:
-        moment = datetime.fromisoformat(value)
-    except (ValueError, TypeError):
+        moment = datetime.fromisoformat(value.strip().upper())
+    except ValueError:
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (aware - EPOCH) // MILLISECOND if aware >= EPOCH else None
@@ -136,6 +158,8 @@ def _faults(message: dict[str, Any]) -> Iterator[str]:
         yield f"unknown type {type!r}"
     if len(json.dumps(message)) > MOST_BYTES:
         yield "larger than 32 KB"
+    if not _is_shallow(message):
+        yield f"more than {DEEPEST} objects and lists inside one another"
     yield from _faults_of_ids(message, type)
     if type == "track" and (not isinstance(message.get("event"), str) or message["event"] == ""):
         yield "event is not a name"
@@ -153,7 +177,8 @@ def _faults(message: dict[str, Any]) -> Iterator[str]:
 def _faults_of_ids(message: dict[str, Any], type: Any) -> Iterator[str]:
     for name in ("userId", "anonymousId", "previousId", "groupId", "messageId"):
         value = message.get(name)
-        if isinstance(value, bool) or not isinstance(value, str | int | None):
+        large = isinstance(value, int) and abs(value) >= LARGEST_ID
+        if isinstance(value, bool) or not isinstance(value, str | int | None) or large:
             yield f"{name} is neither text nor a whole number"
     if not (_is_id(message.get("userId")) or _is_id(message.get("anonymousId"))):
         yield "neither userId nor anonymousId"
@@ -168,9 +193,29 @@ def _is_id(value: Any) -> bool:
     return value is not None and str(value).strip() != ""
 
 
-def _event_time(message: dict[str, Any], receipt: int) -> int:
+def _is_shallow(value: Any, deepest: int = DEEPEST) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inside is None or (deepest > 0 and all(_is_shallow(each, deepest - 1) for each in inside))
+
+
+def _storable(value: Any) -> Any:
+    """The same with U+FFFD for what is no character, and for NUL, as stores keep it."""
+    if isinstance(value, str):
+        return value if value.isascii() and "\0" not in value else _characters(value)
+    if isinstance(value, dict):
+        return {_storable(key): _storable(each) for key, each in value.items()}
+    return [_storable(each) for each in value] if isinstance(value, list) else value
+
+
+def _characters(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+
+
+def event_times(message: dict[str, Any], received: tuple[int, int]) -> tuple[int, int]:
+    """min(given, receipt), for the first and the last moment (ms) at which it can have been received."""
     given = given_time(message)
-    return receipt if given is None else min(given, receipt)
+    first, last = received
+    return (first, last) if given is None else (min(given, first), min(given, last))
 
 
 def _refuse(constant: str) -> None:

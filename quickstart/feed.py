@@ -2,16 +2,16 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from quickstart import sending
-from quickstart.eventfile import EventFile, given_time
+from quickstart.eventfile import EventFile, event_times, fault
 from quickstart.sending import Delivery, Progress
-from quickstart.shop import ORDERED, SIGNED_UP, Shop
+from quickstart.shop import ORDERED, SIGNED_UP, Sent, Shop
 from quickstart.truth import Happened, Truth, but_not, performed
 
 SEED = 20_200_415
@@ -43,6 +43,15 @@ class Wanted:
     truth: Truth | None
 
 
+class Dated(NamedTuple):
+    """A distinct good message. Its event time lies between these two (ms, both included)."""
+
+    origin: str
+    message_id: str
+    earliest: int
+    latest: int
+
+
 class Feed(Protocol):
     """One run's data."""
 
@@ -53,11 +62,11 @@ class Feed(Protocol):
     def send(self, address: str, keys: Mapping[str, str], progress: Progress) -> Delivery:
         """keys: write key by the source's name."""
 
-    def message(self, origin: str, message_id: str) -> Mapping[str, Any] | None:
-        """The message as sent, None when no good one has this id."""
+    def message(self, message_id: str, at: int) -> Mapping[str, Any] | None:
+        """The message as sent, None when no good one has this id. at: its event time, as the console knows it."""
 
-    def message_times(self) -> dict[tuple[str, str], int | None]:
-        """The event time in ms of each distinct good message, by (source's name, message id); None = its receipt."""
+    def dated(self) -> Iterator[Dated]:
+        """Every distinct good message."""
 
     def person(self, message_id: str) -> int | None:
         """Who really did it, where that is known."""
@@ -82,7 +91,7 @@ class ShopFeed:
 
     def __init__(self, home: Path):
         self._memory = Memory(home)
-        kept = self._memory.recall("shop") or {"seed": SEED, "anchor": int(time.time() * 1000)}
+        kept = self._memory.recall("shop") or {"seed": SEED, "anchor": _now()}
         self.shop = Shop(kept["seed"], kept["anchor"])
         if kept.setdefault("digest", self.shop.digest) != self.shop.digest:
             raise FeedError(f"{home} holds data of another version of the shop: choose another PERSONAS_HOME")
@@ -94,16 +103,18 @@ class ShopFeed:
         by_kind = {origin.kind: keys[origin.name] for origin in self.origins}
         return sending.send_shop(address, by_kind, self.shop.sent, progress)
 
-    def message(self, origin: str, message_id: str) -> Mapping[str, Any] | None:
+    def message(self, message_id: str, at: int) -> Mapping[str, Any] | None:
         found = self._by_id.get(message_id)
         return found.message if found else None
 
-    def message_times(self) -> dict[tuple[str, str], int | None]:
+    def dated(self) -> Iterator[Dated]:
         names = {origin.kind: origin.name for origin in self.origins}
-        return {(names[each.source], each.message_id): each.at for each in self.shop.distinct}
+        for each in self.shop.distinct:
+            yield Dated(names[each.source], each.message_id, each.at, each.at + CLOCK_SLACK)
 
     def person(self, message_id: str) -> int | None:
-        return self._by_id[message_id].person
+        found = self._by_id.get(message_id)
+        return found.person if found else None
 
     def audiences(self) -> list[Wanted]:
         happened = [
@@ -128,7 +139,7 @@ class ShopFeed:
         ]
 
     @cached_property
-    def _by_id(self) -> dict[str, Any]:
+    def _by_id(self) -> dict[str, Sent]:
         return {each.message_id: each for each in self.shop.distinct}
 
 
@@ -141,26 +152,27 @@ class FileFeed:
     def __init__(self, home: Path, path: Path):
         self._memory = Memory(home)
         self.file = EventFile(path)
-        name = f"{path.name.split('.')[0][:40]} {self.file.digest[:6]}"
-        self.suffix = f" of {name}"
-        self.origins = [Origin(name, "http", {"correctClocks": False})]
+        self._name = f"{path.name.split('.')[0][:40]} {self.file.digest[:6]}"
+        self.suffix = f" of {self._name}"
+        self.origins = [Origin(self._name, "http", {"correctClocks": False})]
         self.total = len(self.file.sent())
 
     def send(self, address: str, keys: Mapping[str, str], progress: Progress) -> Delivery:
-        begun = int(time.time() * 1000)
-        kept = self._memory.recall(self.file.digest) or {"from": begun - 1_000}
-        self._memory.keep(self.file.digest, kept)
+        kept = self._memory.recall(self._name) or {"from": _now() - 1_000}
+        self._memory.keep(self._name, kept)
         (key,) = keys.values()
         delivery = sending.send_file(address, key, self.file.sent(), progress)
-        kept.setdefault("to", int(time.time() * 1000) + 1_000)
-        self._memory.keep(self.file.digest, kept)
+        delivery.refused = [(message, why) for message, why in delivery.refused if fault(message) is None]
+        kept.setdefault("to", _now() + 1_000)
+        self._memory.keep(self._name, kept)
         return delivery
 
-    def message(self, origin: str, message_id: str) -> Mapping[str, Any] | None:
-        return self.file.messages.get(message_id)
+    def message(self, message_id: str, at: int) -> Mapping[str, Any] | None:
+        return self.file.message(message_id, at)
 
-    def message_times(self) -> dict[tuple[str, str], int | None]:
-        return {(self.origins[0].name, id): given_time(message) for id, message in self.file.messages.items()}
+    def dated(self) -> Iterator[Dated]:
+        for message in self.file.messages:
+            yield Dated(self._name, str(message["messageId"]), *event_times(message, self._received))
 
     def person(self, message_id: str) -> int | None:
         return None
@@ -168,8 +180,7 @@ class FileFeed:
     def audiences(self) -> list[Wanted]:
         """One: the most frequent track event, at least twice in seven days. Without any track event nobody is in it."""
         event = self.file.favourite or ORDERED
-        kept = self._memory.recall(self.file.digest) or {"from": 0, "to": 0}
-        happened = self.file.happened(received=(kept["from"], kept["to"]))
+        happened = self.file.happened(received=self._received)
         truth = None if happened is None else performed(happened, event, days=WINDOW_DAYS, at_least=2)
         return [Wanted(f"{event[:40]} twice in the last 7 days", within(event, 2), truth)]
 
@@ -182,6 +193,12 @@ class FileFeed:
         if self.file.favourite is None:
             lines.append("no track event at all: the audience will be empty")
         return lines
+
+    @property
+    def _received(self) -> tuple[int, int]:
+        """The moments (ms) between which the server first received the file."""
+        kept = self._memory.recall(self._name) or {}
+        return kept.get("from", 0), kept.get("to", 0)
 
 
 class Memory:
@@ -200,3 +217,7 @@ class Memory:
 
     def _all(self) -> dict[str, Any]:
         return json.loads(self._path.read_text()) if self._path.exists() else {}
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,13 +1,16 @@
 """What the user sees while it runs: numbered steps, sentences, and a bar for whatever takes longer than a second."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 Moved = Callable[..., None]  # moved(done, total=…, note="…")
+SOON, EVERY = 1.0, 5.0  # seconds until a line says what is going on, and between the next ones, where bars cannot move
 
 
 class Screen:
@@ -29,6 +32,32 @@ class Screen:
     @contextmanager
     def progress(self, label: str, total: float | None = None) -> Iterator[Moved]:
         """A bar for as long as the block runs. Without a total it only shows that something is going on."""
+        shown = self._bar(label, total) if self.console.is_terminal else self._lines(label, total)
+        with shown as moved:
+            yield moved
+
+    @contextmanager
+    def _lines(self, label: str, total: float | None) -> Iterator[Moved]:
+        """The same for a file or a pipe: a line once it takes a while, and one now and then."""
+        whole, spoken = total, time.monotonic()
+
+        def moved(done: float, *, total: float | None = None, note: str = "") -> None:
+            nonlocal whole, spoken
+            whole = total if total is not None else whole
+            if time.monotonic() - spoken >= EVERY:
+                spoken = time.monotonic()
+                self.say("  ".join(filter(None, (f"{label}: {_share(done, whole)}", note))))
+
+        timer = Timer(SOON, self.say, [f"{label} …"])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield moved
+        finally:
+            timer.cancel()
+
+    @contextmanager
+    def _bar(self, label: str, total: float | None) -> Iterator[Moved]:
         columns = [TextColumn(f"  {escape(label)}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn()]
         with Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console) as bar:
             task = bar.add_task(label, total=total, note="")
@@ -39,3 +68,7 @@ class Screen:
             yield moved
             known = bar.tasks[0].total
             bar.update(task, completed=known if known is not None else 1, total=known if known is not None else 1)
+
+
+def _share(done: float, whole: float | None) -> str:
+    return f"{done:,.0f} of {whole:,.0f}" if whole else f"{done:,.0f}"

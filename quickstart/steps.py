@@ -1,13 +1,12 @@
 """The eight steps of Segment's quickstart guide, by the console's public interfaces only."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from quickstart import checks, making
-from quickstart.checks import Identifiers, Recorded, Seen
+from quickstart.checks import Identifiers, Key, Recorded, Seen
 from quickstart.client import Api, Json
 from quickstart.feed import Feed, Wanted
 from quickstart.figures import Counts, Membership, Profiles, Replayed, moment, ms
@@ -58,7 +57,8 @@ class Steps:
         """All messages are in the archive, among its doubles or its rejects. With the faults of sending."""
         for note in self.feed.notes():
             self.screen.say(note)
-        self._archived(lambda tally: tally["waiting"] == 0)
+        with self.screen.progress("finishing what was sent before") as moved:
+            self._archived(lambda tally: tally["waiting"] == 0, moved)
         before = self._tally()
         keys = {source["name"]: source["writeKeys"][0] for source in self.sources}
         with self.screen.progress("sending", self.feed.total) as moved:
@@ -73,7 +73,8 @@ class Steps:
         after = self._tally()
         done = {name: after[name] - before[name] for name in ("rejected", "doubled")}
         counts = Counts(delivery.sent, after["archived"], done["rejected"], done["doubled"], datetime.now(UTC))
-        self.screen.good(f"archived {after['archived'] - before['archived']:,}, {done}")
+        new = after["archived"] - before["archived"]
+        self.screen.good(f"{new:,} newly archived, {counts.doubled:,} doubled, {counts.rejected:,} rejected")
         return counts, [f"the server refused a message: {why}" for _, why in delivery.refused[:5]]
 
     def _tally(self) -> dict[str, int]:
@@ -129,24 +130,19 @@ class Steps:
         as_of = moment(self.api.get(f"spaces/{space['id']}/resolution")["asOf"])
         recorded = self._timeline(space)
         identifiers = self._identifiers(space)
-        expected = self._expected(space)
-        faults = checks.compare_timeline(recorded, expected)
         with self.screen.progress("resolving a second time, naively"):
+            faults = checks.compare_timeline(recorded, *self._expected(space))
             console = checks.by_console(recorded, identifiers)
-            reference = checks.by_reference(recorded, self._content(recorded))
+            reference = checks.by_reference(recorded, lambda row: self.feed.message(row.message_id, row.at))
         faults += checks.compare_profiles(console, reference)
         pairs = score(
             (row.profile, person) for row in recorded if (person := self.feed.person(row.message_id)) is not None
         )
-        known = self.feed.person(recorded[0].message_id) is not None if recorded else False
+        known = any(self.feed.person(row.message_id) is not None for row in recorded)
         if not faults:
             self.screen.good(f"{len(console):,} profiles, equal to the naive resolver's in identifiers and messages")
         self._show_one(space, identifiers)
         return Profiles(len(console), len(reference), pairs if known else None, as_of, faults)
-
-    def _content(self, recorded: list[Recorded]) -> dict[tuple[str, str], Mapping[str, Any]]:
-        keys = {(row.origin, row.message_id) for row in recorded}
-        return {key: message for key in keys if (message := self.feed.message(*key)) is not None}
 
     def _timeline(self, space: Json) -> list[Recorded]:
         names = {source["id"]: source["name"] for source in self.sources}
@@ -155,7 +151,8 @@ class Steps:
             for page in self.api.pages(f"spaces/{space['id']}/timeline", count=TIMELINE_PAGE):
                 for row in page["timeline"]:
                     at = ms(moment(row["timestamp"]))
-                    rows.append(Recorded(names[row["sourceId"]], row["messageId"], row["profileId"], at))
+                    origin = names.get(row["sourceId"], row["sourceId"])
+                    rows.append(Recorded(origin, row["messageId"], row["profileId"], at))
                 moved(len(rows), total=page["pagination"].get("totalEntries") or len(rows))
         return rows
 
@@ -169,11 +166,15 @@ class Steps:
                 moved(len(found), total=page["pagination"].get("totalEntries") or len(found))
         return found
 
-    def _expected(self, space: Json) -> set[tuple[str, str]]:
-        """Every message that is young enough to have been replayed, or came later."""
+    def _expected(self, space: Json) -> tuple[list[Key], list[Key]]:
+        """Every message that is young enough to have been replayed; and those that may be, being at the very edge."""
         since = ms(moment(self._newest_replay(space)["since"]))
-        times = self.feed.message_times()
-        return {key for key, at in times.items() if at is None or at >= since}
+        sure: list[Key] = []
+        perhaps: list[Key] = []
+        for origin, message_id, earliest, latest in self.feed.dated():
+            if latest >= since:
+                (sure if earliest >= since else perhaps).append((origin, message_id))
+        return sure, perhaps
 
     def _show_one(self, space: Json, identifiers: dict[str, Identifiers]) -> None:
         """What step 4 of the guide asks for: look at somebody."""

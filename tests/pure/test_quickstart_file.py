@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from quickstart.eventfile import EventFile, FileError, given_time
-from quickstart.truth import Happened
+from quickstart.truth import DAY_MS, Happened
+from sources import spec
 
 NOON = int(datetime(2026, 6, 15, 12, tzinfo=UTC).timestamp() * 1000)
 
@@ -16,6 +17,13 @@ def line(**fields):
     return json.dumps(
         {"type": "track", "event": "Bought", "userId": "u1", "timestamp": "2026-06-15T12:00:00Z"} | fields
     )
+
+
+def nested(depth):
+    value = {}
+    for _ in range(depth):
+        value = [value]
+    return {"in": value} if depth else value
 
 
 @pytest.fixture
@@ -34,43 +42,64 @@ def test_a_gzipped_file_reads_like_a_plain_one(file):
 
 def test_of_doubles_the_first_counts(file):
     found = file(line(messageId="1", event="First"), line(messageId="1", event="Second"))
-    assert [each["event"] for each in found.messages.values()] == ["First"]
+    assert [each["event"] for each in found.messages] == ["First"]
     assert len(found.sent()) == 2
+
+
+def test_the_same_id_on_another_day_is_no_double(file):
+    found = file(line(messageId="1"), line(messageId="1", timestamp="2026-06-16T12:00:00Z", event="Later"))
+    assert [found.message("1", at)["event"] for at in (NOON, NOON + DAY_MS)] == ["Bought", "Later"]
+    assert found.message("2", NOON) is None
+
+
+def test_what_no_store_can_hold_is_read_as_stores_hold_it(file):
+    assert file(line(event="a\0b\ud800")).favourite == "a\ufffdb\ufffd"
 
 
 def test_a_message_without_an_id_gets_the_same_one_every_time(file):
     lines = [line(), line()]
-    assert list(file(*lines).messages) == list(file(*lines).messages)
+    assert file(*lines).messages == file(*lines).messages
     assert len(file(*lines).messages) == 2
 
 
-@pytest.mark.parametrize(
-    ("bad", "why"),
-    [
-        ("{", "not JSON"),
-        ('{"a": NaN}', "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("[]", "not a JSON object"),
-        (line(type="buy"), "unknown type 'buy'"),
-        (line(type=["track"]), "unknown type ['track']"),
-        (line(userId=None), "neither userId nor anonymousId"),
-        (line(event=3), "event is not a name"),
-        (line(userId=["u"]), "userId is neither text nor a whole number"),
-        (line(userId=True, anonymousId="a"), "userId is neither text nor a whole number"),
-        (line(properties=[]), "properties is not an object"),
-        (line(traits=None), None),
-        (line(type="group"), "no groupId"),
-        (line(type="page", name=3), "name is not text"),
-        (line(timestamp="yesterday"), "'yesterday' is not an ISO 8601 time"),
-        (line(timestamp="", originalTimestamp=None), None),
-        (line(messageId="m" * 101), "messageId is longer than 100 characters"),
-        (line(properties={"note": "x" * 40_000}), "larger than 32 KB"),
-    ],
-    ids=range(18),
-)
+CASES = [
+    ("{", "not JSON"),
+    ('{"a": NaN}', "not JSON"),
+    ("[" * 100_000, "not JSON"),
+    ("[]", "not a JSON object"),
+    (line(type="buy"), "unknown type 'buy'"),
+    (line(type=["track"]), "unknown type ['track']"),
+    (line(userId=None), "neither userId nor anonymousId"),
+    (line(event=3), "event is not a name"),
+    (line(userId=2**64), "userId is neither text nor a whole number"),
+    (line(userId=-(2**64) + 1), None),
+    (line(properties=nested(97)), None),
+    (line(properties=nested(98)), "more than 100 objects and lists"),
+    (line(userId=["u"]), "userId is neither text nor a whole number"),
+    (line(userId=True, anonymousId="a"), "userId is neither text nor a whole number"),
+    (line(properties=[]), "properties is not an object"),
+    (line(traits=None), None),
+    (line(type="group"), "no groupId"),
+    (line(type="page", name=3), "name is not text"),
+    (line(timestamp="yesterday"), "'yesterday' is not an ISO 8601 time"),
+    (line(timestamp="", originalTimestamp=None), None),
+    (line(messageId="m" * 101), "messageId is longer than 100 characters"),
+    (line(properties={"note": "x" * 40_000}), "larger than 32 KB"),
+]
+
+
+@pytest.mark.parametrize(("bad", "why"), CASES, ids=range(len(CASES)))
 def test_a_bad_line_is_named_with_its_number(file, bad, why):
     faulty = file(line(), "", bad).faulty
     assert [(each.number, (each.fault or "")[: len(why or "")]) for each in faulty] == ([(3, why)] if why else [])
+
+
+@pytest.mark.parametrize(("bad", "why"), CASES, ids=range(len(CASES)))
+def test_what_is_bad_by_our_account_is_what_the_product_rejects(file, bad, why):
+    sent = file(bad).sent()
+    request = spec.Request(1, "batch", json.dumps({"batch": sent}).encode(), NOON)
+    rejected = [isinstance(each, spec.Rejected) for each in spec.parse(request, correct_clocks=False)]
+    assert rejected == ([why is not None] if sent else [True])
 
 
 def test_what_is_json_is_sent_though_it_is_bad(file):
@@ -94,6 +123,7 @@ def test_event_time_is_the_given_one_but_never_after_the_receipt(file):
 def test_without_a_user_id_on_every_message_nobody_knows_the_truth(file):
     assert file(line(), line(userId=None, anonymousId="a")).happened(received=(0, 0)) is None
     assert file(line(), line(userId="null", anonymousId="a")).happened(received=(0, 0)) is None
+    assert file(line(), line(userId=None, anonymousId="null")).happened(received=(0, 0)) is None
 
 
 def test_a_blocked_user_id_alone_is_nobody(file):
@@ -106,8 +136,10 @@ def test_a_blocked_user_id_alone_is_nobody(file):
         ("2026-06-15T12:00:00Z", NOON),
         ("2026-06-15T14:00:00.250+02:00", NOON + 250),
         ("2026-06-15T12:00:00", NOON),
+        (" 2026-06-15t12:00:00z ", NOON),
         ("2026-06-15", NOON - 12 * 3_600_000),
         ("yesterday", None),
+        ("2026-06-15T12:00:00Z" + " " * 90, None),
         (None, None),
         (17, None),
         ("1969-12-31T23:59:59Z", None),
