@@ -28,11 +28,12 @@ class Overview:
 
     @property
     def status(self) -> Status:
+        """Live as long as a version serves, unless that is the very one that no longer can be evaluated."""
         if not self.audience.enabled:
             return Status.DISABLED
-        if self.audience.serving_id is not None:
-            return Status.LIVE
-        return Status.FAILED if self.version.state == Version.State.FAILED else Status.COMPUTING
+        if self.version.state == Version.State.FAILED and self.audience.serving_id in (None, self.version.pk):
+            return Status.FAILED
+        return Status.COMPUTING if self.audience.serving_id is None else Status.LIVE
 
     @property
     def updating(self) -> bool:

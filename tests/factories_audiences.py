@@ -15,8 +15,8 @@ from tests.factories_identity import NOON, archived, listening, message, resolve
 class World:
     """A space, its one source, and noon of the fixed day until `later`."""
 
-    def __init__(self):
-        self.space = SpaceFactory()
+    def __init__(self, space=None):
+        self.space = space or SpaceFactory()
         self.source = SourceFactory(workspace=self.space.workspace)
         listening(self.space, self.source)
         self.clock = FixedClock(NOON)
