@@ -120,6 +120,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         error = missing()
     elif isinstance(error, PermissionDenied):
         error = forbidden(str(error) or "You may not do this.")
+    elif isinstance(error, RecursionError):
+        error = ApiError(400, TYPES[400], "The body is nested too deep.")
     if not isinstance(error, APIException):
         return None
     status, errors = _read(error)
