@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         screen.fault(str(error))
         return 1
     except KeyboardInterrupt:
-        screen.say("interrupted")
+        screen.say("interrupted: the same command goes on from here")
         return 130
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends at once as it is, and in order

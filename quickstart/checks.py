@@ -90,12 +90,13 @@ def compare_timeline(recorded: Iterable[Recorded], expected: Iterable[Key], poss
 
 @dataclass(frozen=True)
 class Seen:
-    """An audience at one moment, as user ids. preview: its size, and truth at the preview's own moment.
+    """An audience at one moment, as user ids. preview: its size, some of it, and truth at the preview's own moment.
 
     known: every identifier under which its members are to be sent. arrived: every one that the destination holds.
     """
 
     preview: int
+    sample: frozenset[str]
     preview_truth: Members | None
     computed: frozenset[str]
     truth: Members | None
@@ -122,6 +123,10 @@ def compare_audience(name: str, seen: Seen) -> list[str]:
     if seen.truth:
         faults.append(_who(f"{name}: computed, but not in truth", seen.computed - seen.truth.possible))
         faults.append(_who(f"{name}: in truth, but not computed", seen.truth.sure - seen.computed))
+    if seen.preview_truth:
+        faults.append(_who(f"{name}: previewed, but not in truth", seen.sample - seen.preview_truth.possible))
+    else:
+        faults.append(_who(f"{name}: previewed, but not computed", seen.sample - seen.computed))
     faults.append(_preview_fault(name, seen))
     return [fault for fault in faults if fault]
 

@@ -145,6 +145,11 @@ def _own_time(message: dict[str, Any]) -> Any:
     )
 
 
+def is_somebodys(message: dict[str, Any]) -> bool:
+    """Some identifier of it is neither missing nor one that identifies nobody."""
+    return bool(find_user_identifiers(message, DEFAULTS))
+
+
 def fault(message: Any) -> str | None:
     """What the specification (§2) says is wrong with a message; None when nothing is."""
     if not isinstance(message, dict):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from quickstart import sending
-from quickstart.eventfile import EventFile, event_times, fault
+from quickstart.eventfile import EventFile, event_times, fault, is_somebodys
 from quickstart.sending import Delivery, Progress
 from quickstart.shop import ORDERED, SIGNED_UP, Sent, Shop
 from quickstart.truth import Happened, Truth, but_not, performed
@@ -66,7 +66,7 @@ class Feed(Protocol):
         """The message as sent, None when no good one has this id. at: its event time, as the console knows it."""
 
     def dated(self) -> Iterator[Dated]:
-        """Every distinct good message."""
+        """Every distinct good message that somebody did."""
 
     def person(self, message_id: str) -> int | None:
         """Who really did it, where that is known."""
@@ -171,7 +171,7 @@ class FileFeed:
         return self.file.message(message_id, at)
 
     def dated(self) -> Iterator[Dated]:
-        for message in self.file.messages:
+        for message in filter(is_somebodys, self.file.messages):
             yield Dated(self._name, str(message["messageId"]), *event_times(message, self._received))
 
     def person(self, message_id: str) -> int | None:
@@ -190,6 +190,8 @@ class FileFeed:
         lines += [f"line {line.number}: {line.fault}" for line in faulty[:10]]
         if len(faulty) > 10:
             lines.append(f"… and {len(faulty) - 10:,} more bad lines")
+        if nobodys := sum(not is_somebodys(message) for message in self.file.messages):
+            lines.append(f"{nobodys:,} messages identify nobody: they are archived, and resolve to no profile")
         if self.file.favourite is None:
             lines.append("no track event at all: the audience will be empty")
         return lines

@@ -16,6 +16,8 @@ from quickstart.truth import score
 STALLED_AFTER = 120.0  # seconds without any movement
 LOOKS = 30  # at an audience, until nobody is just crossing the edge of a window and all is delivered
 AGAIN = 1.0  # seconds between them: together longer than it takes to cross
+ALIKE = 10  # looks in a row that show the same: nothing is under way any more
+SAMPLE = 50  # people of a preview
 POLL = 0.25
 SENT = ("user_id", "email")  # the identifiers under which people are sent, unless anonymous ones are included
 TIMELINE_PAGE, PROFILE_PAGE = 10_000, 1_000
@@ -207,11 +209,14 @@ class Steps:
         """All four views of the audience, compared. It looks again while something is under way; what still
         disagrees in the end is a fault."""
         with self.screen.progress(f"comparing “{wanted.name}”") as moved:
+            before, alike = None, 0
             for look in range(LOOKS):
                 seen, as_of, preview_as_of = self._look_at_members(space, wanted, audience, catcher)
                 faults = checks.compare_audience(wanted.name, seen)
-                if not faults and seen.settled:
+                alike = alike + 1 if seen == before else 0
+                if seen.settled and (not faults or alike == ALIKE):
                     break
+                before = seen
                 moved(0, note=f"looking again ({look + 1})")
                 time.sleep(AGAIN)
         if not faults:
@@ -222,7 +227,7 @@ class Steps:
 
     def _preview(self, space: Json, wanted: Wanted) -> Json:
         path = f"spaces/{space['id']}/audiences/previews"
-        return self.api.post(path, {"definition": wanted.definition})["preview"]
+        return self.api.post(path, {"definition": wanted.definition, "sampleSize": SAMPLE})["preview"]
 
     def _look_at_audience(self, space: Json, audience: Json) -> tuple[bool, object]:
         now = self.api.get(f"spaces/{space['id']}/audiences/{audience['id']}")["audience"]
@@ -238,6 +243,7 @@ class Steps:
         truth, preview_truth = ((wanted.truth(ms(at)) if wanted.truth else None) for at in (as_of, preview_as_of))
         seen = Seen(
             preview["size"],
+            frozenset(_user_id(person) for person in preview["sample"]),
             preview_truth,
             frozenset(_user_id(member) for member in members),
             truth,

@@ -35,7 +35,7 @@ def members(*user_ids, unsure=()):
     return Members(frozenset(user_ids), frozenset(user_ids) | frozenset(unsure))
 
 
-SEEN = Seen(2, members("a", "b"), frozenset("ab"), members("a", "b"), frozenset("ab"))
+SEEN = Seen(2, frozenset("a"), members("a", "b"), frozenset("ab"), members("a", "b"), frozenset("ab"))
 
 
 def test_both_resolvers_agree_on_the_same_story():
@@ -85,6 +85,7 @@ def test_an_audience_seen_alike_by_all_has_no_faults():
         ({"truth": members("a", "b", "c")}, "New: in truth, but not computed: c"),
         ({"known": USER - {("anonymous_id", "a1")}}, "New: an identifier of a member did not arrive: user_id u1"),
         ({"arrived": frozenset({("email", "x@y")})}, "New: an identifier of no member arrived: email x@y"),
+        ({"sample": frozenset("c")}, "New: previewed, but not in truth: c"),
         ({"preview": 3}, "New: preview counts 3 people, not 2"),
     ],
 )
@@ -101,4 +102,5 @@ def test_who_is_just_crossing_the_edge_may_be_seen_or_not_but_is_not_settled():
 def test_without_a_truth_the_others_are_still_compared():
     unknown = replace(SEEN, truth=None, preview_truth=None)
     assert compare_audience("New", unknown) == []
+    assert compare_audience("New", replace(unknown, sample=frozenset("c"))) == ["New: previewed, but not computed: c"]
     assert compare_audience("New", replace(unknown, preview=1)) == ["New: preview counts 1 people, not 2"]
