@@ -3,7 +3,16 @@
 from django.db import models
 
 from audiences.models import Audience
-from spaces.models import Owned, Space, public_id
+from spaces.models import Owned, Space, Workspace, public_id
+
+
+class Many(models.Model):
+    """A row of a workspace that is written by the thousand: its workspace has no index, which nothing would read."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, db_index=False, related_name="+")
+
+    class Meta:
+        abstract = True
 
 
 class Destination(Owned):
@@ -67,7 +76,7 @@ class Subscription(Owned):
         return on and self.status != self.Status.SUSPENDED
 
 
-class Acknowledged(Owned):
+class Acknowledged(Many):
     """What a destination is known to hold of one identifier. No row means OUT.
 
     due: a call was decided and is not acknowledged, or must be looked at again. It is not forgotten by the
@@ -80,7 +89,9 @@ class Acknowledged(Owned):
         MAYBE = 2, "Maybe"  # a call was begun and its answer is not known
 
     id = models.BigAutoField(primary_key=True)
-    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="acknowledged")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.CASCADE, db_index=False, related_name="acknowledged"
+    )
     identifier = models.BigIntegerField(help_text="number of the identifier in the space")
     state = models.SmallIntegerField(choices=State)
     entering = models.BooleanField(help_text="what the newest call asked for")
@@ -101,10 +112,10 @@ class Acknowledged(Owned):
         ]
 
 
-class Caught(Owned):
+class Caught(Many):
     """A call as the webhook catcher received it; what came in one array is kept one by one."""
 
-    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="caught")
+    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, db_index=False, related_name="caught")
     message_id = models.CharField(max_length=200)
     received_at = models.DateTimeField()
     headers = models.JSONField()
@@ -113,3 +124,4 @@ class Caught(Owned):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["destination", "message_id"], name="caught_once")]
+        indexes = [models.Index(fields=["destination", "id"], name="caught_in_order")]

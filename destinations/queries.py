@@ -122,7 +122,7 @@ def types_of(subscription: Subscription) -> list[str]:
     return [type for type in types if type in known]
 
 
-def held(destination: Destination, key: str) -> list[tuple[str, str]]:
+def held(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
     """The (type, value) that the catcher holds in the audience `key`, from what it received alone."""
     return catcher.held(destination, key)
 

@@ -75,7 +75,7 @@ def _held(subscriptions: list[Subscription]) -> list[tuple[Subscription, dict[st
             refused=Count("id", filter=~Q(refused="")),
         )
     )
-    found = {row.pop("subscription"): row for row in counts}
+    found: dict[int, dict[str, int]] = {row["subscription"]: {**row} for row in counts}
     none = {"inside": 0, "maybe": 0, "refused": 0}
     return [(row, found.get(row.pk, none)) for row in subscriptions]
 

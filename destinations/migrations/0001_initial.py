@@ -73,8 +73,8 @@ class Migration(migrations.Migration):
                 ('tries', models.IntegerField(default=0, help_text='failed calls of this flip')),
                 ('retry_at', models.DateTimeField(null=True)),
                 ('refused', models.TextField(blank=True, help_text="the destination's words, when it will not take this row")),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.workspace')),
-                ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='acknowledged', to='destinations.subscription')),
+                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.workspace')),
+                ('subscription', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='acknowledged', to='destinations.subscription')),
             ],
         ),
         migrations.CreateModel(
@@ -86,11 +86,12 @@ class Migration(migrations.Migration):
                 ('headers', models.JSONField()),
                 ('body', models.JSONField()),
                 ('times', models.IntegerField(default=1, help_text='how often this message id came')),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.workspace')),
-                ('destination', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='caught', to='destinations.destination')),
+                ('workspace', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.workspace')),
+                ('destination', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='caught', to='destinations.destination')),
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('destination', 'message_id'), name='caught_once')],
+                'indexes': [models.Index(fields=['destination', 'id'], name='caught_in_order')],
             },
         ),
         migrations.AddConstraint(

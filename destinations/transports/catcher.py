@@ -1,11 +1,15 @@
 """The catcher's end: it keeps each call once, by message id, and can say whom that leaves in an audience."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from django.db import connection
+from django.db.models import Count, Max, TextField
+from django.db.models.functions import Cast
 
 from destinations.contract import Request
 from destinations.models import Caught, Destination
@@ -31,36 +35,47 @@ class Statement:
     inside: bool
 
 
+class _Named(msgspec.Struct):
+    id: str = msgspec.field(name="messageId")
+
+
 def call(destination: Destination, request: Request) -> Answer:
     """All calls of the request's array are kept, in their order. One that came before is only counted."""
-    messages: list[dict[str, Any]] = msgspec.json.decode(request.body)
-    calls: dict[str, dict[str, Any]] = {}
-    times: dict[str, int] = {}
-    for message in messages:
-        id = str(message["messageId"])[:200]
-        calls.setdefault(id, message)
-        times[id] = times.get(id, 0) + 1
-    bodies = [msgspec.json.encode(body).decode() for body in calls.values()]
+    calls: dict[str, str] = {}
+    times: Counter[str] = Counter()
+    for message in msgspec.json.decode(request.body, type=list[msgspec.Raw]):
+        id = msgspec.json.decode(message, type=_Named).id[:200]
+        calls.setdefault(id, bytes(message).decode())
+        times[id] += 1
     headers = msgspec.json.encode(dict(request.headers)).decode()
     owner = [destination.workspace_id, destination.pk]
     with connection.cursor() as cursor:
-        cursor.execute(KEPT, [*owner, clock.now(), headers, list(calls), bodies, list(times.values())])
+        cursor.execute(KEPT, [*owner, clock.now(), headers, list(calls), list(calls.values()), list(times.values())])
     return Answer(200, {"content-type": "application/json"}, b'{"success":true}')
 
 
-def held(destination: Destination, key: str) -> list[tuple[str, str]]:
+def held(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
     """The (type, value) of every identifier that is in the audience `key`, sorted.
 
     Made from what was received and from nothing else, as any receiver could: the newest statement about an
     identifier counts, by the message's own timestamp and, within one moment, by the order of receipt.
     """
-    received = Caught.objects.filter(destination=destination).order_by("body__timestamp", "id")
-    state: dict[tuple[str, str], bool] = {}
-    for body in received.values_list("body", flat=True).iterator(chunk_size=5000):
+    received = Caught.objects.filter(destination=destination).aggregate(newest=Max("id"), calls=Count("id"))
+    return _held(destination.pk, key, received["newest"], received["calls"])
+
+
+@lru_cache(maxsize=2)
+def _held(destination: int, key: str, newest: int | None, calls: int) -> tuple[tuple[str, str], ...]:
+    """Of all that was received, which `newest` and `calls` stand for: it is read once for all pages of the list."""
+    bodies = Caught.objects.filter(destination=destination).order_by("id").annotate(text=Cast("body", TextField()))
+    state: dict[tuple[str, str], tuple[str, bool]] = {}
+    for text in bodies.values_list("text", flat=True).iterator(chunk_size=5000):
+        body = msgspec.json.decode(text)
         for statement in statements(body):
-            if statement.key == key:
-                state[statement.type, statement.value] = statement.inside
-    return sorted(identifier for identifier, inside in state.items() if inside)
+            identifier, at = (statement.type, statement.value), body["timestamp"]
+            if statement.key == key and at >= state.get(identifier, ("", False))[0]:
+                state[identifier] = at, statement.inside
+    return tuple(sorted(identifier for identifier, (_, inside) in state.items() if inside))
 
 
 def statements(body: dict[str, Any]) -> Iterator[Statement]:
