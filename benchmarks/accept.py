@@ -1,41 +1,35 @@
 """Events accepted per second over HTTP: committed to the inbox, answered with 200."""
 
-import json
-import socket
-import threading
 import time
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
-from benchmarks.stack import Figure, Stack, median_of, until
+from benchmarks.figures import Figure, median_of, watching_memory
+from benchmarks.sending import Connection, batch, request, side_by_side
+from benchmarks.shop import until_archived
+from benchmarks.stack import Stack
 
 BATCH, CLIENTS, SECONDS, RUNS = 50, 8, 3.0, 3
 
 
 def measure(running: Stack) -> list[Figure]:
-    source = running.api("POST", "sources", name="Accept", kind="server")["source"]
-    body = json.dumps({"writeKey": source["writeKeys"][0], "batch": [_message(n) for n in range(BATCH)]}).encode()
-    ingest = _request("POST", "/v1/batch", running, body)
-    empty = _request("GET", "/livez", running, b"")
-    floor = median_of(RUNS, lambda: _per_second(running, empty))
-    accepted = median_of(RUNS, lambda: _per_second(running, ingest))
-    until(lambda: _archived(running, source["id"]), within_s=300)  # leave the next benchmark an idle stack
+    source = running.api.post("sources", {"name": "Accept", "kind": "server"})["source"]
+    ingest = batch(running.address, source["writeKeys"][0], [_message(n) for n in range(BATCH)])
+    empty = request("GET", "/livez", running.address)
+    with watching_memory(running) as peak:
+        floor = median_of(RUNS, lambda: _per_second(running, empty))
+        accepted = median_of(RUNS, lambda: _per_second(running, ingest))
+        until_archived(running, [source])  # leave the next benchmark an idle stack
     return [
         Figure(
-            f"requests accepted ({BATCH} events, {len(body) // 1000} kB each)",
+            f"requests accepted ({BATCH} events, {len(ingest) // 1000} kB each)",
             accepted,
             "requests/s",
             RUNS,
             "an empty view",
             floor,
-            f"{accepted * BATCH:,.0f} events/s; {CLIENTS} connections, client on the same two cores",
+            f"{accepted * BATCH:,.0f} events/s; {CLIENTS} connections; {peak}",
         )
     ]
-
-
-def _archived(running: Stack, source: str) -> bool:
-    tally = running.api("GET", f"sources/{source}")["source"]["tally"]
-    return not tally["waiting"]
 
 
 def _message(n: int) -> dict[str, object]:
@@ -51,29 +45,16 @@ def _message(n: int) -> dict[str, object]:
     }
 
 
-def _request(method: str, path: str, running: Stack, body: bytes) -> bytes:
-    host = urlsplit(running.address).netloc
-    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
-
 def _per_second(running: Stack, request: bytes) -> float:
-    url = urlsplit(running.address)
     end = time.monotonic() + SECONDS
-    done = [0] * CLIENTS
+    done: list[int] = []
 
-    def send(client: int) -> None:
-        with socket.create_connection((url.hostname, url.port)) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while time.monotonic() < end:
-                connection.sendall(request)
-                answer = connection.recv(65536)
-                if not answer.startswith(b"HTTP/1.1 200"):
-                    raise RuntimeError(answer[:300])
-                done[client] += 1
+    def work(connection: Connection) -> None:
+        sent = 0
+        while time.monotonic() < end:
+            connection.send(request)
+            sent += 1
+        done.append(sent)
 
-    threads = [threading.Thread(target=send, args=(n,)) for n in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    side_by_side(running.address, CLIENTS, work)
     return sum(done) / SECONDS

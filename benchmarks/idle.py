@@ -2,7 +2,8 @@
 
 import time
 
-from benchmarks.stack import Figure, Stack
+from benchmarks.figures import MIB, Figure, memory
+from benchmarks.stack import Stack
 
 SETTLE_S, WATCH_S = 10, 60
 
@@ -13,11 +14,10 @@ def measure(running: Stack) -> list[Figure]:
     time.sleep(WATCH_S)
     spent = _cpu_seconds(running) - before
     processes = running.processes()
-    proportional = sum(process.memory_full_info().pss for process in processes) / 2**20
-    resident = sum(process.memory_info().rss for process in processes) / 2**20
+    resident = sum(process.memory_info().rss for process in processes) / MIB
     return [
         Figure("idle CPU", spent * 60 / WATCH_S, "s/min"),
-        Figure("idle memory, shared pages counted once", proportional, "MiB", note=f"{len(processes)} processes"),
+        Figure("idle memory, shared pages counted once", memory(running), "MiB", note=f"{len(processes)} processes"),
         Figure("idle memory, resident", resident, "MiB"),
     ]
 

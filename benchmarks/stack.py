@@ -1,128 +1,159 @@
-"""The whole product in a folder of its own, for as long as a benchmark runs."""
+"""Everything that `make up` starts, in a folder and on ports of its own: for benchmarks, and for tests that kill it."""
 
+import json
 import os
+import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import httpx
 import psutil
 
+from personas_site.embedded.child import Child, spawn
+from personas_site.embedded.places import PROJECT_ROOT, Places
+from quickstart.client import Api
 
-@dataclass(frozen=True)
-class Figure:
-    """A median of several runs, and the floor or peer that it is to be compared with."""
-
-    name: str
-    value: float
-    unit: str
-    runs: int = 1
-    floor_name: str = ""
-    floor: float | None = None
-    note: str = ""
-
-    @property
-    def ratio(self) -> float | None:
-        return self.value / self.floor if self.floor else None
+EMAIL, PASSWORD, WORKSPACE = "owner@example.com", "a long enough password", "Stack"
+URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "CLICKHOUSE_URL", "REDIS_URL")
+READY_WITHIN_S = 60
+# Below the ports that the kernel gives to clients: one that tries again and again would come to be connected to itself.
+PORTS = range(20_000, 32_000)
 
 
 @dataclass
 class Stack:
-    home: Path
-    address: str
-    supervisor: subprocess.Popen[bytes]
-    token: str = ""
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=120))
+    """environ: of everything it runs. supervisor: None while it is not running. api: as the owner."""
 
-    def api(self, method: str, path: str, **body: Any) -> dict[str, Any]:
-        """One call of the REST API. Raises on anything but success."""
-        answer = self.http.request(
-            method, f"{self.address}/api/{path}", json=body or None, headers={"Authorization": f"Bearer {self.token}"}
-        )
-        if answer.is_error:
-            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
-        data: dict[str, Any] = answer.json()["data"]
-        return data
+    home: Path
+    environ: dict[str, str]
+    supervisor: subprocess.Popen[bytes] | None = None
+    token: str = ""
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False))
+
+    @property
+    def places(self) -> Places:
+        return Places(self.home, self.environ)
+
+    @property
+    def address(self) -> str:
+        return self.places.web_url
+
+    @property
+    def log(self) -> Path:
+        """What the supervisor says."""
+        return self.home / "up.log"
+
+    @property
+    def api(self) -> Api:
+        return Api(self.address, self.token)
+
+    def start(self) -> None:
+        """Every process runs, and the site answers. To be called by the thread that stays: they end with it."""
+        command = Child(name="up", argv=[sys.executable, "-m", "personas_site.up"], cwd=PROJECT_ROOT)
+        with open(self.log, "ab") as log:
+            self.supervisor = spawn(command, self.environ, log.fileno())
+        until(self._answers, within_s=READY_WITHIN_S)
+
+    def stop(self) -> None:
+        if self.supervisor and self.supervisor.poll() is None:
+            self.supervisor.terminate()
+            self.supervisor.wait(30)
+        self.supervisor = None
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL of one process, by the supervisor's name for it. False when it is not there just now."""
+        if name == "supervisor":
+            assert self.supervisor
+            self.supervisor.kill()
+            self.supervisor.wait()
+            return True
+        pid = self._pids().get(name)
+        with suppress(psutil.NoSuchProcess):
+            if pid and any(each.pid == pid for each in self.processes()):  # a number may be somebody else's by now
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
 
     def processes(self) -> list[psutil.Process]:
         """The supervisor and everything below it."""
+        assert self.supervisor
         root = psutil.Process(self.supervisor.pid)
         return [root, *root.children(recursive=True)]
 
+    def run(self, *command: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """A Python command with the same environment, to its end."""
+        argv = [sys.executable, *command]
+        return subprocess.run(
+            argv, cwd=PROJECT_ROOT, env=self.environ, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    def make_owner(self) -> None:
+        """There is an owner with a workspace; `api` and EMAIL with PASSWORD are theirs."""
+        made = self.run("manage.py", "create_owner", EMAIL, WORKSPACE, "--password", PASSWORD, "--json")
+        if made.returncode:
+            raise RuntimeError(made.stderr)
+        self.token = json.loads(made.stdout)["api_token"]
+
+    def _pids(self) -> dict[str, int]:
+        with suppress(OSError, ValueError):
+            found: dict[str, int] = json.loads(self.places.pids.read_text())
+            return found
+        return {}
+
+    def _answers(self) -> bool:
+        if self.supervisor and self.supervisor.poll() is not None:
+            raise RuntimeError(f"the stack ended while starting:\n{self.log.read_text()[-2000:]}")
+        try:
+            return self.http.get(f"{self.address}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
 
 
-def use_a_folder_of_its_own() -> Path:
-    """PERSONAS_HOME and the ports of this process, and of all that it starts, are fresh. Before settings are read."""
-    home = Path(tempfile.mkdtemp(prefix="personas-bench-"))
-    os.environ["PERSONAS_HOME"] = str(home)
-    os.environ["PERSONAS_CLICKHOUSE_PORT"] = str(free_port())
-    os.environ["PERSONAS_WEB_PORT"] = str(free_port())
-    return home
+def own_environment(home: Path, **more: str) -> dict[str, str]:
+    """This process's environment, but with that folder, free ports and embedded stores."""
+    environ = {name: value for name, value in os.environ.items() if name not in URLS}
+    ports = {"PERSONAS_CLICKHOUSE_PORT": str(free_port()), "PERSONAS_WEB_PORT": str(free_port())}
+    return environ | ports | {"PERSONAS_HOME": str(home)} | more
 
 
 @contextmanager
-def stack(home: Path) -> Iterator[Stack]:
-    """Everything `make up` starts, with an owner and a token; gone at the end, its folder too."""
-    address = f"http://127.0.0.1:{os.environ['PERSONAS_WEB_PORT']}"
-    supervisor = subprocess.Popen([sys.executable, "-m", "personas_site.up"], stdout=subprocess.DEVNULL)
-    running = Stack(home, address, supervisor)
+def stack(**more: str) -> Iterator[Stack]:
+    """A running stack with an owner; gone at the end, its folder too. more: of its environment."""
+    home = Path(tempfile.mkdtemp(prefix="personas-stack-"))
+    running = Stack(home, own_environment(home, **more))
     try:
-        until(lambda: _ready(running), within_s=60)
-        running.token = _owner_token()
+        running.start()
+        running.make_owner()
         yield running
     finally:
-        supervisor.terminate()
-        supervisor.wait(30)
+        running.stop()
         shutil.rmtree(home, ignore_errors=True)
 
 
-def until(true: Callable[[], Any], *, within_s: float) -> Any:
-    """What `true` returns once it is true; looks twenty times a second."""
+def free_port() -> int:
+    """Nobody listens there."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def until(true: Callable[[], Any], *, within_s: float, every_s: float = 0.05) -> Any:
+    """What `true` returns once it is true. Raises TimeoutError."""
     give_up = time.monotonic() + within_s
     while not (found := true()):
         if time.monotonic() > give_up:
             raise TimeoutError(f"not within {within_s} s")
-        time.sleep(0.05)
+        time.sleep(every_s)
     return found
-
-
-def median_of(runs: int, measure: Callable[[], float]) -> float:
-    """The median of `runs` results, after one that warms up and does not count."""
-    measure()
-    return median(measure() for _ in range(runs))
-
-
-def _ready(running: Stack) -> bool:
-    if running.supervisor.poll() is not None:
-        raise RuntimeError("the stack ended while starting; see its log above")
-    try:
-        return running.http.get(f"{running.address}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def _owner_token() -> str:
-    import json
-
-    made = subprocess.run(
-        [sys.executable, "manage.py", "create_owner", "--email", "bench@example.com", "--workspace", "Bench", "--json"],
-        check=True,
-        capture_output=True,
-    )
-    token: str = json.loads(made.stdout)["apiToken"]
-    return token

@@ -1,0 +1,206 @@
+"""SIGKILL of every process of the whole stack, at random moments and at named points: nothing lost, doubled or false.
+
+For longer runs: `KILLS=200 SEED=7 make test TESTS=tests/flows/test_kills.py`.
+"""
+
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+
+from benchmarks.stack import Stack, stack, until
+from quickstart import making
+from quickstart.client import ApiError, Json
+from quickstart.feed import Origin
+from tests.crowd import SOURCES, Crowd
+
+KILLS = int(os.environ.get("KILLS", "32"))
+SEED = int(os.environ.get("SEED", "1"))
+# How often each in 32 kills. The crew takes the workers with it, the supervisor everything.
+PROCESSES = {
+    "web": 4,
+    "worker-live": 5,
+    "worker-bulk": 3,
+    "worker-sync": 4,
+    "crew": 1,
+    "beat": 2,
+    "clickhouse": 4,
+    "postgres": 4,
+    "valkey": 3,
+    "supervisor": 2,
+}
+LONGEST_BETWEEN_S = 1.5
+BACK_WITHIN_S = 60
+PAST = 60  # requests that are there before the space listens
+POINTS = [
+    f"{stage}:{step}"
+    for step in ("decided", "written", "published")
+    for stage in ("archive", "resolve", "evaluate", "sync")
+]
+VIEWED = {"kind": "event", "name": "Viewed", "atLeast": 2, "within": {"minutes": 1}}
+ORDERED = {"kind": "event", "name": "Ordered", "atLeast": 1, "within": {"minutes": 1}}
+PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
+
+
+def test_whatever_is_killed_nothing_is_lost_doubled_or_false(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = tmp_path / "faults"
+    with stack(PERSONAS_FAULTS=str(faults)) as running:
+        world = World(running)
+        world.furnish()
+        sender = world.sender
+        sender.start()
+        killed = kill_at_random(world, random.Random(SEED))
+        for point in POINTS:
+            kill_at(running, faults, point)
+        sender.end()
+        told = verified(running, tmp_path / "expected.json", world)
+        with capsys.disabled():
+            print(f"\nseed {SEED}: {killed.total()} kills at random {dict(killed)}, {len(POINTS)} at named points")
+            print(f"{sender.requests:,} requests acknowledged, {sender.retries:,} tries were not")
+            print(told)
+
+
+class Sender(threading.Thread):
+    """Posts one request after the other, each again and again until it is answered with 200."""
+
+    def __init__(self, address: str, sources: dict[str, Json]) -> None:
+        super().__init__(daemon=True)
+        self.address, self.sources = address, sources
+        self.crowd = Crowd(SEED)
+        self.http = httpx.Client(timeout=5, trust_env=False)
+        self.ended = threading.Event()
+        self.failure = ""
+        self.requests = self.retries = 0
+        self.archived: dict[str, set[str]] = {source["id"]: set() for source in sources.values()}
+        self.rejected: dict[str, set[str]] = {source["id"]: set() for source in sources.values()}
+
+    def run(self) -> None:
+        while not self.failure and not self.ended.wait(0.06):
+            self.send()
+
+    def send(self, *, spread: timedelta = timedelta(seconds=2)) -> None:
+        """One request more is acknowledged, and noted as such."""
+        name, messages = self.crowd.batch(datetime.now(UTC), size=8, spread=spread)
+        source = self.sources[name]
+        body = {"writeKey": source["writeKeys"][0], "batch": messages}
+        while not self._accepted(body):
+            self.retries += 1
+            time.sleep(0.05)
+        self.requests += 1
+        for message in messages:
+            kept = self.archived if "userId" in message or "anonymousId" in message else self.rejected
+            kept[source["id"]].add(message["messageId"])
+
+    def end(self) -> None:
+        """What was begun is acknowledged; nothing more comes."""
+        self.ended.set()
+        self.join(BACK_WITHIN_S)
+        assert not self.is_alive(), "a request was not accepted for a minute"
+        assert not self.failure
+
+    def _accepted(self, body: Json) -> bool:
+        try:
+            answer = self.http.post(f"{self.address}/v1/batch", json=body)
+        except httpx.TransportError:
+            return False
+        if 400 <= answer.status_code < 500:  # a client would drop what it sent
+            self.failure = f"{answer.status_code} {answer.text}"
+        return answer.status_code == 200 or bool(self.failure)
+
+
+class World:
+    """A space that listens to two sources, with audiences that go to two catchers."""
+
+    def __init__(self, running: Stack) -> None:
+        self.running, self.api = running, running.api
+        self.space = making.a_space(self.api, "Killed", "dev")
+        self.sources = {name: making.a_source(self.api, Origin(name, "server")) for name in SOURCES}
+        self.sender = Sender(running.address, self.sources)
+
+    def furnish(self) -> None:
+        """One source with a past is connected; everything that follows from it is still to come."""
+        for _ in range(PAST):
+            self.sender.send(spread=timedelta(days=20))
+        self.connect(SOURCES[0])
+        style = ("event", "list")
+        catchers = [self._catcher(f"Catcher of {each}s", each) for each in style]
+        viewed = self._audience("Viewed", VIEWED)
+        quiet = self._audience("Pro, no order", {"all": [PRO, {"not": ORDERED}]})
+        part = {"all": [{"kind": "audience", "key": viewed["key"]}, {"not": PRO}]}
+        for audience in (viewed, quiet, self._audience("Viewed, not pro", part)):
+            for catcher in catchers:
+                making.a_subscription(self.api, self.space, audience, catcher)
+
+    def connect(self, source: str) -> bool:
+        """The space listens to it, with a replay. False when the API did not answer."""
+        with suppress(ApiError):
+            making.connections(self.api, self.space, [self.sources[source]])
+            return True
+        return False
+
+    def _audience(self, name: str, definition: Json) -> Json:
+        return making.an_audience(self.api, self.space, name, definition)
+
+    def _catcher(self, name: str, style: str) -> Json:
+        body = {"kind": "catcher", "name": name, "settings": {"style": style}}
+        return self.api.post(f"spaces/{self.space['id']}/destinations", body)["destination"]
+
+
+def kill_at_random(world: World, dice: random.Random) -> Counter[str]:
+    """So many kills, and half-way through them a second replay."""
+    weighted = [name for name, times in PROCESSES.items() for _ in range(times)]
+    names = list(islice(cycle(weighted), KILLS))
+    dice.shuffle(names)
+    for number, name in enumerate(names):
+        if number == KILLS // 2:
+            until(lambda: world.connect(SOURCES[1]), within_s=BACK_WITHIN_S)
+        time.sleep(dice.uniform(0, LONGEST_BETWEEN_S))
+        until(lambda name=name: world.running.kill(name), within_s=BACK_WITHIN_S)
+        if name == "supervisor":
+            world.running.start()
+    return Counter(names)
+
+
+def kill_at(running: Stack, faults: Path, point: str) -> None:
+    """Whoever reaches the point first dies there; then its stage goes on."""
+    faults.write_text(point)
+    until(lambda: not faults.read_text(), within_s=BACK_WITHIN_S)
+    stage = point.partition(":")[0]
+    before = published(running, stage)
+    until(lambda: published(running, stage) > before, within_s=BACK_WITHIN_S)
+
+
+def published(running: Stack, stage: str) -> int:
+    """How many pieces the logs of a stage have published; 0 while PostgreSQL is away."""
+    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(running.places.database_url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT coalesce(sum(published), 0) FROM spaces_log WHERE stage = %s", [stage])
+        return int(cursor.fetchone()[0])
+    return 0
+
+
+def verified(running: Stack, path: Path, world: World) -> str:
+    """What was compared, in a process of its own."""
+    sender = world.sender
+    expected = {
+        "space": world.space["id"],
+        "archived": {source: sorted(ids) for source, ids in sender.archived.items()},
+        "rejected": {source: sorted(ids) for source, ids in sender.rejected.items()},
+    }
+    path.write_text(json.dumps(expected))
+    code = f"from tests.flows import verify; verify.main({str(path)!r})"
+    done = running.run("manage.py", "shell", "-v", "0", "-c", code, timeout_s=240)
+    assert done.returncode == 0, f"seed {SEED}\n{done.stdout}\n{done.stderr[-3000:]}"
+    return done.stdout
