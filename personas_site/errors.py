@@ -1,13 +1,18 @@
-"""What is shown when something is not there, not allowed, or broken: the envelope under /api/, else a page."""
+"""What is shown when something is not there, not allowed, or broken: JSON under /api/ and /v1/, else a page."""
 
 from typing import Any
 
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import requires_csrf_token
 
 from access.envelope import is_api, plain
+from sources.collect import refusal
 from spaces.needs import ANYONE, needs
+
+HOST = "This console is not called so. Whoever runs it can add the name to PERSONAS_HOSTS."
+CODES = {400: "bad_request", 403: "forbidden", 404: "not_found", 413: "body_too_large", 500: "internal_error"}
 
 
 @needs(ANYONE)
@@ -17,7 +22,10 @@ def unknown_api(request: HttpRequest, **kwargs: Any) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 400, "The request could not be understood.")
+    if isinstance(exception, RequestDataTooBig):
+        return _answer(request, 413, "That is too much for one request.")
+    host = isinstance(exception, DisallowedHost)
+    return _answer(request, 400, HOST if host else "The request could not be understood.")
 
 
 @requires_csrf_token
@@ -40,4 +48,6 @@ def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
 def _answer(request: HttpRequest, status: int, message: str) -> HttpResponse:
     if is_api(request):
         return plain(status, message)
-    return render(request, f"{status if status in (403, 404, 500) else 404}.html", {"message": message}, status=status)
+    if request.path.startswith("/v1/"):
+        return refusal(request, status, CODES[status], message)
+    return render(request, f"{400 if status == 413 else status}.html", {"message": message}, status=status)

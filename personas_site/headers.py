@@ -1,7 +1,8 @@
-"""The content policy: a page loads nothing from anywhere but here, and runs no inline script or style."""
+"""What every answer carries, and what no request may: before any view, for pages and the API alike."""
 
 from collections.abc import Callable
 
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -15,13 +16,31 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class ContentPolicy:
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+    """A page loads nothing from anywhere but here, runs no inline script or style, and is kept by no cache."""
+
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+
+class NoNul:
+    """An address or a cookie with a NUL is a bad request: PostgreSQL has no text with one, so nothing can match."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            raise BadRequest("a NUL in the address")
+        if any("\0" in value for value in request.COOKIES.values()):
+            raise BadRequest("a NUL in a cookie")
+        return self.get_response(request)

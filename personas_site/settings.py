@@ -60,6 +60,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "personas_site.headers.ContentPolicy",
+    "personas_site.headers.NoNul",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -136,7 +137,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.BearerToken"],
     "DEFAULT_PERMISSION_CLASSES": ["access.gate.Needed"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["access.bodies.Json"],
     "DEFAULT_SCHEMA_CLASS": "access.openapi.Schema",
     "EXCEPTION_HANDLER": "access.envelope.handle",
     "UNAUTHENTICATED_USER": None,

@@ -144,6 +144,11 @@ def read_body(request: HttpRequest) -> bytes:
     return body
 
 
+def refusal(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
+    """An error as clients know them, for what is refused before a view is reached: a wrong host, an unknown call."""
+    return _with_cors(request, _error(status, code, message))
+
+
 def forget_write_keys() -> None:
     """The next request of every source looks its write key up again."""
     _known.clear()

@@ -25,7 +25,7 @@ def error_of(answer):
     return body["errors"][0]["type"]
 
 
-@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/spaces/", "/api/spaces/x/y/z", "/api/w%00"])
+@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/spaces/", "/api/spaces/x/y/z"])
 def test_an_unknown_path_is_a_404_in_the_envelope(path):
     answer = Client().get(path)
     assert (answer.status_code, error_of(answer)) == (404, "not-found")

@@ -1,0 +1,65 @@
+"""What the API takes as a body: JSON of bounded size and depth that every store can keep."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import JSONParser
+
+from access.envelope import TYPES, ApiError
+
+DEEPEST = 64  # lists and objects below the outermost one
+UNKEPT = "\0"  # PostgreSQL has no text with it
+
+
+class Json(JSONParser):
+    """Raises ParseError, or a 413 before anything is read."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        _refuse_large((parser_context or {})["request"].META.get("CONTENT_LENGTH"))
+        try:
+            body = super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise _too_deep() from error
+        for text in _texts(body):
+            if UNKEPT in text or not _encodes(text):
+                raise ParseError("A text holds a character that cannot be kept: NUL, or half of a surrogate pair.")
+        return body
+
+
+def _refuse_large(length: str | None) -> None:
+    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if length and length.isdigit() and int(length) > most:
+        raise ApiError(413, TYPES[413], f"A body may have {most} bytes.")
+
+
+def _texts(body: Any) -> Iterator[str]:
+    """Every key and every text, level by level. Raises ParseError below the deepest."""
+    level = [body]
+    for _ in range(DEEPEST + 1):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                yield value
+            elif isinstance(value, dict):
+                yield from value
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+        if not below:
+            return
+        level = below
+    raise _too_deep()
+
+
+def _too_deep() -> ParseError:
+    return ParseError(f"The body is nested too deep.")
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
