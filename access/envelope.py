@@ -35,6 +35,7 @@ TYPES = {
     503: "unavailable",
 }
 COUNT, MOST = 20, 1000  # rows per page: when not asked for, and at most
+FURTHEST = 2**31  # no list is so long
 
 Error = dict[str, str]
 
@@ -108,10 +109,34 @@ def page(
     found, after, total = (
         _rows_after(rows, cursor, count, order) if isinstance(rows, QuerySet) else _slice_after(rows, cursor, count)
     )
-    pagination: dict[str, Any] = {"current": _encode(cursor), "totalEntries": total}
-    if after is not None:
-        pagination["next"] = _encode(after)
-    return Response({"data": {name: [render(row) for row in found], "pagination": pagination, **extra}})
+    return _paged(name, [render(row) for row in found], cursor, after, total, extra)
+
+
+def keyed_page(
+    request: Request,
+    read: Callable[[str | None, int], Sequence[Any]],
+    *,
+    name: str,
+    key: Callable[[Any], str],
+    render: Callable[[Any], Any],
+    total: int,
+    most: int = MOST,
+    gather: Callable[[list[Any]], Any] = list,
+    **extra: Any,
+) -> Response:
+    """The same of rows from elsewhere: `read(after, count)` gives those after a key, in order; None = from the start.
+
+    key: of a row, never twice. `read` raises ValueError for a text that is no key. gather: what the rows become.
+    """
+    count, cursor = _count(request, most), _cursor(request)
+    if isinstance(cursor, int):
+        raise invalid("Not a cursor of this list.", "pagination[cursor]")
+    try:
+        found = read(cursor, count + 1)
+    except ValueError as error:
+        raise invalid("Not a cursor of this list.", "pagination[cursor]") from error
+    after = key(found[count - 1]) if len(found) > count else None
+    return _paged(name, gather([render(row) for row in found[:count]]), cursor, after, total, extra)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -179,10 +204,19 @@ def _join(path: str, name: Any) -> str:
     return f"{path}.{name}" if path else str(name)
 
 
+def _paged(name: str, rows: Any, cursor: Any, after: Any, total: int, extra: dict[str, Any]) -> Response:
+    pagination: dict[str, Any] = {"current": _encode(cursor), "totalEntries": total}
+    if after is not None:
+        pagination["next"] = _encode(after)
+    return Response({"data": {name: rows, "pagination": pagination, **extra}})
+
+
 def _count(request: Request, most: int) -> int:
-    asked = request.query_params.get("pagination[count]", str(min(COUNT, most)))
+    """`limit`, as Segment's Profile API calls it, is another word for it."""
+    name = "limit" if "limit" in request.query_params else "pagination[count]"
+    asked = request.query_params.get(name, str(min(COUNT, most)))
     if not asked.isascii() or not asked.isdigit() or len(asked) > 6 or not 1 <= int(asked) <= most:
-        raise invalid(f"Must be a number from 1 to {most}.", "pagination[count]")
+        raise invalid(f"Must be a number from 1 to {most}.", name)
     return int(asked)
 
 
@@ -218,7 +252,7 @@ def _rows_after(rows: QuerySet[Any], cursor: Any, count: int, order: str) -> tup
 
 def _slice_after(rows: Sequence[Any], cursor: Any, count: int) -> tuple[list[Any], int | None, int]:
     start = 0 if cursor is None else cursor
-    if not isinstance(start, int) or start < 0:
+    if not isinstance(start, int) or not 0 <= start < FURTHEST:
         raise invalid("Not a cursor of this list.", "pagination[cursor]")
     end = start + count
     return list(rows[start:end]), end if end < len(rows) else None, len(rows)

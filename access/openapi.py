@@ -1,7 +1,8 @@
 """The OpenAPI description of every API view, without a word of it repeated in the views.
 
-A view says what it takes with `takes = {"POST": SomeSerializer}`; its text is the docstring of the method or
-the class; what it needs comes from its mark; every answer is the envelope.
+A view says what it takes with `takes = {"POST": SomeSerializer}`, and what may be asked of its list or its row with
+`asks = {"include": "what else to show"}`; its text is the docstring of the method or the class; what it needs comes
+from its mark; every answer is the envelope.
 """
 
 import re
@@ -68,8 +69,9 @@ class Schema(AutoSchema):
         names = re.findall(r"{(\w+)}", self.path)
         path = [build_parameter_type(name, {"type": "string"}, "path", required=True) for name in names]
         paged = PAGED if self.method == "GET" and getattr(self.view, "paged", not self.path.endswith("}")) else ()
+        asked = (*getattr(self.view, "asks", {}).items(), *paged) if self.method == "GET" else ()
         return path + [
-            build_parameter_type(name, {"type": "string"}, "query", description=text) for name, text in paged
+            build_parameter_type(name, {"type": "string"}, "query", description=text) for name, text in asked
         ]
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:

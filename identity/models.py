@@ -105,6 +105,9 @@ class Evidence(InSpace):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["space", "set_hash"], name="evidence_once_per_set")]
+        indexes = [
+            models.Index(fields=["space", "profile"], condition=~models.Q(refused=[]), name="refusals_of_a_profile")
+        ]
 
 
 class Merge(InSpace):

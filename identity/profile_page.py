@@ -15,6 +15,7 @@ from sources.models import Source
 from spaces.models import Space
 from spaces.pieces import visible_logs
 
+Pair = tuple[str, str]  # (type, value) of an identifier
 KINDS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}
 ANONYMOUS = "anonymous_id"
 EVENTS_SHOWN = 50
@@ -99,9 +100,14 @@ def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
     return [person(profile, held[profile.number]) for profile in profiles]
 
 
+def name_of(profile: Profile, identifiers: Sequence[Pair]) -> str:
+    """What to call them; "" for somebody of whom nothing but a device is known."""
+    return _name(profile.traits) or _email(profile, identifiers) or _first(identifiers, "user_id", "group_id")
+
+
 def person(profile: Profile, identifiers: Sequence[Identifier]) -> Person:
-    email = str(profile.traits.get("email") or _first(identifiers, "email"))
-    name = _name(profile.traits) or email or _first(identifiers, "user_id", "group_id")
+    pairs = [(row.type, row.value) for row in identifiers]
+    email, name = _email(profile, pairs), name_of(profile, pairs)
     if name:
         return Person(profile, name, email, name[0].upper(), identifiers=identifiers)
     hint = identifiers[0].value if identifiers else ""
@@ -165,8 +171,12 @@ def _name(traits: dict[str, Any]) -> str:
     return " ".join(part.strip() for part in parts if isinstance(part, str)).strip()
 
 
-def _first(identifiers: Iterable[Identifier], *types: str) -> str:
-    values = {row.type: row.value for row in reversed(list(identifiers))}
+def _email(profile: Profile, identifiers: Sequence[Pair]) -> str:
+    return str(profile.traits.get("email") or _first(identifiers, "email"))
+
+
+def _first(identifiers: Sequence[Pair], *types: str) -> str:
+    values = dict(reversed(identifiers))
     return next((values[type] for type in types if type in values), "")
 
 

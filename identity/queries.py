@@ -1,15 +1,48 @@
-"""Who is who, as the tables have it now. Reads only.
+"""Who is who, as the tables have it now; and what of a space's events is resolved. Reads only.
 
 Sets of people are sets of profile numbers. A merge leaves the numbers of both; `merged_into` is the last winner's.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import JSONObject
 from pyroaring import BitMap
 
-from identity.models import Identifier, Profile
+from identity.models import Evidence, Identifier, Link, Merge, Profile
+from sources.events import archive, timeline
+from sources.events.timeline import Recorded, Scope
+from sources.models import Replay, Source
+from sources.queries import listening, places
 from spaces.models import Space
+from spaces.pieces import visible_logs
+
+MANY = 1_000  # of one profile's rows, where all of them are shown at once
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """waiting: events that are archived, that the space is to have, and that are not resolved yet.
+
+    piece: the end of the space's log.
+    """
+
+    waiting: int
+    replaying: bool
+    piece: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A row of the timeline, with whom it belongs to now. source_id: None when the source was deleted."""
+
+    row: Recorded
+    profile_id: str
+    source_id: str | None
 
 
 def canonical(space: Space, numbers: Iterable[int]) -> dict[int, int]:
@@ -56,6 +89,101 @@ def profile_of(space: Space, public_id: str) -> Profile | None:
     if found is None or found.merged_into is None:
         return found
     return Profile.objects.filter(space=space, number=found.merged_into).first()
+
+
+def living(space: Space, kind: Profile.Kind) -> "QuerySet[Profile]":
+    """Profiles that were not merged into another one."""
+    return Profile.objects.filter(space=space, merged_into=None, kind=kind)
+
+
+def with_identifiers(rows: "QuerySet[Profile]") -> "QuerySet[Profile]":
+    """The same, each with `held`: what it holds as [{"type", "value"}], the oldest first."""
+    held = Identifier.objects.filter(space=OuterRef("space"), profile=OuterRef("number")).order_by("number")
+    return rows.annotate(held=ArraySubquery(held.values(one=JSONObject(type="type", value="value"))))
+
+
+def holders(space: Space, type: str, value: str) -> "QuerySet[Profile]":
+    """The profile that holds this identifier, if any does. E-mail addresses are kept in lower case."""
+    value = value.lower() if type == "email" else value
+    held = Identifier.objects.filter(space=space, type=type, value=value)
+    return Profile.objects.filter(space=space, merged_into=None, number__in=held.values("profile"))
+
+
+def held_by(profile: Profile) -> "QuerySet[Identifier]":
+    """Its identifiers, in the order in which they came."""
+    return Identifier.objects.filter(space=profile.space_id, profile=profile.number).order_by("number")
+
+
+def merges_of(space: Space, numbers: Iterable[int]) -> "QuerySet[Merge]":
+    """How these numbers, all of one person, came together."""
+    return Merge.objects.filter(space=space, loser__in=[*numbers])
+
+
+def refusals_of(space: Space, numbers: Iterable[int]) -> "QuerySet[Evidence]":
+    """The identifier sets of this person of which something was refused."""
+    return Evidence.objects.filter(~Q(refused=[]), space=space, profile__in=[*numbers])
+
+
+def relations_of(space: Space, numbers: BitMap) -> list[Profile]:
+    """The accounts of a user, or the users of an account, as they are now, each with `held`."""
+    links = Link.objects.filter(Q(user__in=[*numbers]) | Q(account__in=[*numbers]), space=space).order_by("id")
+    ends = BitMap(number for pair in links.values_list("user", "account")[:MANY] for number in pair) - numbers
+    others = BitMap(canonical(space, ends).values()) - numbers
+    return list(with_identifiers(Profile.objects.filter(space=space, number__in=[*others])).order_by("number"))
+
+
+def public_ids(space: Space, numbers: Iterable[int]) -> dict[int, str]:
+    """By number the public id of who it stands for now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT q.number, coalesce(w.public_id, p.public_id) FROM unnest(%(numbers)s::bigint[]) AS q(number)
+               CROSS JOIN LATERAL (SELECT public_id, merged_into FROM identity_profile
+                                   WHERE space_id = %(space)s AND number = q.number LIMIT 1) AS p
+               LEFT JOIN LATERAL (SELECT public_id FROM identity_profile
+                                  WHERE space_id = %(space)s AND number = p.merged_into LIMIT 1) AS w ON true""",
+            {"space": space.pk, "numbers": _array(numbers)},
+        )
+        return dict(cursor.fetchall())
+
+
+def own_ids(space: Space, numbers: Iterable[int]) -> dict[int, str]:
+    """By number its own public id, also when it was merged."""
+    return dict(Profile.objects.filter(space=space, number__in=[*numbers]).values_list("number", "public_id"))
+
+
+def source_ids(ids: Iterable[int | None]) -> dict[int, str]:
+    """Public ids of sources; one that was deleted is missing."""
+    return dict(Source.objects.filter(pk__in={id for id in ids if id}).values_list("pk", "public_id"))
+
+
+def resolution(space: Space) -> Resolution:
+    """How far the space is. Reads a few rows, however many events there are."""
+    running = Replay.objects.filter(space=space, state=Replay.State.RUNNING)
+    replay = running.aggregate(left=Sum(F("total") - F("done")), running=Count("pk"))
+    live = archive.count_live(space.workspace_id, places(list(listening(space.pk))))
+    return Resolution(live + max(replay["left"] or 0, 0), replay["running"] > 0, scope_of(space).log.end)
+
+
+def scope_of(space: Space) -> Scope:
+    """The space's events as of now."""
+    return Scope(space.workspace_id, space.pk, visible_logs(stage="resolve", owners=[space.pk])[space.pk])
+
+
+def recorded(space: Space, scope: Scope, *, after: tuple[int, int], limit: int) -> list[Placed]:
+    """The timeline in the order in which it was resolved, after a (piece, position)."""
+    rows = timeline.page(scope, after=after, limit=limit)
+    people = public_ids(space, {row.profile for row in rows})
+    sources = source_ids(row.source for row in rows)
+    return [Placed(row, people[row.profile], sources.get(row.source)) for row in rows]
+
+
+def seen_between(scope: Scope, numbers: Sequence[int]) -> tuple[datetime, datetime] | None:
+    """The event times of this person's first and last event."""
+    found = timeline.counts_of(scope, numbers)
+    if not found:
+        return None
+    first, last = min(row[3] for row in found), max(row[4] for row in found)
+    return datetime.fromtimestamp(first / 1000, UTC), datetime.fromtimestamp(last / 1000, UTC)
 
 
 def _winners(space: Space, numbers: Iterable[int]) -> dict[int, int]:

@@ -23,8 +23,8 @@ from identity import rows, services
 from identity.intake import Intake, Taken, again, next_live, next_slice
 from identity.messages import Message, read
 from identity.models import Graph, Touch
+from identity.policies import policy_of
 from identity.resolution import Batch, Resolution, batch, differing, resolve
-from identity.rules import DEFAULT_POLICY, Policy
 from identity.services import Written
 from sources.events import timeline
 from sources.events.archive import WHOLE_PIECE
@@ -229,11 +229,6 @@ def workspace_of(space: int) -> int:
 
 def replaying(space: int) -> bool:
     return Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists()
-
-
-def policy_of(kept: Any) -> Policy:
-    """The rules as a space keeps them."""
-    return DEFAULT_POLICY if kept is None else Policy.from_json(kept)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ SPAN_MS: dict[str, int | None] = {
     "annually": 365 * DAY_MS,
     "ever": None,
 }
+MOST_IDENTIFIERS, MOST_VALUES, MOST_PATTERNS = 100, 1_000, 20  # each pattern is tried on every value
 PER = {"daily": "per day", "weekly": "per week", "monthly": "per month", "annually": "per year", "ever": "ever"}
 
 
@@ -125,6 +126,8 @@ def _policy_error(text: str) -> PolicyError:
 
 
 def _faults(policy: Policy) -> Iterable[tuple[str, str]]:
+    if not 1 <= len(policy.identifiers) <= MOST_IDENTIFIERS:
+        yield "identifiers", f"a space has 1 to {MOST_IDENTIFIERS} identifiers"
     seen: set[str] = set()
     for number, definition in enumerate(policy.identifiers):
         path = f"identifiers[{number}]"
@@ -133,6 +136,9 @@ def _faults(policy: Policy) -> Iterable[tuple[str, str]]:
         if definition.type in seen:
             yield f"{path}.type", f"{definition.type} is listed twice"
         seen.add(definition.type)
+        for kind, most in (("values", MOST_VALUES), ("patterns", MOST_PATTERNS)):
+            if len(getattr(definition.blocked, kind)) > most:
+                yield f"{path}.blocked.{kind}", f"at most {most}"
         for place, pattern in enumerate(definition.blocked.patterns):
             if fault := _pattern_fault(pattern):
                 yield f"{path}.blocked.patterns[{place}]", fault

@@ -11,6 +11,7 @@ from sources import collect_urls
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api_urls")),
     path("api/", include("sources.api_urls")),
+    path("api/", include("identity.api_urls")),
     path("api/", include("audiences.api_urls")),
     path("api/", include("destinations.api_urls")),
     path("", include("access.urls")),

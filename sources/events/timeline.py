@@ -5,12 +5,13 @@ The number in `profile` is that of the event's own moment; whoever reads follows
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow
 
 from sources.events import client
 from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
-from sources.events.sql import Sql, sql
+from sources.events.sql import Sql, join, moment, sql
 from spaces.pieces import Visible
 
 WRITTEN = (TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES)  # by every resolve piece, at most one insert each
@@ -63,6 +64,28 @@ class ProfileEvent:
         return self.ts, self.source, self.origin_piece, self.origin_position
 
 
+@dataclass(frozen=True)
+class Which:
+    """Which events: of these names, without those, of times in [start, end)."""
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def condition(self) -> Sql:
+        parts = [Sql("1")]
+        parts += [sql("event IN %s", list(self.include))] if self.include else []
+        parts += [sql("event NOT IN %s", list(self.exclude))] if self.exclude else []
+        parts += [sql("ts >= %s", moment(self.start))] if self.start else []
+        parts += [sql("ts < %s", moment(self.end))] if self.end else []
+        return join(" AND ", parts)
+
+
+EVERY = Which()
+
+
 def insert(table: Table, rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -> None:
     """These rows are in the table under this piece: one insert, or none when there are no rows."""
     for name, value, kind in (
@@ -94,7 +117,9 @@ def page(scope: Scope, *, after: tuple[int, int] = START, limit: int) -> list[Re
     return [Recorded(*row) for row in client.rows(query)]
 
 
-def events_of(scope: Scope, profiles: Sequence[int], *, before: Key | None = None, limit: int) -> list[ProfileEvent]:
+def events_of(
+    scope: Scope, profiles: Sequence[int], *, which: Which = EVERY, before: Key | None = None, limit: int
+) -> list[ProfileEvent]:
     """The events of these profile numbers together, newest first; those before a key."""
     earlier = sql("1")
     if before is not None:
@@ -104,23 +129,25 @@ def events_of(scope: Scope, profiles: Sequence[int], *, before: Key | None = Non
         )
     query = sql(
         "SELECT toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, profile, type, event, message_id, "
-        "identifiers, message FROM profile_events WHERE %s AND profile IN %s AND %s "
+        "identifiers, message FROM profile_events WHERE %s AND profile IN %s AND %s AND %s "
         "ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
         scope.condition,
         list(profiles),
+        which.condition,
         earlier,
         limit,
     )
     return [ProfileEvent(*row) for row in client.rows(query)]
 
 
-def counts_of(scope: Scope, profiles: Sequence[int]) -> list[tuple[str, str, int, int, int]]:
+def counts_of(scope: Scope, profiles: Sequence[int], *, which: Which = EVERY) -> list[tuple[str, str, int, int, int]]:
     """(type, event, events, first and last event time in ms) of these profile numbers, most frequent first."""
     query = sql(
         "SELECT type, event, count() AS events, toUnixTimestamp64Milli(min(ts)), toUnixTimestamp64Milli(max(ts)) "
-        "FROM profile_events WHERE %s AND profile IN %s GROUP BY type, event ORDER BY events DESC, type, event",
+        "FROM profile_events WHERE %s AND profile IN %s AND %s GROUP BY type, event ORDER BY events DESC, type, event",
         scope.condition,
         list(profiles),
+        which.condition,
     )
     return [tuple(row) for row in client.rows(query)]
 

@@ -1,0 +1,27 @@
+"""The identity rules that a space keeps, and their changes. Each leaves an audit entry."""
+
+from typing import Any
+
+from django.db import transaction
+
+from access.services import COMMAND, ActorLike, audit
+from identity.rules import DEFAULT_POLICY, Policy
+from spaces.models import Space
+
+
+def policy_of(kept: Any) -> Policy:
+    """The rules as a space keeps them; null = the default ones."""
+    return DEFAULT_POLICY if kept is None else Policy.from_json(kept)
+
+
+def change_policy(space: Space, policy: Policy | None, *, by: ActorLike = COMMAND) -> None:
+    """The space resolves by these rules from its next piece on; None = by the default ones.
+
+    What was resolved before stays: loosening is safe, tightening leaves older profiles outside the rules.
+    """
+    with transaction.atomic():
+        held = Space.objects.select_for_update().get(pk=space.pk)
+        before, after = held.identity_policy, policy and policy.to_json()
+        Space.objects.filter(pk=space.pk).update(identity_policy=after)
+        audit(by, "space.identity_rules_changed", space, before=before, after=after)
+    space.identity_policy = after
