@@ -31,9 +31,14 @@ BACKOFF_MAX = 15.0
 HEARD = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 # What a worker and beat load when they start: loaded before, it is shared.
 LOADED_LATER = (
-    *("celery.bin.celery", "celery.apps.worker", "celery.apps.beat", "celery.concurrency.solo", "celery.events.state"),
-    *("celery.worker.consumer", "celery.worker.autoscale", "kombu.transport.redis"),
+    *("celery.bin.celery", "celery.apps.worker", "celery.apps.beat", "celery.concurrency.solo"),
+    *("celery.concurrency.thread", "celery.events.state", "celery.worker.consumer", "celery.worker.autoscale"),
+    "kombu.transport.redis",
 )
+# The solo pool runs tasks in the worker itself, instead of keeping a second process that only watches the first.
+SOLO = ["--pool", "solo", "-c", "1"]
+# Calls to destinations are mostly waiting, up to 20 s at a time: one that hangs may keep a thread, but not the others.
+POOLS = {"sync": ["--pool", "threads", "-c", "8"]}
 
 
 @dataclass
@@ -52,10 +57,9 @@ def member(name: str, places: Places) -> Member:
         # No pid file: after a kill it would refuse to start again.
         options = ["--pidfile=", f"--schedule={places.home / 'celerybeat'}", "--loglevel", "WARNING"]
         return Member(name, ["beat", *options])
-    # One process for each queue, so that a long replay or a slow destination never keeps live work waiting. The solo
-    # pool runs tasks in the worker itself, instead of keeping a second process that only watches the first.
+    # One process for each queue, so that a long replay or a slow destination never keeps live work waiting.
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
-    return Member(name, ["worker", "-Q", queue, "-n", f"{queue}@%h", "--pool", "solo", "-c", "1", *quiet])
+    return Member(name, ["worker", "-Q", queue, "-n", f"{queue}@%h", *POOLS.get(queue, SOLO), *quiet])
 
 
 def load(path: str) -> Any:

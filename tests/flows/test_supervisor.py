@@ -288,6 +288,21 @@ def test_queues_do_not_wait_for_one_another(crew, places, tmp_path):
     (tmp_path / "let go").touch()
 
 
+def test_calls_to_destinations_do_not_wait_for_one_another(crew, places, tmp_path):
+    for _ in range(3):
+        send(places, "hold", tmp_path / "let go", "sync")
+    send(places, "touch", tmp_path / "other", "sync")
+    until((tmp_path / "other").exists)
+    before = crew.pid("worker-sync")
+    assert int((tmp_path / "other").read_text()) == before
+    os.kill(before, signal.SIGTERM)
+    (tmp_path / "let go").touch()
+    until(lambda: crew.pid("worker-sync") not in (None, before))
+    (tmp_path / "other").unlink()
+    send(places, "touch", tmp_path / "other", "sync")
+    until((tmp_path / "other").exists)
+
+
 @pytest.mark.parametrize("name", ["worker-live", "beat", "crew"])
 def test_a_killed_member_comes_back(crew, places, tmp_path, name):
     before = crew.pid(name)
