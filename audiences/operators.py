@@ -91,7 +91,7 @@ def _but(ask: Callable[[Operand, Any], Sql]) -> Callable[[Operand, Any], Sql]:
 
 def _one_of(operand: Operand, values: Any) -> Sql:
     texts = [value for value in values if isinstance(value, str)]
-    among = [_some(sql("%s IN %s", operand.text, texts))] if texts else []
+    among = [_some(sql("%s IN %s", operand.text, tuple(texts)))] if texts else []
     return _any(among + [_equals(operand, value) for value in values if not isinstance(value, str)])
 
 
@@ -125,7 +125,7 @@ def _several(value: Any, path: str) -> tuple[Any, ...]:
 
 
 VALUES: dict[Any, str] = {scalar: "scalar", number: "number", text: "text", _several: "list", _date: "date"}
-_contains, _smaller, _larger = _in_text("positionCaseSensitive"), _compares("<"), _compares(">")
+_contains, _smaller, _larger = _in_text("position"), _compares("<"), _compares(">")
 OPERATORS = {
     operator.name: operator
     for operator in (

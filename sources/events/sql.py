@@ -16,7 +16,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Sql:
-    """Text with `%s` placeholders, and the values for them in order (str, int, float, Decimal, list of these)."""
+    """Text with `%s` placeholders, and the values for them in order (text, numbers, tuples or lists of these)."""
 
     text: str
     values: tuple[object, ...] = ()

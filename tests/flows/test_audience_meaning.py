@@ -1,0 +1,107 @@
+"""What the compiled SQL finds in the real tables is what the plain oracle finds, for whatever is asked of whomever."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyroaring import BitMap
+
+from audiences.compiler import SETTINGS, Asked, Scope, Span, edges, members
+from audiences.grammar import conditions, parse
+from sources.events import client
+from tests.reference.oracle import UNITS, Event, Moment, Trait, World
+from tests.worlds import NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, performed, worlds
+
+pytestmark = pytest.mark.django_db
+given_time = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def scope(space, log, now=NOW, numbers=None):
+    return Scope(1, space, client.seen(log), now, numbers)
+
+
+def answered(at, asked, others):
+    return [set(found) for found in client.bitmaps(members(at, asked, others), **SETTINGS)]
+
+
+@pytest.mark.parametrize("name", ["p", "p.b", "p.b.c"])
+@pytest.mark.parametrize("kind", ["event", "trait"])
+def test_every_question_of_every_kind_of_value_is_answered_as_the_oracle_does(kind, name):
+    """A person for each value, a column for each question."""
+    known = dict.fromkeys(range(1, len(VALUES) + 1), True)
+    world = World(
+        known,
+        events=[Event(number, "Seen", NOW, {"p": value}) for number, value in enumerate(VALUES, 1)],
+        traits=[Trait(number, "p", value, (NOW, 1, 1, 1)) for number, value in enumerate(VALUES, 1)],
+    )
+    if kind == "event":
+        asked = [{"kind": "event", "name": "Seen", "where": [{"property": name, **each}]} for each in QUESTIONS]
+    else:
+        asked = [{"kind": "trait", "name": name, **each} for each in QUESTIONS]
+    space, log = inserted(world)
+    wrong = {}
+    for start in range(0, len(asked), 30):
+        part = asked[start : start + 30]
+        found = answered(scope(space, log), [Asked(f"a{n}", parse(each)) for n, each in enumerate(part)], {})
+        for definition, people in zip(part, found, strict=True):
+            differing = people ^ Moment(world, NOW).members(definition)
+            if differing:
+                wrong[json.dumps(definition)] = [(VALUES[number - 1], number in people) for number in differing]
+    assert wrong == {}
+
+
+@given_time
+@given(st.data(), worlds())
+def test_the_sql_means_what_the_oracle_means_for_everyone_and_narrowed(data, world):
+    others = {"other": frozenset(data.draw(st.sets(st.sampled_from(sorted(world.people())))))}
+    asked, expected = [], []
+    for number in range(3):
+        definition = data.draw(definitions(*others))
+        anonymous = data.draw(st.booleans())
+        expected.append(Moment(world, NOW, others).members(definition, include_anonymous=anonymous))
+        asked.append(Asked(f"a{number}", parse(definition), anonymous))
+        others = others | {f"a{number}": frozenset(expected[-1])}
+    space, log = inserted(world)
+    outside = {"other": BitMap(others["other"])}
+    assert answered(scope(space, log), asked, outside) == expected
+    some = data.draw(st.sets(st.sampled_from(sorted(world.people()))))
+    narrow = BitMap(world.numbers(some))
+    assert answered(scope(space, log, numbers=narrow), asked, outside) == [found & some for found in expected]
+
+
+@given_time
+@given(worlds(), definitions(leaves=performed), st.sampled_from([1, 60_000, 3_600_000, 86_400_000]), st.booleans())
+def test_whoever_time_alone_brings_in_or_out_is_named_by_an_edge(world, definition, span, anonymous):
+    since = NOW - span
+    before, after = (Moment(world, at).members(definition, include_anonymous=anonymous) for at in (since, NOW))
+    due, ahead = moments(world, definition, since)
+    assert before ^ after <= {world.person(number) for number in due}
+    coming = [at for at in turns(world) if NOW < at <= NOW + HORIZON]
+    changing = [at for at in coming if Moment(world, at).members(definition, include_anonymous=anonymous) != after]
+    if changing:
+        assert ahead is not None
+        assert ahead <= min(changing)
+
+
+HORIZON = 3_600_000
+
+
+def turns(world):
+    """Every moment at which any window may open or close."""
+    spans = [0, *(count * UNITS[unit] for each in WINDOWS for unit, count in each.items())]
+    return sorted({event.ts + span for event in world.events for span in spans})
+
+
+def moments(world, definition, since):
+    """(the raw profiles that an edge in (since, now] names, the first moment after now)."""
+    found = list(dict.fromkeys(edge for leaf in conditions(parse(definition)) for edge in leaf.edges()))
+    if not found:
+        return set(), None
+    space, log = inserted(world)
+    ((*row,),) = client.rows(edges(scope(space, log), [Span(edge, since) for edge in found], HORIZON), **SETTINGS)
+    due = {number for column in row[::2] for number in column}
+    ahead = [first + edge.after for edge, first in zip(found, row[1::2], strict=True) if first]
+    return due, min(ahead, default=None)

@@ -1,0 +1,182 @@
+"""Small worlds and definitions about them, drawn by hypothesis, and put into the event tables as resolve does."""
+
+import itertools
+import json
+
+import pyarrow
+from hypothesis import strategies as st
+
+from identity.rows import TIMES
+from sources.events import timeline
+from sources.events.schema import OVERLAY, PROFILES, TIMELINE, TRAITS
+from spaces.pieces import Visible
+from tests.reference.oracle import UNITS, Event, Trait, World
+
+NOW = 1_781_524_800_000  # noon of the fixed day
+NAMES = ["Seen", "Bought", "O'Brien's 100 %s `x` \\ é"]
+PROPERTIES = ["p", "p.b", "p.b.c", "q", "it's `q` \\ %s é"]
+TRAITS_ASKED = ["plan", "plan.b", "plan.b.c", "a key's"]
+WINDOWS = [{"minutes": 1}, {"hours": 1}, {"days": 1}, {"days": 7}, {"weeks": 1}]
+DATES = ["2026-06-15", "2026-06-15T08:00:00Z", "2026-06-15T08:00:00.5Z", "2026-06-15T10:00:00+02:00"]
+VALUES = [
+    None, True, False, 0, 1, 2, -1, 1.0, 1.5, 2**53 + 1, 2.0**53, 2**63, 1e300, "", "1", "x", "xy", "true", "null",
+    "y,x", *DATES, "2026-06-15T07:59:59.9999Z", "2026-02-30", "2026-06-15 08:00:00", "20260615",
+    "2026-06-15T08:00:00Z\n", "1781510400",
+    [], ["x"], ["x", "y"], ["", "x"], ["x", None], [None], [1, 2], [1, "x"], [True], [["x"]], [{"b": 1}],
+    {}, {"b": 1}, {"b": "x"}, {"b": None}, {"b": {}}, {"b": {"c": 2}}, {"b": ["x"]}, {"c": 1},
+]  # fmt: skip
+SCALARS = [True, False, 0, 1, 2, 1.0, 1.5, 2**53, 2.0**53, -1, "", "1", "x", "true", "2026-06-15"]
+NUMBERS = [0, 1, 1.0, 1.5, 2, -1, 2**53, 2**53 + 1, 2.0**53, 2**62]
+TEXTS = ["x", "y", ",", "x,y", "1", "%", "2026"]
+OPERANDS = {
+    ("equals", "notEquals"): SCALARS,
+    ("lessThan", "greaterThan", "atMost", "atLeast"): NUMBERS,
+    ("contains", "notContains", "startsWith", "endsWith"): TEXTS,
+    ("oneOf",): [["x"], ["x", "1"], [1, "y"], [True], [1.5, 2, False], ["", "true"]],
+    ("before", "after"): DATES,
+}
+QUESTIONS = [
+    *({"op": op, "value": value} for ops, values in OPERANDS.items() for op in ops for value in values),
+    {"op": "exists"},
+    {"op": "notExists"},
+]
+_spaces = itertools.count(1_000_000)
+
+times = st.builds(
+    lambda base, shift: NOW - base + shift,
+    st.sampled_from([0, *(count * UNITS[unit] for each in WINDOWS for unit, count in each.items())]),
+    st.sampled_from([-1, 0, 1, -30_000, 30_000]),
+)
+objects = st.dictionaries(st.sampled_from(["p", "q", PROPERTIES[-1]]), st.sampled_from(VALUES), max_size=3)
+questions = st.sampled_from(QUESTIONS)
+filters = st.builds(lambda name, each: {"property": name, **each}, st.sampled_from(PROPERTIES), questions)
+frequencies = st.one_of(
+    st.just({}),
+    st.builds(lambda n: {"atLeast": n}, st.integers(1, 3)),
+    st.builds(lambda n: {"exactly": n}, st.integers(0, 3)),
+    st.builds(lambda n: {"atMost": n}, st.integers(0, 3)),
+)
+performed = st.builds(
+    lambda name, times, more: {"kind": "event", "name": name, **times, **more},
+    st.sampled_from(NAMES),
+    frequencies,
+    st.fixed_dictionaries(
+        {}, optional={"within": st.sampled_from(WINDOWS), "where": st.lists(filters, min_size=1, max_size=2)}
+    ),
+)
+has_trait = st.builds(
+    lambda name, each: {"kind": "trait", "name": name, **each}, st.sampled_from(TRAITS_ASKED), questions
+)
+
+
+def definitions(*keys, leaves=None):
+    """Trees over every kind of condition; `keys`: the audiences they may ask about."""
+    each = leaves if leaves is not None else st.one_of(performed, performed, has_trait)
+    if keys:
+        each = each | st.sampled_from([{"kind": "audience", "key": key} for key in keys])
+    return st.recursive(
+        each,
+        lambda inner: st.one_of(
+            st.builds(lambda rows: {"all": rows}, st.lists(inner, min_size=1, max_size=3)),
+            st.builds(lambda rows: {"any": rows}, st.lists(inner, min_size=1, max_size=3)),
+            st.builds(lambda row: {"not": row}, inner),
+        ),
+        max_leaves=4,
+    )
+
+
+@st.composite
+def worlds(draw):
+    """Up to six profiles, some merged, an account among them, and what they did."""
+    count = draw(st.integers(1, 6))
+    known = {number: draw(st.booleans()) for number in range(1, count + 1)}
+    account = count + 1
+    merges, left = [], list(known)
+    for _ in range(draw(st.integers(0, min(3, count - 1)))):
+        loser, winner = draw(st.permutations(left))[:2]
+        merges.append((loser, winner))
+        left.remove(loser)
+    owners = st.sampled_from([*known, account])
+    events = draw(st.lists(st.builds(Event, owners, st.sampled_from([*NAMES, ""]), times, objects), max_size=12))
+    stamps = st.tuples(st.sampled_from([NOW, NOW - 1, NOW - 2]), st.integers(1, 2), st.integers(1, 2))
+    told = draw(
+        st.lists(st.tuples(owners, st.sampled_from(["plan", "a key's"]), st.sampled_from(VALUES), stamps), max_size=8)
+    )
+    traits = [Trait(owner, key, value, (*stamp, place)) for place, (owner, key, value, stamp) in enumerate(told)]
+    return World(known, frozenset({account}), merges, events, traits)
+
+
+def inserted(world, *, decoys=True):
+    """(space, log): the world is in the tables, over two pieces. decoys: rows that nobody may see lie beside."""
+    space = next(_spaces)
+    half = len(world.events) // 2
+    _piece(space, 2, world, range(half), world.merges[:1], created=True)
+    _piece(space, 5, world, range(half, len(world.events)), world.merges[1:], before=world.merges[:1], traits=True)
+    if decoys:
+        for number in (3, 6):  # given up; not published yet
+            _piece(space, number, world, range(len(world.events)), [], created=True, traits=True, flip=True)
+    return space, Visible(space, 5, (3,))
+
+
+def _piece(space, number, world, places, merges, *, before=(), created=False, traits=False, flip=False):
+    def put(table, columns):
+        rows = pyarrow.table({name: pyarrow.array(values, kind) for name, (values, kind) in columns.items()})
+        timeline.insert(table, rows, workspace_id=1, space_id=space, piece=number)
+
+    events = [world.events[place] for place in places]
+    u32, u64, u8, text = pyarrow.uint32(), pyarrow.uint64(), pyarrow.uint8(), pyarrow.string()
+    put(
+        TIMELINE,
+        {
+            "position": (list(range(len(events))), u32),
+            "profile": ([each.profile for each in events], u32),
+            "ts": ([each.ts for each in events], TIMES),
+            "source": ([1] * len(events), u32),
+            "origin_piece": ([1] * len(events), u64),
+            "origin_position": (list(places), u32),
+            "type": (["track"] * len(events), text),
+            "event": ([each.name for each in events], text),
+            "message_id": ([f"m{place}" for place in places], text),
+            "properties_text": ([json.dumps(each.properties).encode() for each in events], pyarrow.binary()),
+        },
+    )
+    if traits:
+        put(
+            TRAITS,
+            {
+                "position": (list(range(len(world.traits))), u32),
+                "profile": ([each.profile for each in world.traits], u32),
+                "key": ([each.key for each in world.traits], text),
+                "value": (
+                    [json.dumps(None if flip else each.value).encode() for each in world.traits],
+                    pyarrow.binary(),
+                ),
+                "ts": ([each.stamp[0] + flip for each in world.traits], TIMES),
+                "source": ([each.stamp[1] for each in world.traits], u32),
+                "origin_piece": ([each.stamp[2] for each in world.traits], u64),
+                "origin_position": ([each.stamp[3] for each in world.traits], u32),
+            },
+        )
+    if created:
+        people = sorted(world.known)
+        profiles = [*people, *world.accounts]
+        kinds = [1] * len(people) + [2] * len(world.accounts)
+        known = [int(world.known[each]) for each in people] + [1] * len(world.accounts)
+        put(
+            PROFILES,
+            {"profile": (profiles, u32), "kind": (kinds, u8), "known": ([int(flip or each) for each in known], u8)},
+        )
+    rows = _overlay(before, merges)
+    if flip:
+        rows = [(each, min(world.known)) for each in world.known if each != min(world.known)]
+    put(OVERLAY, {"loser": ([each[0] for each in rows], u32), "winner": ([each[1] for each in rows], u32)})
+
+
+def _overlay(before, merges):
+    """What resolve writes: of each loser, and of everyone who went into it earlier, the winner they have then."""
+    winners = dict(before)
+    written = {}
+    for loser, winner in merges:
+        for each in [loser, *(other for other, its in winners.items() if its == loser)]:
+            winners[each] = written[each] = winner
+    return list(written.items())
