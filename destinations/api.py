@@ -101,8 +101,14 @@ class TestView(APIView):
 
 @needs("space.read")
 class DeliveriesView(APIView):
+    asks = {
+        "outcome": f"only calls with this one: {', '.join(queries.OUTCOMES)}",
+        "identifier": "only calls about this one: `type:value`, the whole value",
+        "audienceId": "only calls for this audience",
+    }
+
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
-        """Calls, newest first. Filters: `outcome`, `identifier` as type:value, `audienceId`."""
+        """Calls, newest first."""
         destination = _destination(request, destination_id)
         subscriptions = destination.subscriptions.all()
         if "audienceId" in request.query_params:
@@ -124,6 +130,8 @@ class CaughtView(APIView):
 
 @needs("space.read")
 class ListView(APIView):
+    asks = {"key": "of the audience; it has to be given"}
+
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """Whom the catcher holds in the audience `key`, derived from what it received and nothing else."""
         destination = _catcher(request, destination_id)
@@ -218,6 +226,7 @@ def render_subscription(subscription: Subscription) -> dict[str, Any]:
         "destinationId": subscription.destination.public_id,
         "enabled": subscription.enabled,
         "status": subscription.status,
+        "heldBackBy": subscription.held_back_by or None,
         "options": shown(options),
         "tick": subscription.tick,
         **queries.tally(subscription),
