@@ -120,9 +120,10 @@ def compare_audience(name: str, seen: Seen) -> list[str]:
         _who(f"{name}: an identifier of a member did not arrive", seen.known - seen.arrived),
         _who(f"{name}: an identifier of no member arrived", seen.arrived - seen.known),
     ]
-    if seen.truth:
-        faults.append(_who(f"{name}: computed, but not in truth", seen.computed - seen.truth.possible))
-        faults.append(_who(f"{name}: in truth, but not computed", seen.truth.sure - seen.computed))
+    for truth, still in ((seen.truth, ""), (seen.preview_truth, " when previewed")):
+        if truth:
+            faults.append(_who(f"{name}: computed, but not in truth{still}", seen.computed - truth.possible))
+            faults.append(_who(f"{name}: in truth{still}, but not computed", truth.sure - seen.computed))
     if seen.preview_truth:
         faults.append(_who(f"{name}: previewed, but not in truth", seen.sample - seen.preview_truth.possible))
     else:

@@ -1,12 +1,13 @@
 """The eight steps of Segment's quickstart guide, by the console's public interfaces only."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from quickstart import checks, making
-from quickstart.checks import Identifiers, Key, Recorded, Seen
+from quickstart.checks import Identifiers, Key, Recorded, Resolved, Seen
 from quickstart.client import Api, Json
 from quickstart.feed import Feed, Wanted
 from quickstart.figures import Counts, Membership, Profiles, Replayed, moment, ms
@@ -16,11 +17,12 @@ from quickstart.truth import score
 STALLED_AFTER = 120.0  # seconds without any movement
 LOOKS = 30  # at an audience, until nobody is just crossing the edge of a window and all is delivered
 AGAIN = 1.0  # seconds between them: together longer than it takes to cross
-ALIKE = 10  # looks in a row that show the same: nothing is under way any more
+ALIKE = 6  # looks in a row that show the same: nothing is under way any more
 SAMPLE = 50  # people of a preview
 POLL = 0.25
 SENT = ("user_id", "email")  # the identifiers under which people are sent, unless anonymous ones are included
 TIMELINE_PAGE, PROFILE_PAGE = 10_000, 1_000
+TELLING = 6  # identifiers of a profile worth showing: neither bare nor a crowd
 
 
 class Stalled(Exception):
@@ -35,6 +37,7 @@ class Steps:
     screen: Screen
     feed: Feed
     sources: list[Json] = field(default_factory=list)
+    _resolved: tuple[list[tuple[str, str, int]], set[Resolved]] | None = None
 
     # Steps 1 to 3
 
@@ -135,7 +138,7 @@ class Steps:
         with self.screen.progress("resolving a second time, naively"):
             faults = checks.compare_timeline(recorded, *self._expected(space))
             console = checks.by_console(recorded, identifiers)
-            reference = checks.by_reference(recorded, lambda row: self.feed.message(row.message_id, row.at))
+            reference = self._reference(recorded)
         faults += checks.compare_profiles(console, reference)
         pairs = score(
             (row.profile, person) for row in recorded if (person := self.feed.person(row.message_id)) is not None
@@ -143,8 +146,16 @@ class Steps:
         known = any(self.feed.person(row.message_id) is not None for row in recorded)
         if not faults:
             self.screen.good(f"{len(console):,} profiles, equal to the naive resolver's in identifiers and messages")
-        self._show_one(space, identifiers)
+        self._show_one(space, identifiers, recorded)
         return Profiles(len(console), len(reference), pairs if known else None, as_of, faults)
+
+    def _reference(self, recorded: list[Recorded]) -> set[Resolved]:
+        """The naive resolver's profiles. What it was asked already, in the same order, it need not do again."""
+        order = [row[:2] + row[3:] for row in recorded]
+        if self._resolved is None or self._resolved[0] != order:
+            found = checks.by_reference(recorded, lambda row: self.feed.message(row.message_id, row.at))
+            self._resolved = order, found
+        return self._resolved[1]
 
     def _timeline(self, space: Json) -> list[Recorded]:
         names = {source["id"]: source["name"] for source in self.sources}
@@ -178,14 +189,22 @@ class Steps:
                 (sure if earliest >= since else perhaps).append((origin, message_id))
         return sure, perhaps
 
-    def _show_one(self, space: Json, identifiers: dict[str, Identifiers]) -> None:
-        """What step 4 of the guide asks for: look at somebody."""
+    def _show_one(self, space: Json, identifiers: dict[str, Identifiers], recorded: list[Recorded]) -> None:
+        """What step 4 of the guide asks for: look at somebody who was seen in several places."""
         if not identifiers:
             return
-        fullest = max(sorted(identifiers), key=lambda each: len(identifiers[each]))
-        profile = self.api.get(f"spaces/{space['id']}/profiles/{fullest}")["profile"]
-        listed = ", ".join(f"{type} {value}" for type, value in sorted(identifiers[fullest]))
-        self.screen.say(f"for example {profile['id']}: {listed}"[:300])
+        events: defaultdict[str | None, list[Recorded]] = defaultdict(list)
+        for row in recorded:
+            events[row.profile].append(row)
+
+        def telling(id: str) -> tuple[int, int]:
+            return len({row.origin for row in events[id]}), -abs(len(identifiers[id]) - TELLING)
+
+        id = max(sorted(identifiers), key=telling)
+        profile = self.api.get(f"spaces/{space['id']}/profiles/{id}")["profile"]
+        origins = ", ".join(sorted({row.origin for row in events[id]}))
+        self.screen.say(f"for example {profile['name'] or id}: {len(events[id]):,} events from {origins},")
+        self.screen.say(f"known by {_listed(identifiers[id])}")
 
     # Steps 5 to 7
 
@@ -307,6 +326,14 @@ def _fates(tally: dict[str, int]) -> int:
 
 def _pairs(identifiers: Sequence[Json]) -> Identifiers:
     return frozenset((each["type"], each["value"]) for each in identifiers)
+
+
+def _listed(identifiers: Identifiers) -> str:
+    """Each type, with its value, or with how many there are."""
+    values: defaultdict[str, list[str]] = defaultdict(list)
+    for type, value in sorted(identifiers):
+        values[type].append(value)
+    return ", ".join(f"{type} {each[0] if len(each) == 1 else f'({len(each)})'}" for type, each in values.items())
 
 
 def _user_id(member: Json) -> str:

@@ -1,66 +1,74 @@
-"""The table at the end: every figure with the moment it is of."""
+"""The table at the end: every figure with the moment it is of. It fits into 80 columns."""
 
 from datetime import datetime
 
+from rich.markup import escape
 from rich.table import Table
 
 from quickstart.figures import InSpace, Membership, Profiles, Replayed, Run
 
-Row = tuple[str, str, datetime | None]
+Row = tuple[str, str, str, datetime | None]  # label, value, verdict, as of
+LABEL = 32  # columns
 
 
 def table(run: Run) -> Table:
-    shown = Table(title="What was found", title_justify="left", show_edge=False, pad_edge=False)
-    shown.add_column("")
+    shown = Table(title="What was found", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown.add_column("", max_width=LABEL, no_wrap=True, overflow="ellipsis")
     shown.add_column("", justify="right")
+    shown.add_column("")
     shown.add_column("as of (UTC)")
-    for section in (_counts(run), _space("Dev", run.dev), _space("Prod", run.prod)):
-        for label, value, as_of in section:
-            shown.add_row(label, value, as_of.strftime("%Y-%m-%d %H:%M:%S") if as_of else "")
-        shown.add_section()
+    for section in (_counts(run), _space(run.dev), _space(run.prod)):
+        shown.add_row()
+        for *texts, as_of in section:
+            shown.add_row(*map(escape, texts), as_of.strftime("%Y-%m-%d %H:%M:%S") if as_of else "")
     return shown
 
 
 def _counts(run: Run) -> list[Row]:
     counts = run.counts
     return [
-        ("messages sent in this run", f"{counts.sent:,}", counts.as_of),
-        ("  of them rejected", f"{counts.rejected:,}", counts.as_of),
-        ("  of them doubled", f"{counts.doubled:,}", counts.as_of),
-        ("messages archived in all", f"{counts.archived:,}", counts.as_of),
+        ("messages sent in this run", f"{counts.sent:,}", "", counts.as_of),
+        ("  of them rejected", f"{counts.rejected:,}", "", counts.as_of),
+        ("  of them doubled", f"{counts.doubled:,}", "", counts.as_of),
+        ("messages archived in all", f"{counts.archived:,}", "", counts.as_of),
     ]
 
 
-def _space(label: str, space: InSpace) -> list[Row]:
-    rows = [*_replay(label, space.replayed), *_profiles(label, space.profiles)]
+def _space(space: InSpace) -> list[Row]:
+    rows: list[Row] = [(space.name, "", "", None), *_replay(space.replayed), *_profiles(space.profiles)]
     for audience in space.audiences:
-        rows += _audience(label, audience)
+        rows += _audience(audience)
     return rows
 
 
-def _replay(label: str, replayed: Replayed) -> list[Row]:
-    value = f"{replayed.events:,} events in {replayed.seconds:.1f} s ({replayed.rate:,.0f}/s)"
-    return [(f"{label}: replay", value, replayed.as_of)]
-
-
-def _profiles(label: str, profiles: Profiles) -> list[Row]:
-    verdict = "differ" if profiles.faults else "equal"
-    value = f"{profiles.resolved:,} / {profiles.reference:,} ({verdict})"
-    rows: list[Row] = [(f"{label}: profiles, console / naive resolver", value, profiles.as_of)]
-    if profiles.pairs:
-        value = f"{profiles.pairs.precision:.4f} / {profiles.pairs.recall:.4f}"
-        rows.append((f"{label}: pairs of messages, precision / recall", value, profiles.as_of))
-    return rows
-
-
-def _audience(label: str, audience: Membership) -> list[Row]:
-    truth = "unknown" if audience.truth is None else f"{audience.truth:,}"
-    verdict = "differ" if audience.faults else "equal"
+def _replay(replayed: Replayed) -> list[Row]:
     return [
-        (f"{label}: “{audience.name}” by preview", f"{audience.preview:,}", audience.preview_as_of),
-        (
-            "  by compute / truth / delivered",
-            f"{audience.computed:,} / {truth} / {audience.delivered:,} ({verdict})",
-            audience.as_of,
-        ),
+        ("  events replayed", f"{replayed.events:,}", "", replayed.as_of),
+        ("    in", f"{replayed.seconds:.1f} s ({replayed.rate:,.0f}/s)", "", replayed.as_of),
     ]
+
+
+def _profiles(profiles: Profiles) -> list[Row]:
+    rows: list[Row] = [
+        ("  profiles", f"{profiles.resolved:,}", "", profiles.as_of),
+        ("    by the naive resolver", f"{profiles.reference:,}", _verdict(profiles.faults), profiles.as_of),
+    ]
+    if profiles.pairs:
+        rows.append(("    pairs of messages, precision", f"{profiles.pairs.precision:.4f}", "", profiles.as_of))
+        rows.append(("    pairs of messages, recall", f"{profiles.pairs.recall:.4f}", "", profiles.as_of))
+    return rows
+
+
+def _audience(audience: Membership) -> list[Row]:
+    truth = "unknown" if audience.truth is None else f"{audience.truth:,}"
+    return [
+        (f"  {audience.name}", "", "", None),
+        ("    by preview", f"{audience.preview:,}", "", audience.preview_as_of),
+        ("    by compute", f"{audience.computed:,}", "", audience.as_of),
+        ("    by the truth", truth, "", audience.as_of),
+        ("    delivered", f"{audience.delivered:,}", _verdict(audience.faults), audience.as_of),
+    ]
+
+
+def _verdict(faults: list[str]) -> str:
+    return "differs" if faults else "equal"
