@@ -27,8 +27,8 @@ def stores(places: Places) -> list[Child]:
 
 
 def prepare() -> list[str]:
-    """The command between the stores and the site: roles' grants, migrations, ClickHouse's tables."""
-    return [sys.executable, "manage.py", "prepare"]
+    """The command between the stores and the site: roles' grants, migrations, ClickHouse's tables, static files."""
+    return [sys.executable, "manage.py", "prepare", "--static"]
 
 
 def services(places: Places) -> list[Child]:
