@@ -30,7 +30,7 @@ READY_WITHIN_S = 60
 PORTS = range(20_000, 32_000)
 
 
-@dataclass
+@dataclass(eq=False)
 class Stack:
     """environ: of everything it runs. supervisor: None while it is not running. api: as the owner."""
 

@@ -66,6 +66,7 @@ def test_whatever_is_killed_nothing_is_lost_doubled_or_false(
             kill_at(running, faults, point)
         sender.end()
         told = verified(running, tmp_path / "expected.json", world)
+        assert running.http.get(f"{running.address}/sign-in").status_code == 200
         with capsys.disabled():
             print(f"\nseed {SEED}: {killed.total()} kills at random {dict(killed)}, {len(POINTS)} at named points")
             print(f"{sender.requests:,} requests acknowledged, {sender.retries:,} tries were not")
