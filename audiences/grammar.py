@@ -131,7 +131,7 @@ def _phrase(node: Node) -> str:
     if isinstance(node, Leaf):
         return node.condition.sentence()
     if isinstance(node, Not):
-        return f"not ({_phrase(node.node)})"
+        return f"are not among those who ({_phrase(node.node)})"
     if len(node.nodes) == 1:
         return _phrase(node.nodes[0])
     return GROUPS[node.word].join(_inside(each) for each in node.nodes)

@@ -95,9 +95,7 @@ def scalar(value: Any, path: str) -> str | int | float | bool:
 def number(value: Any, path: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DefinitionError(path, "must be a number")
-    if (
-        not -INT64 < value < INT64
-    ):  # larger ones come out of jsonb as integers, whatever they were
+    if not -INT64 < value < INT64:  # larger ones come out of jsonb as integers, whatever they were
         raise DefinitionError(path, "must be a number of 64 bits")
     return value
 

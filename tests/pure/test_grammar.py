@@ -1,0 +1,276 @@
+"""Definitions: what is taken, what is refused and where it is wrong, and the one sentence that each has."""
+
+import copy
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audiences import grammar
+from audiences.grammar import DEEPEST, MOST_CONDITIONS, located, parse, sentence, to_json, to_sql, touches
+from audiences.operators import OPERATORS
+from audiences.reading import DefinitionError
+from sources.events.sql import Sql
+from tests.reference.oracle import Moment, World
+from tests.worlds import NOW, definitions, worlds
+
+SEEN = {"kind": "event", "name": "Seen"}
+PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
+
+
+def event(**fields):
+    return {"kind": "event", "name": "Seen", **fields}
+
+
+def trait(**fields):
+    return {"kind": "trait", "name": "plan", **fields}
+
+
+def where(*rows):
+    return event(where=list(rows))
+
+
+def nested(depth):
+    return SEEN if depth == 1 else {"not": nested(depth - 1)}
+
+
+UNITS = "minutes, hours, days, weeks"
+DATE = "must be a date such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z"
+WHOLE = "must be a whole number from 1 to 1,000,000,000"
+OPS = ", ".join(OPERATORS)
+BAD = [
+    # the tree
+    (None, "", "must be an object"),
+    ("everyone", "", "must be an object"),
+    ([SEEN], "", "must be an object"),
+    ({}, "", "must have a kind, or one of all, any, not"),
+    ({"all": []}, "all", "must be a list with at least one row"),
+    ({"any": {}}, "any", "must be a list with at least one row"),
+    ({"all": "x"}, "all", "must be a list with at least one row"),
+    ({"all": [SEEN, None]}, "all[1]", "must be an object"),
+    ({"not": [SEEN]}, "not", "must be an object"),
+    ({"not": {}}, "not", "must have a kind, or one of all, any, not"),
+    ({"all": [SEEN], "any": [SEEN]}, "", "must have a kind, or one of all, any, not"),
+    ({"none": [SEEN]}, "none", "is not known here"),
+    ({"all": [SEEN], "note": "x"}, "note", "is not known here"),
+    ({"any": [{"all": [{"not": {"nor": 1}}]}]}, "any[0].all[0].not.nor", "is not known here"),
+    (nested(DEEPEST + 1), ".".join(["not"] * DEEPEST), f"must not be nested deeper than {DEEPEST}"),
+    ({"any": [SEEN] * (MOST_CONDITIONS + 1)}, "any", f"must not have more than {MOST_CONDITIONS} rows"),
+    ({"any": [{"any": [SEEN] * 251}] * 2}, "", f"must not have more than {MOST_CONDITIONS} conditions"),
+    # the kind
+    ({"kind": "horoscope"}, "kind", "must be one of audience, event, trait"),
+    ({"kind": None}, "kind", "must be one of audience, event, trait"),
+    ({"kind": ["event"]}, "kind", "must be one of audience, event, trait"),
+    ({"kind": "Event", "name": "Seen"}, "kind", "must be one of audience, event, trait"),
+    ({"all": [SEEN, {"not": {"kind": ""}}]}, "all[1].not.kind", "must be one of audience, event, trait"),
+    # events
+    ({"kind": "event"}, "name", "is missing"),
+    (event(name=""), "name", "must be a text, not empty"),
+    (event(name=7), "name", "must be a text, not empty"),
+    (event(name="x" * 201), "name", "must not be longer than 200 characters"),
+    (event(name="a\0"), "name", "must not hold characters that cannot be stored"),
+    (event(name="\ud800"), "name", "must not hold characters that cannot be stored"),
+    (event(least=1), "least", "is not known here"),
+    (event(all=[SEEN]), "all", "is not known here"),
+    (event(atLeast=0), "atLeast", WHOLE),
+    (event(atLeast="1"), "atLeast", WHOLE),
+    (event(atLeast=1.0), "atLeast", WHOLE),
+    (event(atLeast=True), "atLeast", WHOLE),
+    (event(exactly=-1), "exactly", "must be a whole number from 0 to 1,000,000,000"),
+    (event(atMost=None), "atMost", "must be a whole number from 0 to 1,000,000,000"),
+    (event(atLeast=1, atMost=2), "atMost", "cannot be used with atLeast"),
+    (event(within="7 days"), "within", "must be an object"),
+    (event(within={}), "within", f"must have one of {UNITS}"),
+    (event(within={"days": 1, "hours": 1}), "within", f"must have one of {UNITS}"),
+    (event(within={"months": 1}), "within.months", "is not known here"),
+    (event(within={"days": 1, "from": 1}), "within.from", "is not known here"),
+    (event(within={"days": 0}), "within.days", WHOLE),
+    (event(within={"days": 3661}), "within", "must not be longer than ten years"),
+    (event(within=None), "within", "must be an object"),
+    ({"all": [SEEN, event(within={"days": 0.5})]}, "all[1].within.days", WHOLE),
+    # filters
+    (event(where=[]), "where", "must be a list with at least one row"),
+    (event(where={}), "where", "must be a list with at least one row"),
+    (where("x"), "where[0]", "must be an object"),
+    (where({"op": "exists"}), "where[0].property", "is missing"),
+    (where({"property": "a..b", "op": "exists"}), "where[0].property", "must have a name on each side of a dot"),
+    (where({"property": "p"}), "where[0].op", "is missing"),
+    (where({"property": "p", "op": "is"}), "where[0].op", f"must be one of {OPS}"),
+    (where({"property": "p", "op": ["equals"]}), "where[0].op", f"must be one of {OPS}"),
+    (where({"property": "p", "op": "exists", "value": 1}), "where[0].value", "is not known here"),
+    (where({"property": "p", "op": "equals"}), "where[0].value", "is missing"),
+    (where({"name": "p", "op": "exists"}), "where[0].property", "is missing"),
+    (event(where=[{"property": "p", "op": "exists"}] * 51), "where", "must not have more than 50 rows"),
+    # operators and their values
+    (trait(op="equals", value=None), "value", "must be a number"),
+    (trait(op="equals", value={"a": 1}), "value", "must be a number"),
+    (trait(op="equals", value=2**63), "value", "must be a number of 64 bits"),
+    (trait(op="equals", value=float("inf")), "value", "must be a number of 64 bits"),
+    (trait(op="equals", value=float("nan")), "value", "must be a number of 64 bits"),
+    (trait(op="equals", value="x" * 1001), "value", "must not be longer than 1000 characters"),
+    (trait(op="lessThan", value="7"), "value", "must be a number"),
+    (trait(op="atLeast", value=True), "value", "must be a number"),
+    (trait(op="contains", value=7), "value", "must be a text, not empty"),
+    (trait(op="endsWith", value=""), "value", "must be a text, not empty"),
+    (trait(op="oneOf", value="a"), "value", "must be a list with at least one row"),
+    (trait(op="oneOf", value=["a", None]), "value[1]", "must be a number"),
+    (trait(op="oneOf", value=["a"] * 501), "value", "must not have more than 500 rows"),
+    (trait(op="before", value="31.1.2026"), "value", DATE),
+    (trait(op="after", value="2026-02-30"), "value", DATE),
+    (trait(op="after", value="2026-01-31T08:00:00"), "value", DATE),
+    (trait(op="after", value=20260131), "value", DATE),
+    # traits and audiences
+    ({"kind": "trait", "op": "exists"}, "name", "is missing"),
+    (trait(name=".plan", op="exists"), "name", "must have a name on each side of a dot"),
+    (trait(op="exists", within={"days": 1}), "within", "is not known here"),
+    ({"kind": "audience"}, "key", "is missing"),
+    ({"kind": "audience", "key": ""}, "key", "must be a text, not empty"),
+    ({"kind": "audience", "key": "vip", "name": "VIP"}, "name", "is not known here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("definition", "path", "message"), BAD)
+def test_a_wrong_definition_names_the_place_and_what_should_be_there(definition, path, message):
+    with pytest.raises(DefinitionError) as raised:
+        parse(definition)
+    assert (raised.value.path, raised.value.message) == (path, message)
+    assert str(raised.value) == (f"{path}: {message}" if path else message)
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.sampled_from(["event", "Seen"]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["kind", "name", "all", "any", "not", "op", "value", "within", "days", "where", "property"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+)
+
+
+@given(definitions("other"), st.data(), junk)
+def test_a_definition_that_is_spoilt_anywhere_is_refused_or_means_something_else(definition, data, spoil):
+    """Nothing is ever overlooked: what is taken says back all that was put into it."""
+    spoilt = copy.deepcopy(definition)
+    place = data.draw(st.sampled_from(_places(spoilt)))
+    place[0][place[1]] = spoil
+    with suppress(DefinitionError):
+        assert _scalars(spoilt) <= _scalars(to_json(parse(spoilt)))
+
+
+def _places(value):
+    """(object or list, key) of everything inside."""
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [(value, key) for key in keys] + [place for key in keys for place in _places(value[key])]
+
+
+def _scalars(value):
+    if isinstance(value, dict):
+        return {("key", key) for key in value}.union(*map(_scalars, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(_scalars, value))
+    return {(type(value).__name__, value)}
+
+
+@given(definitions("other"))
+def test_a_definition_reads_back_as_it_was_written(definition):
+    node = parse(json.loads(json.dumps(definition)))
+    assert to_json(node) == json.loads(json.dumps(to_json(node)))
+    assert parse(to_json(node)) == node
+    assert hash(node) == hash(parse(to_json(node)))
+
+
+@given(worlds(), definitions("other"), st.booleans())
+def test_what_a_definition_says_back_means_the_same(world, definition, anonymous):
+    moment = Moment(world, NOW, {"other": frozenset(list(world.people())[:2])})
+    back = to_json(parse(definition))
+    before, after = (moment.members(each, include_anonymous=anonymous) for each in (definition, back))
+    assert before == after
+
+
+@given(worlds(), definitions("other"), st.booleans())
+def test_nothing_but_what_it_is_touched_by_can_change_an_answer(world, definition, anonymous):
+    """Take away every event, trait and audience that the definition names no touch for: it does not notice."""
+    keys = touches(parse(definition))
+    less = World(
+        world.known,
+        world.accounts,
+        world.merges,
+        [event for event in world.events if f"event:{event.name}" in keys],
+        [trait for trait in world.traits if f"trait:{trait.key}" in keys],
+    )
+    others = {"other": frozenset(list(world.people())[:2]) if "audience:other" in keys else frozenset()}
+    all_others = {"other": frozenset(list(world.people())[:2])}
+    assert Moment(less, NOW, others).members(definition, include_anonymous=anonymous) == Moment(
+        world, NOW, all_others
+    ).members(definition, include_anonymous=anonymous)
+
+
+@pytest.mark.parametrize(
+    ("definition", "expected"),
+    [
+        (SEEN, 'People who performed "Seen" at least once.'),
+        ({"not": SEEN}, 'People who are not among those who (performed "Seen" at least once).'),
+        (
+            {"all": [SEEN, {"any": [PRO, {"kind": "audience", "key": "vip"}]}]},
+            'People who performed "Seen" at least once and (have a profile where the trait "plan" is "pro"'
+            ' or are in the audience "vip").',
+        ),
+        (
+            {"any": [{"all": [SEEN, PRO]}, PRO]},
+            'People who (performed "Seen" at least once and have a profile where the trait "plan" is "pro")'
+            ' or have a profile where the trait "plan" is "pro".',
+        ),
+        ({"all": [{"any": [{"all": [SEEN]}]}]}, 'People who performed "Seen" at least once.'),
+    ],
+)
+def test_the_sentence_is_exact(definition, expected):
+    assert sentence(parse(definition)) == expected
+    anonymous = expected.replace("People who", "People, anonymous ones included, who")
+    assert sentence(parse(definition), include_anonymous=True) == anonymous
+
+
+@given(definitions("other"), definitions("other"))
+def test_two_definitions_that_differ_have_two_sentences(one, other):
+    """One word for two meanings would let a marketer send to the wrong people. Groups of one row are no group."""
+    if _bare(to_json(parse(one))) != _bare(to_json(parse(other))):
+        assert sentence(parse(one)) != sentence(parse(other))
+
+
+def _bare(node):
+    if "not" in node:
+        return {"not": _bare(node["not"])}
+    for word in ("all", "any"):
+        if word in node:
+            rows = [_bare(row) for row in node[word]]
+            return rows[0] if len(rows) == 1 else {word: rows}
+    if node["kind"] == "event" and 0 in (node.get("exactly"), node.get("atMost")):
+        return {name: value for name, value in node.items() if name not in ("exactly", "atMost")} | {"times": 0}
+    return json.loads(json.dumps(node))
+
+
+def test_the_tree_becomes_sql_with_parentheses_of_its_own():
+    node = parse({"all": [SEEN, {"not": {"any": [PRO, SEEN]}}]})
+    assert to_sql(node, lambda condition: Sql(condition.kind)).text == "(event AND NOT ((trait OR event)))"
+
+
+def test_conditions_are_found_with_their_paths():
+    node = parse({"all": [SEEN, {"not": {"any": [PRO, SEEN]}}]})
+    assert [(path, each.kind) for path, each in located(node)] == [
+        ("all[0]", "event"),
+        ("all[1].not.any[0]", "trait"),
+        ("all[1].not.any[1]", "event"),
+    ]
+    assert list(located(parse(SEEN))) == [("", parse(SEEN).condition)]
+
+
+def test_the_deepest_and_the_longest_are_taken():
+    parse(nested(DEEPEST))
+    node = parse({"any": [{"any": [SEEN] * (MOST_CONDITIONS // 2)}] * 2})
+    assert len(list(grammar.conditions(node))) == MOST_CONDITIONS
