@@ -11,6 +11,8 @@ import msgspec
 
 from spaces.answers import Answer
 
+TOO_FAST_S = 2.0  # the wait after a 429 that does not say how long
+
 Kind = Literal["delivered", "retry", "refused", "suspended"]
 
 
@@ -103,7 +105,8 @@ def outcome_of(answer: Answer) -> Outcome:
         return Outcome("suspended", reason)
     if answer.status in {400, 406, 409, 411, 412, 413, 414, 415, 416, 417, 422, 431}:
         return Outcome("refused", reason)
-    return Outcome("retry", reason, retry_after_s(answer))
+    asked = retry_after_s(answer)
+    return Outcome("retry", reason, TOO_FAST_S if answer.status == 429 and not asked else asked)
 
 
 def retry_after_s(answer: Answer) -> float | None:

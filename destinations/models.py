@@ -69,11 +69,18 @@ class Subscription(Owned):
         ]
 
     @property
+    def held_back_by(self) -> str:
+        """What was switched off or deleted, so that nothing may go out: one of our own models by name, or ""."""
+        if not self.enabled:
+            return "subscription"
+        if not self.destination.enabled:
+            return "destination"
+        return "" if self.audience.enabled and self.audience.deleted_at is None else "audience"
+
+    @property
     def sends(self) -> bool:
         """Whether anything may go out: everything that could be switched off is on."""
-        audience = self.audience
-        on = self.enabled and self.destination.enabled and audience.enabled and audience.deleted_at is None
-        return on and self.status != self.Status.SUSPENDED
+        return not self.held_back_by and self.status != self.Status.SUSPENDED
 
 
 class Acknowledged(Many):

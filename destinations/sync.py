@@ -25,7 +25,7 @@ from destinations import contract, queries, retry, services
 from destinations.adapters import adapter_of
 from destinations.declared import secrets_of, stored, struck
 from destinations.flips import Call, Known, next_call, state_after
-from destinations.models import Acknowledged, Subscription
+from destinations.models import Acknowledged, Destination, Subscription
 from destinations.rounds import Attempt, Round, run_round
 from destinations.transports import TRANSPORTS
 from identity import queries as identity
@@ -37,6 +37,7 @@ from spaces import pieces
 from spaces.answers import Answer
 from spaces.clock import Clock, clock
 from spaces.models import Log
+from spaces.secrets import Unopenable
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ class Sync:
     def _round(self, subscription: Subscription, rows: Sequence[Row]) -> Round:
         destination = subscription.destination
         adapter = adapter_of(destination.kind)
-        settings = services.settings_of(destination)
+        settings = _settings(destination)
         options = stored(adapter.options, subscription.options)
         about = _about(subscription)
         transport = TRANSPORTS[adapter.transport]
@@ -272,7 +273,8 @@ def _numbers_of(subscription: Subscription, profiles: BitMap) -> BitMap:
     """Identifiers of these people, and what was acknowledged of them and is no longer theirs: it has to leave."""
     canonical = BitMap(identity.canonical(subscription.space, profiles).values())
     found = identity.identifiers_of(subscription.space_id, canonical, queries.types_of(subscription))
-    acknowledged = Acknowledged.objects.filter(subscription=subscription, profile__in=[*(profiles | canonical)])
+    every = identity.all_numbers(subscription.space, profiles)  # what was said of a loser is the winner's now
+    acknowledged = Acknowledged.objects.filter(subscription=subscription, profile__in=[*every])
     return BitMap([row.number for row in found]) | BitMap(acknowledged.values_list("identifier", flat=True))
 
 
@@ -485,6 +487,14 @@ def _write(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) 
 
 
 # Writing
+
+
+def _settings(destination: Destination) -> Any:
+    """Its settings. A key that is missing is away like a store: no row is at fault for it."""
+    try:
+        return services.settings_of(destination)
+    except Unopenable as error:
+        raise ConnectionError(f"The settings of {destination.public_id} cannot be read: {error}") from error
 
 
 def _change(subscription: Subscription, row: Row) -> contract.Change:

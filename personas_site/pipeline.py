@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.cache import cache
+from django.core.exceptions import ObjectDoesNotExist
 
 from audiences import computes, evaluate
 from destinations import sync
@@ -102,7 +103,11 @@ def work(name: str, owner: int, **_: Any) -> None:
     with owning(f"{name}:{owner}") as mine:
         if not mine:
             return  # whoever owns it now looks again before it ends, or beat does
-        moved, more = _advance(line.stage, open_log(stage=name, owner=owner, workspace_id=line.workspace(owner)))
+        try:
+            log = open_log(stage=name, owner=owner, workspace_id=line.workspace(owner))
+        except ObjectDoesNotExist:
+            return  # the owner was deleted in the meantime
+        moved, more = _advance(line.stage, log)
     if moved:
         for next_name, next_owner in line.next(owner):
             wake(next_name, next_owner)
@@ -119,7 +124,7 @@ def _advance(stage: Stage[Any, Any, Any], log: Log) -> tuple[bool, bool]:
             moved = True
             if time.monotonic() > end:
                 return True, True
-    except Overtaken as error:
+    except (Overtaken, Log.DoesNotExist) as error:
         logger.info("%s", error)
         return moved, True
     return moved, False

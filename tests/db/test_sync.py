@@ -1,10 +1,12 @@
 """The sync stage against a real server on loopback, a real PostgreSQL and a real ClickHouse."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from django.db import connection
 from pyroaring import BitMap
 
 from audiences.models import Audience
@@ -12,6 +14,7 @@ from destinations import queries, services, sync
 from destinations.models import Acknowledged, Caught, Destination, Subscription
 from destinations.sync import Sync
 from identity.models import Identifier, Profile
+from personas_site.pipeline import work
 from spaces import pieces
 from spaces.clock import FixedClock
 from spaces.models import Log, Space
@@ -233,6 +236,22 @@ def test_someone_who_was_erased_still_leaves(
     assert inside(receiver) == set()
 
 
+def test_what_was_said_of_a_loser_leaves_with_the_winner(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    """Even when the identifier itself is gone, and only what was sent still says whose it was."""
+    winner, loser = make_person(space, ("user_id", "u1")), make_person(space, ("user_id", "u2"))
+    change(audience, entered=[winner, loser])
+    subscription = run(webhook(audience, receiver), clock)
+    merge(space, loser, winner)
+    change(audience, left=[loser], refreshed=[winner])
+    run(subscription, clock)
+    Identifier.objects.filter(space=space, value="u2").delete()
+    change(audience, left=[winner])
+    run(subscription, clock)
+    assert inside(receiver) == set()
+
+
 @pytest.mark.parametrize("heard", ["before", "after"])
 def test_a_merge_into_a_member_exits_nobody(
     heard: str, space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
@@ -399,6 +418,30 @@ def test_retry_after_is_obeyed(space: Space, audience: Audience, receiver: Recei
     clock.advance(timedelta(seconds=1))
     assert run(subscription, clock).status == Status.IN_STEP
     assert inside(receiver) == {f"u{n}" for n in range(30)}
+
+
+def test_a_receiver_that_takes_only_so_much_is_given_pauses_and_gets_everyone(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    """429 without a word on how long, after every tenth call."""
+    change(audience, entered=make_people(space, 40))
+    taken: list[datetime] = []
+
+    def limited(got: Got) -> Reply:
+        if taken.count(clock.now()) >= 10:
+            return Reply(429)
+        taken.append(clock.now())
+        return Reply()
+
+    receiver.answer = limited
+    subscription = run(webhook(audience, receiver), clock)
+    assert subscription.retry_at == clock.now() + timedelta(seconds=2)
+    for _ in range(20):
+        run(subscription, clock)
+        clock.advance(timedelta(seconds=2))
+    assert subscription.status == Status.IN_STEP
+    assert inside(receiver) == {f"u{n}" for n in range(40)}
+    assert len(receiver.got) < 40 + 8 * 8  # before each pause at most the calls that were under way are in vain
 
 
 def test_nobody_listening_costs_a_few_calls_and_leaves_no_maybe(
@@ -611,6 +654,58 @@ def test_what_is_switched_off_sends_nothing(
     switch(subscription, what, on=True)
     run(subscription, clock)
     assert inside(receiver) == {"u0", "u1"}
+
+
+def test_a_subscription_deleted_during_its_calls_is_gone_and_disturbs_nobody(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 3))
+    subscription, other = webhook(audience, receiver), webhook(audience, receiver)
+    receiver.answer = lambda got: unsubscribed(subscription)
+    with pytest.raises(pieces.Overtaken):
+        pieces.advance(Sync(clock), log_of(subscription))
+    assert not Subscription.objects.filter(pk=subscription.pk).exists()
+    assert not Acknowledged.objects.exists()
+    assert not Log.objects.filter(owner=subscription.pk).exists()
+    assert sync.waiting(clock.now()) == [other.pk]
+    work("sync", subscription.pk)  # a wake-up that comes too late
+    assert run(other, clock).status == Status.IN_STEP
+
+
+def unsubscribed(subscription: Subscription) -> Reply:
+    try:
+        for found in Subscription.objects.filter(pk=subscription.pk):
+            services.unsubscribe(found, by=services_command())
+    finally:
+        connection.close()  # this is the receiver's thread
+    return Reply()
+
+
+def test_an_audience_that_was_deleted_is_sent_no_more(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 3))
+    subscription = webhook(audience, receiver)
+    decided = pieces._decide(Sync(clock), log_of(subscription))
+    assert decided is not None
+    Audience.objects.filter(pk=audience.pk).update(deleted_at=clock.now())
+    assert sync.waiting(clock.now()) == [subscription.pk]  # to end what was decided
+    run(subscription, clock)
+    assert (receiver.got, sync.waiting(clock.now())) == ([], [])
+
+
+def test_a_lost_key_is_waited_for_and_nobody_is_refused(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, settings: Any
+) -> None:
+    change(audience, entered=make_people(space, 3))
+    subscription = webhook(audience, receiver)
+    kept, settings.FIELD_KEYS = settings.FIELD_KEYS, [Fernet.generate_key().decode()]
+    with pytest.raises(ConnectionError, match="No key"):
+        run(subscription, clock)
+    settings.FIELD_KEYS = kept
+    Log.objects.update(retry_at=None)
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert len(inside(receiver)) == 3
 
 
 def test_what_may_have_been_sent_before_it_was_switched_off_is_not_forgotten(

@@ -147,6 +147,12 @@ def test_what_a_status_means(status: int, kind: str) -> None:
     assert outcome_of(Answer(status)).kind == kind
 
 
+def test_too_many_requests_asks_for_a_pause_even_when_it_does_not_say_so() -> None:
+    assert outcome_of(Answer(429)).retry_after_s == outcome_of(Answer(429, {"retry-after": "0"})).retry_after_s == 2
+    assert outcome_of(Answer(429, {"retry-after": "60"})).retry_after_s == 60
+    assert outcome_of(Answer(503)).retry_after_s is None
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
