@@ -32,7 +32,7 @@ class GrantBody(serializers.Serializer[Any]):
 
 
 class InviteBody(serializers.Serializer[Any]):
-    email = serializers.EmailField()
+    email = serializers.EmailField(max_length=254)
     role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES), default=roles.MEMBER)
     grants = GrantBody(many=True, required=False, default=list)
 

@@ -54,7 +54,7 @@ def _texts(body: Any) -> Iterator[str]:
 
 
 def _too_deep() -> ParseError:
-    return ParseError(f"The body is nested too deep.")
+    return ParseError("The body is nested too deep.")
 
 
 def _encodes(text: str) -> bool:
