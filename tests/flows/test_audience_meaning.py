@@ -14,9 +14,8 @@ from tests.reference.oracle import UNITS, Event, Moment, Trait, World
 from tests.worlds import NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, performed, worlds
 
 pytestmark = pytest.mark.django_db
-given_time = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+given_time = settings(max_examples=80, deadline=None, suppress_health_check=SLOW, report_multiple_bugs=False)
 
 
 def scope(space, log, now=NOW, numbers=None):
