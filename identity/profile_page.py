@@ -1,4 +1,4 @@
-"""What the pages about people read: lists, one profile, its history. Ready to be shown."""
+"""What the pages about people show: lists, one profile, its history. Ready to be shown."""
 
 import json
 from collections import defaultdict
@@ -8,18 +8,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from pyroaring import BitMap
 
-from identity.models import Identifier, Link, Merge, Profile
+from identity import queries
+from identity.models import Evidence, Identifier, Merge, Profile
+from identity.policies import policy_of
+from identity.rules import DEFAULT_TYPES
 from sources.events import timeline
+from sources.events.timeline import Key, ProfileEvent
 from sources.models import Source
 from spaces.models import Space
-from spaces.pieces import visible_logs
 
 Pair = tuple[str, str]  # (type, value) of an identifier
 KINDS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}
-ANONYMOUS = "anonymous_id"
 EVENTS_SHOWN = 50
-MANY = 200  # identifiers of one profile that a page shows
+MANY = 200  # rows of one profile that a page shows, of each kind
+DELETED = "a deleted source"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,41 @@ class Trait:
 
 
 @dataclass(frozen=True)
+class Held:
+    """An identifier, and the event that brought it."""
+
+    type: str
+    value: str
+    at: datetime
+    source: str
+    message_id: str
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A profile that became part of another, and because of which event."""
+
+    loser: str
+    winner: str
+    at: datetime
+    source: str
+    message_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Identifiers that came with this person's events and were not taken as theirs: (type, value, why)."""
+
+    refused: Sequence[tuple[str, str, str]]
+    together: str
+    events: int
+    at: datetime
+    source: str
+    message_id: str
+
+
+@dataclass(frozen=True)
 class Event:
     """One line of a profile's history. `text` is the message as archived, indented."""
 
@@ -58,37 +97,26 @@ class Event:
 
 @dataclass(frozen=True)
 class History:
-    """Events by day, newest first."""
+    """Events by day, newest first. older: where the rest begins, "" when this is all."""
 
     days: Sequence[tuple[datetime, Sequence[Event]]] = field(default_factory=list)
-    more: bool = False
-
-
-def living(space: Space, kind: Profile.Kind) -> "QuerySet[Profile]":
-    """Profiles that were not merged into another one."""
-    return Profile.objects.filter(space=space, merged_into=None, kind=kind)
+    older: str = ""
 
 
 def search(space: Space, text: str) -> "QuerySet[Profile]":
     """Profiles, merged ones aside, that have this as their id, as an identifier, or as `type:value`."""
     text = text.strip()
     if text.startswith("use_"):
-        found = canonical(space, text)
+        found = queries.profile_of(space, text)
         return Profile.objects.filter(pk=found.pk) if found else Profile.objects.none()
+    # By type and value, since that is the index.
+    types = {*DEFAULT_TYPES, *policy_of(space.identity_policy).rank}
+    wanted = Q(type__in=types, value__in={text, text.lower()})
     type, _, value = text.partition(":")
-    wanted = Q(value__in={text, text.lower()})
     if value:
         wanted |= Q(type=type.strip(), value__in={value.strip(), value.strip().lower()})
     holders = Identifier.objects.filter(wanted, space=space).values("profile")
     return Profile.objects.filter(space=space, merged_into=None, number__in=holders)
-
-
-def canonical(space: Space, public_id: str) -> Profile | None:
-    """The profile of this id, or the one it was merged into."""
-    found = Profile.objects.filter(space=space, public_id=public_id).first()
-    if found is None or found.merged_into is None:
-        return found
-    return Profile.objects.filter(space=space, number=found.merged_into).first()
 
 
 def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
@@ -114,9 +142,11 @@ def person(profile: Profile, identifiers: Sequence[Identifier]) -> Person:
     return Person(profile, "Anonymous visitor", email, "?", hint, identifiers)
 
 
-def identifiers(space: Space, profile: Profile) -> list[Identifier]:
-    held = Identifier.objects.filter(space=space, profile=profile.number).select_related("source")
-    return list(held.order_by("type", "first_seen_at", "id")[:MANY])
+def identifiers(held: Iterable[Identifier]) -> list[Held]:
+    """By type, the oldest first."""
+    rows = sorted(held, key=lambda row: (row.type, row.first_seen_at, row.number))[:MANY]
+    names = _source_names(row.source_id for row in rows)
+    return [Held(row.type, row.value, row.first_seen_at, _named(row.source_id, names), row.message_id) for row in rows]
 
 
 def traits(profile: Profile) -> list[Trait]:
@@ -125,39 +155,46 @@ def traits(profile: Profile) -> list[Trait]:
     return [_trait(key, value, profile.traits_seen.get(key), names) for key, value in sorted(profile.traits.items())]
 
 
-def merges(space: Space, profile: Profile) -> list[Merge]:
-    """What was merged into it, newest first."""
-    into = Merge.objects.filter(space=space, winner=profile.number).select_related("source")
-    return list(into.order_by("-at", "-id")[:MANY])
+def merges(space: Space, numbers: BitMap) -> list[Joined]:
+    """What became part of it, directly or as part of another, newest first. numbers: all of this person."""
+    rows = list(queries.merges_of(space, numbers).order_by("-id")[:MANY])
+    ids, names = queries.own_ids(space, numbers), _source_names(row.source_id for row in rows)
+    return [_joined(row, ids, names) for row in rows]
 
 
-def relations(space: Space, profile: Profile) -> list[Person]:
+def refusals(space: Space, numbers: BitMap) -> list[Refusal]:
+    """What was not taken as theirs, newest first. numbers: all of this person."""
+    rows = list(queries.refusals_of(space, numbers).order_by("-last_seen_at", "-id")[:MANY])
+    names = _source_names(row.last_source_id for row in rows)
+    return [_refusal(row, names) for row in rows]
+
+
+def relations(space: Space, numbers: BitMap) -> list[Person]:
     """The accounts of a user, or the users of an account."""
-    numbers = [profile.number, *_losers(space, profile)]
-    links = Link.objects.filter(Q(user__in=numbers) | Q(account__in=numbers), space=space)
-    ends = {number for pair in links.values_list("user", "account")[:MANY] for number in pair} - set(numbers)
-    found = Profile.objects.filter(space=space, number__in=ends)
-    alive = {row.merged_into or row.number for row in found} - set(numbers)
-    return people(space, list(Profile.objects.filter(space=space, number__in=alive).order_by("number")))
+    return people(space, queries.relations_of(space, numbers)[:MANY])
 
 
-def history(space: Space, profile: Profile) -> History:
-    """The newest events of the profile and of all that were merged into it."""
-    log = visible_logs(stage="resolve", owners=[space.pk])[space.pk]
-    scope = timeline.Scope(space.workspace_id, space.pk, log)
-    numbers = [profile.number, *_losers(space, profile)]
-    found = timeline.events_of(scope, numbers, limit=EVENTS_SHOWN + 1)
-    names = _source_names(row.source for row in found)
+def history(space: Space, numbers: BitMap, *, before: str = "") -> History:
+    """The newest events of the profile and of all that were merged into it; those before a place in it."""
+    scope = queries.scope_of(space)
+    found = timeline.events_of(scope, [*numbers], before=_place(before), limit=EVENTS_SHOWN + 1)
+    shown = found[:EVENTS_SHOWN]
+    names = _source_names(row.source for row in shown)
     days: dict[datetime, list[Event]] = {}
-    for row in found[:EVENTS_SHOWN]:
+    for row in shown:
         at = datetime.fromtimestamp(row.ts / 1000, UTC)
         days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(_event(row, at, names))
-    return History(list(days.items()), len(found) > EVENTS_SHOWN)
+    older = ".".join(map(str, shown[-1].key)) if len(found) > EVENTS_SHOWN else ""
+    return History(list(days.items()), older)
 
 
-def _losers(space: Space, profile: Profile) -> list[int]:
-    losers = Profile.objects.filter(space=space, merged_into=profile.number)
-    return list(losers.values_list("number", flat=True))
+def _place(text: str) -> Key | None:
+    """A place in a history from its address; None for what is none."""
+    parts = text.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 14 for part in parts):
+        return None
+    at, source, piece, position = map(int, parts)
+    return at, source, piece, position
 
 
 def _name(traits: dict[str, Any]) -> str:
@@ -180,20 +217,42 @@ def _first(identifiers: Sequence[Pair], *types: str) -> str:
     return next((values[type] for type in types if type in values), "")
 
 
-def _source_names(ids: Iterable[int]) -> dict[int, str]:
-    return dict(Source.objects.filter(pk__in=set(ids)).values_list("pk", "name"))
+def _source_names(ids: Iterable[int | None]) -> dict[int, str]:
+    return dict(Source.objects.filter(pk__in={id for id in ids if id}).values_list("pk", "name"))
+
+
+def _named(source: int | None, names: dict[int, str]) -> str:
+    return names.get(source or 0, DELETED)
 
 
 def _trait(key: str, value: Any, seen: Any, names: dict[int, str]) -> Trait:
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if not seen:
         return Trait(key, shown, None, "")
-    return Trait(key, shown, datetime.fromtimestamp(seen[0] / 1000, UTC), names.get(seen[1], "a deleted source"))
+    return Trait(key, shown, datetime.fromtimestamp(seen[0] / 1000, UTC), _named(seen[1], names))
 
 
-def _event(row: timeline.ProfileEvent, at: datetime, names: dict[int, str]) -> Event:
-    held = ", ".join(f"{type}: {value}" for type, value in row.identifiers)
-    text = json.dumps(json.loads(row.message), indent=2, ensure_ascii=False)
-    return Event(
-        row.event or row.type.capitalize(), row.type, at, names.get(row.source, "a deleted source"), text, held
+def _joined(row: Merge, ids: dict[int, str], names: dict[int, str]) -> Joined:
+    source = _named(row.source_id, names)
+    return Joined(ids[row.loser], ids[row.winner], row.at, source, row.message_id, row.reason)
+
+
+def _refusal(row: Evidence, names: dict[int, str]) -> Refusal:
+    return Refusal(
+        refused=[(type, value, why) for type, value, why in row.refused],
+        together=_listed(row.identifiers),
+        events=row.events,
+        at=row.last_seen_at,
+        source=_named(row.last_source_id, names),
+        message_id=row.last_message_id,
     )
+
+
+def _event(row: ProfileEvent, at: datetime, names: dict[int, str]) -> Event:
+    text = json.dumps(json.loads(row.message), indent=2, ensure_ascii=False)
+    name = row.event or row.type.capitalize()
+    return Event(name, row.type, at, _named(row.source, names), text, _listed(row.identifiers))
+
+
+def _listed(identifiers: Iterable[Sequence[str]]) -> str:
+    return ", ".join(f"{type}: {value}" for type, value in identifiers)
