@@ -149,7 +149,13 @@ class ConnectionsView(APIView):
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """Where this audience goes."""
         subscriptions = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
-        return page(request, subscriptions, name="subscriptions", render=render_subscription)
+        tallies = queries.tallies(list(subscriptions))
+        return page(
+            request,
+            subscriptions,
+            name="subscriptions",
+            render=lambda each: render_subscription(each, tallies.get(each.pk)),
+        )
 
     def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """Send the audience to a destination: everyone in it once, then whoever enters and leaves."""
@@ -218,7 +224,7 @@ def render_destination(destination: Destination) -> dict[str, Any]:
     }
 
 
-def render_subscription(subscription: Subscription) -> dict[str, Any]:
+def render_subscription(subscription: Subscription, tally: dict[str, int] | None = None) -> dict[str, Any]:
     options = adapter_of(subscription.destination.kind).options(**subscription.options)
     return {
         "id": subscription.public_id,
@@ -229,7 +235,7 @@ def render_subscription(subscription: Subscription) -> dict[str, Any]:
         "heldBackBy": subscription.held_back_by or None,
         "options": shown(options),
         "tick": subscription.tick,
-        **queries.tally(subscription),
+        **(tally or queries.tally(subscription)),
         "syncedAt": _iso(subscription.synced_at),
         "retryAt": _iso(subscription.retry_at),
         "error": subscription.error,

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from django.db.models import Count, Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -12,7 +11,7 @@ from access.listing import Pill, listed
 from access.requests import PageRequest
 from destinations import queries
 from destinations.adapters import adapter_of
-from destinations.models import Acknowledged, Caught, Destination, Subscription
+from destinations.models import Caught, Destination, Subscription
 from spaces.needs import needs
 
 CATCHER = "catcher"  # the transport that keeps what it is given
@@ -23,6 +22,11 @@ STATUSES = {
     Subscription.Status.RETRYING: "warn",
     Subscription.Status.PARKED: "bad",
     Subscription.Status.SUSPENDED: "bad",
+}
+HELD_BACK = {
+    "subscription": Pill("Disabled"),
+    "destination": Pill("Destination disabled"),
+    "audience": Pill("Audience disabled"),
 }
 OUTCOMES = {
     "delivered": Pill("Delivered", "good"),
@@ -37,14 +41,13 @@ ROWS = 50
 def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Which audience goes where, in what state, and the newest calls."""
     within = request.space
-    subscriptions = list(within.subscriptions.select_related("audience", "destination").order_by("id"))
+    subscriptions = {row.pk: row for row in within.subscriptions.select_related("audience", "destination")}
     outcome = request.GET.get("outcome", "") if request.GET.get("outcome") in queries.OUTCOMES else ""
-    names = {row.pk: row for row in subscriptions}
     log = queries.deliveries(within.subscriptions.all(), space=within, outcome=outcome or None)[:ROWS]
     context = {
-        "subscriptions": [_subscription(row, held) for row, held in _held(subscriptions)],
+        "subscriptions": _subscriptions([row for row in subscriptions.values() if row.audience.deleted_at is None]),
         "destinations": [_destination(request, row) for row in within.destinations.order_by("name", "id")],
-        "log": [_delivery(row, names[row.subscription]) for row in log],
+        "log": [_delivery(row, subscriptions[row.subscription]) for row in log],
         "outcomes": [(key, OUTCOMES[key].label, key == outcome) for key in queries.OUTCOMES],
         "outcome": outcome,
         "most": ROWS,
@@ -54,35 +57,36 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
 
 @needs("space.read")
 def caught(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
-    """What the catcher received, newest first."""
+    """What the catcher received, newest first, and whom that leaves in the audience `?key=`."""
     within = request.space
     found = within.destinations.filter(public_id=destination).first()
     if found is None or not _catches(found):
         raise Http404
     rows, pager = listed(request, Caught.objects.filter(destination=found), order="-id")
-    context = {"destination": found, "rows": [_caught(row) for row in rows], "pager": pager}
+    keys = list(found.subscriptions.order_by("audience__key").values_list("audience__key", flat=True))
+    key = request.GET.get("key", "") if request.GET.get("key") in keys else ""
+    held = queries.held(found, key) if key else ()
+    context = {
+        "destination": found,
+        "rows": [_caught(row) for row in rows],
+        "pager": pager,
+        "keys": keys,
+        "key": key,
+        "held": held[:ROWS],
+        "size": len(held),
+    }
     return render(request, "destinations/caught.html", context)
 
 
-def _held(subscriptions: list[Subscription]) -> list[tuple[Subscription, dict[str, int]]]:
-    """Each with how many identifiers are over there, unknown, or refused. One query for all of them."""
-    counts = (
-        Acknowledged.objects.filter(subscription__in=subscriptions)
-        .values("subscription")
-        .annotate(
-            inside=Count("id", filter=Q(state=Acknowledged.State.IN)),
-            maybe=Count("id", filter=Q(state=Acknowledged.State.MAYBE)),
-            refused=Count("id", filter=~Q(refused="")),
-        )
-    )
-    found: dict[int, dict[str, int]] = {row["subscription"]: {**row} for row in counts}
-    none = {"inside": 0, "maybe": 0, "refused": 0}
-    return [(row, found.get(row.pk, none)) for row in subscriptions]
+def _subscriptions(rows: list[Subscription]) -> list[dict[str, Any]]:
+    tallies = queries.tallies(rows)
+    return [{"row": row, "pill": _status(row), "tally": tallies[row.pk]} for row in rows]
 
 
-def _subscription(row: Subscription, held: dict[str, int]) -> dict[str, Any]:
-    tone = STATUSES.get(Subscription.Status(row.status), "")
-    return {"row": row, "pill": Pill(row.get_status_display(), tone), "held": held}
+def _status(row: Subscription) -> Pill:
+    if row.held_back_by:
+        return HELD_BACK[row.held_back_by]
+    return Pill(row.get_status_display(), STATUSES.get(Subscription.Status(row.status), ""))
 
 
 def _catches(destination: Destination) -> bool:
@@ -99,7 +103,16 @@ def _destination(request: PageRequest, row: Destination) -> dict[str, Any]:
 def _delivery(row: queries.Delivery, subscription: Subscription) -> dict[str, Any]:
     who = f"{row.who['type']}: {row.who['value']}" if row.who else "somebody who is gone"
     verb = "entered" if row.entering else "left"
-    return {"row": row, "who": who, "verb": verb, "subscription": subscription, "outcome": _outcome(row.outcome)}
+    shown = {"outcome": _outcome(row.outcome), "request": _pretty(row.request)}
+    return {"row": row, "who": who, "verb": verb, "subscription": subscription, **shown}
+
+
+def _pretty(body: str) -> str:
+    """JSON as people read it; as it is when the log has cut it off."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body
 
 
 def _outcome(key: str) -> Pill:
