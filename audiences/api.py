@@ -133,8 +133,10 @@ class PreviewView(APIView):
 
 @needs("space.read")
 class MembersView(APIView):
+    asks = {"include": "`identifiers`: also by which ids each is known"}
+
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """Who is in it as of `asOf`; with `include=identifiers`, also by which ids.
+        """Who is in it as of `asOf`.
 
         `tick` is the same on all pages unless somebody entered or left in between.
         """

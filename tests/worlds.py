@@ -42,27 +42,28 @@ QUESTIONS = [
 ]
 _spaces = itertools.count(1_000_000)
 
-times = st.builds(
-    lambda base, shift: NOW - base + shift,
-    st.sampled_from([0, *(count * UNITS[unit] for each in WINDOWS for unit, count in each.items())]),
-    st.sampled_from([-1, 0, 1, -30_000, 30_000]),
-)
+BORDERS = [
+    NOW - span + shift
+    for span in {0, *(count * UNITS[unit] for each in WINDOWS for unit, count in each.items())}
+    for shift in (-1, 0, 1)
+]
+times = st.sampled_from(BORDERS) | st.sampled_from([at + 30_000 for at in BORDERS])
+names = st.sampled_from([*NAMES, *NAMES[:1] * 3])
 objects = st.dictionaries(st.sampled_from(["p", "q", PROPERTIES[-1]]), st.sampled_from(VALUES), max_size=3)
 questions = st.sampled_from(QUESTIONS)
 filters = st.builds(lambda name, each: {"property": name, **each}, st.sampled_from(PROPERTIES), questions)
 frequencies = st.one_of(
     st.just({}),
-    st.builds(lambda n: {"atLeast": n}, st.integers(1, 3)),
-    st.builds(lambda n: {"exactly": n}, st.integers(0, 3)),
-    st.builds(lambda n: {"atMost": n}, st.integers(0, 3)),
+    st.builds(lambda n: {"atLeast": n}, st.integers(1, 2)),
+    st.builds(lambda n: {"exactly": n}, st.integers(0, 2)),
+    st.builds(lambda n: {"atMost": n}, st.integers(0, 2)),
 )
 performed = st.builds(
-    lambda name, times, more: {"kind": "event", "name": name, **times, **more},
-    st.sampled_from(NAMES),
+    lambda name, times, within, where: {"kind": "event", "name": name, **times, **within, **where},
+    names,
     frequencies,
-    st.fixed_dictionaries(
-        {}, optional={"within": st.sampled_from(WINDOWS), "where": st.lists(filters, min_size=1, max_size=2)}
-    ),
+    st.sampled_from([{}, *({"within": each} for each in WINDOWS)]),
+    st.just({}) | st.just({}) | st.builds(lambda rows: {"where": rows}, st.lists(filters, min_size=1, max_size=2)),
 )
 has_trait = st.builds(
     lambda name, each: {"kind": "trait", "name": name, **each}, st.sampled_from(TRAITS_ASKED), questions
@@ -97,7 +98,7 @@ def worlds(draw):
         merges.append((loser, winner))
         left.remove(loser)
     owners = st.sampled_from([*known, account])
-    events = draw(st.lists(st.builds(Event, owners, st.sampled_from([*NAMES, ""]), times, objects), max_size=12))
+    events = draw(st.lists(st.builds(Event, owners, names | st.just(""), times, objects), max_size=12))
     stamps = st.tuples(st.sampled_from([NOW, NOW - 1, NOW - 2]), st.integers(1, 2), st.integers(1, 2))
     told = draw(
         st.lists(st.tuples(owners, st.sampled_from(["plan", "a key's"]), st.sampled_from(VALUES), stamps), max_size=8)

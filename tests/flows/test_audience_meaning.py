@@ -11,7 +11,7 @@ from audiences.compiler import SETTINGS, Asked, Scope, Span, edges, members
 from audiences.grammar import conditions, parse
 from sources.events import client
 from tests.reference.oracle import UNITS, Event, Moment, Trait, World
-from tests.worlds import NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, performed, worlds
+from tests.worlds import BORDERS, NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, performed, worlds
 
 pytestmark = pytest.mark.django_db
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -24,6 +24,18 @@ def scope(space, log, now=NOW, numbers=None):
 
 def answered(at, asked, others):
     return [set(found) for found in client.bitmaps(members(at, asked, others), **SETTINGS)]
+
+
+def test_windows_are_half_open_to_the_millisecond():
+    """A person for each border of each window; all windows, and none, are columns of one statement."""
+    people = dict(enumerate(BORDERS, 1))
+    world = World(dict.fromkeys(people, True), events=[Event(number, "Seen", at) for number, at in people.items()])
+    asked = [{"kind": "event", "name": "Seen", "within": each} for each in WINDOWS] + [
+        {"kind": "event", "name": "Seen"}
+    ]
+    space, log = inserted(world)
+    found = answered(scope(space, log), [Asked(f"a{n}", parse(each)) for n, each in enumerate(asked)], {})
+    assert found == [Moment(world, NOW).members(each) for each in asked]
 
 
 @pytest.mark.parametrize("name", ["p", "p.b", "p.b.c"])
