@@ -38,7 +38,7 @@ class Console:
 
     def owner(self, email: str, workspace: str, *, password: str) -> dict[str, Any]:
         """The owner with this password, a workspace and a new API token; made when they are not there."""
-        create = ["create_owner", email, workspace, "--password", password, "--json"]
+        create = ["create_owner", email, workspace, f"--password={password}", "--json"]  # it may begin with a dash
         command = [sys.executable, str(PROJECT / "manage.py"), *create]
         done = subprocess.run(command, capture_output=True, text=True, env=_environment(self.home), check=False)
         if done.returncode != 0:
