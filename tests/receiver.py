@@ -1,9 +1,10 @@
 """A real HTTP server on loopback that behaves as it is told, and remembers what it got."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -55,7 +56,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(port: int = 0) -> Iterator[Receiver]:
+    """Listens until the end of the block; then nobody does. port: where one listened before; 0 = any that is free."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -87,8 +89,17 @@ def receiving() -> Iterator[Receiver]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    sockets: list[socket.socket] = []
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def get_request(self) -> tuple[socket.socket, Any]:
+            connected, address = super().get_request()
+            sockets.append(connected)
+            return connected, address
+
+    server = Server(("127.0.0.1", port), Handler)
     server.handle_error = lambda *args: None  # type: ignore[method-assign]
     receiver.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -99,3 +110,6 @@ def receiving() -> Iterator[Receiver]:
         receiver.over.set()
         server.shutdown()
         server.server_close()
+        for connected in sockets:  # also those that a client keeps for its next call
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
