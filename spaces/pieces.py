@@ -257,7 +257,7 @@ def _poisoned(stage: Stage[Any, Any, Any], log: Log, piece: Piece, decision: Any
         Log.objects.select_for_update().get(pk=log.pk)
         if log.failures + 1 < POISON_AFTER:
             Log.objects.filter(pk=log.pk).update(failures=F("failures") + 1)
-            Piece.objects.filter(pk=piece.pk, number=piece.number).update(error=str(error)[:2000])
+            Piece.objects.filter(pk=piece.pk, number=piece.number).update(error=_said(error))
             return
         Log.objects.filter(pk=log.pk).update(failures=0)
         parts = list(stage.split(decision))
@@ -280,6 +280,11 @@ def _replace(log: Log, piece: Piece, parts: Sequence[Any]) -> None:
 
 def _wait(log: Log, piece: Piece, error: Exception) -> None:
     """Note why, and do not try again at once: every try uses up a number."""
-    Piece.objects.filter(pk=piece.pk).update(error=str(error)[:2000])
+    Piece.objects.filter(pk=piece.pk).update(error=_said(error))
     wait = min(timedelta(seconds=2**piece.attempts), LONGEST_WAIT) if piece.attempts < 10 else LONGEST_WAIT
     Log.objects.filter(pk=log.pk).update(retry_at=timezone.now() + wait)
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, as PostgreSQL takes it: errors quote what they are about, and it may hold anything."""
+    return str(error)[:2000].encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

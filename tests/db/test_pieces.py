@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -127,6 +128,29 @@ def test_a_poison_word_is_found_by_halving_and_the_rest_goes_through_in_order(lo
     drain(stage, log)
     assert stage.rejected == ["poison"]
     assert stage.readable(log) == stage.published == ["a", "b", "c", "d", "e"]
+
+
+ODD = "the row \0 \ud800 is odd"
+
+
+def test_an_error_that_quotes_what_no_text_may_hold_is_kept_and_stops_nothing(log: Log, monkeypatch: Any) -> None:
+    stage = Words(["a", "poison", "b"])
+    monkeypatch.setattr(pieces, "POISON_AFTER", 2)
+    monkeypatch.setattr(Unwritable, "__str__", lambda error: ODD)
+    assert advance(stage, log)
+    assert Piece.objects.get().error == "the row \N{REPLACEMENT CHARACTER} ? is odd"
+    drain(stage, log)
+    assert (stage.rejected, stage.readable(log)) == (["poison"], ["a", "b"])
+
+
+def test_a_store_that_is_away_may_say_so_in_any_words(log: Log, monkeypatch: Any) -> None:
+    stage = Words("abc")
+    monkeypatch.setattr(stage, "write", lambda *_: (_ for _ in ()).throw(ConnectionError(ODD)))
+    with pytest.raises(ConnectionError):
+        advance(stage, log)
+    log.refresh_from_db()
+    assert log.retry_at
+    assert Piece.objects.get().error.endswith("is odd")
 
 
 def test_a_word_that_cannot_be_decided_is_skipped_alone(log: Log) -> None:
