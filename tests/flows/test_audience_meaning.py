@@ -97,12 +97,27 @@ def test_whoever_time_alone_brings_in_or_out_is_named_by_an_edge(world, definiti
         assert ahead <= min(changing)
 
 
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize("span", [1, 2, 60_000, 86_400_000])
+def test_an_edge_names_whoever_crosses_a_border_to_the_millisecond(window, span):
+    """Everyone who did it once, at each border: whoever is in before or after, and not both, is due."""
+    people = dict(enumerate(BORDERS, 1))
+    world = World(dict.fromkeys(people, True), events=[Event(number, "Seen", at) for number, at in people.items()])
+    definition = {"kind": "event", "name": "Seen", "within": window}
+    before, after = (Moment(world, at).members(definition) for at in (NOW - span, NOW))
+    due, ahead = moments(world, definition, NOW - span)
+    came_and_went = due - (before ^ after)
+    assert before ^ after <= due
+    assert all(NOW - span < people[number] <= NOW for number in came_and_went)  # nobody else is asked for nothing
+    assert ahead == min(at for at in turns(world, [window]) if at > NOW)
+
+
 HORIZON = 3_600_000
 
 
-def turns(world):
-    """Every moment at which any window may open or close."""
-    spans = [0, *(count * UNITS[unit] for each in WINDOWS for unit, count in each.items())]
+def turns(world, windows=WINDOWS):
+    """Every moment at which a window may open or close."""
+    spans = [0, *(count * UNITS[unit] for each in windows for unit, count in each.items())]
     return sorted({event.ts + span for event in world.events for span in spans})
 
 

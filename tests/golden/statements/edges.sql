@@ -1,0 +1,4 @@
+SELECT bitmapToArray(groupBitmapStateIf(profile, event = %s AND ts > fromUnixTimestamp64Milli(toInt64(%s), 'UTC') AND ts <= fromUnixTimestamp64Milli(toInt64(%s), 'UTC'))), minIf(toUnixTimestamp64Milli(ts), event = %s AND ts > fromUnixTimestamp64Milli(toInt64(%s), 'UTC')), bitmapToArray(groupBitmapStateIf(profile, event = %s AND ts > fromUnixTimestamp64Milli(toInt64(%s), 'UTC') AND ts <= fromUnixTimestamp64Milli(toInt64(%s), 'UTC'))), minIf(toUnixTimestamp64Milli(ts), event = %s AND ts > fromUnixTimestamp64Milli(toInt64(%s), 'UTC'))
+FROM timeline
+WHERE workspace = %s AND space = %s AND piece <= %s AND event IN %s AND ts > fromUnixTimestamp64Milli(toInt64(%s), 'UTC') AND ts <= fromUnixTimestamp64Milli(toInt64(%s), 'UTC')
+-- ['Seen', 1780919999000, 1780920000000, 'Seen', 1780920000000, 'Seen', 1781524799000, 1781524800000, 'Seen', 1781524800000, 3, 5, 9, ['Seen'], 1780919999000, 1781528400000]

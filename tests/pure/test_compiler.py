@@ -1,0 +1,75 @@
+"""Many audiences become one statement, which is written down here as a whole."""
+
+from pathlib import Path
+
+from pyroaring import BitMap
+
+from audiences.compiler import LISTED, Asked, Scope, Span, edges, measures, members
+from audiences.grammar import conditions, parse
+from sources.events.sql import Sql
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "statements"
+NOW = 1_781_524_800_000
+SEEN = {"kind": "event", "name": "Seen", "within": {"days": 7}}
+PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
+VIP = {"kind": "audience", "key": "vip"}
+
+
+def scope(numbers=None):
+    return Scope(3, 5, Sql("piece <= %s", (9,)), NOW, numbers)
+
+
+def asked(**definitions):
+    return [Asked(key, parse(definition)) for key, definition in definitions.items()]
+
+
+def written(sql):
+    """One clause a line, to be read."""
+    text = sql.text
+    for word in (" FROM ", " UNION ALL ", " LEFT JOIN ", " WHERE ", " GROUP BY "):
+        text = text.replace(word, f"\n{word[1:]}")
+    return f"{text}\n-- {list(sql.values)!r}\n"
+
+
+def golden(name, sql):
+    assert written(sql) == (GOLDEN / f"{name}.sql").read_text()
+
+
+def test_members_of_several_audiences():
+    both = asked(new={"all": [SEEN, {"not": PRO}]}, rest={"any": [VIP, {"not": {"kind": "audience", "key": "new"}}]})
+    golden("members", members(scope(BitMap([1, 2])), both, {"vip": BitMap([7])}))
+
+
+def test_edges_of_several_conditions():
+    found = [edge for leaf in conditions(parse({"all": [SEEN, PRO]})) for edge in leaf.edges()]
+    golden("edges", edges(scope(), [Span(edge, NOW - 1000) for edge in found], 3_600_000))
+
+
+def test_what_two_audiences_ask_alike_is_read_once():
+    twice = asked(one=SEEN, two={"all": [{"not": SEEN}, {**SEEN, "atLeast": 3}]})
+    assert len(measures(twice, NOW)) == 1
+    assert members(scope(), twice, {}).text.count("FROM timeline") == 1
+
+
+def test_tables_that_nobody_asks_about_are_not_read():
+    assert "FROM traits" not in members(scope(), asked(one=SEEN), {}).text
+    assert "FROM timeline" not in members(scope(), asked(one=PRO), {}).text
+
+
+def test_a_scan_goes_back_as_far_as_the_longest_window_and_for_ever_without_one():
+    day, month = ({**SEEN, "within": {"days": days}} for days in (1, 30))
+    assert NOW - 30 * 86_400_000 in members(scope(), asked(one=day, two=month), {}).values
+    ever = members(scope(), asked(one=day, two={"kind": "event", "name": "Seen"}), {})
+    (scan,) = [part for part in ever.text.split("UNION ALL") if "FROM timeline" in part]
+    assert "event IN %s GROUP BY" in scan
+
+
+def test_few_people_are_a_list_and_many_a_bitmap():
+    few, many = (members(scope(BitMap(range(1, n))), asked(one=SEEN), {}).text for n in (LISTED, LISTED + 2))
+    assert ("profile IN %s" in few, "bitmapContains" in few) == (True, False)
+    assert ("profile IN %s" in many, "bitmapContains" in many) == (False, True)
+
+
+def test_nobody_is_not_everybody():
+    narrowed = members(scope(BitMap()), asked(one=SEEN), {})
+    assert [0] in narrowed.values
