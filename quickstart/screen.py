@@ -1,4 +1,4 @@
-"""What the user sees while it runs: numbered steps, sentences, and a bar for whatever takes longer than a second."""
+"""What the user sees while it runs: numbered steps, sentences, and a bar for as long as something takes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -59,15 +59,13 @@ class Screen:
     @contextmanager
     def _bar(self, label: str, total: float | None) -> Iterator[Moved]:
         columns = [TextColumn(f"  {escape(label)}"), BarColumn(24), TaskProgressColumn(), TimeElapsedColumn()]
-        with Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console) as bar:
+        with Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console, transient=True) as bar:
             task = bar.add_task(label, total=total, note="")
 
             def moved(done: float, *, total: float | None = None, note: str = "") -> None:
                 bar.update(task, completed=done, note=note, total=total)
 
             yield moved
-            known = bar.tasks[0].total
-            bar.update(task, completed=known if known is not None else 1, total=known if known is not None else 1)
 
 
 def _share(done: float, whole: float | None) -> str:

@@ -223,6 +223,7 @@ class Steps:
         making.a_subscription(self.api, space, audience, catcher)
         with self.screen.progress(f"sending “{audience['name']}”") as moved:
             self._in_step(space, audience, catcher, moved)
+        self.screen.good(f"“{audience['name']}” goes to {catcher['name']}, which has acknowledged all of it")
 
     def validate(self, space: Json, wanted: Wanted, audience: Json, catcher: Json) -> Membership:
         """All four views of the audience, compared. It looks again while something is under way; what still
