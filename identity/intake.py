@@ -4,6 +4,7 @@ Live: the rows after each live connection's place, in log order. Replay: the nex
 Archived rows never change, so the ranges alone say which events a piece is made of.
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -134,4 +135,6 @@ def _slice_again(workspace_id: int, taken: Taken) -> pyarrow.Table:
     assert part is not None
     logs = visible_logs(stage=ARCHIVE, owners=[source for source, _ in part.cutoffs])
     reach = Reach(tuple(up_to(logs[source], end) for source, end in part.cutoffs), part.since, part.until)
-    return archive.read_replay_slice(workspace_id, reach, part.after, taken.rows)
+    # Without a source that was deleted since, as many rows reach further than the piece did.
+    rows = archive.read_replay_slice(workspace_id, reach, part.after, taken.rows)
+    return rows.slice(0, bisect(range(rows.num_rows), part.upto, key=lambda index: key_of(rows, index)))

@@ -16,6 +16,7 @@ from tests.factories_identity import (
     DAY_MS,
     NOON,
     archived,
+    links,
     listening,
     message,
     people,
@@ -330,6 +331,36 @@ def test_a_group_call_of_nobody_is_its_accounts_event(space):
     assert people(space) == set()
     assert [row.message_id for row in recorded(space)] == ["m1"]
     assert traits_of(space) == {"name": "Acme"}
+
+
+def test_a_group_call_links_whoever_the_user_and_the_account_become(space):
+    heard(
+        space,
+        message("group", anonymousId="a1", groupId="g1", traits={"name": "Acme"}),
+        message("group", userId="u1", groupId="g2"),
+        message("group", at=-5, userId="u1", anonymousId="a1", groupId="g1", traits={"name": "older", "size": 3}),
+    )
+    holder = frozenset({("user_id", "u1"), ("anonymous_id", "a1")})
+    assert links(space) == {(holder, "g1"), (holder, "g2")}
+    accounts = {dict(identifiers)["group_id"]: traits for identifiers, _, traits in people(space, Profile.Kind.ACCOUNT)}
+    assert accounts == {"g1": json.dumps({"name": "Acme", "size": 3}), "g2": "{}"}
+
+
+def test_an_alias_call_is_an_event_of_its_user_and_joins_nobody(space):
+    heard(space, message(id="m1", userId="old"), message("alias", id="m2", userId="new", previousId="old"))
+    assert {messages for _, messages, _ in people(space)} == {frozenset({"m1"}), frozenset({"m2"})}
+    assert table(space, "timeline", "type, event") == [("alias", ""), ("track", "Seen")]
+
+
+def test_a_late_trait_of_someone_who_was_merged_away_counts_by_its_own_time(space):
+    heard(
+        space,
+        message("identify", at=10, anonymousId="a1", traits={"x": "first", "y": "first"}),
+        message("identify", at=50, userId="u1", traits={"x": None}),
+        message(at=60, userId="u1", anonymousId="a1"),
+        message("identify", at=30, anonymousId="a1", traits={"x": "late", "y": "late"}),
+    )
+    assert traits_of(space) == {"y": "late"}
 
 
 # replay

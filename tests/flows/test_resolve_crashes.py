@@ -1,11 +1,14 @@
 """Whoever dies between decide, write and publish: each event is in the timeline once, and the profiles are right."""
 
+import contextlib
+import itertools
 import random
 
 import pytest
 
 from identity import resolve
 from identity.models import Profile, Touch
+from identity.policies import change_policy
 from identity.resolve import Resolve
 from identity.rules import DEFAULT_POLICY
 from sources.events import client, timeline
@@ -13,7 +16,7 @@ from sources.events.schema import TIMELINE
 from sources.events.sql import Sql
 from sources.events.timeline import WRITTEN
 from sources.models import Connection, Reject
-from sources.services import connect, delete_source
+from sources.services import cancel_replay, connect, delete_source, disconnect
 from spaces import pieces
 from spaces.clock import FixedClock
 from spaces.pieces import Unwritable, advance
@@ -114,6 +117,211 @@ def test_deaths_at_any_point_neither_lose_nor_double_nor_change_anything(space, 
     resolvable = {each["messageId"] for *_, each in sent if "userId" in each or "anonymousId" in each}
     assert {row.message_id for row in recorded(space)} >= resolvable
     assert Touch.objects.filter(space=space, key=Touch.EVERYTHING).count() == 1
+
+
+def small_month(space):
+    """A replay of one slice with an account, a merge and a refusal in it, then as many live events."""
+    source, live = (SourceFactory(workspace=space.workspace) for _ in range(2))
+    past = [
+        message(at=-9, anonymousId="a1"),
+        message("identify", at=-8, userId="u1", traits={"plan": 1}),
+        message("group", at=-7, userId="u1", groupId="g1", traits={"name": "Acme"}),
+        message(at=-6, userId="u1", anonymousId="a1"),
+    ]
+    now = [
+        message(userId="u2", anonymousId="a1"),
+        message("identify", userId="u2", anonymousId="a2", traits={"plan": 2}),
+        message(anonymousId="a3"),
+        message(anonymousId="a3", userId="u2"),
+    ]
+    pieces = {source: archived(source, *past)}
+    connect(space, [source], clock=FixedClock(NOON))
+    listening(space, live)
+    pieces[live] = archived(live, *now)
+    return [
+        (whose.pk, pieces[whose], place, each)
+        for whose, rows in ((source, past), (live, now))
+        for place, each in enumerate(rows)
+    ]
+
+
+def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anything(monkeypatch):
+    """Whoever works on the space dies at the first point it passes; another space's worker at the second; and so on."""
+    insert, points, fate = timeline.insert, [], Fate(0)
+    monkeypatch.setattr(timeline, "insert", lambda *a, **k: (fate.at("insert"), insert(*a, **k), fate.at("inserted")))
+    monkeypatch.setattr(pieces, "reach", lambda point: fate.at(point))
+    for number in itertools.count():
+        space, fate = SpaceFactory(), Fate(number)
+        sent, died = small_month(space), fate.died
+        while not _drained(Mortal(fate.passes), space):
+            pass  # a new process goes on
+        slow = reference(space, DEFAULT_POLICY, sent)
+        assert people(space) == as_sets(slow.profiles()), died
+        assert people(space, Profile.Kind.ACCOUNT) == as_sets(slow.accounts()), died
+        assert links(space) == slow.links(), died
+        assert len(recorded(space)) == len(sent), died
+        assert Touch.objects.filter(space=space, key=Touch.EVERYTHING).count() == 1, died
+        assert not Connection.objects.filter(space=space).exclude(state=Connection.State.LIVE).exists(), died
+        if not died:
+            break
+        points += died
+    assert len(points) > 30
+    assert set(points) == {
+        "in decide",
+        "resolve:decided",
+        "insert",
+        "inserted",
+        "resolve:written",
+        "in publish",
+        "resolve:published",
+    }
+
+
+class Fate:
+    """Death at the one point that is passed after `spared` others; `died`: its name, once it came."""
+
+    def __init__(self, spared):
+        self.spared, self.died = spared, []
+
+    def passes(self, point):
+        self.spared -= 1
+        self.died += [point] if self.spared == -1 else []
+        return self.spared == -1
+
+    def at(self, point):
+        if self.passes(point):
+            raise Killed(point)
+
+
+def _drained(using, space):
+    """Whether nothing was left to do before death came."""
+    try:
+        while advance(using, resolve_log(space)):
+            pass
+    except Killed:
+        return False
+    return True
+
+
+def test_an_owner_that_is_overtaken_while_it_writes_changes_nothing(space, monkeypatch):
+    sent = small_month(space)
+    log, insert, overtaken = resolve_log(space), timeline.insert, []
+
+    def meanwhile(*args, **owner):
+        insert(*args, **owner)
+        monkeypatch.setattr(timeline, "insert", insert)
+        overtaken.append(resolved(space, stage(live_rows=2)))  # somebody else does all there is to do
+
+    monkeypatch.setattr(timeline, "insert", meanwhile)
+    with pytest.raises(pieces.Overtaken):
+        advance(stage(), log)
+    assert overtaken == [4]
+    resolved(space)
+    slow = reference(space, DEFAULT_POLICY, sent)
+    assert people(space) == as_sets(slow.profiles())
+    assert len(recorded(space)) == len(sent)
+
+
+def test_an_owner_that_read_before_another_decided_decides_nothing(space, source):
+    listening(space, source)
+    archived(source, message(id="m1", userId="u1"))
+
+    class Slow(Resolve):
+        def read(self, log, limit):
+            intake = super().read(log, limit)
+            resolved(space)
+            return intake
+
+    with pytest.raises(pieces.Overtaken):
+        advance(Slow(FixedClock(NOON)), resolve_log(space))
+    assert [(row.message_id, row.piece) for row in recorded(space)] == [("m1", 1)]
+
+
+def decided(space):
+    """A piece was decided, and its owner died."""
+    with pytest.raises(Killed):
+        advance(Mortal(lambda point: point == "in publish"), resolve_log(space))
+    assert recorded(space) == []
+
+
+def test_rules_that_change_between_decide_and_write_change_nothing_of_the_piece(space, source):
+    crm = {"type": "crm", "limit": {"count": 5, "period": "ever"}}
+    user = {"type": "user_id", "limit": {"count": 1, "period": "ever"}}
+    space.identity_policy = {"identifiers": [user, crm]}
+    space.save()
+    listening(space, source)
+    archived(source, message(id="m1", userId="u1", anonymousId="a1", properties={"crm": "c1"}))
+    decided(space)
+    change_policy(space, None)
+    archived(source, message(id="m2", userId="u2", anonymousId="a2", properties={"crm": "c1"}))
+    resolved(space)
+    columns = "SELECT message_id, identifiers FROM profile_events WHERE "
+    assert dict(client.rows(columns + scope(space).condition)) == {
+        "m1": [("user_id", "u1"), ("crm", "c1")],
+        "m2": [("user_id", "u2"), ("anonymous_id", "a2")],
+    }
+    assert {identifiers for identifiers, _, _ in people(space)} == {
+        frozenset({("user_id", "u1"), ("crm", "c1")}),
+        frozenset({("user_id", "u2"), ("anonymous_id", "a2")}),
+    }
+
+
+def test_a_replay_that_is_cancelled_between_decide_and_publish_keeps_what_was_decided(space, source):
+    archived(source, *(message(id=f"r{n}", at=n - 10, userId=f"u{n}") for n in range(8)))
+    replay = connect(space, [source], clock=FixedClock(NOON))
+    archived(source, message(id="live", userId="u1"))
+    decided(space)
+    cancel_replay(replay, FixedClock(NOON))
+    resolved(space)
+    assert [row.message_id for row in recorded(space)] == ["r0", "r1", "r2", "r3", "live"]
+    replay.refresh_from_db()
+    assert (replay.state, replay.done) == ("cancelled", 4)
+    assert Touch.objects.filter(space=space, key=Touch.EVERYTHING).count() == 1
+
+
+def test_a_replay_that_is_cancelled_while_its_end_is_published_stays_cancelled(space, source):
+    replay = connect(space, [source], clock=FixedClock(NOON))
+    decided(space)
+    cancel_replay(replay, FixedClock(NOON))
+    archived(source, message(id="live", userId="u1"))
+    resolved(space)
+    replay.refresh_from_db()
+    assert replay.state == "cancelled"
+    assert [row.message_id for row in recorded(space)] == ["live"]
+
+
+@pytest.mark.parametrize(("resume", "missed"), [(True, ["m3", "m4", "m5"]), (False, [])])
+def test_a_source_that_is_disconnected_between_decide_and_publish_goes_on_where_it_was(space, source, resume, missed):
+    listening(space, source)
+    archived(source, *(message(id=f"m{n}", userId="u1") for n in range(6)))
+    decided(space)  # three of them
+    disconnect(Connection.objects.get(space=space), FixedClock(NOON))
+    connect(space, [source], replay=resume, clock=FixedClock(NOON))
+    archived(source, message(id="after", userId="u1"))
+    resolved(space)
+    assert [row.message_id for row in recorded(space)] == ["m0", "m1", "m2", *missed, "after"]
+
+
+def test_a_slice_of_a_source_that_was_deleted_meanwhile_keeps_what_others_sent(space, source):
+    other = SourceFactory(workspace=space.workspace)
+    archived(source, *(message(id=f"gone{n}", at=2 * n - 100, userId=f"u{n}") for n in range(8)))
+    archived(other, *(message(id=f"kept{n}", at=2 * n - 99, userId=f"u{n}") for n in range(8)))
+    connect(space, [source, other], clock=FixedClock(NOON))
+    decided(space)
+    delete_source(source)
+    resolved(space, stage(replay_rows=4))
+    assert [row.message_id for row in recorded(space)] == [f"kept{n}" for n in range(8)]
+
+
+def test_a_replay_of_which_every_source_was_deleted_ends(space, source):
+    archived(source, *(message(userId=f"u{n}", at=n - 9) for n in range(8)))
+    replay = connect(space, [source], clock=FixedClock(NOON))
+    decided(space)
+    delete_source(source)
+    resolved(space)
+    replay.refresh_from_db()
+    assert replay.state == "complete"
+    assert recorded(space) == []
 
 
 def visible_rows(space):
@@ -222,6 +430,26 @@ def test_a_row_that_cannot_be_decided_is_rejected_and_stepped_over(space, source
             continue
     assert sorted(row.message_id for row in recorded(space)) == ["m0", "m1", "m3", "m4", "o0", "o1", "o2"]
     assert list(Reject.objects.values_list("source", "message_id")) == [(source.pk, "m2")]
+
+
+def test_a_row_that_postgresql_refuses_is_rejected_and_stepped_over(space, source, monkeypatch):
+    """Nothing that is archived can bring this about, as far as anyone knows; and nothing may stop a log for ever."""
+    listening(space, source)
+    archived(source, *(message(id=f"m{n}", userId=f"u{n}") for n in range(5)))
+    batch = resolve.batch
+
+    def far_away(rows, policy):
+        found = batch(rows, policy)
+        found.times = [10**18 if id == "m2" else at for id, at in zip(found.ids, found.times, strict=True)]
+        return found
+
+    monkeypatch.setattr(resolve, "batch", far_away)
+    for _ in range(40):
+        with contextlib.suppress(Unwritable):
+            advance(stage(), resolve_log(space))
+    assert [row.message_id for row in recorded(space)] == ["m0", "m1", "m3", "m4"]
+    (reject,) = Reject.objects.filter(source=source)
+    assert (reject.code, reject.message_id) == ("unstorable", "m2")
 
 
 def test_a_piece_of_a_source_that_was_deleted_meanwhile_keeps_what_others_sent(space, source):
