@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
 from audiences.models import Audience
@@ -13,6 +15,7 @@ from destinations.declared import MASK
 from destinations.models import Destination, Subscription
 from destinations.services import settings_of
 from destinations.sync import Sync
+from destinations.transports import catcher
 from spaces import pieces
 from spaces.clock import FixedClock
 from spaces.models import Log
@@ -162,6 +165,45 @@ def test_the_catcher_shows_what_it_caught_and_whom_it_holds(cast: Cast, space: s
     test = body(cast.call("admin", "POST", f"{path}/test"))["test"]
     assert test["ok"]
     assert body(cast.call("read_only", "GET", f"{path}/list?key=shoppers"))["pagination"]["totalEntries"] == 3
+
+
+def test_what_was_received_is_read_once_for_all_pages_of_the_list(
+    cast: Cast, space: str, audience: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(audience, entered=[make_person(cast.space, ("user_id", f"u{n}")) for n in range(5)])
+    subscription = made.make_subscription(audience, made.make_destination(cast.space, "catcher", style="list"))
+    delivered(subscription)
+    read: list[str] = []
+    statements = catcher.statements
+    monkeypatch.setattr(catcher, "statements", lambda body: read.append(body["messageId"]) or statements(body))
+    path = f"{space}/destinations/{subscription.destination.public_id}/list?key=shoppers&pagination[count]=2"
+    first = body(cast.call("read_only", "GET", path))
+    body(cast.call("read_only", "GET", f"{path}&pagination[cursor]={first['pagination']['next']}"))
+    assert len(read) == 1
+    change(audience, entered=[make_person(cast.space, ("user_id", "new"))])
+    delivered(subscription)
+    assert body(cast.call("read_only", "GET", path))["pagination"]["totalEntries"] == 6
+    assert len(read) == 3
+
+
+def test_a_page_of_what_was_received_costs_the_same_for_few_and_for_many(
+    cast: Cast, space: str, audience: Audience
+) -> None:
+    subscription = made.make_subscription(audience, made.make_destination(cast.space, "catcher"))
+    path = f"{space}/destinations/{subscription.destination.public_id}"
+
+    def cost(what: str) -> int:
+        with CaptureQueriesContext(connection) as asked:
+            body(cast.call("read_only", "GET", f"{path}/{what}"))
+        return len(asked)
+
+    cost("caught")  # the first call looks the token up
+    costs = []
+    for many in (3, 60):
+        change(audience, entered=[make_person(cast.space, ("user_id", f"u{many}-{n}")) for n in range(many)])
+        delivered(subscription)
+        costs.append([cost(what) for what in ("caught?pagination[count]=1000", "list?key=shoppers", "deliveries")])
+    assert costs[0] == costs[1]
 
 
 def test_deliveries_are_filtered_and_paged(cast: Cast, space: str, audience: Audience, receiver: Receiver) -> None:
