@@ -128,12 +128,14 @@ def _open_counters(cursor: Any, space: Space) -> tuple[int, int]:
 
 
 def _holders(cursor: Any, space: Space, wanted: Sequence[Identifier]) -> list[int]:
-    # LIMIT keeps a look-up a look-up: without statistics the planner would rather read the whole table.
+    # LIMIT keeps a look-up a look-up: without statistics the planner would rather read the whole table. And it must not
+    # know which space: it takes one that came after the last statistics for empty, and reads all of it for every value.
     execute(
         cursor,
         """SELECT DISTINCT found.profile FROM {rows}
            CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
-                               WHERE space_id = %(space)s AND type = q.type AND value = q.value LIMIT 1) AS found""",
+                               WHERE space_id = (SELECT %(space)s) AND type = q.type AND value = q.value
+                               LIMIT 1) AS found""",
         "type text, value text",
         wanted,
         {"space": space.pk},
