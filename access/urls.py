@@ -9,5 +9,4 @@ urlpatterns = [
     path("theme", views.theme, name="theme"),
     path("invitations/<str:secret>", views.AcceptView.as_view(), name="accept-invitation"),
     path("w/<slug:workspace>/", views.workspace, name="workspace"),
-    path("w/<slug:workspace>/s/<slug:space>/", views.space, name="space"),
 ]

@@ -99,12 +99,6 @@ def workspace(request: PageRequest, workspace: str) -> HttpResponse:
     return render(request, "access/workspace.html", {"card": _card(request.membership)})
 
 
-@needs("space.read")
-def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """A space opens with its sources: nothing else is there before they are."""
-    return redirect("space-sources", workspace=workspace, space=space)
-
-
 @needs(ANYONE)
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:

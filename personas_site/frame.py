@@ -29,6 +29,7 @@ IN_WORKSPACE = (
     Place("sources", "Sources", "sources", "sources.read"),
 )
 IN_SPACE = (
+    Place("space", "Overview", "overview", "space.read"),
     Place("space-sources", "Sources", "sources", "space.read"),
     Place("profiles", "Profiles", "profiles", "space.read", ("profile",)),
     Place("audiences", "Audiences", "audiences", "space.read"),

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from sources.events.archive import Place, Reach, up_to
 from sources.models import Connection, EventName, Reject, Replay, Source, Tally
-from spaces.models import Space, Workspace
+from spaces.models import Log, Space, Workspace
 from spaces.pieces import visible_logs
 
 ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
+RESOLVE = "resolve"  # the stage that reads it, one log per space
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,12 @@ def progress(replay: Replay, now: datetime) -> Progress:
         rate=round(rate, 1),
         seconds_left=round(left, 1) if running and left is not None else None if running else 0.0,
     )
+
+
+def failures_of(space: Space) -> int:
+    """How often in a row the space's newest events could not be resolved: 0 = all is well. It is tried again."""
+    log = Log.objects.filter(stage=RESOLVE, owner=space.pk).annotate(attempts=Coalesce(Max("pieces__attempts"), 0))
+    return next((row.failures + row.attempts for row in log), 0)
 
 
 def _percent(replay: Replay) -> float:

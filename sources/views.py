@@ -58,6 +58,7 @@ def _listening(request: PageRequest) -> dict[str, Any]:
     return {
         "rows": rows,
         "replays": [_progress(replay, now) for replay in shown],
+        "failures": queries.failures_of(space),
         "running": any(replay.state == Replay.State.RUNNING for replay in shown),
         "as_of": now,
     }

@@ -14,7 +14,8 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Times are sent in UTC; here they become those of the reader, with the exact moment to be read on hover.
+// Times are sent in UTC; here they become those of the reader, whose zone is named beside the navigation,
+// with the exact moment to be read on hover.
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const local = (within) => {
@@ -26,7 +27,26 @@ const local = (within) => {
   }
 };
 local(document);
+for (const place of document.querySelectorAll("[data-zone]")) {
+  place.textContent = `Times in ${short.resolvedOptions().timeZone}`;
+}
 document.addEventListener("htmx:load", (event) => local(event.detail.elt));
+
+// Where there is little room the rows of a table stand below one another, each value beside the name of its column.
+// The roles say again what the elements meant before they were laid out so.
+const ROLES = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
+const stack = (within) => {
+  for (const table of within.querySelectorAll("table.list:not(.stacked)")) {
+    const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    for (const part of [table, ...table.querySelectorAll("thead, tbody, tr, th, td")]) {
+      part.setAttribute("role", ROLES[part.tagName] ?? (part.scope === "col" ? "columnheader" : "rowheader"));
+    }
+    for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, at) => (cell.dataset.label = names[at]));
+    table.classList.add("stacked");
+  }
+};
+stack(document);
+document.addEventListener("htmx:load", (event) => stack(event.detail.elt));
 
 // Copy buttons: data-copy names the element whose text is wanted.
 document.addEventListener("click", async (event) => {

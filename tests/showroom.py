@@ -123,17 +123,19 @@ def _replays(space: Space, sources: list[Source]) -> None:
     )
     Replay.objects.filter(pk=running.pk).update(created_at=now - timedelta(seconds=25))
     Connection.objects.filter(space=space, source=sources[0]).update(replay=running, state=Connection.State.REPLAYING)
-    ended = Replay.objects.create(
-        workspace=space.workspace,
-        space=space,
-        total=71_289,
-        done=71_289,
-        state=Replay.State.COMPLETE,
-        finished_at=now - timedelta(hours=2),
-        **times,
-    )
-    Replay.objects.filter(pk=ended.pk).update(created_at=now - timedelta(hours=2, seconds=41))
+    ended = _ended(space, Replay.State.COMPLETE, done=71_289, total=71_289, hours=2, **times)
+    _ended(space, Replay.State.CANCELLED, done=8_750, total=61_877, hours=26, **times)
     Connection.objects.filter(space=space, source__in=sources[1:]).update(replay=ended)
+
+
+def _ended(space: Space, state: Replay.State, *, hours: int, **fields: Any) -> Replay:
+    """A replay that took 41 seconds, some hours ago."""
+    at = clock.now() - timedelta(hours=hours)
+    made = Replay.objects.create(
+        workspace=space.workspace, space=space, state=state, started_at=at, finished_at=at, **fields
+    )
+    Replay.objects.filter(pk=made.pk).update(created_at=at - timedelta(seconds=41))
+    return made
 
 
 def _audiences(space: Space, owner: User) -> list[Audience]:

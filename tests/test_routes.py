@@ -75,8 +75,8 @@ def test_each_page_opens_for_whom_it_should_and_for_nobody_else():
         for who in PEOPLE:
             status = cast.browser(who).get(route.url(ids)).status_code
             wanted = expected(need, who, "space" in route.kwargs)
-            allowed = {wanted} if wanted else {200, 286, 302}
-            if status not in allowed or (wanted is None and status == 302 and route.name != "space"):
+            allowed = {wanted} if wanted else {200, 286}
+            if status not in allowed:
                 wrong.append((str(route), who, status, wanted))
     assert not wrong
 

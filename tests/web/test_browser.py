@@ -3,6 +3,7 @@ sideways scroll at 360 px; in light and in dark. PERSONAS_SCREENS=folder keeps a
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,26 @@ from tests.routes import pages
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 360, "height": 740}}
-SKIP = {"space", "theme", "sign-out", "livez", "readyz", "collect", "accept-invitation", ""}  # no page of their own
+SKIP = {"theme", "sign-out", "livez", "readyz", "collect", "accept-invitation", ""}  # no page of their own
 FRAGMENTS = {"space-replays", "profile-audiences"}
 PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
+
+
+# What is wider than the box that scrolls it: readable, but only for whoever thinks of scrolling.
+CUT = """[...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth)
+    .map((box) => box.getAttribute("aria-label") ?? box.getAttribute("aria-labelledby"))"""
+# What has the focus: which element, whether it can be seen to have it, and whether it is in view.
+FOCUS = """() => {
+    const at = document.activeElement;
+    if (at === document.body) return null;
+    const look = getComputedStyle(at), box = at.getBoundingClientRect();
+    const outlined = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2;
+    const ringed = outlined || (at.matches("input") && look.boxShadow !== "none");
+    const shown = box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+    const name = `${at.tagName} ${at.getAttribute("aria-label") ?? at.textContent.trim().slice(0, 30)}`;
+    return { name, place: [...document.querySelectorAll("*")].indexOf(at), seen: ringed && shown };
+}"""
+MOST_STOPS = 30
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +93,8 @@ def look(page, name):
 def _problems(page):
     if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
         yield "scrolls sideways"
+    for name in page.evaluate(CUT):
+        yield f"{name} is cut off"
     if page.locator("h1").count() != 1:
         yield f"{page.locator('h1').count()} h1"
     for violation in Axe().run(page).response["violations"]:
@@ -93,6 +113,30 @@ def test_every_page_is_clean_in_every_colour_and_width(page, live_server, room, 
         wrong += look(page, route.name)
     assert not wrong, "\n".join(wrong)
     assert not complaints, complaints
+
+
+@pytest.mark.parametrize(("size", "theme"), [("wide", "light"), ("narrow", "dark")])
+def test_whatever_the_keyboard_reaches_can_be_seen_to_have_the_focus(page, live_server, room, size, theme):
+    """The first stops of Tab on every page. The same place twice in a row would be a trap."""
+    sign_in(page, live_server, room)
+    page.set_viewport_size(SIZES[size])
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    wrong = []
+    for route in PAGES:
+        page.goto(live_server.url + route.url(room.ids))
+        stops = list(_stops(page))
+        wrong += [f"{route.name}: {stop['name']}" for stop in stops if not stop["seen"]]
+        wrong += [f"{route.name}: a trap" for one, two in pairwise(stops) if one["place"] == two["place"]]
+        assert stops, route.name
+    assert not wrong, "\n".join(wrong)
+
+
+def _stops(page):
+    for _ in range(MOST_STOPS):
+        page.keyboard.press("Tab")
+        if (stop := page.evaluate(FOCUS)) is None:
+            return
+        yield stop
 
 
 def look_at_signed_out(page, live_server):
@@ -149,6 +193,18 @@ def test_a_replay_is_followed_until_it_ends_and_then_no_more(page, live_server, 
     page.wait_for_timeout(2500)
     assert len(asked) == seen
     assert not complaints, complaints
+
+
+def test_times_are_those_of_the_reader_with_the_zone_named(browser, live_server, room):
+    context = browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB")
+    page = context.new_page()
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}/w/northwind/s/shop-dev/profiles/{room.person.public_id}")
+    seen = page.locator(".lead time")
+    assert seen.inner_text() == "13 Jun 2026, 21:00"
+    assert "at 21:00:00 GMT+9" in seen.get_attribute("title")
+    assert page.locator("[data-zone]").text_content() == "Times in Asia/Tokyo"
+    context.close()
 
 
 def test_the_colours_are_chosen_on_the_server_and_stay(page, live_server, room):

@@ -1,6 +1,7 @@
 """What pages say, and what they cost."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -9,10 +10,18 @@ from django.template.loader import render_to_string
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from audiences.models import Audience
+from destinations.models import Subscription
 from identity.models import Profile
 from personas_site.frame import IN_SPACE, IN_WORKSPACE
+from sources.models import Inbox, Replay, Tally
+from spaces.clock import clock
+from spaces.models import Log, Piece
+from spaces.pieces import open_log
+from tests.belongings import belongings
 from tests.cast import PASSWORD
 from tests.factories import SourceFactory, UserFactory
+from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import IdentifierFactory, ProfileFactory
 from tests.factories_sources import ConnectionFactory
 from tests.routes import pages
@@ -166,6 +175,67 @@ def test_a_senseless_position_shows_the_first_page(cast, after):
     assert person.public_id in text(cast, "profiles", after=after)
 
 
+def steps(cast):
+    """What the first page of the space says of each stage: the pill, and the text."""
+    page = cast.browser("owner").get(path(cast, ""))
+    return [(step.pill.label, step.text) for step, _ in page.context["steps"]]
+
+
+def test_an_empty_space_says_what_to_do_first(cast):
+    assert [pill for pill, _ in steps(cast)] == ["No source", "Nothing yet", "No audience", "Nothing connected"]
+
+
+def test_the_first_page_of_a_space_shows_where_things_wait(cast):
+    source = SourceFactory(workspace=cast.workspace)
+    connection = ConnectionFactory(space=cast.space, source=source)
+    assert steps(cast)[0] == ("Nothing yet", "No connected source has sent anything.")
+    Tally.objects.create(workspace=cast.workspace, source=source, archived=1, last_received_at=clock.now())
+    assert steps(cast)[0][0] == "Up to date"
+    Inbox.objects.create(workspace=cast.workspace, source=source, call="track", body=b"{}", received_at=clock.now())
+    assert steps(cast)[0] == ("Archiving", "Requests waiting to be archived: 1.")
+    running = {"since": clock.now(), "until": clock.now(), "total": 1000, "done": 10}
+    connection.replay = Replay.objects.create(workspace=cast.workspace, space=cast.space, **running)
+    connection.save()
+    assert steps(cast)[1] == ("Replaying", "The past comes in, oldest first. Events waiting: 990.")
+
+
+def test_a_stage_that_fails_again_and_again_is_shown_to_be_held_up(cast):
+    log = open_log(stage="resolve", owner=cast.space.pk, workspace_id=cast.workspace.pk)
+    Piece.objects.create(workspace=cast.workspace, log=log, number=1, decision=b"", attempts=3)
+    Log.objects.filter(pk=log.pk).update(failures=1)
+    assert steps(cast)[1][0] == "Held up"
+    assert "could not be resolved, 4 times in a row" in text(cast, "sources")
+    Piece.objects.all().delete()
+    Log.objects.filter(pk=log.pk).update(failures=0)
+    assert "could not be resolved" not in text(cast, "sources")
+
+
+@pytest.mark.parametrize(
+    ("states", "pill"),
+    [
+        (["in_step"], "In step"),
+        (["in_step", "disabled"], "In step"),
+        (["in_step", "syncing"], "Sending"),
+        (["retrying", "syncing"], "Retrying"),
+        (["parked", "in_step"], "Stopped"),
+        (["suspended"], "Stopped"),
+    ],
+)
+def test_the_worst_state_of_a_delivery_is_the_one_that_is_shown(cast, states, pill):
+    belongings(cast.space)
+    Subscription.objects.update(status=states[0])
+    for state in states[1:]:
+        more = make_subscription(Audience.objects.get(space=cast.space), make_destination(cast.space))
+        Subscription.objects.filter(pk=more.pk).update(status=state)
+    assert steps(cast)[3][0] == pill
+
+
+def test_a_time_can_be_read_by_a_machine():
+    at = datetime(2026, 6, 15, 12, 0, 7, 123456, tzinfo=UTC)
+    shown = render_to_string("components/time.html", {"at": at})
+    assert shown.strip() == '<time datetime="2026-06-15T12:00:07Z">15 Jun 2026, 12:00 UTC</time>'
+
+
 def test_pages_cost_the_same_queries_for_few_rows_and_for_many(cast):
     def cost(where):
         with CaptureQueriesContext(
@@ -180,7 +250,7 @@ def test_pages_cost_the_same_queries_for_few_rows_and_for_many(cast):
             person = ProfileFactory(space=cast.space)
             IdentifierFactory(space=cast.space, profile=person.number)
 
-    places = [path(cast, "sources"), path(cast, "profiles"), f"/w/{cast.workspace.slug}/sources", "/"]
+    places = [path(cast, ""), path(cast, "sources"), path(cast, "profiles"), f"/w/{cast.workspace.slug}/sources", "/"]
     furnish(2)
     few = [cost(place) for place in places]
     furnish(20)

@@ -1,0 +1,135 @@
+"""The first page of a space: how many there are of what, and how far each stage of the line is."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from access.listing import Pill
+from access.requests import PageRequest
+from audiences import overview as audiences
+from audiences.models import Audience
+from destinations.models import Subscription
+from identity import queries as identity
+from identity.models import Profile
+from sources import queries as sources
+from spaces.clock import clock
+from spaces.models import Space
+from spaces.needs import needs
+
+Held = Audience.Status
+Sync = Subscription.Status
+STUCK = (Sync.PARKED, Sync.SUSPENDED)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the line as the page shows it. `page`: the name of the page that says more."""
+
+    label: str
+    about: str
+    page: str
+    pill: Pill
+    text: str
+    at: datetime | None = None
+
+
+@needs("space.read")
+def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """What is in the space, and whether events flow through it."""
+    within = request.space
+    steps = [_receiving(within), _resolving(within), _evaluating(within), _delivering(within)]
+    context = {
+        "tiles": _tiles(within, [workspace, space]),
+        "steps": [(step, reverse(step.page, args=[workspace, space])) for step in steps],
+        "as_of": clock.now(),
+    }
+    return render(request, "overview.html", context)
+
+
+def _tiles(space: Space, slugs: list[str]) -> list[dict[str, Any]]:
+    """Label, number, where to look."""
+    profiles = reverse("profiles", args=slugs)
+    counts = [
+        ("People", identity.living(space, Profile.Kind.USER).count(), profiles),
+        ("Accounts", identity.living(space, Profile.Kind.ACCOUNT).count(), f"{profiles}?kind=accounts"),
+        ("Sources", sources.listening(space.pk).count(), reverse("space-sources", args=slugs)),
+        ("Audiences", audiences.audiences_of(space).count(), reverse("audiences", args=slugs)),
+        ("Destinations", space.destinations.count(), reverse("deliveries", args=slugs)),
+    ]
+    return [{"label": label, "count": count, "url": url} for label, count, url in counts]
+
+
+def _receiving(space: Space) -> Step:
+    found = [row.source for row in sources.listening(space.pk).select_related("source__tally")]
+    waiting = sum(fate.waiting for fate in sources.fates(found).values())
+    times = [row.tally.last_received_at for row in found if hasattr(row, "tally") and row.tally.last_received_at]
+    step = _step("Receive", "Sources send events", "space-sources")
+    if not found:
+        return step(Pill("No source"), "Connect one or two sources; their last 30 days are replayed.")
+    if waiting:
+        return step(Pill("Archiving", "busy"), f"Requests waiting to be archived: {waiting:,}.")
+    if not times:
+        return step(Pill("Nothing yet"), "No connected source has sent anything.")
+    return step(Pill("Up to date", "good"), "Newest request:", max(times))
+
+
+def _resolving(space: Space) -> Step:
+    found = identity.resolution(space)
+    step = _step("Resolve", "Events become profiles", "profiles")
+    waiting = f"Events waiting: {found.waiting:,}."
+    if failures := sources.failures_of(space):
+        return step(Pill("Held up", "warn"), f"Failures in a row: {failures:,}; it is tried again. {waiting}")
+    if found.replaying:
+        return step(Pill("Replaying", "busy"), f"The past comes in, oldest first. {waiting}")
+    if found.waiting:
+        return step(Pill("Resolving", "busy"), waiting)
+    if not found.piece:
+        return step(Pill("Nothing yet"), "No event has come in.")
+    return step(Pill("Up to date", "good"), "Every archived event belongs to somebody.")
+
+
+def _evaluating(space: Space) -> Step:
+    held = Counter(audiences.overview(row).status for row in audiences.audiences_of(space))
+    at = audiences.as_of(space)
+    step = _step("Evaluate", "Profiles form audiences", "audiences")
+    if not held:
+        return step(Pill("No audience"), "Describe whom you want to reach.")
+    if held[Held.FAILED]:
+        return step(Pill("Failed", "bad"), _counted(held, Held))
+    if held[Held.COMPUTING]:
+        return step(Pill("Computing", "busy"), _counted(held, Held))
+    return step(Pill("Up to date", "good"), f"{_counted(held, Held)}, as of", at)
+
+
+def _delivering(space: Space) -> Step:
+    held = Counter(Sync(status) for status in space.subscriptions.values_list("status", flat=True))
+    step = _step("Deliver", "Audiences reach your tools", "deliveries")
+    if not held:
+        return step(Pill("Nothing connected"), "Send an audience to a destination.")
+    if any(held[status] for status in STUCK):
+        return step(Pill("Stopped", "bad"), _counted(held, Sync))
+    if held[Sync.RETRYING]:
+        return step(Pill("Retrying", "warn"), _counted(held, Sync))
+    if held[Sync.WAITING] or held[Sync.SYNCING]:
+        return step(Pill("Sending", "busy"), _counted(held, Sync))
+    return step(Pill("In step", "good"), _counted(held, Sync))
+
+
+def _step(label: str, about: str, page: str) -> Any:
+    """What is known of a stage before it is looked at."""
+
+    def step(pill: Pill, text: str, at: datetime | None = None) -> Step:
+        return Step(label, about, page, pill, text, at)
+
+    return step
+
+
+def _counted(held: Counter[Any], kinds: Iterable[Any]) -> str:
+    """How many are in which state: `2 live, 1 computing`."""
+    return ", ".join(f"{held[kind]:,} {kind.label.lower()}" for kind in kinds if held[kind])
