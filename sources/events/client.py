@@ -91,6 +91,7 @@ def insert(table: Table, batch: pyarrow.Table) -> None:
     if not batch.num_rows:
         return
     try:
+        # Not as bytes: those the driver sends a second time when the connection breaks before the answer.
         client().insert_arrow(table.name, batch)
     except DatabaseError as error:
         if getattr(error, "code", None) in DATA_ERRORS:
