@@ -17,7 +17,7 @@ from audiences.grammar import Node, conditions, parse
 from audiences.grammar import audiences as keys_of
 from audiences.grammar import touches as touches_of
 from audiences.measures import Edge
-from audiences.models import Audience, Evaluation, Version
+from audiences.models import Audience, Change, Evaluation, Version
 from identity.models import Touch
 from identity.queries import all_numbers
 from sources.events import client
@@ -278,9 +278,15 @@ def _mark_through_others(active: Sequence[Active]) -> None:
             each.due |= other.touched | other.due
             if other.joins:
                 each.due |= other.base ^ other.old
-            if each.joins:
-                for change in queries.changes_after(other.audience, each.since_tick):
-                    each.due |= queries.bitmap(change.entered) | queries.bitmap(change.left)
+        if each.joins:
+            each.due |= _moved_meanwhile(each)
+
+
+def _moved_meanwhile(each: Active) -> BitMap:
+    """Who went in or out while it was computed, of what it asks about: also where that was switched off since."""
+    asked = Change.objects.filter(space=each.audience.space_id, audience__key__in=keys_of(each.node))
+    moved = asked.filter(tick__gt=each.since_tick).values_list("entered", "left")
+    return _union(queries.bitmap(kept) for change in moved for kept in change)
 
 
 def _answer(space: Space, seen: Visible, now: datetime, active: Sequence[Active]) -> dict[int, str]:

@@ -300,6 +300,26 @@ def test_a_new_version_reaches_the_audiences_that_ask_about_it(world):
     assert world.members(second) == {"u2"}
 
 
+def test_who_came_into_an_audience_while_another_asked_about_it_counts_even_if_it_is_switched_off(world, monkeypatch):
+    world.did("u1", "Seen")
+    buyers = world.audience("buyers", ORDERED)
+    world.computed()
+    again = world.audience("again", {"kind": "audience", "key": "buyers"})
+    answer = queries.answer
+
+    def slow(*args):
+        found = answer(*args)
+        monkeypatch.undo()
+        world.did("u1", "Ordered")
+        world.ticked()
+        Audience.objects.filter(pk=buyers.pk).update(enabled=False)
+        return found
+
+    monkeypatch.setattr(queries, "answer", slow)
+    world.computed()
+    assert world.members(again) == world.members(buyers) == {"u1"}
+
+
 def test_a_disabled_audience_stays_as_it_is(world):
     audience = world.audience("new", SIGNED_UP)
     world.computed()
