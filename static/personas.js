@@ -46,7 +46,7 @@ const stack = (within) => {
   }
 };
 stack(document);
-document.addEventListener("htmx:load", (event) => stack(event.detail.elt));
+document.addEventListener("htmx:load", (event) => stack(event.detail.elt)); // at once: there is no delay to settle
 
 // Copy buttons: data-copy names the element whose text is wanted.
 document.addEventListener("click", async (event) => {
