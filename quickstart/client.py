@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 
 Json = dict[str, Any]
-PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds; a server that was restarted is back by then
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds; a server or a store that was restarted is back by then
 
 
 class ApiError(Exception):
@@ -71,7 +71,7 @@ class Api:
             except httpx.TransportError:
                 time.sleep(pause)
                 continue
-            if answer.status_code != 503:
+            if answer.status_code < 500:
                 return answer
             time.sleep(pause)
         return self._http.request(method, quote(path), **parts)
