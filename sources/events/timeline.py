@@ -104,17 +104,18 @@ def erase(space_id: int, numbers: Sequence[int]) -> None:
 
 
 def page(scope: Scope, *, after: tuple[int, int] = START, limit: int) -> list[Recorded]:
-    """The timeline in the order in which it was resolved, after a (piece, position)."""
-    query = sql(
-        "SELECT source, message_id, profile, toUnixTimestamp64Milli(ts), piece, position FROM timeline "
-        "WHERE %s AND piece >= %s AND (piece > %s OR position > %s) ORDER BY piece, position LIMIT %s",
-        scope.condition,
-        after[0],
-        after[0],
-        after[1],
-        limit,
-    )
-    return [Recorded(*row) for row in client.rows(query)]
+    """The timeline in the order in which it was resolved, after a (piece, position).
+
+    In two steps: first the piece of the last row, from narrow columns alone, so that a page of a long timeline does
+    not read and sort all message ids that come after it.
+    """
+    rest = sql("%s AND piece >= %s AND (piece > %s OR position > %s)", scope.condition, after[0], *after)
+    in_order = "WHERE %s ORDER BY piece, position LIMIT"
+    last = client.rows(sql(f"SELECT piece FROM timeline {in_order} 1 OFFSET %s", rest, limit - 1))
+    if last:
+        rest += sql(" AND piece <= %s", last[0][0])
+    columns = "source, message_id, profile, toUnixTimestamp64Milli(ts), piece, position"
+    return [Recorded(*row) for row in client.rows(sql(f"SELECT {columns} FROM timeline {in_order} %s", rest, limit))]
 
 
 def events_of(
