@@ -123,8 +123,8 @@ def _replays(space: Space, sources: list[Source]) -> None:
     )
     Replay.objects.filter(pk=running.pk).update(created_at=now - timedelta(seconds=25))
     Connection.objects.filter(space=space, source=sources[0]).update(replay=running, state=Connection.State.REPLAYING)
-    ended = _ended(space, Replay.State.COMPLETE, done=71_289, total=71_289, hours=2, **times)
     _ended(space, Replay.State.CANCELLED, done=8_750, total=61_877, hours=26, **times)
+    ended = _ended(space, Replay.State.COMPLETE, done=71_289, total=71_289, hours=2, **times)
     Connection.objects.filter(space=space, source__in=sources[1:]).update(replay=ended)
 
 
