@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import sys
+import time
+import traceback
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
@@ -19,15 +21,24 @@ NAMES = ("idle", "live", "replay", "preview", "pages", "accept")  # idle first: 
 RESULTS = Path(__file__).parent / "results.json"
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str]) -> int:
+    """The status is 1 when one of them failed; the figures of the others are kept."""
     figures: list[Figure] = []
+    failed = 0
     with stack() as running:
         see_as_django(running.environ)
         for name in names or NAMES:
-            print(f"{name} …", flush=True)
-            figures += import_module(f"benchmarks.{name}").measure(running)
+            begun = time.monotonic()
+            print(f"{name} …", end="", flush=True)
+            try:
+                figures += import_module(f"benchmarks.{name}").measure(running)
+            except Exception:
+                failed = 1
+                traceback.print_exc()
+            print(f" {time.monotonic() - begun:.0f} s", flush=True)
     show(figures)
     keep(figures)
+    return failed
 
 
 def see_as_django(environ: dict[str, str]) -> None:
@@ -61,4 +72,4 @@ def keep(figures: list[Figure]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from benchmarks.figures import Figure, median_of, watching_memory
+from benchmarks.figures import Figure, median_of, watching
 from benchmarks.sending import Connection, batch, request, side_by_side
 from benchmarks.shop import until_archived
 from benchmarks.stack import Stack
@@ -15,7 +15,7 @@ def measure(running: Stack) -> list[Figure]:
     source = running.api.post("sources", {"name": "Accept", "kind": "server"})["source"]
     ingest = batch(running.address, source["writeKeys"][0], [_message(n) for n in range(BATCH)])
     empty = request("GET", "/livez", running.address)
-    with watching_memory(running) as peak:
+    with watching(running) as cost:
         floor = median_of(RUNS, lambda: _per_second(running, empty))
         accepted = median_of(RUNS, lambda: _per_second(running, ingest))
         until_archived(running, [source])  # leave the next benchmark an idle stack
@@ -27,7 +27,7 @@ def measure(running: Stack) -> list[Figure]:
             RUNS,
             "an empty view",
             floor,
-            f"{accepted * BATCH:,.0f} events/s; {CLIENTS} connections; {peak}",
+            f"{accepted * BATCH:,.0f} events/s; {CLIENTS} connections; {cost}",
         )
     ]
 

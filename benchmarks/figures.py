@@ -46,28 +46,42 @@ def memory(running: Stack) -> float:
     return found / MIB
 
 
+def cpu_seconds(running: Stack) -> float:
+    """Of all processes that are there, since each began."""
+    found = 0.0
+    for process in running.processes():
+        with suppress(psutil.NoSuchProcess):
+            spent = process.cpu_times()
+            found += spent.user + spent.system
+    return found
+
+
 @dataclass
-class Peak:
-    mib: float = 0.0
+class Cost:
+    """What the whole stack used. It tells a slow product from a machine that was busy with something else."""
+
+    cpu_s: float
+    mib: float
 
     def __str__(self) -> str:
-        return f"at most {self.mib:,.0f} MiB in all processes"
+        return f"{self.cpu_s:,.1f} CPU s, at most {self.mib:,.0f} MiB in all processes"
 
 
 @contextmanager
-def watching_memory(running: Stack) -> Iterator[Peak]:
-    """The most that the whole stack took meanwhile, seen once a second and at both ends."""
-    peak, ended = Peak(memory(running)), threading.Event()
+def watching(running: Stack) -> Iterator[Cost]:
+    """The cost of what is done meanwhile, complete at the end. Memory is looked at once a second and at both ends."""
+    cost, ended = Cost(-cpu_seconds(running), memory(running)), threading.Event()
 
     def watch() -> None:
         while not ended.wait(SAMPLED_EVERY_S):
-            peak.mib = max(peak.mib, memory(running))
+            cost.mib = max(cost.mib, memory(running))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield peak
+        yield cost
     finally:
         ended.set()
         watcher.join()
-        peak.mib = max(peak.mib, memory(running))
+        cost.mib = max(cost.mib, memory(running))
+        cost.cpu_s += cpu_seconds(running)

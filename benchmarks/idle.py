@@ -2,7 +2,7 @@
 
 import time
 
-from benchmarks.figures import MIB, Figure, memory
+from benchmarks.figures import MIB, Figure, cpu_seconds, memory
 from benchmarks.stack import Stack
 
 SETTLE_S, WATCH_S = 10, 60
@@ -10,9 +10,9 @@ SETTLE_S, WATCH_S = 10, 60
 
 def measure(running: Stack) -> list[Figure]:
     time.sleep(SETTLE_S)
-    before = _cpu_seconds(running)
+    before = cpu_seconds(running)
     time.sleep(WATCH_S)
-    spent = _cpu_seconds(running) - before
+    spent = cpu_seconds(running) - before
     processes = running.processes()
     resident = sum(process.memory_info().rss for process in processes) / MIB
     return [
@@ -20,8 +20,3 @@ def measure(running: Stack) -> list[Figure]:
         Figure("idle memory, shared pages counted once", memory(running), "MiB", note=f"{len(processes)} processes"),
         Figure("idle memory, resident", resident, "MiB"),
     ]
-
-
-def _cpu_seconds(running: Stack) -> float:
-    times = [process.cpu_times() for process in running.processes()]
-    return sum(time.user + time.system for time in times)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from statistics import median
 
 import httpx
@@ -21,7 +22,7 @@ PATIENCE_S = 120
 def measure(running: Stack) -> list[Figure]:
     space = shop.replayed(running)
     ids = _ids(space, _furnish(running, space))
-    with _signed_in(running) as http:
+    with closing(_signed_in(running)) as http:
         floor = _milliseconds(http, "/livez")[0]
         found = {name: _milliseconds(http, path) for name, path in _pages(http, ids)}
     return [

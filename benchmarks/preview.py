@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import shop
-from benchmarks.figures import Figure, watching_memory
+from benchmarks.figures import Figure, watching
 from benchmarks.stack import Stack
 
 COPIES, RUNS = 4, 15  # of 205,000 events
@@ -36,31 +36,26 @@ AUDIENCES: dict[str, dict[str, Any]] = {
 def measure(running: Stack) -> list[Figure]:
     space = shop.replayed(running)
     events = _multiply(space["id"])
-    with watching_memory(running) as peak:
-        return [
-            Figure(
-                f"preview of {name} ({events:,} events)",
-                _milliseconds(lambda definition=definition: _preview(running, space["id"], definition)),
-                "ms",
-                RUNS,
-                "the same SQL, straight",
-                _milliseconds(_straight(space["id"], definition)),
-                str(peak),
-            )
-            for name, definition in AUDIENCES.items()
-        ]
+    return [_figure(running, space["id"], events, name) for name in AUDIENCES]
+
+
+def _figure(running: Stack, space: str, events: int, name: str) -> Figure:
+    definition = AUDIENCES[name]
+    straight = _straight(space, definition)
+    took: list[tuple[float, float]] = []
+    with watching(running) as cost:
+        for _ in range(RUNS + 1):  # in turn, so that whatever else the machine does falls on both alike
+            took.append((_milliseconds(lambda: _preview(running, space, definition)), _milliseconds(straight)))
+    asked, floor = (median(column) for column in zip(*took[1:], strict=True))  # the first warms up
+    return Figure(
+        f"preview of {name} ({events:,} events)", asked, "ms", RUNS, "the same SQL, straight", floor, str(cost)
+    )
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:
-    """The median of several, after one that warms up."""
-
-    def once() -> float:
-        begun = time.perf_counter()
-        ask()
-        return (time.perf_counter() - begun) * 1000
-
-    once()
-    return median(once() for _ in range(RUNS))
+    begun = time.perf_counter()
+    ask()
+    return (time.perf_counter() - begun) * 1000
 
 
 def _preview(running: Stack, space: str, definition: dict[str, Any]) -> None:

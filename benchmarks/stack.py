@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ PORTS = range(20_000, 32_000)
 
 @dataclass(eq=False)
 class Stack:
-    """environ: of everything it runs. supervisor: None while it is not running. api: as the owner."""
+    """environ: of everything it runs. supervisor: None while it is not running."""
 
     home: Path
     environ: dict[str, str]
@@ -53,8 +54,9 @@ class Stack:
         """What the supervisor says."""
         return self.home / "up.log"
 
-    @property
+    @cached_property
     def api(self) -> Api:
+        """To be asked for once there is an owner."""
         return Api(self.address, self.token)
 
     def start(self) -> None:
