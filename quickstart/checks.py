@@ -9,6 +9,7 @@ from quickstart.resolver import DEFAULTS, Fed, Reference
 from quickstart.truth import Members
 
 NAMED = 5  # of those who differ, so many are named
+LATE_S = 15  # who leaves a window because time passes is out so soon
 
 Identifiers = frozenset[tuple[str, str]]
 Key = tuple[str, str]  # of a message: the source's name, and its id
@@ -93,6 +94,7 @@ class Seen:
     """An audience at one moment, as user ids. preview: its size, some of it, and truth at the preview's own moment.
 
     known: every identifier under which its members are to be sent. arrived: every one that the destination holds.
+    lately: the truth LATE_S seconds before the preview: so old may be what the console computed.
     """
 
     preview: int
@@ -103,6 +105,7 @@ class Seen:
     delivered: frozenset[str]
     known: Identifiers = frozenset()
     arrived: Identifiers = frozenset()
+    lately: Members | None = None
 
     @property
     def settled(self) -> bool:
@@ -120,10 +123,14 @@ def compare_audience(name: str, seen: Seen) -> list[str]:
         _who(f"{name}: an identifier of a member did not arrive", seen.known - seen.arrived),
         _who(f"{name}: an identifier of no member arrived", seen.arrived - seen.known),
     ]
-    for truth, still in ((seen.truth, ""), (seen.preview_truth, " when previewed")):
-        if truth:
-            faults.append(_who(f"{name}: computed, but not in truth{still}", seen.computed - truth.possible))
-            faults.append(_who(f"{name}: in truth{still}, but not computed", truth.sure - seen.computed))
+    if seen.truth:
+        faults.append(_who(f"{name}: computed, but not in truth", seen.computed - seen.truth.possible))
+        faults.append(_who(f"{name}: in truth, but not computed", seen.truth.sure - seen.computed))
+    if seen.preview_truth and seen.lately:
+        gone = seen.computed - seen.lately.possible - seen.preview_truth.possible
+        come = (seen.lately.sure & seen.preview_truth.sure) - seen.computed
+        faults.append(_who(f"{name}: still computed, {LATE_S} s after leaving the truth", gone))
+        faults.append(_who(f"{name}: not yet computed, {LATE_S} s after entering the truth", come))
     if seen.preview_truth:
         faults.append(_who(f"{name}: previewed, but not in truth", seen.sample - seen.preview_truth.possible))
     else:

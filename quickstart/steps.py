@@ -4,7 +4,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from quickstart import checks, making
 from quickstart.checks import Identifiers, Key, Recorded, Resolved, Seen
@@ -12,7 +13,7 @@ from quickstart.client import Api, Json
 from quickstart.feed import Feed, Wanted
 from quickstart.figures import Counts, Membership, Profiles, Replayed, moment, ms
 from quickstart.screen import Moved, Screen
-from quickstart.truth import score
+from quickstart.truth import Members, score
 
 STALLED_AFTER = 120.0  # seconds without any movement
 LOOKS = 30  # at an audience, until nobody is just crossing the edge of a window and all is delivered
@@ -229,21 +230,25 @@ class Steps:
         """All four views of the audience, compared. It looks again while something is under way; what still
         disagrees in the end is a fault."""
         with self.screen.progress(f"comparing “{wanted.name}”") as moved:
-            before, alike = None, 0
+            before, alike, agreed = None, 0, None
             for look in range(LOOKS):
-                seen, as_of, preview_as_of = self._look_at_members(space, wanted, audience, catcher)
+                found = self._look_at_members(space, wanted, audience)
+                seen = self._seen(wanted, found, self._arrived(space, audience, catcher))
                 faults = checks.compare_audience(wanted.name, seen)
                 alike = alike + 1 if seen == before else 0
                 if seen.settled and (not faults or alike == ALIKE):
                     break
-                before = seen
+                before, agreed = seen, agreed if faults else (found, seen)
                 moved(0, note=f"looking again ({look + 1})")
                 time.sleep(AGAIN)
+            else:  # people came and went all the time; once all four agreed, or they never did
+                if agreed:
+                    (found, seen), faults = agreed, []
         if not faults:
             self.screen.good(f"{len(seen.delivered):,} people arrived, exactly those of “{wanted.name}”")
         truth = None if seen.truth is None else len(seen.truth.sure)
-        sizes = (seen.preview, preview_as_of, len(seen.computed), truth, len(seen.delivered))
-        return Membership(audience["id"], wanted.name, *sizes, as_of, faults)
+        sizes = (seen.preview, found.preview_as_of, len(seen.computed), truth, len(seen.delivered))
+        return Membership(audience["id"], wanted.name, *sizes, found.as_of, faults)
 
     def _preview(self, space: Json, wanted: Wanted) -> Json:
         path = f"spaces/{space['id']}/audiences/previews"
@@ -253,25 +258,27 @@ class Steps:
         now = self.api.get(f"spaces/{space['id']}/audiences/{audience['id']}")["audience"]
         return now["status"].lower() == "live", now["status"]
 
-    def _look_at_members(
-        self, space: Json, wanted: Wanted, audience: Json, catcher: Json
-    ) -> tuple[Seen, datetime, datetime]:
+    def _look_at_members(self, space: Json, wanted: Wanted, audience: Json) -> "_Looked":
         preview = self._preview(space, wanted)
         members, as_of = self._members(space, audience)
-        arrived = self._arrived(space, audience, catcher)
-        preview_as_of = moment(preview["asOf"])
-        truth, preview_truth = ((wanted.truth(ms(at)) if wanted.truth else None) for at in (as_of, preview_as_of))
-        seen = Seen(
-            preview["size"],
-            frozenset(_user_id(person) for person in preview["sample"]),
-            preview_truth,
-            frozenset(_user_id(member) for member in members),
-            truth,
+        return _Looked(preview, moment(preview["asOf"]), members, as_of)
+
+    def _seen(self, wanted: Wanted, found: "_Looked", arrived: Identifiers) -> Seen:
+        def truth(at: datetime) -> Members | None:
+            return wanted.truth(ms(at)) if wanted.truth else None
+
+        ids = frozenset(pair for member in found.members for pair in _pairs(member["identifiers"]))
+        return Seen(
+            found.preview["size"],
+            frozenset(_user_id(person) for person in found.preview["sample"]),
+            truth(found.preview_as_of),
+            frozenset(_user_id(member) for member in found.members),
+            truth(found.as_of),
             frozenset(value for type, value in arrived if type == "user_id"),
-            known=frozenset(pair for member in members for pair in _pairs(member["identifiers"]) if pair[0] in SENT),
+            known=frozenset(pair for pair in ids if pair[0] in SENT),
             arrived=arrived,
+            lately=truth(found.preview_as_of - timedelta(seconds=checks.LATE_S)),
         )
-        return seen, as_of, preview_as_of
 
     def _members(self, space: Json, audience: Json) -> tuple[list[Json], datetime]:
         """The members with their identifiers, all read at one moment."""
@@ -304,6 +311,15 @@ class Steps:
         if not others:
             self.screen.good(f"of {len(rows):,} calls that {space['name']}'s catcher received, none is another space's")
         return [f"the catcher received calls of {other}" for other in sorted(map(str, others))]
+
+
+class _Looked(NamedTuple):
+    """What the console says of an audience: by preview, and by compute."""
+
+    preview: Json
+    preview_as_of: datetime
+    members: list[Json]
+    as_of: datetime
 
 
 def _wait(look: Callable[[], tuple[bool, object]], complaint: str) -> None:

@@ -99,6 +99,17 @@ def test_who_is_just_crossing_the_edge_may_be_seen_or_not_but_is_not_settled():
     assert not crossing.settled
 
 
+def test_the_console_may_be_some_seconds_behind_the_clock_and_no_more():
+    left, entered = members("a"), members("a", "b", "c")
+    for truth in (left, entered):
+        behind = replace(SEEN, preview=len(truth.sure), preview_truth=truth, lately=SEEN.truth)
+        assert compare_audience("New", behind) == []
+    late = replace(SEEN, preview=1, preview_truth=left, lately=left)
+    assert compare_audience("New", late) == ["New: still computed, 15 s after leaving the truth: b"]
+    late = replace(SEEN, preview=3, preview_truth=entered, lately=entered)
+    assert compare_audience("New", late) == ["New: not yet computed, 15 s after entering the truth: c"]
+
+
 def test_without_a_truth_the_others_are_still_compared():
     unknown = replace(SEEN, truth=None, preview_truth=None)
     assert compare_audience("New", unknown) == []
