@@ -93,7 +93,13 @@ TEMPLATES = [
 
 DATABASES = {"default": env.database(DATABASE_URL), "owner": env.database(DATABASE_OWNER_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_CACHE_URL}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_CACHE_URL,
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},  # one that hangs must not hold collect up
+    }
+}
 
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = [
