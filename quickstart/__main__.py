@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         screen.say("interrupted: the same command goes on from here")
         return 130
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends at once as it is, and in order
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # it ends at once as it is, and in order
         if console and console.process:
             with screen.progress("stopping the console"):
                 console.stop()
