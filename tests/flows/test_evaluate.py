@@ -320,6 +320,27 @@ def test_who_came_into_an_audience_while_another_asked_about_it_counts_even_if_i
     assert world.members(again) == world.members(buyers) == {"u1"}
 
 
+@pytest.mark.parametrize("window", [{"minutes": 1}, {"hours": 1}])
+def test_a_window_that_closes_during_a_compute_is_noticed_whatever_the_others_wait_for(world, monkeypatch, window):
+    """Another audience waits for the very same moment, which a tick has passed already; or for a later one."""
+    world.did("u1", "Seen", ago=30 * SECOND)
+    other = world.audience("other", {"kind": "event", "name": "Seen", "within": window})
+    world.computed()
+    minute = world.audience("minute", {"kind": "event", "name": "Seen", "within": {"minutes": 1}})
+    answer = queries.answer
+
+    def slow(*args):
+        found = answer(*args)
+        monkeypatch.undo()
+        world.later(30 * SECOND)
+        return found
+
+    monkeypatch.setattr(queries, "answer", slow)
+    world.computed()
+    assert world.members(minute) == set()
+    assert world.members(other) == world.asked(other)
+
+
 def test_a_disabled_audience_stays_as_it_is(world):
     audience = world.audience("new", SIGNED_UP)
     world.computed()
