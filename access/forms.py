@@ -9,6 +9,27 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 BOX = {"class": "form-control"}
 
 
+class Styled(forms.Form):
+    """A form of the console: every widget has the look of its kind, and says what is wrong with it to those who listen.
+
+    Its labels end without a colon, and the browser leaves the checks to us.
+    """
+
+    use_required_attribute = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": ""} | kwargs)
+        for field in self.fields.values():
+            look = _look(field.widget)
+            field.widget.attrs["class"] = f"{look} {field.widget.attrs.get('class', '')}".strip()
+
+
+def _look(widget: forms.Widget) -> str:
+    if isinstance(widget, forms.CheckboxInput | forms.RadioSelect | forms.CheckboxSelectMultiple):
+        return "form-check-input"
+    return "form-select" if isinstance(widget, forms.Select) else "form-control"
+
+
 class SignIn(AuthenticationForm):
     """E-mail and password. The answer to a wrong one does not say which of the two is wrong."""
 

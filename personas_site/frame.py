@@ -1,5 +1,6 @@
 """What surrounds every page: where you are, where you can go, light or dark."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 
 from access.models import Membership
+from access.roles import PERMISSIONS
 from access.services import spaces_of
 from access.views import THEMES
 from spaces.models import Space
@@ -30,11 +32,12 @@ IN_WORKSPACE = (
 )
 IN_SPACE = (
     Place("space", "Overview", "overview", "space.read"),
-    Place("space-sources", "Sources", "sources", "space.read"),
     Place("profiles", "Profiles", "profiles", "space.read", ("profile",)),
     Place("audiences", "Audiences", "audiences", "space.read"),
     Place("deliveries", "Deliveries", "deliveries", "space.read", ("caught",)),
 )
+IN_SETTINGS = (Place("space-sources", "Sources", "sources", "space.read"),)
+SETTINGS = Place("space-sources", "Settings", "settings", "space.read", tuple(each.name for each in IN_SETTINGS))
 
 
 class Frame:
@@ -62,17 +65,30 @@ class Frame:
             for space in spaces_of(self.membership).order_by("kind", "name", "id")
         ]
 
-    @cached_property
+    @property
     def places(self) -> list[dict[str, Any]]:
         """The navigation of the space, or of the workspace: only what this person may open."""
+        return self._entries((*IN_SPACE, SETTINGS) if self.space else IN_WORKSPACE)
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """The pages of the space's settings."""
+        return self._entries(IN_SETTINGS)
+
+    def may(self, need: str) -> bool:
+        """Whether this person may do that here."""
+        return bool(self.membership and self.membership.may(need, self.space))
+
+    @cached_property
+    def can(self) -> dict[str, bool]:
+        """For templates, which show no control that would be refused: `frame.can.space_use`."""
+        return {need.replace(".", "_"): self.may(need) for need in PERMISSIONS}
+
+    def _entries(self, places: Iterable[Place]) -> list[dict[str, Any]]:
         if self.membership is None:
             return []
         args = [self.membership.workspace.slug, *([self.space.slug] if self.space else [])]
-        places = [place for place in (IN_SPACE if self.space else IN_WORKSPACE) if self._may(place)]
-        return [self._entry(place, args) for place in places]
-
-    def _may(self, place: Place) -> bool:
-        return bool(self.membership and self.membership.may(place.need, self.space))
+        return [self._entry(place, args) for place in places if self.may(place.need)]
 
     def _entry(self, place: Place, args: list[str]) -> dict[str, Any]:
         match = self.request.resolver_match

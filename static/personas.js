@@ -48,12 +48,56 @@ const stack = (within) => {
 stack(document);
 document.addEventListener("htmx:load", (event) => stack(event.detail.elt)); // at once: there is no delay to settle
 
-// Copy buttons: data-copy names the element whose text is wanted.
+// Copy buttons: data-copy names the element whose text, or value, is wanted.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
-  const label = button.textContent;
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = label), 1500);
+  const from = document.getElementById(button.dataset.copy);
+  await navigator.clipboard.writeText(from.dataset.secret ?? from.value ?? from.textContent.trim());
+  const label = button.querySelector("span") ?? button;
+  const before = label.textContent;
+  label.textContent = "Copied";
+  setTimeout(() => (label.textContent = before), 1500);
+});
+
+// What happened is said in a corner. Errors stay until they are dismissed; the rest goes by itself, unless it is read.
+document.addEventListener("click", (event) => event.target.closest("[data-dismiss]")?.closest("[data-toast]").remove());
+for (const toast of document.querySelectorAll("[data-toast]:not(.error)")) {
+  let wait = setTimeout(() => toast.remove(), 8000);
+  toast.addEventListener("pointerenter", () => clearTimeout(wait));
+  toast.addEventListener("pointerleave", () => (wait = setTimeout(() => toast.remove(), 3000)));
+}
+
+// The side sheet opens when something was loaded into it; whatever closes it gives the focus back to the link.
+document.addEventListener("htmx:afterSwap", (event) => {
+  const sheet = document.getElementById("sheet");
+  if (event.detail.target.id === "sheet-body" && !sheet.open) sheet.showModal();
+});
+document.addEventListener("click", (event) => {
+  if (event.target.id === "sheet") event.target.close(); // its backdrop
+});
+
+// A name has to be typed before what it belongs to can be deleted. The server checks it again.
+const certain = (box) => (box.form.querySelector("button").disabled = box.value !== box.dataset.mustBe);
+document.addEventListener("input", (event) => event.target.matches("[data-must-be]") && certain(event.target));
+document.querySelectorAll("[data-must-be]").forEach(certain);
+
+// A form that was sent is not sent twice by a second click.
+document.addEventListener("submit", (event) => {
+  if (event.target.method !== "post" || event.defaultPrevented) return;
+  if (event.target.dataset.sent) event.preventDefault();
+  event.target.dataset.sent = "yes";
+});
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// "/" goes to the search box; letters that are being typed somewhere are left alone.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const box = document.querySelector("[data-search]");
+  if (!box) return;
+  event.preventDefault();
+  box.focus();
 });

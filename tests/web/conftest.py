@@ -1,9 +1,12 @@
 """What the tests of pages and routes share."""
 
+import os
 from typing import Any
 
 import pytest
 
+from tests import showroom
+from tests.browser import ARGS, chromium
 from tests.cast import Cast, make_cast
 
 
@@ -16,3 +19,28 @@ def unmarked_views_raise(settings: Any) -> None:
 @pytest.fixture
 def cast(db: Any) -> Cast:
     return make_cast()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args):
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright keeps an event loop in this thread
+    return {**browser_type_launch_args, "executable_path": chromium(), "args": ARGS}
+
+
+@pytest.fixture
+def room():
+    return showroom.furnish()
+
+
+@pytest.fixture
+def complaints(page):
+    """What the browser complains about on any page of the test."""
+    found = []
+    page.on("console", lambda said: found.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("requestfailed", lambda request: found.append(f"failed: {request.url} {request.failure}"))
+    page.on(
+        "request",
+        lambda asked: None if "127.0.0.1" in asked.url or "localhost" in asked.url else found.append(asked.url),
+    )
+    return found

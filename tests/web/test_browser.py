@@ -1,34 +1,26 @@
 """Every page in a real browser: no console error, nothing from another host, axe without violations, and no
 sideways scroll at 360 px; in light and in dark. PERSONAS_SCREENS=folder keeps a picture of each."""
 
-import os
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from access.gate import need_of
 from access.models import Invitation
 from access.services import COMMAND, Invited, invite
 from spaces.needs import ANYONE
-from tests import showroom
-from tests.browser import ARGS, chromium
 from tests.cast import PASSWORD
+from tests.looking import SIZES, look, sign_in
 from tests.routes import pages
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 360, "height": 740}}
 SKIP = {"theme", "sign-out", "livez", "readyz", "collect", "accept-invitation", ""}  # no page of their own
 FRAGMENTS = {"space-replays", "profile-audiences"}
 PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
 
 
-# What is wider than the box that scrolls it: readable, but only for whoever thinks of scrolling.
-CUT = """[...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth)
-    .map((box) => box.getAttribute("aria-label") ?? box.getAttribute("aria-labelledby"))"""
 # What has the focus: which element, whether it can be seen to have it, and whether it is in view.
 FOCUS = """() => {
     const at = document.activeElement;
@@ -41,64 +33,6 @@ FOCUS = """() => {
     return { name, place: [...document.querySelectorAll("*")].indexOf(at), seen: ringed && shown };
 }"""
 MOST_STOPS = 30
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args):
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"  # Playwright keeps an event loop in this thread
-    return {**browser_type_launch_args, "executable_path": chromium(), "args": ARGS}
-
-
-@pytest.fixture
-def room():
-    return showroom.furnish()
-
-
-@pytest.fixture
-def complaints(page):
-    """What the browser complains about on any page of the test."""
-    found = []
-    page.on("console", lambda said: found.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("requestfailed", lambda request: found.append(f"failed: {request.url} {request.failure}"))
-    page.on(
-        "request",
-        lambda asked: None if "127.0.0.1" in asked.url or "localhost" in asked.url else found.append(asked.url),
-    )
-    return found
-
-
-def sign_in(page, live_server, room):
-    page.goto(live_server.url + "/sign-in")
-    page.get_by_label("E-mail address").fill(room.owner.email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(re.compile(r"/$"))
-
-
-def look(page, name):
-    """Everything that must hold for any page, in both colours and both widths."""
-    wrong = []
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # no colour half-way to the other
-        for size, box in SIZES.items():
-            page.set_viewport_size(box)
-            wrong += [f"{name} {theme} {size}: {problem}" for problem in _problems(page)]
-            if folder := os.environ.get("PERSONAS_SCREENS"):
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                page.screenshot(path=f"{folder}/{name}-{theme}-{size}.png", full_page=True)
-    return wrong
-
-
-def _problems(page):
-    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-        yield "scrolls sideways"
-    for name in page.evaluate(CUT):
-        yield f"{name} is cut off"
-    if page.locator("h1").count() != 1:
-        yield f"{page.locator('h1').count()} h1"
-    for violation in Axe().run(page).response["violations"]:
-        yield f"{violation['id']}: {[node['target'] for node in violation['nodes']][:3]}"
 
 
 def test_every_page_is_clean_in_every_colour_and_width(page, live_server, room, complaints):

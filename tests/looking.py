@@ -1,0 +1,48 @@
+"""What must hold for any page, in a real browser: the browser tests of every area look with this."""
+
+import os
+import re
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.cast import PASSWORD
+
+SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 360, "height": 740}}
+# What is wider than the box that scrolls it: readable, but only for whoever thinks of scrolling.
+CUT = """[...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth)
+    .map((box) => box.getAttribute("aria-label") ?? box.getAttribute("aria-labelledby"))"""
+
+
+def sign_in(page, live_server, room, user=None):
+    """The owner of the showroom, or somebody else, is signed in."""
+    page.goto(live_server.url + "/sign-in")
+    page.get_by_label("E-mail address").fill((user or room.owner).email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(re.compile(r"/$"))
+
+
+def look(page, name):
+    """Everything that must hold for any page, in both colours and both widths."""
+    wrong = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # no colour half-way to the other
+        for size, box in SIZES.items():
+            page.set_viewport_size(box)
+            wrong += [f"{name} {theme} {size}: {problem}" for problem in _problems(page)]
+            if folder := os.environ.get("PERSONAS_SCREENS"):
+                Path(folder).mkdir(parents=True, exist_ok=True)
+                page.screenshot(path=f"{folder}/{name}-{theme}-{size}.png", full_page=True)
+    return wrong
+
+
+def _problems(page):
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        yield "scrolls sideways"
+    for name in page.evaluate(CUT):
+        yield f"{name} is cut off"
+    if page.locator("h1").count() != 1:
+        yield f"{page.locator('h1').count()} h1"
+    for violation in Axe().run(page).response["violations"]:
+        yield f"{violation['id']}: {[node['target'] for node in violation['nodes']][:3]}"
