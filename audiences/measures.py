@@ -71,10 +71,23 @@ class Condition(Protocol):
     kind: ClassVar[str]
     label: ClassVar[str]
     fields: ClassVar[dict[str, str]]  # JSON field -> label
+    labels: ClassVar[dict[str, str]]  # the same of fields inside of these
+    blank: ClassVar[
+        dict[str, Any]
+    ]  # the entries of its form, none of which says anything yet: texts, and lists of rows
+    rows: ClassVar[dict[str, dict[str, str]]]  # of each such list: the entries of a blank row
 
     @classmethod
     def parse(cls, value: dict[str, Any], path: str) -> "Condition":
         """Raises DefinitionError with the path."""
+
+    @staticmethod
+    def sketch(value: dict[str, Any]) -> dict[str, Any]:
+        """The entries that show this JSON, which is valid."""
+
+    @staticmethod
+    def draw(entries: dict[str, Any]) -> dict[str, Any]:
+        """The JSON that they mean, without its kind. What is missing or wrong stays so, for `parse` to refuse."""
 
     def json(self) -> dict[str, Any]: ...
 

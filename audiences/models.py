@@ -99,3 +99,20 @@ class Change(Owned):
         constraints = [
             models.UniqueConstraint(fields=["audience", "tick", "cause"], name="one_change_per_audience_tick_and_cause")
         ]
+
+
+class Draft(Owned):
+    """An audience that somebody is describing, and that does not exist yet. Nothing of it may be complete."""
+
+    public_id = public_id("drf")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="+")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    sketch = models.JSONField(help_text="the form as a tree, see audiences.sketch")
+    name = models.CharField(max_length=255, blank=True)
+    description = models.TextField(blank=True)
+    include_anonymous = models.BooleanField(default=False)
+    destinations = models.JSONField(default=list, help_text="those that were selected, with their settings")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return self.name or "Untitled draft"

@@ -16,6 +16,9 @@ class PartOfAudience:
     kind: ClassVar[str] = "audience"
     label: ClassVar[str] = "Part of an audience"
     fields: ClassVar[dict[str, str]] = {"key": "Audience"}
+    labels: ClassVar[dict[str, str]] = {}
+    blank: ClassVar[dict[str, Any]] = {"key": ""}
+    rows: ClassVar[dict[str, dict[str, str]]] = {}
 
     key: str
 
@@ -26,6 +29,14 @@ class PartOfAudience:
         found = cls(fields.name("key"))
         fields.done()
         return found
+
+    @staticmethod
+    def sketch(value: dict[str, Any]) -> dict[str, Any]:
+        return {"key": value["key"]}
+
+    @staticmethod
+    def draw(entries: dict[str, Any]) -> dict[str, Any]:
+        return {"key": entries["key"]} if entries["key"] else {}
 
     def json(self) -> dict[str, Any]:
         return {"kind": self.kind, "key": self.key}

@@ -4,10 +4,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from audiences.entries import LABELS, QUESTION, meant, typed, whole
 from audiences.measures import EVENTS, Answers, Edge, Measure, at
 from audiences.operators import Question, quoted, read_question
 from audiences.reading import DefinitionError, Fields
-from audiences.windows import Window, parse_window
+from audiences.windows import UNITS, Window, parse_window
 from sources.events.sql import Sql, join, sql
 
 SIGNS = {"atLeast": ">=", "exactly": "=", "atMost": "<="}
@@ -72,6 +73,16 @@ class Performed:
         "where": "With properties",
         "within": "Within the last",
     }
+    labels: ClassVar[dict[str, str]] = {**LABELS, **{unit: unit.title() for unit in UNITS}}
+    blank: ClassVar[dict[str, Any]] = {
+        "name": "",
+        "frequency": "atLeast",
+        "times": "1",
+        "count": "",
+        "unit": "",
+        "where": [],
+    }
+    rows: ClassVar[dict[str, dict[str, str]]] = {"where": {"property": "", **QUESTION}}
 
     name: str
     frequency: str = "atLeast"
@@ -91,6 +102,29 @@ class Performed:
         )
         fields.done()
         return found
+
+    @staticmethod
+    def sketch(value: dict[str, Any]) -> dict[str, Any]:
+        frequency = next(each for each in SIGNS if each in value)
+        unit, count = next(iter(value["within"].items())) if "within" in value else ("", "")
+        return {
+            "name": value["name"],
+            "frequency": frequency,
+            "times": str(value[frequency]),
+            "count": str(count),
+            "unit": unit,
+            "where": [{"property": each["property"], **typed(each)} for each in value.get("where", [])],
+        }
+
+    @staticmethod
+    def draw(entries: dict[str, Any]) -> dict[str, Any]:
+        name = {"name": entries["name"]} if entries["name"] else {}
+        within = {"within": {entries["unit"]: whole(entries["count"])}} if entries["unit"] else {}
+        where = [
+            ({"property": each["property"]} if each["property"] else {}) | meant(each) for each in entries["where"]
+        ]
+        times = {entries["frequency"]: whole(entries["times"])}
+        return {**name, **times, **({"where": where} if where else {}), **within}
 
     def json(self) -> dict[str, Any]:
         where = {"where": [{"property": each.name, **each.json()} for each in self.where]} if self.where else {}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from audiences.entries import LABELS, QUESTION, meant, typed
 from audiences.measures import TRAITS, Answers, Edge, Measure
 from audiences.operators import Question, read_question
 from audiences.reading import Fields
@@ -52,6 +53,9 @@ class HasTrait:
     kind: ClassVar[str] = "trait"
     label: ClassVar[str] = "Have a custom trait"
     fields: ClassVar[dict[str, str]] = {"name": "Trait", "op": "Operator", "value": "Value"}
+    labels: ClassVar[dict[str, str]] = LABELS
+    blank: ClassVar[dict[str, Any]] = {"name": "", **QUESTION}
+    rows: ClassVar[dict[str, dict[str, str]]] = {}
 
     question: Question
 
@@ -62,6 +66,14 @@ class HasTrait:
         found = cls(read_question(fields, "name"))
         fields.done()
         return found
+
+    @staticmethod
+    def sketch(value: dict[str, Any]) -> dict[str, Any]:
+        return {"name": value["name"], **typed(value)}
+
+    @staticmethod
+    def draw(entries: dict[str, Any]) -> dict[str, Any]:
+        return ({"name": entries["name"]} if entries["name"] else {}) | meant(entries)
 
     @property
     def key(self) -> str:

@@ -1,0 +1,50 @@
+"""Audiences that are being described: kept while somebody writes, and turned into audiences at the end."""
+
+from typing import Any
+
+from django.db import transaction
+
+from access.services import ActorLike, actor_of
+from audiences import services, sketch
+from audiences.models import Audience, Draft
+from spaces.models import Space
+
+UNTITLED = "Untitled audience"
+
+
+def begin(space: Space, by: ActorLike) -> Draft:
+    """A new draft, with one blank condition."""
+    author = actor_of(by).user
+    return Draft.objects.create(workspace_id=space.workspace_id, space=space, author=author, sketch=sketch.blank())
+
+
+def draft_of(space: Space, public_id: str) -> Draft | None:
+    """The space's draft with this id, whoever began it: the members of a space write together."""
+    return Draft.objects.filter(space=space, public_id=public_id).select_related("space").first()
+
+
+def keep(draft: Draft, **fields: Any) -> None:
+    """The draft has these fields, such as `sketch`, `name` and `destinations`."""
+    for field, value in fields.items():
+        setattr(draft, field, value)
+    draft.save(update_fields=[*fields, "updated_at"])
+
+
+def definition_of(draft: Draft) -> Any:
+    """The JSON that its sketch means. Raises DefinitionError while it means nothing."""
+    return sketch.definition(sketch.shaped(draft.sketch))
+
+
+def finish(draft: Draft, by: ActorLike) -> Audience:
+    """The audience that it describes exists, and the draft is gone. Raises DefinitionError, KeyRefused."""
+    with transaction.atomic():
+        audience = services.create_audience(
+            draft.space,
+            name=draft.name.strip() or UNTITLED,
+            definition=definition_of(draft),
+            description=draft.description,
+            include_anonymous=draft.include_anonymous,
+            by=by,
+        )
+        draft.delete()
+    return audience
