@@ -39,6 +39,7 @@ class AudienceBody(serializers.Serializer[Any]):
     definition = serializers.JSONField()
     description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
     includeAnonymous = serializers.BooleanField(default=False)
+    includeHistoricalData = serializers.BooleanField(default=True)
     key = serializers.CharField(max_length=LONGEST_NAME, required=False)
 
 
@@ -72,8 +73,11 @@ class AudiencesView(APIView):
         """A new audience. It is computed at once, and kept up to date as events arrive and as time passes."""
         body = parsed(AudienceBody, request)
         include_anonymous = body.pop("includeAnonymous")
+        since = None if body.pop("includeHistoricalData") else clock.now()
         try:
-            made = services.create_audience(request.space, include_anonymous=include_anonymous, by=request, **body)
+            made = services.create_audience(
+                request.space, include_anonymous=include_anonymous, events_since=since, by=request, **body
+            )
         except DefinitionError as error:
             raise wrong(error) from error
         except KeyRefused as error:
@@ -190,6 +194,7 @@ def render_audience(found: Overview, as_of: str | None) -> dict[str, Any]:
         "sentence": found.sentence,
         "definition": found.version.definition,
         "includeAnonymous": audience.include_anonymous,
+        "includeHistoricalData": audience.events_since is None,
         "enabled": audience.enabled,
         "status": found.status,
         "updating": found.updating,

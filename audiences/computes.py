@@ -36,7 +36,7 @@ def compute(version: int, clock: Clock) -> int | None:
     noted = Version.objects.filter(pk=found.pk, state=Version.State.COMPUTING, touched=seen.end, clock_at=now)
     try:
         matched = queries.matching(
-            space, parse(found.definition), include_anonymous=found.audience.include_anonymous, now=now, log=seen
+            space, found.node, include_anonymous=found.audience.include_anonymous, now=now, log=seen
         )
     except queries.NotComputed:
         return None  # beat tries again

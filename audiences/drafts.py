@@ -7,6 +7,7 @@ from django.db import transaction
 from access.services import ActorLike, actor_of
 from audiences import services, sketch
 from audiences.models import Audience, Draft
+from spaces.clock import clock
 from spaces.models import Space
 
 UNTITLED = "Untitled audience"
@@ -44,6 +45,7 @@ def finish(draft: Draft, by: ActorLike) -> Audience:
             definition=definition_of(draft),
             description=draft.description,
             include_anonymous=draft.include_anonymous,
+            events_since=None if draft.include_historical else clock.now(),
             by=by,
         )
         draft.delete()

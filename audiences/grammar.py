@@ -6,6 +6,7 @@ Whatever is unknown or malformed is an error with a path; it never matches every
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from audiences.conditions import KINDS
@@ -78,9 +79,11 @@ def to_sql(node: Node, test: Callable[[Condition], Sql]) -> Sql:
     return "(" + join(GROUPS[node.word].upper(), [to_sql(each, test) for each in node.nodes]) + ")"
 
 
-def sentence(node: Node, *, include_anonymous: bool = False) -> str:
+def sentence(node: Node, *, include_anonymous: bool = False, since: datetime | None = None) -> str:
+    """since: no event up to then counts."""
     people = "People, anonymous ones included," if include_anonymous else "People"
-    return f"{people} who {_phrase(node)}."
+    counting = f", counting only events after {since:%d %B %Y, %H:%M:%S} UTC" if since else ""
+    return f"{people} who {_phrase(node)}{counting}."
 
 
 def touches(node: Node) -> frozenset[str]:
@@ -90,6 +93,15 @@ def touches(node: Node) -> frozenset[str]:
 
 def audiences(node: Node) -> frozenset[str]:
     return frozenset().union(*(condition.audiences() for condition in conditions(node)))
+
+
+def beginning(node: Node, since: int) -> Node:
+    """The same tree, to which no event up to this moment counts, in milliseconds."""
+    if isinstance(node, Leaf):
+        return Leaf(node.condition.beginning(since))
+    if isinstance(node, Not):
+        return Not(beginning(node.node, since))
+    return Group(node.word, tuple(beginning(each, since) for each in node.nodes))
 
 
 def _parse(value: Any, path: str, depth: int) -> Node:

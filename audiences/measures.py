@@ -108,3 +108,6 @@ class Condition(Protocol):
 
     def audiences(self) -> frozenset[str]:
         """Keys of the audiences it asks about."""
+
+    def beginning(self, since: int) -> "Condition":
+        """The same, to which no event up to this moment counts, in milliseconds; itself, if it asks about none."""

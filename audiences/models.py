@@ -3,6 +3,8 @@
 from django.conf import settings
 from django.db import models
 
+from audiences import grammar
+from sources.events.sql import milliseconds
 from spaces.models import Owned, Space, public_id
 
 
@@ -33,6 +35,7 @@ class Audience(Owned):
     key = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
+    events_since = models.DateTimeField(null=True, help_text="no event up to here counts; null = all of history does")
     enabled = models.BooleanField(default=True)
     deleted_at = models.DateTimeField(null=True, help_text="kept, so that its key is never given again")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -75,6 +78,12 @@ class Version(Owned):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["audience", "number"], name="version_number_once")]
 
+    @property
+    def node(self) -> grammar.Node:
+        """What is asked for: the definition, of the part of history that counts for this audience."""
+        node, since = grammar.parse(self.definition), self.audience.events_since
+        return node if since is None else grammar.beginning(node, milliseconds(since))
+
 
 class Change(Owned):
     """Who entered and left an audience in one tick, by one cause. A row only when something did."""
@@ -111,6 +120,7 @@ class Draft(Owned):
     name = models.CharField(max_length=255, blank=True)
     description = models.TextField(blank=True)
     include_anonymous = models.BooleanField(default=False)
+    include_historical = models.BooleanField(default=True, help_text="off: only what happens from now on counts")
     destinations = models.JSONField(default=list, help_text="those that were selected, with their settings")
     updated_at = models.DateTimeField(auto_now=True)
 

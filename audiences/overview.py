@@ -43,7 +43,8 @@ class Overview:
     @property
     def sentence(self) -> str:
         node = grammar.parse(self.version.definition)
-        return grammar.sentence(node, include_anonymous=self.audience.include_anonymous)
+        audience = self.audience
+        return grammar.sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,13 @@ def create_audience(
     definition: Any,
     description: str = "",
     include_anonymous: bool = False,
+    events_since: datetime | None = None,
     key: str | None = None,
     by: ActorLike,
 ) -> Audience:
     """A new audience, which is computed soon. Its key is made of its name unless one is given, and never changes.
 
+    events_since: no event up to here counts; None = all of history does. It cannot be changed later.
     Raises KeyRefused, and DefinitionError, also for an audience that it asks about and that is not there.
     """
     node = grammar.parse(definition)
@@ -76,6 +78,7 @@ def create_audience(
             key=_made_key(space, name) if key is None else _given_key(space, key),
             description=description,
             include_anonymous=include_anonymous,
+            events_since=events_since,
             created_by=actor_of(by).user,
         )
         _begin(audience, node)

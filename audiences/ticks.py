@@ -13,7 +13,7 @@ from pyroaring import BitMap
 
 from audiences import queries
 from audiences.compiler import SETTINGS, Asked, Scope, Span, edges
-from audiences.grammar import Node, conditions, parse
+from audiences.grammar import Node, conditions
 from audiences.grammar import audiences as keys_of
 from audiences.grammar import touches as touches_of
 from audiences.measures import Edge
@@ -173,7 +173,7 @@ def _active_version(evaluation: Evaluation, version: Version, old: BitMap, now: 
     return Active(
         audience=version.audience,
         version=version,
-        node=parse(version.definition),
+        node=version.node,
         joins=joins,
         since_piece=place.touched or 0,
         since=place.clock_at or now,

@@ -59,5 +59,8 @@ class PartOfAudience:
     def audiences(self) -> frozenset[str]:
         return frozenset({self.key})
 
+    def beginning(self, since: int) -> "PartOfAudience":
+        return self
+
 
 condition = PartOfAudience

@@ -1,7 +1,7 @@
 """PURE. Performed an event: how often, with which properties, within which time."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from audiences.entries import LABELS, QUESTION, meant, typed, whole
@@ -89,6 +89,7 @@ class Performed:
     times: int = 1
     where: tuple[Question, ...] = ()
     within: Window | None = None
+    since: int | None = None  # no part of the definition: where the audience's own history begins, in milliseconds
 
     @classmethod
     def parse(cls, value: dict[str, Any], path: str) -> "Performed":
@@ -140,11 +141,17 @@ class Performed:
         return f"performed {quoted(self.name)}{where} {WORDS[self.frequency]} {times}{window}"
 
     def measures(self, now: int) -> tuple[Measure, ...]:
+        opens = self._opens(now)
+        rows = self._rows() if opens is None else sql("%s AND ts > %s", self._rows(), at(opens))
+        if self.within is not None:
+            rows = sql("%s AND ts <= %s", rows, at(now))
+        return (Measure(EVENTS, self.name, sql("countIf(%s)", rows), opens),)
+
+    def _opens(self, now: int) -> int | None:
+        """Up to when no event counts: where the window begins, or the audience's history, if that is later."""
         if self.within is None:
-            return (Measure(EVENTS, self.name, sql("countIf(%s)", self._rows())),)
-        since = now - self.within.milliseconds
-        rows = sql("%s AND ts > %s AND ts <= %s", self._rows(), at(since), at(now))
-        return (Measure(EVENTS, self.name, sql("countIf(%s)", rows), since),)
+            return self.since
+        return max(now - self.within.milliseconds, self.since or 0)
 
     def test(self, answers: Answers) -> Sql:
         return sql(f"({answers.columns[0]} {SIGNS[self.frequency]} %s)", self.times)
@@ -160,6 +167,9 @@ class Performed:
 
     def audiences(self) -> frozenset[str]:
         return frozenset()
+
+    def beginning(self, since: int) -> "Performed":
+        return replace(self, since=since)
 
     def _rows(self) -> Sql:
         filters = [each.sql(PropertyValue(identifier(each.name))) for each in self.where]

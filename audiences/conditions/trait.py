@@ -104,5 +104,8 @@ class HasTrait:
     def audiences(self) -> frozenset[str]:
         return frozenset()
 
+    def beginning(self, since: int) -> "HasTrait":
+        return self  # whatever its age, the newest value is the value
+
 
 condition = HasTrait

@@ -1,6 +1,7 @@
 """What the compiled SQL finds in the real tables is what the plain oracle finds, for whatever is asked of whomever."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from audiences.compiler import SETTINGS, Asked, Scope, Span, edges, members
-from audiences.grammar import conditions, parse
+from audiences.grammar import beginning, conditions, parse
 from sources.events import client
 from tests.reference.oracle import UNITS, Event, Moment, Trait, World
 from tests.worlds import BORDERS, NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, performed, worlds
@@ -95,6 +96,29 @@ def test_the_sql_means_what_the_oracle_means_for_everyone_and_narrowed(data, wor
     some = data.draw(st.sets(st.sampled_from(sorted(world.people()))))
     narrow = BitMap(world.numbers(some))
     assert answered(scope(space, log, numbers=narrow), asked, outside) == [found & some for found in expected]
+
+
+@pytest.mark.parametrize("definition", [SEEN, {**SEEN, "within": {"days": 7}}, {**SEEN, "exactly": 0}], ids=str)
+def test_the_past_that_does_not_count_ends_with_its_moment(definition):
+    """A person for each border; the history begins at each of them."""
+    people = dict(enumerate(BORDERS, 1))
+    world = World(dict.fromkeys(people, True), events=[Event(number, "Seen", at) for number, at in people.items()])
+    space, log = inserted(world)
+    asked = [Asked(f"a{at}", beginning(parse(definition), at)) for at in BORDERS]
+    later = [replace(world, events=[each for each in world.events if each.ts > at]) for at in BORDERS]
+    assert answered(scope(space, log), asked, {}) == [Moment(each, NOW).members(definition) for each in later]
+
+
+@given_time
+@given(worlds(), definitions(), st.sampled_from(BORDERS))
+def test_an_audience_without_its_past_is_one_of_a_world_without_it(world, definition, since):
+    """Events up to then do not count; traits do, whatever their age."""
+    others = {"other": frozenset(world.people())}
+    later = replace(world, events=[event for event in world.events if event.ts > since])
+    space, log = inserted(world)
+    asked = [Asked("a", beginning(parse(definition), since), include_anonymous=True)]
+    (found,) = answered(scope(space, log), asked, {"other": BitMap(others["other"])})
+    assert found == Moment(later, NOW, others).members(definition, include_anonymous=True)
 
 
 @given_time

@@ -50,6 +50,20 @@ def test_a_new_audience_has_the_people_who_are_there(world):
     assert (new.size, changes(new)) == (1, [("compute", 1, 0)])
 
 
+def test_an_audience_without_history_counts_from_its_creation_on(world):
+    world.did("u1", "Ordered", ago=DAY)
+    world.did("u2", "Ordered", ago=DAY)
+    new = world.audience("new", {**ORDERED, "atLeast": 1})
+    never = world.audience("never", {**ORDERED, "exactly": 0})
+    Audience.objects.filter(pk__in=[new.pk, never.pk]).update(events_since=world.clock.now())
+    world.computed()
+    assert (world.members(new), world.members(never)) == (set(), {"u1", "u2"})
+    world.clock.advance(MINUTE)
+    world.did("u1", "Ordered")
+    world.ticked()
+    assert (world.members(new), world.members(never)) == ({"u1"}, {"u2"})
+
+
 def test_nobody_is_in_an_audience_before_its_first_compute(world):
     world.did("u1", "Signed Up")
     new = world.audience("new", SIGNED_UP)

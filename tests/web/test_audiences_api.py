@@ -83,6 +83,16 @@ def test_a_new_audience_is_computing_until_it_is_live(world, cast, api, made):
     assert [each["id"] for each in api("GET", "audiences")["audiences"]] == [audience["id"]]
 
 
+def test_an_audience_without_history_says_so_and_counts_nothing_of_it(world, api, made):
+    world.did("u1", "Signed Up")
+    audience = made("From now on", SIGNED_UP, includeHistoricalData=False)
+    world.computed()
+    now = api("GET", f"audiences/{audience['id']}")["audience"]
+    assert (now["includeHistoricalData"], now["size"]) == (False, {"count": 0})
+    assert ", counting only events after 15 June 2026, 12:00:00 UTC." in now["sentence"]
+    assert made("All of it", SIGNED_UP)["includeHistoricalData"] is True
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [
