@@ -8,5 +8,4 @@ urlpatterns = [
     path("sign-out", views.SignOutView.as_view(), name="sign-out"),
     path("theme", views.theme, name="theme"),
     path("invitations/<str:secret>", views.AcceptView.as_view(), name="accept-invitation"),
-    path("w/<slug:workspace>/", views.workspace, name="workspace"),
 ]

@@ -86,17 +86,12 @@ class AcceptView(View):
 
 @needs(SIGNED_IN)
 def home(request: PageRequest) -> HttpResponse:
-    """Every workspace of yours, with the spaces that you can see."""
+    """Every workspace of yours, with the spaces that you can see; the only one, where there is no other."""
     user: Any = request.user
-    return render(
-        request, "access/home.html", {"workspaces": [_card(member) for member in queries.workspaces_of(user)]}
-    )
-
-
-@needs("workspace.read")
-def workspace(request: PageRequest, workspace: str) -> HttpResponse:
-    """One workspace: its spaces and your rights in it."""
-    return render(request, "access/workspace.html", {"card": _card(request.membership)})
+    found = queries.workspaces_of(user)
+    if len(found) == 1:
+        return redirect("workspace", workspace=found[0].workspace.slug)
+    return render(request, "access/home.html", {"workspaces": [_card(member) for member in found]})
 
 
 @needs(ANYONE)

@@ -27,7 +27,7 @@ class Place:
 
 
 IN_WORKSPACE = (
-    Place("workspace", "Spaces", "spaces", "workspace.read"),
+    Place("workspace", "Home", "home", "workspace.read"),
     Place("sources", "Sources", "sources", "sources.read"),
 )
 IN_SPACE = (

@@ -4,7 +4,7 @@ from functools import partial
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from personas_site import errors, health, overview
+from personas_site import errors, health, home, overview
 from personas_site.pipeline import wake
 from sources import collect_urls
 
@@ -15,6 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("audiences.api_urls")),
     path("api/", include("destinations.api_urls")),
     path("", include("access.urls")),
+    path("w/<slug:workspace>/", home.workspace, name="workspace"),
     path("w/<slug:workspace>/s/<slug:space>/", overview.space, name="space"),
     path("", include("sources.urls")),
     path("", include("identity.urls")),

@@ -1,0 +1,71 @@
+"""The first page of a workspace: the eight steps as they stand, and its spaces."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from access.listing import Pill
+from access.models import Membership
+from access.requests import PageRequest
+from access.services import spaces_of
+from access.views import YEAR_S
+from personas_site.checklist import SpaceFacts, Step, health, steps
+from personas_site.standing import facts, standings
+from personas_site.whereto import nearest
+from spaces.models import Space
+from spaces.needs import needs
+
+HIDDEN = "steps-hidden"  # a cookie of the workspace's addresses alone
+
+
+@needs("workspace.read")
+def workspace(request: PageRequest, workspace: str) -> HttpResponse:
+    """The checklist, unless it was hidden, and each space with its figures. A POST hides or shows the checklist."""
+    if request.method == "POST":
+        return _remember(request, workspace)
+    member = request.membership
+    spaces = list(spaces_of(member).order_by("kind", "name", "id"))
+    known = standings(spaces)
+    manages = member.may("workspace.manage")
+    listed = steps(facts(request.workspace, spaces, known)) if spaces or manages else []
+    done = sum(step.done for step in listed)
+    context = {
+        "steps": [_entry(step, member, spaces) for step in listed],
+        "done": done,
+        "complete": done == len(listed),
+        "hidden": request.COOKIES.get(HIDDEN) == "yes",
+        "spaces": [_card(space, known[space.pk], workspace) for space in spaces],
+        "new_space": nearest(("space-new",), workspace) if manages else "",
+        "manages": manages,
+        "role": member.get_role_display(),
+    }
+    return render(request, "home.html", context)
+
+
+def _remember(request: PageRequest, workspace: str) -> HttpResponse:
+    """Whether the checklist is shown, kept in a cookie, so that the server sends the right page at once."""
+    home = reverse("workspace", args=[workspace])
+    response = redirect(home)
+    if request.POST.get("steps") == "hide":
+        response.set_cookie(HIDDEN, "yes", max_age=YEAR_S, path=home, samesite="Lax", secure=request.is_secure())
+    else:
+        response.delete_cookie(HIDDEN, path=home, samesite="Lax")
+    return response
+
+
+def _entry(step: Step, member: Membership, spaces: Sequence[Space]) -> dict[str, Any]:
+    """A step with where it is done, and whether this person may do it."""
+    of_space = step.need.startswith("space.")
+    within = next((space for space in spaces if space.slug == step.space), None)
+    slug = member.workspace.slug
+    url = nearest(step.pages, slug, step.space) if within or not of_space else ""
+    return {"step": step, "url": url, "may": bool(url) and member.may(step.need, within)}
+
+
+def _card(space: Space, known: SpaceFacts, workspace: str) -> dict[str, Any]:
+    label, tone = health(known)
+    url = reverse("space", args=[workspace, space.slug])
+    return {"space": space, "url": url, "facts": known, "health": Pill(label, tone)}

@@ -1,0 +1,85 @@
+"""The eight steps say what is so: each is done by what it finds, and exactly one is current until all are."""
+
+from dataclasses import replace
+
+import pytest
+
+from personas_site.checklist import CURRENT, DONE, LATER, Facts, SpaceFacts, farthest, health, steps
+
+DEV = SpaceFacts("Shop (Dev)", "dev", sources=2, people=1204, audiences=3, computed=2, subscriptions=2, in_step=1)
+FULL = Facts(dev=DEV, prod=replace(DEV, name="Shop", slug="prod"), members=3)
+
+
+def states(facts):
+    return [step.state for step in steps(facts)]
+
+
+def test_with_nothing_the_first_step_is_the_current_one():
+    assert states(Facts()) == [CURRENT, *[LATER] * 7]
+
+
+def test_with_everything_all_are_done_and_none_is_current():
+    assert states(FULL) == [DONE] * 8
+
+
+@pytest.mark.parametrize(
+    ("missing", "at"),
+    [
+        ({"sources": 0}, 2),
+        ({"replaying": 1, "percent": 63.8}, 2),
+        ({"people": 0}, 3),
+        ({"audiences": 0}, 4),
+        ({"subscriptions": 0, "in_step": 0}, 5),
+        ({"in_step": 0}, 6),
+    ],
+)
+def test_a_step_is_current_by_what_its_space_lacks(missing, at):
+    assert states(replace(FULL, dev=replace(DEV, **missing)))[at] == CURRENT
+
+
+@pytest.mark.parametrize("missing", ["sources", "audiences", "subscriptions", "in_step"])
+def test_a_prod_space_is_done_only_with_the_same(missing):
+    last = steps(replace(FULL, prod=replace(FULL.prod, **{missing: 0})))[7]
+    assert last.state == CURRENT
+    assert last.text.startswith("Shop still lacks ")
+
+
+def test_inviting_people_holds_nobody_up():
+    assert states(Facts(dev=SpaceFacts("Dev", "dev")))[1] == CURRENT
+    connected = Facts(dev=SpaceFacts("Dev", "dev", sources=1))
+    assert states(connected)[:4] == [DONE, LATER, DONE, CURRENT]
+    assert states(replace(FULL, members=1, prod=None))[7] == CURRENT
+    assert states(replace(FULL, members=1))[1] == CURRENT, "when nothing else is left"
+
+
+def test_an_invitation_that_waits_counts_as_invited():
+    step = steps(Facts(invited=1))[1]
+    assert step.state == DONE
+    assert step.text == "1 invitation sent; nobody has accepted yet."
+
+
+def test_a_running_replay_is_told_in_words_and_is_not_done():
+    step = steps(Facts(dev=replace(DEV, replaying=1, percent=63.8)))[2]
+    assert not step.done
+    assert "63.8 %" in step.text
+    assert step.verb == "Watch the replay"
+
+
+def test_the_checklist_is_about_the_space_that_is_farthest():
+    assert farthest([SpaceFacts("A", "a"), DEV, SpaceFacts("C", "c", sources=1)]) is DEV
+    assert farthest([]) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, ("No source yet", "")),
+        ({"sources": 1}, ("Working", "good")),
+        ({"sources": 1, "replaying": 1, "percent": 5.0}, ("Replaying, 5 %", "busy")),
+        ({"sources": 1, "retrying": 1, "replaying": 1}, ("Deliveries retried", "warn")),
+        ({"sources": 1, "failures": 2, "retrying": 1}, ("Events held up", "warn")),
+        ({"stopped": 1, "failures": 2}, ("Deliveries stopped", "bad")),
+    ],
+)
+def test_a_space_is_as_well_as_the_worst_of_it(facts, said):
+    assert health(SpaceFacts("A", "a", **facts)) == said
