@@ -23,6 +23,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from audiences import computes, evaluate
 from destinations import sync
 from identity import resolve
+from personas_site import sample
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
 from sources import archive
 from sources.models import Connection
@@ -150,6 +151,15 @@ def beat(**_: Any) -> None:
     for version in computes.computing():
         if cache.add(f"compute:{version}", 1, PENDING_S):
             compute.apply_async((version,), queue="bulk")
+    for sample_id in sample.unfinished():
+        if cache.add(f"sample:{sample_id}", 1, 1):
+            fill.apply_async((sample_id,), queue="bulk", expires=5)
+
+
+@app.task
+def fill(sample_id: int, **_: Any) -> None:
+    """Bring a workspace's sample data a step further."""
+    sample.go_on(sample_id)
 
 
 @app.task

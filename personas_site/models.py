@@ -1,0 +1,25 @@
+"""What belongs to the console as a whole."""
+
+from django.db import models
+
+from spaces.models import Owned, Space
+
+
+class Sample(Owned):
+    """Sample data of a workspace, and how far its making has come. One at a time."""
+
+    class State(models.TextChoices):
+        SENDING = "sending", "Sending events"
+        ARCHIVING = "archiving", "Archiving them"
+        REPLAYING = "replaying", "Replaying the last month"
+        READY = "ready", "Ready"
+
+    space = models.OneToOneField(Space, on_delete=models.CASCADE, related_name="sample")
+    state = models.CharField(max_length=10, choices=State, default=State.SENDING)
+    sources = models.JSONField(help_text="primary keys of its sources, by the name that the shop gives each")
+    anchor = models.BigIntegerField(help_text="when its month ends, in ms since 1970; nothing of it is later")
+    total = models.IntegerField(help_text="messages in all")
+    sent = models.IntegerField(default=0, help_text="of these, in the order of their times, are in the inbox")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace"], name="one_sample_per_workspace")]
