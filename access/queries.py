@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 
 from access import roles
-from access.models import Invitation, Membership, User
+from access.models import AuditEntry, Invitation, Membership, User
 from spaces.models import Space, Workspace
 
 
@@ -47,3 +47,9 @@ def workspaces_of(user: User) -> list[Membership]:
 def pending(workspace: Workspace) -> "QuerySet[Invitation]":
     """Invitations that were neither accepted nor revoked; expired ones are among them, to be sent again."""
     return Invitation.objects.filter(workspace=workspace, accepted_at=None, revoked_at=None)
+
+
+def given_by(workspace: Workspace, user: User) -> dict[str, AuditEntry]:
+    """By the public id of a space: the newest entry of the trail by which this user came to a role there. One query."""
+    given = AuditEntry.objects.filter(workspace=workspace, action="grant.given", detail__user=user.email)
+    return {entry.target: entry for entry in given.select_related("actor").order_by("id")}

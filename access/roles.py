@@ -84,3 +84,15 @@ def allows(
     return permission in role.permissions or any(
         permission in IMPLIED.get(held, ()) for permissions in granted.values() for held in permissions
     )
+
+
+def origins(permission: str, *, workspace_role: str, space_role: str = "") -> list[str]:
+    """The labels of the roles that give a permission in a space, or in the workspace; empty = it is not held."""
+    held = (WORKSPACE_ROLES.get(workspace_role), SPACE_ROLES.get(space_role))
+    return [role.label for role in held if role and permission in role.permissions]
+
+
+def implied_by(permission: str, space_role: str) -> bool:
+    """Whether a role in any space brings this permission of the workspace with it."""
+    role = SPACE_ROLES.get(space_role)
+    return bool(role and any(permission in IMPLIED.get(held, ()) for held in role.permissions))

@@ -29,6 +29,8 @@ class Place:
 IN_WORKSPACE = (
     Place("workspace", "Home", "home", "workspace.read"),
     Place("sources", "Sources", "sources", "sources.read"),
+    Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
+    Place("tokens", "API tokens", "key", "workspace.read"),
 )
 IN_SPACE = (
     Place("space", "Overview", "overview", "space.read"),

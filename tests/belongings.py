@@ -36,6 +36,7 @@ def belongings(space: Space) -> dict[str, str]:
         "destination": destination.public_id,
         "subscription_id": subscription.public_id,
         "invite_id": _invitation(space).public_id,
+        "person": MembershipFactory(workspace=space.workspace).user.public_id,
         "token_id": _token(space).public_id,
         "profile": (profile := _profile(space)),
         "profile_id": profile,

@@ -8,7 +8,7 @@ from typing import Any
 from pyroaring import BitMap
 
 from access import roles, services
-from access.models import User
+from access.models import Invitation, User
 from audiences.models import Audience, Change, Evaluation, Version
 from destinations import sync
 from destinations.models import Destination
@@ -47,6 +47,7 @@ class Showroom:
     owner: User
     person: Profile
     catcher: Destination
+    colleague: User
 
     @property
     def ids(self) -> dict[str, str]:
@@ -55,6 +56,7 @@ class Showroom:
             "workspace": self.workspace.slug,
             "space": self.dev.slug,
             "profile": self.person.public_id,
+            "person": self.colleague.public_id,
             "destination": self.catcher.public_id,
         }
 
@@ -75,7 +77,31 @@ def furnish() -> Showroom:
     audiences = _audiences(dev, owner)
     catcher = _deliver(dev, audiences)
     person = Profile.objects.get(space=dev, number=_holder(dev, "person-0"))
-    return Showroom(workspace, dev, prod, owner, person, catcher)
+    return Showroom(workspace, dev, prod, owner, person, catcher, _team(workspace, owner, dev, prod))
+
+
+def _team(workspace: Workspace, owner: User, dev: Space, prod: Space) -> User:
+    """Colleagues with roles, one of whom is returned; invitations, one of them expired; and tokens."""
+    roles_of = (
+        (
+            "Maximiliane Oberndorfer-Castellanos",
+            "maximiliane.oberndorfer@northwind.example",
+            {dev: "admin", prod: "user"},
+        ),
+        ("Bo Ek", "bo@northwind.example", {dev: "read_only"}),
+        ("Carla Ruiz", "carla@northwind.example", {}),
+    )
+    people = []
+    for name, email, held in roles_of:
+        people.append(MembershipFactory(workspace=workspace, user=UserFactory(name=name, email=email)).user)
+        for space, role in held.items():
+            services.grant(space, people[-1], role, by=owner)
+    asked = [services.Invited("dora@northwind.example", grants=[(dev, "user"), (prod, "read_only")])]
+    asked.append(services.Invited("late@northwind.example", role=roles.OWNER))
+    *_, late = services.invite(workspace, asked, by=owner, origin="http://testserver")
+    Invitation.objects.filter(pk=late.pk).update(expires_at=clock.now() - timedelta(days=1))
+    services.create_token(workspace, owner, name="Nightly export", by=owner)
+    return people[0]
 
 
 def _sources(workspace: Workspace) -> list[Source]:

@@ -1,10 +1,19 @@
 """Everything that changes access. Each change leaves an audit entry."""
 
 from access.services.grants import grant, grants_of, revoke, role_group, spaces_of, sync_roles
-from access.services.invitations import Invited, accept, find_invitation, invite, resend, revoke_invitation
+from access.services.invitations import (
+    INVITATION_DAYS,
+    Invited,
+    accept,
+    find_invitation,
+    invite,
+    resend,
+    revoke_invitation,
+)
 from access.services.tokens import create_token, revoke_token, tokens_of
 from access.services.trail import COMMAND, Actor, ActorLike, NotPossible, actor_of, audit
 from access.services.workspaces import (
+    change_access,
     change_role,
     change_space,
     create_space,
@@ -15,6 +24,7 @@ from access.services.workspaces import (
 
 __all__ = [
     "COMMAND",
+    "INVITATION_DAYS",
     "Actor",
     "ActorLike",
     "Invited",
@@ -22,6 +32,7 @@ __all__ = [
     "accept",
     "actor_of",
     "audit",
+    "change_access",
     "change_role",
     "change_space",
     "create_space",

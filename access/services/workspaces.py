@@ -1,5 +1,6 @@
 """Workspaces, their spaces and their members."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -7,7 +8,7 @@ from django.db import transaction
 
 from access import roles
 from access.models import Membership, Token, User
-from access.services.grants import group_prefix, groups_of
+from access.services.grants import grant, grants_of, group_prefix, groups_of, revoke
 from access.services.trail import COMMAND, ActorLike, NotPossible, audit
 from spaces import services as spaces
 from spaces.clock import clock
@@ -55,6 +56,22 @@ def change_role(membership: Membership, role: str, *, by: ActorLike) -> None:
         Membership.objects.filter(pk=membership.pk).update(role=role)
         audit(by, "member.role", membership.workspace, user=membership.user.email, before=membership.role, after=role)
     membership.role = role
+
+
+def change_access(membership: Membership, *, role: str, in_spaces: Mapping[Space, str], by: ActorLike) -> None:
+    """The member has this role in the workspace, and in each named space that role, or none where it is "".
+
+    Spaces that are not named stay as they are. Nothing changes when a part of it is not possible.
+    """
+    with transaction.atomic():
+        held = dict(grants_of(membership))
+        for space, wanted in in_spaces.items():
+            if wanted and wanted != held.get(space):
+                grant(space, membership.user, wanted, by=by)
+            elif not wanted and space in held:
+                revoke(space, membership.user, by=by)
+        if role != membership.role:  # last: by giving up ownership one gives up the right to give roles
+            change_role(membership, role, by=by)
 
 
 def remove_member(membership: Membership, *, by: ActorLike) -> None:
