@@ -44,7 +44,7 @@ def test_a_method_that_changes_something_needs_more_than_looking(route):
         assert need_of(route.view, method) not in {"workspace.read", "space.read", "sources.read"}
 
 
-LEADS_ON = {"home"}  # to one's only workspace
+LEADS_ON = {"home", "goto-access"}  # to one's own workspace
 OWN = {"api-tokens", "api-token", "api-audience-preview"}  # one's own tokens; a preview changes nothing
 
 

@@ -97,6 +97,7 @@ def test_inviting_works_without_javascript(browser, live_server, room):
 
 def reach(page, name):
     """Tab until what has the focus has this name."""
+    page.wait_for_load_state()
     for _ in range(80):
         page.keyboard.press("Tab")
         said = page.evaluate(

@@ -16,7 +16,16 @@ from tests.routes import pages
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SKIP = {"theme", "sign-out", "livez", "readyz", "collect", "accept-invitation", ""}  # no page of their own
+SKIP = {
+    "theme",
+    "goto-access",
+    "sign-out",
+    "livez",
+    "readyz",
+    "collect",
+    "accept-invitation",
+    "",
+}  # no page of their own
 FRAGMENTS = {"space-replays", "profile-audiences"}
 PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
 
@@ -27,7 +36,7 @@ FOCUS = """() => {
     if (at === document.body) return null;
     const look = getComputedStyle(at), box = at.getBoundingClientRect();
     const outlined = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2;
-    const ringed = outlined || (at.matches("input") && look.boxShadow !== "none");
+    const ringed = outlined || (at.matches("input, textarea, select") && look.boxShadow !== "none");
     const shown = box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
     const name = `${at.tagName} ${at.getAttribute("aria-label") ?? at.textContent.trim().slice(0, 30)}`;
     return { name, place: [...document.querySelectorAll("*")].indexOf(at), seen: ringed && shown };
