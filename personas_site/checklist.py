@@ -111,8 +111,9 @@ def _dev_space(facts: Facts) -> Step:
         text,
         facts.dev is not None,
         "Create a Dev space",
-        ("space-new", "workspace"),
-        "workspace.manage",
+        ("space",) if facts.dev else ("space-new", "spaces", "workspace"),
+        "space.read" if facts.dev else "workspace.manage",
+        facts.dev.slug if facts.dev else "",
     )
 
 
@@ -136,6 +137,7 @@ def _sources(space: SpaceFacts) -> Step:
         verb, pages = "Watch the replay", ("space-sources",)
     elif space.sources:
         text = f"{_count(space.sources, 'source')} connected; the replay is complete and new events come in live."
+        pages = ("space-sources",)
     done = space.sources > 0 and not space.replaying
     return Step("Connect production sources", text, done, verb, pages, "space.admin", space.slug)
 
@@ -152,7 +154,7 @@ def _audience(space: SpaceFacts) -> Step:
     text = "Begin with one whose size you roughly know, such as everyone who signed up in the last 7 days."
     if space.audiences:
         text = f"{_count(space.audiences, 'audience')}, {space.computed:,} of them computed."
-    pages = ("audience-new", "audiences")
+    pages = ("audiences",) if space.audiences else ("audience-new", "audiences")
     return Step("Create an audience", text, space.audiences > 0, "New audience", pages, "space.use", space.slug)
 
 
@@ -161,7 +163,7 @@ def _destination(space: SpaceFacts) -> Step:
     if space.subscriptions:
         text = f"{_count(space.subscriptions, 'way')} from an audience to a destination."
     done = space.subscriptions > 0
-    pages = ("audiences",) if space.audiences else ("destinations", "audiences")
+    pages = ("destinations", "deliveries") if done else ("audiences",)
     return Step(
         "Connect the audience to a destination", text, done, "Choose a destination", pages, "space.admin", space.slug
     )
@@ -181,8 +183,8 @@ def _in_step(space: SpaceFacts) -> Step:
 def _prod_space(facts: Facts) -> Step:
     if facts.prod is None:
         text = "When all of the audience arrives, do the same where it reaches real people."
-        pages = ("space-new", "workspace")
-        return Step("Create your Prod space", text, False, "Create a Prod space", pages, "workspace.manage")
+        new = ("space-new", "spaces", "workspace")
+        return Step("Create your Prod space", text, False, "Create a Prod space", new, "workspace.manage")
     missing = _missing(facts.prod)
     text = f"{facts.prod.name} has everything: sources, audiences, and a destination in step."
     if missing:

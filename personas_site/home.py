@@ -38,7 +38,7 @@ def workspace(request: PageRequest, workspace: str) -> HttpResponse:
         "complete": done == len(listed),
         "hidden": request.COOKIES.get(HIDDEN) == "yes",
         "spaces": [_card(space, known[space.pk], workspace) for space in spaces],
-        "new_space": nearest(("space-new",), workspace) if manages else "",
+        "new_space": nearest(member, ["space-new"]),
         "manages": manages,
         "role": member.get_role_display(),
     }
@@ -58,10 +58,8 @@ def _remember(request: PageRequest, workspace: str) -> HttpResponse:
 
 def _entry(step: Step, member: Membership, spaces: Sequence[Space]) -> dict[str, Any]:
     """A step with where it is done, and whether this person may do it."""
-    of_space = step.need.startswith("space.")
     within = next((space for space in spaces if space.slug == step.space), None)
-    slug = member.workspace.slug
-    url = nearest(step.pages, slug, step.space) if within or not of_space else ""
+    url = nearest(member, step.pages, within) if within or not step.need.startswith("space.") else ""
     return {"step": step, "url": url, "may": bool(url) and member.may(step.need, within)}
 
 

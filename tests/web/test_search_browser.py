@@ -1,0 +1,40 @@
+"""The search over a workspace, in a browser: "/" from any page, and without JavaScript."""
+
+import re
+
+import pytest
+
+from tests.looking import look, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_slash_and_a_pasted_address_lead_to_the_person(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}/w/northwind/s/shop-dev/audiences")
+    page.keyboard.press("/")
+    page.keyboard.type("ada@example.com")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(room.person.public_id))
+    assert not complaints, complaints
+
+
+def test_what_is_found_what_is_not_and_the_empty_page_are_clean(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    wrong = []
+    for name, text in (("search", "o"), ("search-nothing", "nobody@example.com"), ("search-empty", "")):
+        page.goto(f"{live_server.url}/w/northwind/search?q={text}")
+        wrong += look(page, name)
+    assert not wrong, "\n".join(wrong)
+    assert not complaints, complaints
+
+
+def test_it_works_without_javascript(browser, live_server, room):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, live_server, room)
+    box = page.get_by_label("Go to an id, a key or an e-mail address")
+    box.fill("new_users_7_days")
+    box.press("Enter")
+    page.wait_for_url(re.compile("/s/shop-dev/audiences"))
+    context.close()
