@@ -31,23 +31,29 @@ def measure(running: Stack) -> list[Figure]:
     ]
 
 
-def _furnish(running: Stack, space: Json) -> Json:
-    """Two audiences are computed, and a catcher holds the first."""
+def _furnish(running: Stack, space: Json) -> dict[str, str]:
+    """Two audiences are computed, and a catcher holds the first. Answers what the addresses of their pages name."""
     catcher = making.a_catcher(running.api, space)
     made = [making.an_audience(running.api, space, name, definition) for name, definition in AUDIENCES.items()]
-    making.a_subscription(running.api, space, made[0], catcher)
+    going = making.a_subscription(running.api, space, made[0], catcher)
     path = f"spaces/{space['id']}/audiences"
 
     def in_step() -> bool:
         live = all(each["status"].lower() == "live" for each in running.api.all(path, "audiences"))
-        going = running.api.all(f"{path}/{made[0]['id']}/destination-connections", "subscriptions")
-        return live and all(each["status"] == "in_step" for each in going)
+        ways = running.api.all(f"{path}/{made[0]['id']}/destination-connections", "subscriptions")
+        return live and all(each["status"] == "in_step" for each in ways)
 
     until(in_step, within_s=PATIENCE_S, every_s=0.2)
-    return catcher
+    source = running.api.all("sources", "sources")[0]["id"]
+    return {
+        "source": source,
+        "audience": made[0]["id"],
+        "destination": catcher["id"],
+        "subscription": going["id"],
+    }
 
 
-def _ids(space: Json, catcher: Json) -> dict[str, str]:
+def _ids(space: Json, made: dict[str, str]) -> dict[str, str]:
     """What the addresses of pages are made of; the profile is that of the most events."""
     from identity.models import Profile
     from sources.events import client
@@ -62,7 +68,7 @@ def _ids(space: Json, catcher: Json) -> dict[str, str]:
         "workspace": here.workspace.slug,
         "space": here.slug,
         "profile": Profile.objects.get(space=here, number=winner).public_id,
-        "destination": catcher["id"],
+        **made,
     }
 
 
