@@ -1,12 +1,27 @@
 """One profile per person, how it came about, and what changed (design §3)."""
 
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce, Left, Lower
 
 from sources.events.text import plain
 from sources.models import Source
 from spaces.models import Space, Workspace, public_id
 
 KEY_LENGTH = 300
+
+
+SEARCHED = 100  # characters of a name or an e-mail address that a search looks at: an index takes no long ones
+
+
+def searched_name() -> Lower:
+    """How a person's name begins, in small letters. A query that asks for just this is answered by an index."""
+    return Lower(Left(Coalesce(KT("traits__name"), KT("traits__firstName"), KT("traits__first_name")), SEARCHED))
+
+
+def searched_email() -> Lower:
+    return Lower(Left(KT("traits__email"), SEARCHED))
 
 
 def seen_at() -> "models.ForeignKey[Source | None, Source | None]":
@@ -65,7 +80,9 @@ class Profile(InSpace):
                 fields=["space", "merged_into"],
                 condition=models.Q(merged_into__isnull=False),
                 name="losers_of_a_profile",
-            )
+            ),
+            models.Index("space", OpClass(searched_name(), name="text_pattern_ops"), name="profiles_by_name"),
+            models.Index("space", OpClass(searched_email(), name="text_pattern_ops"), name="profiles_by_email"),
         ]
 
 

@@ -2,9 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -13,8 +13,10 @@ from pyroaring import BitMap
 from identity import queries
 from identity.models import Evidence, Identifier, Merge, Profile
 from identity.policies import policy_of
+from identity.pretty import Part, parts
 from identity.rules import DEFAULT_TYPES
 from sources.events import timeline
+from sources.events.sql import from_milliseconds
 from sources.events.timeline import Key, ProfileEvent
 from sources.models import Source
 from spaces.models import Space
@@ -23,6 +25,9 @@ Pair = tuple[str, str]  # (type, value) of an identifier
 KINDS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}
 EVENTS_SHOWN = 50
 MANY = 200  # rows of one profile that a page shows, of each kind
+MOST_FOUND = 500  # of those whom a search finds by name, and as many again by e-mail address
+CSV_ROWS = 500  # read at a time
+DAYS = 30
 DELETED = "a deleted source"
 
 
@@ -37,6 +42,12 @@ class Person:
     hint: str = ""
     identifiers: Sequence[Identifier] = ()
 
+    @property
+    def changed_at(self) -> datetime:
+        """The newest event that brought a trait or an identifier."""
+        times = [from_milliseconds(seen[0]) for seen in self.profile.traits_seen.values()]
+        return max(times + [row.first_seen_at for row in self.identifiers], default=self.profile.first_seen_at)
+
 
 @dataclass(frozen=True)
 class Trait:
@@ -50,13 +61,19 @@ class Trait:
 
 @dataclass(frozen=True)
 class Held:
-    """An identifier, and the event that brought it."""
+    """An identifier, and the event that brought it. number: what it is called in its space."""
 
+    number: int
     type: str
     value: str
     at: datetime
     source: str
     message_id: str
+
+    @property
+    def said(self) -> str:
+        """Which event brought it, from where and when."""
+        return f"{self.type} {self.value}: brought by message {self.message_id} from {self.source}, {_moment(self.at)}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,11 @@ class Joined:
     source: str
     message_id: str
     reason: str
+
+    @property
+    def said(self) -> str:
+        why = self.reason or "the same identifier was on both"
+        return f"{self.loser}: {why}; message {self.message_id} from {self.source}, {_moment(self.at)}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +107,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a profile's history. `text` is the message as archived, indented."""
+    """One line of a profile's history. `text` is the message as archived, indented; `parts` what it says."""
 
     name: str
     type: str
@@ -93,6 +115,7 @@ class Event:
     source: str
     text: str
     identifiers: str
+    parts: Sequence[Part] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +127,8 @@ class History:
 
 
 def search(space: Space, text: str) -> "QuerySet[Profile]":
-    """Profiles, merged ones aside, that have this as their id, as an identifier, or as `type:value`."""
+    """Profiles, merged ones aside, that have this as their id, as an identifier, or as `type:value`; and those whose
+    name or e-mail address begins with it, the first that are found if they are many."""
     text = text.strip()
     if text.startswith("use_"):
         found = queries.profile_of(space, text)
@@ -115,8 +139,9 @@ def search(space: Space, text: str) -> "QuerySet[Profile]":
     type, _, value = text.partition(":")
     if value:
         wanted |= Q(type=type.strip(), value__in={value.strip(), value.strip().lower()})
-    holders = Identifier.objects.filter(wanted, space=space).values("profile")
-    return Profile.objects.filter(space=space, merged_into=None, number__in=holders)
+    holders = Identifier.objects.filter(wanted, space=space).values_list("profile", flat=True)[:MOST_FOUND]
+    numbers = BitMap(holders) | queries.called(space, text, MOST_FOUND)
+    return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])
 
 
 def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
@@ -126,6 +151,18 @@ def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
     for row in Identifier.objects.filter(space=space, profile__in=numbers).order_by("id"):
         held[row.profile].append(row)
     return [person(profile, held[profile.number]) for profile in profiles]
+
+
+def every(space: Space, profiles: "QuerySet[Profile]") -> Iterator[Person]:
+    """All of them, newest first, read a part at a time: for downloads."""
+    last: int | None = None
+    while True:
+        rest = profiles if last is None else profiles.filter(number__lt=last)
+        found = list(rest.order_by("-number")[:CSV_ROWS])
+        if not found:
+            return
+        yield from people(space, found)
+        last = found[-1].number
 
 
 def name_of(profile: Profile, identifiers: Sequence[Pair]) -> str:
@@ -146,13 +183,21 @@ def identifiers(held: Iterable[Identifier]) -> list[Held]:
     """By type, the oldest first."""
     rows = sorted(held, key=lambda row: (row.type, row.first_seen_at, row.number))[:MANY]
     names = _source_names(row.source_id for row in rows)
-    return [Held(row.type, row.value, row.first_seen_at, _named(row.source_id, names), row.message_id) for row in rows]
+    return [
+        Held(row.number, row.type, row.value, row.first_seen_at, _named(row.source_id, names), row.message_id)
+        for row in rows
+    ]
 
 
 def traits(profile: Profile) -> list[Trait]:
     """By name, each with the event time and the source of the event it came with."""
     names = _source_names(seen[1] for seen in profile.traits_seen.values())
     return [_trait(key, value, profile.traits_seen.get(key), names) for key, value in sorted(profile.traits.items())]
+
+
+def traits_with(text: str, rows: Iterable[Trait]) -> list[Trait]:
+    """Those that have the text in their name or in their value."""
+    return [row for row in rows if text.lower() in f"{row.key}\n{row.shown}".lower()]
 
 
 def merges(space: Space, numbers: BitMap) -> list[Joined]:
@@ -186,6 +231,16 @@ def history(space: Space, numbers: BitMap, *, before: str = "") -> History:
         days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(_event(row, at, names))
     older = ".".join(map(str, shown[-1].key)) if len(found) > EVENTS_SHOWN else ""
     return History(list(days.items()), older)
+
+
+def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[date, int]]:
+    """Of each of the last 30 days (UTC), the last one being that of `until`, how many events there were."""
+    last = until.astimezone(UTC).date()
+    days = [last - timedelta(days=ago) for ago in reversed(range(DAYS))]
+    start = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC)
+    scope, which = queries.scope_of(space), timeline.Which(start=start, end=start + timedelta(days=DAYS))
+    counted = timeline.per_day(scope, [*numbers], which=which)
+    return [(day, counted.get(day, 0)) for day in days]
 
 
 def _place(text: str) -> Key | None:
@@ -251,7 +306,12 @@ def _refusal(row: Evidence, names: dict[int, str]) -> Refusal:
 def _event(row: ProfileEvent, at: datetime, names: dict[int, str]) -> Event:
     text = json.dumps(json.loads(row.message), indent=2, ensure_ascii=False)
     name = row.event or row.type.capitalize()
-    return Event(name, row.type, at, _named(row.source, names), text, _listed(row.identifiers))
+    pretty = parts(json.loads(row.message), row.identifiers)
+    return Event(name, row.type, at, _named(row.source, names), text, _listed(row.identifiers), pretty)
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
 
 
 def _listed(identifiers: Iterable[Sequence[str]]) -> str:

@@ -5,4 +5,5 @@ from identity import views
 urlpatterns = [
     path("w/<slug:workspace>/s/<slug:space>/profiles", views.profiles, name="profiles"),
     path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>", views.profile, name="profile"),
+    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/sheet", views.sheet, name="profile-sheet"),
 ]

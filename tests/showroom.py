@@ -20,7 +20,7 @@ from spaces.pieces import advance, open_log
 from tests.cast import PASSWORD
 from tests.factories import MembershipFactory, SourceFactory, SpaceFactory, UserFactory, WorkspaceFactory
 from tests.factories_destinations import make_destination, make_subscription
-from tests.factories_identity import archived, listening, message, resolved
+from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -136,6 +136,21 @@ def _people(space: Space, sources: list[Source]) -> None:
     archived(app, message(anonymousId="phone-0", event="App Opened", at=next(at)))
     archived(app, message("identify", anonymousId="phone-0", userId="person-0", traits={"app": "2.4"}, at=next(at)))
     archived(backend, message("group", userId="person-0", groupId="acme", traits={"name": "Acme"}, at=next(at)))
+    recent = int((clock.now() - NOON).total_seconds() * 1000)  # lately: for the chart of the last 30 days
+    lately = [
+        message(
+            userId="person-0",
+            event=EVENTS[n % 4],
+            properties={"sku": f"boot-{n}", "price": 129.5, "cart": {"items": n}},
+            at=recent - (n * n % 27) * DAY_MS - n * 60_000,
+        )
+        for n in range(24)
+    ]
+    archived(website, *lately)
+    for device in ("tablet-0", "kiosk-0"):
+        archived(app, message(anonymousId=device, event="App Opened", at=next(at)))
+        archived(app, message("identify", anonymousId=device, userId="person-0", at=next(at)))
+        resolved(space)
     archived(website, *[message(anonymousId=f"passer-by-{n}", event="Page Viewed", at=next(at)) for n in range(60)])
     resolved(space)
 

@@ -5,7 +5,7 @@ The number in `profile` is that of the event's own moment; whoever reads follows
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import pyarrow
 
@@ -151,6 +151,17 @@ def counts_of(scope: Scope, profiles: Sequence[int], *, which: Which = EVERY) ->
         which.condition,
     )
     return [tuple(row) for row in client.rows(query)]
+
+
+def per_day(scope: Scope, profiles: Sequence[int], *, which: Which) -> dict[date, int]:
+    """How many events of these profile numbers there are on each day (UTC) that has any."""
+    query = sql(
+        "SELECT toDate(ts, 'UTC') AS day, count() FROM profile_events WHERE %s AND profile IN %s AND %s GROUP BY day",
+        scope.condition,
+        list(profiles),
+        which.condition,
+    )
+    return {day: int(events) for day, events in client.rows(query)}
 
 
 def count(scope: Scope) -> int:

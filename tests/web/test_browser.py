@@ -26,7 +26,7 @@ SKIP = {
     "accept-invitation",
     "",
 }  # no page of their own
-FRAGMENTS = {"space-replays", "profile-audiences"}
+FRAGMENTS = {"space-replays", "profile-audiences", "profile-sheet"}
 PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
 
 
@@ -182,7 +182,7 @@ def test_pages_work_without_javascript(browser, live_server, room):
     page = context.new_page()
     sign_in(page, live_server, room)
     page.goto(f"{live_server.url}/w/northwind/s/shop-dev/profiles")
-    page.get_by_label("Find by an identifier").fill("email:ada@example.com")
+    page.get_by_label("Find by a name or an identifier").fill("email:ada@example.com")
     page.get_by_role("button", name="Find").click()
     page.get_by_role("link", name="Ada Obi").click()
     assert page.get_by_role("heading", level=1).inner_text() == "A\nAda Obi"

@@ -1,0 +1,49 @@
+"""PURE. What an event says, as names and values that a person reads."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_ROWS = 60  # of one part; the message itself has them all
+LONGEST = 300
+SAID = (("Properties", "properties"), ("Traits", "traits"))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of (name, value) under a title. more: how many are not among them."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+    more: int = 0
+
+
+def parts(message: Mapping[str, Any], identifiers: Sequence[tuple[str, str]]) -> list[Part]:
+    """Properties, traits and identifiers, those that there are; then what the message itself is."""
+    found = [_part(title, list(_leaves(message.get(key)))) for title, key in SAID]
+    context = message.get("context")
+    inside = context.get("traits") if isinstance(context, dict) else None
+    found.append(_part("Traits in the context", list(_leaves(inside))))
+    found.append(_part("Identifiers", [(type, value) for type, value in identifiers]))
+    about = [(name, message[name]) for name in ("messageId", "timestamp") if message.get(name)]
+    return [part for part in (*found, _part("Message", about)) if part.rows]
+
+
+def _part(title: str, rows: Sequence[tuple[str, Any]]) -> Part:
+    shown = [(name or "value", _text(value)) for name, value in rows[:MOST_ROWS]]
+    return Part(title, shown, len(rows) - len(shown))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What lies at each path; an object that holds nothing is a value of its own, but not the outermost."""
+    if isinstance(value, dict) and value:
+        for key, inside in value.items():
+            yield from _leaves(inside, f"{path}.{key}" if path else str(key))
+    elif path:
+        yield path, value
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
