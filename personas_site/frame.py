@@ -12,6 +12,7 @@ from access.models import Membership
 from access.roles import PERMISSIONS
 from access.services import spaces_of
 from access.views import THEMES
+from sources.queries import is_replaying
 from spaces.models import Space
 
 
@@ -26,9 +27,13 @@ class Place:
     also: tuple[str, ...] = ()
 
 
+SOURCE_PAGES = (
+    "source-new", "source", "source-setup", "source-debugger", "source-settings", "source-delete", "source-key-remove",
+)  # fmt: skip
+CONNECTING = ("space-connect", "space-disconnect", "space-replay-cancel")
 IN_WORKSPACE = (
     Place("workspace", "Home", "home", "workspace.read"),
-    Place("sources", "Sources", "sources", "sources.read"),
+    Place("sources", "Sources", "sources", "sources.read", SOURCE_PAGES),
     Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     Place("tokens", "API tokens", "key", "workspace.read"),
 )
@@ -38,8 +43,14 @@ IN_SPACE = (
     Place("audiences", "Audiences", "audiences", "space.read"),
     Place("deliveries", "Deliveries", "deliveries", "space.read", ("caught",)),
 )
-IN_SETTINGS = (Place("space-sources", "Sources", "sources", "space.read"),)
-SETTINGS = Place("space-sources", "Settings", "settings", "space.read", tuple(each.name for each in IN_SETTINGS))
+IN_SETTINGS = (Place("space-sources", "Sources", "sources", "space.read", CONNECTING),)
+SETTINGS = Place(
+    "space-sources",
+    "Settings",
+    "settings",
+    "space.read",
+    tuple(name for each in IN_SETTINGS for name in (each.name, *each.also)),
+)
 
 
 class Frame:
@@ -76,6 +87,11 @@ class Frame:
     def settings(self) -> list[dict[str, Any]]:
         """The pages of the space's settings."""
         return self._entries(IN_SETTINGS)
+
+    @cached_property
+    def replaying(self) -> bool:
+        """Whether the past is still coming into this space: what is computed from it is not complete yet."""
+        return bool(self.space and is_replaying(self.space))
 
     def may(self, need: str) -> bool:
         """Whether this person may do that here."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import Max, Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from sources.events import archive
 from sources.events.archive import Place, Reach, up_to
 from sources.models import Connection, EventName, Reject, Replay, Source, Tally
 from spaces.models import Log, Space, Workspace
@@ -49,12 +51,47 @@ def fates(sources: Iterable[Source]) -> dict[int, Fate]:
     return {id: _fate(tallies.get(id), waiting.get(id, 0)) for id in ids}
 
 
+def last_received(source: Source) -> datetime | None:
+    """When it last sent anything. `source` comes with its tally."""
+    tally = getattr(source, "tally", None)
+    return tally.last_received_at if tally else None
+
+
 def rejects_of(source: Source) -> QuerySet[Reject]:
     return Reject.objects.filter(source=source)
 
 
 def event_names_of(source: Source) -> QuerySet[EventName]:
     return EventName.objects.filter(source=source)
+
+
+def connectable(space: Space) -> QuerySet[Source]:
+    """The sources that the space does not listen to."""
+    return Source.objects.filter(workspace_id=space.workspace_id).exclude(
+        pk__in=listening(space.pk).values("source_id")
+    )
+
+
+def events_since(workspace: Workspace, sources: Sequence[Source], *, now: datetime, days: int) -> dict[int, int]:
+    """By source id: how many of its archived events happened in the last `days` days."""
+    found = archive.count_by_source(workspace.pk, _last_days(sources, now, days)) if sources else {}
+    return {source.pk: found.get(source.pk, 0) for source in sources}
+
+
+def events_by_day(source: Source, *, now: datetime, days: int) -> list[tuple[date, int]]:
+    """How many events each of the last `days` days has, oldest first, days without any included."""
+    found = archive.count_by_day(source.workspace_id, _last_days([source], now, days))
+    wanted = [now.date() - timedelta(days=back) for back in reversed(range(days))]
+    return [(day, found.get(day, 0)) for day in wanted]
+
+
+def newest_messages(
+    source: Source, *, after: tuple[int, int] = (0, -1), types: Sequence[str] = (), wanted: str = "", limit: int = 100
+) -> list[dict[str, Any]]:
+    """The newest archived messages, newest first: rows of the archive, `message` as JSON text."""
+    log = visible_logs(stage=ARCHIVE, owners=[source.pk])[source.pk]
+    found = archive.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
+    return [dict(row) for row in found.to_pylist()]
 
 
 def sources_waiting() -> list[int]:
@@ -74,6 +111,12 @@ def connections_of(space: Space) -> QuerySet[Connection]:
 
 def listening(space_id: int) -> QuerySet[Connection]:
     return Connection.objects.filter(space_id=space_id).filter(~Q(state=Connection.State.DISCONNECTED))
+
+
+def listeners(source: Source) -> list[int]:
+    """The ids of the spaces that listen to it."""
+    found = Connection.objects.filter(source=source).exclude(state=Connection.State.DISCONNECTED)
+    return list(found.values_list("space_id", flat=True))
 
 
 def places(connections: Sequence[Connection]) -> list[Place]:
@@ -103,11 +146,16 @@ def progress(replay: Replay, now: datetime) -> Progress:
     left = max(replay.total - replay.done, 0) / rate if rate else None
     running = replay.state == Replay.State.RUNNING
     return Progress(
-        percent=_percent(replay),
+        percent=percent(replay),
         event_time=datetime.fromtimestamp(replay.cursor[0] / 1000, tz=now.tzinfo) if replay.cursor else None,
         rate=round(rate, 1),
         seconds_left=round(left, 1) if running and left is not None else None if running else 0.0,
     )
+
+
+def is_replaying(space: Space) -> bool:
+    """Whether a replay into the space runs."""
+    return Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists()
 
 
 def failures_of(space: Space) -> int:
@@ -116,7 +164,13 @@ def failures_of(space: Space) -> int:
     return next((row.failures + row.attempts for row in log), 0)
 
 
-def _percent(replay: Replay) -> float:
+def _last_days(sources: Sequence[Source], now: datetime, days: int) -> Reach:
+    logs = visible_logs(stage=ARCHIVE, owners=[source.pk for source in sources])
+    return Reach(logs=tuple(logs.values()), since=now - timedelta(days=days), until=now)
+
+
+def percent(replay: Replay) -> float:
+    """How much of it is done; 100 only when all of it is."""
     if replay.state == Replay.State.COMPLETE:
         return 100.0
     return round(min(100.0 * replay.done / replay.total, 99.9), 1) if replay.total else 0.0

@@ -10,7 +10,7 @@ import factory
 from sources.archive import STAGE
 from sources.events import archive
 from sources.events.archive import Place
-from sources.models import Connection, Inbox, Reject, Replay, Source, Tally
+from sources.models import Connection, EventName, Inbox, Reject, Replay, Source, Tally
 from spaces.models import Log
 from spaces.pieces import Stage, advance, open_log, visible
 from tests.factories import SourceFactory, SpaceFactory
@@ -50,6 +50,19 @@ class RejectFactory(factory.django.DjangoModelFactory):
     reason = "A message needs a `userId` or an `anonymousId`."
     path = "batch[0].userId"
     message = "{}"
+
+
+class EventNameFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = EventName
+
+    source = factory.SubFactory(SourceFactory)
+    workspace = factory.SelfAttribute("source.workspace")
+    type = "track"
+    event = factory.Sequence(lambda n: f"Event {n}")
+    archived = 1
+    first_seen_at = RECEIVED_AT
+    last_seen_at = RECEIVED_AT
 
 
 class ReplayFactory(factory.django.DjangoModelFactory):

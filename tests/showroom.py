@@ -13,14 +13,22 @@ from audiences.models import Audience, Change, Evaluation, Version
 from destinations import sync
 from destinations.models import Destination
 from identity.models import Identifier, Profile
-from sources.models import Connection, Replay, Source, Tally
+from sources.models import Connection, EventName, Replay, Source, Tally
 from spaces.clock import clock
 from spaces.models import Space, Workspace
 from spaces.pieces import advance, open_log
 from tests.cast import PASSWORD
-from tests.factories import MembershipFactory, SourceFactory, SpaceFactory, UserFactory, WorkspaceFactory
+from tests.factories import (
+    MembershipFactory,
+    SourceFactory,
+    SpaceFactory,
+    UserFactory,
+    WorkspaceFactory,
+    WriteKeyFactory,
+)
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
+from tests.factories_sources import RejectFactory
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -50,6 +58,10 @@ class Showroom:
     colleague: User
 
     @property
+    def website(self) -> Source:
+        return Source.objects.get(workspace=self.workspace, slug="website")
+
+    @property
     def ids(self) -> dict[str, str]:
         """What the addresses of its pages are made of."""
         return {
@@ -58,6 +70,10 @@ class Showroom:
             "profile": self.person.public_id,
             "person": self.colleague.public_id,
             "destination": self.catcher.public_id,
+            "source": self.website.public_id,
+            "key": self.website.write_keys.earliest("pk").key,
+            "connection": Connection.objects.get(space=self.dev, source=self.website).public_id,
+            "replay": Replay.objects.get(space=self.dev, state=Replay.State.RUNNING).public_id,
         }
 
 
@@ -112,8 +128,25 @@ def _sources(workspace: Workspace) -> list[Source]:
         at = clock.now() - timedelta(minutes=3)
         tally = {"archived": done, "doubled": doubled, "rejected": rejected, "last_received_at": at}
         Tally.objects.create(workspace=workspace, source=source, **tally)
+        WriteKeyFactory(source=source)
     SourceFactory(workspace=workspace, name="Old kiosk", slug="kiosk", kind="http", enabled=False)
+    _schema(found[0])
     return found
+
+
+def _schema(source: Source) -> None:
+    """What the source was seen to send, and what of it was rejected."""
+    now = clock.now()
+    for place, event in enumerate((*EVENTS, "User Signed Up")):
+        times = {"first_seen_at": now - timedelta(days=90), "last_seen_at": now - timedelta(minutes=3 + place)}
+        EventName.objects.create(
+            workspace=source.workspace, source=source, type="track", event=event, archived=90_000 // 3**place, **times
+        )
+    RejectFactory(
+        source=source, message='{"type": "track", "event": "Product Viewed", "properties": {"sku": "boot-1"}}'
+    )
+    no_name = {"code": "event_not_defined", "reason": "A track call needs an `event`.", "path": "batch[2].event"}
+    RejectFactory(source=source, message='{"type": "track", "userId": "person-4"}', messages=3, **no_name)
 
 
 def _people(space: Space, sources: list[Source]) -> None:

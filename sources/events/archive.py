@@ -6,7 +6,7 @@ replay. Both readers go on from a place, so a reader that stops anywhere can be 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 import numpy
@@ -19,6 +19,7 @@ from sources.events.sql import Sql, join, moment, sql
 from spaces.pieces import Visible
 
 WHOLE_PIECE = 2**32 - 1  # a position after every row of a piece
+LOOKED_AT = 5_000  # how many of the newest rows, and of the newest pieces, a look at them may touch
 COLUMNS = "source, piece, position, ts, received_at, type, event, message_id, message"
 EVENT_ORDER = "ts, source, piece, position"
 MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
@@ -114,6 +115,47 @@ def count_live(workspace_id: int, places: Sequence[Place]) -> int:
 def count_range(workspace_id: int, reach: Reach) -> int:
     """How many rows a replay of this reach has."""
     return _count(_within(workspace_id, reach))
+
+
+def count_by_source(workspace_id: int, reach: Reach) -> dict[int, int]:
+    """How many rows of this reach each source has; a source with none is not in it."""
+    asked = sql("SELECT source, count() FROM archive WHERE %s GROUP BY source", _within(workspace_id, reach))
+    return {int(source): int(count) for source, count in client.rows(asked)}
+
+
+def count_by_day(workspace_id: int, reach: Reach) -> dict[date, int]:
+    """How many rows of this reach each day has, by event time in UTC; a day with none is not in it."""
+    asked = sql("SELECT toDate(ts) AS day, count() FROM archive WHERE %s GROUP BY day", _within(workspace_id, reach))
+    return {day: int(count) for day, count in client.rows(asked)}
+
+
+def read_newest(
+    workspace_id: int,
+    log: Visible,
+    limit: int,
+    *,
+    after: tuple[int, int] = (0, -1),
+    types: Sequence[str] = (),
+    wanted: str = "",
+) -> pyarrow.Table:
+    """At most `limit` of the newest rows of a source, newest first, among its newest 5,000.
+
+    Columns as of `read_live`. after: only those after this (piece, position). wanted: text in the message, in small
+    or capital letters. Never a walk over the whole archive: how far back it looks is settled beforehand.
+    """
+    newer = sql("workspace = %s AND source = %s AND %s", workspace_id, log.owner, client.seen(log))
+    newer += sql(" AND piece >= %s AND (piece > %s OR position > %s)", max(log.end - LOOKED_AT, after[0]), *after)
+    oldest = client.rows(
+        sql("SELECT piece FROM archive WHERE %s ORDER BY piece DESC, position DESC LIMIT 1 OFFSET %s", newer, LOOKED_AT)
+    )
+    if oldest:
+        newer += sql(" AND piece >= %s", oldest[0][0])
+    if types:
+        newer += sql(" AND type IN %s", list(types))
+    if wanted:
+        newer += sql(" AND positionCaseInsensitiveUTF8(message, %s) > 0", wanted)
+    order = "ORDER BY piece DESC, position DESC"
+    return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s {order} LIMIT %s", newer, limit))
 
 
 def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit: int) -> pyarrow.Table:

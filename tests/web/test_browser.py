@@ -26,7 +26,7 @@ SKIP = {
     "accept-invitation",
     "",
 }  # no page of their own
-FRAGMENTS = {"space-replays", "profile-audiences", "profile-sheet"}
+FRAGMENTS = {"space-replays", "profile-audiences", "profile-sheet", "source-messages"}
 PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
 
 

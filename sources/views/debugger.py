@@ -1,0 +1,126 @@
+"""The debugger of a source: its newest messages as they come in, and those that were rejected."""
+
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from access.listing import filtered_by, listed
+from access.requests import PageRequest
+from sources import pretty, queries
+from sources.models import Reject, Source
+from sources.snippets import snippets
+from sources.spec import TYPES
+from sources.views.source import NO_KEY, around, home, one, write_keys
+from spaces.needs import needs
+
+PLACE = re.compile(r"(\d{1,18})\.(\d{1,9})", re.ASCII)
+
+
+@needs("sources.read")
+def page(request: PageRequest, workspace: str, source: str) -> HttpResponse:
+    """Newest messages, live or paused; or what was rejected, and why."""
+    found = one(request, source)
+    context = around(request, found, here="source-debugger") | {
+        "fate": queries.fates([found])[found.pk],
+        "lists": _lists(request, found),
+    }
+    if request.GET.get("show") == "rejected":
+        return render(request, "sources/rejected.html", context | _rejected(request, found))
+    return render(request, "sources/debugger.html", context | _controls(request) | _newest(request, found))
+
+
+@needs("sources.read")
+def messages(request: PageRequest, workspace: str, source: str) -> HttpResponse:
+    """What came in after `?after=`; the whole list where there was nothing yet."""
+    found = one(request, source)
+    template = "sources/_arrived.html" if _after(request) else "sources/_messages.html"
+    return render(request, template, {"source": found} | _newest(request, found))
+
+
+def _newest(request: PageRequest, source: Source) -> dict[str, Any]:
+    """The rows, and the address at which newer ones are to be had."""
+    after, wanted, types = _after(request), filtered_by(request), _types(request)
+    found = queries.newest_messages(source, after=after or (0, -1), types=types, wanted=wanted)
+    last = (found[0]["piece"], found[0]["position"]) if found else after
+    asked = [("q", wanted), *(("type", type) for type in types), ("after", f"{last[0]}.{last[1]}" if last else "")]
+    poll = reverse("source-messages", args=[request.workspace.slug, source.public_id])
+    keys = write_keys(request, source)
+    return {
+        "rows": [_message(row) for row in found],
+        "poll": f"{poll}?{urlencode([(name, value) for name, value in asked if value])}",
+        "live": _is_live(request),
+        "sought": bool(wanted or types),
+        "first": snippets(key=(keys or [NO_KEY])[0], url=home(request), reveal=False)[0],
+    }
+
+
+def _message(row: dict[str, Any]) -> dict[str, Any]:
+    message = pretty.read(row["message"])
+    who = pretty.who(message)
+    name = str(row["event"] or message.get("name") or who)
+    return {
+        "id": f"m-{row['piece']}-{row['position']}",
+        "type": row["type"],
+        "name": name,
+        "who": who if who != name else "",
+        "received_at": row["received_at"],
+        "at": row["ts"],
+        "sections": pretty.told(message),
+        "raw": pretty.raw(row["message"]),
+    }
+
+
+def _controls(request: PageRequest) -> dict[str, Any]:
+    """Live or pause, the search, and the types: each a place in the address."""
+    types = _types(request)
+    return {
+        "wanted": filtered_by(request),
+        "types": [(type, type in types) for type in TYPES],
+        "live_url": _address(request, live=""),
+        "pause_url": _address(request, live="0"),
+    }
+
+
+def _rejected(request: PageRequest, source: Source) -> dict[str, Any]:
+    rows, pager = listed(request, queries.rejects_of(source), order="-id")
+    return {"rows": [_reject(row) for row in rows], "pager": pager}
+
+
+def _reject(row: Reject) -> dict[str, Any]:
+    return {
+        "reject": row,
+        "id": f"r-{row.pk}",
+        "sections": pretty.told(pretty.read(row.message)),
+        "raw": pretty.raw(row.message),
+    }
+
+
+def _lists(request: PageRequest, source: Source) -> list[dict[str, Any]]:
+    url = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
+    rejected = request.GET.get("show") == "rejected"
+    return [
+        {"label": "Newest messages", "url": url, "here": not rejected},
+        {"label": "Rejected", "url": f"{url}?show=rejected", "here": rejected},
+    ]
+
+
+def _is_live(request: PageRequest) -> bool:
+    return request.GET.get("live") != "0"
+
+
+def _types(request: PageRequest) -> list[str]:
+    return [type for type in request.GET.getlist("type") if type in TYPES]
+
+
+def _after(request: PageRequest) -> tuple[int, int] | None:
+    found = PLACE.fullmatch(request.GET.get("after", ""))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _address(request: PageRequest, *, live: str) -> str:
+    kept = [(name, value) for name in ("q", "type") for value in request.GET.getlist(name) if value]
+    return f"{request.path}?{urlencode([*kept, *([('live', live)] if live else [])])}"
