@@ -20,6 +20,7 @@ from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import Sql, join, sql
 from spaces.models import Space
 from spaces.pieces import visible_logs
+from spaces.secrets import open_sealed
 
 OUTCOMES = ("delivered", "retry", "refused", "suspended")
 
@@ -65,9 +66,15 @@ class Deliveries(Sequence[Delivery]):
         if isinstance(index, int):
             return self[index : index + 1][0]
         start, stop = index.start or 0, index.stop
-        order = "ORDER BY at DESC, piece DESC, subscription, position LIMIT %s OFFSET %s"
-        query = sql(f"SELECT {COLUMNS} FROM {DELIVERY_LOG.name} WHERE %s {order}", self._where, stop - start, start)
-        found = client.rows(query)
+        return self._read(sql("LIMIT %s OFFSET %s", stop - start, start))
+
+    def newest_of_each(self, most: int) -> list[Delivery]:
+        """The newest call about each identifier, of at most this many identifiers."""
+        return self._read(sql("LIMIT 1 BY identifier LIMIT %s", most))
+
+    def _read(self, limit: Sql) -> list[Delivery]:
+        order = "ORDER BY at DESC, piece DESC, subscription, position"
+        found = client.rows(sql(f"SELECT {COLUMNS} FROM {DELIVERY_LOG.name} WHERE %s {order} %s", self._where, limit))
         names = named_identifiers(self._space, [row[2] for row in found])
         return [_delivery(row, names.get(row[2])) for row in found]
 
@@ -149,6 +156,18 @@ def types_of(subscription: Subscription) -> list[str]:
 def held(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
     """The (type, value) that the catcher holds in the audience `key`, from what it received alone."""
     return catcher.held(destination, key)
+
+
+def style_of(destination: Destination) -> str:
+    """How people are said there: as chosen in its settings, or the only way that its kind knows."""
+    adapter = adapter_of(destination.kind)
+    chosen = open_sealed(destination.settings).get("style")
+    return chosen if chosen in adapter.capabilities.styles else adapter.capabilities.styles[0]
+
+
+def described_settings(destination: Destination) -> list[dict[str, Any]]:
+    """The settings that its kind declares."""
+    return described(adapter_of(destination.kind).settings)
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Everything that changes destinations and what goes to them. Each change leaves an audit entry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,14 @@ class Tested:
     message: str
     status: int
     milliseconds: float
+
+
+class Unsuitable(Exception):
+    """The audience cannot go to one of several destinations. `error`: InvalidSetting or NotPossible."""
+
+    def __init__(self, destination: Destination, error: InvalidSetting | NotPossible) -> None:
+        super().__init__(f"{destination.name}: {error}")
+        self.destination, self.error = destination, error
 
 
 def settings_of(destination: Destination) -> Any:
@@ -123,6 +131,26 @@ def subscribe(
         raise NotPossible("This audience goes to this destination already") from error
     audit(by, "subscription.created", subscription, audience=audience.public_id, destination=destination.public_id)
     return subscription
+
+
+def subscribe_all(
+    audience: Audience, chosen: Sequence[tuple[Destination, Mapping[str, Any]]], *, by: ActorLike
+) -> list[Subscription]:
+    """The audience goes to each of these destinations with its options, or, when one cannot be, to none.
+
+    Raises Unsuitable, which says which one.
+    """
+    with transaction.atomic():
+        return [_subscribed(audience, destination, options, by) for destination, options in chosen]
+
+
+def _subscribed(
+    audience: Audience, destination: Destination, options: Mapping[str, Any], by: ActorLike
+) -> Subscription:
+    try:
+        return subscribe(audience, destination, options=options, by=by)
+    except (InvalidSetting, NotPossible) as error:
+        raise Unsuitable(destination, error) from error
 
 
 def change_subscription(

@@ -37,11 +37,14 @@ IN_WORKSPACE = (
     Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     Place("tokens", "API tokens", "key", "workspace.read"),
 )
+AUDIENCE = ("audience", "audience-settings", "audience-connect", "subscription")
+DESTINATION = ("destination", "destination-catalog", "destination-create", "caught")
 IN_SPACE = (
     Place("space", "Overview", "overview", "space.read"),
     Place("profiles", "Profiles", "profiles", "space.read", ("profile",)),
-    Place("audiences", "Audiences", "audiences", "space.read"),
-    Place("deliveries", "Deliveries", "deliveries", "space.read", ("caught",)),
+    Place("audiences", "Audiences", "audiences", "space.read", AUDIENCE),
+    Place("destinations", "Destinations", "destinations", "space.read", DESTINATION),
+    Place("deliveries", "Deliveries", "deliveries", "space.read"),
 )
 IN_SETTINGS = (Place("space-sources", "Sources", "sources", "space.read", CONNECTING),)
 SETTINGS = Place(

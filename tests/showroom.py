@@ -9,9 +9,10 @@ from pyroaring import BitMap
 
 from access import roles, services
 from access.models import Invitation, User
+from audiences import queries
 from audiences.models import Audience, Change, Evaluation, Version
 from destinations import sync
-from destinations.models import Destination
+from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
 from sources.models import Connection, EventName, Replay, Source, Tally
 from spaces.clock import clock
@@ -56,6 +57,8 @@ class Showroom:
     person: Profile
     catcher: Destination
     colleague: User
+    audience: Audience
+    subscription: Subscription
 
     @property
     def website(self) -> Source:
@@ -74,6 +77,8 @@ class Showroom:
             "key": self.website.write_keys.earliest("pk").key,
             "connection": Connection.objects.get(space=self.dev, source=self.website).public_id,
             "replay": Replay.objects.get(space=self.dev, state=Replay.State.RUNNING).public_id,
+            "audience": self.audience.public_id,
+            "subscription": self.subscription.public_id,
         }
 
 
@@ -91,9 +96,12 @@ def furnish() -> Showroom:
     _people(dev, sources)
     _replays(dev, sources)
     audiences = _audiences(dev, owner)
+    _wander(audiences[0])
     catcher = _deliver(dev, audiences)
+    first = Subscription.objects.get(audience=audiences[0])
     person = Profile.objects.get(space=dev, number=_holder(dev, "person-0"))
-    return Showroom(workspace, dev, prod, owner, person, catcher, _team(workspace, owner, dev, prod))
+    colleague = _team(workspace, owner, dev, prod)
+    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audiences[0], first)
 
 
 def _team(workspace: Workspace, owner: User, dev: Space, prod: Space) -> User:
@@ -246,6 +254,30 @@ def _enter(audience: Audience, members: BitMap) -> None:
         refreshed=BitMap().serialize(),
         size=len(members),
     )
+
+
+def _wander(audience: Audience) -> None:
+    """Some left and came back, so that its size has a history of some days."""
+    everybody = sorted(queries.members(audience))
+    first = Change.objects.get(audience=audience)
+    Change.objects.filter(pk=first.pk).update(at=clock.now() - timedelta(days=6))
+    inside = BitMap(everybody)
+    for number, gone in enumerate(([], everybody[:2], everybody[2:5], everybody[:1], [])):
+        left, entered = inside & BitMap(gone), BitMap(everybody) - inside - BitMap(gone)
+        inside = (inside - left) | entered
+        cause = Change.Cause.CLOCK if left else Change.Cause.EVENTS
+        at = clock.now() - timedelta(days=5 - number, hours=7 * number)
+        kept = {"entered": entered.serialize(), "left": left.serialize(), "refreshed": BitMap().serialize()}
+        Change.objects.create(
+            workspace=audience.workspace,
+            space=audience.space,
+            audience=audience,
+            tick=number + 2,
+            at=at,
+            cause=cause,
+            size=len(inside),
+            **kept,
+        )
 
 
 def _deliver(space: Space, audiences: list[Audience]) -> Destination:

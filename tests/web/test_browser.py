@@ -24,6 +24,7 @@ SKIP = {
     "readyz",
     "collect",
     "accept-invitation",
+    "audience-members",
     "",
 }  # no page of their own
 FRAGMENTS = {"space-replays", "profile-audiences", "profile-sheet", "source-messages"}

@@ -1,0 +1,118 @@
+"""Destinations, and the life of an audience, in a real browser: by mouse and by keyboard alone."""
+
+import re
+
+import pytest
+
+from destinations.models import Destination, Subscription
+from tests.looking import look, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def space_url(live_server, room):
+    return f"{live_server.url}/w/{room.workspace.slug}/s/{room.dev.slug}"
+
+
+def test_the_pages_are_clean_in_every_colour_and_width(page, live_server, room, space_url, complaints):
+    sign_in(page, live_server, room)
+    audience, destination = room.audience.public_id, room.catcher.public_id
+    computing = Subscription.objects.exclude(pk=room.subscription.pk).get().audience.public_id
+    to_webhook = f"destinations/new?kind=webhook&next=/w/{room.workspace.slug}/"
+    places = {
+        "audience": f"audiences/{audience}",
+        "audience-computing": f"audiences/{computing}",
+        "audience-settings": f"audiences/{audience}/settings",
+        "audience-connect-nothing": f"audiences/{audience}/connect",
+        "destinations": "destinations",
+        "destination-catalog": "destinations/catalog",
+        "destination-create": to_webhook,
+        "destination": f"destinations/{destination}",
+        "subscription": f"audiences/{audience}/destinations/{room.subscription.public_id}",
+        "subscription-person": f"audiences/{audience}/destinations/{room.subscription.public_id}?q=ada@example.com",
+        "deliveries": "deliveries",
+        "deliveries-filtered": f"deliveries?destination={destination}&outcome=delivered&person=email:ada@example.com",
+        "caught": f"destinations/{destination}/caught?key={room.audience.key}",
+    }
+    wrong = []
+    for name, place in places.items():
+        assert page.goto(f"{space_url}/{place}").status == 200, name
+        wrong += look(page, name)
+    assert not wrong, "\n".join(wrong)
+    assert not complaints, complaints
+
+
+def test_an_audience_is_sent_to_a_new_destination_by_mouse(page, live_server, room, space_url, complaints):
+    sign_in(page, live_server, room)
+    page.goto(f"{space_url}/audiences")
+    page.get_by_role("link", name=room.audience.name).click()
+    page.get_by_role("link", name="Add a destination").click()
+    page.get_by_role("link", name="Choose a new destination").click()
+    page.get_by_role("link", name=re.compile("Set up Webhook →")).first.click()
+    page.get_by_label("Name").fill("Newsletter tool")
+    page.get_by_label("Address").fill("https://example.com/hook")
+    page.get_by_role("button", name="Create the destination").click()
+    assert page.locator("pre").inner_text().startswith("whsec_")
+    assert look(page, "destination-secret") == []
+    page.get_by_role("link", name="Go on").click()
+    page.get_by_label("Newsletter tool").check()
+    page.get_by_text("What is sent").click()
+    page.get_by_label("Event name on entering").fill("")
+    assert look(page, "audience-connect") == []
+    page.get_by_role("button", name="Connect").click()
+    assert page.get_by_text("Must not be empty").is_visible()
+    assert look(page, "audience-connect-wrong") == []
+    complaints.clear()  # the browser reports the 422
+    page.get_by_label("Event name on entering").fill("Became a shopper")
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_role("link", name="Newsletter tool").wait_for()
+    made = Subscription.objects.get(destination__name="Newsletter tool")
+    assert (made.audience, made.options["entered_event"]) == (room.audience, "Became a shopper")
+    assert not complaints, complaints
+
+
+def test_the_connection_is_tested_without_leaving_the_page(page, live_server, room, space_url, complaints):
+    sign_in(page, live_server, room)
+    page.goto(f"{space_url}/destinations/{room.catcher.public_id}")
+    page.get_by_role("button", name="Test the connection").click()
+    page.get_by_text("It works.").wait_for()
+    assert look(page, "destination-tested") == []
+    assert not complaints, complaints
+
+
+def test_somebody_is_looked_up_and_everybody_said_anew_by_keyboard_alone(page, live_server, room, space_url):
+    sign_in(page, live_server, room)
+    page.goto(f"{space_url}/audiences/{room.audience.public_id}")
+    reach(page, "Webhook catcher")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Look up one person").wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("email:ada@example.com")
+    page.keyboard.press("Enter")
+    page.get_by_text("Should be there: yes").wait_for()
+    reach(page, "Resync")
+    page.keyboard.press("Enter")
+    page.get_by_text("Everybody is said anew").wait_for()
+    assert Subscription.objects.get(pk=room.subscription.pk).full
+
+
+def test_a_destination_is_deleted_only_when_its_name_is_typed(page, live_server, room, space_url):
+    sign_in(page, live_server, room)
+    page.goto(f"{space_url}/destinations/{room.catcher.public_id}")
+    page.get_by_text("Delete the destination …").click()
+    button = page.get_by_role("button", name="Delete the destination")
+    assert button.is_disabled()
+    page.get_by_label(re.compile("to confirm")).fill("Webhook catcher")
+    button.click()
+    page.get_by_role("heading", name="No destinations yet").wait_for()
+    assert not Destination.objects.exists()
+
+
+def reach(page, name):
+    """Tab until the focus is on what is called so."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == name:
+            return
+    raise AssertionError(f"{name} is not reached by Tab")
