@@ -40,7 +40,7 @@ IN_WORKSPACE = (
 AUDIENCE = ("audience", "audience-settings", "audience-connect", "subscription")
 DESTINATION = ("destination", "destination-catalog", "destination-create", "caught")
 IN_SPACE = (
-    Place("space", "Overview", "overview", "space.read"),
+    Place("space", "Overview", "overview", "space.read", ("space-guide",)),
     Place("profiles", "Profiles", "profiles", "space.read", ("profile",)),
     Place("audiences", "Audiences", "audiences", "space.read", AUDIENCE),
     Place("destinations", "Destinations", "destinations", "space.read", DESTINATION),

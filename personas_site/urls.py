@@ -4,7 +4,7 @@ from functools import partial
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from personas_site import errors, health, home, overview, sample_page, search
+from personas_site import errors, guide, health, home, overview, sample_page, search
 from personas_site.pipeline import wake
 from sources import collect_urls
 
@@ -18,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("w/<slug:workspace>/", home.workspace, name="workspace"),
     path("w/<slug:workspace>/search", search.search, name="search"),
     path("w/<slug:workspace>/s/<slug:space>/", overview.space, name="space"),
+    path("w/<slug:workspace>/s/<slug:space>/guide", guide.guide, name="space-guide"),
     path("w/<slug:workspace>/sample", sample_page.sample, name="sample"),
     path("", include("sources.urls")),
     path("", include("identity.urls")),
