@@ -18,7 +18,8 @@ from destinations.services import create_destination, subscribe
 from personas_site.models import Sample
 from quickstart.shop import MOBILE, SERVER, WEBSITE, Sent, Shop, Size
 from sources import queries as read
-from sources.collect import Sender, accept
+from sources.collect import accept
+from sources.intake import Sender
 from sources.models import Replay, Source
 from sources.services import connect, create_source, delete_source
 from spaces.clock import clock

@@ -12,12 +12,11 @@ import time
 import zlib
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
 import msgspec
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.db.utils import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
@@ -26,6 +25,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from sources import spec
+from sources.intake import Sender, keep
 from sources.models import WriteKey
 from spaces.needs import ANYONE
 
@@ -48,15 +48,6 @@ class Refused(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-
-
-@dataclass(frozen=True)
-class Sender:
-    """Whose write key it is."""
-
-    source_id: int
-    workspace_id: int
-    enabled: bool
 
 
 class _Keys(msgspec.Struct):
@@ -114,14 +105,8 @@ class CollectView(View):
 
 def accept(sender: Sender, *, call: str, body: bytes) -> None:
     """The request is committed to the inbox, received at this moment by the database's clock. Raises Refused."""
-    refused = "" if sender.enabled else spec.SOURCE_DISABLED
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """INSERT INTO sources_inbox (workspace_id, source_id, call, body, received_at, refused, taken)
-                   VALUES (%s, %s, %s, %s, clock_timestamp(), %s, false)""",
-                [sender.workspace_id, sender.source_id, call, body, refused],
-            )
+        keep(sender, call=call, body=body)
     except IntegrityError:  # the source was deleted a moment ago
         forget_write_keys()
         raise _unknown_key() from None

@@ -1,5 +1,7 @@
 """Changes to sources, their write keys, and which spaces listen to them. Each leaves an audit entry."""
 
+import json
+import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -11,6 +13,7 @@ from django.utils.text import slugify
 from access.services import COMMAND, ActorLike, audit
 from sources.events import archive
 from sources.events.archive import WHOLE_PIECE, Reach
+from sources.intake import Sender, keep
 from sources.models import Connection, Replay, Source, Tally, WriteKey
 from sources.queries import ARCHIVE
 from spaces.clock import Clock
@@ -18,6 +21,7 @@ from spaces.models import Log, Space, Workspace
 from spaces.pieces import Visible, visible_logs
 
 SLUG_TRIES = 20
+TEST_EVENT = "Test Event"
 
 
 class SourceError(Exception):
@@ -69,6 +73,20 @@ def delete_source(source: Source, *, by: ActorLike = COMMAND) -> None:
             cursor.execute("DELETE FROM sources_seen WHERE source_id = %s", [source_id])
         source.delete()
     archive.erase_source(workspace_id, source_id)  # again: a piece may have been on its way
+
+
+def send_test(source: Source, *, by: ActorLike = COMMAND) -> None:
+    """One event of the source waits in its inbox, as if a client had sent it."""
+    message = {
+        "event": TEST_EVENT,
+        "anonymousId": f"test-{secrets.token_hex(4)}",
+        "messageId": f"test-{secrets.token_hex(8)}",
+        "properties": {"from": "the debugger"},
+    }
+    sender = Sender(source.pk, source.workspace_id, source.enabled)
+    with transaction.atomic():
+        keep(sender, call="track", body=json.dumps(message).encode())
+        audit(by, "source.test_sent", source)
 
 
 def add_write_key(source: Source, *, by: ActorLike = COMMAND) -> WriteKey:

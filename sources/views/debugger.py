@@ -4,13 +4,14 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib import messages as notes
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access.listing import filtered_by, listed
 from access.requests import PageRequest
-from sources import pretty, queries
+from sources import pretty, queries, services
 from sources.models import Reject, Source
 from sources.snippets import snippets
 from sources.spec import TYPES
@@ -20,10 +21,14 @@ from spaces.needs import needs
 PLACE = re.compile(r"(\d{1,18})\.(\d{1,9})", re.ASCII)
 
 
-@needs("sources.read")
+@needs("sources.read", POST="sources.edit")
 def page(request: PageRequest, workspace: str, source: str) -> HttpResponse:
-    """Newest messages, live or paused; or what was rejected, and why."""
+    """Newest messages, live or paused; or what was rejected, and why. A POST sends a test event."""
     found = one(request, source)
+    if request.method == "POST":
+        services.send_test(found, by=request)
+        notes.success(request, "A test event is on its way. It is in the list once it is archived.")
+        return redirect("source-debugger", workspace=workspace, source=source)
     context = around(request, found, here="source-debugger") | {
         "fate": queries.fates([found])[found.pk],
         "lists": _lists(request, found),

@@ -1,45 +1,60 @@
-"""An event as names and values."""
+"""How a message is told in the debugger, and the snippets that are copied from the set-up."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+import json
 
-from identity.pretty import LONGEST, MOST_ROWS, parts
+import pytest
 
-json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
-    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=5), inside, max_size=3),
-    max_leaves=12,
-)
+from sources import pretty
+from sources.snippets import masked, snippets
 
 
-def shown(message, identifiers=()):
-    return {part.title: list(part.rows) for part in parts(message, identifiers)}
-
-
-def test_nested_values_have_their_path_and_lists_stay_together():
-    message = {"properties": {"cart": {"sku": "boot", "sizes": [41, 42]}, "paid": True, "note": None, "extra": {}}}
-    assert shown(message)["Properties"] == [
-        ("cart.sku", "boot"),
-        ("cart.sizes", "[41, 42]"),
-        ("paid", "true"),
-        ("note", "null"),
-        ("extra", "{}"),
+def test_a_message_is_told_by_who_and_what_first_and_the_rest_last():
+    message = {"type": "track", "event": "Bought", "userId": "u1", "properties": {"sku": {"eu": 1}}, "messageId": "m"}
+    told = [(section.title, section.facts) for section in pretty.told(message)]
+    assert told == [
+        ("Who", [("userId", "u1")]),
+        ("Properties", [("sku.eu", "1")]),
+        ("Message", [("messageId", "m")]),
     ]
 
 
-def test_only_parts_that_say_something_are_shown_in_a_fixed_order():
-    message = {"traits": {"plan": "pro"}, "properties": {}, "messageId": "m1", "context": {"traits": {"city": "Oslo"}}}
-    assert list(shown(message, [("user_id", "u1")])) == ["Traits", "Traits in the context", "Identifiers", "Message"]
+@pytest.mark.parametrize("value", [None, 7, "text", [], {}])
+def test_parts_that_are_no_object_are_left_to_raw(value):
+    assert pretty.told({"properties": value, "traits": value}) == []
 
 
-def test_many_rows_are_cut_and_counted_and_long_values_too():
-    (part,) = parts({"properties": {f"p{n}": "x" * 999 for n in range(MOST_ROWS + 5)}}, [])
-    assert (len(part.rows), part.more) == (MOST_ROWS, 5)
-    assert len(part.rows[0][1]) == LONGEST + 1
+def test_a_message_of_any_size_is_told_in_a_bounded_way():
+    (section,) = pretty.told({"traits": {f"t{n}": "x" * 1000 for n in range(200)}})
+    assert len(section.facts) == pretty.MOST_FACTS + 1
+    assert section.facts[-1] == ("…", "140 more; see Raw")
+    assert len(section.facts[0][1]) == pretty.LONGEST_VALUE + 1
 
 
-@given(json, json, json)
-def test_any_message_can_be_shown(properties, traits, context):
-    message = {"properties": properties, "traits": traits, "context": context, "messageId": "m"}
-    for part in parts(message, []):
-        assert all(isinstance(name, str) and isinstance(value, str) for name, value in part.rows)
+def test_an_object_that_is_very_deep_is_told_too():
+    deep: object = 1
+    for _ in range(99):
+        deep = {"a": deep}
+    (section,) = pretty.told({"properties": deep})
+    assert section.facts[0][0] == "a.a.a.a.a.a.a"
+
+
+@pytest.mark.parametrize("text", ["no json {", "[1]", "", b"\xff\xfe", "[" * 100_000])
+def test_what_is_no_message_is_shown_as_it_came(text):
+    assert pretty.read(text) == {}
+    assert isinstance(pretty.raw(text), str)
+
+
+def test_a_snippet_shows_a_masked_key_and_copies_the_whole_one():
+    for snippet in snippets(key="abcdefghij", url="https://p.example.com", reveal=False):
+        assert "abcdefghij" not in snippet.shown
+        assert masked("abcdefghij") in snippet.shown
+        assert "abcdefghij" in snippet.whole
+        assert "https://p.example.com" in snippet.whole
+    assert [snippet.shown for snippet in snippets(key="k", url="u", reveal=True)] == [
+        snippet.whole for snippet in snippets(key="k", url="u", reveal=False)
+    ]
+
+
+def test_the_body_of_the_curl_snippet_is_json():
+    curl = snippets(key="k", url="u", reveal=True)[0].whole
+    assert json.loads(curl.split("-d '")[1].rstrip("'"))["event"] == "Signed Up"

@@ -14,7 +14,7 @@ from spaces.clock import clock
 from tests.factories import SourceFactory
 from tests.factories_identity import archived as put_in_archive
 from tests.factories_identity import message
-from tests.factories_sources import ConnectionFactory, EventNameFactory, RejectFactory, ReplayFactory
+from tests.factories_sources import ConnectionFactory, EventNameFactory, RejectFactory, ReplayFactory, archive_all
 
 pytestmark = pytest.mark.django_db
 
@@ -295,6 +295,19 @@ def test_an_empty_debugger_says_how_to_send_a_first_event(cast, source):
     poll = cast.browser("owner").get(of(cast, source, "/debugger")).context["poll"]
     recent(cast, source)
     assert '<ul class="events messages"' in get(cast, poll)
+
+
+def test_a_test_event_goes_the_way_of_any_other(cast, source):
+    where = of(cast, source, "/debugger")
+    assert "Send a test event" not in get(cast, where, "admin")
+    assert cast.browser("admin").post(where).status_code == 403
+    assert cast.browser("owner").post(where).headers["Location"] == where
+    archive_all(source)
+    assert "Test Event" in get(cast, where)
+    Source.objects.filter(pk=source.pk).update(enabled=False)
+    cast.browser("owner").post(where)
+    archive_all(source)
+    assert "source_disabled" in get(cast, where, show="rejected")
 
 
 def test_the_debugger_shows_nothing_of_a_piece_that_was_given_up(cast, source):
