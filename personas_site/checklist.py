@@ -8,7 +8,10 @@ DONE, CURRENT, LATER = "done", "current", "later"
 
 @dataclass(frozen=True)
 class SpaceFacts:
-    """What a space has. replaying: sources whose past still comes in; percent: of all running replays."""
+    """What a space has. replaying: sources whose past still comes in; percent: of all running replays.
+
+    first_audience: its id. first_way: the ids of an audience and of its subscription.
+    """
 
     name: str
     slug: str
@@ -23,6 +26,8 @@ class SpaceFacts:
     in_step: int = 0
     retrying: int = 0
     stopped: int = 0
+    first_audience: str = ""
+    first_way: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Facts:
 class Step:
     """One step. pages: names of pages to do it on, the best first. space: the slug they are of; "" = the workspace's.
 
+    ids: of the thing that the pages are about, an audience say.
     may_wait: it holds nobody up, so it is passed over once something after it is done.
     """
 
@@ -50,6 +56,7 @@ class Step:
     need: str
     space: str = ""
     may_wait: bool = False
+    ids: tuple[str, ...] = ()
     number: int = 0
     state: str = LATER
 
@@ -163,10 +170,10 @@ def _destination(space: SpaceFacts) -> Step:
     if space.subscriptions:
         text = f"{_count(space.subscriptions, 'way')} from an audience to a destination."
     done = space.subscriptions > 0
-    pages = ("destinations", "deliveries") if done else ("audiences",)
-    return Step(
-        "Connect the audience to a destination", text, done, "Choose a destination", pages, "space.admin", space.slug
-    )
+    pages = ("destinations",) if done else ("audience-connect", "audiences")
+    ids = (space.first_audience,)
+    title = "Connect the audience to a destination"
+    return Step(title, text, done, "Choose a destination", pages, "space.use", space.slug, ids=ids)
 
 
 def _in_step(space: SpaceFacts) -> Step:
@@ -175,9 +182,11 @@ def _in_step(space: SpaceFacts) -> Step:
         text = f"{_count(space.stopped, 'delivery', 'deliveries')} stopped and waiting for you."
     elif space.in_step:
         text = f"{space.in_step:,} of {space.subscriptions:,} in step: everyone in the audience was acknowledged."
-    pages = ("validation", "deliveries")
+    pages = ("subscription", "deliveries")
     done = space.in_step > 0
-    return Step("Check that it arrives", text, done, "See the deliveries", pages, "space.read", space.slug)
+    return Step(
+        "Check that it arrives", text, done, "See what arrived", pages, "space.read", space.slug, ids=space.first_way
+    )
 
 
 def _prod_space(facts: Facts) -> Step:

@@ -59,7 +59,7 @@ def _remember(request: PageRequest, workspace: str) -> HttpResponse:
 def _entry(step: Step, member: Membership, spaces: Sequence[Space]) -> dict[str, Any]:
     """A step with where it is done, and whether this person may do it."""
     within = next((space for space in spaces if space.slug == step.space), None)
-    url = nearest(member, step.pages, within) if within or not step.need.startswith("space.") else ""
+    url = nearest(member, step.pages, within, step.ids) if within or not step.need.startswith("space.") else ""
     return {"step": step, "url": url, "may": bool(url) and member.may(step.need, within)}
 
 

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from access.models import Membership
+from access.models import Membership, User
 from access.requests import PageRequest
 from access.services import spaces_of
 from audiences.models import Audience
@@ -50,7 +50,7 @@ class Asked:
 
     def hit(self, kind: str, row: "Space | Source | Audience | Destination", pages: Iterable[str], hint: str) -> Hit:
         space = row if isinstance(row, Space) else self.spaces.get(getattr(row, "space_id", 0))
-        address = nearest(self.member, pages, space, row.public_id)
+        address = nearest(self.member, pages, space, [row.public_id])
         return Hit(kind, row.name, hint, address, self.text in (row.public_id, hint), space)
 
 
@@ -100,7 +100,7 @@ def _person(asked: Asked, profile: Profile, hint: str, *identifiers: tuple[str, 
     space = asked.spaces[profile.space_id]
     kind = "Account" if profile.kind == Profile.Kind.ACCOUNT else "Profile"
     name = name_of(profile, identifiers) or "Somebody without a name"
-    return Hit(kind, name, hint, nearest(asked.member, ["profile"], space, profile.public_id), True, space)
+    return Hit(kind, name, hint, nearest(asked.member, ["profile"], space, [profile.public_id]), True, space)
 
 
 def _identifiers(asked: Asked) -> Iterable[Identifier]:
@@ -117,7 +117,7 @@ def _identifiers(asked: Asked) -> Iterable[Identifier]:
 def _audiences(asked: Asked) -> Iterator[Hit]:
     named = Q(public_id=asked.text) | Q(key=asked.text) | Q(name__icontains=asked.text)
     for row in Audience.objects.filter(named, space__in=asked.spaces, deleted_at=None).order_by("name", "pk")[:MOST]:
-        yield asked.hit("Audience", row, ["audience", "audiences"], row.key)
+        yield asked.hit("Audience", row, ["audience"], row.key)
 
 
 def _sources(asked: Asked) -> Iterator[Hit]:
@@ -128,13 +128,25 @@ def _sources(asked: Asked) -> Iterator[Hit]:
     rows = Source.objects.filter(named | Q(pk__in=keyed), workspace=asked.member.workspace_id)
     by_key = set(rows.filter(pk__in=keyed).values_list("pk", flat=True))
     for row in rows.order_by("name", "pk")[:MOST]:
-        yield asked.hit("Source", row, ["source", "sources"], asked.text if row.pk in by_key else row.slug)
+        yield asked.hit("Source", row, ["source"], asked.text if row.pk in by_key else row.slug)
 
 
 def _destinations(asked: Asked) -> Iterator[Hit]:
     named = Q(public_id=asked.text) | Q(name__icontains=asked.text)
     for row in Destination.objects.filter(named, space__in=asked.spaces).order_by("name", "pk")[:MOST]:
-        yield asked.hit("Destination", row, ["destination", "deliveries"], row.public_id)
+        yield asked.hit("Destination", row, ["destination"], row.public_id)
+
+
+def _teammates(asked: Asked) -> Iterator[Hit]:
+    """Found only by who manages people: others do not see who else there is."""
+    if not asked.member.may("workspace.manage"):
+        return
+    named = Q(public_id=asked.text) | Q(email=asked.text.lower()) | Q(name__icontains=asked.text)
+    members = Membership.objects.filter(workspace=asked.member.workspace_id)
+    for user in User.objects.filter(named, pk__in=members.values("user")).order_by("name", "pk")[:MOST]:
+        exact = asked.text == user.public_id or asked.text.lower() == user.email
+        url = nearest(asked.member, ["access-person"], ids=[user.public_id])
+        yield Hit("Teammate", str(user), user.email, url, exact)
 
 
 def _ways(asked: Asked) -> Iterator[Hit]:
@@ -142,16 +154,25 @@ def _ways(asked: Asked) -> Iterator[Hit]:
     of_space = {"space__in": asked.spaces, "public_id": asked.text}
     for subscription in Subscription.objects.filter(**of_space).select_related("audience", "destination"):
         name = f"{subscription.audience.name} → {subscription.destination.name}"
-        yield _way(asked, "Subscription", name, subscription.space_id, "deliveries")
+        ids = [subscription.audience.public_id, subscription.public_id]
+        yield _way(asked, "Subscription", name, subscription.space_id, "subscription", *ids)
     for connection in Connection.objects.filter(**of_space).select_related("source"):
         yield _way(asked, "Connection", connection.source.name, connection.space_id, "space-sources")
     for replay in Replay.objects.filter(**of_space):
         yield _way(asked, "Replay", replay.get_state_display(), replay.space_id, "space-sources")
 
 
-def _way(asked: Asked, kind: str, name: str, space_id: int, page: str) -> Hit:
+def _way(asked: Asked, kind: str, name: str, space_id: int, page: str, *ids: str) -> Hit:
     space = asked.spaces[space_id]
-    return Hit(kind, name, asked.text, nearest(asked.member, [page], space), True, space)
+    return Hit(kind, name, asked.text, nearest(asked.member, [page], space, ids), True, space)
 
 
-FINDERS: tuple[Callable[[Asked], Iterator[Hit]], ...] = (_people, _audiences, _sources, _destinations, _spaces, _ways)
+FINDERS: tuple[Callable[[Asked], Iterator[Hit]], ...] = (
+    _people,
+    _audiences,
+    _sources,
+    _destinations,
+    _spaces,
+    _teammates,
+    _ways,
+)

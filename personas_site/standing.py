@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, Max, Min, Q, Sum
 from django.db.models.functions import Coalesce
 
 from access import queries as access
@@ -30,6 +30,8 @@ def standings(spaces: Sequence[Space]) -> dict[int, SpaceFacts]:
         held[row.pop("space")] |= row
     for row in _replays(keys):
         held[row["space"]]["percent"] = round(min(100 * row["done"] / row["total"], 99.9), 1) if row["total"] else 0.0
+    for space, audience, subscription in _first_ways(keys):
+        held[space]["first_way"] = (audience, subscription)
     for space, failures, attempts in _failures(keys):
         held[space]["failures"] = failures + attempts
     return {space.pk: SpaceFacts(space.name, space.slug, **held[space.pk]) for space in spaces}
@@ -58,7 +60,7 @@ def _people(keys: list[int]) -> Any:
 
 def _audiences(keys: list[int]) -> Any:
     rows = Audience.objects.filter(space__in=keys, deleted_at=None).values("space").order_by()
-    return rows.annotate(audiences=Count("pk"), computed=Count("serving"))
+    return rows.annotate(audiences=Count("pk"), computed=Count("serving"), first_audience=Min("public_id"))
 
 
 def _subscriptions(keys: list[int]) -> Any:
@@ -69,6 +71,12 @@ def _subscriptions(keys: list[int]) -> Any:
         retrying=Count("pk", filter=Q(status=Status.RETRYING)),
         stopped=Count("pk", filter=Q(status__in=[Status.PARKED, Status.SUSPENDED])),
     )
+
+
+def _first_ways(keys: list[int]) -> Any:
+    rows = Subscription.objects.filter(space__in=keys, audience__deleted_at=None)
+    rows = rows.order_by("space", "pk").distinct("space")
+    return rows.values_list("space", "audience__public_id", "public_id")
 
 
 def _replays(keys: list[int]) -> Any:

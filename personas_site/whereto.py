@@ -9,14 +9,14 @@ from access.models import Membership
 from spaces.models import Space
 
 
-def nearest(member: Membership, names: Iterable[str], space: Space | None = None, id: str = "") -> str:
+def nearest(member: Membership, names: Iterable[str], space: Space | None = None, ids: Iterable[str] = ()) -> str:
     """The address of the first of these pages that exists and that this person may open; "" when there is none.
 
-    Each page is asked for as one of the thing with this id, of the space, and of the workspace.
+    Each page is asked for as one of the thing with these ids, of the space, and of the workspace.
     """
     slugs = [member.workspace.slug, *([space.slug] if space else [])]
     for name in names:
-        for args in ([*slugs, id], slugs, slugs[:1]):
+        for args in ([*slugs, *ids], slugs, slugs[:1]):
             if all(args) and (address := _reversed(name, args)) and _opens(member, address, space):
                 return address
     return ""

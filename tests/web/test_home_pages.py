@@ -7,6 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from access.services import COMMAND, Invited, invite
+from audiences.models import Version
 from destinations.models import Subscription
 from sources.models import Connection, Replay
 from spaces.clock import clock
@@ -84,6 +85,25 @@ def test_there_is_one_primary_button_and_it_leads_to_a_page(cast):
     current = next(row for row in answer.context["steps"] if row["step"].state == "current")
     assert current["step"].number == 3
     assert cast.browser("owner").get(current["url"]).status_code == 200
+
+
+def test_the_steps_about_an_audience_lead_to_the_very_audience(cast):
+    audience = AudienceFactory(space=cast.space)
+    subscription = make_subscription(audience, make_destination(cast.space))
+    rows = home(cast).context["steps"]
+    assert rows[6]["url"].endswith(f"/audiences/{audience.public_id}/destinations/{subscription.public_id}")
+    subscription.delete()
+    assert home(cast).context["steps"][5]["url"].endswith(f"/audiences/{audience.public_id}/connect")
+
+
+@pytest.mark.parametrize("who", ["owner", "admin", "user", "read_only"])
+def test_no_step_leads_where_one_may_not_go(cast, who):
+    for furnish in (lambda: None, lambda: filled(cast.space)):
+        furnish()
+        Version.objects.update(definition={"kind": "event", "name": "Bought"})
+        for row in home(cast, who).context["steps"]:
+            if row["url"]:
+                assert cast.browser(who).get(row["url"]).status_code == 200, row
 
 
 def test_who_may_not_do_a_step_sees_how_it_stands_without_a_button(cast):

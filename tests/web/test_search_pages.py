@@ -86,6 +86,14 @@ def test_a_write_key_is_found_only_by_who_may_see_sources(cast):
     assert names(ask(cast, source.public_id, "user")) == []
 
 
+def test_a_teammate_is_found_only_by_who_manages_people(cast):
+    user = cast.people["user"]
+    for text in (user.email.upper(), user.public_id, user.name):
+        assert ask(cast, text).headers["Location"].endswith(user.public_id), text
+        assert names(ask(cast, text, "admin")) == []
+    assert names(ask(cast, cast.people["stranger"].email)) == []
+
+
 @pytest.mark.parametrize("text", ["nothing of the kind", "use_nobody", ":", "x:", "'\"<b>", "a" * 2000])
 def test_nothing_found_says_what_can_be_pasted(cast, text):
     page = ask(cast, text).content.decode()
