@@ -14,3 +14,15 @@ class AudienceSettings(Styled):
         required=False,
         help_text="Switched off, it is not computed and nobody is sent. Whoever is in a tool stays there.",
     )
+
+
+class Review(Styled):
+    """The last step of a new audience."""
+
+    name = forms.CharField(max_length=255, label="Name", help_text="How people know it, such as “New users, 7 days”")
+    description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
+    include_historical = forms.BooleanField(
+        required=False,
+        label="Gather historical data",
+        help_text="Count what happened before now as well. Without it, only what happens from now on counts.",
+    )

@@ -218,6 +218,11 @@ def _way(asked: Mapping[str, set[str]], start: str, goal: str) -> list[str]:
     return []
 
 
+def key_for(space: Space, name: str) -> str:
+    """The key that an audience of this name would get now."""
+    return _made_key(space, name)
+
+
 def _made_key(space: Space, name: str) -> str:
     """The name in snake case; with a number when an audience has or had that key."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

@@ -6,7 +6,7 @@ from typing import Any
 
 from destinations import queries
 from destinations.adapters import adapter_of
-from destinations.declared import camel
+from destinations.declared import InvalidSetting, camel, parse
 from destinations.forms import Declared, declared_form
 from destinations.models import Destination
 
@@ -39,9 +39,18 @@ def picked(rows: Sequence[Choice]) -> list[tuple[Destination, dict[str, Any]]] |
     """The destinations that were chosen, with their options; None when the options of one are wrong."""
     wanted = [row for row in rows if row.chosen]
     valid = [row.options.is_valid() for row in wanted]  # of each: all of them say what is wrong with them
-    if not all(valid):
-        return None
-    return [(row.destination, row.options.given) for row in wanted]
+    agreeing = [_agrees(row) for row in wanted] if all(valid) else [False]
+    return [(row.destination, row.options.given) for row in wanted] if all(agreeing) else None
+
+
+def _agrees(row: Choice) -> bool:
+    """Whether the kind takes these options together; else the form says what is wrong."""
+    try:
+        parse(adapter_of(row.destination.kind).options, row.options.given)
+    except InvalidSetting as error:
+        row.options.refuse(error)
+        return False
+    return True
 
 
 def _choice(destination: Destination, data: Any, chosen: Mapping[str, Mapping[str, Any]]) -> Choice:

@@ -9,7 +9,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from access.services import ActorLike, NotPossible, audit
-from audiences.models import Audience
+from audiences import drafts
+from audiences.models import Audience, Draft
 from destinations.adapters import adapter_of, all_adapters
 from destinations.contract import outcome_of
 from destinations.declared import InvalidSetting, camel, label, parse, secrets_of, stored, struck
@@ -142,6 +143,25 @@ def subscribe_all(
     """
     with transaction.atomic():
         return [_subscribed(audience, destination, options, by) for destination, options in chosen]
+
+
+def chosen_in(draft: Draft) -> list[tuple[Destination, dict[str, Any]]]:
+    """Where the audience of this draft is to go, with its options; without what was deleted meanwhile."""
+    options = {each["id"]: each["options"] for each in draft.destinations}
+    found = Destination.objects.filter(space=draft.space_id, public_id__in=options).order_by("name", "id")
+    return [(destination, options[destination.public_id]) for destination in found]
+
+
+def finish_draft(draft: Draft, *, by: ActorLike) -> Audience:
+    """The audience exists and goes to what was chosen for it, or nothing has happened.
+
+    Raises DefinitionError, KeyRefused and Unsuitable.
+    """
+    chosen = chosen_in(draft)
+    with transaction.atomic():
+        audience = drafts.finish(draft, by)
+        subscribe_all(audience, chosen, by=by)
+    return audience
 
 
 def _subscribed(

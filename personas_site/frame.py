@@ -37,7 +37,7 @@ IN_WORKSPACE = (
     Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     Place("tokens", "API tokens", "key", "workspace.read"),
 )
-AUDIENCE = ("audience", "audience-settings", "audience-connect", "subscription")
+AUDIENCE = ("audience", "audience-settings", "audience-connect", "subscription", "draft-destinations", "draft-review")
 DESTINATION = ("destination", "destination-catalog", "destination-create", "caught")
 IN_SPACE = (
     Place("space", "Overview", "overview", "space.read", ("space-guide",)),

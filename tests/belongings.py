@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from access.models import Invitation, Token
 from access.services import COMMAND, Invited, create_token, invite
+from audiences.drafts import begin
 from audiences.models import Audience, Version
 from identity.models import Profile
 from sources.models import Connection, Replay, Source
@@ -36,6 +37,7 @@ def belongings(space: Space) -> dict[str, str]:
         "connection": connection.public_id,
         "audience_id": audience.public_id,
         "audience": audience.public_id,
+        "draft": begin(space, COMMAND).public_id,
         "destination_id": destination.public_id,
         "destination": destination.public_id,
         "subscription_id": subscription.public_id,

@@ -9,8 +9,8 @@ from pyroaring import BitMap
 
 from access import roles, services
 from access.models import Invitation, User
-from audiences import queries
-from audiences.models import Audience, Change, Evaluation, Version
+from audiences import drafts, queries, sketch
+from audiences.models import Audience, Change, Draft, Evaluation, Version
 from destinations import sync
 from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
@@ -59,6 +59,7 @@ class Showroom:
     colleague: User
     audience: Audience
     subscription: Subscription
+    draft: Draft
 
     @property
     def website(self) -> Source:
@@ -78,6 +79,7 @@ class Showroom:
             "connection": Connection.objects.get(space=self.dev, source=self.website).public_id,
             "replay": Replay.objects.get(space=self.dev, state=Replay.State.RUNNING).public_id,
             "audience": self.audience.public_id,
+            "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
         }
 
@@ -101,7 +103,7 @@ def furnish() -> Showroom:
     first = Subscription.objects.get(audience=audiences[0])
     person = Profile.objects.get(space=dev, number=_holder(dev, "person-0"))
     colleague = _team(workspace, owner, dev, prod)
-    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audiences[0], first)
+    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audiences[0], first, _draft(dev, owner))
 
 
 def _team(workspace: Workspace, owner: User, dev: Space, prod: Space) -> User:
@@ -254,6 +256,13 @@ def _enter(audience: Audience, members: BitMap) -> None:
         refreshed=BitMap().serialize(),
         size=len(members),
     )
+
+
+def _draft(space: Space, owner: User) -> Draft:
+    """Somebody is describing an audience."""
+    draft = drafts.begin(space, owner)
+    drafts.keep(draft, sketch=sketch.of_definition(DEFINITIONS[1][1]), name="Looked at boots")
+    return draft
 
 
 def _wander(audience: Audience) -> None:

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from audiences import drafts, sketch
 from destinations.models import Destination, Subscription
 from tests.looking import look, sign_in
+from tests.showroom import DEFINITIONS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,6 +35,8 @@ def test_the_pages_are_clean_in_every_colour_and_width(page, live_server, room, 
         "subscription-person": f"audiences/{audience}/destinations/{room.subscription.public_id}?q=ada@example.com",
         "deliveries": "deliveries",
         "deliveries-filtered": f"deliveries?destination={destination}&outcome=delivered&person=email:ada@example.com",
+        "draft-destinations": f"audiences/drafts/{room.draft.public_id}/destinations",
+        "draft-review": f"audiences/drafts/{room.draft.public_id}/review",
         "caught": f"destinations/{destination}/caught?key={room.audience.key}",
     }
     wrong = []
@@ -70,6 +74,41 @@ def test_an_audience_is_sent_to_a_new_destination_by_mouse(page, live_server, ro
     made = Subscription.objects.get(destination__name="Newsletter tool")
     assert (made.audience, made.options["entered_event"]) == (room.audience, "Became a shopper")
     assert not complaints, complaints
+
+
+def test_a_draft_is_sent_somewhere_named_and_created_by_mouse(page, live_server, room, space_url, complaints):
+    drafts.keep(room.draft, sketch=sketch.of_definition(DEFINITIONS[1][1]))
+    sign_in(page, live_server, room)
+    page.goto(f"{space_url}/audiences/drafts/{room.draft.public_id}/destinations")
+    page.get_by_label("Webhook catcher").check()
+    page.get_by_role("button", name="Review →").click()
+    page.locator("#size .big-number").wait_for()
+    page.get_by_label("Name").fill("Boots and Sandals")
+    page.get_by_text("boots_and_sandals").wait_for()
+    assert look(page, "draft-review-named") == []
+    page.get_by_role("button", name="Create audience →").click()
+    page.get_by_role("heading", name="Boots and Sandals", level=1).wait_for()
+    made = Subscription.objects.get(audience__key="boots_and_sandals")
+    assert made.destination == room.catcher
+    assert not complaints, complaints
+
+
+def test_a_draft_is_sent_somewhere_named_and_created_without_javascript(browser, live_server, room, space_url):
+    drafts.keep(room.draft, sketch=sketch.of_definition(DEFINITIONS[1][1]))
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, live_server, room)
+    page.goto(f"{space_url}/audiences/drafts/{room.draft.public_id}/destinations")
+    page.get_by_label("Webhook catcher").check()
+    page.get_by_role("button", name="Review →").click()
+    page.get_by_label("Name").fill("Boots and Sandals")
+    page.get_by_role("button", name="Check and keep").click()
+    assert page.get_by_text("boots_and_sandals").is_visible()
+    page.get_by_role("link", name="Count them").click()
+    assert page.locator("#size .big-number").is_visible()
+    page.get_by_role("button", name="Create audience →").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Boots and Sandals"
+    context.close()
 
 
 def test_the_connection_is_tested_without_leaving_the_page(page, live_server, room, space_url, complaints):

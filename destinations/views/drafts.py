@@ -1,0 +1,129 @@
+"""The last steps of a new audience: where it goes, and a look at all of it before it exists."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import NoReverseMatch, reverse
+
+from access.requests import PageRequest
+from audiences import drafts, grammar
+from audiences import services as audiences
+from audiences.forms import Review
+from audiences.models import Draft
+from audiences.queries import NotComputed, Unanswerable
+from audiences.reading import DefinitionError
+from destinations import services
+from destinations.choices import choices, picked
+from destinations.views.shown import grouped
+from spaces.clock import clock
+from spaces.needs import needs
+
+INCOMPLETE = "The conditions are not complete yet: go back to the first step, which says what is missing."
+FROM_NOW_ON = "Counted once it is created: only what happens from then on counts."
+
+
+@needs("space.use")
+def where(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
+    """Choose destinations, with what is sent there; none is fine too. The choice is kept in the draft."""
+    found = _found(request, draft)
+    chosen = {destination.public_id: options for destination, options in services.chosen_in(found)}
+    data = request.POST if request.method == "POST" else None
+    rows = choices(request.space.destinations.order_by("name", "id"), data=data, chosen=chosen)
+    wanted = picked(rows) if data is not None else None
+    if wanted is not None:
+        drafts.keep(found, destinations=[{"id": to.public_id, "options": options} for to, options in wanted])
+        return redirect("draft-review", workspace=workspace, space=space, draft=draft)
+    context = {"draft": found, "steps": _steps(request, found, 2), "groups": grouped((row.style, row) for row in rows)}
+    return render(request, "destinations/draft_destinations.html", context, status=200 if data is None else 422)
+
+
+@needs("space.use")
+def review(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
+    """Name it, see what it comes to, and create it with everything that was chosen; or keep it as it is."""
+    found = _found(request, draft)
+    if request.method != "POST":
+        return _page(request, found, Review(initial=_said(found)))
+    form = Review(request.POST)
+    if not form.is_valid():
+        return _page(request, found, form, status=422)
+    drafts.keep(found, **form.cleaned_data)
+    if request.POST.get("act") != "create":
+        return redirect("draft-review", workspace=workspace, space=space, draft=draft)
+    try:
+        audience = services.finish_draft(found, by=request)
+    except DefinitionError:
+        form.add_error(None, INCOMPLETE)
+    except (audiences.KeyRefused, services.Unsuitable) as error:
+        form.add_error(None, str(error))
+    else:
+        messages.success(request, f"{audience.name} is created, and is being computed.")
+        return redirect("audience", workspace=workspace, space=space, audience=audience.public_id)
+    return _page(request, _found(request, draft), form, status=422)
+
+
+def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200) -> HttpResponse:
+    name = request.GET.get("name", "") or form["name"].value() or ""
+    context = {
+        "draft": found,
+        "steps": _steps(request, found, 3),
+        "form": form,
+        "key": audiences.key_for(request.space, name) if name.strip() else "",
+        "chosen": [destination for destination, _ in services.chosen_in(found)],
+        **_meant(found),
+        **(_counted(found) if "count" in request.GET else {}),
+    }
+    return render(request, "destinations/draft_review.html", context, status=status)
+
+
+def _said(found: Draft) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("name", "description", "include_historical")}
+
+
+def _meant(found: Draft) -> dict[str, Any]:
+    """The sentence; or that there is none yet."""
+    try:
+        node = grammar.parse(drafts.definition_of(found))
+    except DefinitionError:
+        return {"incomplete": INCOMPLETE}
+    return {"sentence": grammar.sentence(node, include_anonymous=found.include_anonymous)}
+
+
+def _counted(found: Draft) -> dict[str, Any]:
+    """How many people that is now, exactly; or why that cannot be said."""
+    if not found.include_historical:
+        return {"uncounted": FROM_NOW_ON}
+    try:
+        seen = audiences.preview(
+            found.space,
+            drafts.definition_of(found),
+            include_anonymous=found.include_anonymous,
+            now=clock.now(),
+        )
+    except (DefinitionError, NotComputed, Unanswerable) as error:
+        return {"uncounted": str(error)}
+    return {"size": len(seen.members)}
+
+
+def _steps(request: PageRequest, found: Draft, here: int) -> list[dict[str, Any]]:
+    """The way to a new audience, with where one is on it."""
+    names = (("audience-draft", "Conditions"), ("draft-destinations", "Destinations"), ("draft-review", "Review"))
+    return [
+        {"number": at, "label": label, "url": _url(request, name, found), "here": at == here, "done": at < here}
+        for at, (name, label) in enumerate(names, start=1)
+    ]
+
+
+def _url(request: PageRequest, name: str, found: Draft) -> str:
+    try:
+        return reverse(name, args=[request.workspace.slug, request.space.slug, found.public_id])
+    except NoReverseMatch:
+        return ""
+
+
+def _found(request: PageRequest, public_id: str) -> Draft:
+    found = drafts.draft_of(request.space, public_id)
+    if found is None:
+        raise Http404
+    return found

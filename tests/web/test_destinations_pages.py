@@ -1,0 +1,295 @@
+"""The pages of destinations and of the life of an audience: what they show, what their forms do, and to whom."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from access.models import AuditEntry
+from audiences import drafts, sketch
+from audiences.models import Audience, Draft, Version
+from destinations.declared import MASK
+from destinations.models import Destination, Subscription
+from destinations.services import settings_of
+from destinations.sync import Sync
+from spaces import pieces
+from spaces.clock import FixedClock
+from tests.cast import Cast
+from tests.factories_destinations import (
+    BORN,
+    AudienceFactory,
+    change,
+    make_destination,
+    make_person,
+    make_subscription,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DEFINITION = {"kind": "event", "name": "Signed Up", "atLeast": 1, "within": {"days": 7}}
+
+
+@pytest.fixture
+def audience(cast: Cast) -> Audience:
+    made = AudienceFactory(space=cast.space, key="shoppers", name="Shoppers of the week")
+    Version.objects.filter(audience=made).update(definition=DEFINITION)
+    return made
+
+
+@pytest.fixture
+def draft(cast: Cast) -> Draft:
+    made = drafts.begin(cast.space, cast.people["user"])
+    drafts.keep(made, sketch=sketch.of_definition(DEFINITION), name="New people")
+    return made
+
+
+def url(cast: Cast, rest: str) -> str:
+    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}/{rest}"
+
+
+def text(cast: Cast, rest: str, who: str = "admin", **query: str) -> str:
+    answer = cast.browser(who).get(url(cast, rest), query)
+    assert answer.status_code == 200
+    return " ".join(answer.content.decode().split())
+
+
+def post(cast: Cast, rest: str, who: str = "admin", **data: Any) -> Any:
+    return cast.browser(who).post(url(cast, rest), data)
+
+
+def delivered(subscription: Subscription) -> None:
+    log = pieces.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    while pieces.advance(Sync(FixedClock(BORN)), log):
+        pass
+
+
+def test_a_destination_is_made_from_what_its_kind_declares_and_its_secret_is_shown_once(cast: Cast) -> None:
+    form = text(cast, "destinations/new", kind="webhook")
+    assert all(label in form for label in ("Address", "Changes per request", "Signing secret"))
+    filled = {"name": "Hook", "settings-url": "https://example.com/in", "settings-style": "list"}
+    answer = post(cast, "destinations/new?kind=webhook", **filled, **{"settings-batchSize": "5"})
+    made = Destination.objects.get()
+    secret = settings_of(made).signing_secret
+    assert secret in answer.content.decode()
+    assert answer["Cache-Control"] == "no-store"
+    assert (settings_of(made).style, settings_of(made).batch_size) == ("list", 5)
+    page = text(cast, f"destinations/{made.public_id}")
+    assert secret not in page
+    assert MASK in page
+    assert secret not in text(cast, f"destinations/{made.public_id}", who="read_only")
+
+
+def test_a_wrong_setting_is_named_next_to_its_field_and_the_entries_stay(cast: Cast) -> None:
+    filled = {"name": "Hook", "settings-url": "nowhere", "settings-style": "event", "settings-batchSize": "1"}
+    answer = post(cast, "destinations/new?kind=webhook", **filled)
+    assert answer.status_code == 422
+    assert "url" in answer.context["settings"].errors
+    assert 'value="nowhere"' in answer.content.decode()
+    assert not Destination.objects.exists()
+
+
+def test_a_masked_secret_stays_when_other_settings_are_saved(cast: Cast) -> None:
+    made = make_destination(cast.space, "webhook", url="https://example.com/in")
+    before = settings_of(made).signing_secret
+    filled = {"name": "Renamed", "settings-url": "https://example.com/new", "settings-style": "event"}
+    answer = post(
+        cast, f"destinations/{made.public_id}", **filled, **{"settings-batchSize": "1", "settings-signingSecret": MASK}
+    )
+    assert answer.status_code == 302
+    made.refresh_from_db()
+    assert (made.name, settings_of(made).url) == ("Renamed", "https://example.com/new")
+    assert settings_of(made).signing_secret == before
+
+
+def test_a_destination_is_tested_switched_off_and_deleted_by_its_name(cast: Cast) -> None:
+    made = make_destination(cast.space)
+    place = f"destinations/{made.public_id}"
+    assert "It works." in post(cast, place, do="test").content.decode()
+    assert post(cast, place, do="disable").status_code == 302
+    assert not Destination.objects.get().enabled
+    assert post(cast, place, confirm="something else").status_code == 422
+    assert Destination.objects.exists()
+    assert post(cast, place, confirm=made.name).status_code == 302
+    assert not Destination.objects.exists()
+    assert AuditEntry.objects.filter(action="destination.deleted").exists()
+
+
+def test_only_admins_change_destinations_and_others_see_no_controls(cast: Cast) -> None:
+    made = make_destination(cast.space)
+    for who in ("user", "read_only"):
+        assert post(cast, f"destinations/{made.public_id}", who, do="disable").status_code == 403
+        assert '<form method="post"' not in text(cast, f"destinations/{made.public_id}", who).split("<main")[1]
+    assert Destination.objects.get().enabled
+
+
+def test_an_audience_shows_its_size_its_movement_and_what_is_known_of_its_people(
+    cast: Cast, audience: Audience
+) -> None:
+    one = make_person(cast.space, ("user_id", "u1"), ("email", "a@example.com"), ("email", "b@example.com"))
+    two = make_person(cast.space, ("user_id", "u2"))
+    change(audience, entered=[one, two])
+    answer = cast.browser("read_only").get(url(cast, f"audiences/{audience.public_id}"))
+    known = {row.type: (row.profiles, row.percent, row.values) for row in answer.context["known"]}
+    assert known == {"user_id": (2, 100.0, 2), "email": (1, 50.0, 2)}
+    assert [(row.entered, row.left, row.size) for row in answer.context["moved"]] == [(2, 0, 2)]
+    assert "<svg" in answer.content.decode()
+    assert "It goes nowhere yet" in answer.content.decode()
+
+
+def test_a_new_audience_says_how_far_its_first_compute_is(cast: Cast) -> None:
+    made = AudienceFactory(space=cast.space, computed=False)
+    Version.objects.create(workspace=cast.workspace, audience=made, number=1, definition=DEFINITION)
+    page = cast.browser("user").get(url(cast, f"audiences/{made.public_id}"))
+    assert [step.state for step in page.context["steps"]] == ["done", "now", "ahead"]
+    assert "hx-trigger" in page.content.decode()
+    Version.objects.update(state=Version.State.CATCHING_UP)
+    page = cast.browser("user").get(url(cast, f"audiences/{made.public_id}"))
+    assert [step.state for step in page.context["steps"]] == ["done", "done", "now"]
+
+
+def test_its_members_are_a_file_for_whoever_may_use_the_space(cast: Cast, audience: Audience) -> None:
+    change(audience, entered=[make_person(cast.space, ("user_id", "u1"), ("email", "=a@example.com"))])
+    place = f"audiences/{audience.public_id}/members.csv"
+    lines = b"".join(cast.browser("user").get(url(cast, place)).streaming_content).decode().splitlines()
+    assert lines[0] == "profile_id,user_id,email,other_identifiers"
+    assert lines[1].endswith(",u1,'=a@example.com,")
+    assert cast.browser("read_only").get(url(cast, place)).status_code == 403
+
+
+def test_an_audience_is_renamed_switched_off_and_deleted_by_its_name(cast: Cast, audience: Audience) -> None:
+    place = f"audiences/{audience.public_id}"
+    assert post(cast, f"{place}/settings", "user", name="", description="").status_code == 422
+    assert post(cast, f"{place}/settings", "user", name="Buyers", description="who bought").status_code == 302
+    audience.refresh_from_db()
+    assert (audience.name, audience.key, audience.enabled) == ("Buyers", "shoppers", False)
+    assert post(cast, place, "user", do="enable").status_code == 302
+    assert post(cast, f"{place}/settings", "user", confirm="Shoppers of the week").status_code == 422
+    assert post(cast, f"{place}/settings", "read_only", confirm="Buyers").status_code == 403
+    assert post(cast, f"{place}/settings", "user", confirm="Buyers").status_code == 302
+    assert cast.browser("user").get(url(cast, place)).status_code == 404
+
+
+def test_several_destinations_are_connected_at_once_or_none(cast: Cast, audience: Audience) -> None:
+    one, two = make_destination(cast.space), make_destination(cast.space, style="list")
+    both = {"destination": [one.public_id, two.public_id], f"{two.public_id}-sendIdentify": "on"}
+    place = f"audiences/{audience.public_id}/connect"
+    assert post(cast, place, "user").status_code == 422
+    wrong = post(cast, place, "user", **both)
+    assert wrong.status_code == 422
+    assert "At least one of identify and track" in wrong.content.decode()
+    assert not Subscription.objects.exists()
+    assert post(cast, place, "user", **both, **{f"{one.public_id}-sendIdentify": "on"}).status_code == 302
+    assert Subscription.objects.filter(audience=audience).count() == 2
+
+
+def test_a_subscription_says_who_differs_and_why_until_they_were_acknowledged(cast: Cast, audience: Audience) -> None:
+    person = make_person(cast.space, ("user_id", "u1"))
+    change(audience, entered=[person])
+    row = make_subscription(audience, make_destination(cast.space))
+    place = f"audiences/{audience.public_id}/destinations/{row.public_id}"
+    page = text(cast, place, "read_only", q="u1")
+    assert "Not sent yet" in page
+    assert "Out, differs" in page
+    delivered(row)
+    page = text(cast, place, "read_only", q="user_id:u1")
+    assert "Nothing: whoever should be there was acknowledged" in page
+    assert "Should be there: <b>yes</b>" in page
+    assert "entered, delivered" in page
+    change(audience, left=[person])
+    assert "Still there" in text(cast, place, "read_only")
+    assert "Nobody has “u9”" in text(cast, place, "read_only", q="u9")
+
+
+def test_a_subscription_is_resynced_paused_changed_and_disconnected(cast: Cast, audience: Audience) -> None:
+    row = make_subscription(audience, make_destination(cast.space))
+    place = f"audiences/{audience.public_id}/destinations/{row.public_id}"
+    for do in ("resync", "resume", "disable"):
+        assert post(cast, place, "user", do=do).status_code == 302
+    row.refresh_from_db()
+    assert (row.full, row.enabled) == (True, False)
+    assert "Nothing goes out" not in text(cast, place)  # nobody is in the audience: nobody differs
+    wrong = post(cast, place, "user", **{"options-enteredEvent": "In"})
+    assert wrong.status_code == 422
+    assert "sendTrack" in wrong.context["options"].errors
+    filled = {"options-sendTrack": "on", "options-enteredEvent": "In", "options-exitedEvent": "Out"}
+    assert post(cast, place, "user", **filled).status_code == 302
+    row.refresh_from_db()
+    assert (row.options["entered_event"], row.options["send_identify"]) == ("In", False)
+    assert post(cast, place, "user", confirm="?").status_code == 422
+    assert post(cast, place, "user", confirm=row.destination.name).status_code == 302
+    assert not Subscription.objects.exists()
+
+
+def test_the_log_is_filtered_by_destination_audience_outcome_and_person(cast: Cast, audience: Audience) -> None:
+    change(audience, entered=[make_person(cast.space, ("user_id", f"u{n}")) for n in (1, 2)])
+    row = make_subscription(audience, make_destination(cast.space))
+    make_subscription(AudienceFactory(space=cast.space, name="Others"), make_destination(cast.space))
+    delivered(row)
+
+    def found(**query: str) -> int:
+        return len(cast.browser("read_only").get(url(cast, "deliveries"), query).context["log"])
+
+    assert found() == found(destination=row.destination.public_id) == found(audience=audience.public_id) == 2
+    assert found(person="user_id:u1") == 1
+    assert found(person="user_id:u9") == found(outcome="refused") == found(page="2") == 0
+    others = Audience.objects.get(name="Others")
+    assert found(audience=others.public_id) == 0
+
+
+def test_a_draft_becomes_an_audience_that_goes_to_what_was_chosen(cast: Cast, draft: Draft) -> None:
+    to = make_destination(cast.space)
+    place = f"audiences/drafts/{draft.public_id}"
+    filled = {"destination": to.public_id, f"{to.public_id}-sendTrack": "on", f"{to.public_id}-enteredEvent": ""}
+    assert post(cast, f"{place}/destinations", "user", **filled).status_code == 422
+    filled |= {f"{to.public_id}-enteredEvent": "In", f"{to.public_id}-exitedEvent": "Out"}
+    assert post(cast, f"{place}/destinations", "user", **filled).url == url(cast, f"{place}/review")
+    review = text(cast, f"{place}/review", "user")
+    assert to.name in review
+    assert "new_people" in review
+    assert "Signed Up" in review
+    assert "buyers" in text(cast, f"{place}/review", "user", name="Buyers")
+    said = {"name": "Buyers", "description": "", "include_historical": "on"}
+    assert post(cast, f"{place}/review", "user", act="check", **said).status_code == 302
+    assert not Audience.objects.exists()
+    answer = post(cast, f"{place}/review", "user", act="create", **said)
+    made = Audience.objects.get()
+    assert answer.url == url(cast, f"audiences/{made.public_id}")
+    assert (made.name, made.key, made.subscriptions.get().options["entered_event"]) == ("Buyers", "buyers", "In")
+    assert not Draft.objects.exists()
+
+
+def test_a_draft_without_a_name_or_with_conditions_that_are_not_complete_is_not_created(cast: Cast) -> None:
+    blank = drafts.begin(cast.space, cast.people["user"])
+    place = f"audiences/drafts/{blank.public_id}/review"
+    assert "not complete yet" in text(cast, place, "user")
+    assert post(cast, place, "user", act="create", name="").status_code == 422
+    assert post(cast, place, "user", act="create", name="Somebody").status_code == 422
+    assert not Audience.objects.exists()
+    assert Draft.objects.get().name == "Somebody"
+
+
+def test_what_is_not_ours_is_not_chosen(cast: Cast, audience: Audience, draft: Draft) -> None:
+    theirs = make_destination(cast.other_space)
+    assert post(cast, f"audiences/{audience.public_id}/connect", destination=theirs.public_id).status_code == 422
+    drafts.keep(draft, destinations=[{"id": theirs.public_id, "options": {}}])
+    post(cast, f"audiences/drafts/{draft.public_id}/review", act="create", name="Ours")
+    assert not Subscription.objects.exists()
+    assert Audience.objects.filter(name="Ours").exists()
+
+
+@pytest.mark.parametrize("page", ["destinations", "audience", "connect", "deliveries"])
+def test_the_queries_of_a_page_do_not_grow_with_its_rows(cast: Cast, audience: Audience, page: str) -> None:
+    place = {"audience": f"audiences/{audience.public_id}", "connect": f"audiences/{audience.public_id}/connect"}
+
+    def queries(rows: int) -> int:
+        for _ in range(rows):
+            to = make_destination(cast.space)
+            if page != "connect":
+                make_subscription(audience, to)
+        change(audience, entered=[make_person(cast.space, ("user_id", str(n + rows * 100))) for n in range(rows)])
+        with CaptureQueriesContext(connection) as seen:
+            text(cast, place.get(page, page), "admin")
+        return len(seen)
+
+    queries(1)
+    assert queries(2) == queries(10)
