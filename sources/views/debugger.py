@@ -59,7 +59,7 @@ def _newest(request: PageRequest, source: Source) -> dict[str, Any]:
         "poll": f"{poll}?{urlencode([(name, value) for name, value in asked if value])}",
         "live": _is_live(request),
         "sought": bool(wanted or types),
-        "first": snippets(key=(keys or [NO_KEY])[0], url=home(request), reveal=False)[0],
+        "first": snippets(key=(keys or [NO_KEY])[0], url=home(request), reveal=not keys)[0],
     }
 
 

@@ -37,7 +37,7 @@ def test_pages_about_sources_look_right(page, live_server, room, complaints):
         "source": website,
         "source-setup": f"{website}/set-up",
         "source-setup-revealed": f"{website}/set-up?reveal=1",
-        "source-debugger": f"{website}/debugger?live=0",
+        "source-debugger": f"{website}/debugger?live=0&type=identify",
         "source-rejected": f"{website}/debugger?show=rejected",
         "source-settings": f"{website}/settings",
         "source-delete": f"{website}/delete",

@@ -198,6 +198,7 @@ def test_write_keys_are_masked_until_revealed_and_only_for_those_who_may_edit(ca
     page = get(cast, of(cast, source, "/set-up"), "admin", reveal="1")
     assert key not in page
     assert key not in get(cast, of(cast, source, "/debugger"), "admin")
+    assert "YOUR_WRITE_KEY" in get(cast, of(cast, source, "/debugger"), "admin")
     assert "YOUR_WRITE_KEY" in page
 
 
@@ -305,6 +306,8 @@ def test_a_test_event_goes_the_way_of_any_other(cast, source):
     archive_all(source)
     assert "Test Event" in get(cast, where)
     Source.objects.filter(pk=source.pk).update(enabled=False)
+    assert "Send a test event" not in get(cast, where)
+    assert "This source is disabled" in get(cast, where)
     cast.browser("owner").post(where)
     archive_all(source)
     assert "source_disabled" in get(cast, where, show="rejected")
