@@ -4,9 +4,9 @@ from typing import Any
 
 from django.db import transaction
 
-from access.services import COMMAND, ActorLike, audit
+from access.services import COMMAND, ActorLike, audit, create_space
 from identity.rules import DEFAULT_POLICY, Policy
-from spaces.models import Space
+from spaces.models import Space, Workspace
 
 
 def policy_of(kept: Any) -> Policy:
@@ -25,3 +25,14 @@ def change_policy(space: Space, policy: Policy | None, *, by: ActorLike = COMMAN
         Space.objects.filter(pk=space.pk).update(identity_policy=after)
         audit(by, "space.identity_rules_changed", space, before=before, after=after)
     space.identity_policy = after
+
+
+def create_space_with_rules(
+    workspace: Workspace, *, name: str, kind: str, policy: Policy | None, by: ActorLike
+) -> Space:
+    """A new space that resolves by these rules from its first event on; None = by the default ones."""
+    with transaction.atomic():
+        space = create_space(workspace, name=name, kind=kind, by=by)
+        if policy is not None:
+            change_policy(space, policy, by=by)
+    return space

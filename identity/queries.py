@@ -127,6 +127,17 @@ def held_by(profile: Profile) -> "QuerySet[Identifier]":
     return Identifier.objects.filter(space=profile.space_id, profile=profile.number).order_by("number")
 
 
+def seen_types(space: Space, types: Sequence[str]) -> set[str]:
+    """Those of these types of identifiers that some profile of the space holds. A look into an index for each."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT q.type FROM unnest(%s::text[]) AS q(type)
+               WHERE EXISTS (SELECT 1 FROM identity_identifier WHERE space_id = %s AND type = q.type)""",
+            [[*types], space.pk],
+        )
+        return {type for (type,) in cursor.fetchall()}
+
+
 def merges_of(space: Space, numbers: Iterable[int]) -> "QuerySet[Merge]":
     """How these numbers, all of one person, came together."""
     return Merge.objects.filter(space=space, loser__in=[*numbers])

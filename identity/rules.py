@@ -177,6 +177,17 @@ def by_default_priority(definitions: Iterable[Definition]) -> tuple[Definition, 
     return tuple(sorted(definitions, key=lambda definition: (first.get(definition.type, 2), definition.type)))
 
 
+def moved(policy: Policy, type: str, *, up: bool) -> Policy:
+    """The same rules with this identifier one place more trusted, or one less; at the end of the list they stay."""
+    rows = list(policy.identifiers)
+    place = policy.rank.get(type)
+    other = None if place is None else place + (-1 if up else 1)
+    if place is None or other is None or not 0 <= other < len(rows):
+        return policy
+    rows[place], rows[other] = rows[other], rows[place]
+    return msgspec.structs.replace(policy, identifiers=tuple(rows))
+
+
 DEFAULT_TYPES = (
     "user_id",
     "email",

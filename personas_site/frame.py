@@ -33,6 +33,7 @@ SOURCE_PAGES = (
 CONNECTING = ("space-connect", "space-disconnect", "space-replay-cancel")
 IN_WORKSPACE = (
     Place("workspace", "Home", "home", "workspace.read"),
+    Place("spaces", "Spaces", "spaces", "workspace.read", ("space-new",)),
     Place("sources", "Sources", "sources", "sources.read", SOURCE_PAGES),
     Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     Place("tokens", "API tokens", "key", "workspace.read"),
@@ -46,7 +47,11 @@ IN_SPACE = (
     Place("destinations", "Destinations", "destinations", "space.read", DESTINATION),
     Place("deliveries", "Deliveries", "deliveries", "space.read"),
 )
-IN_SETTINGS = (Place("space-sources", "Sources", "sources", "space.read", CONNECTING),)
+IN_SETTINGS = (
+    Place("space-sources", "Sources", "sources", "space.read", CONNECTING),
+    Place("identity-settings", "Identity", "profiles", "space.read"),
+    Place("space-settings", "General", "settings", "space.read", ("space-delete",)),
+)
 SETTINGS = Place(
     "space-sources",
     "Settings",

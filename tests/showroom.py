@@ -14,6 +14,8 @@ from audiences.models import Audience, Change, Draft, Evaluation, Version
 from destinations import sync
 from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
+from identity.policies import change_policy
+from identity.rules import DEFAULT_POLICY, moved
 from sources.models import Connection, EventName, Replay, Source, Tally
 from spaces.clock import clock
 from spaces.models import Space, Workspace
@@ -94,6 +96,7 @@ def furnish() -> Showroom:
     dev = SpaceFactory(workspace=workspace, name="Shop (Dev)", slug="shop-dev", kind=Space.Kind.DEV)
     prod = SpaceFactory(workspace=workspace, name="Shop", slug="shop", kind=Space.Kind.PROD)
     services.create_space(workspace, name="An empty one", kind="dev", by=services.COMMAND)
+    change_policy(prod, moved(DEFAULT_POLICY, "email", up=True))
     sources = _sources(workspace)
     _people(dev, sources)
     _replays(dev, sources)

@@ -1,0 +1,57 @@
+"""Settings → Identity: the rules by which a space tells who is who, to be read and, for its admins, changed."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from access.requests import PageRequest
+from identity import queries
+from identity.forms import Rules, rules_form
+from identity.policies import change_policy, policy_of
+from identity.rules import Policy, moved
+from spaces.needs import needs
+
+SAVED = "The rules are saved. They count for events that come in from now on."
+RESET = "The space has the rules out of the box again. They count for events that come in from now on."
+
+
+@needs("space.read", POST="space.admin")
+def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """The rules as a table; with `?edit=1`, for those who may, as a form. A POST saves it, moves a row, or resets."""
+    within = request.space
+    policy = policy_of(within.identity_policy)
+    if request.method == "POST":
+        return _change(request, policy)
+    if "edit" in request.GET and request.membership.may("space.admin", within):
+        return _page(request, policy, form=rules_form(None, kept=policy))
+    return _page(request, policy)
+
+
+def _change(request: PageRequest, policy: Policy) -> HttpResponse:
+    here = reverse("identity-settings", args=[request.workspace.slug, request.space.slug])
+    if "reset" in request.POST:
+        change_policy(request.space, None, by=request)
+        messages.success(request, RESET)
+        return redirect(here)
+    form = rules_form(request.POST, kept=policy)
+    if not form.is_valid():
+        return _page(request, policy, form=form, status=422)
+    way, _, type = request.POST.get("move", "").partition(":")
+    change_policy(request.space, moved(form.policy, type, up=way == "up") if type else form.policy, by=request)
+    messages.success(request, f"{type} was moved {way}. {SAVED}" if type else SAVED)
+    return redirect(f"{here}?edit=1" if type else here)
+
+
+def _page(request: PageRequest, policy: Policy, *, form: Rules | None = None, status: int = 200) -> HttpResponse:
+    types = [each.type for each in policy.identifiers]
+    context: dict[str, Any] = {
+        "rules": [{"rank": rank, "rule": rule} for rank, rule in enumerate(policy.identifiers, 1)],
+        "seen": queries.seen_types(request.space, types),
+        "policy": policy,
+        "is_default": request.space.identity_policy is None,
+        "form": form,
+    }
+    return render(request, "identity/settings.html", context, status=status)

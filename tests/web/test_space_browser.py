@@ -1,0 +1,73 @@
+"""Spaces and identity rules in a real browser: by mouse, and by keyboard alone."""
+
+import re
+
+import pytest
+
+from identity.policies import policy_of
+from spaces.models import Space
+from tests.looking import look, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SPACE = "/w/northwind/s/shop-dev/settings"
+
+
+def test_the_pages_about_spaces_are_clean(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    wrong = []
+    places = {"spaces": "/w/northwind/spaces", "space-new": "/w/northwind/spaces/new", "space-settings": SPACE}
+    places |= {"space-delete": f"{SPACE}/delete", "identity-settings": f"{SPACE}/identity"}
+    places["identity-edit"] = "/w/northwind/s/shop/settings/identity?edit=1"
+    for name, where in places.items():
+        page.goto(live_server.url + where)
+        wrong += look(page, name)
+    assert not wrong, "\n".join(wrong)
+    assert not complaints, complaints
+
+
+def test_a_space_is_made_with_imported_rules_and_deleted_by_mouse(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}/w/northwind/spaces")
+    page.get_by_role("link", name="New space").click()
+    page.get_by_label("Name").fill("Second shop")
+    page.get_by_text("For real.").click()
+    page.get_by_text("As in another space").click()
+    page.get_by_label("Import the rules from").select_option("Shop")
+    page.get_by_role("button", name="Create the space").click()
+    page.get_by_text("The space “Second shop” is there.").wait_for()
+    made = Space.objects.get(name="Second shop")
+    assert policy_of(made.identity_policy).identifiers[0].type == "email"
+    page.wait_for_load_state()
+    page.goto(f"{live_server.url}/w/northwind/s/{made.slug}/settings")
+    page.get_by_role("link", name="Delete the space …").click()
+    assert page.get_by_role("button", name="Delete the space").is_disabled()
+    page.get_by_label("to confirm").fill("Second shop")
+    page.get_by_role("button", name="Delete the space").click()
+    page.get_by_text("The space “Second shop” is gone.").wait_for()
+    page.wait_for_load_state()
+    assert not complaints, complaints
+
+
+def test_rules_are_changed_by_keyboard_alone(page, live_server, room, complaints):
+    """Enter in a box saves; it presses none of the buttons that move a row."""
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{SPACE}/identity?edit=1")
+    page.get_by_label("Most values of email").focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    page.get_by_text("The rules are saved.").wait_for()
+    page.wait_for_load_state()
+    policy = policy_of(Space.objects.get(pk=room.dev.pk).identity_policy)
+    assert [(each.type, each.limit.count) for each in policy.identifiers[:2]] == [("user_id", 1), ("email", 7)]
+    page.get_by_role("link", name="Edit the rules").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("edit=1"))
+    page.wait_for_load_state()
+    page.get_by_role("button", name="Trust email more").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("email was moved up.").wait_for()
+    page.wait_for_load_state()
+    assert policy_of(Space.objects.get(pk=room.dev.pk).identity_policy).identifiers[0].type == "email"
+    assert not complaints, complaints
