@@ -10,13 +10,14 @@ HERE, UNDER_WAY, DIFFERENT, MISSING = "here", "under way", "different", "missing
 
 @dataclass(frozen=True)
 class Described:
-    """An audience as it is compared. asks: the keys of audiences that it asks about."""
+    """An audience as it is compared. id: in its own space. asks: the keys of audiences that it asks about."""
 
     name: str
     sentence: str
     definition: Any
     include_anonymous: bool
     asks: frozenset[str] = frozenset()
+    id: str = ""
 
     def means(self, other: "Described") -> bool:
         """Whether both describe the same people. As text: in Python 1 and true are equal."""
@@ -40,17 +41,24 @@ class Contents:
 
 @dataclass(frozen=True)
 class Item:
-    """One thing of the first space, and how it stands in the second. key: of an audience that can be copied."""
+    """One thing of the first space, and how it stands in the second.
+
+    key: of an audience that can be copied. audience: the id of the one in the second space, to go on with there.
+    """
 
     name: str
     state: str
     about: str = ""
     key: str = ""
+    audience: str = ""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One step of the way. pages: where it is done, the best first. need: what that takes."""
+    """One step of the way. pages: where it is done, the best first. need: what that takes.
+
+    page, act: of an item with an audience, what is done with it where.
+    """
 
     title: str
     about: str
@@ -59,6 +67,8 @@ class Part:
     verb: str
     need: str
     nothing: str
+    page: str = ""
+    act: str = ""
 
     @property
     def done(self) -> bool:
@@ -94,6 +104,8 @@ def compare(theirs: Contents, ours: Contents) -> list[Part]:
             "See the audiences here",
             "space.read",
             "No audience was made there.",
+            "audience",
+            "Open",
         ),
         Part(
             "Destinations",
@@ -107,11 +119,13 @@ def compare(theirs: Contents, ours: Contents) -> list[Part]:
         Part(
             "What goes where",
             "The last step, once the audiences are computed and look right.",
-            [_held(_way(theirs, key, to), (key, to) in ours.ways) for key, to in sorted(theirs.ways)],
+            [_way(theirs, ours, key, to) for key, to in sorted(theirs.ways)],
             ("audiences", "deliveries"),
             "Choose destinations",
             "space.read",
             "No audience goes to a destination there.",
+            "audience-connect",
+            "Connect",
         ),
     ]
 
@@ -134,7 +148,7 @@ def _audience(key: str, theirs: Described, ours: Contents) -> Item:
         first = f" It asks about {', '.join(lacking)}: copy that first." if lacking else ""
         return Item(theirs.name, MISSING, f"{theirs.sentence}{first}", key)
     if not theirs.means(here):
-        return Item(theirs.name, DIFFERENT, f"There: {theirs.sentence} Here: {here.sentence}")
+        return Item(theirs.name, DIFFERENT, f"There: {theirs.sentence} Here: {here.sentence}", audience=here.id)
     return Item(theirs.name, HERE, theirs.sentence)
 
 
@@ -142,6 +156,9 @@ def _held(name: str, here: bool) -> Item:
     return Item(name, HERE if here else MISSING)
 
 
-def _way(contents: Contents, key: str, to: tuple[str, str]) -> str:
-    audience = contents.audiences.get(key)
-    return f"{audience.name if audience else key} → {to[1]}"
+def _way(theirs: Contents, ours: Contents, key: str, to: tuple[str, str]) -> Item:
+    audience, here = theirs.audiences.get(key), ours.audiences.get(key)
+    name = f"{audience.name if audience else key} → {to[1]}"
+    if (key, to) in ours.ways:
+        return Item(name, HERE)
+    return Item(name, MISSING, "" if here else "The audience is not here yet.", audience=here.id if here else "")

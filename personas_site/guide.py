@@ -19,7 +19,7 @@ from audiences.reading import DefinitionError
 from audiences.services import KeyRefused, create_audience
 from destinations.models import Destination, Subscription
 from identity.policies import policy_of
-from personas_site.compare import DIFFERENT, HERE, MISSING, UNDER_WAY, Contents, Described, Part, compare
+from personas_site.compare import DIFFERENT, HERE, MISSING, UNDER_WAY, Contents, Described, Item, Part, compare
 from personas_site.whereto import nearest
 from sources.models import Connection
 from sources.queries import listening
@@ -78,7 +78,9 @@ def contents_of(space: Space) -> Contents:
 def _described(audience: Audience) -> Described:
     found = overview(audience)
     asks = grammar.audiences(grammar.parse(found.version.definition))
-    return Described(audience.name, found.sentence, found.version.definition, audience.include_anonymous, asks)
+    return Described(
+        audience.name, found.sentence, found.version.definition, audience.include_anonymous, asks, audience.public_id
+    )
 
 
 def _others(member: Membership, space: Space) -> Sequence[Space]:
@@ -116,4 +118,9 @@ def _copy(request: PageRequest, model: Space, *, key: str) -> None:
 
 def _entry(part: Part, member: Membership, space: Space) -> dict[str, Any]:
     url = nearest(member, part.pages, space) if member.may(part.need, space) else ""
-    return {"part": part, "url": url, "items": [(item, PILLS[item.state]) for item in part.items]}
+    return {"part": part, "url": url, "items": [_item(part, item, member, space) for item in part.items]}
+
+
+def _item(part: Part, item: Item, member: Membership, space: Space) -> dict[str, Any]:
+    url = nearest(member, [part.page], space, [item.audience]) if item.audience else ""
+    return {"item": item, "pill": PILLS[item.state], "url": url, "act": part.act}

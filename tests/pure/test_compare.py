@@ -6,7 +6,7 @@ import pytest
 
 from personas_site.compare import DIFFERENT, HERE, MISSING, UNDER_WAY, Contents, Described, compare
 
-BUYERS = Described("Buyers", "People who bought.", {"kind": "event", "name": "Bought"}, False)
+BUYERS = Described("Buyers", "People who bought.", {"kind": "event", "name": "Bought"}, False, id="aud_1")
 LOYAL = Described("Loyal", "Buyers who stayed.", {"kind": "audience", "key": "buyers"}, False, frozenset({"buyers"}))
 CATCHER = ("catcher", "Catcher")
 DEV = Contents(
@@ -47,6 +47,12 @@ def test_each_part_says_what_differs(change, part, state):
     found = compare(DEV, replace(DEV, **change))[part]
     assert found.items[0].state == state
     assert found.done == (state == HERE and len(found.items) == 1)
+
+
+def test_a_way_leads_on_only_where_its_audience_is_here():
+    nowhere, known = compare(DEV, Contents())[4].items[0], compare(DEV, replace(DEV, ways=frozenset()))[4].items[0]
+    assert (nowhere.audience, nowhere.about) == ("", "The audience is not here yet.")
+    assert (known.audience, known.about) == ("aud_1", "")
 
 
 def test_one_is_one_and_true_is_true():

@@ -45,7 +45,7 @@ def where(space):
 def parts(cast, space, who="owner"):
     answer = cast.browser(who).get(where(space))
     assert answer.status_code == 200
-    return {row["part"].title: [item.state for item, _ in row["items"]] for row in answer.context["parts"]}
+    return {row["part"].title: [entry["item"].state for entry in row["items"]] for row in answer.context["parts"]}
 
 
 def copy(cast, prod, key, who="user", **more):
@@ -105,6 +105,15 @@ def test_a_copy_is_refused_with_its_reason_while_something_it_asks_about_is_miss
     copy(cast, prod, "buyers")
     copy(cast, prod, "loyal")
     assert Audience.objects.filter(space=prod).count() == 2
+
+
+def test_what_is_here_and_goes_nowhere_leads_to_where_it_is_connected(cast, prod):
+    make_subscription(make_audience(cast.space, "buyers"), make_destination(cast.space))
+    make_audience(prod, "buyers", {"kind": "event", "name": "Sold"})
+    for who, pages in (("user", {"", "/connect"}), ("read_only", {""})):
+        page = cast.browser(who).get(where(prod)).content.decode()
+        here = Audience.objects.get(space=prod).public_id
+        assert set(re.findall(rf'href="[^"]*/audiences/{here}([^"]*)"', page)) == pages
 
 
 @pytest.mark.parametrize("key", ["", "nobody", "x" * 500])
