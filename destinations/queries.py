@@ -22,6 +22,7 @@ from spaces.models import Space
 from spaces.pieces import visible_logs
 from spaces.secrets import open_sealed
 
+PEOPLES_TYPES = ("user_id", "email", "anonymous_id")
 OUTCOMES = ("delivered", "retry", "refused", "suspended")
 
 
@@ -93,6 +94,15 @@ def identifier_number(space: Space, text: str) -> int | None:
     """The number of `type:value` in the space; None when there is none."""
     type, _, value = text.partition(":")
     return Identifier.objects.filter(space=space, type=type, value=value).values_list("number", flat=True).first()
+
+
+def identifier_like(space: Space, text: str) -> int | None:
+    """The number of `type:value`, or of a bare value of one of the types that stand for people."""
+    exact = identifier_number(space, text)
+    if exact is not None:
+        return exact
+    found = Identifier.objects.filter(space=space, type__in=PEOPLES_TYPES, value__in={text, text.lower()})
+    return found.order_by("number").values_list("number", flat=True).first()
 
 
 def named_identifiers(space: Space, numbers: Sequence[int]) -> dict[int, dict[str, str]]:

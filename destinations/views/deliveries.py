@@ -67,7 +67,7 @@ def _log(
         if chosen["destination"] in ("", row.destination.public_id)
         and chosen["audience"] in ("", row.audience.public_id)
     }
-    identifier = queries.identifier_number(request.space, person) if person else None
+    identifier = queries.identifier_like(request.space, person) if person else None
     if person and identifier is None:
         return [], Pager("", "", "")
     page = int(text) if (text := request.GET.get("page", "")).isascii() and text.isdigit() and len(text) < 6 else 1

@@ -230,7 +230,7 @@ def test_the_log_is_filtered_by_destination_audience_outcome_and_person(cast: Ca
         return len(cast.browser("read_only").get(url(cast, "deliveries"), query).context["log"])
 
     assert found() == found(destination=row.destination.public_id) == found(audience=audience.public_id) == 2
-    assert found(person="user_id:u1") == 1
+    assert found(person="user_id:u1") == found(person="u1") == 1
     assert found(person="user_id:u9") == found(outcome="refused") == found(page="2") == 0
     others = Audience.objects.get(name="Others")
     assert found(audience=others.public_id) == 0
