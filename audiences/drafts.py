@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from access.services import ActorLike, actor_of
 from audiences import services, sketch
@@ -50,3 +51,13 @@ def finish(draft: Draft, by: ActorLike) -> Audience:
         )
         draft.delete()
     return audience
+
+
+def drafts_of(space: Space) -> "QuerySet[Draft]":
+    """Those that somebody left, the newest first."""
+    return Draft.objects.filter(space=space).select_related("author").order_by("-updated_at", "-pk")
+
+
+def discard(draft: Draft) -> None:
+    """The draft is gone. Nothing was made of it, so there is nothing to audit."""
+    draft.delete()

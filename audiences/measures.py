@@ -72,10 +72,10 @@ class Condition(Protocol):
     label: ClassVar[str]
     fields: ClassVar[dict[str, str]]  # JSON field -> label
     labels: ClassVar[dict[str, str]]  # the same of fields inside of these
-    blank: ClassVar[
-        dict[str, Any]
-    ]  # the entries of its form, none of which says anything yet: texts, and lists of rows
+    icon: ClassVar[str]  # a symbol of static/icons.svg
+    blank: ClassVar[dict[str, Any]]  # the entries of its form, saying nothing yet: texts, and lists of rows
     rows: ClassVar[dict[str, dict[str, str]]]  # of each such list: the entries of a blank row
+    entry_of: ClassVar[dict[str, str]]  # JSON field -> the entry it is made of, where that has another name
 
     @classmethod
     def parse(cls, value: dict[str, Any], path: str) -> "Condition":

@@ -1,11 +1,13 @@
 """What pages and the API show of audiences: status, sentence, members and changes, ready to be shown."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import overload
 
-from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery, Window
+from django.db.models.functions import RowNumber
 from pyroaring import BitMap
 
 from audiences import grammar, queries
@@ -16,6 +18,7 @@ from identity.queries import canonical
 from spaces.models import Space
 
 Status = Audience.Status
+MOST_SIZES = 30
 PENDING = {Version.State.COMPUTING, Version.State.CATCHING_UP}
 
 
@@ -77,6 +80,17 @@ def audiences_of(space: Space) -> QuerySet[Audience]:
     newest = Version.objects.defer("snapshot").order_by("audience", "-number").distinct("audience")
     found = Audience.objects.filter(space=space, deleted_at=None).select_related("created_by")
     return found.prefetch_related(Prefetch("versions", newest, to_attr="newest"))
+
+
+def sizes_of(audiences: Iterable[Audience]) -> dict[int, list[tuple[datetime, int]]]:
+    """By primary key: when the audience last changed and how many were in it afterwards, oldest first. One query."""
+    newest = Window(RowNumber(), partition_by="audience", order_by=["-tick", "-pk"])
+    pks = [audience.pk for audience in audiences]
+    rows = Change.objects.filter(audience__in=pks).annotate(newest=newest).filter(newest__lte=MOST_SIZES)
+    found: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+    for pk, at, size in rows.order_by("tick", "pk").values_list("audience", "at", "size"):
+        found[pk].append((at, size))
+    return found
 
 
 def overview(audience: Audience) -> Overview:

@@ -8,7 +8,7 @@ A node's path is `rows.1.rows.0`, the root's is empty; its form fields are named
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ Sketch = dict[str, Any]
 
 FIELD = "tree"
 JOINS = ("all", "any")
+GROUP = "group"  # what is added when it is not a condition
 MOST_NEGATIONS = grammar.DEEPEST
 PART = re.compile(r"[a-zA-Z]+|\d{1,3}", re.ASCII)
 
@@ -88,6 +89,25 @@ def flaw_of(tree: Sketch, error: DefinitionError) -> Flaw:
     return Flaw(path, entry, _worded(node["kind"], entry, error.message))
 
 
+def edited(tree: Sketch, verb: str, path: str, kind: str = "") -> tuple[Sketch, str]:
+    """The tree after one act on the node or row at `path`, and the path that the focus goes to.
+
+    Raises LookupError when there is no such act, or nothing there.
+    """
+    tree = copy.deepcopy(tree)
+    if verb == "add":
+        return tree, _add(tree, path, kind)
+    if verb == "negate":
+        node = at(tree, path)
+        node["not"] = "1" if node["not"] == "0" else str(int(node["not"]) - 1)
+        return tree, path
+    above, _, place = path.rpartition(".")
+    siblings = at(tree, above)
+    if not isinstance(siblings, list) or not place.isdecimal() or int(place) >= len(siblings):
+        raise LookupError(path)
+    return tree, f"{above}.{MOVES[verb](siblings, int(place))}".removesuffix(".None")
+
+
 def at(tree: Sketch, path: str) -> Any:
     """The node, row or list at a path. Raises LookupError."""
     found: Any = tree
@@ -119,6 +139,67 @@ def shaped(raw: Any) -> Sketch:
     """Any JSON as a sketch."""
     root = _shaped(raw if isinstance(raw, dict) and "kind" not in raw else {}, 1)
     return {"bare": _text(raw.get("bare")) if isinstance(raw, dict) else "", **root}
+
+
+def _add(tree: Sketch, path: str, kind: str) -> str:
+    """A new row at the end of the group, or of a list of the condition; where it is."""
+    node = at(tree, path)
+    if "kind" in node:
+        entries, list_ = KINDS[node["kind"]].rows[kind], node[kind]
+        list_.append(dict(entries))
+        return _below(path, f"{kind}.{len(list_) - 1}")
+    inner = f"rows.{len(node['rows'])}"
+    if kind == GROUP:
+        node["rows"].append(group("any" if node["join"] == "all" else "all", [condition("event")]))
+        return _below(path, f"{inner}.rows.0")
+    if kind not in KINDS:
+        raise LookupError(kind)
+    node["rows"].append(condition(kind))
+    return _below(path, inner)
+
+
+def _remove(siblings: list[Sketch], place: int) -> int | None:
+    """Which sibling is next to where it was."""
+    siblings.pop(place)
+    return min(place, len(siblings) - 1) if siblings else None
+
+
+def _duplicate(siblings: list[Sketch], place: int) -> int:
+    siblings.insert(place + 1, copy.deepcopy(siblings[place]))
+    return place + 1
+
+
+def _move(step: int) -> Callable[[list[Sketch], int], int]:
+    def move(siblings: list[Sketch], place: int) -> int:
+        other = max(0, min(place + step, len(siblings) - 1))
+        siblings[place], siblings[other] = siblings[other], siblings[place]
+        return other
+
+    return move
+
+
+def _wrap(siblings: list[Sketch], place: int) -> int:
+    siblings[place] = group("any", [siblings[place]])
+    return place
+
+
+def _unwrap(siblings: list[Sketch], place: int) -> int:
+    """The rows of a group stand in its place. A negated group means something else without its border."""
+    node = siblings[place]
+    if "rows" not in node or node["not"] != "0":
+        raise LookupError(place)
+    siblings[place : place + 1] = node["rows"]
+    return place
+
+
+MOVES: dict[str, Callable[[list[Sketch], int], int | None]] = {
+    "remove": _remove,
+    "duplicate": _duplicate,
+    "up": _move(-1),
+    "down": _move(1),
+    "group": _wrap,
+    "ungroup": _unwrap,
+}
 
 
 def _shaped(raw: dict[str, Any], depth: int) -> Sketch:

@@ -1,9 +1,15 @@
 from django.urls import path
 
-from audiences import views
+from audiences import builder_views, views
+
+AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
 urlpatterns = [
-    path("w/<slug:workspace>/s/<slug:space>/audiences", views.audiences, name="audiences"),
+    path(AUDIENCES, views.audiences, name="audiences"),
+    path(f"{AUDIENCES}/new", builder_views.new, name="audience-new"),
+    path(f"{AUDIENCES}/suggest", builder_views.suggest, name="audience-suggest"),
+    path(f"{AUDIENCES}/drafts/<str:draft>", builder_views.draft, name="audience-draft"),
+    path(f"{AUDIENCES}/<str:audience>/builder", builder_views.edit, name="audience-builder"),
     path(
         "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences",
         views.of_profile,

@@ -1,13 +1,16 @@
 """Pages about audiences: the list, and the ones that a person is in."""
 
+from datetime import datetime
 from typing import Any
 
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
-from access.listing import Pill, listed
+from access.charts import spark
+from access.listing import Column, Pill, arranged, csv_of, tabled, wants_csv
 from access.requests import PageRequest
 from audiences import overview, queries
+from audiences.builder_views import audience_url
 from audiences.models import Audience
 from audiences.overview import Overview
 from identity.queries import profile_of
@@ -20,15 +23,33 @@ STATUSES = {
     Audience.Status.FAILED: Pill("Failed", "bad"),
 }
 UPDATING = Pill("Updating", "busy")
+COLUMNS = (
+    Column("name", "Audience", "name"),
+    Column("who", "Who is in it"),
+    Column("status", "Status"),
+    Column("size", "People", "size", num=True),
+    Column("trend", "Lately"),
+    Column("created", "Created", "pk"),
+)
+SEARCHED = ("name", "key", "description")
+IN_CSV = ("name", "key", "description", "sentence", "status", "people", "created")
 
 
 @needs("space.read")
-def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Every audience of the space: who is meant, how many they are, and as of when."""
-    found, pager = listed(request, overview.audiences_of(request.space), order="-id")
+def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
+    """Every audience of the space: who is meant, how many they are, how that went lately, and as of when."""
+    rows = overview.audiences_of(request.space)
+    listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
+    if wants_csv(request):
+        return csv_of("audiences", IN_CSV, map(_line, arranged(request, rows, **listing)))
+    table = tabled(request, rows, **listing)
+    sizes = overview.sizes_of(table.rows)
     context = {
-        "rows": [_row(overview.overview(audience)) for audience in found],
-        "pager": pager,
+        "table": table,
+        "rows": [
+            _row(overview.overview(audience), sizes.get(audience.pk, []), audience_url(audience, workspace, space))
+            for audience in table.rows
+        ],
         "as_of": overview.as_of(request.space),
     }
     return render(request, "audiences/audiences.html", context)
@@ -48,10 +69,22 @@ def of_profile(request: PageRequest, workspace: str, space: str, profile: str) -
     return render(request, "audiences/_of_profile.html", {"audiences": inside})
 
 
-def _row(found: Overview) -> dict[str, Any]:
+def _row(found: Overview, sizes: list[tuple[datetime, int]], url: str) -> dict[str, Any]:
+    """sizes: after each of the last changes, oldest first."""
     return {
+        "url": url,
+        "spark": spark([size for _, size in sizes]),
+        "spark_label": f"From {sizes[0][1]:,} to {sizes[-1][1]:,} people in {len(sizes)} changes" if sizes else "",
+        "changed_at": sizes[-1][0] if sizes else None,
         "audience": found.audience,
         "sentence": found.sentence,
         "state": UPDATING if found.updating else STATUSES[found.status],
         "error": found.version.error,
     }
+
+
+def _line(audience: Audience) -> list[Any]:
+    found = overview.overview(audience)
+    state = UPDATING if found.updating else STATUSES[found.status]
+    at = audience.created_at
+    return [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size, at]

@@ -38,7 +38,10 @@ IN_WORKSPACE = (
     Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     Place("tokens", "API tokens", "key", "workspace.read"),
 )
-AUDIENCE = ("audience", "audience-settings", "audience-connect", "subscription", "draft-destinations", "draft-review")
+AUDIENCE = (
+    "audience", "audience-settings", "audience-connect", "subscription",
+    "audience-new", "audience-draft", "audience-builder", "draft-destinations", "draft-review",
+)  # fmt: skip
 DESTINATION = ("destination", "destination-catalog", "destination-create", "caught")
 IN_SPACE = (
     Place("space", "Overview", "overview", "space.read", ("space-guide",)),

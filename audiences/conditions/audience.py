@@ -16,8 +16,10 @@ class PartOfAudience:
     kind: ClassVar[str] = "audience"
     label: ClassVar[str] = "Part of an audience"
     fields: ClassVar[dict[str, str]] = {"key": "Audience"}
+    icon: ClassVar[str] = "audiences"
     labels: ClassVar[dict[str, str]] = {}
     blank: ClassVar[dict[str, Any]] = {"key": ""}
+    entry_of: ClassVar[dict[str, str]] = {}
     rows: ClassVar[dict[str, dict[str, str]]] = {}
 
     key: str

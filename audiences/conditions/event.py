@@ -12,6 +12,7 @@ from audiences.windows import UNITS, Window, parse_window
 from sources.events.sql import Sql, join, sql
 
 SIGNS = {"atLeast": ">=", "exactly": "=", "atMost": "<="}
+USUAL_COUNT = "7"  # what the form offers as soon as a unit of time is chosen
 WORDS = {"atLeast": "at least", "exactly": "exactly", "atMost": "at most"}
 
 
@@ -73,15 +74,17 @@ class Performed:
         "where": "With properties",
         "within": "Within the last",
     }
+    icon: ClassVar[str] = "event"
     labels: ClassVar[dict[str, str]] = {**LABELS, **{unit: unit.title() for unit in UNITS}}
     blank: ClassVar[dict[str, Any]] = {
         "name": "",
         "frequency": "atLeast",
         "times": "1",
-        "count": "",
+        "count": USUAL_COUNT,
         "unit": "",
         "where": [],
     }
+    entry_of: ClassVar[dict[str, str]] = {"within": "count", "atLeast": "times", "exactly": "times", "atMost": "times"}
     rows: ClassVar[dict[str, dict[str, str]]] = {"where": {"property": "", **QUESTION}}
 
     name: str
@@ -107,7 +110,7 @@ class Performed:
     @staticmethod
     def sketch(value: dict[str, Any]) -> dict[str, Any]:
         frequency = next(each for each in SIGNS if each in value)
-        unit, count = next(iter(value["within"].items())) if "within" in value else ("", "")
+        unit, count = next(iter(value["within"].items())) if "within" in value else ("", USUAL_COUNT)
         return {
             "name": value["name"],
             "frequency": frequency,

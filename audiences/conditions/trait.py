@@ -53,8 +53,10 @@ class HasTrait:
     kind: ClassVar[str] = "trait"
     label: ClassVar[str] = "Have a custom trait"
     fields: ClassVar[dict[str, str]] = {"name": "Trait", "op": "Operator", "value": "Value"}
+    icon: ClassVar[str] = "trait"
     labels: ClassVar[dict[str, str]] = LABELS
     blank: ClassVar[dict[str, Any]] = {"name": "", **QUESTION}
+    entry_of: ClassVar[dict[str, str]] = {}
     rows: ClassVar[dict[str, dict[str, str]]] = {}
 
     question: Question

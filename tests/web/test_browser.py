@@ -27,7 +27,7 @@ SKIP = {
     "audience-members",
     "",
 }  # no page of their own
-FRAGMENTS = {"space-replays", "profile-audiences", "profile-sheet", "source-messages"}
+FRAGMENTS = {"space-replays", "profile-audiences", "profile-sheet", "audience-suggest", "source-messages"}
 PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
 
 

@@ -1,0 +1,192 @@
+"""The audience builder in a browser: by mouse, by keyboard alone, and without JavaScript."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from audiences import drafts, sketch
+from audiences.models import Audience, Draft, Version
+from tests.looking import look, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BASE = "/w/northwind/s/shop-dev/audiences"
+MOST_STOPS = 80
+SKETCHED = {
+    "all": [
+        {
+            "kind": "event",
+            "name": "Product Viewed",
+            "atLeast": 1,
+            "within": {"days": 30},
+            "where": [{"property": "sku", "op": "startsWith", "value": "boot"}],
+        },
+        {"not": {"kind": "event", "name": "Order Completed", "atLeast": 1}},
+        {
+            "any": [
+                {"kind": "trait", "name": "plan", "op": "oneOf", "value": ["free", "pro"]},
+                {"kind": "trait", "name": "address.city", "op": "exists"},
+            ]
+        },
+    ]
+}
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """The builder is all there is of the wizard, so that a draft is finished here."""
+    monkeypatch.setattr("audiences.builder_views._steps", lambda request, draft: [])
+
+
+def test_the_builder_is_clean_in_every_colour_and_width(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    wrong = []
+    page.goto(f"{live_server.url}{BASE}/drafts/{_half_way(room).public_id}")
+    page.get_by_text("Audience is missing.").wait_for()
+    wrong += look(page, "builder-incomplete")
+    page.get_by_role("button", name="Remove row 4").click()
+    page.locator("#preview .big-number").wait_for()
+    wrong += look(page, "builder")
+    page.get_by_label("Event", exact=True).first.fill("")
+    page.locator(".actions").get_by_role("button", name="Preview").click()
+    page.locator(".condition .help.error").wait_for()
+    wrong += look(page, "builder-wrong")
+    page.goto(f"{live_server.url}{BASE}/{room.audience.public_id}/builder")
+    wrong += look(page, "builder-of-audience")
+    page.goto(f"{live_server.url}{BASE}")
+    wrong += look(page, "audiences")
+    page.goto(f"{live_server.url}{BASE}/new")
+    wrong += look(page, "audience-new")
+    assert not wrong, "\n".join(wrong)
+    assert not real(complaints)
+
+
+def test_an_audience_is_described_by_mouse_and_counted_while_it_is(page, live_server, room, complaints, alone):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}")
+    page.get_by_role("button", name="New audience").click()
+    expect(page.get_by_label("Event", exact=True)).to_have_count(1)
+    options = page.locator("#events-seen option").evaluate_all("all => all.map((one) => one.value)")
+    assert "Product Viewed" in options
+    page.get_by_label("Event", exact=True).fill("Product Viewed")
+    page.get_by_text(re.compile("^7 people$")).wait_for()
+    page.get_by_role("button", name="Have a custom trait").click()
+    trait = page.get_by_label("Trait", exact=True)
+    expect(trait).to_be_focused()
+    expect(page.locator("datalist option[value=plan]")).to_have_count(1)
+    trait.fill("plan")
+    page.get_by_label("Value", exact=True).fill("pro")
+    page.get_by_text(re.compile("^3 people$")).wait_for()
+    page.get_by_role("button", name="Not: exclude whoever matches row 2").click()
+    page.get_by_text(re.compile("^4 people$")).wait_for()
+    assert page.locator(".gutter").all_inner_texts() == ["All people who", "And not who"]
+    page.reload()
+    page.get_by_text(re.compile("^4 people$")).wait_for()
+    page.get_by_label("Name").fill("Looked, and not pro")
+    page.get_by_role("button", name="Create audience").click()
+    page.get_by_text("Looked, and not pro is created").wait_for()
+    made = Version.objects.get(audience__name="Looked, and not pro").definition
+    assert made["all"][1] == {"not": {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}}
+    assert not real(complaints)
+
+
+def test_an_audience_is_described_by_keyboard_alone(page, live_server, room, complaints, alone):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}")
+    _tab_to(page, "New audience")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/drafts/"))
+    _tab_to(page, "Event")
+    page.keyboard.type("Product Viewed")
+    _tab_to(page, "Have a custom trait")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Trait", exact=True)).to_be_focused()
+    page.keyboard.type("plan")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.type("pro")
+    page.get_by_text(re.compile("^3 people$")).wait_for()
+    with page.expect_response(lambda answer: 'id="sketch"' in answer.text()):
+        page.keyboard.press("Enter")  # the preview, with the caret where it was
+    expect(page.get_by_label("Value", exact=True)).to_be_focused()
+    _tab_to(page, "Move row 2 up")
+    page.keyboard.press("Enter")
+    expect(page.locator(".row-of").first).to_contain_text("have the trait")
+    expect(page.get_by_label("Trait", exact=True)).to_be_focused()
+    _tab_to(page, "Name")
+    page.keyboard.type("Pro lookers")
+    _tab_to(page, "Create audience")
+    page.keyboard.press("Enter")
+    page.get_by_text("Pro lookers is created").wait_for()
+    kinds = [each["kind"] for each in Version.objects.get(audience__name="Pro lookers").definition["all"]]
+    assert kinds == ["trait", "event"]
+    assert not real(complaints)
+
+
+def test_an_audience_is_described_without_javascript(browser, live_server, room, alone):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}")
+    page.get_by_role("button", name="New audience").click()
+    page.get_by_label("Event", exact=True).fill("Product Viewed")
+    page.get_by_role("button", name="Performed an event").click()
+    page.get_by_label("Event", exact=True).nth(1).fill("Product Added")
+    page.get_by_role("button", name="Add a property to row 2").click()
+    page.get_by_label("Property", exact=True).fill("sku")
+    page.get_by_label("Value", exact=True).fill("boot-1")
+    page.locator(".actions").get_by_role("button", name="Preview").click()
+    assert page.locator(".big-number").inner_text()[0] in "123456789"
+    assert '(where "sku" is "boot-1")' in page.locator(".said").inner_text()
+    page.get_by_role("button", name="Create audience").click()
+    assert "Give it a name" in page.locator("main").inner_text()
+    page.get_by_label("Name").fill("Boot one")
+    page.get_by_role("button", name="Create audience").click()
+    assert Audience.objects.filter(name="Boot one").exists()
+    assert not Draft.objects.exclude(pk=room.draft.pk).exists()
+    context.close()
+
+
+def test_an_operator_that_takes_several_values_asks_for_a_line_each(page, live_server, room, complaints):
+    draft = drafts.begin(room.dev, room.owner)
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}/drafts/{draft.public_id}")
+    page.get_by_role("button", name="Have a custom trait").click()
+    expect(page.get_by_label("Trait", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Remove row 1").click()
+    expect(page.get_by_label("Event", exact=True)).to_have_count(0)
+    page.get_by_label("Trait", exact=True).fill("plan")
+    page.get_by_label("Operator").select_option("oneOf")
+    page.get_by_label("Values, one in each line").fill("pro\nfree")
+    page.get_by_text(re.compile("^7 people$")).wait_for()
+    page.get_by_label("Operator").select_option("notExists")
+    page.get_by_label("Kind of value").wait_for(state="hidden")
+    page.get_by_text("is not there").wait_for()
+    assert not real(complaints)
+
+
+def real(complaints):
+    """Without those of htmx about a preview that a newer one took the place of: it reports these as errors."""
+    return [each for each in complaints if not re.match("htmx:(sendAbort|afterRequest)|failed:.*ERR_ABORTED", each)]
+
+
+def _half_way(room):
+    """A draft with a nested group, and a condition that is not complete."""
+    draft = drafts.begin(room.dev, room.owner)
+    tree, _ = sketch.edited(sketch.of_definition(SKETCHED), "add", "", "audience")
+    drafts.keep(draft, sketch=tree, name="Looked at boots")
+    return draft
+
+
+def _tab_to(page, name):
+    """Tab until the control of this name has the focus."""
+    for _ in range(MOST_STOPS):
+        page.keyboard.press("Tab")
+        if page.evaluate(NAMED) == name:
+            return
+    raise AssertionError(f"Tab does not reach {name}")
+
+
+NAMED = """() => { const at = document.activeElement;
+    return at.getAttribute("aria-label") ?? at.labels?.[0]?.textContent.trim() ?? at.textContent.trim(); }"""

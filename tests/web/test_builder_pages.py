@@ -1,0 +1,245 @@
+"""The audience builder as a form: what each button does, what is kept, what is refused and where it is said."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from access.models import AuditEntry
+from audiences import drafts, sketch
+from audiences.models import Audience, Draft, Version
+from sources.models import EventName
+from tests.factories_audiences import World
+from tests.factories_identity import NOON, message
+
+pytestmark = pytest.mark.django_db
+
+SIGNED_UP = {"kind": "event", "name": "Signed Up", "atLeast": 1, "within": {"days": 7}}
+ORDERED = {"kind": "event", "name": "Ordered", "atLeast": 1}
+PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
+BOTH = {"all": [SIGNED_UP, {"not": ORDERED}]}
+
+
+@pytest.fixture
+def world(cast):
+    return World(cast.space)
+
+
+@pytest.fixture
+def base(cast):
+    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences"
+
+
+@pytest.fixture
+def user(cast):
+    return cast.browser("user")
+
+
+@pytest.fixture
+def draft(cast):
+    return drafts.begin(cast.space, cast.people["owner"])
+
+
+def fields(definition, **more):
+    """The form as the page shows it for this definition."""
+    return sketch.fields_of(sketch.of_definition(definition)) | more
+
+
+def words(answer):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode()))
+
+
+def test_the_list_begins_a_draft_which_is_its_own_page(user, base):
+    answer = user.post(f"{base}/new")
+    draft = Draft.objects.get()
+    assert answer.url == f"{base}/drafts/{draft.public_id}"
+    page = words(user.get(answer.url))
+    assert "All people who" in page
+    assert "Create audience" in page or "Select destinations" in page
+    assert "Go on with a draft" in words(user.get(f"{base}/new"))
+
+
+def test_what_was_typed_is_still_there_after_a_reload(user, base, draft):
+    url = f"{base}/drafts/{draft.public_id}"
+    answer = user.post(url, fields(BOTH, act="add:rows.0:where", name="Newcomers"))
+    assert answer.status_code == 302
+    assert "focus=rows.0.where.0" in answer.url
+    page = user.get(url).content.decode()
+    assert 'value="Signed Up"' in page
+    assert 'name="tree.rows.0.where.0.property"' in page
+    draft.refresh_from_db()
+    assert draft.name == "Newcomers"
+
+
+@pytest.mark.parametrize(
+    ("act", "meant"),
+    [
+        ("remove:rows.0", {"all": [{"not": ORDERED}]}),
+        ("duplicate:rows.0", {"all": [SIGNED_UP, SIGNED_UP, {"not": ORDERED}]}),
+        ("down:rows.0", {"all": [{"not": ORDERED}, SIGNED_UP]}),
+        ("up:rows.1", {"all": [{"not": ORDERED}, SIGNED_UP]}),
+        ("negate:rows.0", {"all": [{"not": SIGNED_UP}, {"not": ORDERED}]}),
+        ("negate:rows.1", {"all": [SIGNED_UP, ORDERED]}),
+        ("group:rows.0", {"all": [{"any": [SIGNED_UP]}, {"not": ORDERED}]}),
+        ("up:rows.7", BOTH),
+        ("explode:rows.0", BOTH),
+        ("add::nonsense", BOTH),
+    ],
+)
+def test_each_button_changes_the_tree(user, base, draft, act, meant):
+    user.post(f"{base}/drafts/{draft.public_id}", fields(BOTH, act=act))
+    draft.refresh_from_db()
+    assert drafts.definition_of(draft) == meant
+
+
+def test_a_group_is_taken_apart_again(user, base, draft):
+    grouped = {"all": [{"any": [SIGNED_UP, PRO]}, ORDERED]}
+    user.post(f"{base}/drafts/{draft.public_id}", fields(grouped, act="ungroup:rows.0"))
+    draft.refresh_from_db()
+    assert drafts.definition_of(draft) == {"all": [SIGNED_UP, PRO, ORDERED]}
+
+
+def test_an_incomplete_form_is_answered_with_what_is_missing_in_which_row(user, base, draft):
+    wrong = fields(BOTH, act="finish", name="Newcomers") | {"tree.rows.0.count": "soon", "tree.rows.1.name": ""}
+    answer = user.post(f"{base}/drafts/{draft.public_id}", wrong)
+    assert answer.status_code == 422
+    page = answer.content.decode()
+    assert 'value="soon"' in page
+    assert "Days must be a whole number from 1 to 1,000,000,000." in page
+    assert "Event is missing." in page
+    assert page.count('aria-invalid="true"') == 2
+    assert not Audience.objects.exists()
+
+
+def test_the_preview_counts_and_names_the_people(world, user, base, draft):
+    world.did("u1", "Signed Up")
+    world.did("u2", "Signed Up", ago=timedelta(days=30))
+    url = f"{base}/drafts/{draft.public_id}"
+    live = user.post(url, fields(ORDERED, act="look"), headers={"HX-Request": "true"})
+    assert "Nobody matches at the moment." in words(live)
+    ever = {"kind": "event", "name": "Signed Up", "atLeast": 1}
+    page = words(user.post(url, fields(ever, act="look"), headers={"HX-Request": "true"}))
+    assert "2 people" in page
+    assert "People who performed &quot;Signed Up&quot; at least once." in page
+    assert "u1" in page
+    assert "<form" not in live.content.decode()
+
+
+def test_without_javascript_the_preview_is_a_button(world, user, base, draft):
+    world.did("u1", "Signed Up")
+    answer = user.post(f"{base}/drafts/{draft.public_id}", fields({**ORDERED, "name": "Signed Up"}, act="check"))
+    assert answer.status_code == 302
+    assert "1 person" in words(user.get(answer.url))
+
+
+def test_the_preview_says_what_stands_in_its_way(world, user, base, draft):
+    url = f"{base}/drafts/{draft.public_id}"
+    world.audience("fresh", ORDERED)
+    live = {"headers": {"HX-Request": "true"}}
+    assert "not computed yet" in words(user.post(url, fields({"kind": "audience", "key": "fresh"}, act="look"), **live))
+    gone = words(user.post(url, fields({"all": [ORDERED, {"kind": "audience", "key": "gone"}]}, act="look"), **live))
+    assert "Row 2 : Must be about an audience of this space" in gone
+
+
+def test_a_finished_draft_becomes_an_audience_and_is_gone(user, base, draft, monkeypatch):
+    monkeypatch.setattr("audiences.builder_views._steps", lambda request, draft: [])
+    url = f"{base}/drafts/{draft.public_id}"
+    nameless = user.post(url, fields(BOTH, act="finish", name=" "))
+    assert nameless.status_code == 422
+    assert "Give it a name" in words(nameless)
+    user.post(url, fields(BOTH, act="finish", name="New Users, 7 days", description="Hello", include_anonymous="on"))
+    audience = Audience.objects.get()
+    assert (audience.name, audience.key, audience.description) == ("New Users, 7 days", "new_users_7_days", "Hello")
+    assert audience.include_anonymous
+    assert Version.objects.get().definition == BOTH
+    assert AuditEntry.objects.filter(action="audience.created").exists()
+    assert user.get(url).status_code == 404
+
+
+def test_the_next_step_is_reached_only_with_complete_conditions(user, base, draft, monkeypatch):
+    steps = [{"label": "Select destinations", "url": "/next"}]
+    monkeypatch.setattr("audiences.builder_views._steps", lambda request, draft: steps)
+    url = f"{base}/drafts/{draft.public_id}"
+    assert user.post(url, {"act": "next"}).status_code == 422
+    assert user.post(url, fields(BOTH, act="next")).url == "/next"
+    swapped = user.post(url, fields(BOTH, act="next"), headers={"HX-Request": "true"})
+    assert swapped.headers["HX-Redirect"] == "/next"
+
+
+def test_a_draft_can_be_thrown_away(user, base, draft):
+    assert user.post(f"{base}/drafts/{draft.public_id}", {"act": "discard"}).url == base
+    assert not Draft.objects.exists()
+
+
+def test_an_audience_is_changed_only_when_it_is_saved(world, user, base):
+    audience = world.audience("new", SIGNED_UP)
+    url = f"{base}/{audience.public_id}/builder"
+    assert 'value="Signed Up"' in user.get(url).content.decode()
+    edited = user.post(url, fields(SIGNED_UP, act="add::trait"))
+    assert 'name="tree.rows.1.op"' in edited.content.decode()
+    assert Version.objects.count() == 1
+    refused = user.post(url, fields({"kind": "audience", "key": "new"}, act="save"))
+    assert refused.status_code == 422
+    assert "a part of itself" in words(refused)
+    user.post(url, fields(BOTH, act="save"))
+    assert Version.objects.order_by("-number")[0].definition == BOTH
+    assert AuditEntry.objects.filter(action="audience.changed").count() == 1
+
+
+def test_the_buttons_are_for_those_who_may_use_them(cast, base, draft):
+    looks = cast.browser("read_only")
+    assert looks.post(f"{base}/new").status_code == 403
+    assert looks.post(f"{base}/drafts/{draft.public_id}", {"act": "discard"}).status_code == 403
+    assert "New audience" not in looks.get(base).content.decode()
+    assert "New audience" in cast.browser("user").get(base).content.decode()
+    assert Draft.objects.count() == 1
+
+
+def test_a_draft_of_another_space_is_not_found(cast, user, base):
+    theirs = drafts.begin(cast.other_space, cast.people["stranger"])
+    url = f"{base}/drafts/{theirs.public_id}"
+    assert user.get(url).status_code == 404
+    assert user.post(url, {"act": "discard"}).status_code == 404
+    assert Draft.objects.count() == 1
+
+
+def test_names_and_values_that_were_seen_are_suggested(world, user, base):
+    world.did("u1", "Ordered", properties={"sku": "boot", "price": 129.5, "of": {"brand": "Acme"}})
+    world.did("u2", "Ordered", properties={"sku": "boot"})
+    world.did("u2", "Seen", properties={"secret": "x"})
+    world.sent(message("identify", userId="u1", traits={"plan": "pro", "seats": 3, "address": {"city": "Oslo"}}))
+
+    def suggested(of, event="", name=""):
+        asked = {"of": of, "event": "e", "name": "n", "e": event, "n": name}
+        return re.findall(r'value="([^"]*)"', user.get(f"{base}/suggest", asked).content.decode())
+
+    assert suggested("property", "Ordered") == ["sku", "of.brand", "price"]
+    assert suggested("property") == []
+    assert suggested("property-value", "Ordered", "sku") == ["boot"]
+    assert suggested("property-value", "Ordered", "of.brand") == ["Acme"]
+    assert suggested("property-value", "Ordered", "price") == ["129.5"]
+    assert suggested("property-value", "Ordered", "`) FROM x --") == []
+    assert set(suggested("trait")) == {"plan", "seats", "address"}
+    assert suggested("trait-value", name="plan") == ["pro"]
+    assert suggested("trait-value", name="seats") == ["3"]
+    assert suggested("trait-value", name="address.city") == ["Oslo"]
+    assert suggested("trait-value", name="address") == []
+    assert suggested("nonsense") == []
+    seen = {"workspace": world.source.workspace, "source": world.source, "first_seen_at": NOON, "last_seen_at": NOON}
+    EventName.objects.create(type="track", event="Ordered", **seen)
+    page = user.get(user.post(f"{base}/new").url).content.decode()
+    assert '<option value="Ordered">' in page
+
+
+def test_the_page_asks_the_database_the_same_however_many_rows_there_are(user, base, cast):
+    def asked(count):
+        draft = drafts.begin(cast.space, cast.people["owner"])
+        drafts.keep(draft, sketch=sketch.of_definition({"all": [PRO] * count}))
+        with CaptureQueriesContext(connection) as queries:
+            assert user.get(f"{base}/drafts/{draft.public_id}").status_code == 200
+        return len(queries)
+
+    asked(1)
+    assert asked(2) == asked(60)
