@@ -54,8 +54,8 @@ def test_an_audience_is_sent_to_a_new_destination_by_mouse(page, live_server, ro
     page.get_by_role("link", name="Add a destination").click()
     page.get_by_role("link", name="Choose a new destination").click()
     page.get_by_role("link", name=re.compile("Set up Webhook →")).first.click()
-    page.get_by_label("Name").fill("Newsletter tool")
-    page.get_by_label("Address").fill("https://example.com/hook")
+    page.get_by_label("Name", exact=True).fill("Newsletter tool")
+    page.get_by_label("Address", exact=True).fill("https://example.com/hook")
     page.get_by_role("button", name="Create the destination").click()
     assert page.locator("pre").inner_text().startswith("whsec_")
     assert look(page, "destination-secret") == []
@@ -83,7 +83,7 @@ def test_a_draft_is_sent_somewhere_named_and_created_by_mouse(page, live_server,
     page.get_by_label("Webhook catcher").check()
     page.get_by_role("button", name="Review →").click()
     page.locator("#size .big-number").wait_for()
-    page.get_by_label("Name").fill("Boots and Sandals")
+    page.get_by_label("Name", exact=True).fill("Boots and Sandals")
     page.get_by_text("boots_and_sandals").wait_for()
     assert look(page, "draft-review-named") == []
     page.get_by_role("button", name="Create audience →").click()
@@ -101,7 +101,7 @@ def test_a_draft_is_sent_somewhere_named_and_created_without_javascript(browser,
     page.goto(f"{space_url}/audiences/drafts/{room.draft.public_id}/destinations")
     page.get_by_label("Webhook catcher").check()
     page.get_by_role("button", name="Review →").click()
-    page.get_by_label("Name").fill("Boots and Sandals")
+    page.get_by_label("Name", exact=True).fill("Boots and Sandals")
     page.get_by_role("button", name="Check and keep").click()
     assert page.get_by_text("boots_and_sandals").is_visible()
     page.get_by_role("link", name="Count them").click()
