@@ -46,6 +46,7 @@ class Measure:
     name: str  # it reads rows with this name only
     aggregate: Sql
     since: int | None = None  # milliseconds; rows up to this moment do not count. None = all do
+    rows: Sql | None = None  # which rows of that name it looks at, the evidence of its answer. None = all
 
 
 @dataclass(frozen=True)

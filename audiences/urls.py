@@ -1,6 +1,6 @@
 from django.urls import path
 
-from audiences import builder_views, views
+from audiences import builder_views, person_views, views
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
@@ -12,7 +12,12 @@ urlpatterns = [
     path(f"{AUDIENCES}/<str:audience>/builder", builder_views.edit, name="audience-builder"),
     path(
         "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences",
-        views.of_profile,
+        person_views.of_profile,
         name="profile-audiences",
+    ),
+    path(
+        "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences/<str:audience>",
+        person_views.why,
+        name="profile-why",
     ),
 ]

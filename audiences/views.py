@@ -1,19 +1,18 @@
-"""Pages about audiences: the list, and the ones that a person is in."""
+"""Pages about audiences: the list."""
 
 from datetime import datetime
 from typing import Any
 
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from access.charts import spark
 from access.listing import Column, Pill, arranged, csv_of, tabled, wants_csv
 from access.requests import PageRequest
-from audiences import overview, queries
+from audiences import overview
 from audiences.builder_views import audience_url
 from audiences.models import Audience
 from audiences.overview import Overview
-from identity.queries import profile_of
 from spaces.needs import needs
 
 STATUSES = {
@@ -53,20 +52,6 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
         "as_of": overview.as_of(request.space),
     }
     return render(request, "audiences/audiences.html", context)
-
-
-@needs("space.read")
-def of_profile(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
-    """The part of a profile's page that names the audiences the person is in."""
-    found = profile_of(request.space, profile)
-    if found is None:
-        raise Http404
-    live = list(
-        Audience.objects.filter(space=request.space, deleted_at=None, serving__isnull=False).order_by("name", "id")
-    )
-    members = queries.members_of(live)
-    inside = [audience for audience in live if found.number in members[audience.pk]]
-    return render(request, "audiences/_of_profile.html", {"audiences": inside})
 
 
 def _row(found: Overview, sizes: list[tuple[datetime, int]], url: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow
 from pyroaring import BitMap
 
 from access import roles, services
@@ -16,9 +17,11 @@ from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
 from identity.policies import change_policy
 from identity.rules import DEFAULT_POLICY, moved
+from sources.events import client
+from sources.events.schema import MEMBERSHIP_LOG
 from sources.models import Connection, EventName, Replay, Source, Tally
 from spaces.clock import clock
-from spaces.models import Space, Workspace
+from spaces.models import Log, Space, Workspace
 from spaces.pieces import advance, open_log
 from tests.cast import PASSWORD
 from tests.factories import (
@@ -104,6 +107,7 @@ def furnish() -> Showroom:
     _wander(audiences[0])
     catcher = _deliver(dev, audiences)
     first = Subscription.objects.get(audience=audiences[0])
+    _record(dev)
     person = Profile.objects.get(space=dev, number=_holder(dev, "person-0"))
     colleague = _team(workspace, owner, dev, prod)
     return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audiences[0], first, _draft(dev, owner))
@@ -290,6 +294,27 @@ def _wander(audience: Audience) -> None:
             size=len(inside),
             **kept,
         )
+
+
+def _record(space: Space) -> None:
+    """What the changes say is in the membership log too, as the evaluate stage leaves it."""
+    log = open_log(stage="evaluate", owner=space.pk, workspace_id=space.workspace_id)
+    for change in Change.objects.filter(space=space):
+        people = BitMap.deserialize(bytes(change.entered))
+        same = {
+            "workspace": (space.workspace_id, pyarrow.uint32()),
+            "space": (space.pk, pyarrow.uint32()),
+            "piece": (change.tick, pyarrow.uint64()),
+            "audience": (change.audience_id, pyarrow.uint32()),
+            "at": (change.at, pyarrow.timestamp("ms", tz="UTC")),
+            "entered": (1, pyarrow.uint8()),
+            "cause": (change.cause, pyarrow.string()),
+        }
+        columns = {name: pyarrow.repeat(pyarrow.scalar(*value), len(people)) for name, value in same.items()}
+        profiles = pyarrow.array(people.to_array(), pyarrow.uint32())
+        client.insert(MEMBERSHIP_LOG, pyarrow.table({**columns, "profile": profiles}))
+    newest = max(Change.objects.filter(space=space).values_list("tick", flat=True))
+    Log.objects.filter(pk=log.pk).update(last_number=newest, published=newest)
 
 
 def _deliver(space: Space, audiences: list[Audience]) -> Destination:

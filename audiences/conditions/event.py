@@ -148,7 +148,7 @@ class Performed:
         rows = self._rows() if opens is None else sql("%s AND ts > %s", self._rows(), at(opens))
         if self.within is not None:
             rows = sql("%s AND ts <= %s", rows, at(now))
-        return (Measure(EVENTS, self.name, sql("countIf(%s)", rows), opens),)
+        return (Measure(EVENTS, self.name, sql("countIf(%s)", rows), opens, rows),)
 
     def _opens(self, now: int) -> int | None:
         """Up to when no event counts: where the window begins, or the audience's history, if that is later."""

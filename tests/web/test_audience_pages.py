@@ -8,9 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from audiences.models import Version
-from identity.models import Identifier, Profile
 from tests.factories_audiences import World
-from tests.factories_identity import message
 
 pytestmark = pytest.mark.django_db
 
@@ -67,21 +65,6 @@ def test_deleted_ones_and_those_of_other_spaces_are_not_there(cast, world, text)
     mine.deleted_at = world.clock.now()
     mine.save()
     assert "No audiences yet" in text("audiences")
-
-
-def test_a_profile_names_the_audiences_that_the_person_is_in(world, text):
-    world.sent(message(anonymousId="a1", event="Ordered"), message(userId="u1", anonymousId="a1", event="Signed Up"))
-    world.audience("buyers", ORDERED)
-    new = world.audience("new", SIGNED_UP)
-    world.audience("nobody", {"kind": "event", "name": "Flew"})
-    world.computed()
-    number = Identifier.objects.get(space=world.space, value="u1").profile
-    place = f"profiles/{Profile.objects.get(space=world.space, number=number).public_id}/audiences"
-    assert text(place).split() == ["buyers", "buyers", "new", "new"]
-    world.later(timedelta(days=7))
-    assert "new" not in text(place)
-    new.refresh_from_db()
-    assert new.size == 0
 
 
 def test_a_list_of_many_costs_as_few_queries_as_a_list_of_few(cast, world):

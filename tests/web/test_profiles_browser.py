@@ -102,3 +102,40 @@ def test_pretty_and_raw_and_the_tabs_need_no_script(browser, live_server, room):
     page.get_by_text("Raw", exact=True).click()
     assert page.locator(".events details[open] pre").is_visible()
     context.close()
+
+
+def test_why_a_person_is_in_an_audience_by_mouse(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(space(live_server, f"profiles/{room.person.public_id}?tab=audiences"))
+    page.get_by_role("link", name="Why they are in New users, 7 days").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("heading", name="Condition by condition").wait_for()
+    assert dialog.get_by_text('They performed "User Signed Up"').is_visible()
+    assert look(page, "profile-why-sheet") == []
+    assert not complaints, complaints
+
+
+def test_why_a_person_is_in_an_audience_by_keyboard_alone(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(space(live_server, f"profiles/{room.person.public_id}?tab=identities"))
+    page.locator(".page-tabs a").nth(2).focus()
+    tab_to(page, "Audiences")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("tab=audiences"))
+    page.get_by_role("link", name="Why they are in New users, 7 days").wait_for()
+    tab_to(page, "Why they are in Browsed")
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").get_by_role("heading", name="Condition by condition").wait_for()
+    assert not complaints, complaints
+
+
+def test_why_needs_no_script(browser, live_server, room):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    sign_in(page, live_server, room)
+    page.goto(space(live_server, f"profiles/{room.person.public_id}?tab=audiences"))
+    page.get_by_role("link", name="Show the audiences").click()
+    page.get_by_role("link", name="Why they are in New users, 7 days").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Ada Obi and “New users, 7 days”"
+    assert look(page, "profile-why") == []
+    context.close()

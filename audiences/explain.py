@@ -1,0 +1,198 @@
+"""Why a person is in an audience, or is not: each condition on its own, by the compiler that decides membership."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from audiences import queries
+from audiences.compiler import SETTINGS, Asked, Scope
+from audiences.grammar import Leaf, Node, located, sentence
+from audiences.grammar import audiences as keys_of
+from audiences.measures import EVENTS, Condition, Measure
+from audiences.models import Audience, Change, Version
+from identity.models import Profile
+from identity.queries import all_numbers
+from sources.events import client
+from sources.events.sql import Sql, sql
+from sources.models import Source
+from spaces.models import Space
+from spaces.pieces import visible_logs
+
+MOST_CONDITIONS = 40  # that are explained: each costs a look at the person's rows
+NEWEST = 3  # events that are shown as evidence
+REMOVED = ("", "null")
+
+
+@dataclass(frozen=True)
+class Membership:
+    """An audience that a person is in. at, cause: when they entered, and why then; None = not recorded."""
+
+    audience: Audience
+    at: datetime | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A row that speaks for the answer: an event, or a trait's newest value."""
+
+    what: str
+    at: datetime
+    source: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A condition, whether it holds, and what was seen. wanted: False = the audience asks that it does not hold."""
+
+    sentence: str
+    holds: bool
+    wanted: bool
+    found: str
+    seen: Sequence[Seen] = ()
+
+    @property
+    def helps(self) -> bool:
+        return self.holds == self.wanted
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """member: as last evaluated. matches: as asked of the events now. more: conditions that are not explained."""
+
+    sentence: str
+    member: bool
+    since: Membership
+    matches: bool
+    anonymous: bool  # meant by no audience that leaves anonymous people out
+    as_of: datetime
+    reasons: Sequence[Reason] = field(default_factory=list)
+    more: int = 0
+
+
+def memberships(space: Space, profile: Profile) -> tuple[list[Membership], list[Audience]]:
+    """The audiences that the person is in, with since when, and the others; by name."""
+    live = list(Audience.objects.filter(space=space, deleted_at=None, serving__isnull=False).order_by("name", "id"))
+    members = queries.members_of(live)
+    inside = [audience for audience in live if profile.number in members[audience.pk]]
+    entered = _entered(space, profile.number, inside)
+    return [entered[each.pk] for each in inside], [each for each in live if each not in inside]
+
+
+def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime) -> Explanation:
+    """Each condition of the serving definition, or of the newest one, asked about this person alone.
+
+    Raises queries.NotComputed and queries.Unanswerable.
+    """
+    version = _version(audience)
+    found = list(located(version.node))
+    shown = found[:MOST_CONDITIONS]
+    scope = _scope(space, profile, now)
+    asked = [Asked("", Leaf(each), include_anonymous=True) for _, each in shown]
+    whole = [Asked("", version.node, include) for include in (audience.include_anonymous, True)]
+    answers = queries.answer(scope, [*whole, *asked], queries.others_of(space, keys_of(version.node)))
+    meant, anyhow, *holds = (profile.number in answer for answer in answers)
+    member = profile.number in queries.members(audience)
+    names = dict(Source.objects.filter(workspace=space.workspace_id).values_list("pk", "name"))
+    return Explanation(
+        sentence=_sentence(audience, version.node),
+        member=member,
+        since=_entered(space, profile.number, [audience])[audience.pk] if member else Membership(audience),
+        matches=meant,
+        anonymous=anyhow and not meant,
+        as_of=now,
+        reasons=[_reason(scope, *each, answer, names) for each, answer in zip(shown, holds, strict=True)],
+        more=len(found) - len(shown),
+    )
+
+
+def _version(audience: Audience) -> Version:
+    if audience.serving is not None:
+        return audience.serving
+    return Version.objects.filter(audience=audience).select_related("audience").order_by("-number")[0]
+
+
+def _scope(space: Space, profile: Profile, now: datetime) -> Scope:
+    """The rows of this person alone, of all profiles that became part of it."""
+    return queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
+
+
+def _sentence(audience: Audience, node: Node) -> str:
+    return sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
+
+
+def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[int, Membership]:
+    """When this profile last entered each of them: one look-up, by audience and profile."""
+    by_id = {each.pk: each for each in audiences}
+    if not by_id:
+        return {}
+    seen = client.seen(visible_logs(stage="evaluate", owners=[space.pk])[space.pk])
+    query = sql(
+        "SELECT audience, toUnixTimestamp64Milli(argMax(at, piece)), argMax(cause, piece) FROM membership_log"
+        " WHERE workspace = %s AND space = %s AND audience IN %s AND profile = %s AND entered = 1 AND %s"
+        " GROUP BY audience",
+        space.workspace_id,
+        space.pk,
+        list(by_id),
+        number,
+        seen,
+    )
+    causes = dict(Change.Cause.choices)
+    known = {pk: (_at(ms), str(causes.get(cause, cause))) for pk, ms, cause in client.rows(query)}
+    return {pk: Membership(each, *known.get(pk, (None, ""))) for pk, each in by_id.items()}
+
+
+def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: dict[int, str]) -> Reason:
+    """A condition below an odd number of `not` is one that the audience wants to be untrue."""
+    wanted = path.split(".").count("not") % 2 == 0
+    said = f"They {condition.sentence()}."
+    found: list[str] = []
+    seen: list[Seen] = []
+    for measure in condition.measures(scope.now):
+        text, rows = (_events if measure.relation == EVENTS else _value)(scope, measure, names)
+        found.append(text)
+        seen += rows
+    return Reason(said, holds, wanted, "; ".join(found), seen)
+
+
+def _events(scope: Scope, measure: Measure, names: dict[int, str]) -> tuple[str, list[Seen]]:
+    """How many events count, and the newest of them."""
+    rows = _rows(scope, measure, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
+    count = rows[0][3] if rows else 0
+    text = f"{count:,} such event{'' if count == 1 else 's'}" if count else "no such event"
+    return text, [Seen(name, _at(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows]
+
+
+def _value(scope: Scope, measure: Measure, names: dict[int, str]) -> tuple[str, list[Seen]]:
+    """The newest value of a trait."""
+    rows = _rows(scope, measure, "value, toUnixTimestamp64Milli(ts), source", 1)
+    if not rows or rows[0][0] in REMOVED:
+        return f"they have no {measure.name}", []
+    value, ms, source = rows[0]
+    seen = Seen(f"{measure.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
+    return f"{measure.name} is {_shown(value)}", [seen]
+
+
+def _rows(scope: Scope, measure: Measure, columns: str, most: int) -> Sequence[Sequence[Any]]:
+    relation = measure.relation
+    query = sql(
+        f"SELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} = %s AND %s"
+        " ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
+        scope.rows(),
+        measure.name,
+        measure.rows or Sql("1"),
+        most,
+    )
+    return client.rows(query, **SETTINGS, max_execution_time=queries.LONGEST_S)
+
+
+def _shown(value: str) -> str:
+    read = json.loads(value)
+    text = read if isinstance(read, str) else value
+    return text if len(text) <= 120 else f"{text[:120]}…"
+
+
+def _at(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
