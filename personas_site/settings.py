@@ -137,6 +137,7 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # the largest audience, as a form: 500 conditions of up to a dozen fields
 DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024  # collect refuses bodies over 5 MB itself, with its own answer
 
 REST_FRAMEWORK = {
