@@ -231,6 +231,12 @@ def test_a_name_in_parts_is_found_and_a_very_long_one_can_be_kept(cast):
 
 
 def test_a_search_by_name_is_answered_by_an_index(cast):
+    """Among so many that any other index of the space would cost more."""
+    rows = [
+        Profile(workspace=cast.workspace, space=cast.space, number=n, first_seen_at=NOON, traits={"name": f"{n} Ada"})
+        for n in range(1, 3001)
+    ]
+    Profile.objects.bulk_create(rows)
     asked = Profile.objects.filter(space=cast.space, merged_into=None).annotate(how=searched_name())
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
