@@ -65,7 +65,7 @@ def test_an_audience_is_sent_to_a_new_destination_by_mouse(page, live_server, ro
     page.get_by_label("Event name on entering").fill("")
     assert look(page, "audience-connect") == []
     page.get_by_role("button", name="Connect").click()
-    assert page.get_by_text("Must not be empty").is_visible()
+    page.get_by_text("Must not be empty").wait_for()
     assert look(page, "audience-connect-wrong") == []
     complaints.clear()  # the browser reports the 422
     page.get_by_label("Event name on entering").fill("Became a shopper")
@@ -103,9 +103,9 @@ def test_a_draft_is_sent_somewhere_named_and_created_without_javascript(browser,
     page.get_by_role("button", name="Review →").click()
     page.get_by_label("Name", exact=True).fill("Boots and Sandals")
     page.get_by_role("button", name="Check and keep").click()
-    assert page.get_by_text("boots_and_sandals").is_visible()
+    page.get_by_text("boots_and_sandals").wait_for()
     page.get_by_role("link", name="Count them").click()
-    assert page.locator("#size .big-number").is_visible()
+    page.locator("#size .big-number").wait_for()
     page.get_by_role("button", name="Create audience →").click()
     assert page.get_by_role("heading", level=1).inner_text() == "Boots and Sandals"
     context.close()

@@ -41,5 +41,5 @@ def test_the_space_to_compare_with_is_chosen_without_javascript(browser, live_se
     page.get_by_label("Compare with").select_option("an-empty-one")
     page.get_by_role("button", name="Compare").click()
     assert page.get_by_role("heading", level=1).inner_text() == "From An empty one to Shop"
-    assert page.get_by_text("No audience was made there.").is_visible()
+    page.get_by_text("No audience was made there.").wait_for()
     context.close()

@@ -42,5 +42,5 @@ def test_the_steps_are_hidden_and_shown_without_javascript(browser, live_server,
     page.get_by_role("button", name="Hide the steps").click()
     assert page.get_by_role("heading", name="Getting started").count() == 0
     page.get_by_role("button", name="Show the eight steps").click()
-    assert page.get_by_role("heading", name="Getting started").is_visible()
+    page.get_by_role("heading", name="Getting started").wait_for()
     context.close()

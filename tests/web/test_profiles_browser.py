@@ -100,7 +100,7 @@ def test_pretty_and_raw_and_the_tabs_need_no_script(browser, live_server, room):
     page.get_by_role("link", name="Ada Obi").click()
     page.get_by_role("link", name="Events").click()
     page.get_by_text("Raw", exact=True).click()
-    assert page.locator(".events details[open] pre").is_visible()
+    page.locator(".events details[open] pre").wait_for()
     context.close()
 
 

@@ -94,7 +94,7 @@ def test_a_replay_that_ends_is_announced_without_a_click(page, live_server, room
     Replay.objects.filter(pk=newest.pk).update(state=Replay.State.COMPLETE)
     page.get_by_text("Replay complete").wait_for(timeout=10_000)
     page.get_by_role("link", name="See the profiles").click()
-    assert page.get_by_role("heading", level=1, name="Profiles").is_visible()
+    page.get_by_role("heading", level=1, name="Profiles").wait_for()
     assert not complaints, complaints
 
 
@@ -136,11 +136,11 @@ def test_messages_arrive_in_the_debugger_while_one_is_open_to_be_read(page, live
     page.locator(".message summary").first.click()
     page.locator(".message").first.get_by_text("Raw", exact=True).click()
     opened = page.locator(".message[id]").first.get_attribute("id")
-    assert page.locator(f"#{opened} pre").is_visible()
+    page.locator(f"#{opened} pre").wait_for()
     assert not page.locator(f"#{opened} .pretty").is_visible()
     archived(room.website, message(event="Just now", userId="person-1"))
     page.locator(".message", has_text="Just now").wait_for(timeout=10_000)
-    assert page.locator(f"#{opened} pre").is_visible()
+    page.locator(f"#{opened} pre").wait_for()
     assert page.locator(".message").first.locator("b").inner_text() == "Just now"
     page.get_by_role("link", name="Pause").click()
     page.wait_for_url(re.compile("live=0"))
@@ -156,7 +156,7 @@ def test_the_first_message_appears_in_an_empty_debugger(page, live_server, room,
     kiosk = Source.objects.get(slug="kiosk")
     sign_in(page, live_server, room)
     page.goto(f"{live_server.url}/w/northwind/sources/{kiosk.public_id}/debugger")
-    assert page.get_by_text("No message yet").is_visible()
+    page.get_by_text("No message yet").wait_for()
     archived(kiosk, message(event="The first", userId="u1"))
     page.locator(".message", has_text="The first").wait_for(timeout=10_000)
     archived(kiosk, message(event="The second", userId="u1"))
