@@ -29,7 +29,8 @@ class Pager:
     previous: str
     next: str
     shown: str
-    back: str = "First page"  # what `previous` leads to
+    back: str = "First page"  # what `previous` leads to …
+    on: str = "Next"  # … and what `next` does
 
 
 @dataclass(frozen=True)

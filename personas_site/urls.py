@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from personas_site import errors, guide, health, home, overview, sample_page, search, space_pages
 from personas_site.pipeline import wake
 from sources import collect_urls
+from sources import urls as source_urls
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api_urls")),
@@ -24,7 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("w/<slug:workspace>/s/<slug:space>/settings", space_pages.space_settings, name="space-settings"),
     path("w/<slug:workspace>/s/<slug:space>/settings/delete", space_pages.space_delete, name="space-delete"),
     path("w/<slug:workspace>/sample", sample_page.sample, name="sample"),
-    path("", include("sources.urls")),
+    *source_urls.urls(wake=partial(wake, "archive")),
     path("", include("identity.urls")),
     path("", include("audiences.urls")),
     path("", include("destinations.urls")),

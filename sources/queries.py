@@ -10,12 +10,13 @@ from django.db.models import Max, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from sources.events import archive
-from sources.events.archive import Place, Reach, up_to
+from sources.events.archive import Place, Reach, RowPlace, up_to
 from sources.models import Connection, EventName, Reject, Replay, Source, Tally
 from spaces.models import Log, Space, Workspace
-from spaces.pieces import visible_logs
+from spaces.pieces import Visible, visible_logs
 
 ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
+SHOWN = 100  # messages at once
 RESOLVE = "resolve"  # the stage that reads it, one log per space
 
 
@@ -85,13 +86,43 @@ def events_by_day(source: Source, *, now: datetime, days: int) -> list[tuple[dat
     return [(day, found.get(day, 0)) for day in wanted]
 
 
+@dataclass(frozen=True)
+class Newest:
+    """Archived messages, newest first: rows of the archive, `message` as JSON text.
+
+    older: the place before which there is more to look at, as (piece, position); None = there is nothing older.
+    """
+
+    rows: list[dict[str, Any]]
+    older: RowPlace | None
+
+
 def newest_messages(
-    source: Source, *, after: tuple[int, int] = (0, -1), types: Sequence[str] = (), wanted: str = "", limit: int = 100
+    source: Source,
+    *,
+    before: RowPlace | None = None,
+    types: Sequence[str] = (),
+    wanted: str = "",
+    limit: int = SHOWN,
+) -> Newest:
+    """The newest of the source's archived messages, or of those before a place; and where to look further back."""
+    log = _archive_of(source)
+    found, looked_to = archive.read_newest(source.workspace_id, log, limit, before=before, types=types, wanted=wanted)
+    more = archive.has_before(source.workspace_id, log, looked_to)
+    return Newest([dict(row) for row in found.to_pylist()], looked_to if more else None)
+
+
+def arrived_messages(
+    source: Source, *, after: RowPlace, types: Sequence[str] = (), wanted: str = "", limit: int = SHOWN
 ) -> list[dict[str, Any]]:
-    """The newest archived messages, newest first: rows of the archive, `message` as JSON text."""
-    log = visible_logs(stage=ARCHIVE, owners=[source.pk])[source.pk]
-    found = archive.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
+    """The newest of the messages that were archived after this place."""
+    log = _archive_of(source)
+    found, _ = archive.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
     return [dict(row) for row in found.to_pylist()]
+
+
+def _archive_of(source: Source) -> Visible:
+    return visible_logs(stage=ARCHIVE, owners=[source.pk])[source.pk]
 
 
 def sources_waiting() -> list[int]:

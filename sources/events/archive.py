@@ -20,6 +20,7 @@ from spaces.pieces import Visible
 
 WHOLE_PIECE = 2**32 - 1  # a position after every row of a piece
 LOOKED_AT = 5_000  # how many of the newest rows, and of the newest pieces, a look at them may touch
+BEGINNING = (0, -1)  # before the first row of any source
 COLUMNS = "source, piece, position, ts, received_at, type, event, message_id, message"
 EVENT_ORDER = "ts, source, piece, position"
 MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
@@ -62,6 +63,7 @@ class Reach:
     until: datetime
 
 
+RowPlace = tuple[int, int]  # a row in the log of one source: (piece, position)
 Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)
 
 
@@ -134,28 +136,41 @@ def read_newest(
     log: Visible,
     limit: int,
     *,
-    after: tuple[int, int] = (0, -1),
+    after: RowPlace = BEGINNING,
+    before: RowPlace | None = None,
     types: Sequence[str] = (),
     wanted: str = "",
-) -> pyarrow.Table:
-    """At most `limit` of the newest rows of a source, newest first, among its newest 5,000.
+) -> tuple[pyarrow.Table, RowPlace]:
+    """At most `limit` rows of a source, newest first, among the newest 5,000 before `before`; and how far it looked.
 
-    Columns as of `read_live`. after: only those after this (piece, position). wanted: text in the message, in small
-    or capital letters. Never a walk over the whole archive: how far back it looks is settled beforehand.
+    Columns as of `read_live`. after, before: only rows between these places, both left out. wanted: text in the
+    message, in small or capital letters. Every row from the second answer on was looked at. Never a walk over the
+    whole archive: how far back it looks is settled beforehand.
     """
-    newer = sql("workspace = %s AND source = %s AND %s", workspace_id, log.owner, client.seen(log))
-    newer += sql(" AND piece >= %s AND (piece > %s OR position > %s)", max(log.end - LOOKED_AT, after[0]), *after)
-    oldest = client.rows(
-        sql("SELECT piece FROM archive WHERE %s ORDER BY piece DESC, position DESC LIMIT 1 OFFSET %s", newer, LOOKED_AT)
+    top = min(before[0], log.end) if before else log.end
+    oldest_piece = max(top - LOOKED_AT, after[0])
+    newer = _of_source(workspace_id, log, before)
+    newer += sql(" AND piece >= %s AND (piece > %s OR position > %s)", oldest_piece, *after)
+    in_order = "ORDER BY piece DESC, position DESC LIMIT"
+    edge = client.rows(
+        sql(f"SELECT piece, position FROM archive WHERE %s {in_order} 1 OFFSET %s", newer, LOOKED_AT - 1)
     )
-    if oldest:
-        newer += sql(" AND piece >= %s", oldest[0][0])
+    bottom = (int(edge[0][0]), int(edge[0][1])) if edge else (oldest_piece, 0)
+    if edge:
+        newer += sql(" AND piece >= %s AND (piece > %s OR position >= %s)", bottom[0], *bottom)
     if types:
         newer += sql(" AND type IN %s", list(types))
     if wanted:
         newer += sql(" AND positionCaseInsensitiveUTF8(message, %s) > 0", wanted)
-    order = "ORDER BY piece DESC, position DESC"
-    return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s {order} LIMIT %s", newer, limit))
+    found = client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s {in_order} %s", newer, limit))
+    if found.num_rows == limit:
+        bottom = (found["piece"][-1].as_py(), found["position"][-1].as_py())
+    return found, bottom
+
+
+def has_before(workspace_id: int, log: Visible, place: RowPlace) -> bool:
+    """Whether the source has a row before this place."""
+    return bool(client.rows(sql("SELECT 1 FROM archive WHERE %s LIMIT 1", _of_source(workspace_id, log, place))))
 
 
 def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit: int) -> pyarrow.Table:
@@ -217,6 +232,14 @@ def _nothing() -> pyarrow.Table:
 
 def _count(condition: Sql) -> int:
     return int(client.rows(sql("SELECT count() FROM archive WHERE %s", condition))[0][0])
+
+
+def _of_source(workspace_id: int, log: Visible, before: RowPlace | None) -> Sql:
+    """The condition that a row is of this log, and, if there is such a place, before it."""
+    mine = sql("workspace = %s AND source = %s AND %s", workspace_id, log.owner, client.seen(log))
+    return (
+        mine if before is None else mine + sql(" AND piece <= %s AND (piece < %s OR position < %s)", before[0], *before)
+    )
 
 
 def _is_after(workspace_id: int, place: Place) -> Sql:

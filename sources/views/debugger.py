@@ -1,6 +1,7 @@
 """The debugger of a source: its newest messages as they come in, and those that were rejected."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,7 +10,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from access.listing import filtered_by, listed
+from access.listing import Pager, filtered_by, listed
 from access.requests import PageRequest
 from sources import pretty, queries, services
 from sources.models import Reject, Source
@@ -22,11 +23,15 @@ PLACE = re.compile(r"(\d{1,18})\.(\d{1,9})", re.ASCII)
 
 
 @needs("sources.read", POST="sources.edit")
-def page(request: PageRequest, workspace: str, source: str) -> HttpResponse:
-    """Newest messages, live or paused; or what was rejected, and why. A POST sends a test event."""
+def page(request: PageRequest, workspace: str, source: str, wake: Callable[[int], object]) -> HttpResponse:
+    """Newest messages, live or paused; or what was rejected, and why. A POST sends a test event.
+
+    wake: called with the source's id once the test event waits, as it is for any other event.
+    """
     found = one(request, source)
     if request.method == "POST":
         services.send_test(found, by=request)
+        wake(found.pk)
         notes.success(request, "A test event is on its way. It is in the list once it is archived.")
         return redirect("source-debugger", workspace=workspace, source=source)
     context = around(request, found, here="source-debugger") | {
@@ -47,20 +52,34 @@ def messages(request: PageRequest, workspace: str, source: str) -> HttpResponse:
 
 
 def _newest(request: PageRequest, source: Source) -> dict[str, Any]:
-    """The rows, and the address at which newer ones are to be had."""
-    after, wanted, types = _after(request), filtered_by(request), _types(request)
-    found = queries.newest_messages(source, after=after or (0, -1), types=types, wanted=wanted)
-    last = (found[0]["piece"], found[0]["position"]) if found else after
-    asked = [("q", wanted), *(("type", type) for type in types), ("after", f"{last[0]}.{last[1]}" if last else "")]
+    """The rows, the address at which newer ones are to be had, and the links to older ones and back."""
+    after, before, wanted, types = _after(request), _before(request), filtered_by(request), _types(request)
+    if after:
+        found = queries.Newest(queries.arrived_messages(source, after=after, types=types, wanted=wanted), older=None)
+    else:
+        found = queries.newest_messages(source, before=before, types=types, wanted=wanted)
+    last = (found.rows[0]["piece"], found.rows[0]["position"]) if found.rows else after
+    asked = [("q", wanted), *(("type", type) for type in types), ("after", _written(last))]
     poll = reverse("source-messages", args=[request.workspace.slug, source.public_id])
     keys = write_keys(request, source)
     return {
-        "rows": [_message(row) for row in found],
+        "rows": [_message(row) for row in found.rows],
         "poll": f"{poll}?{urlencode([(name, value) for name, value in asked if value])}",
         "live": _is_live(request),
         "sought": bool(wanted or types),
+        "before": _written(before),
+        "pager": _pager(request, source, found, before),
         "first": snippets(key=(keys or [NO_KEY])[0], url=home(request), reveal=not keys)[0],
     }
+
+
+def _pager(request: PageRequest, source: Source, found: queries.Newest, before: tuple[int, int] | None) -> Pager:
+    """Older ones are a page of their own, which stands still; `Newest` leads back to the live list."""
+    page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
+    newest = _address(request, page) if before else ""
+    older = _address(request, page, before=_written(found.older)) if found.older else ""
+    count = len(found.rows)
+    return Pager(newest, older, f"{count} {'older' if before else 'newest'} shown", back="Newest", on="Older")
 
 
 def _message(row: dict[str, Any]) -> dict[str, Any]:
@@ -85,8 +104,8 @@ def _controls(request: PageRequest) -> dict[str, Any]:
     return {
         "wanted": filtered_by(request),
         "types": [(type, type in types) for type in TYPES],
-        "live_url": _address(request, live=""),
-        "pause_url": _address(request, live="0"),
+        "live_url": _address(request, request.path),
+        "pause_url": _address(request, request.path, live="0"),
     }
 
 
@@ -114,7 +133,7 @@ def _lists(request: PageRequest, source: Source) -> list[dict[str, Any]]:
 
 
 def _is_live(request: PageRequest) -> bool:
-    return request.GET.get("live") != "0"
+    return request.GET.get("live") != "0" and _before(request) is None
 
 
 def _types(request: PageRequest) -> list[str]:
@@ -122,10 +141,25 @@ def _types(request: PageRequest) -> list[str]:
 
 
 def _after(request: PageRequest) -> tuple[int, int] | None:
-    found = PLACE.fullmatch(request.GET.get("after", ""))
+    return _place(request.GET.get("after", ""))
+
+
+def _before(request: PageRequest) -> tuple[int, int] | None:
+    return _place(request.GET.get("before", ""))
+
+
+def _place(text: str) -> tuple[int, int] | None:
+    """A row of the source's archive, as an address names it."""
+    found = PLACE.fullmatch(text)
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _address(request: PageRequest, *, live: str) -> str:
+def _written(place: tuple[int, int] | None) -> str:
+    return f"{place[0]}.{place[1]}" if place else ""
+
+
+def _address(request: PageRequest, page: str, **places: str) -> str:
+    """The page with the same search, and these places."""
     kept = [(name, value) for name in ("q", "type") for value in request.GET.getlist(name) if value]
-    return f"{request.path}?{urlencode([*kept, *([('live', live)] if live else [])])}"
+    query = urlencode([*kept, *places.items()])
+    return f"{page}?{query}" if query else page

@@ -152,6 +152,28 @@ def test_messages_arrive_in_the_debugger_while_one_is_open_to_be_read(page, live
     assert not complaints, complaints
 
 
+def test_older_messages_follow_those_that_are_left_of_a_live_list(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    where = f"{live_server.url}/w/northwind/sources/{room.website.public_id}/debugger"
+    archived(room.website, *[message(event=f"E{number}", userId="u1") for number in range(190)])
+    page.goto(where)
+    page.get_by_role("link", name="Older", exact=True).click()
+    page.get_by_text("This page stands still").wait_for()
+    assert page.locator(".message b").first.inner_text() == "E89"
+    assert look(page, "source-debugger-older") == []
+    page.get_by_role("link", name="Newest", exact=True).click()
+    page.locator(".message", has_text="E189").wait_for()
+    for number in range(190, 390):
+        archived(room.website, message(event=f"E{number}", userId="u1"))
+    page.locator(".message", has_text="E389").wait_for(timeout=10_000)
+    page.wait_for_function("document.querySelectorAll('.message').length === 200")
+    left = page.locator(".message b").last.inner_text()
+    page.get_by_role("link", name="Older", exact=True).click()
+    page.get_by_text("This page stands still").wait_for()
+    assert page.locator(".message b").first.inner_text() == f"E{int(left[1:]) - 1}"
+    assert not complaints, complaints
+
+
 def test_the_first_message_appears_in_an_empty_debugger(page, live_server, room, complaints):
     kiosk = Source.objects.get(slug="kiosk")
     sign_in(page, live_server, room)

@@ -8,6 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
+from personas_site import pipeline
+from sources.events import archive
 from sources.models import Connection, Replay, Source, WriteKey
 from sources.services import create_source
 from spaces.clock import clock
@@ -296,6 +298,49 @@ def test_an_empty_debugger_says_how_to_send_a_first_event(cast, source):
     poll = cast.browser("owner").get(of(cast, source, "/debugger")).context["poll"]
     recent(cast, source)
     assert '<ul class="events messages"' in get(cast, poll)
+
+
+def test_older_messages_are_leafed_through_and_searched_further_back(cast, source):
+    put_in_archive(source, *[message(event=f"e{number}", sku="rare" if not number else "") for number in range(230)])
+    where = of(cast, source, "/debugger")
+
+    def shown(address, **query):
+        answer = cast.browser("owner").get(address, query)
+        return answer, [row["name"] for row in answer.context["rows"]]
+
+    first, names = shown(where)
+    assert names[:2] == ["e229", "e228"]
+    assert "Newest</a>" not in first.content.decode()
+    second, names = shown(first.context["pager"].next)
+    assert names == [f"e{number}" for number in range(129, 29, -1)]
+    page = second.content.decode()
+    assert 'hx-trigger="every 2s"' not in page
+    assert "Older messages, newest first" in page
+    third, names = shown(second.context["pager"].next)
+    assert names[-1] == "e0"
+    assert third.context["pager"].next == ""
+    back, names = shown(third.context["pager"].previous)
+    assert (names[0], back.context["live"]) == ("e229", True)
+    found, names = shown(where, q="rare", type="track", live="0")
+    assert names == ["e0"]
+    assert found.context["pager"].next == ""
+    assert "This is where the archive of the source begins" in get(cast, where, before="1.0")
+
+
+def test_a_search_that_finds_nothing_leads_further_back_while_there_is_more(cast, source, monkeypatch):
+    monkeypatch.setattr(archive, "LOOKED_AT", 3)
+    put_in_archive(source, *[message(event=f"e{number}", sku="rare" if not number else "") for number in range(6)])
+    answer = cast.browser("owner").get(of(cast, source, "/debugger"), {"q": "rare"})
+    assert "Look at older ones" in answer.content.decode()
+    further = cast.browser("owner").get(answer.context["pager"].next)
+    assert [row["name"] for row in further.context["rows"]] == ["e0"]
+
+
+def test_a_test_event_wakes_the_archive_stage_as_any_event_does(cast, source, monkeypatch):
+    sent = []
+    monkeypatch.setattr(pipeline.work, "apply_async", lambda args, **_: sent.append(args))
+    cast.browser("owner").post(of(cast, source, "/debugger"))
+    assert sent == [("archive", source.pk)]
 
 
 def test_a_test_event_goes_the_way_of_any_other(cast, source):
