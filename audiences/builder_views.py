@@ -1,25 +1,22 @@
 """The audience builder: a form that is the tree itself. Each button posts it; the server changes it and shows it."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from access.requests import PageRequest
-from audiences import builder, drafts, services, sketch, suggestions
+from audiences import builder, drafts, services, sketch, suggestions, wizard
 from audiences.models import Audience, Draft
 from audiences.overview import audiences_of, overview
 from audiences.reading import DefinitionError
 from audiences.sketch import Sketch
 from spaces.needs import needs
 
-LONGEST_NAME = Audience._meta.get_field("name").max_length
 UNCLEAR = "The conditions are not complete yet. Each row that needs something says what."
 LOOK, CHECK, SHOW = "look", "check", "show"  # the live preview; the button for it; only to be shown again
-WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, "finish", "next", "save", "discard")
+WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, "next", "save", "discard")
 
 
 @needs("space.use")
@@ -48,9 +45,9 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
         messages.success(request, "The draft is gone.")
         return _gone_to(request, reverse("audiences", args=[workspace, space]))
     tree, focus = _edited(request, act)
-    drafts.keep(found, sketch=tree, **_said(request))
-    if act in ("finish", "next"):
-        return _finished(request, found, tree, here)
+    drafts.keep(found, sketch=tree, include_anonymous="include_anonymous" in request.POST)
+    if act == "next":
+        return _next(request, found, tree, here)
     if act == LOOK:
         return _live(request, tree, found.include_anonymous)
     if request.headers.get("HX-Request"):
@@ -79,7 +76,7 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
     except DefinitionError as error:
         return _refused(request, found, tree, here, [sketch.flaw_of(tree, error)])
     messages.success(request, f"{found.name} is saved. Who is in it stays until the new definition is computed.")
-    return _gone_to(request, audience_url(found, workspace, space))
+    return _gone_to(request, reverse("audience", args=[workspace, space, audience]))
 
 
 @needs("space.use")
@@ -97,14 +94,6 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     return render(request, "audiences/_suggestions.html", {"values": found})
 
 
-def audience_url(audience: Audience, workspace: str, space: str) -> str:
-    """The audience's own page; the list while there is none."""
-    try:
-        return reverse("audience", args=[workspace, space, audience.public_id])
-    except NoReverseMatch:
-        return reverse("audiences", args=[workspace, space])
-
-
 def _edited(request: HttpRequest, act: str) -> tuple[Sketch, str]:
     """The posted tree after the act of the button, such as `add:rows.1:event`; and where the focus goes."""
     tree = sketch.of_fields({name: str(value) for name, value in request.POST.items()})
@@ -117,27 +106,11 @@ def _edited(request: HttpRequest, act: str) -> tuple[Sketch, str]:
         return tree, ""  # a button of a page that was changed meanwhile
 
 
-def _said(request: HttpRequest) -> dict[str, Any]:
-    """What the form says beside the tree, as far as it says it."""
-    texts = {name: request.POST[name] for name in ("name", "description") if name in request.POST}
-    kept = {name: value.replace("\0", "")[:LONGEST_NAME] if name == "name" else value for name, value in texts.items()}
-    return kept | {"include_anonymous": "include_anonymous" in request.POST}
-
-
-def _finished(request: PageRequest, found: Draft, tree: Sketch, here: str) -> HttpResponse:
-    """The next step, where there is one: the audience itself, when nothing more is asked."""
-    flaws, steps = sketch.flaws(tree), _steps(request, found)
-    if steps and not flaws:
-        return _gone_to(request, steps[0]["url"])
-    if flaws or not found.name.strip():
-        missing = "" if steps or found.name.strip() else "Give it a name: that is how people and tools will know it."
-        return _refused(request, found, tree, here, flaws, name_error=missing)
-    try:
-        audience = drafts.finish(found, by=request)
-    except DefinitionError as error:
-        return _refused(request, found, tree, here, [sketch.flaw_of(tree, error)])
-    messages.success(request, f"{audience.name} is created, and is being computed.")
-    return _gone_to(request, audience_url(audience, request.workspace.slug, request.space.slug))
+def _next(request: PageRequest, found: Draft, tree: Sketch, here: str) -> HttpResponse:
+    """The step after this one, as soon as the conditions mean something."""
+    if flaws := sketch.flaws(tree):
+        return _refused(request, found, tree, here, flaws)
+    return _gone_to(request, wizard.url_of(request, found, wizard.DESTINATIONS))
 
 
 def _live(request: PageRequest, tree: Sketch, include_anonymous: bool) -> HttpResponse:
@@ -146,11 +119,11 @@ def _live(request: PageRequest, tree: Sketch, include_anonymous: bool) -> HttpRe
 
 
 def _refused(
-    request: PageRequest, of: Draft | Audience, tree: Sketch, here: str, flaws: list[sketch.Flaw], name_error: str = ""
+    request: PageRequest, of: Draft | Audience, tree: Sketch, here: str, flaws: list[sketch.Flaw]
 ) -> HttpResponse:
     """The form as it was sent, with what is wrong at its place. htmx swaps no page of an error status."""
     status = 200 if request.headers.get("HX-Request") else 422
-    return _page(request, of, tree, here, flaws=flaws, name_error=name_error, status=status, problem=bool(flaws))
+    return _page(request, of, tree, here, flaws=flaws, status=status)
 
 
 def _page(
@@ -162,13 +135,14 @@ def _page(
     check: bool = False,
     focus: str = "",
     flaws: list[sketch.Flaw] | None = None,
-    name_error: str = "",
-    problem: bool = False,
     status: int = 200,
 ) -> HttpResponse:
-    """check: what is wrong is said at each row, and the preview is worked out now rather than by the page."""
+    """check: what is wrong is said at each row, and the preview is worked out now rather than by the page.
+
+    flaws: because of them, what was wanted was not done.
+    """
     shown = (sketch.flaws(tree) if check else []) if flaws is None else flaws
-    existing = of if isinstance(of, Audience) else None
+    existing, draft = (of, None) if isinstance(of, Audience) else (None, of)
     root = builder.rows_of(tree, space=request.space, flaws=shown, besides=existing)
     context = {
         "root": root,
@@ -179,26 +153,13 @@ def _page(
         "events": suggestions.events(request.space),
         "focus": builder.id_of(focus) if focus else "",
         "seen": builder.seen(request.space, tree, include_anonymous=of.include_anonymous) if check else None,
-        "problem": UNCLEAR if problem else "",
-        "name_error": name_error,
-        "draft": of if existing is None else None,
+        "problem": UNCLEAR if flaws else "",
         "audience": existing,
-        "steps": [] if existing else _steps(request, of),
+        "draft": draft,
+        "steps": wizard.steps(request, draft, wizard.BUILD) if draft else [],
     }
     template = "audiences/_builder.html" if request.headers.get("HX-Request") else "audiences/builder.html"
     return render(request, template, context, status=status)
-
-
-def _steps(request: PageRequest, draft: Draft | Audience) -> list[dict[str, str]]:
-    """The steps after the conditions, where there are pages for them."""
-    found = []
-    for name, label in (("draft-destinations", "Select destinations"), ("draft-review", "Review and create")):
-        try:
-            args = [request.workspace.slug, request.space.slug, draft.public_id]
-            found.append({"label": label, "url": reverse(name, args=args)})
-        except NoReverseMatch:
-            continue
-    return found
 
 
 def _gone_to(request: HttpRequest, url: str) -> HttpResponse:

@@ -10,7 +10,6 @@ from access.charts import spark
 from access.listing import Column, Pill, arranged, csv_of, tabled, wants_csv
 from access.requests import PageRequest
 from audiences import overview
-from audiences.builder_views import audience_url
 from audiences.models import Audience
 from audiences.overview import Overview
 from spaces.needs import needs
@@ -45,19 +44,15 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
     sizes = overview.sizes_of(table.rows)
     context = {
         "table": table,
-        "rows": [
-            _row(overview.overview(audience), sizes.get(audience.pk, []), audience_url(audience, workspace, space))
-            for audience in table.rows
-        ],
+        "rows": [_row(overview.overview(audience), sizes.get(audience.pk, [])) for audience in table.rows],
         "as_of": overview.as_of(request.space),
     }
     return render(request, "audiences/audiences.html", context)
 
 
-def _row(found: Overview, sizes: list[tuple[datetime, int]], url: str) -> dict[str, Any]:
+def _row(found: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
     """sizes: after each of the last changes, oldest first."""
     return {
-        "url": url,
         "spark": spark([size for _, size in sizes]),
         "spark_label": f"From {sizes[0][1]:,} to {sizes[-1][1]:,} people in {len(sizes)} changes" if sizes else "",
         "changed_at": sizes[-1][0] if sizes else None,

@@ -5,10 +5,9 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
 
 from access.requests import PageRequest
-from audiences import drafts, grammar
+from audiences import drafts, grammar, wizard
 from audiences import services as audiences
 from audiences.forms import Review
 from audiences.models import Draft
@@ -35,7 +34,11 @@ def where(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
     if wanted is not None:
         drafts.keep(found, destinations=[{"id": to.public_id, "options": options} for to, options in wanted])
         return redirect("draft-review", workspace=workspace, space=space, draft=draft)
-    context = {"draft": found, "steps": _steps(request, found, 2), "groups": grouped((row.style, row) for row in rows)}
+    context = {
+        "draft": found,
+        "steps": wizard.steps(request, found, wizard.DESTINATIONS),
+        "groups": grouped((row.style, row) for row in rows),
+    }
     return render(request, "destinations/draft_destinations.html", context, status=200 if data is None else 422)
 
 
@@ -67,7 +70,7 @@ def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200
     name = request.GET.get("name", "") or form["name"].value() or ""
     context = {
         "draft": found,
-        "steps": _steps(request, found, 3),
+        "steps": wizard.steps(request, found, wizard.REVIEW),
         "form": form,
         "key": audiences.key_for(request.space, name) if name.strip() else "",
         "chosen": [destination for destination, _ in services.chosen_in(found)],
@@ -104,22 +107,6 @@ def _counted(found: Draft) -> dict[str, Any]:
     except (DefinitionError, NotComputed, Unanswerable) as error:
         return {"uncounted": str(error)}
     return {"size": len(seen.members)}
-
-
-def _steps(request: PageRequest, found: Draft, here: int) -> list[dict[str, Any]]:
-    """The way to a new audience, with where one is on it."""
-    names = (("audience-draft", "Conditions"), ("draft-destinations", "Destinations"), ("draft-review", "Review"))
-    return [
-        {"number": at, "label": label, "url": _url(request, name, found), "here": at == here, "done": at < here}
-        for at, (name, label) in enumerate(names, start=1)
-    ]
-
-
-def _url(request: PageRequest, name: str, found: Draft) -> str:
-    try:
-        return reverse(name, args=[request.workspace.slug, request.space.slug, found.public_id])
-    except NoReverseMatch:
-        return ""
 
 
 def _found(request: PageRequest, public_id: str) -> Draft:

@@ -33,12 +33,6 @@ SKETCHED = {
 }
 
 
-@pytest.fixture
-def alone(monkeypatch):
-    """The builder is all there is of the wizard, so that a draft is finished here."""
-    monkeypatch.setattr("audiences.builder_views._steps", lambda request, draft: [])
-
-
 def test_the_builder_is_clean_in_every_colour_and_width(page, live_server, room, complaints):
     sign_in(page, live_server, room)
     wrong = []
@@ -62,7 +56,7 @@ def test_the_builder_is_clean_in_every_colour_and_width(page, live_server, room,
     assert not real(complaints)
 
 
-def test_an_audience_is_described_by_mouse_and_counted_while_it_is(page, live_server, room, complaints, alone):
+def test_an_audience_is_described_by_mouse_and_counted_while_it_is(page, live_server, room, complaints):
     sign_in(page, live_server, room)
     page.goto(f"{live_server.url}{BASE}")
     page.get_by_role("button", name="New audience").click()
@@ -83,15 +77,18 @@ def test_an_audience_is_described_by_mouse_and_counted_while_it_is(page, live_se
     assert page.locator(".gutter").all_inner_texts() == ["All people who", "And not who"]
     page.reload()
     page.get_by_text(re.compile("^4 people$")).wait_for()
+    page.get_by_role("button", name="Select destinations →").click()
+    page.get_by_role("heading", name="Select destinations", level=1).wait_for()
+    page.get_by_role("button", name="Review →").click()
     page.get_by_label("Name").fill("Looked, and not pro")
-    page.get_by_role("button", name="Create audience").click()
+    page.get_by_role("button", name="Create audience →").click()
     page.get_by_text("Looked, and not pro is created").wait_for()
     made = Version.objects.get(audience__name="Looked, and not pro").definition
     assert made["all"][1] == {"not": {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}}
     assert not real(complaints)
 
 
-def test_an_audience_is_described_by_keyboard_alone(page, live_server, room, complaints, alone):
+def test_an_audience_is_described_sent_somewhere_and_created_by_keyboard_alone(page, live_server, room, complaints):
     sign_in(page, live_server, room)
     page.goto(f"{live_server.url}{BASE}")
     _tab_to(page, "New audience")
@@ -114,17 +111,33 @@ def test_an_audience_is_described_by_keyboard_alone(page, live_server, room, com
     page.keyboard.press("Enter")
     expect(page.locator(".row-of").first).to_contain_text("have the trait")
     expect(page.get_by_label("Trait", exact=True)).to_be_focused()
+    _tab_to(page, "Select destinations →")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Select destinations", level=1).wait_for()
+    _tab_to(page, "Webhook catcher")
+    page.keyboard.press("Space")
+    _tab_to(page, "What is sent to Webhook catcher")
+    page.keyboard.press("Enter")
+    _tab_to(page, "Event name on entering optional")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Became a pro looker")
+    _tab_to(page, "Review →")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Review and create", level=1).wait_for()
     _tab_to(page, "Name")
     page.keyboard.type("Pro lookers")
-    _tab_to(page, "Create audience")
+    page.get_by_text("pro_lookers", exact=True).wait_for()
+    _tab_to(page, "Create audience →")
     page.keyboard.press("Enter")
     page.get_by_text("Pro lookers is created").wait_for()
-    kinds = [each["kind"] for each in Version.objects.get(audience__name="Pro lookers").definition["all"]]
-    assert kinds == ["trait", "event"]
+    made = Audience.objects.get(name="Pro lookers")
+    assert [each["kind"] for each in made.versions.get().definition["all"]] == ["trait", "event"]
+    sent = made.subscriptions.get()
+    assert (sent.destination, sent.options["entered_event"]) == (room.catcher, "Became a pro looker")
     assert not real(complaints)
 
 
-def test_an_audience_is_described_without_javascript(browser, live_server, room, alone):
+def test_an_audience_is_described_without_javascript(browser, live_server, room):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     sign_in(page, live_server, room)
@@ -139,10 +152,10 @@ def test_an_audience_is_described_without_javascript(browser, live_server, room,
     page.locator(".actions").get_by_role("button", name="Preview").click()
     assert page.locator(".big-number").inner_text()[0] in "123456789"
     assert '(where "sku" is "boot-1")' in page.locator(".said").inner_text()
-    page.get_by_role("button", name="Create audience").click()
-    assert "Give it a name" in page.locator("main").inner_text()
+    page.get_by_role("button", name="Select destinations →").click()
+    page.get_by_role("button", name="Review →").click()
     page.get_by_label("Name").fill("Boot one")
-    page.get_by_role("button", name="Create audience").click()
+    page.get_by_role("button", name="Create audience →").click()
     assert Audience.objects.filter(name="Boot one").exists()
     assert not Draft.objects.exclude(pk=room.draft.pk).exists()
     context.close()
@@ -189,4 +202,5 @@ def _tab_to(page, name):
 
 
 NAMED = """() => { const at = document.activeElement;
-    return at.getAttribute("aria-label") ?? at.labels?.[0]?.textContent.trim() ?? at.textContent.trim(); }"""
+    const name = at.getAttribute("aria-label") ?? at.labels?.[0]?.textContent ?? at.textContent;
+    return name.replace(/\\s+/g, " ").trim(); }"""

@@ -1,0 +1,37 @@
+"""The way to a new audience: three pages, and where on it somebody is. The later two belong to a higher app."""
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from access.requests import PageRequest
+from audiences.models import Draft
+
+BUILD, DESTINATIONS, REVIEW = "audience-draft", "draft-destinations", "draft-review"  # the names of the pages
+LABELS = {BUILD: "Build", DESTINATIONS: "Select destinations", REVIEW: "Review and create"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step as the stepper shows it. done: it lies behind, and can be gone back to."""
+
+    page: str
+    number: int
+    label: str
+    url: str
+    here: bool
+    done: bool
+
+
+def steps(request: PageRequest, draft: Draft, here: str) -> list[Step]:
+    """All of them, seen from the page `here`."""
+    pages = list(LABELS)
+    at = pages.index(here)
+    return [
+        Step(page, number, LABELS[page], url_of(request, draft, page), number == at + 1, number <= at)
+        for number, page in enumerate(pages, start=1)
+    ]
+
+
+def url_of(request: PageRequest, draft: Draft, page: str) -> str:
+    return reverse(page, args=[request.workspace.slug, request.space.slug, draft.public_id])
