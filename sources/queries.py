@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from sources.events import archive
@@ -119,6 +119,48 @@ def arrived_messages(
     log = _archive_of(source)
     found, _ = archive.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
     return [dict(row) for row in found.to_pylist()]
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """Rejected messages, newest first. older: the id before which there are more to look at; None = there are none."""
+
+    rows: list[Reject]
+    older: int | None
+
+
+def newest_rejects(
+    source: Source, *, before: int | None = None, code: str = "", wanted: str = "", limit: int = SHOWN
+) -> Rejects:
+    """The newest rejects, or those before an id, among 5,000 of them: never a walk over all that there are."""
+    mine = rejects_of(source) if before is None else rejects_of(source).filter(pk__lt=before)
+    edge = mine.order_by("-pk").values_list("pk", flat=True)[archive.LOOKED_AT - 1 :].first()
+    found = list(_sought(mine if edge is None else mine.filter(pk__gte=edge), code, wanted)[: limit + 1])
+    if len(found) > limit:
+        return Rejects(found[:limit], found[limit - 1].pk)
+    more = edge is not None and mine.filter(pk__lt=edge).exists()
+    return Rejects(found, edge if more else None)
+
+
+def arrived_rejects(
+    source: Source, *, after: int, code: str = "", wanted: str = "", limit: int = SHOWN
+) -> list[Reject]:
+    """The newest of what was rejected after this id."""
+    return list(_sought(rejects_of(source).filter(pk__gt=after), code, wanted)[:limit])
+
+
+def reject_codes(source: Source) -> list[tuple[str, int]]:
+    """The codes of the newest rejects, and how many of these there are, most frequent first."""
+    newest = rejects_of(source).order_by("-pk").values("pk")[: archive.LOOKED_AT]
+    counted = Reject.objects.filter(pk__in=newest).values_list("code").annotate(count=Count("pk"))
+    return list(counted.order_by("-count", "code"))
+
+
+def _sought(rows: QuerySet[Reject], code: str, wanted: str) -> QuerySet[Reject]:
+    places = ("reason", "path", "message_id", "message", "code")
+    rows = rows.filter(code=code) if code else rows
+    text = Q(*((f"{place}__icontains", wanted) for place in places), _connector=Q.OR)
+    return (rows.filter(text) if wanted else rows).order_by("-pk")
 
 
 def _archive_of(source: Source) -> Visible:

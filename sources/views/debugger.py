@@ -10,12 +10,13 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from access.listing import Pager, filtered_by, listed
+from access.listing import Pager, filtered_by
 from access.requests import PageRequest
 from sources import pretty, queries, services
-from sources.models import Reject, Source
+from sources.models import Source
 from sources.snippets import snippets
 from sources.spec import TYPES
+from sources.views import rejected
 from sources.views.source import NO_KEY, around, home, one, write_keys
 from spaces.needs import needs
 
@@ -39,7 +40,11 @@ def page(request: PageRequest, workspace: str, source: str, wake: Callable[[int]
         "lists": _lists(request, found),
     }
     if request.GET.get("show") == "rejected":
-        return render(request, "sources/rejected.html", context | _rejected(request, found))
+        return render(
+            request,
+            "sources/rejected.html",
+            context | rejected.controls(request, found) | rejected.listed(request, found),
+        )
     return render(request, "sources/debugger.html", context | _controls(request) | _newest(request, found))
 
 
@@ -109,26 +114,12 @@ def _controls(request: PageRequest) -> dict[str, Any]:
     }
 
 
-def _rejected(request: PageRequest, source: Source) -> dict[str, Any]:
-    rows, pager = listed(request, queries.rejects_of(source), order="-id")
-    return {"rows": [_reject(row) for row in rows], "pager": pager}
-
-
-def _reject(row: Reject) -> dict[str, Any]:
-    return {
-        "reject": row,
-        "id": f"r-{row.pk}",
-        "sections": pretty.told(pretty.read(row.message)),
-        "raw": pretty.raw(row.message),
-    }
-
-
 def _lists(request: PageRequest, source: Source) -> list[dict[str, Any]]:
     url = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
-    rejected = request.GET.get("show") == "rejected"
+    here = request.GET.get("show") == "rejected"
     return [
-        {"label": "Newest messages", "url": url, "here": not rejected},
-        {"label": "Rejected", "url": f"{url}?show=rejected", "here": rejected},
+        {"label": "Newest messages", "url": url, "here": not here},
+        {"label": "Rejected", "url": f"{url}?show=rejected", "here": here},
     ]
 
 

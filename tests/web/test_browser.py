@@ -27,7 +27,14 @@ SKIP = {
     "audience-members",
     "",
 }  # no page of their own
-FRAGMENTS = {"space-replays", "profile-audiences", "profile-sheet", "audience-suggest", "source-messages"}
+FRAGMENTS = {
+    "space-replays",
+    "profile-audiences",
+    "profile-sheet",
+    "audience-suggest",
+    "source-messages",
+    "source-rejects",
+}
 PAGES = [route for route in pages() if route.name not in SKIP | FRAGMENTS]
 
 

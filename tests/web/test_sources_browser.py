@@ -7,6 +7,7 @@ import pytest
 from sources.models import Connection, Replay, Source
 from spaces.clock import clock
 from tests.factories_identity import DAY_MS, NOON, archived, message
+from tests.factories_sources import RejectFactory
 from tests.looking import look, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -171,6 +172,27 @@ def test_older_messages_follow_those_that_are_left_of_a_live_list(page, live_ser
     page.get_by_role("link", name="Older", exact=True).click()
     page.get_by_text("This page stands still").wait_for()
     assert page.locator(".message b").first.inner_text() == f"E{int(left[1:]) - 1}"
+    assert not complaints, complaints
+
+
+def test_rejected_messages_arrive_and_are_narrowed_to_a_code_by_keyboard(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}/w/northwind/sources/{room.website.public_id}/debugger?show=rejected")
+    before = page.locator(".message").count()
+    RejectFactory(source=room.website, code="invalid_timestamp", reason="`timestamp` is no time.", message='{"a": 1}')
+    page.locator(".message", has_text="is no time").wait_for(timeout=10_000)
+    assert page.locator(".message").count() == before + 1
+    page.reload()  # the codes are those there were when the page was opened
+    page.get_by_label("Code").focus()
+    page.keyboard.type("invalid_t")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("code=invalid_timestamp"))
+    assert page.locator(".message").count() == 1
+    page.locator(".message summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("Raw", exact=True).wait_for()
+    assert look(page, "source-debugger-rejected-code") == []
     assert not complaints, complaints
 
 

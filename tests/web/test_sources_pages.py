@@ -374,9 +374,78 @@ def test_rejected_messages_are_shown_with_code_reason_path_and_message(cast, sou
     assert "<b>mean</b>" not in page
 
 
+def rejected(cast, source, **query):
+    answer = cast.browser("owner").get(of(cast, source, "/debugger"), {"show": "rejected"} | query)
+    assert answer.status_code == 200
+    return answer, [row["reject"].code for row in answer.context["rows"]]
+
+
+def test_rejected_messages_are_searched_by_code_and_by_any_text(cast, source):
+    RejectFactory(source=source, code="id_required", message='{"event": "Seen"}', message_id="m-77")
+    RejectFactory(source=source, code="event_not_defined", path="batch[7].event", message='{"userId": "Ada"}')
+    RejectFactory(source=create_source(cast.workspace, name="App"), code="of_another", message='{"userId": "Ada"}')
+    assert rejected(cast, source)[1] == ["event_not_defined", "id_required"]
+    assert rejected(cast, source, code="id_required")[1] == ["id_required"]
+    assert rejected(cast, source, q="ADA")[1] == ["event_not_defined"]
+    assert rejected(cast, source, q="batch[7]")[1] == ["event_not_defined"]
+    assert rejected(cast, source, q="m-77")[1] == ["id_required"]
+    answer, found = rejected(cast, source, q="ada", code="id_required")
+    page = answer.content.decode()
+    assert found == []
+    assert "No rejected message has this in it" in page
+    assert re.search(r'<option value="id_required" selected>id_required \(1\)', page)
+    assert "of_another" not in page
+    assert rejected(cast, source, q="%")[1] == []
+
+
+def test_older_rejected_messages_are_leafed_through_with_the_same_search(cast, source):
+    for number in range(210):
+        RejectFactory(source=source, code="odd" if number % 2 else "even", message=json.dumps({"n": number}))
+    answer, found = rejected(cast, source)
+    assert len(found) == 100
+    second = cast.browser("owner").get(answer.context["pager"].next)
+    assert json.loads(second.context["rows"][0]["raw"]) == {"n": 109}
+    assert second.context["live"] is False
+    third = cast.browser("owner").get(second.context["pager"].next)
+    assert (len(third.context["rows"]), third.context["pager"].next) == (10, "")
+    answer, _ = rejected(cast, source, code="odd")
+    last = cast.browser("owner").get(answer.context["pager"].next)
+    assert [json.loads(row["raw"])["n"] for row in last.context["rows"]] == [9, 7, 5, 3, 1]
+    assert "This is where the list begins" in rejected(cast, source, before="1")[0].content.decode()
+
+
+def test_a_search_of_rejected_messages_leads_further_back_while_there_is_more(cast, source, monkeypatch):
+    monkeypatch.setattr(archive, "LOOKED_AT", 3)
+    for number in range(6):
+        RejectFactory(source=source, message=json.dumps({"sku": "" if number else "rare"}))
+    answer, found = rejected(cast, source, q="rare")
+    assert found == []
+    assert "Look at older ones" in answer.content.decode()
+    further = cast.browser("owner").get(answer.context["pager"].next)
+    assert (len(further.context["rows"]), further.context["pager"].next) == (1, "")
+
+
+def test_rejected_messages_arrive_live_until_paused(cast, source):
+    answer, _ = rejected(cast, source)
+    empty = answer.context["poll"]
+    assert empty.endswith("/debugger/rejected?")
+    assert 'hx-trigger="every 2s"' in answer.content.decode()
+    RejectFactory(source=source, code="first")
+    assert '<ul class="events messages"' in get(cast, empty)
+    answer, _ = rejected(cast, source, q="a")
+    poll = answer.context["poll"]
+    RejectFactory(source=source, code="second")
+    RejectFactory(source=source, code="xxx", reason="", path="", message="0")
+    arrived = cast.browser("admin").get(poll)
+    assert [row["reject"].code for row in arrived.context["rows"]] == ["second"]
+    assert "<html" not in arrived.content.decode()
+    assert [row["reject"].code for row in cast.browser("admin").get(arrived.context["poll"]).context["rows"]] == []
+    assert 'hx-trigger="every 2s"' not in rejected(cast, source, live="0")[0].content.decode()
+
+
 def test_ids_of_another_workspace_are_not_found(cast, source):
     theirs = create_source(cast.other_workspace, name="Theirs")
-    for rest in ("", "/set-up", "/debugger", "/debugger/messages", "/settings", "/delete"):
+    for rest in ("", "/set-up", "/debugger", "/debugger/messages", "/debugger/rejected", "/settings", "/delete"):
         assert cast.browser("owner").get(of(cast, theirs, rest)).status_code == 404
         assert cast.browser("owner").post(of(cast, theirs, rest), {"confirm": "Theirs"}).status_code == 404
     key = theirs.write_keys.get().key

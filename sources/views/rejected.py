@@ -1,0 +1,93 @@
+"""The debugger's list of rejected messages: live or paused, searched by code and text, leafed through."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from access.listing import Pager, filtered_by
+from access.requests import PageRequest
+from sources import pretty, queries
+from sources.models import Reject, Source
+from sources.views.source import one
+from spaces.needs import needs
+
+
+@needs("sources.read")
+def rejects(request: PageRequest, workspace: str, source: str) -> HttpResponse:
+    """What was rejected after `?after=`; the whole list where there was nothing yet."""
+    found = one(request, source)
+    template = "sources/_refused.html" if _number(request, "after") else "sources/_rejects.html"
+    return render(request, template, {"source": found} | listed(request, found))
+
+
+def listed(request: PageRequest, source: Source) -> dict[str, Any]:
+    """The rows, the address at which newer ones are to be had, and the links to older ones and back."""
+    after, before, wanted, code = (
+        _number(request, "after"),
+        _number(request, "before"),
+        filtered_by(request),
+        _code(request),
+    )
+    if after:
+        found = queries.Rejects(queries.arrived_rejects(source, after=after, code=code, wanted=wanted), older=None)
+    else:
+        found = queries.newest_rejects(source, before=before, code=code, wanted=wanted)
+    last = found.rows[0].pk if found.rows else after
+    asked = {"q": wanted, "code": code, "after": str(last or "")}
+    poll = reverse("source-rejects", args=[request.workspace.slug, source.public_id])
+    return {
+        "rows": [_reject(row) for row in found.rows],
+        "poll": f"{poll}?{urlencode({name: value for name, value in asked.items() if value})}",
+        "live": request.GET.get("live") != "0" and not before,
+        "sought": bool(wanted or code),
+        "before": before,
+        "pager": _pager(request, source, found, before),
+    }
+
+
+def controls(request: PageRequest, source: Source) -> dict[str, Any]:
+    """Live or pause, the search, and the codes: each a place in the address. A code that is asked for is a choice."""
+    code, codes = _code(request), queries.reject_codes(source)
+    return {
+        "wanted": filtered_by(request),
+        "code": code,
+        "codes": codes if not code or code in dict(codes) else [*codes, (code, 0)],
+        "live_url": _address(request, request.path),
+        "pause_url": _address(request, request.path, live="0"),
+    }
+
+
+def _pager(request: PageRequest, source: Source, found: queries.Rejects, before: int | None) -> Pager:
+    """Older ones are a page of their own, which stands still; `Newest` leads back to the live list."""
+    page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
+    newest = _address(request, page) if before else ""
+    older = _address(request, page, before=str(found.older)) if found.older else ""
+    count = len(found.rows)
+    return Pager(newest, older, f"{count} {'older' if before else 'newest'} shown", back="Newest", on="Older")
+
+
+def _reject(row: Reject) -> dict[str, Any]:
+    return {
+        "reject": row,
+        "id": f"r-{row.pk}",
+        "sections": pretty.told(pretty.read(row.message)),
+        "raw": pretty.raw(row.message),
+    }
+
+
+def _code(request: PageRequest) -> str:
+    return request.GET.get("code", "")[:40]
+
+
+def _number(request: PageRequest, name: str) -> int | None:
+    text = request.GET.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _address(request: PageRequest, page: str, **places: str) -> str:
+    """The page with the same search, and these places."""
+    kept = {name: value for name in ("q", "code") if (value := request.GET.get(name))}
+    return f"{page}?{urlencode({'show': 'rejected'} | kept | places)}"
