@@ -44,7 +44,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
         drafts.discard(found)
         messages.success(request, "The draft is gone.")
         return _gone_to(request, reverse("audiences", args=[workspace, space]))
-    tree, focus = _edited(request, act)
+    tree, focus = _edited(request)
     drafts.keep(found, sketch=tree, include_anonymous="include_anonymous" in request.POST)
     if act == "next":
         return _next(request, found, tree, here)
@@ -66,7 +66,7 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
     if request.method != "POST":
         return _page(request, found, sketch.of_definition(overview(found).version.definition), here, check=True)
     act = request.POST.get("act", "")
-    tree, focus = _edited(request, act)
+    tree, focus = _edited(request)
     if act == LOOK:
         return _live(request, tree, found.include_anonymous)
     if act != "save":
@@ -94,16 +94,19 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     return render(request, "audiences/_suggestions.html", {"values": found})
 
 
-def _edited(request: HttpRequest, act: str) -> tuple[Sketch, str]:
-    """The posted tree after the act of the button, such as `add:rows.1:event`; and where the focus goes."""
+def _edited(request: HttpRequest) -> tuple[Sketch, str]:
+    """The posted tree after the acts of its buttons, such as `add:rows.1:event`; and where the focus goes.
+
+    There are several when a button was pressed before the answer to the one before it was there.
+    """
     tree = sketch.of_fields({name: str(value) for name, value in request.POST.items()})
-    if act in WITHOUT_EDIT:
-        return tree, ""
+    acts = [act for act in request.POST.getlist("act") if act not in WITHOUT_EDIT]
+    return sketch.edited_by(tree, [_parts(act) for act in acts])
+
+
+def _parts(act: str) -> tuple[str, str, str]:
     verb, path, kind = (*act.split(":"), "", "")[:3]
-    try:
-        return sketch.edited(tree, verb, path, kind)
-    except (LookupError, ValueError):
-        return tree, ""  # a button of a page that was changed meanwhile
+    return verb, path, kind
 
 
 def _next(request: PageRequest, found: Draft, tree: Sketch, here: str) -> HttpResponse:

@@ -8,7 +8,8 @@ A node's path is `rows.1.rows.0`, the root's is empty; its form fields are named
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,17 +96,23 @@ def edited(tree: Sketch, verb: str, path: str, kind: str = "") -> tuple[Sketch, 
     Raises LookupError when there is no such act, or nothing there.
     """
     tree = copy.deepcopy(tree)
-    if verb == "add":
-        return tree, _add(tree, path, kind)
-    if verb == "negate":
-        node = at(tree, path)
-        node["not"] = "1" if node["not"] == "0" else str(int(node["not"]) - 1)
-        return tree, path
-    above, _, place = path.rpartition(".")
-    siblings = at(tree, above)
-    if not isinstance(siblings, list) or not place.isdecimal() or int(place) >= len(siblings):
-        raise LookupError(path)
-    return tree, f"{above}.{MOVES[verb](siblings, int(place))}".removesuffix(".None")
+    return tree, _edit(tree, verb, path, kind)
+
+
+def edited_by(tree: Sketch, acts: Sequence[tuple[str, str, str]]) -> tuple[Sketch, str]:
+    """The tree after several acts (verb, path, kind), and the path that the focus goes to.
+
+    All of their paths are those before the first one: whoever acts twice quickly has not seen yet what the first act
+    made of the tree. An act on what is gone by then, or that does not exist, changes nothing.
+    """
+    tree, focus = copy.deepcopy(tree), ""
+    meant = [(verb, _there(tree, path), kind) for verb, path, kind in acts]
+    for verb, node, kind in meant:
+        path = _path_to(node, tree)
+        if path is not None:
+            with suppress(LookupError, ValueError):
+                focus = _edit(tree, verb, path, kind)
+    return tree, focus
 
 
 def at(tree: Sketch, path: str) -> Any:
@@ -139,6 +146,38 @@ def shaped(raw: Any) -> Sketch:
     """Any JSON as a sketch."""
     root = _shaped(raw if isinstance(raw, dict) and "kind" not in raw else {}, 1)
     return {"bare": _text(raw.get("bare")) if isinstance(raw, dict) else "", **root}
+
+
+def _edit(tree: Sketch, verb: str, path: str, kind: str) -> str:
+    """Changes the tree itself. Where the focus goes."""
+    if verb == "add":
+        return _add(tree, path, kind)
+    if verb == "negate":
+        node = at(tree, path)
+        node["not"] = "1" if node["not"] == "0" else str(int(node["not"]) - 1)
+        return path
+    above, _, place = path.rpartition(".")
+    siblings = at(tree, above)
+    if not isinstance(siblings, list) or not place.isdecimal() or int(place) >= len(siblings):
+        raise LookupError(path)
+    return f"{above}.{MOVES[verb](siblings, int(place))}".removesuffix(".None")
+
+
+def _there(tree: Sketch, path: str) -> Any:
+    """What is at the path; None when nothing is."""
+    try:
+        return at(tree, path)
+    except LookupError:
+        return None
+
+
+def _path_to(node: Any, tree: Any, path: str = "") -> str | None:
+    """Where this very node, not one like it, is in the tree now."""
+    if tree is node:
+        return path
+    below = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    found = (_path_to(node, each, _below(path, str(part))) for part, each in below)
+    return next((each for each in found if each is not None), None)
 
 
 def _add(tree: Sketch, path: str, kind: str) -> str:

@@ -179,6 +179,41 @@ def test_an_operator_that_takes_several_values_asks_for_a_line_each(page, live_s
     assert not real(complaints)
 
 
+def test_a_second_button_that_is_pressed_at_once_loses_neither_act(page, live_server, room, complaints):
+    draft = drafts.begin(room.dev, room.owner)
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}/drafts/{draft.public_id}")
+    page.get_by_label("Event", exact=True).fill("Product Viewed")
+    page.get_by_role("button", name="Performed an event").dblclick()
+    expect(page.locator(".row-of")).to_have_count(3)
+    page.evaluate("""() => { for (const name of ["Remove row 2", "Not: exclude whoever matches row 3", "Remove row 2"])
+        document.querySelector(`[aria-label="${name}"]`).click(); }""")
+    expect(page.locator(".row-of")).to_have_count(2)
+    assert page.locator(".gutter").all_inner_texts() == ["All people who", "And not who"]
+    assert page.get_by_label("Event", exact=True).first.input_value() == "Product Viewed"
+    page.get_by_label("Event", exact=True).nth(1).fill("Order Completed")
+    page.get_by_text(re.compile("^[0-9]+ (people|person)$")).wait_for()
+    page.evaluate("""() => { document.querySelector("[id$=add-trait]").click();
+        document.querySelector("[value=next]").click(); }""")  # the conditions are not complete any more
+    page.get_by_text("Trait is missing.").wait_for()
+    assert not real(complaints)
+
+
+def test_what_is_typed_while_an_act_is_on_its_way_stays(page, live_server, room, complaints):
+    draft = drafts.begin(room.dev, room.owner)
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}/drafts/{draft.public_id}")
+    page.get_by_text("Event is missing.").wait_for()
+    held = []
+    page.route("**/drafts/*", lambda route: held.append(route), times=1)
+    page.get_by_role("button", name="Performed an event").click()
+    page.get_by_label("Event", exact=True).fill("Product Viewed")
+    held.pop().continue_()
+    expect(page.get_by_label("Event", exact=True)).to_have_count(2)
+    assert page.get_by_label("Event", exact=True).first.input_value() == "Product Viewed"
+    assert not real(complaints)
+
+
 def real(complaints):
     """Without those of htmx about a preview that a newer one took the place of: it reports these as errors."""
     return [each for each in complaints if not re.match("htmx:(sendAbort|afterRequest)|failed:.*ERR_ABORTED", each)]
