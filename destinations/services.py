@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from access.services import ActorLike, NotPossible, audit
 from audiences import drafts
@@ -225,6 +225,22 @@ def resume(subscription: Subscription, *, by: ActorLike) -> None:
     _wake(subscription)
     audit(by, "subscription.resumed", subscription)
     subscription.refresh_from_db()
+
+
+def retry_one(subscription: Subscription, identifier: int, *, by: ActorLike) -> None:
+    """What failed about one identifier is due now; the sync stage then says what holds for it, if it must be said.
+
+    The call goes the way of all others: under the same message id while it says the same, never when it was
+    acknowledged meanwhile, in order with the other calls about the person. Raises NotPossible when nothing failed.
+    """
+    with transaction.atomic():
+        Subscription.objects.select_for_update().get(pk=subscription.pk)
+        failed = Acknowledged.objects.filter(subscription=subscription, identifier=identifier)
+        failed = failed.filter(~Q(refused="") | Q(due=True, retry_at__isnull=False))
+        # Long ago: now. Not null: what failed alone still counts alone, and slows nobody else down.
+        if not failed.update(due=True, refused="", retry_at=F("at")):
+            raise NotPossible("There is nothing to try again: it was acknowledged meanwhile, or is on its way")
+        audit(by, "delivery.retried", subscription, identifier=identifier)
 
 
 def _wake(subscription: Subscription) -> None:

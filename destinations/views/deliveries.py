@@ -5,16 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access.listing import Pager, Pill, listed
 from access.requests import PageRequest
-from destinations import queries
+from access.services import NotPossible
+from destinations import queries, services
 from destinations.adapters import adapter_of
+from destinations.again import Again, ways
 from destinations.models import Caught, Destination, Subscription
 from destinations.views.shown import catches, enabled, with_tallies
+from spaces.clock import clock
 from spaces.needs import needs
 
 OUTCOMES = {
@@ -37,9 +41,14 @@ class Filter:
     chosen: str
 
 
-@needs("space.read")
+@needs("space.read", POST="space.use")
 def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Which audience goes where, in what state, and the calls that the filter leaves, newest first."""
+    """Which audience goes where, in what state, and the calls that the filter leaves, newest first.
+
+    A POST tries again what failed: what waits about one identifier, or all that waits for its destination.
+    """
+    if request.method == "POST":
+        return _tried_again(request)
     within = request.space
     rows = list(within.subscriptions.select_related("audience", "destination"))
     living = [row for row in rows if row.audience.deleted_at is None]
@@ -55,6 +64,30 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
         "filtered": bool(person) or any(each.chosen for each in filters),
     }
     return render(request, "destinations/deliveries.html", context)
+
+
+def _tried_again(request: PageRequest) -> HttpResponse:
+    asked, identifier = request.POST.get("subscription", ""), request.POST.get("identifier", "")
+    row = request.space.subscriptions.select_related("destination").filter(public_id=asked).first()
+    if row is None:
+        raise Http404
+    if request.POST.get("do") == "all":
+        services.resume(row, by=request)
+        messages.success(request, f"Everything that waits for {row.destination.name} is tried again now.")
+    else:
+        _one_tried_again(request, row, identifier)
+    return redirect(f"{request.get_full_path()}#log")
+
+
+def _one_tried_again(request: PageRequest, row: Subscription, identifier: str) -> None:
+    if not (identifier.isascii() and identifier.isdigit() and len(identifier) < 19):
+        raise Http404
+    try:
+        services.retry_one(row, int(identifier), by=request)
+    except NotPossible as error:
+        messages.info(request, f"{error}.")
+    else:
+        messages.success(request, "It is tried again now. The new call is in the log within seconds.")
 
 
 def _log(
@@ -78,7 +111,10 @@ def _log(
     found = calls[start : start + ROWS + 1]
     back = _page_url(request, page - 1) if page > 1 else ""
     on = _page_url(request, page + 1) if len(found) > ROWS else ""
-    return [_delivery(row, own[row.subscription]) for row in found[:ROWS]], Pager(back, on, f"Page {page}", "Newer")
+    shown = [(row, own[row.subscription]) for row in found[:ROWS]]
+    agains = ways(shown, now=clock.now())
+    log = [_delivery(row, subscription, again) for (row, subscription), again in zip(shown, agains, strict=True)]
+    return log, Pager(back, on, f"Page {page}", "Newer")
 
 
 def _page_url(request: PageRequest, page: int) -> str:
@@ -135,11 +171,11 @@ def _destination(request: PageRequest, row: Destination) -> dict[str, Any]:
     return {"row": row, "label": adapter_of(row.kind).label, "caught_url": url, "enabled": enabled(row)}
 
 
-def _delivery(row: queries.Delivery, subscription: Subscription) -> dict[str, Any]:
+def _delivery(row: queries.Delivery, subscription: Subscription, again: Again | None) -> dict[str, Any]:
     who = f"{row.who['type']}: {row.who['value']}" if row.who else "somebody who is gone"
     verb = "entered" if row.entering else "left"
     shown = {"outcome": _outcome(row.outcome), "request": _pretty(row.request)}
-    return {"row": row, "who": who, "verb": verb, "subscription": subscription, **shown}
+    return {"row": row, "who": who, "verb": verb, "subscription": subscription, "again": again, **shown}
 
 
 def _pretty(body: str) -> str:

@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from pyroaring import BitMap
 
+from access.services import COMMAND, NotPossible
 from audiences.models import Audience
 from destinations import queries, services, sync
 from destinations.models import Acknowledged, Caught, Destination, Subscription
@@ -26,6 +27,7 @@ from tests.receiver import Got, Receiver, Reply, receiving
 pytestmark = pytest.mark.django_db(transaction=True)
 State = Acknowledged.State
 Status = Subscription.Status
+IN, OUT = Acknowledged.State.IN, Acknowledged.State.OUT
 
 
 @pytest.fixture
@@ -762,6 +764,64 @@ def test_a_resync_during_a_call_is_not_undone_by_its_answer(
     receiver.answer = meddle
     pieces.advance(stage, log)
     assert state_of(subscription) == {"u0": (State.MAYBE, 2)}
+
+
+def numbers_of(space: Space, *values: str) -> list[int]:
+    found = dict(Identifier.objects.filter(space=space, value__in=values).values_list("value", "number"))
+    return [found[value] for value in values]
+
+
+def test_one_that_was_refused_is_tried_again_alone_under_the_same_id(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=[make_person(space, ("user_id", f"u{n}")) for n in range(3)])
+    receiver.answer = lambda got: Reply(422) if got.json["userId"] in ("u1", "u2") else Reply()
+    subscription = run(webhook(audience, receiver), clock)
+    u0, u1 = numbers_of(space, "u0", "u1")
+    receiver.answer = lambda got: Reply()
+    before = len(receiver.got)
+    services.retry_one(subscription, u1, by=COMMAND)
+    run(subscription, clock)
+    (again,) = receiver.got[before:]
+    assert again.json["userId"] == "u1"
+    assert again.json["messageId"] in {got.json["messageId"] for got in receiver.got[:before]}
+    assert state_of(subscription)["u1"][0] == IN
+    for settled in (u0, u1, 999):  # acknowledged, meanwhile acknowledged, never there
+        with pytest.raises(NotPossible, match="nothing to try again"):
+            services.retry_one(subscription, settled, by=COMMAND)
+    assert len(receiver.got) == before + 1
+
+
+def test_one_that_waits_alone_is_tried_at_once_and_slows_nobody_down(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=[make_person(space, ("user_id", f"u{n}")) for n in range(3)])
+    receiver.answer = lambda got: Reply(503) if got.json["userId"] == "u1" else Reply()
+    subscription = run(webhook(audience, receiver), clock)
+    (u1,) = numbers_of(space, "u1")
+    for _ in range(4):
+        services.retry_one(subscription, u1, by=COMMAND)
+        run(subscription, clock)
+    subscription.refresh_from_db()
+    assert (subscription.failures, subscription.retry_at) == (0, None)
+    assert Acknowledged.objects.get(subscription=subscription, identifier=u1).tries == 5
+    assert len({got.json["messageId"] for got in receiver.got if got.json["userId"] == "u1"}) == 1
+
+
+def test_what_is_no_longer_wanted_is_not_said_when_it_is_tried_again(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    person = make_person(space, ("user_id", "u1"))
+    change(audience, entered=[person])
+    receiver.answer = lambda got: Reply(422)
+    subscription = run(webhook(audience, receiver), clock)
+    change(audience, left=[person])
+    before = len(receiver.got)
+    services.retry_one(subscription, numbers_of(space, "u1")[0], by=COMMAND)
+    run(subscription, clock)
+    assert len(receiver.got) == before
+    row = Acknowledged.objects.get(subscription=subscription)
+    assert (row.due, row.refused, row.state) == (False, "", OUT)
 
 
 def test_secrets_are_in_no_log_and_no_error(

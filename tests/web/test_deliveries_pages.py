@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from access.models import AuditEntry
 from audiences.models import Audience
 from destinations.models import Destination, Subscription
 from destinations.sync import Sync
@@ -91,6 +92,86 @@ def test_a_failing_destination_says_why_and_when_it_is_tried_again(
     clock.advance(timedelta(hours=13))
     delivered(subscription, clock)
     assert "Parked" in text(cast, "deliveries")
+
+
+def log(cast: Cast, who: str = "user", **query: str) -> list[dict[str, Any]]:
+    answer = cast.browser(who).get(f"/w/{cast.workspace.slug}/s/{cast.space.slug}/deliveries", query)
+    return list(answer.context["log"])
+
+
+def retry(cast: Cast, entry: dict[str, Any], who: str = "user", **more: str) -> Any:
+    sent = {"subscription": entry["subscription"].public_id, "identifier": entry["row"].identifier, "do": "one"} | more
+    return cast.browser(who).post(f"/w/{cast.workspace.slug}/s/{cast.space.slug}/deliveries?outcome=refused", sent)
+
+
+def test_a_refused_call_is_tried_again_alone_from_the_log(
+    cast: Cast, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=[make_person(cast.space, ("user_id", f"u{n}")) for n in range(3)])
+    receiver.answer = lambda got: Reply() if b'"u0"' in got.body else Reply(422, b"unknown")
+    subscription = to_webhook(audience, receiver)
+    delivered(subscription, clock)
+    delivered_one = next(entry for entry in log(cast) if entry["row"].outcome == "delivered")
+    assert delivered_one["again"] is None
+    entry = next(entry for entry in log(cast) if entry["who"] == "user_id: u1")
+    assert (entry["again"].way, entry["again"].button) == ("one", "Retry")
+    assert ">Retry<" not in text(cast, "deliveries")  # read-only
+    assert retry(cast, entry, "read_only").status_code == 403
+    receiver.answer = lambda got: Reply()
+    before = len(receiver.got)
+    answer = retry(cast, entry)
+    assert answer.headers["Location"].endswith("/deliveries?outcome=refused#log")
+    assert AuditEntry.objects.filter(action="delivery.retried", target=subscription.public_id).exists()
+    delivered(subscription, clock)
+    assert [b'"u1"' in got.body for got in receiver.got[before:]] == [True]
+    (refused,) = [entry for entry in log(cast, outcome="refused") if entry["who"] == "user_id: u1"]
+    assert refused["again"].way == ""
+    assert "Settled since" in refused["again"].about
+    retry(cast, refused)
+    delivered(subscription, clock)
+    assert len(receiver.got) == before + 1
+
+
+def test_when_all_calls_wait_the_log_says_that_all_of_them_are_tried(
+    cast: Cast, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("destinations.views.deliveries.clock", clock)
+    change(audience, entered=make_people(cast.space, 2))
+    receiver.answer = lambda got: Reply(503)
+    subscription = to_webhook(audience, receiver)
+    delivered(subscription, clock)
+    clock.advance(timedelta(minutes=1))
+    delivered(subscription, clock)
+    first, second, *older = log(cast)
+    assert {first["again"].way, second["again"].way} == {"all"}
+    assert "so all calls to it wait" in first["again"].about
+    assert all("There is a newer call" in entry["again"].about for entry in older)
+    assert older
+    receiver.answer = lambda got: Reply()
+    retry(cast, first, do="all")
+    delivered(subscription, clock)
+    assert {entry["again"] for entry in log(cast)[:2]} == {None}
+
+
+def test_nothing_of_another_workspace_is_tried_again(
+    cast: Cast, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    theirs = AudienceFactory(space=cast.other_space)
+    change(theirs, entered=make_people(cast.other_space, 1))
+    receiver.answer = lambda got: Reply(422)
+    foreign = to_webhook(theirs, receiver)
+    delivered(foreign, clock)
+    row = foreign.acknowledged.get()
+    where = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/deliveries"
+    for do in ("one", "all"):
+        sent = {"subscription": foreign.public_id, "identifier": str(row.identifier), "do": do}
+        assert cast.browser("owner").post(where, sent).status_code == 404
+    mine = to_webhook(audience, receiver)
+    for wrong in ("", "x", "9" * 30, "-1"):
+        sent = {"subscription": mine.public_id, "identifier": wrong, "do": "one"}
+        assert cast.browser("owner").post(where, sent).status_code == 404
+    row.refresh_from_db()
+    assert row.refused
 
 
 @pytest.mark.parametrize("what", ["destination", "audience", "subscription"])
