@@ -92,6 +92,20 @@ window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
 
+// A link away from a form that keeps what was entered: the form is sent instead, and says where the link leads.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-keeps]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const form = document.getElementById(link.dataset.keeps);
+  const to = Object.assign(document.createElement("input"), { type: "hidden", name: "to", value: link.dataset.to });
+  form.append(to);
+  form.noValidate = true;
+  form.requestSubmit();
+  to.remove(); // what is sent is settled by now; the page may be come back to
+  form.noValidate = false;
+});
+
 // "/" goes to the search box; letters that are being typed somewhere are left alone.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;

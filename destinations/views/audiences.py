@@ -1,6 +1,7 @@
 """Pages about one audience: what became of it, its settings, and where it goes."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -19,11 +20,12 @@ from audiences.overview import Overview
 from audiences.views import STATUSES, UPDATING
 from destinations import services
 from destinations.adapters import adapter_of
-from destinations.choices import choices, picked
+from destinations.choices import CHOSEN, choices, picked
 from destinations.declared import InvalidSetting, camel
 from destinations.differences import differing, looked_up
 from destinations.forms import Declared, declared_form
 from destinations.models import Subscription
+from destinations.views.making import NEW, made_meanwhile, to_make_one
 from destinations.views.shown import catches, grouped, with_tallies
 from spaces.clock import clock
 from spaces.needs import needs
@@ -81,9 +83,12 @@ def connect(request: PageRequest, workspace: str, space: str, audience: str) -> 
     """Choose the destinations that the audience goes to as well."""
     seen = _seen(request, audience)
     free = request.space.destinations.exclude(subscriptions__audience=seen.audience).order_by("name", "id")
-    rows = choices(free, data=request.POST if request.method == "POST" else None)
+    rows = choices(free, data=request.POST if request.method == "POST" else None, chosen=made_meanwhile(request))
     wrong = ""
     if request.method == "POST":
+        if request.POST.get("to") == NEW:
+            ticked = [(CHOSEN, row.destination.public_id) for row in rows if row.chosen]
+            return redirect(to_make_one(request, f"{request.path}?{urlencode(ticked)}".rstrip("?")))
         wanted = picked(rows)
         wrong = "" if wanted or wanted is None else "Choose at least one destination."
         if wanted:

@@ -14,6 +14,7 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.declared import InvalidSetting, shown
 from destinations.forms import Declared, Named, declared_form
 from destinations.models import Destination
+from destinations.views.making import back_with
 from destinations.views.shown import STYLES, catches, enabled, grouped, with_tallies
 from spaces.clock import clock
 from spaces.needs import needs
@@ -104,9 +105,10 @@ def _kept(request: PageRequest, found: Destination, secrets: dict[str, str]) -> 
 
 def _created(request: PageRequest, made: Destination, secrets: dict[str, str]) -> HttpResponse:
     messages.success(request, f"{made.name} is ready.")
+    following = back_with(made, _next(request))
     if secrets:
-        return _once(request, made, secrets, "created")
-    if following := _next(request):
+        return _once(request, made, secrets, "created", following)
+    if following:
         return redirect(following)
     return redirect(
         "destination", workspace=request.workspace.slug, space=request.space.slug, destination=made.public_id
@@ -121,11 +123,13 @@ def _deleted(request: PageRequest, found: Destination, named: Named, settings: D
     return redirect("destinations", workspace=request.workspace.slug, space=request.space.slug)
 
 
-def _once(request: PageRequest, found: Destination, secrets: dict[str, str], did: str) -> HttpResponse:
+def _once(
+    request: PageRequest, found: Destination, secrets: dict[str, str], did: str, following: str = ""
+) -> HttpResponse:
     """An answer that nobody keeps, with secrets that nobody sees again."""
     labels = {each["name"]: each["label"] for each in queries.described_settings(found)}
     rows = [(name, labels[name], value) for name, value in secrets.items()]
-    context = {"destination": found, "secrets": rows, "did": did, "next": _next(request)}
+    context = {"destination": found, "secrets": rows, "did": did, "next": following}
     response = render(request, "destinations/secrets.html", context)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -15,6 +15,7 @@ from audiences.queries import NotComputed, Unanswerable
 from audiences.reading import DefinitionError
 from destinations import services
 from destinations.choices import choices, picked
+from destinations.views.making import NEW, made_meanwhile, to_make_one
 from destinations.views.shown import grouped
 from spaces.clock import clock
 from spaces.needs import needs
@@ -25,15 +26,18 @@ FROM_NOW_ON = "Counted once it is created: only what happens from then on counts
 
 @needs("space.use")
 def where(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
-    """Choose destinations, with what is sent there; none is fine too. The choice is kept in the draft."""
+    """Choose destinations, with what is sent there; none is fine too. The choice is kept in the draft.
+
+    Whichever way the page is left, `to`, the choice is kept first.
+    """
     found = _found(request, draft)
-    chosen = {destination.public_id: options for destination, options in services.chosen_in(found)}
+    chosen = made_meanwhile(request) | {to.public_id: options for to, options in services.chosen_in(found)}
     data = request.POST if request.method == "POST" else None
     rows = choices(request.space.destinations.order_by("name", "id"), data=data, chosen=chosen)
     wanted = picked(rows) if data is not None else None
     if wanted is not None:
         drafts.keep(found, destinations=[{"id": to.public_id, "options": options} for to, options in wanted])
-        return redirect("draft-review", workspace=workspace, space=space, draft=draft)
+        return redirect(_onward(request, found))
     context = {
         "draft": found,
         "steps": wizard.steps(request, found, wizard.DESTINATIONS),
@@ -48,8 +52,12 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
     found = _found(request, draft)
     if request.method != "POST":
         return _page(request, found, Review(initial=_said(found)))
-    form = Review(request.POST)
-    if not form.is_valid():
+    form, back = Review(request.POST), request.POST.get("to", "")
+    valid = form.is_valid()
+    if back in (wizard.BUILD, wizard.DESTINATIONS):
+        drafts.keep(found, **form.cleaned_data)  # as far as it can be kept: a name may still be missing
+        return redirect(wizard.url_of(request, found, back))
+    if not valid:
         return _page(request, found, form, status=422)
     drafts.keep(found, **form.cleaned_data)
     if request.POST.get("act") != "create":
@@ -64,6 +72,14 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
         messages.success(request, f"{audience.name} is created, and is being computed.")
         return redirect("audience", workspace=workspace, space=space, audience=audience.public_id)
     return _page(request, _found(request, draft), form, status=422)
+
+
+def _onward(request: PageRequest, found: Draft) -> str:
+    """The page that the button leads to; to make a destination, with the way back here."""
+    to = request.POST.get("to", "")
+    if to == NEW:
+        return to_make_one(request, request.path)
+    return wizard.url_of(request, found, wizard.BUILD if to == wizard.BUILD else wizard.REVIEW)
 
 
 def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200) -> HttpResponse:

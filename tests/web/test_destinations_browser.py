@@ -111,6 +111,45 @@ def test_a_draft_is_sent_somewhere_named_and_created_without_javascript(browser,
     context.close()
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_destination_is_made_on_the_way_and_what_was_ticked_before_still_is(
+    browser, live_server, room, space_url, scripts
+):
+    context = browser.new_context(java_script_enabled=scripts)
+    page = context.new_page()
+    sign_in(page, live_server, room)
+    page.goto(f"{space_url}/audiences/drafts/{room.draft.public_id}/destinations")
+    page.get_by_label("Webhook catcher").check()
+    page.get_by_role("button", name="New destination").click()
+    page.get_by_role("link", name=re.compile("Set up Webhook catcher")).first.click()
+    page.get_by_label("Name", exact=True).fill("Second catcher")
+    page.get_by_role("button", name="Create the destination").click()
+    page.get_by_role("heading", name="Select destinations", level=1).wait_for()
+    assert page.get_by_label("Webhook catcher").is_checked()
+    assert page.get_by_label("Second catcher").is_checked()
+    page.get_by_role("button", name="Review →").click()
+    page.get_by_role("heading", name="Review and create", level=1).wait_for()
+    assert page.get_by_text("Second catcher").is_visible()
+    context.close()
+
+
+def test_going_back_by_the_stepper_loses_nothing(page, live_server, room, space_url, complaints):
+    sign_in(page, live_server, room)
+    draft = f"{space_url}/audiences/drafts/{room.draft.public_id}"
+    page.goto(f"{draft}/destinations")
+    page.get_by_label("Webhook catcher").check()
+    page.get_by_role("link", name="1. Build").click()
+    page.get_by_role("heading", name="New audience", level=1).wait_for()
+    page.goto(f"{draft}/review")
+    page.get_by_label("Name", exact=True).fill("Kept")
+    page.get_by_role("link", name="2. Select destinations").click()
+    page.get_by_role("heading", name="Select destinations", level=1).wait_for()
+    assert page.get_by_label("Webhook catcher").is_checked()
+    page.goto(f"{draft}/review")
+    assert page.get_by_label("Name", exact=True).input_value() == "Kept"
+    assert not complaints, complaints
+
+
 def test_the_connection_is_tested_without_leaving_the_page(page, live_server, room, space_url, complaints):
     sign_in(page, live_server, room)
     page.goto(f"{space_url}/destinations/{room.catcher.public_id}")

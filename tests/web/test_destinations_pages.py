@@ -1,6 +1,7 @@
 """The pages of destinations and of the life of an audience: what they show, what their forms do, and to whom."""
 
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from django.db import connection
@@ -26,6 +27,12 @@ from tests.factories_destinations import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
+WEBHOOK = {
+    "name": "Hook",
+    "settings-url": "https://example.com/in",
+    "settings-style": "event",
+    "settings-batchSize": "1",
+}
 DEFINITION = {"kind": "event", "name": "Signed Up", "atLeast": 1, "within": {"days": 7}}
 
 
@@ -256,6 +263,64 @@ def test_a_draft_becomes_an_audience_that_goes_to_what_was_chosen(cast: Cast, dr
     assert answer.url == url(cast, f"audiences/{made.public_id}")
     assert (made.name, made.key, made.subscriptions.get().options["entered_event"]) == ("Buyers", "buyers", "In")
     assert not Draft.objects.exists()
+
+
+def test_whoever_makes_a_destination_on_the_way_comes_back_with_it_and_has_lost_nothing(
+    cast: Cast, draft: Draft
+) -> None:
+    one = make_destination(cast.space)
+    place = f"audiences/drafts/{draft.public_id}/destinations"
+    filled = {"destination": one.public_id, f"{one.public_id}-sendTrack": "on", f"{one.public_id}-exitedEvent": "Out"}
+    filled |= {f"{one.public_id}-enteredEvent": "Became a buyer"}
+    catalog = post(cast, place, to="new", **filled).url
+    assert catalog == f"{url(cast, 'destinations/catalog')}?next={quote_plus(url(cast, place))}"
+    shown = text(cast, "destinations/catalog", next=url(cast, place))
+    assert f"kind=catcher&amp;style=event&amp;next={quote_plus(url(cast, place))}" in shown
+    answer = post(
+        cast, "destinations/new?kind=catcher", name="Second", next=url(cast, place), **{"settings-style": "event"}
+    )
+    two = Destination.objects.get(name="Second")
+    assert answer.url == f"{url(cast, place)}?destination={two.public_id}"
+    page = cast.browser("user").get(answer.url)
+    cards = {card.destination: card for group in page.context["groups"] for card in group.cards}
+    assert {to: card.chosen for to, card in cards.items()} == {one: True, two: True}
+    assert cards[one].options["enteredEvent"].value() == "Became a buyer"
+    secret = post(cast, "destinations/new?kind=webhook", next=url(cast, place), **WEBHOOK)
+    assert secret.context["next"].startswith(f"{url(cast, place)}?destination=dst_")
+    assert post(cast, "destinations/new?kind=catcher", name="X", next="https://evil.example/").status_code == 422
+    assert (
+        "evil"
+        not in post(
+            cast, "destinations/new?kind=catcher", name="X", next="https://evil.example/", **{"settings-style": "event"}
+        ).url
+    )
+
+
+def test_the_same_holds_where_an_audience_that_exists_is_connected(cast: Cast, audience: Audience) -> None:
+    one = make_destination(cast.space)
+    place = url(cast, f"audiences/{audience.public_id}/connect")
+    ticked = f"{place}?destination={one.public_id}"
+    answer = post(cast, f"audiences/{audience.public_id}/connect", to="new", destination=one.public_id)
+    assert answer.url == f"{url(cast, 'destinations/catalog')}?next={quote_plus(ticked)}"
+    assert not Subscription.objects.exists()
+    answer = post(cast, "destinations/new?kind=catcher", name="Second", next=ticked, **{"settings-style": "event"})
+    page = cast.browser("user").get(answer.url)
+    assert [card.chosen for group in page.context["groups"] for card in group.cards] == [True, True]
+
+
+def test_what_was_entered_is_kept_by_whoever_goes_back_a_step(cast: Cast, draft: Draft) -> None:
+    to = make_destination(cast.space)
+    place = f"audiences/drafts/{draft.public_id}"
+    filled = {"destination": to.public_id, f"{to.public_id}-sendIdentify": "on"}
+    assert post(cast, f"{place}/destinations", to="audience-draft", **filled).url == url(cast, place)
+    draft.refresh_from_db()
+    assert [each["id"] for each in draft.destinations] == [to.public_id]
+    said = {"name": "", "description": "Who came"}
+    for page in ("audience-draft", "draft-destinations"):
+        answer = post(cast, f"{place}/review", to=page, **said)
+        assert answer.url == url(cast, place if page == "audience-draft" else f"{place}/destinations")
+    draft.refresh_from_db()
+    assert (draft.name, draft.description, draft.include_historical) == ("New people", "Who came", False)
 
 
 def test_a_draft_without_a_name_or_with_conditions_that_are_not_complete_is_not_created(cast: Cast) -> None:
