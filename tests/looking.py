@@ -12,6 +12,13 @@ SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 360, "heigh
 # What is wider than the box that scrolls it: readable, but only for whoever thinks of scrolling.
 CUT = """[...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth)
     .map((box) => box.getAttribute("aria-label") ?? box.getAttribute("aria-labelledby"))"""
+# Labels of charts that are too small to be read, or stick out of the picture.
+UNREADABLE = """[...document.querySelectorAll("svg.chart .tick")].filter((tick) => {
+    if (!tick.getClientRects().length) return false;  // not drawn at this width
+    const size = parseFloat(getComputedStyle(tick).fontSize) * tick.getScreenCTM().a;
+    const box = tick.getBoundingClientRect(), around = tick.ownerSVGElement.getBoundingClientRect();
+    return size < 11 || box.left < around.left - 0.5 || box.right > around.right + 0.5;
+}).map((tick) => tick.textContent)"""
 
 
 def sign_in(page, live_server, room, user=None):
@@ -42,6 +49,8 @@ def _problems(page):
         yield "scrolls sideways"
     for name in page.evaluate(CUT):
         yield f"{name} is cut off"
+    for label in page.evaluate(UNREADABLE):
+        yield f"the label {label} of a chart cannot be read"
     if page.locator("h1").count() != 1:
         yield f"{page.locator('h1').count()} h1"
     for violation in Axe().run(page).response["violations"]:
