@@ -11,7 +11,7 @@ from audiences import overview, services, sketch
 from audiences.conditions import KINDS
 from audiences.conditions.event import WORDS
 from audiences.entries import TYPES
-from audiences.models import Audience
+from audiences.models import Audience, Draft
 from audiences.operators import OPERATORS
 from audiences.queries import NotComputed, Unanswerable
 from audiences.reading import DefinitionError
@@ -95,6 +95,7 @@ class Seen:
     people: Sequence[Person] = ()
     flaws: Sequence[tuple[str, str, str]] = ()  # (row number, id of the row, message)
     problem: str = ""
+    starts_with: int | None = None  # of a draft that leaves history out: how many there are at its creation
 
     @property
     def size(self) -> int:
@@ -127,22 +128,32 @@ def rows_of(tree: Sketch, *, space: Space, flaws: Sequence[Flaw] = (), besides: 
     return found.node(tree, "", "", first=True, last=True, above="")
 
 
-def seen(space: Space, tree: Sketch, *, include_anonymous: bool) -> Seen:
+def seen(tree: Sketch, *, of: Draft | Audience) -> Seen:
     """The preview of what can be previewed, with some of the people. It changes nothing and raises nothing."""
     flaws = sketch.flaws(tree)
     if flaws:
         return Seen(flaws=_shown(flaws))
-    definition = sketch.definition(tree)
     try:
-        found = services.preview(space, definition, include_anonymous=include_anonymous, now=clock.now())
+        found, starts_with = _previewed(of, sketch.definition(tree))
     except DefinitionError as error:
         return Seen(flaws=_shown([sketch.flaw_of(tree, error)]))
     except NotComputed as error:
         return Seen(problem=str(error))
     except Unanswerable as error:
-        logger.warning("a preview in %s: %s", space.public_id, error)
+        logger.warning("a preview in %s: %s", of.space.public_id, error)
         return Seen(problem=TOO_HEAVY)
-    return Seen(found, overview.sample(space, found.members, SAMPLE))
+    return Seen(found, overview.sample(of.space, found.members, SAMPLE), starts_with=starts_with)
+
+
+def _previewed(of: Draft | Audience, definition: Any) -> tuple[Preview, int | None]:
+    """Whom it means; and how many it begins with where that is another question, since history is left out."""
+    asked: dict[str, Any] = {"include_anonymous": of.include_anonymous, "now": clock.now()}
+    if isinstance(of, Audience):
+        return services.preview(of.space, definition, events_since=of.events_since, **asked), None
+    if of.include_historical:
+        return services.preview(of.space, definition, **asked), None
+    found = services.beginnings(of.space, definition, **asked)
+    return found.with_history, len(found.from_now_on.members)
 
 
 def _shown(flaws: Sequence[Flaw]) -> list[tuple[str, str, str]]:

@@ -49,7 +49,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
     if act == "next":
         return _next(request, found, tree, here)
     if act == LOOK:
-        return _live(request, tree, found.include_anonymous)
+        return _live(request, tree, found)
     if request.headers.get("HX-Request"):
         return _page(request, found, tree, here, check=act == CHECK, focus=focus)
     return redirect(f"{here}?{'preview=1' if act == CHECK else f'focus={focus}'}#{builder.id_of(focus)}")
@@ -68,7 +68,7 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
     act = request.POST.get("act", "")
     tree, focus = _edited(request)
     if act == LOOK:
-        return _live(request, tree, found.include_anonymous)
+        return _live(request, tree, found)
     if act != "save":
         return _page(request, found, tree, here, check=act == CHECK, focus=focus)
     try:
@@ -116,9 +116,8 @@ def _next(request: PageRequest, found: Draft, tree: Sketch, here: str) -> HttpRe
     return _gone_to(request, wizard.url_of(request, found, wizard.DESTINATIONS))
 
 
-def _live(request: PageRequest, tree: Sketch, include_anonymous: bool) -> HttpResponse:
-    found = builder.seen(request.space, tree, include_anonymous=include_anonymous)
-    return render(request, "audiences/_preview.html", {"seen": found})
+def _live(request: PageRequest, tree: Sketch, of: Draft | Audience) -> HttpResponse:
+    return render(request, "audiences/_preview.html", {"seen": builder.seen(tree, of=of)})
 
 
 def _refused(
@@ -155,7 +154,7 @@ def _page(
         "suggest": reverse("audience-suggest", args=[request.workspace.slug, request.space.slug]),
         "events": suggestions.events(request.space),
         "focus": builder.id_of(focus) if focus else "",
-        "seen": builder.seen(request.space, tree, include_anonymous=of.include_anonymous) if check else None,
+        "seen": builder.seen(tree, of=of) if check else None,
         "problem": UNCLEAR if flaws else "",
         "audience": existing,
         "draft": draft,

@@ -24,5 +24,6 @@ class Review(Styled):
     include_historical = forms.BooleanField(
         required=False,
         label="Gather historical data",
-        help_text="Count what happened before now as well. Without it, only what happens from now on counts.",
+        help_text="Count what happened before now as well. Without it, only events from the creation on count; "
+        "what is known of people counts either way. It cannot be changed later.",
     )

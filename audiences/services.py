@@ -21,6 +21,7 @@ from audiences.grammar import Node
 from audiences.models import Audience, Version
 from audiences.operators import quoted
 from audiences.reading import LONGEST_NAME, DefinitionError
+from sources.events.sql import milliseconds
 from spaces.models import Space
 
 KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
@@ -42,14 +43,44 @@ class Preview:
     milliseconds: float
 
 
-def preview(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Preview:
-    """Who would be in the audience. Raises DefinitionError, queries.NotComputed and queries.Unanswerable."""
+@dataclass(frozen=True)
+class Beginnings:
+    """With whom an audience begins: when all of history counts, and when only events from its creation on do."""
+
+    with_history: Preview
+    from_now_on: Preview
+
+    @property
+    def differ(self) -> bool:
+        """Whether it asks about events at all; the number may be the same by chance."""
+        return self.from_now_on is not self.with_history
+
+
+def preview(
+    space: Space, definition: Any, *, include_anonymous: bool, now: datetime, events_since: datetime | None = None
+) -> Preview:
+    """Who would be in the audience. events_since: no event up to here counts; None = all of history does.
+
+    Raises DefinitionError, queries.NotComputed and queries.Unanswerable.
+    """
     node = grammar.parse(definition)
     _refuse_unknown(space, node)
+    asked = node if events_since is None else grammar.beginning(node, milliseconds(events_since))
     begun = time.perf_counter()
-    found = queries.matching(space, node, include_anonymous=include_anonymous, now=now)
+    found = queries.matching(space, asked, include_anonymous=include_anonymous, now=now)
     took = (time.perf_counter() - begun) * 1000
-    return Preview(found.members, found.as_of, grammar.sentence(node, include_anonymous=include_anonymous), took)
+    said = grammar.sentence(node, include_anonymous=include_anonymous, since=events_since)
+    return Preview(found.members, found.as_of, said, took)
+
+
+def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Beginnings:
+    """Who would be in the audience if it were created now, in both ways. Raises what `preview` raises."""
+    with_history = preview(space, definition, include_anonymous=include_anonymous, now=now)
+    node = grammar.parse(definition)
+    if grammar.beginning(node, milliseconds(now)) == node:
+        return Beginnings(with_history, with_history)
+    from_now_on = preview(space, definition, include_anonymous=include_anonymous, now=now, events_since=now)
+    return Beginnings(with_history, from_now_on)
 
 
 def create_audience(

@@ -1,5 +1,6 @@
 """The last steps of a new audience: where it goes, and a look at all of it before it exists."""
 
+import logging
 from typing import Any
 
 from django.contrib import messages
@@ -9,6 +10,7 @@ from django.shortcuts import redirect, render
 from access.requests import PageRequest
 from audiences import drafts, grammar, wizard
 from audiences import services as audiences
+from audiences.builder import TOO_HEAVY
 from audiences.forms import Review
 from audiences.models import Draft
 from audiences.queries import NotComputed, Unanswerable
@@ -20,8 +22,9 @@ from destinations.views.shown import grouped
 from spaces.clock import clock
 from spaces.needs import needs
 
+logger = logging.getLogger(__name__)
+
 INCOMPLETE = "The conditions are not complete yet: go back to the first step, which says what is missing."
-FROM_NOW_ON = "Counted once it is created: only what happens from then on counts."
 
 
 @needs("space.use")
@@ -110,19 +113,17 @@ def _meant(found: Draft) -> dict[str, Any]:
 
 
 def _counted(found: Draft) -> dict[str, Any]:
-    """How many people that is now, exactly; or why that cannot be said."""
-    if not found.include_historical:
-        return {"uncounted": FROM_NOW_ON}
+    """How many people it begins with, exactly, with and without historical data; or why that cannot be said."""
     try:
-        seen = audiences.preview(
-            found.space,
-            drafts.definition_of(found),
-            include_anonymous=found.include_anonymous,
-            now=clock.now(),
+        begun = audiences.beginnings(
+            found.space, drafts.definition_of(found), include_anonymous=found.include_anonymous, now=clock.now()
         )
-    except (DefinitionError, NotComputed, Unanswerable) as error:
+    except Unanswerable as error:
+        logger.warning("a preview in %s: %s", found.space.public_id, error)
+        return {"uncounted": TOO_HEAVY}
+    except (DefinitionError, NotComputed) as error:
         return {"uncounted": str(error)}
-    return {"size": len(seen.members)}
+    return {"begun": begun}
 
 
 def _found(request: PageRequest, public_id: str) -> Draft:

@@ -134,6 +134,55 @@ def test_without_javascript_the_preview_is_a_button(world, user, base, draft):
     assert "1 person" in words(user.get(answer.url))
 
 
+ONCE = {"kind": "event", "name": "Signed Up", "atLeast": 1}
+
+
+@pytest.mark.parametrize(
+    ("definition", "with_history", "from_now_on"),
+    [
+        (ONCE, {"u1"}, set()),
+        ({"not": ONCE}, {"u2", "u3"}, {"u1", "u2", "u3"}),
+        ({"any": [ONCE, PRO]}, {"u1", "u3"}, {"u3"}),
+        (PRO, {"u3"}, {"u3"}),
+    ],
+)
+def test_the_review_says_with_how_many_it_begins_in_both_ways_as_it_then_does(
+    world, user, base, draft, definition, with_history, from_now_on
+):
+    world.did("u1", "Signed Up")
+    world.did("u2", "Ordered")
+    world.sent(message("identify", userId="u3", traits={"plan": "pro"}))
+    url = f"{base}/drafts/{draft.public_id}"
+    user.post(url, fields(definition, act="show"))
+    begun = user.get(f"{url}/review?count=1").context["begun"]
+    assert world.users(begun.with_history.members) == with_history
+    assert world.users(begun.from_now_on.members) == from_now_on
+    page = words(user.get(f"{url}/review?count=1"))
+    assert ("historical data makes no difference" in page) == (definition == PRO)
+    user.post(f"{url}/review", {"name": "From now on", "act": "create"})  # without historical data
+    world.computed()
+    assert world.members(Audience.objects.get()) == from_now_on
+
+
+def test_the_preview_of_a_draft_that_leaves_history_out_says_so(world, user, base, draft):
+    world.did("u1", "Signed Up")
+    url, live = f"{base}/drafts/{draft.public_id}", {"headers": {"HX-Request": "true"}}
+    assert "historical" not in words(user.post(url, fields(ONCE, act="look"), **live))
+    drafts.keep(draft, include_historical=False)
+    page = words(user.post(url, fields(ONCE, act="look"), **live))
+    assert "1 person That is with historical data, which this draft leaves out." in page
+    assert "the audience begins with 0 people" in page
+
+
+def test_the_builder_of_an_audience_without_history_counts_as_the_audience_does(world, user, base):
+    world.did("u1", "Signed Up")
+    world.did("u2", "Signed Up", ago=timedelta(days=2))
+    audience = world.audience("new", ONCE, events_since=world.clock.now() - timedelta(days=1))
+    page = words(user.get(f"{base}/{audience.public_id}/builder"))
+    assert "1 person" in page
+    assert "counting only events after" in page
+
+
 def test_the_preview_says_what_stands_in_its_way(world, user, base, draft):
     url = f"{base}/drafts/{draft.public_id}"
     world.audience("fresh", ORDERED)

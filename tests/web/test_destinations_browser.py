@@ -82,7 +82,7 @@ def test_a_draft_is_sent_somewhere_named_and_created_by_mouse(page, live_server,
     page.goto(f"{space_url}/audiences/drafts/{room.draft.public_id}/destinations")
     page.get_by_label("Webhook catcher").check()
     page.get_by_role("button", name="Review →").click()
-    page.locator("#size .big-number").wait_for()
+    page.locator("#size .with-history .big-number").wait_for()
     page.get_by_label("Name", exact=True).fill("Boots and Sandals")
     page.get_by_text("boots_and_sandals").wait_for()
     assert look(page, "draft-review-named") == []
@@ -102,10 +102,10 @@ def test_a_draft_is_sent_somewhere_named_and_created_without_javascript(browser,
     page.get_by_label("Webhook catcher").check()
     page.get_by_role("button", name="Review →").click()
     page.get_by_label("Name", exact=True).fill("Boots and Sandals")
-    page.get_by_role("button", name="Check and keep").click()
+    page.get_by_role("button", name="Keep as a draft").click()
     page.get_by_text("boots_and_sandals").wait_for()
     page.get_by_role("link", name="Count them").click()
-    page.locator("#size .big-number").wait_for()
+    page.locator("#size .with-history .big-number").wait_for()
     page.get_by_role("button", name="Create audience →").click()
     assert page.get_by_role("heading", level=1).inner_text() == "Boots and Sandals"
     context.close()
