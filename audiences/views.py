@@ -23,19 +23,20 @@ STATUSES = {
 UPDATING = Pill("Updating", "busy")
 COLUMNS = (
     Column("name", "Audience", "name"),
-    Column("status", "Status", "rank"),
+    Column("who", "Who is in it"),
+    Column("status", "Status"),
     Column("size", "People", "size", num=True),
-    Column("changed", "Lately", "changed_at"),
+    Column("trend", "Lately"),
     Column("created", "Created", "pk"),
 )
 SEARCHED = ("name", "key", "description")
-IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created")
+IN_CSV = ("name", "key", "description", "sentence", "status", "people", "created")
 
 
 @needs("space.read")
 def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
     """Every audience of the space: who is meant, how many they are, how that went lately, and as of when."""
-    rows = overview.listed(request.space)
+    rows = overview.audiences_of(request.space)
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         return csv_of("audiences", IN_CSV, map(_line, arranged(request, rows, **listing)))
@@ -65,5 +66,5 @@ def _row(found: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
 def _line(audience: Audience) -> list[Any]:
     found = overview.overview(audience)
     state = UPDATING if found.updating else STATUSES[found.status]
-    said = [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size]
-    return [*said, audience.changed_at, audience.created_at]  # type: ignore[attr-defined]
+    at = audience.created_at
+    return [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size, at]

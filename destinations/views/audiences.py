@@ -26,9 +26,12 @@ from destinations.differences import differing, looked_up
 from destinations.forms import Declared, declared_form
 from destinations.models import Subscription
 from destinations.views.making import NEW, made_meanwhile, to_make_one
-from destinations.views.shown import NOT_DELETED, catches, grouped, with_tallies
+from destinations.views.shown import catches, grouped, with_tallies
 from spaces.clock import clock
 from spaces.needs import needs
+
+MOVING = (Subscription.Status.WAITING, Subscription.Status.SYNCING, Subscription.Status.RETRYING)
+NOT_DELETED = "Nothing was deleted: the name that was typed is another one."
 
 
 @needs("space.read", POST="space.use")
@@ -144,6 +147,8 @@ def _compared(
         **counted,
         "label": adapter_of(row.destination.kind).label,
         "catches": catches(row.destination),
+        "computing": seen.audience.serving_id is None,
+        "moving": counted["tally"]["due"] > 0 or row.status in MOVING,
         "differing": differing(row),
         "wanted": wanted,
         "people": looked_up(row, wanted) if wanted else [],
