@@ -60,6 +60,11 @@ class Rights(Styled):
         return [NO_ROLE[1], *(role.label for role in roles.SPACE_ROLES.values())]
 
     @property
+    def meanings(self) -> list[tuple[str, str]]:
+        """What each role in a space allows: (its label, in words)."""
+        return [(role.label, roles.meaning(role)) for role in roles.SPACE_ROLES.values()]
+
+    @property
     def in_spaces(self) -> dict[Space, str]:
         return {space: self.cleaned_data[f"in-{space.public_id}"] for space in self.spaces}
 

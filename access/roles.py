@@ -10,8 +10,8 @@ from dataclasses import dataclass
 WORKSPACE_PERMISSIONS = {
     "workspace.read": "See the workspace and the spaces they have a role in",
     "workspace.manage": "Create spaces, invite people, give roles",
-    "sources.read": "See sources, their write keys and what they received",
-    "sources.edit": "Create and change sources and write keys",
+    "sources.read": "See sources and what they received",
+    "sources.edit": "Create and change sources, see and change write keys",
 }
 SPACE_PERMISSIONS = {
     "space.read": "See everything in the space",
@@ -52,6 +52,13 @@ SPACE_ROLES = {
         Role("read_only", "Personas Read-only", "Look, change nothing", frozenset({"space.read"})),
     )
 }
+
+
+def meaning(role: Role) -> str:
+    """What the role allows, in words: made of its permissions, and of those of the workspace that these bring along."""
+    allowed = role.permissions.union(*(IMPLIED.get(held, ()) for held in role.permissions))
+    first, *others = [about for permission, about in (SPACE_PERMISSIONS | PERMISSIONS).items() if permission in allowed]
+    return "; ".join([first, *(about[:1].lower() + about[1:] for about in others)])
 
 
 def workspace_choices() -> list[tuple[str, str]]:

@@ -17,13 +17,14 @@ document.addEventListener("keydown", (event) => {
 // Times are sent in UTC; here they become those of the reader, whose zone is named beside the navigation,
 // with the exact moment to be read on hover.
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const daily = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const local = (within) => {
   for (const time of within.querySelectorAll("time[datetime]:not([title])")) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.valueOf())) continue;
     time.title = exact.format(at);
-    time.textContent = short.format(at);
+    time.textContent = ("day" in time.dataset ? daily : short).format(at);
   }
 };
 local(document);

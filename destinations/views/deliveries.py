@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
@@ -48,7 +48,7 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
     A POST tries again what failed: what waits about one identifier, or all that waits for its destination.
     """
     if request.method == "POST":
-        return _tried_again(request)
+        return _tried_again(request) if "subscription" in request.POST else HttpResponseBadRequest()
     within = request.space
     rows = list(within.subscriptions.select_related("audience", "destination"))
     living = [row for row in rows if row.audience.deleted_at is None]
@@ -67,7 +67,7 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
 
 
 def _tried_again(request: PageRequest) -> HttpResponse:
-    asked, identifier = request.POST.get("subscription", ""), request.POST.get("identifier", "")
+    asked, identifier = request.POST["subscription"], request.POST.get("identifier", "")
     row = request.space.subscriptions.select_related("destination").filter(public_id=asked).first()
     if row is None:
         raise Http404

@@ -7,7 +7,7 @@ from django.core import mail
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from access import roles, services
+from access import queries, roles, services
 from access.models import AuditEntry, Invitation, Membership, Token
 from tests.factories import MembershipFactory, SpaceFactory
 
@@ -250,6 +250,24 @@ def test_somebody_of_another_workspace_is_not_there(cast):
         assert getattr(cast.browser("owner"), method)(person_at(cast, "stranger")).status_code == 404
 
 
+def test_what_a_role_allows_is_said_in_the_words_of_its_permissions(cast):
+    asked = page(cast, "owner", at(cast, "access-management/invite"))
+    for role in roles.SPACE_ROLES.values():
+        (said,) = re.findall(rf"<dt>{role.label}</dt><dd>([^<]*)</dd>", asked)
+        for permission, about in roles.SPACE_PERMISSIONS.items():
+            assert (about.lower() in said.lower()) is (permission in role.permissions), (role.key, permission)
+        assert (roles.PERMISSIONS["sources.read"].lower() in said.lower()) is roles.implied_by("sources.read", role.key)
+
+
+def test_roles_are_those_in_the_workspace_and_of_no_other(cast):
+    both = cast.people["user"]
+    MembershipFactory(workspace=cast.other_workspace, user=both)
+    services.grant(cast.other_space, both, "admin", by=services.COMMAND)
+    found = queries.grants_by_user(cast.workspace)
+    assert found[both.pk] == [queries.Grant(cast.space, "user")]
+    assert queries.grants_by_user(cast.other_workspace)[both.pk] == [queries.Grant(cast.other_space, "admin")]
+
+
 def test_a_token_is_shown_once_and_revoked(cast):
     where = at(cast, "tokens")
     made = cast.browser("user").post(where, {"name": "Export"})
@@ -258,7 +276,12 @@ def test_a_token_is_shown_once_and_revoked(cast):
     secret = re.search(r"pat_[\w-]{20,}", made.content.decode()).group()
     assert secret not in page(cast, "user", where)
     token = Token.objects.get(name="Export")
-    assert "Revoke Export" in page(cast, "user", where)
+    assert f'href="?revoke={token.public_id}"' in page(cast, "user", where)
+    asked = page(cast, "user", f"{where}?revoke={token.public_id}")
+    assert "Revoke a token?" in asked
+    assert "It was never used" in asked
+    token.refresh_from_db()
+    assert token.revoked_at is None
     answer = cast.browser("user").post(where, {"revoke": token.public_id}, follow=True)
     assert "was revoked" in answer.content.decode()
     token.refresh_from_db()
@@ -275,7 +298,9 @@ def test_a_token_of_somebody_else_is_not_there_but_for_an_owner(cast):
     token, _ = services.create_token(cast.workspace, cast.people["admin"], name="Theirs", by=services.COMMAND)
     where = at(cast, "tokens")
     assert "Theirs" not in page(cast, "user", where)
-    assert cast.browser("user").post(where, {"revoke": token.public_id}).status_code == 404
+    for wanted in (token.public_id, "tok_nobody", ""):
+        assert cast.browser("user").get(where, {"revoke": wanted}).status_code == 404
+        assert cast.browser("user").post(where, {"revoke": wanted}).status_code == 404
     assert (
         cast.browser("stranger").post(at(cast, "tokens", cast.other_workspace), {"revoke": token.public_id}).status_code
         == 404
