@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import overload
 
-from django.db.models import OuterRef, Prefetch, QuerySet, Subquery, Window
-from django.db.models.functions import RowNumber
+from django.db import connection
+from django.db.models import Case, F, OuterRef, Prefetch, Q, QuerySet, Subquery, When
 from pyroaring import BitMap
 
 from audiences import grammar, queries
@@ -82,14 +82,47 @@ def audiences_of(space: Space) -> QuerySet[Audience]:
     return found.prefetch_related(Prefetch("versions", newest, to_attr="newest"))
 
 
+def listed(space: Space) -> QuerySet[Audience]:
+    """Those that are not deleted, with what a list is sorted by: `rank` of the status, and `changed_at`.
+
+    rank: what needs somebody first, so failed, computing, updating, live, disabled. It is `Overview` as SQL.
+    """
+    newest = Version.objects.filter(audience=OuterRef("pk")).order_by("-number")
+    changes = Change.objects.filter(audience=OuterRef("pk")).order_by("-tick", "-pk")
+    stands = Q(serving=None) | Q(serving=F("newest_pk"))
+    rank = Case(
+        When(enabled=False, then=4),
+        When(stands, newest_state=Version.State.FAILED, then=0),
+        When(serving=None, then=1),
+        When(newest_state__in=PENDING, then=2),
+        default=3,
+    )
+    found = audiences_of(space).annotate(
+        newest_pk=Subquery(newest.values("pk")[:1]), newest_state=Subquery(newest.values("state")[:1])
+    )
+    return found.annotate(rank=rank, changed_at=Subquery(changes.values("at")[:1]))
+
+
+SIZES = """
+    SELECT page.audience, kept.at, kept.size FROM unnest(%s::bigint[]) AS page(audience)
+    CROSS JOIN LATERAL (
+        SELECT tick, id, at, size FROM audiences_change WHERE audience_id = page.audience
+        ORDER BY tick DESC, id DESC LIMIT %s
+    ) AS kept
+    ORDER BY kept.tick, kept.id
+"""
+
+
 def sizes_of(audiences: Iterable[Audience]) -> dict[int, list[tuple[datetime, int]]]:
-    """By primary key: when the audience last changed and how many were in it afterwards, oldest first. One query."""
-    newest = Window(RowNumber(), partition_by="audience", order_by=["-tick", "-pk"])
-    pks = [audience.pk for audience in audiences]
-    rows = Change.objects.filter(audience__in=pks).annotate(newest=newest).filter(newest__lte=MOST_SIZES)
+    """By primary key: when the audience last changed and how many were in it afterwards, oldest first.
+
+    One query, which reads MOST_SIZES rows of each however many there are; a window function would read them all.
+    """
     found: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
-    for pk, at, size in rows.order_by("tick", "pk").values_list("audience", "at", "size"):
-        found[pk].append((at, size))
+    with connection.cursor() as cursor:
+        cursor.execute(SIZES, [[audience.pk for audience in audiences], MOST_SIZES])
+        for pk, at, size in cursor.fetchall():
+            found[pk].append((at, size))
     return found
 
 

@@ -23,20 +23,19 @@ STATUSES = {
 UPDATING = Pill("Updating", "busy")
 COLUMNS = (
     Column("name", "Audience", "name"),
-    Column("who", "Who is in it"),
-    Column("status", "Status"),
+    Column("status", "Status", "rank"),
     Column("size", "People", "size", num=True),
-    Column("trend", "Lately"),
+    Column("changed", "Lately", "changed_at"),
     Column("created", "Created", "pk"),
 )
 SEARCHED = ("name", "key", "description")
-IN_CSV = ("name", "key", "description", "sentence", "status", "people", "created")
+IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created")
 
 
 @needs("space.read")
 def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
     """Every audience of the space: who is meant, how many they are, how that went lately, and as of when."""
-    rows = overview.audiences_of(request.space)
+    rows = overview.listed(request.space)
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         return csv_of("audiences", IN_CSV, map(_line, arranged(request, rows, **listing)))
@@ -66,5 +65,5 @@ def _row(found: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
 def _line(audience: Audience) -> list[Any]:
     found = overview.overview(audience)
     state = UPDATING if found.updating else STATUSES[found.status]
-    at = audience.created_at
-    return [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size, at]
+    said = [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size]
+    return [*said, audience.changed_at, audience.created_at]  # type: ignore[attr-defined]

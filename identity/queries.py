@@ -111,15 +111,19 @@ def holders(space: Space, type: str, value: str) -> "QuerySet[Profile]":
 
 def called(space: Space, text: str, most: int) -> BitMap:
     """Numbers of profiles that are left and whose name or e-mail address begins with this: at most so many of each."""
-    alive = Profile.objects.filter(space=space, merged_into=None)
-    # One look-up for each: with OR between them neither index would serve.
-    return BitMap(
-        number
-        for how in (searched_name(), searched_email())
-        for number in alive.annotate(how=how)
-        .filter(how__startswith=text.lower()[:SEARCHED])
-        .values_list("number", flat=True)[:most]
-    )
+    return BitMap(number for rows in _called([space], text) for number in rows.values_list("number", flat=True)[:most])
+
+
+def called_in(spaces: Iterable[Space], text: str, most: int) -> list[Profile]:
+    """The same in several spaces, as profiles. As many queries for twenty spaces as for one."""
+    return list({row.pk: row for rows in _called(spaces, text) for row in rows[:most]}.values())
+
+
+def _called(spaces: Iterable[Space], text: str) -> "list[QuerySet[Profile]]":
+    """One look-up by name and one by e-mail address: with OR between them neither index would serve."""
+    alive = Profile.objects.filter(space__in=[space.pk for space in spaces], merged_into=None)
+    begins = text.lower()[:SEARCHED]
+    return [alive.annotate(how=how).filter(how__startswith=begins) for how in (searched_name(), searched_email())]
 
 
 def held_by(profile: Profile) -> "QuerySet[Identifier]":

@@ -18,6 +18,7 @@ from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
 from identity.policies import policy_of
 from identity.profile_page import name_of
+from identity.queries import called_in
 from identity.rules import DEFAULT_TYPES
 from personas_site.whereto import nearest
 from sources.models import Connection, Replay, Source
@@ -30,7 +31,7 @@ LONGEST = 500  # characters of an identifier
 
 @dataclass(frozen=True)
 class Hit:
-    """Something that was found. exact: by its id, key or identifier; else by a part of its name."""
+    """Something that was found. exact: by its id, key or identifier, the hint; else by its name."""
 
     kind: str
     name: str
@@ -84,7 +85,8 @@ def _spaces(asked: Asked) -> Iterator[Hit]:
 
 
 def _people(asked: Asked) -> Iterator[Hit]:
-    """By the id of a profile, also of one that was merged since; or by an identifier, also as `type:value`."""
+    """By the id of a profile, also of one that was merged since; by an identifier, also as `type:value`; or by how
+    a name or an e-mail address begins."""
     if asked.text.startswith("use_"):
         for profile in Profile.objects.filter(space__in=asked.spaces, public_id=asked.text):
             yield _person(asked, profile, asked.text)
@@ -94,13 +96,18 @@ def _people(asked: Asked) -> Iterator[Hit]:
     for profile in Profile.objects.filter(which, merged_into=None).order_by("space", "number"):
         row = held[profile.space_id, profile.number]
         yield _person(asked, profile, f"{row.type}: {row.value}", (row.type, row.value))
+    called = [
+        row for row in called_in(asked.spaces.values(), asked.text, MOST) if (row.space_id, row.number) not in held
+    ]
+    for profile in sorted(called, key=lambda row: (name_of(row, ()).lower(), row.pk)):
+        yield _person(asked, profile, str(profile.traits.get("email") or ""), exact=False)
 
 
-def _person(asked: Asked, profile: Profile, hint: str, *identifiers: tuple[str, str]) -> Hit:
+def _person(asked: Asked, profile: Profile, hint: str, *identifiers: tuple[str, str], exact: bool = True) -> Hit:
     space = asked.spaces[profile.space_id]
     kind = "Account" if profile.kind == Profile.Kind.ACCOUNT else "Profile"
     name = name_of(profile, identifiers) or "Somebody without a name"
-    return Hit(kind, name, hint, nearest(asked.member, ["profile"], space, [profile.public_id]), True, space)
+    return Hit(kind, name, hint, nearest(asked.member, ["profile"], space, [profile.public_id]), exact, space)
 
 
 def _identifiers(asked: Asked) -> Iterable[Identifier]:

@@ -2,9 +2,11 @@
 "use strict";
 
 // One menu is open at a time; a click elsewhere or Escape closes it and gives the focus back.
+// The menu of narrow pages shows what follows it, so a click in there is no click elsewhere.
 const menus = () => document.querySelectorAll("details[data-menu][open]");
+const parts = (menu) => (menu.dataset.menu === "next" ? [menu, menu.nextElementSibling] : [menu]);
 document.addEventListener("click", (event) => {
-  for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+  for (const menu of menus()) if (!parts(menu).some((part) => part.contains(event.target))) menu.open = false;
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
@@ -107,12 +109,13 @@ document.addEventListener("click", (event) => {
   form.noValidate = false;
 });
 
-// "/" goes to the search box; letters that are being typed somewhere are left alone.
+// "/" goes to the search box, which may be in a menu that is closed; letters typed somewhere are left alone.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.closest("input, textarea, select, [contenteditable]")) return;
   const box = document.querySelector("[data-search]");
   if (!box) return;
   event.preventDefault();
+  if (!box.getClientRects().length) document.querySelector("details[data-menu='next']").open = true;
   box.focus();
 });

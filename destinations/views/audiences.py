@@ -26,12 +26,11 @@ from destinations.differences import differing, looked_up
 from destinations.forms import Declared, declared_form
 from destinations.models import Subscription
 from destinations.views.making import NEW, made_meanwhile, to_make_one
-from destinations.views.shown import catches, grouped, with_tallies
+from destinations.views.shown import NOT_DELETED, catches, grouped, with_tallies
 from spaces.clock import clock
 from spaces.needs import needs
 
 MOVING = (Subscription.Status.WAITING, Subscription.Status.SYNCING, Subscription.Status.RETRYING)
-NOT_DELETED = "Nothing was deleted: the name that was typed is another one."
 
 
 @needs("space.read", POST="space.use")

@@ -15,11 +15,9 @@ from destinations.declared import InvalidSetting, shown
 from destinations.forms import Declared, Named, declared_form
 from destinations.models import Destination
 from destinations.views.making import back_with
-from destinations.views.shown import STYLES, catches, enabled, grouped, with_tallies
+from destinations.views.shown import NOT_DELETED, STYLES, catches, enabled, grouped, with_tallies
 from spaces.clock import clock
 from spaces.needs import needs
-
-NOT_DELETED = "Nothing was deleted: the name that was typed is another one."
 
 
 @needs("space.read")

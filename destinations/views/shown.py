@@ -9,6 +9,7 @@ from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.models import Destination, Subscription
 
+NOT_DELETED = "Nothing was deleted: the name that was typed is another one."
 CATCHER = "catcher"  # the transport that keeps what it is given
 STATUSES = {
     Subscription.Status.IN_STEP: "good",

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.looking import look, sign_in
+from tests.looking import SIZES, look, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -13,6 +13,25 @@ def test_slash_and_a_pasted_address_lead_to_the_person(page, live_server, room, 
     sign_in(page, live_server, room)
     page.goto(f"{live_server.url}/w/northwind/s/shop-dev/audiences")
     page.keyboard.press("/")
+    page.keyboard.type("ada@example.com")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(room.person.public_id))
+    assert not complaints, complaints
+
+
+def test_slash_opens_the_menu_of_a_narrow_page_and_escape_closes_it(page, live_server, room, complaints):
+    page.set_viewport_size(SIZES["narrow"])
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}/w/northwind/s/shop-dev/audiences")
+    box = page.get_by_label("Go to an id, a key or an e-mail address")
+    assert not box.is_visible()
+    page.keyboard.press("/")
+    assert box.is_visible()
+    page.keyboard.press("Escape")
+    assert not box.is_visible()
+    assert page.evaluate("document.activeElement.textContent.trim()") == "Menu"
+    page.keyboard.press("/")
+    box.click()  # a click in the menu leaves it open
     page.keyboard.type("ada@example.com")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(room.person.public_id))

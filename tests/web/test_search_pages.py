@@ -46,6 +46,29 @@ def test_an_identifier_leads_to_the_person(cast, text):
     assert ask(cast, person.public_id).headers["Location"].endswith(f"/profiles/{person.public_id}")
 
 
+def test_people_are_found_by_how_their_name_or_address_begins(cast):
+    for email, name in (("ada@example.com", "Ada Obi"), ("adam@example.com", "Adam Smith"), ("x@example.com", "Obi")):
+        make_person(cast.space, ("email", email), name=name, email=email)
+    make_person(cast.other_space, ("email", "ada@theirs.com"), name="Ada of theirs", email="ada@theirs.com")
+    closed = SpaceFactory(workspace=cast.workspace, name="Closed")
+    make_person(closed, ("email", "ada@closed.com"), name="Ada in a closed space")
+    assert names(ask(cast, "ADA", "user")) == ["Ada Obi", "Adam Smith"]
+    assert names(ask(cast, "ada")) == ["Ada in a closed space", "Ada Obi", "Adam Smith"]
+    assert ask(cast, "adam@", "user").status_code == 302  # the only one
+    assert names(ask(cast, "%", "user")) == []
+    page = ask(cast, "ada", "user").content.decode()
+    assert "ada@example.com" in page
+    assert "theirs" not in page
+
+
+def test_an_identifier_wins_over_a_name_and_nobody_is_listed_twice(cast):
+    make_person(cast.space, ("user_id", "ada"), name="Ada Obi")
+    make_person(cast.space, ("user_id", "u-2"), name="Ada Lovelace")
+    make_person(cast.space, ("user_id", "obi"), ("email", "obi@example.com"), name="Obi", email="obi@example.com")
+    assert ask(cast, "ada").status_code == 302
+    assert ask(cast, "obi").status_code == 302
+
+
 def test_somebody_in_two_spaces_is_listed_with_the_space_of_each(cast):
     second = SpaceFactory(workspace=cast.workspace, name="Second")
     for space in (cast.space, second):
