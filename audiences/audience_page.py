@@ -9,11 +9,13 @@ from django.db import OperationalError, connection, transaction
 from access.charts import Chart, stepped
 from audiences import grammar, queries
 from audiences.models import Audience, Change, Version
-from audiences.overview import Members, Overview, Status, audiences_of, overview
+from audiences.overview import Members, Overview, Status, audiences_of, overview, sample
+from identity.profile_page import Person
 from sources.models import Replay
 from spaces.models import Space
 
 MOST_POINTS = 500  # of the chart
+FACES = 6  # people who are shown
 LATELY = 8  # rows of movement
 LONGEST_MS = 3000  # a breakdown that takes longer is left out: the page is to open
 AT_ONCE = 500  # members that a download reads at a time
@@ -91,6 +93,11 @@ def moved_lately(audience: Audience) -> list[Moved]:
     newest = Change.objects.filter(audience=audience).order_by("-tick", "-pk")[:LATELY]
     rows = [Moved(row.at, row.get_cause_display(), _count(row.entered), _count(row.left), row.size) for row in newest]
     return [row for row in rows if row.entered or row.left]
+
+
+def some_of(audience: Audience) -> list[Person]:
+    """A few of the people in it, spread over all of them."""
+    return sample(audience.space, queries.members(audience), FACES)
 
 
 BREAKDOWN = """

@@ -14,6 +14,7 @@ from audiences.reading import DefinitionError
 from audiences.sketch import Sketch
 from spaces.needs import needs
 
+MOST_DRAFTS = 20
 UNCLEAR = "The conditions are not complete yet. Each row that needs something says what."
 LOOK, CHECK, SHOW = "look", "check", "show"  # the live preview; the button for it; only to be shown again
 WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, "next", "save", "discard")
@@ -25,7 +26,8 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Begin a draft; or go on with one that was begun."""
     if request.method == "POST":
         return redirect("audience-draft", workspace, space, drafts.begin(request.space, request).public_id)
-    return render(request, "audiences/new.html", {"drafts": drafts.drafts_of(request.space)[:20]})
+    rows = [(draft, drafts.said(draft)) for draft in drafts.drafts_of(request.space)[:MOST_DRAFTS]]
+    return render(request, "audiences/new.html", {"drafts": rows})
 
 
 @needs("space.use")

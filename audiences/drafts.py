@@ -6,8 +6,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from access.services import ActorLike, actor_of
-from audiences import services, sketch
+from audiences import grammar, services, sketch
 from audiences.models import Audience, Draft
+from audiences.reading import DefinitionError
 from spaces.clock import clock
 from spaces.models import Space
 
@@ -35,6 +36,15 @@ def keep(draft: Draft, **fields: Any) -> None:
 def definition_of(draft: Draft) -> Any:
     """The JSON that its sketch means. Raises DefinitionError while it means nothing."""
     return sketch.definition(sketch.shaped(draft.sketch))
+
+
+def said(draft: Draft) -> str:
+    """The sentence that it means; "" while it means nothing."""
+    try:
+        node = grammar.parse(definition_of(draft))
+    except DefinitionError:
+        return ""
+    return grammar.sentence(node, include_anonymous=draft.include_anonymous)
 
 
 def finish(draft: Draft, by: ActorLike) -> Audience:

@@ -48,6 +48,7 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
         "chart": read.size_over_time(seen.audience, as_of),
         "moved": read.moved_lately(seen.audience),
         "known": read.breakdown(seen.audience),
+        "people": read.some_of(seen.audience),
         "going": with_tallies(list(going)),
     }
     return render(request, "audiences/audience.html", context)

@@ -8,7 +8,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 
 from access.requests import PageRequest
-from audiences import drafts, grammar, wizard
+from audiences import drafts, wizard
 from audiences import services as audiences
 from audiences.builder import TOO_HEAVY
 from audiences.forms import Review
@@ -93,7 +93,8 @@ def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200
         "form": form,
         "key": audiences.key_for(request.space, name) if name.strip() else "",
         "chosen": [destination for destination, _ in services.chosen_in(found)],
-        **_meant(found),
+        "sentence": drafts.said(found),
+        "incomplete": INCOMPLETE,
         **(_counted(found) if "count" in request.GET else {}),
     }
     return render(request, "destinations/draft_review.html", context, status=status)
@@ -101,15 +102,6 @@ def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200
 
 def _said(found: Draft) -> dict[str, Any]:
     return {name: getattr(found, name) for name in ("name", "description", "include_historical")}
-
-
-def _meant(found: Draft) -> dict[str, Any]:
-    """The sentence; or that there is none yet."""
-    try:
-        node = grammar.parse(drafts.definition_of(found))
-    except DefinitionError:
-        return {"incomplete": INCOMPLETE}
-    return {"sentence": grammar.sentence(node, include_anonymous=found.include_anonymous)}
 
 
 def _counted(found: Draft) -> dict[str, Any]:

@@ -199,6 +199,25 @@ def test_a_second_button_that_is_pressed_at_once_loses_neither_act(page, live_se
     assert not real(complaints)
 
 
+def test_a_person_of_the_preview_is_looked_at_without_leaving_and_a_draft_is_thrown_away_in_two_clicks(
+    page, live_server, room, complaints
+):
+    draft = drafts.begin(room.dev, room.owner)
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}/drafts/{draft.public_id}")
+    page.get_by_label("Event", exact=True).fill("Product Viewed")
+    page.get_by_role("link", name="Ada Obi").click()
+    page.get_by_role("dialog").get_by_text("Open the whole profile").wait_for()
+    assert look(page, "builder-person") == []
+    page.keyboard.press("Escape")
+    assert page.get_by_label("Event", exact=True).input_value() == "Product Viewed"
+    page.get_by_text("Discard the draft …").click()
+    page.get_by_role("button", name="Discard it").click()
+    page.get_by_text("The draft is gone.").wait_for()
+    assert not Draft.objects.filter(pk=draft.pk).exists()
+    assert not real(complaints)
+
+
 def test_what_is_typed_while_an_act_is_on_its_way_stays(page, live_server, room, complaints):
     draft = drafts.begin(room.dev, room.owner)
     sign_in(page, live_server, room)

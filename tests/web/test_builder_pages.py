@@ -242,6 +242,13 @@ def test_the_buttons_are_for_those_who_may_use_them(cast, base, draft):
     assert Draft.objects.count() == 1
 
 
+def test_drafts_are_told_apart_by_what_they_mean(user, base, draft, cast):
+    drafts.keep(drafts.begin(cast.space, cast.people["user"]), sketch=sketch.of_definition(PRO))
+    page = words(user.get(f"{base}/new"))
+    assert "Untitled draft The conditions are not complete yet." in page
+    assert "Untitled draft People who have a profile where the trait &quot;plan&quot; is &quot;pro&quot;." in page
+
+
 def test_a_draft_of_another_space_is_not_found(cast, user, base):
     theirs = drafts.begin(cast.other_space, cast.people["stranger"])
     url = f"{base}/drafts/{theirs.public_id}"

@@ -14,6 +14,7 @@ from destinations.declared import MASK
 from destinations.models import Destination, Subscription
 from destinations.services import settings_of
 from destinations.sync import Sync
+from sources.models import Replay
 from spaces import pieces
 from spaces.clock import FixedClock
 from tests.cast import Cast
@@ -141,6 +142,20 @@ def test_an_audience_shows_its_size_its_movement_and_what_is_known_of_its_people
     assert [(row.entered, row.left, row.size) for row in answer.context["moved"]] == [(2, 0, 2)]
     assert "<svg" in answer.content.decode()
     assert "It goes nowhere yet" in answer.content.decode()
+
+
+def test_an_audience_shows_some_of_its_people_and_that_a_replay_is_running(cast: Cast, audience: Audience) -> None:
+    change(audience, entered=[make_person(cast.space, ("user_id", f"u{n}")) for n in range(9)])
+    place = f"audiences/{audience.public_id}"
+    page = cast.browser("read_only").get(url(cast, place))
+    assert len(page.context["people"]) == 6
+    assert "6 of 9" in page.content.decode()
+    assert "A replay is running" not in page.content.decode()
+    times = {"since": BORN, "until": BORN, "total": 10}
+    Replay.objects.create(workspace=cast.workspace, space=cast.space, state=Replay.State.RUNNING, **times)
+    assert "A replay is running" in text(cast, place, "read_only")
+    draft = drafts.begin(cast.space, cast.people["user"])
+    assert "A replay is running" in text(cast, f"audiences/drafts/{draft.public_id}/review", "user")
 
 
 def test_a_new_audience_says_how_far_its_first_compute_is(cast: Cast) -> None:
