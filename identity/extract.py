@@ -170,6 +170,19 @@ def _places(type: str) -> tuple[Place, ...]:
     return (*((section, key) for section in sections for key in keys), ("externalIds", type))
 
 
+def is_custom(type: str) -> bool:
+    """Whether it is a space's own identifier, none of those that every space knows how to read."""
+    return type not in _PLACES
+
+
+def places_of(type: str) -> list[tuple[str, tuple[str, ...]]]:
+    """(section of a message, names in it) where a space's own identifier is looked for, in this order."""
+    found: dict[str, list[str]] = {}
+    for section, key in _places(type):
+        found.setdefault(section, []).append(key)
+    return [("context." * (section == "externalIds") + section, tuple(keys)) for section, keys in found.items()]
+
+
 def camel(name: str) -> str:
     return re.sub(r"[_.-]+([a-z0-9])", lambda match: match[1].upper(), name)
 

@@ -6,8 +6,9 @@ from typing import Any
 from django import forms
 
 from access.forms import Styled
-from identity.rules import PER, Policy, PolicyError
+from identity.rules import PER, RECOMMENDED, Blocked, Definition, Limit, Policy, PolicyError, extended
 
+MOST_OF_A_TYPE = 1_000_000
 LINES = {"rows": 4, "spellcheck": "false", "autocomplete": "off", "class": "mono"}
 PARTS = {"limit.count": "count", "limit.period": "period", "blocked.values": "values", "blocked.patterns": "patterns"}
 
@@ -64,6 +65,59 @@ class Rules(Styled):
         ]
 
 
+class NewIdentifier(Styled):
+    """An identifier of the space's own. `policy` is the rules with it, once the entries are valid."""
+
+    policy: Policy
+
+    name = forms.CharField(
+        label="Name",
+        max_length=60,
+        help_text="Small letters and digits, words parted by _ . or -, such as loyalty_id.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "mono"}),
+    )
+    count = forms.IntegerField(label="Most values of one person", min_value=1, max_value=MOST_OF_A_TYPE, initial=5)
+    period = forms.ChoiceField(label="Within which time", choices=PER.items(), initial="ever")
+    after = forms.ChoiceField(
+        label="Priority",
+        required=False,
+        help_text="When a limit would be broken, the least trusted identifier of an event is left out.",
+    )
+    recommended = forms.BooleanField(
+        label="Block what careless programs send",
+        required=False,
+        initial=True,
+        help_text="Such as null, undefined and zeroes: nobody is known by these.",
+    )
+
+    def __init__(self, *args: Any, kept: Policy, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kept = kept
+        types = [each.type for each in kept.identifiers]
+        ranks = [(type, f"{rank}: after {type}") for rank, type in enumerate(types, 2)]
+        after: Any = self.fields["after"]
+        after.choices, after.initial = [("", "1: the most trusted"), *ranks], types[-1]
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if name in self.kept.rank:
+            raise forms.ValidationError(f"This space has the identifier {name} already.")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        """Whether it can be is for the rules to say, as by the API."""
+        entries = super().clean() or {}
+        if not self.errors:
+            limit = Limit(entries["count"], entries["period"])
+            new = Definition(entries["name"], limit, RECOMMENDED if entries["recommended"] else Blocked())
+            try:
+                self.policy = extended(self.kept, new, after=entries["after"])
+            except PolicyError as error:
+                said = f"{error.message[:1].upper()}{error.message[1:]}."
+                self.add_error("name" if error.path.endswith(".type") else None, said)
+        return entries
+
+
 def rules_form(entries: Any, *, kept: Policy) -> Rules:
     """The form with a row for each identifier of these rules."""
     fields: dict[str, forms.Field] = {}
@@ -71,7 +125,7 @@ def rules_form(entries: Any, *, kept: Policy) -> Rules:
         fields[f"count-{each.type}"] = forms.IntegerField(
             label=f"Most values of {each.type}",
             min_value=1,
-            max_value=1_000_000,
+            max_value=MOST_OF_A_TYPE,
             initial=each.limit.count,
             widget=forms.NumberInput(attrs={"class": "form-control-sm"}),
         )

@@ -188,6 +188,16 @@ def moved(policy: Policy, type: str, *, up: bool) -> Policy:
     return msgspec.structs.replace(policy, identifiers=tuple(rows))
 
 
+def extended(policy: Policy, new: Definition, *, after: str) -> Policy:
+    """The same rules with one more identifier, less trusted than the type `after`; "" = the most trusted one.
+
+    Raises PolicyError.
+    """
+    place = policy.rank[after] + 1 if after in policy.rank else 0
+    rows = [*policy.identifiers[:place], new, *policy.identifiers[place:]]
+    return Policy.from_json(msgspec.structs.replace(policy, identifiers=tuple(rows)).to_json())
+
+
 DEFAULT_TYPES = (
     "user_id",
     "email",

@@ -18,6 +18,7 @@ def test_the_pages_about_spaces_are_clean(page, live_server, room, complaints):
     wrong = []
     places = {"spaces": "/w/northwind/spaces", "space-new": "/w/northwind/spaces/new", "space-settings": SPACE}
     places |= {"space-delete": f"{SPACE}/delete", "identity-settings": f"{SPACE}/identity"}
+    places["identity-add"] = f"{SPACE}/identity?add=1"
     places["identity-edit"] = "/w/northwind/s/shop/settings/identity?edit=1"
     for name, where in places.items():
         page.goto(live_server.url + where)
@@ -70,4 +71,23 @@ def test_rules_are_changed_by_keyboard_alone(page, live_server, room, complaints
     page.get_by_text("email was moved up.").wait_for()
     page.wait_for_load_state()
     assert policy_of(Space.objects.get(pk=room.dev.pk).identity_policy).identifiers[0].type == "email"
+    assert not complaints, complaints
+
+
+def test_an_identifier_is_added_by_keyboard_alone(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{SPACE}/identity")
+    page.get_by_role("link", name="Add an identifier").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("add=1"))
+    page.get_by_label("Name").focus()
+    page.keyboard.type("loyalty_id")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("2")
+    page.keyboard.press("Enter")
+    page.get_by_text("loyalty_id is an identifier of this space").wait_for()
+    added = policy_of(Space.objects.get(pk=room.dev.pk).identity_policy).identifiers[-1]
+    assert (added.type, str(added.limit)) == ("loyalty_id", "2 ever")
+    assert look(page, "identity-custom") == []
     assert not complaints, complaints

@@ -9,12 +9,13 @@ from django.test.utils import CaptureQueriesContext
 from access import services
 from access.models import AuditEntry
 from access.services import COMMAND
+from identity.models import Identifier
 from identity.policies import change_policy, policy_of
-from identity.rules import DEFAULT_POLICY, moved
+from identity.rules import DEFAULT_POLICY, RECOMMENDED, moved
 from spaces.models import Space
 from tests.belongings import belongings
-from tests.factories import SpaceFactory
-from tests.factories_identity import IdentifierFactory, ProfileFactory
+from tests.factories import SourceFactory, SpaceFactory
+from tests.factories_identity import IdentifierFactory, ProfileFactory, archived, listening, message, resolved
 
 pytestmark = pytest.mark.django_db
 
@@ -215,6 +216,71 @@ def test_rules_that_cannot_be_used_are_refused_at_their_field(cast, changed, sai
     assert re.search(rf'id="id_{name}_error">[^<]*{said}', answer.content.decode())
     cast.space.refresh_from_db()
     assert cast.space.identity_policy is None
+
+
+ADDED = {"name": "loyalty_id", "count": "2", "period": "annually", "after": "email", "recommended": "on", "add": "yes"}
+
+
+def test_an_identifier_of_its_own_is_added_to_a_space_and_counts_for_new_events(cast):
+    asked = page(cast, settings_at(cast, "/identity"), "admin", add="1")
+    assert "loyalty_id or loyaltyId" in asked
+    assert "context.externalIds" in asked
+    answer = cast.browser("admin").post(settings_at(cast, "/identity?add=1"), ADDED, follow=True)
+    assert "loyalty_id is an identifier of this space" in answer.content.decode()
+    assert "loyalty_id Custom 3 Not yet 2 per year" in words(answer.content.decode())
+    new = kept(cast).identifiers[2]
+    assert (new.type, str(new.limit), new.blocked) == ("loyalty_id", "2 per year", RECOMMENDED)
+    assert [each for each in kept(cast).identifiers if each != new] == list(DEFAULT_POLICY.identifiers)
+    assert AuditEntry.objects.filter(action="space.identity_rules_changed").exists()
+    source = SourceFactory(workspace=cast.workspace)
+    listening(cast.space, source)
+    archived(
+        source, message(userId="u1", properties={"loyaltyId": "L-1"}), message("identify", traits={"loyalty_id": "L-1"})
+    )
+    resolved(cast.space)
+    (one,) = Identifier.objects.filter(space=cast.space, type="loyalty_id")
+    assert Identifier.objects.get(space=cast.space, type="user_id").profile == one.profile
+    assert "loyalty_id Custom 3 Seen" in words(page(cast, settings_at(cast, "/identity"), "read_only"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"name": "Loyalty Id"}, "A name is up to 60 lower-case letters"),
+        ({"name": "email"}, "has the identifier email already"),
+        ({"name": ""}, "This field is required."),
+        ({"count": "0"}, "greater than or equal to 1"),
+        ({"period": "hourly"}, "not one of the available choices"),
+        ({"after": "nothing"}, "not one of the available choices"),
+    ],
+)
+def test_an_identifier_that_cannot_be_is_refused_at_its_field_with_the_entries_kept(cast, changed, said):
+    answer = cast.browser("admin").post(settings_at(cast, "/identity?add=1"), ADDED | changed)
+    assert answer.status_code == 422
+    body = answer.content.decode()
+    assert re.search(rf'id="id_{next(iter(changed))}_error">[^<]*{said}', body)
+    if "name" not in changed:
+        assert 'value="loyalty_id"' in body
+    cast.space.refresh_from_db()
+    assert cast.space.identity_policy is None
+
+
+def test_the_most_trusted_place_and_no_blocked_values_can_be_chosen(cast):
+    cast.browser("admin").post(
+        settings_at(cast, "/identity"), {"name": "card", "count": "1", "period": "ever", "after": "", "add": "yes"}
+    )
+    first = kept(cast).identifiers[0]
+    assert (first.type, first.blocked.values, first.blocked.patterns) == ("card", (), ())
+    assert "Its own identifiers (card) are read no more" in page(
+        cast, settings_at(cast, "/identity"), "admin", edit="1"
+    )
+
+
+def test_only_who_may_change_the_rules_adds_to_them(cast):
+    for who in ("user", "read_only"):
+        assert cast.browser(who).post(settings_at(cast, "/identity"), ADDED).status_code == 403
+        shown = page(cast, settings_at(cast, "/identity"), who, add="1")
+        assert "Add an identifier" not in shown
 
 
 def test_the_rules_are_reset(cast):
