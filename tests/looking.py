@@ -30,6 +30,16 @@ def sign_in(page, live_server, room, user=None):
     page.wait_for_url(re.compile(r"/$"))
 
 
+def look_at(page, address, places):
+    """The same for each of these places, by the names of their pictures, below this address."""
+    wrong = []
+    for name, place in places.items():
+        assert page.goto(f"{address}{place}").status == 200, name
+        page.wait_for_load_state("networkidle")  # what a page asks for after it was shown is there
+        wrong += look(page, name)
+    return wrong
+
+
 def look(page, name):
     """Everything that must hold for any page, in both colours and both widths."""
     wrong = []

@@ -6,7 +6,7 @@ import pytest
 
 from audiences import drafts, sketch
 from destinations.models import Destination, Subscription
-from tests.looking import look, sign_in
+from tests.looking import look, look_at, sign_in
 from tests.showroom import DEFINITIONS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -17,32 +17,19 @@ def space_url(live_server, room):
     return f"{live_server.url}/w/{room.workspace.slug}/s/{room.dev.slug}"
 
 
-def test_the_pages_are_clean_in_every_colour_and_width(page, live_server, room, space_url, complaints):
+def test_other_states_of_the_pages_are_clean(page, live_server, room, space_url, complaints):
     sign_in(page, live_server, room)
     audience, destination = room.audience.public_id, room.catcher.public_id
     computing = Subscription.objects.exclude(pk=room.subscription.pk).get().audience.public_id
     to_webhook = f"destinations/new?kind=webhook&next=/w/{room.workspace.slug}/"
     places = {
-        "audience": f"audiences/{audience}",
         "audience-computing": f"audiences/{computing}",
-        "audience-settings": f"audiences/{audience}/settings",
-        "audience-connect-nothing": f"audiences/{audience}/connect",
-        "destinations": "destinations",
-        "destination-catalog": "destinations/catalog",
-        "destination-create": to_webhook,
-        "destination": f"destinations/{destination}",
-        "subscription": f"audiences/{audience}/destinations/{room.subscription.public_id}",
+        "destination-create-webhook": to_webhook,
         "subscription-person": f"audiences/{audience}/destinations/{room.subscription.public_id}?q=ada@example.com",
-        "deliveries": "deliveries",
         "deliveries-filtered": f"deliveries?destination={destination}&outcome=delivered&person=email:ada@example.com",
-        "draft-destinations": f"audiences/drafts/{room.draft.public_id}/destinations",
-        "draft-review": f"audiences/drafts/{room.draft.public_id}/review",
-        "caught": f"destinations/{destination}/caught?key={room.audience.key}",
+        "caught-of-audience": f"destinations/{destination}/caught?key={room.audience.key}",
     }
-    wrong = []
-    for name, place in places.items():
-        assert page.goto(f"{space_url}/{place}").status == 200, name
-        wrong += look(page, name)
+    wrong = look_at(page, f"{space_url}/", places)
     assert not wrong, "\n".join(wrong)
     assert not complaints, complaints
 

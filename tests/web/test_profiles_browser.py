@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.looking import look, sign_in
+from tests.looking import look, look_at, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TABS = ("traits", "events", "identities", "audiences", "merges")
@@ -30,10 +30,8 @@ def tab_to(page, name):
 
 def test_the_explorer_and_every_tab_are_clean(page, live_server, room, complaints):
     sign_in(page, live_server, room)
-    page.goto(space(live_server, "profiles"))
-    wrong = look(page, "profiles")
-    page.goto(space(live_server, "profiles?q=ada"))
-    wrong += look(page, "profiles-found")
+    found, nobody = space(live_server, "profiles?q=ada"), space(live_server, "profiles?q=nobody@example.com")
+    wrong = look_at(page, "", {"profiles-found": found, "profiles-not-found": nobody})
     for tab in TABS:
         page.goto(space(live_server, f"profiles/{room.person.public_id}?tab={tab}"))
         page.wait_for_load_state("networkidle")
