@@ -65,6 +65,9 @@ class Rules(Styled):
         ]
 
 
+FIRST = "-"  # after none: no identifier can have this name
+
+
 class NewIdentifier(Styled):
     """An identifier of the space's own. `policy` is the rules with it, once the entries are valid."""
 
@@ -80,7 +83,6 @@ class NewIdentifier(Styled):
     period = forms.ChoiceField(label="Within which time", choices=PER.items(), initial="ever")
     after = forms.ChoiceField(
         label="Priority",
-        required=False,
         help_text="When a limit would be broken, the least trusted identifier of an event is left out.",
     )
     recommended = forms.BooleanField(
@@ -96,7 +98,7 @@ class NewIdentifier(Styled):
         types = [each.type for each in kept.identifiers]
         ranks = [(type, f"{rank}: after {type}") for rank, type in enumerate(types, 2)]
         after: Any = self.fields["after"]
-        after.choices, after.initial = [("", "1: the most trusted"), *ranks], types[-1]
+        after.choices, after.initial = [(FIRST, "1: the most trusted"), *ranks], types[-1]
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])

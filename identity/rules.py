@@ -189,7 +189,7 @@ def moved(policy: Policy, type: str, *, up: bool) -> Policy:
 
 
 def extended(policy: Policy, new: Definition, *, after: str) -> Policy:
-    """The same rules with one more identifier, less trusted than the type `after`; "" = the most trusted one.
+    """The same rules with one more identifier, less trusted than the type `after`; without such a type, the most.
 
     Raises PolicyError.
     """

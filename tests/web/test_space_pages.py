@@ -267,7 +267,7 @@ def test_an_identifier_that_cannot_be_is_refused_at_its_field_with_the_entries_k
 
 def test_the_most_trusted_place_and_no_blocked_values_can_be_chosen(cast):
     cast.browser("admin").post(
-        settings_at(cast, "/identity"), {"name": "card", "count": "1", "period": "ever", "after": "", "add": "yes"}
+        settings_at(cast, "/identity"), {"name": "card", "count": "1", "period": "ever", "after": "-", "add": "yes"}
     )
     first = kept(cast).identifiers[0]
     assert (first.type, first.blocked.values, first.blocked.patterns) == ("card", (), ())
