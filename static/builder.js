@@ -15,7 +15,7 @@ document.addEventListener("htmx:load", (event) => event.detail.elt.id === "build
 let acts = [];
 let sent = "";
 const form = () => document.getElementById("sketch");
-const written = () => JSON.stringify([...new FormData(form())]);
+const written = () => JSON.stringify([...new FormData(form())].filter(([name]) => name !== "csrfmiddlewaretoken"));
 const sends = (event) => event.target.closest?.("#sketch") && event.detail.requestConfig.verb !== "get";
 const settled = () => (acts = []);
 
@@ -43,3 +43,12 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
   document.addEventListener(failure, (event) => sends(event) && settled());
 }
 window.addEventListener("pageshow", settled);
+
+// What is changed of an audience that exists is kept nowhere until it is saved: whoever leaves before is asked.
+const before = written();
+let undoing = false;
+document.addEventListener("click", (event) => (undoing = Boolean(event.target.closest("[data-undo]"))));
+window.addEventListener("beforeunload", (event) => {
+  if (!("unsaved" in form().dataset) || undoing || acts.includes("save") || written() === before) return;
+  event.preventDefault();
+});

@@ -212,6 +212,27 @@ def test_a_person_of_the_preview_is_looked_at_without_leaving_and_a_draft_is_thr
     assert not real(complaints)
 
 
+def test_whoever_leaves_changes_of_an_audience_unsaved_is_asked(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.goto(f"{live_server.url}{BASE}/{room.audience.public_id}/builder")
+    page.get_by_role("button", name="Have a custom trait").click()
+    trait = page.get_by_label("Trait", exact=True)
+    trait.fill("plan")
+    page.get_by_role("navigation", name="Audience").get_by_role("link", name="Overview").click(no_wait_after=True)
+    expect(trait).to_have_value("plan")
+    assert asked == ["beforeunload"]
+    page.get_by_role("link", name="Undo all changes").click()
+    expect(trait).to_have_count(0)
+    page.get_by_role("button", name="Duplicate row 1").click()
+    expect(page.get_by_label("Event", exact=True)).to_have_count(2)
+    page.get_by_role("button", name="Save audience").click()
+    page.get_by_text("is saved. Who is in it stays").wait_for()
+    assert asked == ["beforeunload"]
+    assert not real(complaints)
+
+
 def test_what_is_typed_while_an_act_is_on_its_way_stays(page, live_server, room, complaints):
     draft = drafts.begin(room.dev, room.owner)
     sign_in(page, live_server, room)
