@@ -53,6 +53,7 @@ class AudienceChanges(serializers.Serializer[Any]):
 class PreviewBody(serializers.Serializer[Any]):
     definition = serializers.JSONField()
     includeAnonymous = serializers.BooleanField(default=False)
+    includeHistoricalData = serializers.BooleanField(default=True)
     sampleSize = serializers.IntegerField(min_value=0, max_value=50, default=10)
 
 
@@ -119,10 +120,14 @@ class PreviewView(APIView):
 
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """Who would be in it now: exactly how many, and some of them. Changes nothing."""
-        body = parsed(PreviewBody, request)
+        body, now = parsed(PreviewBody, request), clock.now()
         try:
             found = services.preview(
-                request.space, body["definition"], include_anonymous=body["includeAnonymous"], now=clock.now()
+                request.space,
+                body["definition"],
+                include_anonymous=body["includeAnonymous"],
+                events_since=None if body["includeHistoricalData"] else now,
+                now=now,
             )
         except DefinitionError as error:
             raise wrong(error) from error

@@ -318,6 +318,16 @@ def test_a_preview_is_exact_and_changes_nothing(world, api):
     assert not AuditEntry.objects.filter(action__startswith="audience").exists()
 
 
+def test_a_preview_without_historical_data_says_with_how_many_the_audience_would_begin(world, api):
+    world.did("u1", "Ordered")
+    world.sent(message("identify", userId="u2", traits={"plan": "pro"}))
+    for definition, size in ((ORDERED, 0), ({"not": ORDERED}, 2)):
+        body = {"definition": definition, "includeHistoricalData": False}
+        found = api("POST", "audiences/previews", body)["preview"]
+        assert found["size"] == size
+        assert "counting only events after 15 June 2026, 12:00:00 UTC" in found["sentence"]
+
+
 def test_a_preview_that_takes_too_long_says_so(world, api, monkeypatch):
     world.did("u1", "Ordered")
     monkeypatch.setattr(queries, "LONGEST_S", 0.000001)
