@@ -41,6 +41,10 @@ class ConnectionChanges(serializers.Serializer[Any]):
     enabled = serializers.BooleanField(required=False)
 
 
+class RetryBody(serializers.Serializer[Any]):
+    identifier = serializers.CharField(max_length=600, help_text="as `type:value`")
+
+
 @needs("workspace.read")
 class CatalogView(APIView):
     paged = False
@@ -210,6 +214,23 @@ class ResumeView(APIView):
         """Try again now, after it was parked or suspended."""
         subscription = _subscription(request, audience_id, subscription_id)
         services.resume(subscription, by=request)
+        return data(subscription=render_subscription(subscription))
+
+
+@needs("space.use")
+class RetryView(APIView):
+    takes = {"POST": RetryBody}
+
+    def post(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
+        """Try again now what failed about one identifier; what was acknowledged is never said twice."""
+        subscription = _subscription(request, audience_id, subscription_id)
+        number = queries.identifier_number(request.space, parsed(RetryBody, request)["identifier"])
+        if number is None:
+            raise invalid("There is no such identifier in the space", "identifier")
+        try:
+            services.retry_one(subscription, number, by=request)
+        except NotPossible as error:
+            raise conflict(str(error)) from error
         return data(subscription=render_subscription(subscription))
 
 

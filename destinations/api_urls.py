@@ -17,4 +17,5 @@ urlpatterns = [
     path(f"{CONNECTIONS}/<str:subscription_id>", api.ConnectionView.as_view(), name="api-audience-destination"),
     path(f"{CONNECTIONS}/<str:subscription_id>/resync", api.ResyncView.as_view(), name="api-audience-resync"),
     path(f"{CONNECTIONS}/<str:subscription_id>/resume", api.ResumeView.as_view(), name="api-audience-resume"),
+    path(f"{CONNECTIONS}/<str:subscription_id>/retry", api.RetryView.as_view(), name="api-audience-retry"),
 ]

@@ -73,6 +73,7 @@ def _newest(request: PageRequest, source: Source) -> dict[str, Any]:
         "live": _is_live(request),
         "sought": bool(wanted or types),
         "before": _written(before),
+        "gap": bool(after) and len(found.rows) == queries.SHOWN,
         "pager": _pager(request, source, found, before),
         "first": snippets(key=(keys or [NO_KEY])[0], url=home(request), reveal=not keys)[0],
     }

@@ -44,6 +44,7 @@ def listed(request: PageRequest, source: Source) -> dict[str, Any]:
         "live": request.GET.get("live") != "0" and not before,
         "sought": bool(wanted or code),
         "before": before,
+        "gap": bool(after) and len(found.rows) == queries.SHOWN,
         "pager": _pager(request, source, found, before),
     }
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from access.models import AuditEntry
 from audiences.models import Audience
 from destinations.declared import MASK
-from destinations.models import Destination, Subscription
+from destinations.models import Acknowledged, Destination, Subscription
 from destinations.services import settings_of
 from destinations.sync import Sync
 from destinations.transports import catcher
@@ -261,6 +261,7 @@ ROUTES = [
     ("PATCH", "audiences/{aud}/destination-connections/{sub}", "user"),
     ("POST", "audiences/{aud}/destination-connections/{sub}/resync", "user"),
     ("POST", "audiences/{aud}/destination-connections/{sub}/resume", "user"),
+    ("POST", "audiences/{aud}/destination-connections/{sub}/retry", "user"),
     ("DELETE", "audiences/{aud}/destination-connections/{sub}", "user"),
     ("DELETE", "destinations/{dst}", "admin"),
 ]
@@ -291,6 +292,21 @@ def fingerprint() -> str:
     return hashlib.sha256(
         repr([{**row, "settings": bytes(row.get("settings", b""))} for row in rows]).encode()
     ).hexdigest()
+
+
+def test_what_failed_about_one_identifier_is_tried_again(cast: Cast, space: str, audience: Audience) -> None:
+    change(audience, entered=[make_person(cast.space, ("user_id", f"u{n}")) for n in range(2)])
+    make_person(cast.other_space, ("user_id", "theirs"))
+    subscription = made.make_subscription(audience, made.make_destination(cast.space, "catcher"))
+    delivered(subscription)
+    Acknowledged.objects.filter(subscription=subscription).update(state=Acknowledged.State.OUT, refused="no")
+    path = f"{space}/audiences/{audience.public_id}/destination-connections/{subscription.public_id}/retry"
+    body(cast.call("user", "POST", path, {"identifier": "user_id:u1"}))
+    delivered(subscription)
+    assert Acknowledged.objects.filter(subscription=subscription, state=Acknowledged.State.IN).count() == 1
+    body(cast.call("user", "POST", path, {"identifier": "user_id:u1"}), 409)
+    for unknown in ("user_id:theirs", "u1", "x:y"):
+        assert body(cast.call("user", "POST", path, {"identifier": unknown}), 422)["field"] == "identifier"
 
 
 def test_an_audience_cannot_be_sent_to_another_spaces_destination(cast: Cast, space: str, audience: Audience) -> None:

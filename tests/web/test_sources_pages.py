@@ -291,6 +291,17 @@ def test_the_live_list_asks_only_for_what_is_newer(cast, source):
     assert "<html" not in answer.content.decode()
 
 
+def test_the_live_list_says_when_more_came_than_it_shows(cast, source):
+    recent(cast, source)
+    poll = cast.browser("owner").get(of(cast, source, "/debugger")).context["poll"]
+    put_in_archive(source, *[message(event=f"e{number}") for number in range(99)])
+    assert "More came at once" not in get(cast, poll)
+    put_in_archive(source, message(), message())
+    answer = get(cast, poll)
+    assert answer.count('class="message"') == 100
+    assert "More came at once" in answer
+
+
 def test_an_empty_debugger_says_how_to_send_a_first_event(cast, source):
     page = get(cast, of(cast, source, "/debugger"))
     assert "No message yet" in page
