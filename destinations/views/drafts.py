@@ -64,6 +64,7 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
         return _page(request, found, form, status=422)
     drafts.keep(found, **form.cleaned_data)
     if request.POST.get("act") != "create":
+        messages.success(request, "The draft is kept. You find it under Audiences, Drafts.")
         return redirect("draft-review", workspace=workspace, space=space, draft=draft)
     try:
         audience = services.finish_draft(found, by=request)

@@ -300,6 +300,8 @@ def test_whoever_makes_a_destination_on_the_way_comes_back_with_it_and_has_lost_
     cards = {card.destination: card for group in page.context["groups"] for card in group.cards}
     assert {to: card.chosen for to, card in cards.items()} == {one: True, two: True}
     assert cards[one].options["enteredEvent"].value() == "Became a buyer"
+    assert "New destination" in text(cast, place, "admin")
+    assert "New destination" not in text(cast, place, "user")
     secret = post(cast, "destinations/new?kind=webhook", next=url(cast, place), **WEBHOOK)
     assert secret.context["next"].startswith(f"{url(cast, place)}?destination=dst_")
     assert post(cast, "destinations/new?kind=catcher", name="X", next="https://evil.example/").status_code == 422
