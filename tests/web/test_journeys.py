@@ -2,6 +2,7 @@
 many clicks and fields each takes. The eight steps are walked on a console with all its processes, from an empty one."""
 
 import random
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,10 +20,19 @@ from tests.receiver import Reply, receiving
 EVERYBODY, NEW = 40, 12  # people who signed up within 30 days, and within 7
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 @pytest.fixture(scope="module")
 def console(tmp_path_factory):
-    """Personas as `make up` starts it, empty."""
-    running = open_console(tmp_path_factory.mktemp("console") / "var")
+    """Personas as `make up` starts it, empty; on ports of its own, since the stores of this run are on the others."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("PERSONAS_CLICKHOUSE_PORT", "PERSONAS_WEB_PORT"):
+            environment.setenv(name, free_port())
+        running = open_console(tmp_path_factory.mktemp("console") / "var")
     yield running
     running.stop()
 
