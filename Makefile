@@ -26,7 +26,7 @@ check: .venv/.tests ## lint, types, import contracts, missing migrations
 	@$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks
 
 screens: .venv/.tests ## a picture of every page, in both colours and both widths, in docs/screens/
-	@PERSONAS_SCREENS=docs/screens $(BIN)/python -m pytest tests/web -k clean
+	@PERSONAS_SCREENS=docs/screens $(BIN)/python -m pytest tests/web -k browser
 
 bench: .venv/.installed ## measure, each figure beside a floor from the same run (writes benchmarks/results.json)
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -50,6 +50,7 @@ def look(page, name):
             wrong += [f"{name} {theme} {size}: {problem}" for problem in _problems(page)]
             if folder := os.environ.get("PERSONAS_SCREENS"):
                 Path(folder).mkdir(parents=True, exist_ok=True)
+                page.evaluate("scrollTo(0, 0)")
                 page.screenshot(path=f"{folder}/{name}-{theme}-{size}.png", full_page=True, caret="initial")
     return wrong
 

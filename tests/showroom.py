@@ -38,6 +38,7 @@ from tests.factories_sources import RejectFactory
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
+HOUR_MS = 3_600_000
 DEFINITIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("New users, 7 days", {"kind": "event", "name": "User Signed Up", "atLeast": 1, "within": {"days": 7}}),
     (
@@ -172,6 +173,7 @@ def _people(space: Space, sources: list[Source]) -> None:
     for source in sources:
         listening(space, source)
     at = itertools.count(-86_400_000 * 2, 3_700_000)
+    recent = int((clock.now() - NOON).total_seconds() * 1000)  # after the noon that the rest is told from
     for number, name in enumerate(NAMES):
         user, visitor = f"person-{number}", f"anon-{number}"
         email = f"{name.split()[0].lower()}@example.com"
@@ -181,12 +183,22 @@ def _people(space: Space, sources: list[Source]) -> None:
         ]
         named = {"name": name, "email": email, "plan": "pro" if number % 2 else "free", "address": {"city": "Oslo"}}
         archived(website, *views, message("identify", anonymousId=visitor, userId=user, traits=named, at=next(at)))
-        archived(backend, message(userId=user, event="User Signed Up", properties={"plan": "pro"}, at=next(at)))
+        signed_up = recent - (2 + 20 * number) * HOUR_MS
+        archived(backend, message(userId=user, event="User Signed Up", properties={"plan": "pro"}, at=signed_up))
+        looks = [
+            message(
+                userId=user,
+                event="Product Viewed",
+                properties={"sku": f"boot-{n}", "price": 89.0},
+                at=signed_up - n * HOUR_MS,
+            )
+            for n in range(number)
+        ]
+        archived(website, *looks)
         resolved(space)
     archived(app, message(anonymousId="phone-0", event="App Opened", at=next(at)))
     archived(app, message("identify", anonymousId="phone-0", userId="person-0", traits={"app": "2.4"}, at=next(at)))
     archived(backend, message("group", userId="person-0", groupId="acme", traits={"name": "Acme"}, at=next(at)))
-    recent = int((clock.now() - NOON).total_seconds() * 1000)  # lately: for the chart of the last 30 days
     lately = [
         message(
             userId="person-0",
