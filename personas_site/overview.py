@@ -47,6 +47,7 @@ def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     context = {
         "tiles": _tiles(within, [workspace, space]),
         "steps": [(step, reverse(step.page, args=[workspace, space])) for step in steps],
+        "connected": sources.listening(within.pk).exists(),
         "as_of": clock.now(),
     }
     return render(request, "overview.html", context)
@@ -60,7 +61,7 @@ def _tiles(space: Space, slugs: list[str]) -> list[dict[str, Any]]:
         ("Accounts", identity.living(space, Profile.Kind.ACCOUNT).count(), f"{profiles}?kind=accounts"),
         ("Sources", sources.listening(space.pk).count(), reverse("space-sources", args=slugs)),
         ("Audiences", audiences.audiences_of(space).count(), reverse("audiences", args=slugs)),
-        ("Destinations", space.destinations.count(), reverse("deliveries", args=slugs)),
+        ("Destinations", space.destinations.count(), reverse("destinations", args=slugs)),
     ]
     return [{"label": label, "count": count, "url": url} for label, count, url in counts]
 
