@@ -6,7 +6,7 @@ so that what has no name, or cannot be reached, fails.
 
 import re
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -35,10 +35,12 @@ class Hands:
     clicks: int = 0
     fields: int = 0
     strokes: int = 0
+    touched: list[str] = field(default_factory=list)
 
     def press(self, name: str, *, within: str = "body") -> None:
         """The link or button of this name does what it does, and the page that it leads to is there."""
         self.clicks += 1
+        self.touched.append(name)
         control = self._control(name, self.page.locator(within))
         leaves = control.evaluate(LEAVES, self.scripts)
         with self.page.expect_navigation() if leaves else nullcontext():
@@ -46,16 +48,19 @@ class Hands:
 
     def fill(self, label: str, text: str) -> None:
         self.fields += 1
+        self.touched.append(label)
         self._fill(self._field(label), text)
 
     def choose(self, label: str, option: str) -> None:
         """An option of a list."""
         self.clicks += 1
+        self.touched.append(label)
         self._choose(self._field(label), option)
 
     def tick(self, label: str) -> None:
         """A check box, or one of several radio buttons."""
         self.clicks += 1
+        self.touched.append(label)
         self._tick(self._field(label))
 
     def see(self, text: str, *, within: str = "main") -> None:

@@ -44,6 +44,14 @@ def test_files_that_a_page_names_exist(page):
     assert [name for name in named if not (ROOT / name).exists() and name != "var/"] == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+def test_pictures_that_a_page_shows_are_there(page):
+    place = ROOT / page
+    shown = re.findall(r"!\[.+?\]\((.+?)\)", place.read_text())
+    assert shown
+    assert [name for name in shown if not (place.parent / name).exists()] == []
+
+
 def test_every_make_target_says_what_it_does():
     makefile = (ROOT / "Makefile").read_text()
     targets = re.findall(r"^([a-z]+):(.*)$", makefile, re.MULTILINE)

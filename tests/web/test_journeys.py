@@ -4,6 +4,7 @@ many clicks and fields each takes. The eight steps are walked on a console with 
 import random
 import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -18,6 +19,7 @@ from tests.factories_destinations import make_destination, make_subscription
 from tests.hands import Keyboard, Mouse, PlainMouse
 from tests.receiver import Reply, receiving
 
+GUIDE = " ".join((Path(__file__).parents[2] / "docs" / "guide.md").read_text().split())
 EVERYBODY, NEW = 40, 12  # people who signed up within 30 days, and within 7
 
 
@@ -61,7 +63,7 @@ def took(hands):
 
 
 def test_the_eight_steps(hands, console):
-    """From an empty workspace to an audience that arrives, in Dev and in Prod."""
+    """From an empty workspace to an audience that arrives, in Dev and in Prod, touching what the guide names."""
     owner = f"{type(hands).__name__.lower()}@example.com"
     console.owner(owner, f"Shop of {owner}", password=PASSWORD)
     sign_in(hands, console.address, owner)
@@ -79,6 +81,7 @@ def test_the_eight_steps(hands, console):
     hands.press("Personas")
     hands.see("8 of 8 done")
     assert took(hands) == (55, 13)
+    assert [name for name in hands.touched if f"*{name}*" not in GUIDE and f"“{name}”" not in GUIDE] == []
 
 
 @pytest.mark.django_db(transaction=True)
