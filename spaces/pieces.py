@@ -18,7 +18,7 @@ saves two owners from working in vain.
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -179,7 +179,11 @@ def owning(name: str) -> Iterator[bool]:
         lock.autocommit = True
         with lock.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
-            yield cursor.fetchone()[0]
+            try:
+                yield cursor.fetchone()[0]
+            finally:
+                with suppress(psycopg2.Error):  # the server takes its time to notice that a connection is gone
+                    cursor.execute("SELECT pg_advisory_unlock_all()")
     finally:
         lock.close()
 

@@ -119,3 +119,20 @@ document.addEventListener("keydown", (event) => {
   if (!box.getClientRects().length) document.querySelector("details[data-menu='next']").open = true;
   box.focus();
 });
+
+// When the server does not answer for a part of the page, that is said, until it answers again.
+const unanswered = (event) => {
+  if (event.detail.xhr.status && event.detail.xhr.status < 500) return;
+  if (document.getElementById("unanswered")) return;
+  const note = document.createElement("div");
+  note.id = "unanswered";
+  note.className = "toast-note error";
+  note.textContent = "The console did not answer. What you see may be old.";
+  document.getElementById("toasts").append(note);
+};
+for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(failure, unanswered);
+}
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful) document.getElementById("unanswered")?.remove();
+});

@@ -139,6 +139,17 @@ def test_a_replay_is_followed_until_it_ends_and_then_no_more(page, live_server, 
     assert not complaints, complaints
 
 
+def test_a_page_says_when_the_console_does_not_answer_and_when_it_does_again(page, live_server, room):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}/w/northwind/s/shop-dev/sources")
+    page.route("**/replays", lambda route: route.abort())
+    note = page.locator("#toasts").get_by_text("The console did not answer.")
+    note.wait_for(timeout=10_000)
+    assert look(page, "unanswered") == []
+    page.unroute("**/replays")
+    note.wait_for(state="detached", timeout=10_000)
+
+
 def test_times_are_those_of_the_reader_with_the_zone_named(browser, live_server, room):
     context = browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB")
     page = context.new_page()
