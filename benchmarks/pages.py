@@ -44,7 +44,7 @@ def _furnish(running: Stack, space: Json) -> dict[str, str]:
         return live and all(each["status"] == "in_step" for each in ways)
 
     until(in_step, within_s=PATIENCE_S, every_s=0.2)
-    source = running.api.all("sources", "sources")[0]["id"]
+    source = next(running.api.all("sources", "sources"))["id"]
     return {
         "source": source,
         "audience": made[0]["id"],
@@ -55,18 +55,29 @@ def _furnish(running: Stack, space: Json) -> dict[str, str]:
 
 def _ids(space: Json, made: dict[str, str]) -> dict[str, str]:
     """What the addresses of pages are made of; the profile is that of the most events."""
+    from access.models import User
+    from access.services import COMMAND
+    from audiences import drafts, sketch
     from identity.models import Profile
     from sources.events import client
     from sources.events.sql import sql
+    from sources.models import Connection, Source
     from spaces.models import Space
 
     here = Space.objects.select_related("workspace").get(public_id=space["id"])
     busiest = "SELECT profile FROM profile_events WHERE space = %s GROUP BY profile ORDER BY count() DESC LIMIT 1"
     number = client.rows(sql(busiest, here.pk))[0][0]
     winner = Profile.objects.get(space=here, number=number).merged_into or number
+    draft = drafts.begin(here, COMMAND)
+    drafts.keep(draft, sketch=sketch.of_definition(next(iter(AUDIENCES.values()))), name="Drafted")
+    source = Source.objects.get(public_id=made["source"])
     return {
         "workspace": here.workspace.slug,
         "space": here.slug,
+        "draft": draft.public_id,
+        "person": User.objects.get(email=EMAIL).public_id,
+        "key": source.write_keys.earliest("pk").key,
+        "connection": Connection.objects.get(space=here, source=source).public_id,
         "profile": Profile.objects.get(space=here, number=winner).public_id,
         **made,
     }

@@ -221,7 +221,7 @@ def telescoped(audience: Audience) -> BitMap:
     return members
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], report_multiple_bugs=False)
+@settings(max_examples=24, deadline=None, suppress_health_check=[HealthCheck.too_slow], report_multiple_bugs=False)
 @given(leaves, meant_first, st.lists(told, max_size=4), st.lists(steps, min_size=10, max_size=16))
 def test_members_are_those_of_a_full_computation_at_every_tick(first, second, before, after):
     """Some audiences are live, one of them part of another, and people were there before them; then anything."""
