@@ -81,8 +81,8 @@ def _held_up(seen: Overview) -> str:
     return f"It asks about {', '.join(missing)}, which is not computed yet." if missing else ""
 
 
-def size_over_time(audience: Audience, until: datetime | None) -> Chart | None:
-    """The newest MOST_POINTS changes of the size; None before the first one."""
+def size_over_time(audience: Audience, until: datetime) -> Chart | None:
+    """The newest MOST_POINTS changes of the size, the last of which holds until then; None before the first one."""
     newest = Change.objects.filter(audience=audience).order_by("-tick", "-pk").values_list("at", "size")
     points = [(at, float(size)) for at, size in newest[:MOST_POINTS]][::-1]
     return stepped(points, label=f"People in {audience.name} over time", until=until) if points else None

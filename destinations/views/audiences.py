@@ -45,7 +45,7 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
         **_about(seen),
         "as_of": as_of,
         "steps": read.steps(seen),
-        "chart": read.size_over_time(seen.audience, as_of),
+        "chart": read.size_over_time(seen.audience, clock.now()),
         "moved": read.moved_lately(seen.audience),
         "known": read.breakdown(seen.audience),
         "people": read.some_of(seen.audience),

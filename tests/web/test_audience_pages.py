@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pyroaring import BitMap
 
@@ -186,3 +187,11 @@ def test_the_line_of_an_audience_shows_its_newest_changes_and_no_others(cast, wo
     assert found[audience.pk][-1][0] == NOON + timedelta(minutes=MOST_SIZES + 9)
     assert other.pk not in found
     assert sizes_of([]) == {}
+
+
+def test_a_size_that_changed_once_is_drawn_up_to_now(room):
+    browser = Client()
+    browser.force_login(room.owner)
+    once = Audience.objects.get(space=room.dev, name__startswith="Browsed")
+    chart = browser.get(f"/w/northwind/s/shop-dev/audiences/{once.public_id}").context["chart"]
+    assert float(re.search(r"H([\d.]+)", chart.line)[1]) == chart.right
