@@ -1,6 +1,6 @@
 """The eight steps of the quickstart, as they stand. PURE: what is done is read from facts, never ticked off by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 DONE, CURRENT, LATER = "done", "current", "later"
@@ -61,8 +61,8 @@ class Step:
     state: str = LATER
 
 
-def steps(facts: Facts) -> list[Step]:
-    """All eight, in order; the first that is not done is the current one."""
+def steps(facts: Facts, *, hidden: Container[int] = ()) -> list[Step]:
+    """All eight but those of these numbers, in order; the first that is not done is the current one."""
     dev = facts.dev or SpaceFacts("", "")
     found = [
         _dev_space(facts),
@@ -74,9 +74,10 @@ def steps(facts: Facts) -> list[Step]:
         _in_step(dev),
         _prod_space(facts),
     ]
-    at = _current(found)
-    states = [DONE if step.done else CURRENT if place == at else LATER for place, step in enumerate(found)]
-    return [replace(step, number=n, state=state) for n, (step, state) in enumerate(zip(found, states, strict=True), 1)]
+    shown = [replace(step, number=n) for n, step in enumerate(found, 1) if n not in hidden]
+    at = _current(shown)
+    states = [DONE if step.done else CURRENT if place == at else LATER for place, step in enumerate(shown)]
+    return [replace(step, state=state) for step, state in zip(shown, states, strict=True)]
 
 
 def reached(space: SpaceFacts) -> int:

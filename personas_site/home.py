@@ -18,25 +18,27 @@ from personas_site.whereto import nearest
 from spaces.models import Space
 from spaces.needs import needs
 
-HIDDEN = "steps-hidden"  # a cookie of the workspace's addresses alone
+HIDDEN = "steps-hidden"  # a cookie of the workspace's addresses alone: numbers of steps, as in 2.5
+ALL = range(1, 9)
 
 
 @needs("workspace.read")
 def workspace(request: PageRequest, workspace: str) -> HttpResponse:
-    """The checklist, unless it was hidden, and each space with its figures. A POST hides or shows the checklist."""
+    """The checklist, without what was hidden of it, and each space with its figures. A POST hides or shows steps."""
+    hidden = _hidden(request)
     if request.method == "POST":
-        return _remember(request, workspace)
+        return _remember(request, workspace, hidden)
     member = request.membership
     spaces = list(spaces_of(member).order_by("kind", "name", "id"))
     known = standings(spaces)
     manages = member.may("workspace.manage")
-    listed = steps(facts(request.workspace, spaces, known)) if spaces or manages else []
+    listed = steps(facts(request.workspace, spaces, known), hidden=hidden) if spaces or manages else []
     done = sum(step.done for step in listed)
     context = {
         "steps": [_entry(step, member, spaces) for step in listed],
         "done": done,
         "complete": done == len(listed),
-        "hidden": request.COOKIES.get(HIDDEN) == "yes",
+        "hidden": len(hidden),
         "spaces": [_card(space, known[space.pk], workspace) for space in spaces],
         "new_space": nearest(member, ["space-new"]),
         "manages": manages,
@@ -45,14 +47,20 @@ def workspace(request: PageRequest, workspace: str) -> HttpResponse:
     return render(request, "home.html", context)
 
 
-def _remember(request: PageRequest, workspace: str) -> HttpResponse:
-    """Whether the checklist is shown, kept in a cookie, so that the server sends the right page at once."""
-    home = reverse("workspace", args=[workspace])
+def _hidden(request: PageRequest) -> set[int]:
+    return {number for number in ALL if str(number) in request.COOKIES.get(HIDDEN, "").split(".")}
+
+
+def _remember(request: PageRequest, workspace: str, hidden: set[int]) -> HttpResponse:
+    """Which steps are hidden, kept in a cookie, so that the server sends the right page at once."""
+    home, asked = reverse("workspace", args=[workspace]), request.POST.get("steps", "")
     response = redirect(home)
-    if request.POST.get("steps") == "hide":
-        response.set_cookie(HIDDEN, "yes", max_age=YEAR_S, path=home, samesite="Lax", secure=request.is_secure())
-    else:
+    if asked == "show":
         response.delete_cookie(HIDDEN, path=home, samesite="Lax")
+        return response
+    now = set(ALL) if asked == "hide" else hidden | {number for number in ALL if str(number) == asked}
+    kept = ".".join(str(number) for number in sorted(now))
+    response.set_cookie(HIDDEN, kept, max_age=YEAR_S, path=home, samesite="Lax", secure=request.is_secure())
     return response
 
 

@@ -14,7 +14,11 @@ def test_home_is_clean_with_the_steps_under_way_and_hidden(page, live_server, ro
     page.wait_for_url(re.compile("/w/northwind/$"))
     wrong = look(page, "home")
     page.set_viewport_size({"width": 1280, "height": 800})
+    page.get_by_role("button", name="Hide the step “Connect production sources”").click()
+    page.get_by_role("link", name="See what is missing").wait_for()
+    assert page.locator(".step").count() == 7
     page.get_by_role("button", name="Hide the steps").click()
+    page.locator(".step").first.wait_for(state="detached")
     page.get_by_role("button", name="Show the eight steps").wait_for()
     wrong += look(page, "home-hidden")
     assert not wrong, "\n".join(wrong)

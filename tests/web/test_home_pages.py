@@ -138,6 +138,23 @@ def test_the_steps_are_hidden_and_shown_again(cast):
     assert "Getting started" in browser.get(where).content.decode()
 
 
+def test_one_step_is_hidden_and_the_next_that_is_open_takes_its_turn(cast):
+    browser, where = cast.browser("owner"), f"/w/{cast.workspace.slug}/"
+
+    def listed():
+        steps = [row["step"] for row in browser.get(where).context["steps"]]
+        return [step.number for step in steps], [step.number for step in steps if step.state == "current"]
+
+    everything, current = listed()
+    assert everything == list(range(1, 9))
+    browser.post(where, {"steps": str(current[0])})
+    browser.post(where, {"steps": "8"})
+    browser.post(where, {"steps": "99"})
+    assert listed() == ([n for n in everything if n not in (current[0], 8)], [current[0] + 1])
+    browser.post(where, {"steps": "show"})
+    assert listed() == (everything, current)
+
+
 def test_a_space_is_shown_with_its_figures_and_how_it_is(cast):
     filled(cast.space)
     assert "Working" in text(home(cast))
