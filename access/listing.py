@@ -71,7 +71,7 @@ class Table:
 def listed(request: HttpRequest, rows: "QuerySet[Any]", *, order: str, count: int = ROWS) -> tuple[list[Any], Pager]:
     """The rows after `?after=` by `order`, a unique whole number (`-id` = newest first). One query, never a count."""
     column, side = order.removeprefix("-"), "lt" if order.startswith("-") else "gt"
-    after = _number(request.GET.get("after", ""))
+    after = row_number(request.GET.get("after", ""))
     rest = rows if after is None else rows.filter(**{f"{column}__{side}": after})
     found = list(rest.order_by(order)[: count + 1])
     more, found = len(found) > count, found[:count]
@@ -171,7 +171,8 @@ def _heading(request: HttpRequest, column: Column, chosen: str) -> Heading:
     return Heading(column.label, column.num, url, ("descending" if down else "ascending") if here else "")
 
 
-def _number(text: str) -> int | None:
+def row_number(text: str) -> int | None:
+    """What an address or a form names a row by; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 

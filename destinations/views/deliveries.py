@@ -10,7 +10,7 @@ from django.http import Http404, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from access.listing import Pager, Pill, listed
+from access.listing import Pager, Pill, listed, row_number
 from access.requests import PageRequest
 from access.services import NotPossible
 from destinations import queries, services
@@ -80,10 +80,11 @@ def _tried_again(request: PageRequest) -> HttpResponse:
 
 
 def _one_tried_again(request: PageRequest, row: Subscription, identifier: str) -> None:
-    if not (identifier.isascii() and identifier.isdigit() and len(identifier) < 19):
+    number = row_number(identifier)
+    if number is None:
         raise Http404
     try:
-        services.retry_one(row, int(identifier), by=request)
+        services.retry_one(row, number, by=request)
     except NotPossible as error:
         messages.info(request, f"{error}.")
     else:

@@ -17,7 +17,7 @@ from sources.models import Source
 from sources.snippets import snippets
 from sources.spec import TYPES
 from sources.views import rejected
-from sources.views.source import NO_KEY, around, home, one, write_keys
+from sources.views.source import NO_KEY, around, home, leaves, one, write_keys
 from spaces.needs import needs
 
 PLACE = re.compile(r"(\d{1,18})\.(\d{1,9})", re.ASCII)
@@ -80,12 +80,10 @@ def _newest(request: PageRequest, source: Source) -> dict[str, Any]:
 
 
 def _pager(request: PageRequest, source: Source, found: queries.Newest, before: tuple[int, int] | None) -> Pager:
-    """Older ones are a page of their own, which stands still; `Newest` leads back to the live list."""
     page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
     newest = _address(request, page) if before else ""
     older = _address(request, page, before=_written(found.older)) if found.older else ""
-    count = len(found.rows)
-    return Pager(newest, older, f"{count} {'older' if before else 'newest'} shown", back="Newest", on="Older")
+    return leaves(newest, older, shown=len(found.rows))
 
 
 def _message(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from access.listing import Pager, filtered_by
+from access.listing import Pager, filtered_by, row_number
 from access.requests import PageRequest
 from sources import pretty, queries
 from sources.models import Reject, Source
-from sources.views.source import one
+from sources.views.source import leaves, one
 from spaces.needs import needs
 
 
@@ -62,12 +62,10 @@ def controls(request: PageRequest, source: Source) -> dict[str, Any]:
 
 
 def _pager(request: PageRequest, source: Source, found: queries.Rejects, before: int | None) -> Pager:
-    """Older ones are a page of their own, which stands still; `Newest` leads back to the live list."""
     page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
     newest = _address(request, page) if before else ""
     older = _address(request, page, before=str(found.older)) if found.older else ""
-    count = len(found.rows)
-    return Pager(newest, older, f"{count} {'older' if before else 'newest'} shown", back="Newest", on="Older")
+    return leaves(newest, older, shown=len(found.rows))
 
 
 def _reject(row: Reject) -> dict[str, Any]:
@@ -84,8 +82,7 @@ def _code(request: PageRequest) -> str:
 
 
 def _number(request: PageRequest, name: str) -> int | None:
-    text = request.GET.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+    return row_number(request.GET.get(name, ""))
 
 
 def _address(request: PageRequest, page: str, **places: str) -> str:

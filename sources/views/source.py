@@ -9,7 +9,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access.charts import bars
-from access.listing import Column, arranged, csv_of, tabled, wants_csv
+from access.listing import Column, Pager, arranged, csv_of, tabled, wants_csv
 from access.requests import PageRequest
 from access.services import spaces_of
 from sources import queries, services
@@ -37,6 +37,11 @@ COLUMNS = (
 )
 LIST: dict[str, Any] = {"columns": COLUMNS, "sort": "-archived", "search": ("event", "type")}
 HEADER = ("type", "event", "archived", "first_seen_at", "last_seen_at")
+
+
+def leaves(newest: str, older: str, *, shown: int) -> Pager:
+    """Older rows are a page of their own, which stands still. newest: the way back from it; "" on the live list."""
+    return Pager(newest, older, f"{shown} {'older' if newest else 'newest'} shown", back="Newest", on="Older")
 
 
 def one(request: PageRequest, source: str) -> Source:
