@@ -43,23 +43,24 @@ class Step:
 def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """What is in the space, and whether events flow through it."""
     within = request.space
+    connected = sources.listening(within.pk).count()
     steps = [_receiving(within), _resolving(within), _evaluating(within), _delivering(within)]
     context = {
-        "tiles": _tiles(within, [workspace, space]),
+        "tiles": _tiles(within, [workspace, space], connected),
         "steps": [(step, reverse(step.page, args=[workspace, space])) for step in steps],
-        "connected": sources.listening(within.pk).exists(),
+        "connected": connected,
         "as_of": clock.now(),
     }
     return render(request, "overview.html", context)
 
 
-def _tiles(space: Space, slugs: list[str]) -> list[dict[str, Any]]:
-    """Label, number, where to look."""
+def _tiles(space: Space, slugs: list[str], connected: int) -> list[dict[str, Any]]:
+    """Label, number, where to look. connected: how many sources it listens to."""
     profiles = reverse("profiles", args=slugs)
     counts = [
         ("People", identity.living(space, Profile.Kind.USER).count(), profiles),
         ("Accounts", identity.living(space, Profile.Kind.ACCOUNT).count(), f"{profiles}?kind=accounts"),
-        ("Sources", sources.listening(space.pk).count(), reverse("space-sources", args=slugs)),
+        ("Sources", connected, reverse("space-sources", args=slugs)),
         ("Audiences", audiences.audiences_of(space).count(), reverse("audiences", args=slugs)),
         ("Destinations", space.destinations.count(), reverse("destinations", args=slugs)),
     ]
