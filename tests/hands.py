@@ -5,6 +5,7 @@ so that what has no name, or cannot be reached, fails.
 """
 
 import re
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ LEAVES = """(it, scripts) => it.tagName !== "SUMMARY" && it.type !== "button"
 
 
 @dataclass
-class Hands:
+class Hands(ABC):
     """clicks: links, buttons, boxes and choices. fields: texts typed. strokes: keys pressed for it."""
 
     page: Page
@@ -79,17 +80,17 @@ class Hands:
         begins = self.page.get_by_label(re.compile(rf"^\s*{re.escape(label)}"))
         return begins.and_(self.page.locator("input, select, textarea")).locator("visible=true").first
 
-    def _press(self, control: Locator) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _press(self, control: Locator) -> None: ...
 
-    def _fill(self, box: Locator, text: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _fill(self, box: Locator, text: str) -> None: ...
 
-    def _choose(self, options: Locator, option: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _choose(self, options: Locator, option: str) -> None: ...
 
-    def _tick(self, box: Locator) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _tick(self, box: Locator) -> None: ...
 
 
 def _called(name: re.Pattern[str], within: Locator) -> Locator:
