@@ -75,6 +75,7 @@ def test_an_audience_is_described_by_mouse_and_counted_while_it_is(page, live_se
     page.get_by_role("heading", name="Select destinations", level=1).wait_for()
     page.get_by_role("button", name="Review →").click()
     page.get_by_label("Name").fill("Looked, and not pro")
+    page.get_by_text("looked_and_not_pro").wait_for()
     page.get_by_role("button", name="Create audience →").click()
     page.get_by_text("Looked, and not pro is created").wait_for()
     made = Version.objects.get(audience__name="Looked, and not pro").definition
