@@ -1,8 +1,9 @@
 """A generated online shop: who visited it in the last 30 days, what they did, and the messages that tell of it.
 
-The same seed and anchor always give the same messages. Visitors come anonymously and may sign in later; people own
-several devices, some devices are shared by two people, and some people clear their cookies so often that they have
-more anonymous ids than a profile may hold. Messages arrive late, doubled and out of order.
+The same seed always gives the same people and messages; the anchor only moves their times. Visitors come anonymously
+and may sign in later; people own several devices, some devices are shared by two people, and some people clear their
+cookies so often that they have more anonymous ids than a profile may hold. Messages arrive late, doubled and out of
+order.
 """
 
 import random
@@ -17,6 +18,9 @@ from typing import Any, NamedTuple
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000  # all times here are in ms
 SPAN = 30 * DAY
 SPARE = 2 * HOUR  # the oldest message is this much younger than 30 days: time to send it and to connect the sources
+# The story always ends on this Sunday evening and is then moved to its anchor: drawn around the anchor itself, nights
+# and week-ends would fall elsewhere in it, and every hour would have people and events of its own.
+STORY_END = 20_000 * DAY + 3 * DAY + 22 * HOUR
 
 WEBSITE, MOBILE, SERVER = "website", "mobile", "server"
 SIGNED_UP, ORDERED = "User Signed Up", "Order Completed"
@@ -64,7 +68,7 @@ class Device:
 
 @dataclass
 class Person:
-    """user_id: None for a visitor. signs_up_at: None when the account is older than the 30 days."""
+    """user_id: None for a visitor. signs_up_at: as the story tells it; None when the account is older than it."""
 
     number: int
     user_id: str | None
@@ -78,7 +82,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Shop:
-    """anchor: when the 30 days end, in ms. Nothing in it happens later."""
+    """anchor: when the 30 days end, in ms. Nothing in it happens later, and nothing but the times depends on it."""
 
     seed: int
     anchor: int
@@ -87,12 +91,13 @@ class Shop:
     @cached_property
     def sent(self) -> list[Sent]:
         """Every copy of every message, in the order in which they are sent."""
-        return _arrivals(self.distinct, random.Random(f"{self.seed} arrivals"), self.anchor)
+        return _arrivals(self.distinct, random.Random(f"{self.seed} arrivals"))
 
     @cached_property
     def distinct(self) -> list[Sent]:
         """Every message once."""
-        return list(_History(self).told())
+        moved = self.anchor - STORY_END
+        return [message._replace(at=message.at + moved) for message in _History(self).told()]
 
     @cached_property
     def people(self) -> list[Person]:
@@ -113,7 +118,7 @@ class Shop:
 
 def _people(shop: Shop) -> list[Person]:
     dice = random.Random(f"{shop.seed} people")
-    shape = _Shape(shop, dice)
+    shape = _Shape(dice)
     people = [_customer(number, dice, shape) for number in range(shop.size.customers)]
     people += [Person(shop.size.customers + number, None, {}) for number in range(shop.size.visitors)]
     for person in people:
@@ -171,10 +176,10 @@ def _random_id(dice: random.Random) -> str:
 class _Shape:
     """Draws moments of the 30 days as visitors choose them: evenings and week-ends are busy, nights are not."""
 
-    def __init__(self, shop: Shop, dice: random.Random):
+    def __init__(self, dice: random.Random):
         self.dice = dice
-        self.first = shop.anchor - SPAN + SPARE
-        self.last = shop.anchor - MINUTE
+        self.first = STORY_END - SPAN + SPARE
+        self.last = STORY_END - MINUTE
         hours = range(self.first // HOUR, self.last // HOUR + 1)
         self.hours = [hour * HOUR for hour in hours]
         # 1970-01-01 was a Thursday
@@ -197,12 +202,12 @@ class _History:
     def __init__(self, shop: Shop):
         self.shop = shop
         self.dice = random.Random(f"{shop.seed} history")
-        self.shape = _Shape(shop, self.dice)
+        self.shape = _Shape(self.dice)
 
     def told(self) -> Iterator[Sent]:
         count = 0
         for message in self._everything():
-            if message.at <= self.shop.anchor:
+            if message.at <= STORY_END:
                 yield message
                 count += 1
             if count == self.shop.size.messages:
@@ -316,7 +321,7 @@ class _Visit:
 # how the messages travel
 
 
-def _arrivals(messages: list[Sent], dice: random.Random, anchor: int) -> list[Sent]:
+def _arrivals(messages: list[Sent], dice: random.Random) -> list[Sent]:
     """The messages in the order they arrive: most at once, some minutes or days late, some twice."""
     arrivals: list[tuple[int, int]] = []
     for place, message in enumerate(messages):

@@ -56,6 +56,7 @@ def _profiles(profiles: Profiles) -> list[Row]:
     if profiles.pairs:
         rows.append(("    pairs of messages, precision", f"{profiles.pairs.precision:.4f}", "", profiles.as_of))
         rows.append(("    pairs of messages, recall", f"{profiles.pairs.recall:.4f}", "", profiles.as_of))
+        rows.append(("      mean per person", f"{profiles.pairs.recall_per_person:.4f}", "", profiles.as_of))
     return rows
 
 

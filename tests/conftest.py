@@ -15,10 +15,15 @@ from spaces.clock import FixedClock
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in pure/ open no socket; browser tests come last."""
+    """Tests in pure/ open no socket."""
     for item in items:
         if "/pure/" in str(item.path):
             item.add_marker(pytest.mark.disable_socket)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names of tests are the same in every process: bytes may hold the second they were made in, as gzip's do."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,7 @@
 """What the quickstart holds the console against must itself be right."""
 
+import pytest
+
 from quickstart.truth import DAY_MS, Happened, Members, but_not, performed, score
 
 NOW = 1_790_000_000_000
@@ -49,8 +51,15 @@ def test_not_turns_the_unsure_around():
 def test_pairs_are_counted_within_profiles_and_within_people():
     # one profile holds three messages of ann and one of bob; bob has another one elsewhere
     placed = [("p1", "ann")] * 3 + [("p1", "bob"), ("p2", "bob")]
-    assert score(placed) == (3 / 6, 3 / 4)
+    assert score(placed) == (3 / 6, 3 / 4, (1 + 0) / 2)
+
+
+def test_everyone_counts_alike_in_the_mean_per_person():
+    # ann's 100 messages are all apart; bob's and eve's two are together; dan has a single one, and so no pair
+    placed = [(f"a{n}", "ann") for n in range(100)] + [(who, who) for who in ("bob", "bob", "eve", "eve", "dan")]
+    assert score(placed).recall < 0.001
+    assert score(placed).recall_per_person == pytest.approx(2 / 3)
 
 
 def test_nothing_at_all_is_perfect():
-    assert score([]) == (1, 1)
+    assert score([]) == (1, 1, 1)
