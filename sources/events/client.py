@@ -13,7 +13,7 @@ from django.conf import settings
 from pyroaring import BitMap
 
 from sources.events.bitmap import from_state
-from sources.events.schema import TABLES, Table
+from sources.events.schema import Table
 from sources.events.sql import Sql, join, sql
 from spaces.pieces import Unwritable, Visible
 
@@ -52,12 +52,6 @@ def client() -> Client:
         )
         _local.client, _local.url = found, settings.CLICKHOUSE_URL
     return found
-
-
-def create_tables() -> None:
-    """Every event table exists."""
-    for table in TABLES:
-        client().command(table.ddl(settings.CLICKHOUSE_ENGINE))
 
 
 def rows(query: Sql, **limits: Any) -> Sequence[Sequence[Any]]:

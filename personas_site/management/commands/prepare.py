@@ -4,11 +4,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from psycopg2.sql import SQL, Identifier
 
-from sources.events.client import create_tables
+from sources.events.migrate import SchemaError, migrate
 
 LOCK = 0x706572736F6E6173  # "personas": one prepare at a time
 GRANTS = (
@@ -19,7 +19,7 @@ GRANTS = (
 
 
 class Command(BaseCommand):
-    help = "Migrate PostgreSQL as its owner, let the application role use the tables, make the event tables"
+    help = "Migrate PostgreSQL as its owner, let the application role use the tables, migrate the event tables"
     requires_system_checks = ()
 
     def add_arguments(self, parser: Any) -> None:
@@ -33,7 +33,10 @@ class Command(BaseCommand):
                 role = Identifier(settings.DATABASES["default"]["USER"])
                 for grant in GRANTS:
                     cursor.execute(SQL(grant).format(role=role))
-            create_tables()
+            try:
+                migrate()
+            except SchemaError as error:
+                raise CommandError(str(error)) from error
         if static:
             call_command("collectstatic", interactive=False, verbosity=0)
         connections.close_all()
