@@ -126,7 +126,8 @@ class Sync:
         return _intake(subscription, BitMap(again), limit)
 
     def decide(self, log: Log, intake: Intake, number: int) -> Decision | None:
-        subscription = Subscription.objects.select_for_update().select_related("space").get(pk=log.owner)
+        held = Subscription.objects.select_for_update(of=("self",))  # not its space: that would stop every other stage
+        subscription = held.select_related("space").get(pk=log.owner)
         if _place(subscription) != intake.before:
             return None  # someone asked for a resync in the meantime
         rows = _decide_rows(subscription, intake, self.clock.now())

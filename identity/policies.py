@@ -20,7 +20,7 @@ def change_policy(space: Space, policy: Policy | None, *, by: ActorLike = COMMAN
     What was resolved before stays: loosening is safe, tightening leaves older profiles outside the rules.
     """
     with transaction.atomic():
-        held = Space.objects.select_for_update().get(pk=space.pk)
+        held = Space.objects.select_for_update(no_key=True).get(pk=space.pk)
         before, after = held.identity_policy, policy and policy.to_json()
         Space.objects.filter(pk=space.pk).update(identity_policy=after)
         audit(by, "space.identity_rules_changed", space, before=before, after=after)

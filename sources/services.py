@@ -121,7 +121,7 @@ def connect(
     Without `replay`, only what comes from now on counts. Raises SourceError.
     """
     with transaction.atomic():
-        Space.objects.select_for_update().get(pk=space.pk)  # two requests at once: one after the other
+        Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # one after the other; stages go on adding rows
         known = {old.source_id: old for old in Connection.objects.filter(space=space, source__in=sources)}
         _refuse_connected(known, sources)
         logs = visible_logs(stage=ARCHIVE, owners=[source.pk for source in sources])
@@ -139,7 +139,7 @@ def connect(
 def disconnect(stopped: Connection, clock: Clock, *, by: ActorLike = COMMAND) -> None:
     """The space no longer listens. What it made of the source's events stays; a replay goes on without it."""
     with transaction.atomic():
-        Space.objects.select_for_update().get(pk=stopped.space_id)
+        Space.objects.select_for_update(no_key=True).get(pk=stopped.space_id)
         stopped.state = Connection.State.DISCONNECTED
         stopped.save(update_fields=["state"])
         if stopped.replay and not _replaying(stopped.replay).exists():
@@ -150,7 +150,7 @@ def disconnect(stopped: Connection, clock: Clock, *, by: ActorLike = COMMAND) ->
 def cancel_replay(replay: Replay, clock: Clock, *, by: ActorLike = COMMAND) -> None:
     """No more of the past is read; its sources are live from their cut-offs on."""
     with transaction.atomic():
-        Space.objects.select_for_update().get(pk=replay.space_id)
+        Space.objects.select_for_update(no_key=True).get(pk=replay.space_id)
         _replaying(replay).update(state=Connection.State.LIVE)
         _end(replay, clock)
         audit(by, "replay.cancelled", replay)
