@@ -102,7 +102,8 @@ def test_destination(destination: Destination, *, now: datetime) -> Tested:
     adapter = adapter_of(destination.kind)
     settings = settings_of(destination)
     try:
-        answer = TRANSPORTS[adapter.transport](destination, adapter.test(settings, now))
+        with TRANSPORTS[adapter.transport](destination) as call:
+            answer = call(adapter.test(settings, now))
     except Unanswered as error:
         return Tested(False, struck(error.message, secrets_of(settings)), 0, 0.0)
     said = "It answered as it should." if answer.ok else outcome_of(answer).reason

@@ -34,7 +34,6 @@ from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import milliseconds
 from spaces import pieces
-from spaces.answers import Answer
 from spaces.clock import Clock, clock
 from spaces.models import Log
 from spaces.secrets import Unopenable
@@ -184,20 +183,16 @@ class Sync:
         settings = _settings(destination)
         options = stored(adapter.options, subscription.options)
         about = _about(subscription)
-        transport = TRANSPORTS[adapter.transport]
         now = self.clock.now()  # once: batches are halved in threads that must not ask the database
-
-        def call(request: contract.Request) -> Answer:
-            return transport(destination, request)
-
-        made = run_round(
-            [_change(subscription, row) for row in rows],
-            plan=lambda changes: adapter.plan(changes, about, settings, options, now),
-            read=adapter.read,
-            call=call,
-            concurrency=adapter.capabilities.concurrency,
-            seconds=self.round_s,
-        )
+        with TRANSPORTS[adapter.transport](destination) as call:
+            made = run_round(
+                [_change(subscription, row) for row in rows],
+                plan=lambda changes: adapter.plan(changes, about, settings, options, now),
+                read=adapter.read,
+                call=call,
+                concurrency=adapter.capabilities.concurrency,
+                seconds=self.round_s,
+            )
         return _without_secrets(made, secrets_of(settings))
 
 

@@ -3,10 +3,11 @@
 A name is resolved here, every address it has is checked, and the connection goes to an address that was
 checked: a second look-up between check and connect could answer something else. The URL's host stays what it
 was for TLS, the Host header and the pool, so a kept connection is only ever used for the name it was verified for.
-No redirects, no proxy from the environment, no userinfo; time and size are capped in all.
+A connection is kept for the calls of one `Caller` alone, and only while nothing but the answers came over it: what
+is left of one answer would be read as the next. No redirects, no proxy from the environment, no userinfo; time and
+size are capped in all.
 """
 
-import os
 import socket
 import ssl
 import threading
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any, cast
+from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
 import httpcore
@@ -23,13 +24,14 @@ from django.conf import settings
 
 from spaces.answers import Answer
 
-__all__ = ["Answer", "OutboundError", "check_url", "send"]
+__all__ = ["Answer", "Caller", "OutboundError", "check_url", "send"]
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 TIMEOUT_S = 10.0
 CONNECT_S = 5.0
 LARGEST_ANSWER = 64 * 1024
-KEPT_CONNECTIONS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=15)
+MOST_CONNECTIONS = 64
+KEPT_S = 15.0  # an idle connection
 
 # Addresses that `is_global` of some Python lets pass, or that only look global.
 FORBIDDEN = [
@@ -61,37 +63,56 @@ class OutboundError(Exception):
         self.arrived = arrived
 
 
-def send(
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    body: bytes = b"",
-    timeout_s: float = TIMEOUT_S,
-    largest: int = LARGEST_ANSWER,
-) -> Answer:
-    """Call `url` and return its answer, of any status. Raises OutboundError when there is none.
+def send(method: str, url: str, **more: Any) -> Answer:
+    """One call over a connection of its own. The same as Caller.send."""
+    with Caller() as caller:
+        return caller.send(method, url, **more)
 
-    timeout_s: for everything together, from the look-up of the name to the end of the body.
-    largest: bytes of the body kept; the rest is not read. The body is as sent, never unpacked.
-    """
-    check_url(url)
-    if method not in METHODS:
-        raise OutboundError(f"{method} is not a method we use", permanent=True)
-    started = time.monotonic()
-    _deadline.at = started + timeout_s
-    try:
-        return _send(method, url, _headers(headers or {}), body, started, timeout_s, largest)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
-        raise OutboundError(f"The address cannot be used: {_plain(error)}", permanent=True) from error
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise OutboundError(f"No connection to {_place(url)}: {_plain(error)}") from error
-    except httpx.TimeoutException as error:
-        raise OutboundError(f"{_place(url)} did not answer within {timeout_s:g} s", arrived=True) from error
-    except httpx.HTTPError as error:
-        raise OutboundError(f"{_place(url)} broke off: {_plain(error)}", arrived=True) from error
-    finally:
-        _deadline.at = None
+
+class Caller:
+    """Calls for one owner while the block lasts, over connections that nobody else gets. For any number of threads."""
+
+    def __init__(self) -> None:
+        self._transport = _Transport()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._transport.close()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout_s: float = TIMEOUT_S,
+        largest: int = LARGEST_ANSWER,
+    ) -> Answer:
+        """Call `url` and return its answer, of any status. Raises OutboundError when there is none.
+
+        timeout_s: for everything together, from the look-up of the name to the end of the body.
+        largest: bytes of the body kept; the rest is not read. The body is as sent, never unpacked.
+        """
+        check_url(url)
+        if method not in METHODS:
+            raise OutboundError(f"{method} is not a method we use", permanent=True)
+        started = time.monotonic()
+        _deadline.at = started + timeout_s
+        try:
+            return _send(self._transport, method, url, _headers(headers or {}), body, started, timeout_s, largest)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
+            raise OutboundError(f"The address cannot be used: {_plain(error)}", permanent=True) from error
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise OutboundError(f"No connection to {_place(url)}: {_plain(error)}") from error
+        except httpx.TimeoutException as error:
+            raise OutboundError(f"{_place(url)} did not answer within {timeout_s:g} s", arrived=True) from error
+        except httpx.HTTPError as error:
+            raise OutboundError(f"{_place(url)} broke off: {_plain(error)}", arrived=True) from error
+        finally:
+            _deadline.at = None
 
 
 def check_url(url: str) -> None:
@@ -195,32 +216,60 @@ class _Backend(httpcore.NetworkBackend):
         raise OutboundError("The address is not a network address", permanent=True)
 
 
+class _Connection(httpcore.HTTPConnection):
+    """A connection that is not used again once more came over it than the answer to what was asked."""
+
+    def has_expired(self) -> bool:
+        return super().has_expired() or (self.is_idle() and self._left_over())
+
+    def _left_over(self) -> bool:
+        """Whether bytes behind the answer were read already. Those that are still on the way httpcore looks for."""
+        http = getattr(self._connection, "_h11_state", None)
+        return http is None or bool(http.trailing_data[0])
+
+
+class _Pool(httpcore.ConnectionPool):
+    def create_connection(self, origin: httpcore.Origin) -> httpcore.ConnectionInterface:
+        return _Connection(
+            origin=origin,
+            ssl_context=self._ssl_context,
+            keepalive_expiry=self._keepalive_expiry,
+            network_backend=self._network_backend,
+        )
+
+
 class _Transport(httpx.HTTPTransport):
+    """Errors of httpcore as those of httpx; the pool, and what it trusts, are ours."""
+
     def __init__(self) -> None:
-        super().__init__(trust_env=False)
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl.create_default_context(),
-            max_connections=KEPT_CONNECTIONS.max_connections,
-            max_keepalive_connections=KEPT_CONNECTIONS.max_keepalive_connections,
-            keepalive_expiry=KEPT_CONNECTIONS.keepalive_expiry,
-            retries=0,
+        self._pool = _Pool(
+            ssl_context=_trusted(),
+            max_connections=MOST_CONNECTIONS,
+            keepalive_expiry=KEPT_S,
             network_backend=_Backend(),
         )
 
 
 @cache
-def _transport(process: int) -> _Transport:
-    """One pool per process: a connection must not be shared over a fork."""
-    return _Transport()
+def _trusted() -> ssl.SSLContext:
+    """Made once: reading all certificate authorities takes longer than most calls."""
+    return ssl.create_default_context()
 
 
 def _send(
-    method: str, url: str, headers: Mapping[str, str], body: bytes, started: float, timeout_s: float, largest: int
+    transport: _Transport,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    started: float,
+    timeout_s: float,
+    largest: int,
 ) -> Answer:
     timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
     # A bare transport, not a client: nothing is followed, and no cookie of one tenant meets another's call.
     request = httpx.Request(method, url, headers=dict(headers), content=body, extensions={"timeout": timeout.as_dict()})
-    response = _transport(os.getpid()).handle_request(request)
+    response = transport.handle_request(request)
     try:
         kept = bytearray()
         for chunk in cast(httpx.SyncByteStream, response.stream):
@@ -230,7 +279,15 @@ def _send(
     finally:
         response.close()
     answered = {name.lower(): value for name, value in response.headers.items()}
+    if _contradicts_itself(response):  # what it announced may still come, and would be the answer to the next call
+        response.extensions["network_stream"].close()
     return Answer(response.status_code, answered, bytes(kept[:largest]), (time.monotonic() - started) * 1000)
+
+
+def _contradicts_itself(response: httpx.Response) -> bool:
+    """Whether it announces a body that an answer of its status never has."""
+    bodiless = response.status_code in (204, 304)
+    return bodiless and ("transfer-encoding" in response.headers or response.headers.get("content-length", "0") != "0")
 
 
 def _headers(given: Mapping[str, str]) -> dict[str, str]:

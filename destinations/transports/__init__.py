@@ -1,12 +1,14 @@
-"""The few ways in which a request leaves: each a function from a destination and a request to an answer."""
+"""The few ways in which a request leaves: each opens for the calls of one destination, and closes after them."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from destinations.contract import Request
 from destinations.models import Destination
 from destinations.transports import catcher, http
 from spaces.answers import Answer
 
-Transport = Callable[[Destination, Request], Answer]  # raises rounds.Unanswered
+Call = Callable[[Request], Answer]  # raises rounds.Unanswered
+Transport = Callable[[Destination], AbstractContextManager[Call]]
 
-TRANSPORTS: dict[str, Transport] = {"http": http.call, "catcher": catcher.call}
+TRANSPORTS: dict[str, Transport] = {"http": http.calls, "catcher": catcher.calls}

@@ -1,9 +1,10 @@
 """The catcher's end: it keeps each call once, by message id, and can say whom that leaves in an audience."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -37,6 +38,11 @@ class Statement:
 
 class _Named(msgspec.Struct):
     id: str = msgspec.field(name="messageId")
+
+
+@contextmanager
+def calls(destination: Destination) -> Iterator[Callable[[Request], Answer]]:
+    yield partial(call, destination)
 
 
 def call(destination: Destination, request: Request) -> Answer:

@@ -1,16 +1,30 @@
 """HTTP, through the one door out."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from destinations.contract import Request
 from destinations.models import Destination
 from destinations.rounds import Unanswered
 from spaces.answers import Answer
-from spaces.outbound import OutboundError, send
+from spaces.outbound import Caller, OutboundError
 
 
-def call(destination: Destination, request: Request) -> Answer:
-    try:
-        return send(
-            request.method, request.url, headers=request.headers, body=request.body, timeout_s=request.timeout_s
-        )
-    except OutboundError as error:
-        raise Unanswered(str(error), permanent=error.permanent, arrived=error.arrived) from error
+@contextmanager
+def calls(destination: Destination) -> Iterator[Callable[[Request], Answer]]:
+    """Connections are kept from call to call of this destination, and shared with no other."""
+    with Caller() as caller:
+
+        def call(request: Request) -> Answer:
+            try:
+                return caller.send(
+                    request.method,
+                    request.url,
+                    headers=request.headers,
+                    body=request.body,
+                    timeout_s=request.timeout_s,
+                )
+            except OutboundError as error:
+                raise Unanswered(str(error), permanent=error.permanent, arrived=error.arrived) from error
+
+        yield call

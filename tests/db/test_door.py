@@ -4,13 +4,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
-from spaces import outbound
-from spaces.outbound import OutboundError, send
+from spaces.outbound import Caller, OutboundError, send
 from tests.receiver import Receiver, Reply, receiving
 
 
@@ -141,5 +140,125 @@ def test_nobody_listening_means_that_nothing_arrived(settings: Any) -> None:
 def test_the_proxy_of_the_environment_is_not_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    outbound._transport.cache_clear()
     assert send("POST", receiver.url).status == 200
+
+
+class Raw:
+    """A server that answers each request with the bytes it is told to send, at once or part by part."""
+
+    def __init__(self, *answers: bytes | tuple[bytes, ...], pause_s: float = 0.0) -> None:
+        self._answers, self._pause_s = list(answers), pause_s
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.place = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.requests: list[tuple[int, str]] = []  # (which connection, its first line)
+        self.closed: set[int] = set()  # connections that the caller ended
+
+    def __enter__(self) -> "Raw":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        number = 0
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            number += 1
+            threading.Thread(target=self._speak, args=(peer, number), daemon=True).start()
+
+    def _speak(self, peer: socket.socket, number: int) -> None:
+        with peer:
+            reader = peer.makefile("rb")
+            while first := reader.readline():
+                length = 0
+                while (line := reader.readline().strip().lower()) != b"":
+                    length = int(line.split(b":")[1]) if line.startswith(b"content-length:") else length
+                reader.read(length)
+                self.requests.append((number, first.decode().strip()))
+                answer = self._answers.pop(0) if self._answers else b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
+                with suppress(OSError):
+                    for part in answer if isinstance(answer, tuple) else (answer,):
+                        peer.sendall(part)
+                        time.sleep(self._pause_s)
+        self.closed.add(number)
+
+
+SMUGGLED = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+NOTHING = b"HTTP/1.1 204 No Content\r\n"
+LEFTOVERS = {
+    "a 204 with a body": NOTHING + b"\r\n" + SMUGGLED,
+    "a 204 that announces one": NOTHING + b"content-length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED,
+    "a 304 with a body": b"HTTP/1.1 304 Not Modified\r\n\r\n" + SMUGGLED,
+    "more than was announced": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" + SMUGGLED,
+    "more than the last chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" + SMUGGLED,
+    "an informational answer first": b"HTTP/1.1 103 Early Hints\r\n\r\n" + NOTHING + b"\r\n" + SMUGGLED,
+    "half an answer": NOTHING + b"\r\nHTTP/1.1 200 OK\r\ncontent-le",
+    "a line end": NOTHING + b"\r\n\r\n",
+    "a body that comes later": (NOTHING + b"content-length: %d\r\n\r\n" % len(SMUGGLED), SMUGGLED),
+}
+
+
+@pytest.mark.parametrize("answer", LEFTOVERS.values(), ids=LEFTOVERS.keys())
+def test_what_is_left_of_one_answer_is_never_the_answer_to_the_next_call(
+    answer: bytes | tuple[bytes, ...], settings: Any
+) -> None:
+    """The second call gets what was said to it: a 500."""
+    with Raw(answer, pause_s=0.05) as server, Caller() as caller:
+        settings.OUTBOUND_ALLOW = [server.place]
+        caller.send("POST", f"http://{server.place}/first", body=b"{}")
+        assert caller.send("POST", f"http://{server.place}/second", body=b"{}").status == 500
+    assert [number for number, _ in server.requests] == [1, 2]
+
+
+def test_a_connection_is_used_again_while_only_answers_come_over_it(settings: Any) -> None:
+    whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    with Raw(whole, NOTHING + b"\r\n", whole) as server, Caller() as caller:
+        settings.OUTBOUND_ALLOW = [server.place]
+        answers = [caller.send("POST", f"http://{server.place}/", body=b"{}") for _ in range(3)]
+    assert [answer.status for answer in answers] == [200, 204, 200]
+    assert [number for number, _ in server.requests] == [1, 1, 1]
+
+
+def test_no_two_callers_share_a_connection_and_none_is_left_open(settings: Any) -> None:
+    whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    with Raw(*[whole] * 4) as server:
+        settings.OUTBOUND_ALLOW = [server.place]
+        with Caller() as one, Caller() as two:
+            for caller in (one, two, one):
+                assert caller.send("POST", f"http://{server.place}/", body=b"{}").ok
+        send("POST", f"http://{server.place}/", body=b"{}")
+        deadline = time.monotonic() + 10
+        while server.closed != {1, 2, 3} and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.closed == {1, 2, 3}
+    assert [number for number, _ in server.requests] == [1, 2, 1, 3]
+
+
+GARBAGE = {
+    "no HTTP at all": b"220 mail.example ESMTP\r\n",
+    "nothing": b"",
+    "half a status line": b"HTTP/1.1 20",
+    "an endless head": b"HTTP/1.1 200 OK\r\nx: " + b"a" * 200_000 + b"\r\n\r\n",
+    "a wrong length": b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nokk",
+    "a wrong chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nok\r\n",
+    "an early end": b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nok",
+    "an early end of chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nok",
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    "informational answers alone": b"HTTP/1.1 100 Continue\r\n\r\n" * 50,
+}
+
+
+@pytest.mark.parametrize("answer", GARBAGE.values(), ids=GARBAGE.keys())
+def test_what_is_no_whole_answer_counts_as_none(answer: bytes, settings: Any) -> None:
+    """It may have arrived, so it is neither delivered nor refused."""
+    with endless(answer, b"", 0.05) as place:
+        settings.OUTBOUND_ALLOW = [place]
+        with pytest.raises(OutboundError) as caught:
+            send("POST", f"http://{place}/", timeout_s=0.4)
+    assert caught.value.arrived
+    assert not caught.value.permanent
