@@ -37,6 +37,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture(scope="session")
 def stores() -> Iterator[None]:
     """PostgreSQL, ClickHouse and Valkey answer, and are empty."""
+    # The real hasher takes a tenth of a second on purpose; what it does is tested in test_sign_in.py by name.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
     settings.STORAGES = settings.STORAGES | {  # no manifest: no collectstatic before the tests
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }

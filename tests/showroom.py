@@ -168,24 +168,30 @@ def _schema(source: Source) -> None:
 
 
 def _people(space: Space, sources: list[Source]) -> None:
-    """Each browses without a name, then signs in: two ids become one person. The first one has two devices."""
+    """Each browses without a name, then signs in: two ids become one person. The first one has two devices.
+
+    One batch of each source: every insert is synced to the disk, and many tests furnish a room of their own.
+    """
     website, app, backend = sources
     for source in sources:
         listening(space, source)
     at = itertools.count(-86_400_000 * 2, 3_700_000)
     recent = int((clock.now() - NOON).total_seconds() * 1000)  # after the noon that the rest is told from
+    sent: dict[str, list[dict[str, Any]]] = {source.slug: [] for source in sources}
     for number, name in enumerate(NAMES):
         user, visitor = f"person-{number}", f"anon-{number}"
         email = f"{name.split()[0].lower()}@example.com"
-        views = [
+        sent[website.slug] += [
             message(anonymousId=visitor, event=event, properties={"sku": f"boot-{number}", "price": 129.5}, at=next(at))
             for event in EVENTS[: 1 + number % 4]
         ]
         named = {"name": name, "email": email, "plan": "pro" if number % 2 else "free", "address": {"city": "Oslo"}}
-        archived(website, *views, message("identify", anonymousId=visitor, userId=user, traits=named, at=next(at)))
+        sent[website.slug].append(message("identify", anonymousId=visitor, userId=user, traits=named, at=next(at)))
         signed_up = recent - (2 + 20 * number) * HOUR_MS
-        archived(backend, message(userId=user, event="User Signed Up", properties={"plan": "pro"}, at=signed_up))
-        looks = [
+        sent[backend.slug].append(
+            message(userId=user, event="User Signed Up", properties={"plan": "pro"}, at=signed_up)
+        )
+        sent[website.slug] += [
             message(
                 userId=user,
                 event="Product Viewed",
@@ -194,12 +200,13 @@ def _people(space: Space, sources: list[Source]) -> None:
             )
             for n in range(number)
         ]
-        archived(website, *looks)
-        resolved(space)
-    archived(app, message(anonymousId="phone-0", event="App Opened", at=next(at)))
-    archived(app, message("identify", anonymousId="phone-0", userId="person-0", traits={"app": "2.4"}, at=next(at)))
-    archived(backend, message("group", userId="person-0", groupId="acme", traits={"name": "Acme"}, at=next(at)))
-    lately = [
+    for device, traits in (("phone-0", {"app": "2.4"}), ("tablet-0", {}), ("kiosk-0", {})):
+        sent[app.slug] += [
+            message(anonymousId=device, event="App Opened", at=next(at)),
+            message("identify", anonymousId=device, userId="person-0", traits=traits, at=next(at)),
+        ]
+    sent[backend.slug].append(message("group", userId="person-0", groupId="acme", traits={"name": "Acme"}, at=next(at)))
+    sent[website.slug] += [
         message(
             userId="person-0",
             event=EVENTS[n % 4],
@@ -208,12 +215,9 @@ def _people(space: Space, sources: list[Source]) -> None:
         )
         for n in range(24)
     ]
-    archived(website, *lately)
-    for device in ("tablet-0", "kiosk-0"):
-        archived(app, message(anonymousId=device, event="App Opened", at=next(at)))
-        archived(app, message("identify", anonymousId=device, userId="person-0", at=next(at)))
-        resolved(space)
-    archived(website, *[message(anonymousId=f"passer-by-{n}", event="Page Viewed", at=next(at)) for n in range(60)])
+    sent[website.slug] += [message(anonymousId=f"passer-by-{n}", event="Page Viewed", at=next(at)) for n in range(60)]
+    for source in sources:
+        archived(source, *sent[source.slug])
     resolved(space)
 
 
@@ -311,6 +315,7 @@ def _wander(audience: Audience) -> None:
 def _record(space: Space) -> None:
     """What the changes say is in the membership log too, as the evaluate stage leaves it."""
     log = open_log(stage="evaluate", owner=space.pk, workspace_id=space.workspace_id)
+    entries = []
     for change in Change.objects.filter(space=space):
         people = BitMap.deserialize(bytes(change.entered))
         same = {
@@ -324,7 +329,8 @@ def _record(space: Space) -> None:
         }
         columns = {name: pyarrow.repeat(pyarrow.scalar(*value), len(people)) for name, value in same.items()}
         profiles = pyarrow.array(people.to_array(), pyarrow.uint32())
-        client.insert(MEMBERSHIP_LOG, pyarrow.table({**columns, "profile": profiles}))
+        entries.append(pyarrow.table({**columns, "profile": profiles}))
+    client.insert(MEMBERSHIP_LOG, pyarrow.concat_tables(entries))
     newest = max(Change.objects.filter(space=space).values_list("tick", flat=True))
     Log.objects.filter(pk=log.pk).update(last_number=newest, published=newest)
 

@@ -12,6 +12,7 @@ from access.models import User
 from access.services import Invited, NotPossible
 from audiences.models import Audience
 from destinations.models import Destination
+from personas_site import settings as product
 from sources.models import Source
 from spaces.models import Space
 from tests.belongings import belongings
@@ -40,6 +41,11 @@ AWAY = (
     "\r\nLocation: https://example.com",
 )
 MARKUP = "<img src=x onerror=alert(1)>'\"{{ 7|add:7 }}"
+
+
+@pytest.fixture(autouse=True)
+def the_hashers_of_the_product(settings):
+    settings.PASSWORD_HASHERS = product.PASSWORD_HASHERS
 
 
 @pytest.fixture
