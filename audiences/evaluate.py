@@ -77,6 +77,9 @@ class Evaluate:
         evaluation, _ = Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
         return ticks.next_tick(space, evaluation, self.clock)
 
+    def size(self, intake: Tick) -> int:
+        return 1
+
     def decide(self, log: Log, intake: Tick, number: int) -> Decision | None:
         held = Evaluation.objects.select_for_update().filter(space=log.owner).first()
         if held is None or (held.touched, held.clock_at) != intake.place:

@@ -124,6 +124,9 @@ class Sync:
         again = _due(subscription, now).order_by("tries", "id").values_list("identifier", flat=True)[:limit]
         return _intake(subscription, BitMap(again), limit)
 
+    def size(self, intake: Intake) -> int:
+        return len(intake.numbers)
+
     def decide(self, log: Log, intake: Intake, number: int) -> Decision | None:
         held = Subscription.objects.select_for_update(of=("self",))  # not its space: that would stop every other stage
         subscription = held.select_related("space").get(pk=log.owner)

@@ -100,6 +100,9 @@ class Resolve:
                 return found
         return next_slice(space, running, limit)
 
+    def size(self, intake: Intake) -> int:
+        return 1 if intake.rows is None else intake.rows.num_rows
+
     def decide(self, log: Log, intake: Intake, number: int) -> Decision:
         if intake.rows is None:
             everyone = {Touch.EVERYTHING: BitMap().serialize()}

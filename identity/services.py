@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pyarrow
-from django.db import DataError, connection
+from django.db import connection
 
 from identity.graph import Graph, Node, Sight
 from identity.messages import Message
@@ -20,7 +20,6 @@ from identity.rules import Identifier, Policy
 from sources.events.text import plain
 from spaces.ids import new_id
 from spaces.models import Space
-from spaces.pieces import Unwritable
 
 # A moment from whole milliseconds, exactly: a double holds them, and PostgreSQL counts in microseconds.
 MOMENT = "timestamptz 'epoch' + {} * interval '1 ms'"
@@ -418,16 +417,12 @@ def execute(
     """Run a statement once for all rows: `{rows}` in it is a table `q` with these columns, such as "number bigint".
 
     Each column goes as one array literal: PostgreSQL reads that four times as fast as a JSON list of objects.
-    Raises Unwritable when what is in the rows is the reason.
     """
     names, kinds = zip(*(column.split() for column in columns.split(", ")), strict=True)
     values = list(zip(*rows, strict=True)) or [()] * len(names)
     arrays = {f"column_{name}": _array(kind, each) for name, kind, each in zip(names, kinds, values, strict=True)}
     table = ", ".join(f"%(column_{name})s::{kind}[]" for name, kind in zip(names, kinds, strict=True))
-    try:
-        cursor.execute(statement.format(rows=f"unnest({table}) AS q({', '.join(names)})"), {**parameters, **arrays})
-    except DataError as error:
-        raise Unwritable(str(error)) from error
+    cursor.execute(statement.format(rows=f"unnest({table}) AS q({', '.join(names)})"), {**parameters, **arrays})
 
 
 def _array(kind: str, values: Sequence[Any]) -> str:

@@ -29,7 +29,7 @@ from sources import archive
 from sources.models import Connection
 from spaces.clock import clock
 from spaces.models import Log
-from spaces.pieces import Overtaken, Stage, advance, open_log, owning, sweep
+from spaces.pieces import Overtaken, Stage, advance, open_log, owning, resting, sweep
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,8 @@ def _advance(stage: Stage[Any, Any, Any], log: Log) -> tuple[bool, bool]:
                 return True, True
     except (Overtaken, Log.DoesNotExist) as error:
         logger.info("%s", error)
-        return moved, True
+    except Exception as error:  # the log says it, and when it is tried again
+        logger.info("%s %s: %r", log.stage, log.owner, error)
     return moved, False
 
 
@@ -145,8 +146,13 @@ def compute(version: int, **_: Any) -> None:
 def beat(**_: Any) -> None:
     """Wake whoever has work: what was lost on the way, and what only the clock brings."""
     now = clock.now()
-    for name, line in LINES.items():
-        for owner in line.waiting(now):
+    for name in LINES:
+        try:
+            owners = _ready(name, now)
+        except Exception:  # what is wrong with one stage keeps no other from its work
+            logger.exception("beat cannot tell who has work for %s", name)
+            continue
+        for owner in owners:
             wake(name, owner)
     for version in computes.computing():
         if cache.add(f"compute:{version}", 1, PENDING_S):
@@ -154,6 +160,11 @@ def beat(**_: Any) -> None:
     for sample_id in sample.unfinished():
         if cache.add(f"sample:{sample_id}", 1, 1):
             fill.apply_async((sample_id,), queue="bulk", expires=5)
+
+
+def _ready(name: str, now: datetime) -> list[int]:
+    """Owners that have work, and did not fail a moment ago."""
+    return sorted(set(LINES[name].waiting(now)) - resting(name))
 
 
 @app.task
@@ -165,8 +176,11 @@ def fill(sample_id: int, **_: Any) -> None:
 @app.task
 def clean(**_: Any) -> None:
     """Forget what was abandoned more than a day ago."""
-    for line in LINES.values():
-        sweep(line.stage)
+    for name, line in LINES.items():
+        try:
+            sweep(line.stage)
+        except Exception:
+            logger.exception("what %s abandoned is not cleaned", name)
 
 
 def _pending(name: str, owner: int) -> str:

@@ -4,8 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Min, Q, Sum
 
 from access import queries as access
 from access.models import Membership
@@ -32,8 +31,8 @@ def standings(spaces: Sequence[Space]) -> dict[int, SpaceFacts]:
         held[row["space"]]["percent"] = round(min(100 * row["done"] / row["total"], 99.9), 1) if row["total"] else 0.0
     for space, audience, subscription in _first_ways(keys):
         held[space]["first_way"] = (audience, subscription)
-    for space, failures, attempts in _failures(keys):
-        held[space]["failures"] = failures + attempts
+    for space, failures in _failures(keys):
+        held[space]["failures"] = failures
     return {space.pk: SpaceFacts(space.name, space.slug, **held[space.pk]) for space in spaces}
 
 
@@ -85,5 +84,4 @@ def _replays(keys: list[int]) -> Any:
 
 
 def _failures(keys: list[int]) -> Any:
-    rows = Log.objects.filter(stage=RESOLVE, owner__in=keys)
-    return rows.annotate(attempts=Coalesce(Max("pieces__attempts"), 0)).values_list("owner", "failures", "attempts")
+    return Log.objects.filter(stage=RESOLVE, owner__in=keys).values_list("owner", "failures")

@@ -76,6 +76,9 @@ class Archive:
         self._prepare_days()
         return _waiting_requests(log.owner, limit) or None
 
+    def size(self, intake: list[spec.Request]) -> int:
+        return len(intake)
+
     def decide(self, log: Log, intake: list[spec.Request], number: int) -> Decision | None:
         correct_clocks = Source.objects.values_list("correct_clocks", flat=True).get(pk=log.owner)
         taken, parsed = _parse_some(intake, correct_clocks)

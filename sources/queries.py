@@ -6,8 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Max, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Q, QuerySet
 
 from sources.events import archive
 from sources.events.archive import Place, Reach, RowPlace, up_to
@@ -233,8 +232,7 @@ def is_replaying(space: Space) -> bool:
 
 def failures_of(space: Space) -> int:
     """How often in a row the space's newest events could not be resolved: 0 = all is well. It is tried again."""
-    log = Log.objects.filter(stage=RESOLVE, owner=space.pk).annotate(attempts=Coalesce(Max("pieces__attempts"), 0))
-    return next((row.failures + row.attempts for row in log), 0)
+    return Log.objects.filter(stage=RESOLVE, owner=space.pk).values_list("failures", flat=True).first() or 0
 
 
 def _last_days(sources: Sequence[Source], now: datetime, days: int) -> Reach:

@@ -66,13 +66,25 @@ class Log(Owned):
     The counter is a column, not a sequence, so that a rolled-back Decide gives its number back.
     """
 
+    class Fault(models.TextChoices):
+        STORE = "store", "A store is away"
+        CODE = "code", "A fault of this release"
+
     stage = models.CharField(max_length=16)
     owner = models.BigIntegerField(help_text="id of the source, space or subscription")
     last_number = models.BigIntegerField(default=0, help_text="newest number given out")
     published = models.BigIntegerField(default=0, help_text="the log's end")
-    failures = models.IntegerField(default=0, help_text="Decides in a row that raised")
-    limit = models.IntegerField(null=True, help_text="how many rows the next Decide may take after failures")
+    failures = models.IntegerField(default=0, help_text="attempts in a row that failed")
+    failing_since = models.DateTimeField(null=True)
+    failed_at = models.DateTimeField(null=True, help_text="the last of them")
     retry_at = models.DateTimeField(null=True, help_text="nothing to do before this moment")
+    fault = models.CharField(max_length=8, choices=Fault, blank=True, default="", help_text="whose it is")
+    error = models.TextField(blank=True, default="", help_text="what the last one said")
+    refusals = models.IntegerField(default=0, help_text="Decides in a row that a store refused")
+    limit = models.IntegerField(null=True, help_text="how many rows the next Decide may take while it searches …")
+    suspects = models.IntegerField(default=0, help_text="… the one among so many that cannot be decided")
+    accepted = models.FloatField(default=0, help_text="of about the last 500 rows")
+    refused = models.FloatField(default=0, help_text="of about the last 500 rows")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stage", "owner"], name="one_log_per_stage_and_owner")]
@@ -84,8 +96,9 @@ class Piece(Owned):
     log = models.ForeignKey(Log, on_delete=models.CASCADE, related_name="pieces")
     number = models.BigIntegerField()
     decision = models.BinaryField()
-    attempts = models.IntegerField(default=0)
-    error = models.TextField(default="")
+    attempts = models.IntegerField(default=0, help_text="in a row that ended without a word, and the one under way")
+    refusals = models.IntegerField(default=0, help_text="times that a store refused it, or what it is a part of")
+    rows = models.IntegerField(default=1, help_text="about how many; 0 = they were refused, and their end is left")
     decided_at = models.DateTimeField(auto_now_add=True)
 
 

@@ -13,6 +13,10 @@ number is abandoned in the same transaction. Readers ask for `Visible`: numbers 
 abandoned ones. So a crash anywhere, or an owner that stalls and wakes up late, neither loses, doubles nor
 falsifies a row. Decide and Publish expect a state (an UPDATE that must hit one row); the advisory lock only
 saves two owners from working in vain.
+
+Whoever is at fault for a failure (`spaces.errors`) bears it. Rows that a store refuses are found by halving, and kept
+as rejects. Every other failure, in whatever step, leaves all as it was: the log waits, says why, and does the same
+piece whole later; at once in a process that started after the failure: it may run the release that cures it.
 """
 
 import hashlib
@@ -21,34 +25,41 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from random import uniform
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import psycopg2
-from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db import Error, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
+from spaces.errors import Unwritable, is_ours, refuse_rows
 from spaces.faults import reach
 from spaces.models import Abandoned, Log, Piece
 
 logger = logging.getLogger(__name__)
 
-POISON_AFTER = 3  # failures of the same piece before it is halved
-LONGEST_WAIT = timedelta(seconds=30)  # between attempts while a store is away
+STARTED = timezone.now()  # this process, or the one that it is a copy of
+POISON_AFTER = 3  # refusals of the same rows in a row before they are halved
+LONGEST_WAIT = {Log.Fault.STORE: timedelta(seconds=30), Log.Fault.CODE: timedelta(minutes=5)}  # between attempts
+# Once more rows than these, and more than this part of the last ones, were refused, it is hardly the rows' fault.
+MANY_REFUSED, MUCH_REFUSED, LAST_ROWS = 10, 0.1, 500
+MANY_DEATHS = 5  # in a row
 UNNUMBERED = 0  # a part that waits; it gets its number before its first write
 KEPT_ABANDONED = timedelta(days=1)  # until then a late insert under an abandoned number may still arrive
-
-# What the input itself causes, and no waiting cures. All other errors mean that something is away.
-POISON: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError)
-
-
-class Unwritable(ValueError):
-    """The store refused these rows for what is in them. Raised by whoever talks to the store."""
 
 
 class Overtaken(Exception):
     """Another owner moved this log in the meantime. What was done here counts for nothing."""
+
+
+class Died(Exception):
+    """Processes that worked on a piece ended without a word, again and again: one may end others' work with its own."""
+
+
+class Wholesale(Exception):
+    """A store refuses row after row: what they have in common is more likely at fault than each of them."""
 
 
 Found = TypeVar("Found")  # what a read found
@@ -65,6 +76,9 @@ class Stage(Protocol[Found, Decided, Learnt]):
 
     def read(self, log: Log, limit: int) -> Found | None:
         """What there is to do, at most `limit` rows; None when nothing. Outside any transaction."""
+
+    def size(self, intake: Found) -> int:
+        """How many rows these are."""
 
     def decide(self, log: Log, intake: Found, number: int) -> Decided | None:
         """Record what follows from `intake`; None takes it all back. Inside a transaction that holds the log."""
@@ -121,37 +135,55 @@ def open_log(*, stage: str, owner: int, workspace_id: int) -> Log:
 
 
 def unfinished(stage: str) -> list[int]:
-    """Owners with a piece that was decided and not published, and that may be tried again now."""
-    due = Q(log__retry_at=None) | Q(log__retry_at__lte=timezone.now())
-    pieces = Piece.objects.filter(due, log__stage=stage)
-    return list(pieces.values_list("log__owner", flat=True).distinct())
+    """Owners with a piece that was decided and not published."""
+    return list(Piece.objects.filter(log__stage=stage).values_list("log__owner", flat=True).distinct())
+
+
+def resting(stage: str) -> set[int]:
+    """Owners that failed, and are not to be tried again yet."""
+    failed = Log.objects.filter(stage=stage, retry_at__gt=timezone.now())
+    return {log.owner for log in failed if rests(log)}
+
+
+def rests(log: Log) -> bool:
+    """Whether it is too early to try again."""
+    tried_by_this_process = log.failed_at is None or log.failed_at > STARTED
+    return log.retry_at is not None and log.retry_at > timezone.now() and tried_by_this_process
 
 
 def advance(stage: Stage[Any, Any, Any], log: Log) -> bool:
     """Bring one piece from wherever it is to published. False when there was nothing to do.
 
-    Raises what a store raises when it is away; the piece stays and is tried again later, under a new number.
+    Raises what went wrong in any step, once the log says it; the same is tried again later, under a new number.
     """
     log.refresh_from_db()
-    if log.retry_at and log.retry_at > timezone.now():
+    if rests(log):
         return False
-    piece = log.pieces.order_by("id").first()
-    piece = _renumber(log, piece) if piece else _decide(stage, log)
-    if piece is None:
-        return False
-    reach(f"{stage.name}:decided")
-    decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
     try:
-        outcome = stage.write(log, decision, piece.number)
-    except POISON as error:
-        logger.warning("%s %s: piece %s cannot be written: %s", stage.name, log.owner, piece.number, error)
-        _poisoned(stage, log, piece, decision, error)
-        return True
-    except Exception as error:
-        _wait(log, piece, error)
+        piece = log.pieces.order_by("id").first()
+        if piece:
+            decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
+            _renumber(log, piece)
+        else:
+            piece = _decide(stage, log)
+            if piece is None:
+                return False
+            decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
+        reach(f"{stage.name}:decided")
+        try:
+            outcome = stage.write(log, decision, piece.number)
+            reach(f"{stage.name}:written")
+            _publish(stage, log, piece, decision, outcome)
+        except Unwritable as error:
+            logger.warning("%s %s: piece %s is refused: %s", stage.name, log.owner, piece.number, error)
+            _poisoned(stage, log, piece, decision, error)
+    except (Overtaken, Log.DoesNotExist):
         raise
-    reach(f"{stage.name}:written")
-    _publish(stage, log, piece, decision, outcome)
+    except Exception as error:
+        _back_off(log, error)
+        with suppress(Error):
+            log.pieces.update(attempts=0)  # it ended, and told how
+        raise
     reach(f"{stage.name}:published")
     return True
 
@@ -198,42 +230,65 @@ def _take_number(log: Log) -> int:
 
 
 def _decide(stage: Stage[Any, Any, Any], log: Log) -> Piece | None:
-    limit = min(log.limit or stage.batch, stage.batch)
-    intake = stage.read(log, limit)
-    if intake is None:
-        return None
-    try:
-        with transaction.atomic():
-            number = _take_number(log)
-            decision = stage.decide(log, intake, number)
-            if decision is None:
-                transaction.set_rollback(True)
+    """The next piece; None when there is nothing to do, or not now."""
+    while True:
+        limit = min(log.limit or stage.batch, stage.batch)
+        intake = stage.read(log, limit)
+        if intake is None:
+            _succeed(log)
+            return None
+        rows = max(stage.size(intake), 1)
+        try:
+            with transaction.atomic(), connection.execute_wrapper(refuse_rows):
+                number = _take_number(log)
+                decision = stage.decide(log, intake, number)
+                if decision is None:
+                    transaction.set_rollback(True)
+                    return None
+                reach(f"{stage.name}:deciding")
+                if log.limit:  # the row that cannot be decided is among fewer now
+                    suspects = log.suspects - rows
+                    limit_after = max(suspects // 2, 1) if suspects > 0 else None
+                    Log.objects.filter(pk=log.pk).update(suspects=max(suspects, 0), limit=limit_after)
+                return Piece.objects.create(
+                    workspace_id=log.workspace_id,
+                    log=log,
+                    number=number,
+                    rows=rows,
+                    attempts=1,
+                    decision=msgspec.msgpack.encode(decision),
+                )
+        except Unwritable as error:
+            logger.warning("%s %s: cannot decide: %s", stage.name, log.owner, error)
+            log.refresh_from_db()
+            _undecidable(stage, log, intake, min(limit, rows), error)
+            log.refresh_from_db()
+            if rests(log):
                 return None
-            if log.failures or log.limit:
-                grown = limit * 2 if limit * 2 < stage.batch else None
-                Log.objects.filter(pk=log.pk).update(failures=0, limit=grown)
-            return Piece.objects.create(
-                workspace_id=log.workspace_id, log=log, number=number, decision=msgspec.msgpack.encode(decision)
-            )
-    except POISON as error:
-        logger.exception("%s %s: cannot decide", stage.name, log.owner)
-        _undecidable(stage, log, intake, limit, error)
-        raise
 
 
-def _undecidable(stage: Stage[Any, Any, Any], log: Log, intake: Any, limit: int, error: Exception) -> None:
-    """Count the failure; from the third on take half as much, until the one bad row is alone and is skipped."""
-    if log.failures + 1 < POISON_AFTER:
-        Log.objects.filter(pk=log.pk).update(failures=F("failures") + 1)
-    elif limit > 1:
-        Log.objects.filter(pk=log.pk).update(failures=F("failures") + 1, limit=limit // 2)
+def _undecidable(stage: Stage[Any, Any, Any], log: Log, intake: Any, rows: int, error: Unwritable) -> None:
+    """Count the refusal; from the third on take half as much, until the one bad row is alone and is skipped.
+
+    While it is searched, every Decide takes half of those that are left, so that it is found in as many steps as
+    doubling takes to come to the batch; then all is taken again.
+    """
+    refusals = log.refusals + 1
+    kept = Log.objects.filter(pk=log.pk)
+    if refusals < POISON_AFTER and not log.limit:
+        kept.update(refusals=refusals)
+    elif rows > 1:
+        kept.update(refusals=POISON_AFTER - 1, suspects=rows, limit=rows // 2)
+    elif refusals <= POISON_AFTER and _wholesale(log):
+        kept.update(refusals=POISON_AFTER)
+        _back_off(log, Wholesale(str(error)))
     else:
-        with transaction.atomic():
+        with transaction.atomic(), connection.execute_wrapper(refuse_rows):
             stage.skip(log, intake, error)
-            Log.objects.filter(pk=log.pk).update(failures=0, limit=None)
+            kept.update(refusals=0, suspects=0, limit=None, refused=F("refused") + 1)
 
 
-def _renumber(log: Log, piece: Piece) -> Piece | None:
+def _renumber(log: Log, piece: Piece) -> None:
     """Give a found piece a new number and abandon the old one: its first writer may still be writing."""
     with transaction.atomic():
         old = piece.number
@@ -243,50 +298,101 @@ def _renumber(log: Log, piece: Piece) -> Piece | None:
         if old != UNNUMBERED:
             Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=old)
     piece.number = number
-    return piece
+    if piece.attempts >= MANY_DEATHS:  # noted beforehand: afterwards nobody may be there to do it
+        _back_off(log, Died(f"{piece.attempts} processes have ended while they worked on this"))
 
 
 def _publish(stage: Stage[Any, Any, Any], log: Log, piece: Piece, decision: Any, outcome: Any) -> None:
-    with transaction.atomic():
-        moved = Log.objects.filter(pk=log.pk, published__lt=piece.number).update(published=piece.number, retry_at=None)
+    left = max(1 - piece.rows / LAST_ROWS, 0)  # of what was counted before
+    counted = {"accepted": min(log.accepted * left + piece.rows, LAST_ROWS), "refused": log.refused * left}
+    well = HEALTHY if piece.rows else {}
+    with transaction.atomic(), connection.execute_wrapper(refuse_rows):
+        moved = Log.objects.filter(pk=log.pk, published__lt=piece.number).update(
+            published=piece.number, **counted, **well
+        )
         gone = Piece.objects.filter(pk=piece.pk, number=piece.number).delete()[0]
         if not (moved and gone):
             raise Overtaken(f"piece {piece.number} of {log.stage} {log.owner} was taken over")
         stage.publish(log, decision, piece.number, outcome)
+        reach(f"{stage.name}:publishing")
+    if piece.rows:
+        _recovered(log)
 
 
-def _poisoned(stage: Stage[Any, Any, Any], log: Log, piece: Piece, decision: Any, error: Exception) -> None:
-    """Count the failure; at the third halve the piece, or refuse the one row that it is."""
-    with transaction.atomic():
-        Log.objects.select_for_update().get(pk=log.pk)
-        if log.failures + 1 < POISON_AFTER:
-            Log.objects.filter(pk=log.pk).update(failures=F("failures") + 1)
-            Piece.objects.filter(pk=piece.pk, number=piece.number).update(error=_said(error))
+def _poisoned(stage: Stage[Any, Any, Any], log: Log, piece: Piece, decision: Any, error: Unwritable) -> None:
+    """Count the refusal; from the third on halve the piece, or refuse the one row that it is."""
+    refusals = piece.refusals + 1
+    with transaction.atomic(), connection.execute_wrapper(refuse_rows):
+        log = Log.objects.select_for_update().get(pk=log.pk)
+        parts = list(stage.split(decision)) if refusals >= POISON_AFTER else []
+        if parts:
+            # What a part is refused for, it was refused for before: no need to see that three times more.
+            _replace(log, piece, parts, rows=max(piece.rows // 2, 1), refusals=POISON_AFTER - 1)
             return
-        Log.objects.filter(pk=log.pk).update(failures=0)
-        parts = list(stage.split(decision))
-        if not parts:
+        if refusals > POISON_AFTER or (refusals == POISON_AFTER and not _wholesale(log)):
             rest = stage.refuse(log, decision, error)
-            parts = [] if rest is None else [rest]
-        _replace(log, piece, parts)
+            Log.objects.filter(pk=log.pk).update(refused=F("refused") + 1)
+            _replace(log, piece, [] if rest is None else [rest], rows=0, refusals=0)
+            return
+        Piece.objects.filter(pk=piece.pk, number=piece.number).update(refusals=refusals, attempts=0)
+    if refusals == POISON_AFTER:
+        _back_off(log, Wholesale(str(error)))
 
 
-def _replace(log: Log, piece: Piece, parts: Sequence[Any]) -> None:
-    """Put `parts` where `piece` was, before whatever was queued behind it."""
+def _wholesale(log: Log) -> bool:
+    """Whether so many rows were refused of late that the next one has to wait, and somebody to look."""
+    return log.refused > MANY_REFUSED and log.refused > MUCH_REFUSED * (log.refused + log.accepted)
+
+
+def _replace(log: Log, piece: Piece, parts: Sequence[Any], **each: int) -> None:
+    """Put `parts` where `piece` was, before whatever was queued behind it. each: fields of theirs."""
     behind = list(log.pieces.filter(id__gt=piece.pk).order_by("id"))
     log.pieces.filter(id__gte=piece.pk).delete()
     if piece.number != UNNUMBERED:
         Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=piece.number)
-    decisions = [msgspec.msgpack.encode(part) for part in parts] + [bytes(later.decision) for later in behind]
-    for decision in decisions:
-        Piece.objects.create(workspace_id=log.workspace_id, log=log, number=UNNUMBERED, decision=decision)
+    new = [Piece(decision=msgspec.msgpack.encode(part), **each) for part in parts]
+    new += [Piece(decision=old.decision, rows=old.rows, refusals=old.refusals) for old in behind]
+    for one in new:
+        one.workspace_id, one.log, one.number = log.workspace_id, log, UNNUMBERED
+        one.save()
 
 
-def _wait(log: Log, piece: Piece, error: Exception) -> None:
-    """Note why, and do not try again at once: every try uses up a number."""
-    Piece.objects.filter(pk=piece.pk).update(error=_said(error))
-    wait = min(timedelta(seconds=2**piece.attempts), LONGEST_WAIT) if piece.attempts < 10 else LONGEST_WAIT
-    Log.objects.filter(pk=log.pk).update(retry_at=timezone.now() + wait)
+HEALTHY: dict[str, Any] = {"failures": 0, "failing_since": None, "failed_at": None, "retry_at": None}
+HEALTHY |= {"fault": "", "error": ""}
+
+
+def _back_off(log: Log, error: Exception) -> None:
+    """The log says since when it fails, whose fault it is and why; nothing is tried again at once."""
+    now = timezone.now()
+    fault = Log.Fault.CODE if is_ours(error) else Log.Fault.STORE
+    text = f"{type(error).__name__}: {_said(error)}"
+    # Every try uses up a number, and many that failed together should not come back together.
+    longest = LONGEST_WAIT[fault]
+    wait = min(timedelta(seconds=2 ** min(log.failures + 1, 16)), longest) * uniform(0.75, 1)
+    with suppress(Error):  # PostgreSQL is away, too
+        Log.objects.filter(pk=log.pk).update(
+            failures=F("failures") + 1,
+            failing_since=log.failing_since or now,
+            failed_at=now,
+            retry_at=now + wait,
+            fault=fault,
+            error=text,
+        )
+    known = log.fault == fault and log.error.partition(":")[0] == type(error).__name__
+    level = logging.INFO if known else logging.ERROR if fault == Log.Fault.CODE else logging.WARNING
+    logger.log(level, "%s %s stands still: %s", log.stage, log.owner, text, exc_info=None if known else error)
+
+
+def _succeed(log: Log) -> None:
+    """There is nothing to do: whatever failed before does so no more."""
+    if log.failures:
+        Log.objects.filter(pk=log.pk).update(**HEALTHY)
+        _recovered(log)
+
+
+def _recovered(log: Log) -> None:
+    if log.failures:
+        logger.warning("%s %s goes on after %d failures: %s", log.stage, log.owner, log.failures, log.error)
 
 
 def _said(error: Exception) -> str:

@@ -15,13 +15,11 @@ from pyroaring import BitMap
 from sources.events.bitmap import from_state
 from sources.events.schema import Table
 from sources.events.sql import Sql, join, sql
-from spaces.pieces import Unwritable, Visible
+from spaces.errors import ROW_CODES, Unwritable
+from spaces.pieces import Visible
 
 _local = threading.local()
 
-# Error codes that the rows themselves cause (ClickHouse, src/Common/ErrorCodes.cpp): cannot parse …, incorrect
-# data, unknown or out of range values. Everything else (no memory, too many parts, …) passes by waiting.
-DATA_ERRORS = {6, 26, 27, 33, 38, 41, 53, 69, 72, 117, 130, 131, 321, 349, 441, 467, 636, 645}
 SETTINGS = {
     "max_query_size": 256 * 1024 * 1024,  # one statement may carry a bitmap of millions of members as text
     "max_partitions_per_insert_block": 0,
@@ -88,7 +86,7 @@ def insert(table: Table, batch: pyarrow.Table) -> None:
         # Not as bytes: those the driver sends a second time when the connection breaks before the answer.
         client().insert_arrow(table.name, batch)
     except DatabaseError as error:
-        if getattr(error, "code", None) in DATA_ERRORS:
+        if getattr(error, "code", None) in ROW_CODES:
             raise Unwritable(str(error)[:1000]) from error
         raise
 

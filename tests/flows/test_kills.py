@@ -44,7 +44,7 @@ BACK_WITHIN_S = 60
 PAST = 60  # requests that are there before the space listens
 POINTS = [
     f"{stage}:{step}"
-    for step in ("decided", "written", "published")
+    for step in ("deciding", "decided", "written", "publishing", "published")
     for stage in ("archive", "resolve", "evaluate", "sync")
 ]
 WINDOW_S = 60  # the shortest there is

@@ -110,7 +110,7 @@ def under_way(space: Space) -> str:
     touched = Evaluation.objects.filter(space=space).values_list("touched", flat=True).first() or 0
     found = {
         "requests": Inbox.objects.count(),
-        "pieces": [f"{each.log.stage} {each.number} {each.error}" for each in Piece.objects.select_related("log")],
+        "pieces": [f"{each.log.stage} {each.number} {each.log.error}" for each in Piece.objects.select_related("log")],
         "replays": Replay.objects.filter(state=Replay.State.RUNNING).count(),
         "spaces to resolve": resolve.waiting(clock.now()),
         "replays nobody was told of": Graph.objects.filter(untouched=True).count(),
