@@ -5,7 +5,7 @@ No projections: rows are deleted from these tables, and a deleted row stays read
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MOMENT = "DateTime64(3, 'UTC')"
 WORD = "LowCardinality(String)"  # of few different values
@@ -18,7 +18,7 @@ class Table:
     """columns: name -> type in ClickHouse's own spelling, and DEFAULT or EPHEMERAL where it is such a column."""
 
     name: str
-    columns: Mapping[str, str]
+    columns: Mapping[str, str] = field(hash=False)
     order: str
     partition: str = ""
 
