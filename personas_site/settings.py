@@ -7,7 +7,7 @@ from personas_site.embedded.places import Places
 from personas_site.secrets import kept_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-PERSONAS_HOME = Path(env.text("PERSONAS_HOME", str(BASE_DIR / "var"))).resolve()
+PERSONAS_HOME = Path(env.text("PERSONAS_HOME") or BASE_DIR / "var").resolve()
 PLACES = Places(PERSONAS_HOME)
 
 DATABASE_URL = env.text("DATABASE_URL") or PLACES.database_url

@@ -9,11 +9,15 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from personas_site.embedded.child import Account, Child, StartError, end_earlier, run_as, unprivileged, working_in
+from personas_site.embedded.accounts import Account, StartError, unprivileged
+from personas_site.embedded.child import Child, end_earlier, run_as, working_in
 from personas_site.embedded.places import Places
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_ENOUGH = 256 << 20
+LONGEST_PATH = 900  # bytes
+LINE_ENDS = "\n\r"
+SHELL_CHARACTERS = '"$`\\' + LINE_ENDS
 
 ROLES_AND_DATABASE = """
 SELECT 'CREATE ROLE personas_app LOGIN'
@@ -34,7 +38,25 @@ def binaries() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
+def check_paths(places: Places) -> None:
+    """PostgreSQL can work in these folders. Raises StartError.
+
+    Its paths end at 1,023 bytes, those inside its folders included. It runs its own programs through a shell, where
+    some characters of their path would mean something else, and reads paths as UTF-8.
+    """
+    for path, cannot_hold, advice in (
+        (binaries(), SHELL_CHARACTERS, "move the project to another folder"),
+        (places.home, LINE_ENDS, "set PERSONAS_HOME to another folder"),
+    ):
+        if len(os.fsencode(path)) > LONGEST_PATH:
+            raise StartError(f"PostgreSQL cannot use paths of more than {LONGEST_PATH} bytes ({path}): {advice}")
+        for character in str(path):
+            if character in cannot_hold or "\ud800" <= character <= "\udfff":  # the latter: a byte that is not UTF-8
+                raise StartError(f"PostgreSQL cannot use a path with {character!r} in it ({str(path)!r}): {advice}")
+
+
 def account(places: Places) -> Account | None:
+    """Who runs the server: we, or `nobody` when we are root. Raises StartError."""
     return unprivileged(binaries() / "postgres", places.postgres_data, places.postgres_socket)
 
 
@@ -68,6 +90,8 @@ def _shared_memory_type() -> str:
 
 
 def child(places: Places) -> Child:
+    check_paths(places)
+    user = account(places)
     argv = [str(binaries() / "postgres"), "-D", str(places.postgres_data), "-k", str(places.postgres_sockets)]
     for name, value in settings().items():
         argv += ["-c", f"{name}={value}"]
@@ -75,23 +99,22 @@ def child(places: Places) -> Child:
         name="postgres",
         argv=argv,
         env={"LC_ALL": "C", "LANG": "C"},
-        account=account(places),
+        account=user,
         stop_signal=signal.SIGINT,  # SIGTERM would wait for every client to leave
-        before=lambda: set_up(places),
-        ready=lambda: provision(places),
+        before=lambda: set_up(places, user),
+        ready=lambda: provision(places, user),
         retry_for=10.0,
     )
 
 
-def set_up(places: Places) -> None:
+def set_up(places: Places, user: Account | None) -> None:
     """The cluster exists, belongs to the user that runs it, and nothing of an earlier server stops it."""
-    user = account(places)
-    end_earlier(places.postgres_data, "postgres")
+    end_earlier(places.postgres_data, "postgres", user)
     _own_folder(places.postgres_sockets, user)
     if not (places.postgres_data / "PG_VERSION").exists():
         _initialise(places, user)
     _hand_over(places.postgres_data, user)
-    forget_dead_postmaster(places.postgres_data)
+    forget_dead_postmaster(places.postgres_data, user)
 
 
 def _own_folder(folder: Path, user: Account | None) -> None:
@@ -124,12 +147,12 @@ def _hand_over(data: Path, user: Account | None) -> None:
         return
     if data.stat().st_uid == user.uid:
         return
-    for folder, _, files in os.walk(data):
-        for name in ["", *files]:
+    for folder, _, files in os.walk(data, topdown=False):  # the folder itself last: until then it is done again
+        for name in [*files, ""]:
             os.chown(os.path.join(folder, name), user.uid, user.gid, follow_symlinks=False)
 
 
-def forget_dead_postmaster(data: Path) -> None:
+def forget_dead_postmaster(data: Path, user: Account | None) -> None:
     """postmaster.pid is gone if its number now belongs to somebody else.
 
     PostgreSQL takes any live process with that number for its server; in a container, where numbers repeat, that is
@@ -138,7 +161,7 @@ def forget_dead_postmaster(data: Path) -> None:
     """
     file = data / "postmaster.pid"
     pid = noted_postmaster(data)
-    if pid and Path(f"/proc/{pid}").exists() and not processes(data):
+    if pid and Path(f"/proc/{pid}").exists() and not working_in(data, "postgres", user):
         file.unlink(missing_ok=True)
 
 
@@ -149,18 +172,13 @@ def noted_postmaster(data: Path) -> int | None:
         return None
 
 
-def processes(data: Path) -> list[int]:
-    """PostgreSQL's processes of this cluster: all of them work in its folder."""
-    return working_in(data, "postgres")
-
-
-def provision(places: Places) -> bool:
+def provision(places: Places, user: Account | None) -> bool:
     """True once the server answers; then its roles and database exist."""
     if not _socket_answers(places.postgres_socket):
         return False
     argv = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "personas_owner", "-d", "postgres"]
     argv += ["-h", str(places.postgres_sockets), "-f", "-"]
-    done = run_as(account(places), argv, ROLES_AND_DATABASE)
+    done = run_as(user, argv, ROLES_AND_DATABASE)
     if done.returncode not in (0, 2):  # 2: no connection, that is, still starting
         raise StartError(f"PostgreSQL's roles could not be made:\n{done.stderr}".rstrip())
     return done.returncode == 0

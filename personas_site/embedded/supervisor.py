@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from personas_site.embedded import children
-from personas_site.embedded.child import Child, StartError, spawn
+from personas_site.embedded.accounts import StartError
+from personas_site.embedded.child import Child, spawn
 from personas_site.embedded.crew import REPORTS
 from personas_site.embedded.places import PROJECT_ROOT, Places
 
@@ -501,7 +502,7 @@ def leftovers(places: Places) -> list[int]:
 
     PostgreSQL and Valkey are not among them: they see to their own past (`end_earlier`).
     """
-    mark = f"{MARK}={places.home}".encode()
+    mark = os.fsencode(f"{MARK}={places.home}")
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -7,7 +7,8 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from personas_site.embedded.child import Child, StartError, end_earlier
+from personas_site.embedded.accounts import StartError
+from personas_site.embedded.child import Child, end_earlier
 from personas_site.embedded.places import Places
 
 

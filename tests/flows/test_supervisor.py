@@ -20,8 +20,9 @@ import pytest
 import redis
 from celery import Celery
 
-from personas_site.embedded import postgres, supervisor, valkey
-from personas_site.embedded.child import Child, StartError, spawn, unprivileged, working_in
+from personas_site.embedded import supervisor, valkey
+from personas_site.embedded.accounts import StartError, unprivileged
+from personas_site.embedded.child import Child, spawn, working_in
 from personas_site.embedded.places import PROJECT_ROOT, Places
 from personas_site.embedded.supervisor import Supervisor
 
@@ -98,7 +99,7 @@ class Command:
 def all_processes(places):
     """Everything that a supervisor of this home started and that is still there."""
     valkeys = working_in(places.valkey_data, "valkey-server")
-    return {*supervisor.leftovers(places), *postgres.processes(places.postgres_data), *valkeys}
+    return {*supervisor.leftovers(places), *working_in(places.postgres_data, "postgres"), *valkeys}
 
 
 def pids(places):
