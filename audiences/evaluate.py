@@ -141,10 +141,6 @@ def waiting(now: datetime) -> list[int]:
         return sorted({space for (space,) in cursor.fetchall()} | set(unfinished(NAME)))
 
 
-def workspace_of(space: int) -> int:
-    return Space.objects.values_list("workspace_id", flat=True).get(pk=space)
-
-
 # Deciding
 
 

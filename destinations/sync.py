@@ -218,15 +218,6 @@ def waiting(now: datetime) -> list[int]:
     return sorted({*ready.values_list("pk", flat=True), *pieces.unfinished(STAGE.name)})
 
 
-def workspace_of(subscription: int) -> int:
-    return Subscription.objects.values_list("workspace_id", flat=True).get(pk=subscription)
-
-
-def subscriptions_of(space: int) -> list[int]:
-    """Whom a tick of the space's audiences may concern."""
-    return list(Subscription.objects.filter(space=space, enabled=True).values_list("pk", flat=True))
-
-
 def _now_or_never(now: datetime) -> Q:
     return Q(retry_at=None) | Q(retry_at__lte=now)
 

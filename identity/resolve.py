@@ -226,12 +226,9 @@ def waiting(now: datetime) -> list[int]:
         return sorted({space for (space,) in cursor.fetchall()} | set(unfinished(NAME)))
 
 
-def workspace_of(space: int) -> int:
-    return Space.objects.values_list("workspace_id", flat=True).get(pk=space)
-
-
-def replaying(space: int) -> bool:
-    return Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists()
+def replaying() -> set[int]:
+    """Spaces into which a replay runs."""
+    return set(Replay.objects.filter(state=Replay.State.RUNNING).values_list("space_id", flat=True))
 
 
 @contextmanager

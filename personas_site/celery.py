@@ -3,15 +3,18 @@
 import os
 
 from celery import Celery
+from kombu.transport.virtual import Channel
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personas_site.settings")
+
+Channel.do_restore = False  # settings, CELERY_BROKER_TRANSPORT_OPTIONS
 
 app = Celery("personas")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.include = ["personas_site.pipeline"]
-app.conf.task_routes = {"personas_site.pipeline.clean": {"queue": "bulk"}}
-app.conf.task_default_queue = "live"
+app.conf.task_default_queue = "bulk"
+app.conf.beat_scheduler = "personas_site.beating:Scheduler"
 app.conf.beat_schedule = {
-    "beat": {"task": "personas_site.pipeline.beat", "schedule": 1.0, "options": {"expires": 5}},
-    "clean": {"task": "personas_site.pipeline.clean", "schedule": 3600.0},
+    "beat": {"task": "personas_site.pipeline.beat", "schedule": 1.0},
+    "clean": {"task": "personas_site.pipeline.clean", "schedule": 3600.0, "options": {"queue": "bulk"}},
 }

@@ -1,187 +1,270 @@
-"""READ THIS FIRST. The line of stages, and how they wake one another.
+"""READ THIS FIRST. The line of stages, and who is served when.
 
     collect ──► archive ──► resolve ──► evaluate ──► sync
     sources     sources     identity    audiences    destinations
     (HTTP)      per source  per space   per space    per subscription
 
-Each stage has an owner, a log, and one function that moves the log by one piece (`spaces.pieces.advance`).
-A wake-up is a Celery task, at most one pending per owner. Losing one costs seconds: `beat` asks every stage,
-with one query, who has work. Nothing that matters is in Redis.
+Each stage has an owner, a log, and one function that moves the log by one piece (`spaces.pieces.advance`). Each queue
+has workers of its own. A wake-up is a Celery task that says no more than that somebody waits at a queue, at most one
+pending per queue; the worker asks PostgreSQL who, and serves them by turns (`personas_site.turns`), a piece at a time,
+so that no workspace keeps another waiting. Losing a wake-up costs a second: `beat` asks every queue. Nothing that
+matters is in Redis.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from threading import Lock
 from typing import Any
 
+from celery.signals import worker_init
 from django.core.cache import cache
-from django.core.exceptions import ObjectDoesNotExist
+from django.db import connection
 
 from audiences import computes, evaluate
+from audiences.models import Version
 from destinations import sync
+from destinations.models import Subscription
 from identity import resolve
 from personas_site import sample
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
+from personas_site.models import Sample
+from personas_site.turns import Turns
 from sources import archive
-from sources.models import Connection
+from sources.models import Source
 from spaces.clock import clock
-from spaces.models import Log
-from spaces.pieces import Overtaken, Stage, advance, open_log, owning, resting, sweep
+from spaces.models import Log, Space
+from spaces.pieces import Locks, Overtaken, Stage, advance, open_log, resting, sweep
 
 logger = logging.getLogger(__name__)
 
-SLICE_S = 2.0  # a task works so long, then queues itself again, so that no owner starves another
-PENDING_S = 10  # a wake-up that Redis lost stops blocking later ones after this
+ROUND_S = 2.0  # a task serves so long, then makes way for whatever else is in its queue
+LOOK_S = 0.25  # who waits is asked again after this, so that whoever comes new has a turn among the others
+PENDING_S = 10  # a wake-up that Redis lost stops blocking later ones after this; one that lay so long is worth nothing
+
+Job = tuple[str, int]  # (kind of work, owner)
 
 
 @dataclass(frozen=True)
-class Line:
-    """A stage in the line: where it runs, who has work, which workspace an owner is of, whom it wakes."""
+class Work:
+    """A kind of work: at which queue, what model its owners are, who of them waits, and what happens in a turn.
 
-    stage: Stage[Any, Any, Any]
-    queue: Callable[[int], str]
+    turn: serve one owner of a workspace; whether that got anything done. feeds: the queues with more to do then.
+    stage: whose failures are waited out, and whose abandoned numbers are swept.
+    """
+
+    queue: str
+    owners: type[Any]
     waiting: Callable[[datetime], Iterable[int]]
-    workspace: Callable[[int], int]
-    next: Callable[[int], Iterable[tuple[str, int]]]
+    turn: Callable[[int, int], bool]
+    feeds: tuple[str, ...] = ()
+    stage: Stage[Any, Any, Any] | None = None
 
 
-def _listening_spaces(source: int) -> list[tuple[str, int]]:
-    spaces = Connection.objects.filter(source=source).exclude(state=Connection.State.DISCONNECTED)
-    return [("resolve", space) for space in spaces.values_list("space", flat=True)]
+def _piece(stage: Stage[Any, Any, Any], owner: int, workspace: int) -> bool:
+    """One piece of the owner's log."""
+    return advance(stage, open_log(stage=stage.name, owner=owner, workspace_id=workspace))
 
 
-LINES = {
-    "archive": Line(
-        stage=archive.STAGE,
-        queue=lambda source: "live",
+def _compute(version: int, workspace: int) -> bool:
+    return computes.compute(version, clock) is not None
+
+
+def _fill(sample_id: int, workspace: int) -> bool:
+    sample.go_on(sample_id)
+    return False  # what comes next takes its time: beat asks again
+
+
+def _stage(stage: Stage[Any, Any, Any], **work: Any) -> Work:
+    return Work(stage=stage, turn=partial(_piece, stage), **work)
+
+
+WORK = {
+    "archive": _stage(
+        archive.STAGE,
+        queue="archive",
+        owners=Source,
         waiting=archive.waiting,
-        workspace=archive.workspace_of,
-        next=_listening_spaces,
+        feeds=("resolve",),
     ),
-    "resolve": Line(
-        stage=resolve.STAGE,
-        queue=lambda space: "bulk" if resolve.replaying(space) else "live",
-        waiting=resolve.waiting,
-        workspace=resolve.workspace_of,
-        next=lambda space: [("evaluate", space)],
+    "resolve": _stage(
+        resolve.STAGE,
+        queue="resolve",
+        owners=Space,
+        waiting=lambda now: set(resolve.waiting(now)) - resolve.replaying(),
+        feeds=("evaluate",),
     ),
-    "evaluate": Line(
-        stage=evaluate.STAGE,
-        queue=lambda space: "live",
+    "replay": _stage(
+        resolve.STAGE,
+        queue="bulk",
+        owners=Space,
+        waiting=lambda now: resolve.replaying(),
+        feeds=("resolve", "evaluate"),
+    ),
+    "evaluate": _stage(
+        evaluate.STAGE,
+        queue="evaluate",
+        owners=Space,
         waiting=evaluate.waiting,
-        workspace=evaluate.workspace_of,
-        next=lambda space: [("sync", subscription) for subscription in sync.subscriptions_of(space)],
+        feeds=("sync",),
     ),
-    "sync": Line(
-        stage=sync.STAGE,
-        queue=lambda subscription: "sync",
+    "sync": _stage(
+        sync.STAGE,
+        queue="sync",
+        owners=Subscription,
         waiting=sync.waiting,
-        workspace=sync.workspace_of,
-        next=lambda subscription: (),
+    ),
+    "compute": Work(
+        queue="bulk",
+        owners=Version,
+        waiting=lambda now: computes.computing(),
+        turn=_compute,
+        feeds=("evaluate",),
+    ),
+    "sample": Work(
+        queue="bulk",
+        owners=Sample,
+        waiting=lambda now: sample.unfinished(),
+        turn=_fill,
     ),
 }
+QUEUES = tuple(dict.fromkeys(work.queue for work in WORK.values()))
 
 
-def wake(name: str, owner: int) -> None:
-    """The owner's stage will run soon. A wake-up that cannot be sent is not an error: beat makes up for it."""
+def wake(queue: str) -> None:
+    """Who waits at the queue is served soon. A wake-up that cannot be sent is no error: beat makes up for it."""
     try:
-        if cache.add(_pending(name, owner), 1, PENDING_S):
-            work.apply_async((name, owner), queue=LINES[name].queue(owner))
+        if cache.add(_pending(queue), 1, PENDING_S):
+            work.apply_async((queue,), queue=queue, expires=PENDING_S)
     except Exception as error:
-        logger.warning("no wake-up for %s %s: %s", name, owner, error)
+        logger.warning("no wake-up for %s: %s", queue, error)
         with suppress(Exception):  # nothing is pending, so nothing may keep beat from trying
-            cache.delete(_pending(name, owner))
+            cache.delete(_pending(queue))
 
 
 @app.task
-def work(name: str, owner: int, **_: Any) -> None:
-    """Advance one owner's log for about two seconds, then wake whom it feeds."""
-    cache.delete(_pending(name, owner))
-    line = LINES[name]
-    with owning(f"{name}:{owner}") as mine:
-        if not mine:
-            return  # whoever owns it now looks again before it ends, or beat does
-        try:
-            log = open_log(stage=name, owner=owner, workspace_id=line.workspace(owner))
-        except ObjectDoesNotExist:
-            return  # the owner was deleted in the meantime
-        moved, more = _advance(line.stage, log)
-    if moved:
-        for next_name, next_owner in line.next(owner):
-            wake(next_name, next_owner)
-    if more:
-        wake(name, owner)
+def work(queue: str, **_: Any) -> None:
+    """Serve those who wait at the queue by turns, for about two seconds, and wake whom that feeds."""
+    with suppress(Exception):  # without Redis nothing is pending
+        cache.delete(_pending(queue))
+    end = time.monotonic() + ROUND_S
+    with Locks() as locks:
+        served_any = False
+        while jobs := who_waits(queue, clock.now()):
+            look_again, served = time.monotonic() + LOOK_S, False
+            while job := _take(queue, jobs):
+                try:
+                    served |= _serve(job, jobs.pop(job), locks)
+                finally:
+                    _done(queue, job)
+                if time.monotonic() > end or (served and time.monotonic() > look_again):
+                    break
+            served_any |= served
+            if time.monotonic() > end and served_any:
+                return wake(queue)
+            if not served:
+                return  # whoever is left cannot go on now; beat tries again
 
 
-def _advance(stage: Stage[Any, Any, Any], log: Log) -> tuple[bool, bool]:
-    """(whether any piece was done, whether there may be more)."""
-    end = time.monotonic() + SLICE_S
-    moved = False
+def who_waits(queue: str, now: datetime) -> dict[Job, int]:
+    """Whoever has work at the queue, and may be tried: job → workspace."""
+    found: dict[Job, int] = {}
+    for kind, work in WORK.items():
+        if work.queue == queue:
+            try:
+                owners = _owners(work, now)
+            except Exception:  # what is wrong with one kind of work keeps no other from being done
+                logger.exception("nobody can tell who waits for %s", kind)
+                connection.close_if_unusable_or_obsolete()
+            else:
+                found |= {(kind, owner): workspace for owner, workspace in owners.items()}
+    return found
+
+
+def _owners(work: Work, now: datetime) -> dict[int, int]:
+    """Owner → workspace."""
+    waiting = set(work.waiting(now))
+    if waiting and work.stage:
+        waiting -= resting(work.stage.name)
+    return dict(work.owners.objects.filter(pk__in=waiting).values_list("pk", "workspace_id")) if waiting else {}
+
+
+def _take(queue: str, jobs: Mapping[Job, int]) -> Job | None:
+    """The job whose turn it is. Where several threads serve, another one looks for who else may run."""
+    with _lock:
+        turns = _turns[queue]
+        job = turns.take(jobs)
+        others = job and _threads > 1 and turns.free(jobs)
+    if others:
+        wake(queue)
+    return job
+
+
+def _done(queue: str, job: Job) -> None:
+    with _lock:
+        _turns[queue].done(job)
+
+
+def _serve(job: Job, workspace: int, locks: Locks) -> bool:
+    """One turn of one owner; whether it got anything done. What is wrong with one owner stops no other."""
+    kind, owner = job
+    work = WORK[kind]
+    name = f"{work.stage.name if work.stage else kind}:{owner}"
+    if not locks.take(name):
+        return False  # whoever has it now looks again before it ends, or beat does
     try:
-        while advance(stage, log):
-            moved = True
-            if time.monotonic() > end:
-                return True, True
+        served = work.turn(owner, workspace)
     except (Overtaken, Log.DoesNotExist) as error:
         logger.info("%s", error)
-    except Exception as error:  # the log says it, and when it is tried again
-        logger.info("%s %s: %r", log.stage, log.owner, error)
-    return moved, False
-
-
-@app.task
-def compute(version: int, **_: Any) -> None:
-    """Run the full query of an audience version; it joins the next tick."""
-    with owning(f"compute:{version}") as mine:
-        if mine:
-            space = computes.compute(version, clock)
-            if space is not None:
-                wake("evaluate", space)
+        return False
+    except Exception as error:
+        level = logging.INFO if work.stage else logging.ERROR  # a stage's log says it, and when it is tried again
+        logger.log(level, "%s %s: %r", kind, owner, error, exc_info=None if work.stage else error)
+        connection.close_if_unusable_or_obsolete()
+        return False
+    finally:
+        locks.release(name)
+    if served:
+        for queue in work.feeds:
+            wake(queue)
+    return served
 
 
 @app.task
 def beat(**_: Any) -> None:
-    """Wake whoever has work: what was lost on the way, and what only the clock brings."""
+    """Wake the queues at which somebody waits: what was lost on the way, and what only the clock brings."""
     now = clock.now()
-    for name in LINES:
-        try:
-            owners = _ready(name, now)
-        except Exception:  # what is wrong with one stage keeps no other from its work
-            logger.exception("beat cannot tell who has work for %s", name)
-            continue
-        for owner in owners:
-            wake(name, owner)
-    for version in computes.computing():
-        if cache.add(f"compute:{version}", 1, PENDING_S):
-            compute.apply_async((version,), queue="bulk")
-    for sample_id in sample.unfinished():
-        if cache.add(f"sample:{sample_id}", 1, 1):
-            fill.apply_async((sample_id,), queue="bulk", expires=5)
-
-
-def _ready(name: str, now: datetime) -> list[int]:
-    """Owners that have work, and did not fail a moment ago."""
-    return sorted(set(LINES[name].waiting(now)) - resting(name))
-
-
-@app.task
-def fill(sample_id: int, **_: Any) -> None:
-    """Bring a workspace's sample data a step further."""
-    sample.go_on(sample_id)
+    for queue in QUEUES:
+        if who_waits(queue, now):
+            wake(queue)
 
 
 @app.task
 def clean(**_: Any) -> None:
     """Forget what was abandoned more than a day ago."""
-    for name, line in LINES.items():
+    for stage in {work.stage.name: work.stage for work in WORK.values() if work.stage}.values():
         try:
-            sweep(line.stage)
+            sweep(stage)
         except Exception:
-            logger.exception("what %s abandoned is not cleaned", name)
+            logger.exception("what %s abandoned is not cleaned", stage.name)
 
 
-def _pending(name: str, owner: int) -> str:
-    return f"pending:{name}:{owner}"
+# Of this process: how many threads serve, and whose turn it is at each queue.
+_threads = 1
+_lock = Lock()
+_turns: defaultdict[str, Turns[Job]] = defaultdict(lambda: Turns(most=max(1, _threads - _threads // 4)))
+
+
+@worker_init.connect
+def _note_threads(sender: Any, **_: Any) -> None:
+    global _threads
+    _threads = sender.concurrency or 1
+
+
+def _pending(queue: str) -> str:
+    return f"pending:{queue}"

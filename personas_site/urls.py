@@ -1,13 +1,16 @@
 """Every address of the product. Who may use one is stated on its view and enforced by access.gate."""
 
-from functools import partial
-
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from personas_site import errors, guide, health, home, overview, sample_page, search, space_pages
 from personas_site.pipeline import wake
 from sources import collect_urls
 from sources import urls as source_urls
+
+
+def _wake_archive(source_id: int) -> None:
+    wake("archive")
+
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api_urls")),
@@ -25,11 +28,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("w/<slug:workspace>/s/<slug:space>/settings", space_pages.space_settings, name="space-settings"),
     path("w/<slug:workspace>/s/<slug:space>/settings/delete", space_pages.space_delete, name="space-delete"),
     path("w/<slug:workspace>/sample", sample_page.sample, name="sample"),
-    *source_urls.urls(wake=partial(wake, "archive")),
+    *source_urls.urls(wake=_wake_archive),
     path("", include("identity.urls")),
     path("", include("audiences.urls")),
     path("", include("destinations.urls")),
-    *collect_urls.urls(wake=partial(wake, "archive")),
+    *collect_urls.urls(wake=_wake_archive),
     re_path(r"^api/.*$", errors.unknown_api),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),

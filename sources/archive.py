@@ -173,10 +173,6 @@ def waiting(now: datetime) -> list[int]:
     return sorted({*sources_waiting(), *unfinished(ARCHIVE)})
 
 
-def workspace_of(source: int) -> int:
-    return Source.objects.values_list("workspace_id", flat=True).get(pk=source)
-
-
 # --- pure
 
 

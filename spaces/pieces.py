@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from random import uniform
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 import psycopg2
@@ -197,27 +197,45 @@ def sweep(stage: Stage[Any, Any, Any]) -> None:
         Abandoned.objects.filter(log=log, number__in=numbers).delete()
 
 
-@contextmanager
-def owning(name: str) -> Iterator[bool]:
-    """Whether this process is the one to work on `name` now. Ends with the process, however it ends.
+class Locks:
+    """Locks that end with the process, however it ends. With `with`: they are released at the end.
 
     On a connection of its own: Django's may be closed, or kept, around a task (foundations §4).
     """
-    key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
-    lock = psycopg2.connect(
-        **connection.get_connection_params() | {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-    )
-    try:
-        lock.autocommit = True
-        with lock.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
-            try:
-                yield cursor.fetchone()[0]
-            finally:
-                with suppress(psycopg2.Error):  # the server takes its time to notice that a connection is gone
-                    cursor.execute("SELECT pg_advisory_unlock_all()")
-    finally:
-        lock.close()
+
+    def __enter__(self) -> Self:
+        alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+        self._connection = psycopg2.connect(**connection.get_connection_params() | alive)
+        self._connection.autocommit = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(psycopg2.Error):  # the server takes its time to notice that a connection is gone
+            self._ask("SELECT pg_advisory_unlock_all()")
+        self._connection.close()
+
+    def take(self, name: str) -> bool:
+        """Whether this process is the one to work on `name` now."""
+        return bool(self._ask("SELECT pg_try_advisory_lock(%s)", _key(name)))
+
+    def release(self, name: str) -> None:
+        self._ask("SELECT pg_advisory_unlock(%s)", _key(name))
+
+    def _ask(self, statement: str, *values: int) -> Any:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchone()[0]
+
+
+@contextmanager
+def owning(name: str) -> Iterator[bool]:
+    """Whether this process is the one to work on `name` now. Ends with the process, however it ends."""
+    with Locks() as locks:
+        yield locks.take(name)
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
 def _take_number(log: Log) -> int:

@@ -14,7 +14,7 @@ from personas_site.embedded.places import PROJECT_ROOT, Places
 # PostgreSQL last: the others start while its files are made.
 STORES = {"REDIS_URL": valkey.child, "CLICKHOUSE_URL": clickhouse.child, "DATABASE_URL": postgres.child}
 WEB_THREADS = 8
-MEMBERS = ("worker-live", "worker-bulk", "worker-sync", "beat")
+MEMBERS = ("worker-archive", "worker-resolve", "worker-evaluate", "worker-bulk", "worker-sync", "beat")
 
 
 def is_set(environ: Mapping[str, str], name: str) -> bool:

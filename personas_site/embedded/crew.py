@@ -1,6 +1,6 @@
 """The Celery workers and beat: one process loads the site, and each of them is a copy of it.
 
-    python -m personas_site.embedded.crew worker-live worker-bulk worker-sync beat
+    python -m personas_site.embedded.crew worker-archive worker-bulk worker-sync beat
 
 The copies share the pages of what was loaded, about 80 MB that four separate processes would each have for themselves,
 and a member that dies is back at once, with nothing to load. On real servers, run plain `celery worker` and

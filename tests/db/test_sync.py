@@ -15,7 +15,6 @@ from destinations import queries, services, sync
 from destinations.models import Acknowledged, Caught, Destination, Subscription
 from destinations.sync import Sync
 from identity.models import Identifier, Profile
-from personas_site.pipeline import work
 from spaces import pieces
 from spaces.clock import FixedClock
 from spaces.models import Log, Space
@@ -670,7 +669,6 @@ def test_a_subscription_deleted_during_its_calls_is_gone_and_disturbs_nobody(
     assert not Acknowledged.objects.exists()
     assert not Log.objects.filter(owner=subscription.pk).exists()
     assert sync.waiting(clock.now()) == [other.pk]
-    work("sync", subscription.pk)  # a wake-up that comes too late
     assert run(other, clock).status == Status.IN_STEP
 
 

@@ -29,7 +29,9 @@ SEED = int(os.environ.get("SEED", "1"))
 # How often each in 32 kills. The crew takes the workers with it, the supervisor everything.
 PROCESSES = {
     "web": 4,
-    "worker-live": 5,
+    "worker-archive": 2,
+    "worker-resolve": 2,
+    "worker-evaluate": 1,
     "worker-bulk": 3,
     "worker-sync": 4,
     "crew": 1,

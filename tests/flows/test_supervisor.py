@@ -243,9 +243,8 @@ def test_a_store_that_cannot_start_says_why(places):
 
 CREW_APP = """
 import os, pathlib, time
-from celery import Celery
-app = Celery(broker=os.environ["BROKER"])
-app.conf.update(task_ignore_result=True, task_acks_late=True, worker_prefetch_multiplier=1)
+from personas_site.celery import app  # with the settings of the site, but other tasks
+app.conf.include = []
 app.conf.beat_schedule = {"tick": {"task": "touch", "schedule": 0.2, "args": [os.environ["TICKS"]],
                                    "options": {"queue": "sync"}}}
 
@@ -266,7 +265,7 @@ def crew(places, tmp_path):
     (tmp_path / "crew_app.py").write_text(CREW_APP)
     members = ("worker-live", "worker-bulk", "worker-sync", "beat")
     argv = [sys.executable, "-m", "personas_site.embedded.crew", "--app", "crew_app:app", *members]
-    env = {"PYTHONPATH": str(tmp_path), "BROKER": places.redis_url, "TICKS": str(tmp_path / "ticks")}
+    env = {"PYTHONPATH": str(tmp_path), "REDIS_URL": places.redis_url, "TICKS": str(tmp_path / "ticks")}
     child = Child(name="crew", argv=argv, env=env, cwd=PROJECT_ROOT, members=members)
     own = supervised(places, stores_only=False, services=[child], prepare=[], stores=[valkey.child(places)])
     with own:
@@ -314,6 +313,29 @@ def test_a_killed_member_comes_back(crew, places, tmp_path, name):
     until((tmp_path / "ticks").exists)
     send(places, "touch", tmp_path / "live", "live")
     until((tmp_path / "live").exists)
+
+
+def test_workers_outlive_their_broker(crew, places, tmp_path):
+    """Killed in the middle of tasks, and away for a while; those that were in work end, and new ones are taken."""
+    members = ("worker-live", "worker-bulk", "worker-sync", "beat")
+    before = {name: crew.pid(name) for name in members}
+    for _ in range(2):
+        held = [(number, queue) for queue in ("live", "bulk", "sync") for number in range(3)]
+        for number, queue in held:
+            send(places, "hold", tmp_path / "let go", queue)
+            send(places, "touch", tmp_path / f"{queue} {number}", queue)
+        until((tmp_path / "ticks").exists)
+        os.kill(crew.pid("valkey"), signal.SIGKILL)
+        until(lambda: valkey_answers(places))
+        (tmp_path / "let go").touch()
+        for queue in ("live", "bulk", "sync"):
+            # What a worker had taken and not begun may be lost: whoever sends a wake-up sends another.
+            until(lambda queue=queue: (send(places, "touch", tmp_path / queue, queue), (tmp_path / queue).exists())[1])
+            (tmp_path / queue).unlink()
+        (tmp_path / "ticks").unlink(missing_ok=True)
+        until((tmp_path / "ticks").exists)
+        (tmp_path / "let go").unlink()
+        assert {name: crew.pid(name) for name in members} == before
 
 
 # The end

@@ -351,7 +351,7 @@ def test_a_test_event_wakes_the_archive_stage_as_any_event_does(cast, source, mo
     sent = []
     monkeypatch.setattr(pipeline.work, "apply_async", lambda args, **_: sent.append(args))
     cast.browser("owner").post(of(cast, source, "/debugger"))
-    assert sent == [("archive", source.pk)]
+    assert sent == [("archive",)]
 
 
 def test_a_test_event_goes_the_way_of_any_other(cast, source):

@@ -1,0 +1,186 @@
+"""One tenant's flood and another's calm: turns at the queues, wake-ups, and beat, on the real stages and the broker."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from destinations.models import Subscription
+from personas_site import pipeline
+from personas_site.beating import Scheduler
+from personas_site.celery import app
+from personas_site.pipeline import Job, wake, who_waits, work
+from sources import archive
+from sources.models import Inbox, Source
+from spaces.models import Log
+from spaces.pieces import Locks
+from tests import factories_destinations as made
+from tests.factories import SourceFactory, SpaceFactory, WorkspaceFactory
+from tests.factories_destinations import AudienceFactory, change, make_people
+from tests.factories_sources import InboxFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+FLOOD = 40  # sources of one workspace
+
+
+@pytest.fixture(autouse=True)
+def broker() -> Iterator[Any]:
+    """Its client, with empty queues; and nobody has had a turn yet."""
+    pipeline._turns.clear()
+    with app.connection_for_write() as connection:
+        client = connection.default_channel.client
+        for queue in pipeline.QUEUES:
+            client.delete(queue)
+        cache.clear()
+        yield client
+        cache.clear()
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """Whose turns there were, in order."""
+    turns: list[Job] = []
+    serve = pipeline._serve
+
+    def noted(job: Job, workspace: int, locks: Locks) -> bool:
+        turns.append(job)
+        return serve(job, workspace, locks)
+
+    monkeypatch.setattr(pipeline, "_serve", noted)
+    return turns
+
+
+def messages(broker: Any, queue: str) -> list[dict[str, Any]]:
+    return [json.loads(message) for message in broker.lrange(queue, 0, -1)]
+
+
+def flooded(sources: int, requests: int) -> list[Source]:
+    """So many sources of one workspace, each with so many requests that wait."""
+    workspace = WorkspaceFactory()
+    flood = SourceFactory.create_batch(sources, workspace=workspace)
+    for source in flood:
+        InboxFactory.create_batch(requests, source=source)
+    return flood
+
+
+# Turns
+
+
+def test_a_tenant_with_many_sources_has_one_turn_before_another_has_its_own(served: list[Job]) -> None:
+    flooded(FLOOD, 1)
+    calm = InboxFactory().source
+    work("archive")
+    assert ("archive", calm.pk) in served[:2]
+    assert not Inbox.objects.filter(source=calm).exists()
+
+
+def test_the_flood_of_one_source_has_one_piece_before_another_tenant_has_its_turn(
+    served: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive.STAGE, "batch", 1)
+    monkeypatch.setattr(pipeline, "LOOK_S", 0)  # the turns alone are counted, however fast a piece is
+    (source,) = flooded(1, 20)
+    for _ in range(3):
+        calm = InboxFactory().source
+        served.clear()
+        work("archive")
+        assert ("archive", calm.pk) in served[:2]
+        InboxFactory.create_batch(20, source=source)
+
+
+def test_what_goes_wrong_with_one_owner_stops_nobody_else(monkeypatch: pytest.MonkeyPatch, served: list[Job]) -> None:
+    bad, *good = flooded(5, 1)
+    decide = archive.STAGE.decide
+
+    def broken(log: Log, *args: Any) -> Any:
+        if log.owner == bad.pk:
+            raise ZeroDivisionError
+        return decide(log, *args)
+
+    monkeypatch.setattr(archive.STAGE, "decide", broken)
+    work("archive")
+    assert list(Inbox.objects.values_list("source", flat=True)) == [bad.pk]
+    assert len(served) <= 2 * len([bad, *good])  # nor is it tried again and again
+
+
+def test_a_task_makes_way_after_its_time_and_leaves_a_wake_up(broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "ROUND_S", 0)
+    flooded(2, 1)
+    work("archive")
+    assert Inbox.objects.count() == 1
+    assert len(messages(broker, "archive")) == 1
+    assert len(messages(broker, "resolve")) == 1
+
+
+def test_who_is_being_served_elsewhere_is_left_alone(served: list[Job]) -> None:
+    source = InboxFactory().source
+    with Locks() as theirs:
+        assert theirs.take(f"archive:{source.pk}")
+        work("archive")
+        assert Inbox.objects.count() == 1
+    work("archive")
+    assert Inbox.objects.count() == 0
+
+
+def test_a_tick_is_told_to_the_subscriptions_that_it_changed_alone(served: list[Job]) -> None:
+    space = SpaceFactory()
+    audiences = [AudienceFactory(space=space) for _ in range(5)]
+    subscriptions = [made.make_subscription(audience, made.make_destination(space)) for audience in audiences]
+    Subscription.objects.update(full=False)
+    change(audiences[3], entered=make_people(space, 2))
+    work("sync")
+    assert set(served) == {("sync", subscriptions[3].pk)}
+    assert list(Log.objects.filter(stage="sync").values_list("owner", flat=True)) == [subscriptions[3].pk]
+
+
+# Wake-ups
+
+
+def test_a_wake_up_lasts_no_longer_than_its_mark(broker: Any) -> None:
+    for _ in range(3):
+        wake("archive")
+    (message,) = messages(broker, "archive")
+    left = datetime.fromisoformat(message["headers"]["expires"]) - datetime.now(UTC)
+    assert 0 < left.total_seconds() <= pipeline.PENDING_S
+
+
+def test_a_broker_that_goes_away_while_messages_are_in_work_ends_no_worker(broker: Any) -> None:
+    """As Celery closes it: the connection's end comes after that of the way to the broker, with a message not done."""
+    wake("archive")
+    received: list[Any] = []
+    connection = app.connection_for_read()
+    with app.amqp.TaskConsumer(connection.default_channel, queues=[app.amqp.queues["archive"]]) as consumer:
+        consumer.on_message = received.append
+        consumer.qos(prefetch_count=1)
+        connection.drain_events(timeout=5)
+    assert received
+    assert not received[0].acknowledged
+    connection._do_close_transport()
+    connection.close()
+
+
+# Beat
+
+
+def test_beat_looks_for_itself_and_wakes_the_queues_at_which_somebody_waits(broker: Any, tmp_path: Path) -> None:
+    InboxFactory()
+    scheduler = Scheduler(app=app, schedule_filename=str(tmp_path / "schedule"))
+    scheduler.setup_schedule()
+    scheduler.apply_entry(scheduler.schedule["beat"])
+    assert {queue for queue in pipeline.QUEUES if messages(broker, queue)} == {"archive"}
+    assert who_waits("archive", datetime.now(UTC))
+    scheduler.close()
+
+
+def test_what_is_wrong_with_one_kind_of_work_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list[int]:
+        raise KeyError("a definition that nobody can read")
+
+    space = SpaceFactory()
+    monkeypatch.setattr(pipeline.computes, "computing", broken)
+    monkeypatch.setattr(pipeline.resolve, "replaying", lambda: {space.pk})
+    assert who_waits("bulk", datetime.now(UTC)) == {("replay", space.pk): space.workspace_id}
