@@ -5,7 +5,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personas_site.settings")
 
@@ -28,4 +29,24 @@ def sized(app: Callable[..., Iterable[bytes]], limit: int) -> Callable[..., Iter
     return inner
 
 
-application = sized(get_wsgi_application(), LARGEST)
+class Utf8Request(WSGIRequest):
+    """A request whose address and forms are UTF-8, whatever charset its content type names.
+
+    Django would read the address in that one, before any code of ours runs; some are no charsets at all (`hex`).
+    """
+
+    @property
+    def encoding(self) -> None:
+        return None  # the default: UTF-8
+
+    @encoding.setter
+    def encoding(self, charset: str) -> None:
+        pass
+
+
+class Handler(WSGIHandler):
+    request_class = Utf8Request
+
+
+django.setup(set_prefix=False)
+application = sized(Handler(), LARGEST)

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_started
 from django.db import close_old_connections
 from django.test import Client
 from rest_framework import serializers
 
 from access.bodies import DEEPEST
-from personas_site.wsgi import LARGEST, sized
+from personas_site.wsgi import LARGEST, application
 from spaces.models import Space
 from tests.belongings import belongings, body_ids
 from tests.cast import Cast
+from tests.factories import WriteKeyFactory
 from tests.routes import api_routes, example, pages, routes
 
 pytestmark = pytest.mark.django_db
@@ -262,6 +262,11 @@ def test_an_unknown_call_of_the_tracking_api_is_a_404_that_a_browser_can_read():
 
 def chunked(path: str, size: int, **environ: str) -> tuple[int, dict[str, str], bytes]:
     """What the web process answers to a chunked body of this size."""
+    return asked(path, b" " * size, **environ)
+
+
+def asked(path: str, sent: bytes, **environ: str) -> tuple[int, dict[str, str], bytes]:
+    """What the web process answers to a request with this body, in chunks."""
     said: dict[str, Any] = {}
     request_started.disconnect(close_old_connections)  # the test is inside a transaction
 
@@ -274,13 +279,13 @@ def chunked(path: str, size: int, **environ: str) -> tuple[int, dict[str, str], 
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "80",
         "CONTENT_TYPE": "application/json",
-        "wsgi.input": io.BytesIO(b" " * size),
+        "wsgi.input": io.BytesIO(sent),
         "wsgi.input_terminated": True,
         "wsgi.url_scheme": "http",
         **environ,
     }
     try:
-        body = b"".join(sized(WSGIHandler(), LARGEST)(request, start_response))
+        body = b"".join(application(request, start_response))
     finally:
         request_started.connect(close_old_connections)
     return said["status"], said["headers"], body
@@ -317,3 +322,11 @@ def test_a_declared_length_is_refused_before_a_byte_is_read(cast):
 
 def test_the_limit_of_the_web_process_is_that_of_the_settings():
     assert settings.DATA_UPLOAD_MAX_MEMORY_SIZE == LARGEST
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "undefined", "idna", "utf-16", "unicode_escape", "nobody-knows"])
+def test_no_charset_breaks_an_address_or_changes_what_it_says(charset):
+    query, type = f"writeKey={WriteKeyFactory().key}", f"application/json; charset={charset}"
+    for method, path, status in (("GET", "/livez", 200), ("GET", "/nothing", 404), ("POST", "/v1/batch", 200)):
+        answer = asked(path, b'{"batch":[]}', REQUEST_METHOD=method, QUERY_STRING=query, CONTENT_TYPE=type)
+        assert answer[0] == status, (path, answer)
