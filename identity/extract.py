@@ -14,7 +14,8 @@ Where each is read, in this order, the first usable value counting (spec/segment
 
 A value is a string or a whole number, trimmed; null, "" and anything else is absent. The traits of a group call are
 the account's: an office's e-mail address there must not join everyone who works in it. `previousId` is not read:
-alias merges nothing. A blocked value is set aside and the next place is tried. Of externalIds the first complete
+alias merges nothing. A value with U+FFFD is set aside: what stood there could not be read, and other people's values
+look the same without it. A blocked value is set aside and the next place is tried. Of externalIds the first complete
 entry of a type counts: it needs id, type, collection "users" and encoding "none".
 """
 
@@ -27,6 +28,8 @@ import msgspec
 
 from identity.rules import Definition, Identifier, Policy
 
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ODD = re.compile("[\0\ud800-\udfff]")
 MAX_LENGTH = 500  # Segment's limit for groupId; here for every identifier
 ACCOUNT_TYPE = "group_id"
 
@@ -202,13 +205,14 @@ def _check(definition: Definition) -> Check:
         for pattern in patterns:
             if pattern.search(value):
                 return SetAside(type, value, "blocked_pattern", pattern.pattern)
-        plain = value.isascii() and "\0" not in value
-        storable = value if plain else _storable(value)
-        return None if storable == value else SetAside(type, storable, "not_text")
+        if value.isascii() and "\0" not in value:
+            return None
+        storable = _storable(value)
+        return SetAside(type, storable, "not_text") if REPLACEMENT in storable else None
 
     return check
 
 
 def _storable(value: str) -> str:
     """Text that PostgreSQL takes: it can hold neither NUL nor half of a surrogate pair."""
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return _ODD.sub(REPLACEMENT, value)

@@ -169,7 +169,7 @@ def _faults(message: dict[str, Any]) -> Iterator[str]:
     if type == "track" and (not isinstance(message.get("event"), str) or message["event"] == ""):
         yield "event is not a name"
     for part in ("properties", "traits", "context", "integrations"):
-        if not isinstance(message.get(part, {}), dict | None):
+        if not isinstance(message.get(part, {}), dict | None) and message[part] != []:
             yield f"{part} is not an object"
     if type in ("page", "screen"):
         for part in ("name", "category"):
@@ -185,6 +185,8 @@ def _faults_of_ids(message: dict[str, Any], type: Any) -> Iterator[str]:
         large = isinstance(value, int) and abs(value) >= LARGEST_ID
         if isinstance(value, bool) or not isinstance(value, str | int | None) or large:
             yield f"{name} is neither text nor a whole number"
+        if isinstance(value, str) and value != _storable(value):
+            yield f"{name} holds what is no character"
     if not (_is_id(message.get("userId")) or _is_id(message.get("anonymousId"))):
         yield "neither userId nor anonymousId"
     if len(str(message["messageId"])) > LONGEST_ID:

@@ -230,7 +230,7 @@ def _first_usable(definition: Mapping[str, Any], values: list[Any]) -> dict[str,
         exact = list(blocked["values"])
         if type == "email":
             text, exact = text.lower(), [each.lower() for each in exact]
-        if text == "" or len(text) > 500 or text in exact or "\0" in text:
+        if text == "" or len(text) > 500 or text in exact or "\0" in text or "\ufffd" in text:
             continue
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             continue

@@ -25,6 +25,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from sources import spec
+from sources.charset import to_utf8
 from sources.intake import Sender, keep
 from sources.models import WriteKey
 from spaces.needs import ANYONE
@@ -54,10 +55,14 @@ class _Keys(msgspec.Struct):
     """The parts of a body that may name the write key. The messages are only skipped over, which checks them too."""
 
     writeKey: Any = None
+    batch: Any = msgspec.Raw()  # a list where the body could only be read by `spec.outline`
+
+
+class _StrictKeys(_Keys):
     batch: msgspec.Raw = msgspec.Raw()
 
 
-_read_keys = msgspec.json.Decoder(_Keys).decode
+_read_keys = msgspec.json.Decoder(_StrictKeys).decode
 _known: dict[str, tuple[float, Sender]] = {}
 
 
@@ -90,7 +95,9 @@ class CollectView(View):
         call = spec.call_of(route)
         if call is None:
             raise Refused(404, "not_found", "There is no such call.")
-        body = read_body(request)
+        body = to_utf8(read_body(request), (request.content_params or {}).get("charset", ""))
+        if len(body) > LARGEST_BODY:
+            raise _too_large()
         sender = _sender(_write_key(request, body))
         accept(sender, call=call, body=body)
         self._wake(sender.source_id)
@@ -186,20 +193,29 @@ def _keys_in(body: bytes) -> _Keys:
     try:
         return _read_keys(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        value = spec.read_lenient(body)  # NaN and the like
-    if not isinstance(value, dict):
-        raise Refused(400, "invalid_json", "The body must be a JSON object.")
-    return _Keys(value.get("writeKey"), msgspec.Raw(msgspec.json.encode(value.get("batch"))))
+        pass
+    try:
+        fields = spec.outline(body)  # NaN and the like
+    except ValueError as error:
+        raise Refused(400, "invalid_json", str(error)) from None
+    return _Keys(_text(fields.get("writeKey", b"")), fields.get("batch", msgspec.Raw()))
 
 
-def _first_message_key(batch: msgspec.Raw) -> str:
+def _first_message_key(batch: msgspec.Raw | list[msgspec.Raw]) -> str:
     """ "" when there is none."""
     try:
-        messages = msgspec.json.decode(batch, type=list[msgspec.Raw])
-        key = msgspec.json.decode(messages[0], type=_Keys).writeKey
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, IndexError):
+        messages = batch if isinstance(batch, list) else msgspec.json.decode(batch, type=list[msgspec.Raw])
+        return _text(spec.outline(bytes(messages[0])).get("writeKey", b""))
+    except (msgspec.MsgspecError, ValueError, IndexError):
         return ""
-    return key if isinstance(key, str) else ""
+
+
+def _text(raw: msgspec.Raw | bytes) -> str:
+    """What is text in JSON; "" for everything else."""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ""
 
 
 def _basic_user(header: str) -> str:

@@ -3,20 +3,24 @@
 The rules are Segment's (spec/segment.md §2), the tolerance is what the client libraries need (spec/ecosystem.md §1).
 `parse` is a pure function of what is in the inbox row, so that a piece can be written again and be the same, and it
 raises nothing whatever the bytes are. A request is read as JSON by msgspec; only when that refuses (NaN, which
-Python's clients send, lone surrogates, 1e999) it is read leniently and made storable, as a browser's JSON.stringify
-would have: NaN and infinities become null. What is no character, and NUL, becomes U+FFFD.
+Python's clients send, lone surrogates, 1e999) its messages are told apart by `outline`, and each is read leniently and
+made storable, as a browser's JSON.stringify would have: NaN and infinities become null. So no message costs another.
+
+Different ids stay different: bytes that are no UTF-8 make a message a reject, and so does an id with NUL or half of a
+surrogate pair. Elsewhere in a message these two become U+FFFD, and identity takes no value that holds one.
 """
 
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
 
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
 SHORT = {type[0]: type for type in TYPES} | {"b": "batch", "import": "batch"}  # /v1/t, as analytics.js posts
@@ -25,14 +29,17 @@ LARGEST_MESSAGE = 32_768  # bytes of JSON
 LARGEST_BATCH = 2_500  # messages
 LONGEST_MESSAGE_ID = 100
 DEEPEST = 100  # objects and lists inside one another
+MOST_STEPS = 200_000  # of `outline`, each of up to a microsecond: a small body can unpack to millions
 LONGEST_TIME = 100  # characters
 LONGEST_INTEGER = 300  # digits; longer ones are beyond the range of a float too
 KEPT_OF_REJECT = 32_768  # characters of a rejected message
+INVALID_ENCODING = "invalid_encoding"
 EVENT_NAMES = {"page": "Page Viewed", "screen": "Screen Viewed"}
 SOURCE_DISABLED = "source_disabled"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (to write times: without a zone it is twice as fast)
 MILLISECOND = timedelta(milliseconds=1)
+NULL = Raw(b"null")
 
 
 REFUSED = {SOURCE_DISABLED: "The source is disabled: nothing it sends is kept."}
@@ -64,7 +71,11 @@ class Message(Struct, gc=False):
 
 
 class Rejected(Struct, gc=False):
-    """A message, or with `messages` != 1 a whole request, that cannot be archived. `path`: such as batch[3].userId."""
+    """A message that cannot be archived. `path`: such as batch[3].userId.
+
+    messages: how many it stands for. Several: a refused request, or equal rejects of one (`grouped`). None: what the
+    messages of a request shared could not be used, and they were archived without it.
+    """
 
     code: str
     reason: str
@@ -81,14 +92,14 @@ class _Refuse(Exception):
 
 
 class _Envelope(Struct):
-    """What a request has around its messages. The body of a single call is its message too."""
+    """What a batch has in it, each part still as JSON, so that none can cost another."""
 
-    batch: Any = None
-    context: Any = None
-    integrations: Any = None
-    timestamp: Any = None
-    originalTimestamp: Any = None
-    sentAt: Any = None
+    batch: list[Raw] | None = None
+    context: Raw = NULL
+    integrations: Raw = NULL
+    timestamp: Raw = NULL
+    originalTimestamp: Raw = NULL
+    sentAt: Raw = NULL
 
 
 class _Shared(Struct, frozen=True):
@@ -99,10 +110,6 @@ class _Shared(Struct, frozen=True):
     timestamp: Any = None
     sent_at: Any = None
     size: int = 0
-
-
-class _StrictEnvelope(_Envelope):
-    batch: list[Raw] | None = None
 
 
 class _Fields(Struct):
@@ -152,7 +159,7 @@ class _Normal(Struct, omit_defaults=True):
     channel: str | UnsetType = UNSET
 
 
-_envelope = msgspec.json.Decoder(_StrictEnvelope)
+_envelope = msgspec.json.Decoder(_Envelope)
 _fields = msgspec.json.Decoder(_Fields)
 _encode = msgspec.json.Encoder().encode
 
@@ -168,13 +175,38 @@ def parse(request: Request, *, correct_clocks: bool) -> list[Message | Rejected]
 
     Together the results stand for every message: a rejected request says how many it had.
     """
-    try:
-        shared, items = _open(request)
-    except _Refuse as refused:
-        return [_rejected(refused, request.body, messages=_count(request))]
+    if request.refused:
+        reason = REFUSED.get(request.refused, "Nothing of this request is kept.")
+        return [_rejected(_Refuse(request.refused, "", reason), request.body, messages=_count(request))]
     if request.call != BATCH:
-        return [_read(items[0], shared, request, 0, "", correct_clocks)]
-    return [_read(item, shared, request, index, f"batch[{index}]", correct_clocks) for index, item in enumerate(items)]
+        return [_read(Raw(request.body), _Shared(), request, 0, "", correct_clocks)]
+    try:
+        envelope = _envelope_of(request.body)
+        if not envelope.batch:
+            raise _Refuse("empty_batch", "batch", "The request holds no message.")
+    except _Refuse as refused:
+        return [_rejected(refused, request.body, messages=0 if refused.path else 1)]
+    items = envelope.batch
+    shared, unused = _shared(envelope)
+    results = [
+        _read(item, shared, request, index, f"batch[{index}]", correct_clocks)
+        for index, item in enumerate(items[:LARGEST_BATCH])
+    ]
+    if beyond := items[LARGEST_BATCH:]:
+        reason = f"{len(items)} messages; of a request the first {LARGEST_BATCH} are taken."
+        too_many = _Refuse("batch_too_large", f"batch[{LARGEST_BATCH}]", reason)
+        results.append(_rejected(too_many, beyond[0], messages=len(beyond)))
+    return results + unused
+
+
+def grouped(rejects: Iterable[Rejected]) -> list[Rejected]:
+    """Rejects of one request with those of one code and one field as one, which is the first and counts them all."""
+    groups: dict[tuple[str, str], Rejected] = {}
+    for reject in rejects:
+        key = reject.code, _INDEX.sub("batch[]", reject.path)
+        first = groups.get(key)
+        groups[key] = reject if first is None else replace(first, messages=first.messages + reject.messages)
+    return list(groups.values())
 
 
 def event_name(type: str, event: str | None) -> str:
@@ -206,62 +238,45 @@ def iso(ts: int) -> str:
 # --- the request
 
 
-def _open(request: Request) -> tuple[_Shared, Sequence[Any]]:
-    """What the messages share, and the messages: as raw JSON, or as values when they could only be read leniently."""
-    if request.refused:
-        raise _Refuse(request.refused, "", REFUSED.get(request.refused, "Nothing of this request is kept."))
-    envelope, body = _envelope_of(request.body)
-    if request.call != BATCH:
-        return _Shared(), [body]
-    items = envelope.batch
-    if items is not None and not isinstance(items, list):
-        raise _Refuse("batch_not_array", "batch", "`batch` must be a list of messages.")
-    if not items:
-        raise _Refuse("empty_batch", "batch", "The request holds no message.")
-    if len(items) > LARGEST_BATCH:
-        raise _Refuse("batch_too_large", "batch", f"{len(items)} messages; a request may hold {LARGEST_BATCH}.")
-    return _shared(envelope), items
-
-
-def _shared(envelope: _Envelope) -> _Shared:
-    objects = {"context": envelope.context or {}, "integrations": envelope.integrations or {}}
-    for name, value in objects.items():
-        if not isinstance(value, dict):
-            raise _Refuse(f"{name}_not_object", name, f"`{name}` must be an object.")
-    return _Shared(
-        **objects,
-        timestamp=envelope.timestamp or envelope.originalTimestamp,
-        sent_at=envelope.sentAt,
-        size=sum(len(_encode(value)) for value in objects.values() if value),
-    )
-
-
-def _envelope_of(body: bytes) -> tuple[_Envelope, Any]:
+def _envelope_of(body: bytes) -> _Envelope:
+    """Raises _Refuse when the body is no JSON object, or its `batch` no list."""
     try:
-        return _envelope.decode(body), Raw(body)
+        return _envelope.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         pass
-    value = _lenient(body)
-    if not isinstance(value, dict):
-        raise _Refuse("invalid_json", "", "The body must be a JSON object.")
-    return _Envelope(**{name: value.get(name) for name in _Envelope.__struct_fields__}), value
-
-
-def _lenient(body: bytes) -> Any:
-    """The body read as JSON by Python's own reader, and made storable. Raises _Refuse."""
     try:
-        text = body.decode("utf-8-sig", "replace")
-        return _storable(json.loads(text, parse_constant=lambda _: None, parse_int=_integer))
-    except RecursionError:
-        raise _too_deep() from None
+        fields = outline(body)
     except ValueError as error:
-        raise _Refuse("invalid_json", "", f"The body is not JSON: {error}.") from None
+        raise _Refuse("invalid_json", "", str(error)) from None
+    if not isinstance(fields.setdefault("batch", []), list) and fields["batch"] != NULL:
+        raise _Refuse("batch_not_array", "batch", "`batch` must be a list of messages.")
+    return _Envelope(**{name: fields[name] for name in _Envelope.__struct_fields__ if fields.get(name, NULL) != NULL})
 
 
-def read_lenient(body: bytes) -> Any:
-    """A body that is not strictly JSON, as `parse` will read it; None when it cannot."""
+def _shared(envelope: _Envelope) -> tuple[_Shared, list[Rejected]]:
+    """What the messages share, and word of what of it cannot be used: that must not cost them."""
+    objects: dict[str, dict[str, Any]] = {}
+    unused: list[Rejected] = []
+    for name in ("context", "integrations"):
+        raw = getattr(envelope, name)
+        try:
+            objects[name] = _object(_value(raw), name)
+        except _Refuse as refused:
+            refused.path, refused.reason = name, f"{refused.reason} The messages were taken without it."
+            unused.append(_rejected(refused, raw, messages=0))
+    shared = _Shared(
+        **objects,
+        timestamp=_time_shared(envelope.timestamp) or _time_shared(envelope.originalTimestamp),
+        sent_at=_time_shared(envelope.sentAt),
+        size=sum(len(_encode(value)) for value in objects.values() if value),
+    )
+    return shared, unused
+
+
+def _time_shared(raw: Raw) -> Any:
+    """Where it cannot be read there is none, as with any other nonsense."""
     try:
-        return _lenient(body)
+        return _value(raw)
     except _Refuse:
         return None
 
@@ -271,17 +286,137 @@ def _count(request: Request) -> int:
     if request.call != BATCH:
         return 1
     try:
-        items = _envelope_of(request.body)[0].batch
-    except _Refuse:
-        return 1
-    return len(items) if isinstance(items, list) else 0
+        items = _envelope_of(request.body).batch
+    except _Refuse as refused:
+        return 0 if refused.path else 1
+    return len(items or ())
+
+
+def outline(body: bytes) -> dict[str, Any]:
+    """The fields of the JSON object that the body is: each as raw JSON, `batch` as a list of its messages.
+
+    Whatever is in them: NaN, bytes that are no UTF-8, a thousand objects inside one another. Raises ValueError, with
+    a reason fit for the sender, when the body is no JSON object.
+    """
+    scan = _Scan(body.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
+    fields: dict[str, Any] = {}
+    if not scan.passes("{"):
+        raise ValueError("The body must be a JSON object.")
+    for _ in scan.each("}"):
+        key = scan.key()
+        if key == "batch" and scan.passes("["):
+            fields[key] = [scan.value() for _ in scan.each("]")]
+        else:
+            fields[key] = scan.value()
+    if not scan.is_at_end():
+        raise ValueError("The body has more in it than one JSON object.")
+    return fields
+
+
+class _Scan:
+    """A place in a JSON text that moves over it, without ever being inside more than one value at once.
+
+    Python's reader checks each value and says where it ends; one that is too deep for it is passed over by its
+    brackets, since whoever reads it will refuse it.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at, self.steps = text, 0, 0
+
+    def passes(self, mark: str) -> bool:
+        """Whether the mark comes next; then it is passed."""
+        self._skip_blanks()
+        found = self.text.startswith(mark, self.at)
+        self.at += found
+        return found
+
+    def is_at_end(self) -> bool:
+        self._skip_blanks()
+        return self.at == len(self.text)
+
+    def each(self, end: str) -> Iterator[None]:
+        """Stops before each item of a list or an object, and is past its end when there is no other."""
+        if self.passes(end):
+            return
+        yield
+        while not self.passes(end):
+            if not self.passes(","):
+                raise self._error(f"`,` or `{end}` expected")
+            self._step()
+            yield
+
+    def key(self) -> Any:
+        key = self._read()[1]
+        if not isinstance(key, str) or not self.passes(":"):
+            raise self._error("a name and `:` expected")
+        return key
+
+    def value(self) -> Raw:
+        return Raw(self._read()[0].encode("utf-8", "surrogateescape"))
+
+    def _read(self) -> tuple[str, Any]:
+        """The next value as text, and what it is; None for one that is too deep."""
+        self._skip_blanks()
+        start, value = self.at, None
+        try:
+            value, self.at = _python.raw_decode(self.text, start)
+        except RecursionError:
+            self.at = self._past_brackets()
+        except ValueError as error:
+            raise ValueError(f"The body is not JSON: {error}.") from None
+        return self.text[start : self.at], value
+
+    def _past_brackets(self) -> int:
+        depth = 0
+        for found in _TEXT_OR_BRACKET.finditer(self.text, self.at):
+            self._step()
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+            if depth == 0:
+                return found.end()
+        raise self._error("it ends too early")
+
+    def _skip_blanks(self) -> None:
+        if blanks := _BLANKS.match(self.text, self.at):
+            self.at = blanks.end()
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise ValueError("The body has too much in it that is too deep, or is no JSON, to tell its messages apart.")
+
+    def _error(self, what: str) -> ValueError:
+        return ValueError(f"The body is not JSON: {what} at character {self.at}.")
+
+
+def _lenient(raw: bytes | Raw) -> Any:
+    """The JSON read by Python's own reader, which takes what clients send beyond the standard. Raises _Refuse."""
+    try:
+        text = bytes(raw).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"Byte {bytes(raw)[error.start]:#04x} at {error.start} is not UTF-8: send UTF-8, or name the charset."
+        raise _Refuse(INVALID_ENCODING, "", reason) from None
+    try:
+        return _python.decode(text)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise _Refuse("invalid_json", "", f"The message is not JSON: {error}.") from None
+
+
+def _value(raw: Raw) -> Any:
+    """What the JSON says. Raises _Refuse."""
+    _limit_depth(bytes(raw))
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return _lenient(raw)
 
 
 # --- one message
 
 
 def _read(
-    item: Any, shared: _Shared, request: Request, index: int, path: str, correct_clocks: bool
+    item: Raw, shared: _Shared, request: Request, index: int, path: str, correct_clocks: bool
 ) -> Message | Rejected:
     fields = None
     try:
@@ -294,22 +429,17 @@ def _read(
         return _rejected(_too_deep(path), item)
 
 
-def _fields_of(item: Any, shared: _Shared) -> _Fields:
-    if isinstance(item, Raw):
-        raw = bytes(item)
-        _limit_size(len(raw), shared)
-        _limit_depth(raw)
-        try:
-            return _fields.decode(raw)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            item = _lenient(raw)
-    else:
-        raw = _as_sent(item)
-        _limit_size(len(raw), shared)
-        _limit_depth(raw)
-    if not isinstance(item, dict):
+def _fields_of(item: Raw, shared: _Shared) -> _Fields:
+    raw = bytes(item)
+    _limit_size(len(raw), shared)
+    _limit_depth(raw)
+    try:
+        return _fields.decode(raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        value = _lenient(raw)
+    if not isinstance(value, dict):
         raise _Refuse("message_not_object", "", "A message must be a JSON object.")
-    return _Fields(**{name: item.get(name) for name in _Fields.__struct_fields__})
+    return _Fields(**{name: value.get(name) for name in _Fields.__struct_fields__})
 
 
 def _normal(fields: _Fields, shared: _Shared, request: Request, index: int, correct_clocks: bool) -> Message:
@@ -355,9 +485,7 @@ def _put_content(normal: _Normal, fields: _Fields, shared: _Shared) -> None:
                 setattr(normal, name, value)
     for name in ("properties", "traits", "context", "integrations"):
         if (value := getattr(fields, name)) is not None:
-            if not isinstance(value, dict):
-                raise _Refuse(f"{name}_not_object", name, f"`{name}` must be an object.")
-            setattr(normal, name, value)
+            setattr(normal, name, _object(value, name))
     if shared.size:
         normal.context = shared.context | (normal.context or {})
         normal.integrations = shared.integrations | (normal.integrations or {})
@@ -367,6 +495,15 @@ def _put_content(normal: _Normal, fields: _Fields, shared: _Shared) -> None:
         normal.version = fields.version
     if isinstance(fields.channel, str):
         normal.channel = fields.channel
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    """The value, nothing and an empty list as an empty object: PHP writes an empty map like that. Raises _Refuse."""
+    if value is None or value == []:
+        return {}
+    if not isinstance(value, dict):
+        raise _Refuse(f"{name}_not_object", name, f"`{name}` must be an object.")
+    return value
 
 
 def _take_traits_of_context(normal: _Normal) -> None:
@@ -410,13 +547,15 @@ def _message_id(value: Any) -> str:
     text = _id(value, "messageId")
     if len(text) > LONGEST_MESSAGE_ID:
         raise _Refuse("message_id_too_long", "messageId", f"`messageId` may have {LONGEST_MESSAGE_ID} characters.")
-    return _character(text) if "\0" in text else text
+    return text
 
 
 def _id(value: Any, name: str) -> str:
     """An id as text; "" when there is none."""
     if isinstance(value, str):
-        return value if value and not value.isspace() else ""
+        if not _is_text(value):
+            raise _Refuse("id_not_text", name, f"`{name}` holds what is no character: NUL or half of a surrogate pair.")
+        return value if not value.isspace() else ""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 64:
         return str(value)
     raise _Refuse("id_not_string", name, f"`{name}` must be text or a whole number.")
@@ -427,7 +566,7 @@ def _event(value: Any) -> str:
         raise _Refuse("event_not_defined", "event", "A track call needs an `event`.")
     if not isinstance(value, str):
         raise _Refuse("event_not_string", "event", "`event` must be text.")
-    return _character(value) if "\0" in value else value
+    return value if _is_text(value) else _character(value)
 
 
 def _time(value: Any, name: str) -> int:
@@ -473,6 +612,10 @@ def _too_deep(path: str = "") -> _Refuse:
     return _Refuse("too_deep", path, f"Objects and lists may be {DEEPEST} deep.")
 
 
+_INDEX = re.compile(r"^batch\[\d+\]")
+_BLANKS = re.compile(r"[ \t\n\r]+")
+_TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no store takes as text
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -497,14 +640,8 @@ def _text(normal: _Normal) -> bytes:
     return _encode(_storable(msgspec.to_builtins(normal)))
 
 
-def _as_sent(value: Any) -> bytes:
-    """The message's JSON: as it came, or, when it was read leniently, written anew."""
-    if isinstance(value, bytes | Raw):
-        return bytes(value)
-    try:
-        return _encode(value)
-    except RecursionError:
-        return b""
+def _is_text(value: str) -> bool:
+    return "\0" not in value if value.isascii() else not _NO_TEXT.search(value)
 
 
 def _integer(text: str) -> int | float:
@@ -519,7 +656,7 @@ def _storable(value: Any) -> Any:
 
 
 def _character(text: str) -> str:
-    """Lone surrogates and NULs as U+FFFD: not removed, or two ids could become the same."""
+    """The text with U+FFFD for NUL and for each half of a surrogate pair."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
@@ -531,13 +668,20 @@ _CHANGES: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _rejected(refused: _Refuse, source: Any, *, message_id: Any = "", messages: int = 1) -> Rejected:
-    raw = _as_sent(source)
+_python = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_integer)
+
+
+def _rejected(refused: _Refuse, source: bytes | Raw, *, message_id: Any = "", messages: int = 1) -> Rejected:
     return Rejected(
         code=refused.code,
         reason=refused.reason,
         path=refused.path,
         message_id=_character(str(message_id))[:LONGEST_MESSAGE_ID] if isinstance(message_id, str | int) else "",
-        message=_character(raw[: KEPT_OF_REJECT * 4].decode("utf-8", "replace"))[:KEPT_OF_REJECT],
+        message=_escaped(bytes(source)),
         messages=messages,
     )
+
+
+def _escaped(raw: bytes) -> str:
+    """What was sent, as far as it is kept: bytes that are no UTF-8 as \\xfc, so that its owner sees them."""
+    return raw[: KEPT_OF_REJECT * 4].decode("utf-8", "backslashreplace").replace("\0", "\\x00")[:KEPT_OF_REJECT]

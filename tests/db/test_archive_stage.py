@@ -112,6 +112,29 @@ def test_a_bad_message_is_kept_with_code_reason_and_path(source):
     assert tally(source) == (1, 0, 1)
 
 
+def test_one_small_request_costs_about_one_row(source):
+    send(source, *[{} for _ in range(2500)])
+    send(source, *[{"type": "track", "event": "E"} for _ in range(20)], {"type": "track", "event": "E", "userId": 1.5})
+    archive_all(source)
+    assert tally(source) == (0, 0, 2521)
+    rejects = Reject.objects.filter(source=source).order_by("pk")
+    assert list(rejects.values_list("code", "path", "messages")) == [
+        ("unknown_type", "batch[0].type", 2500),
+        ("id_required", "batch[0].userId", 20),
+        ("id_not_string", "batch[20].userId", 1),
+    ]
+    assert rejects[0].message == "{}"
+
+
+def test_a_shared_context_that_cannot_be_used_is_a_trace_beside_the_archived_messages(source):
+    send(source, track(messageId="a"), track(messageId="b"), context="web")
+    archive_all(source)
+    assert ids_in_archive(source) == ["a", "b"]
+    assert tally(source) == (2, 0, 0)
+    trace = Reject.objects.get(source=source)
+    assert (trace.code, trace.path, trace.messages) == ("context_not_object", "context", 0)
+
+
 def test_every_message_is_counted_once_whatever_it_is(source):
     send(source)
     send(source, *[track() for _ in range(2501)])
@@ -119,9 +142,9 @@ def test_every_message_is_counted_once_whatever_it_is(source):
     InboxFactory(source=source, call="track", body=json.dumps(track()).encode())
     InboxFactory(source=source, body=b'{"batch": [NaN, {"x": "\\ud800"}]}')
     archive_all(source)
-    assert tally(source) == (2, 1, 2501 + 2 + 2)
+    assert tally(source) == (2502, 1, 1 + 2 + 2)
     rejects = Reject.objects.filter(source=source)
-    assert sum(rejects.values_list("messages", flat=True)) == 2501 + 2 + 2
+    assert sum(rejects.values_list("messages", flat=True)) == 1 + 2 + 2
     assert rejects.filter(code="empty_batch", messages=0).count() == 1
 
 

@@ -49,7 +49,7 @@ def basic(key: str) -> dict[str, str]:
 def post(
     client: Any, body: bytes = BODY, path: str = "/v1/batch", type: str = "application/json", **headers: str
 ) -> Any:
-    return client.post(path, data=body, content_type=type, headers=headers)
+    return client.generic("POST", path, body, content_type=type, headers=headers)
 
 
 def refusal(answer: Any) -> tuple[int, str]:
@@ -185,6 +185,8 @@ class TestBody:
             b'{"batch":[1e999]}',
             b'{"batch":[]}',
             b"{}",
+            b'{"batch":5, "x":NaN}',
+            b'{"caf\xe9":5, "batch":[{"x":NaN}]}',
             b'{"batch":5}',
             b'{"batch":[' + b"9" * 6000 + b"]}",
         ],
@@ -192,8 +194,18 @@ class TestBody:
     def test_with_bad_messages_in_it_is_200(self, client, key, body):
         assert post(client, body, **basic(key.key)).status_code == 200
 
-    def test_deeper_than_can_be_read_is_400(self, client, key):
-        assert refusal(post(client, b'{"batch":' + b"[" * 50_000 + b"]" * 50_000 + b"}", **basic(key.key)))[0] == 400
+    def test_with_a_message_deeper_than_can_be_read_is_200_and_its_neighbours_are_archived(self, client, key):
+        deep = b'{"userId":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+        body = b'{"batch":[%b,%b]}' % (deep, json.dumps(track(messageId="good")).encode())
+        assert post(client, body, **basic(key.key)).status_code == 200
+        assert post(client, b'{"batch":[%b]}' % deep, f"/v1/batch?writeKey={key.key}").status_code == 200
+        assert post(client, deep, "/v1/track", **basic(key.key)).status_code == 200
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == ["good"]
+        assert tally(key.source) == (1, 0, 3)
+
+    def test_that_ends_inside_what_is_too_deep_is_400(self, client, key):
+        assert refusal(post(client, b'{"batch":[' + b"[" * 50_000, **basic(key.key))) == (400, "invalid_json")
 
     def test_over_5_mb_is_413(self, client, key):
         fits = b'{"batch":[], "x": "' + b"y" * (LARGEST_BODY - 21) + b'"}'
@@ -259,6 +271,72 @@ class TestBody:
         sized(app, 6 * 1024 * 1024)(environ, None)
         assert said == [200]
         assert bytes(Inbox.objects.get().body) == BODY
+
+
+def identify(**traits: Any) -> dict[str, Any]:
+    return {"type": "identify", "userId": traits["name"], "messageId": traits["name"], "traits": traits}
+
+
+class TestCharset:
+    @pytest.mark.parametrize(
+        "charset", ["iso-8859-1", "latin1", "windows-1252", '"ISO-8859-15"', "utf-16", "utf-32-le"]
+    )
+    def test_that_is_declared_is_honoured(self, client, key, charset):
+        text = json.dumps({"batch": [identify(name="Müller"), identify(name="Möller")]}, ensure_ascii=False)
+        body = text.encode(charset.strip('"'))
+        assert post(client, body, type=f"text/plain; charset={charset}", **basic(key.key)).status_code == 200
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == ["Müller", "Möller"]
+
+    @pytest.mark.parametrize("charset", ["gbk", "shift_jis", "euc-kr"])
+    def test_may_have_two_bytes_for_a_character(self, client, key, charset):
+        body = json.dumps({"batch": [identify(name="中")]}, ensure_ascii=False).encode(charset)
+        assert post(client, body, type=f"application/json; charset={charset}", **basic(key.key)).status_code == 200
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == ["中"]
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+    @pytest.mark.parametrize("type", ["application/json", "text/plain; charset=utf-8", "text/plain; charset=us-ascii"])
+    def test_of_unicode_needs_no_name(self, client, key, encoding, type):
+        body = json.dumps({"writeKey": key.key, "batch": [identify(name="Müller")]}, ensure_ascii=False).encode(
+            encoding
+        )
+        assert post(client, body, type=type).status_code == 200
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == ["Müller"]
+
+    @pytest.mark.parametrize(
+        "charset", ["", "nobody-knows", "utf8mb4", "idna", "unicode_escape", "undefined", "a\x7fb", "x" * 5000]
+    )
+    def test_that_is_none_is_taken_for_utf_8(self, client, key, charset):
+        body = json.dumps({"batch": [identify(name="Müller")]}, ensure_ascii=False).encode()
+        assert post(client, body, type=f"application/json; charset={charset}", **basic(key.key)).status_code == 200
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == ["Müller"]
+
+    @pytest.mark.parametrize("type", ["application/json", "application/json; charset=utf-8"])
+    def test_that_is_not_that_of_the_body_makes_no_two_people_one(self, client, key, type):
+        text = json.dumps(
+            {"batch": [identify(name="Müller"), identify(name="Möller"), track(messageId="good")]}, ensure_ascii=False
+        )
+        assert post(client, text.encode("latin-1"), type=type, **basic(key.key)).status_code == 200
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == ["good"]
+        reject = key.source.rejects.get()
+        assert (reject.code, reject.messages) == ("invalid_encoding", 2)
+        assert "M\\xfcller" in reject.message
+
+    def test_in_which_a_byte_means_nothing_costs_the_message_that_it_is_in(self, client, key):
+        body = b'{"batch":[{"type":"identify","userId":"a\x81"},{"type":"identify","userId":"a\x9d"},%b]}'
+        body %= json.dumps(track(messageId="good")).encode()
+        post(client, body, type="application/json; charset=windows-1252", **basic(key.key))
+        archive_all(key.source)
+        assert ids_in_archive(key.source) == ["good"]
+        assert tally(key.source) == (1, 0, 2)
+
+    def test_that_makes_a_body_longer_than_5_mb_is_413(self, client, key):
+        body = b'{"batch":[], "x": "' + b"\xfc" * (LARGEST_BODY // 2 + 10) + b'"}'
+        assert refusal(post(client, body, type="application/json; charset=latin-1", **basic(key.key)))[0] == 413
 
 
 class TestOwnTrouble:

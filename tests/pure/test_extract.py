@@ -1,11 +1,14 @@
 """What a message says about whose it is, place by place (spec §5)."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from identity.extract import Extracted, SetAside, identifiers
 from identity.rules import DEFAULT_POLICY, Blocked, Definition, Policy
+from sources.spec import Message, Request, parse
 from tests.reference.resolver import find_group_identifier, find_user_identifiers
 
 CUSTOM = Policy((*DEFAULT_POLICY.identifiers, Definition("loyalty_id"), Definition("crm")))
@@ -160,8 +163,9 @@ def test_the_order_is_the_priority_of_the_policy():
         (10**600, SetAside("user_id", ("1" + "0" * 600)[:500], "too_long")),
         pytest.param(10**9000, SetAside("user_id", "9" * 500, "too_long"), id="9000 digits"),
         ("a\0b", SetAside("user_id", "a\ufffdb", "not_text")),
-        ("a\ud800", SetAside("user_id", "a?", "not_text")),
-        ("\ud800" * 501, SetAside("user_id", "?" * 500, "too_long")),
+        ("M\ufffdller", SetAside("user_id", "M\ufffdller", "not_text")),
+        ("a\ud800", SetAside("user_id", "a\ufffd", "not_text")),
+        ("\ud800" * 501, SetAside("user_id", "\ufffd" * 500, "too_long")),
     ],
 )
 def test_blocked_values_are_set_aside_with_their_reason(value, expected):
@@ -235,3 +239,24 @@ def test_any_json_is_read_as_the_reference_reads_it(message):
     account = find_group_identifier(message, policy) if message.get("type") == "group" else {}
     assert dict([found.account] if found.account else []) == account
     assert [type for type, _ in found.user] == sorted(dict(found.user), key=CUSTOM.rank.__getitem__)
+
+
+TEXTS = st.text("\0\ud800\udfff\ufffdu ", max_size=2)  # few, so that two of them meet
+
+
+def as_identified(place: str, value: str) -> str | None:
+    """The identifier that comes of a value in this place of a message, when it was sent and archived."""
+    message = {"type": "identify", "messageId": "m", "anonymousId": "a", "event": "E", place: {"loyalty_id": value}}
+    (result,) = parse(Request(1, "batch", json.dumps({"batch": [message]}).encode(), 0), correct_clocks=False)
+    assert isinstance(result, Message)
+    return dict(identifiers(json.loads(result.text), LOYAL).user).get("loyalty_id")
+
+
+LOYAL = Policy((Definition("anonymous_id"), Definition("loyalty_id")))
+
+
+@given(TEXTS, TEXTS, st.sampled_from(["traits", "properties"]))
+def test_no_two_values_become_one_identifier(first, second, place):
+    found = as_identified(place, first)
+    if found is not None and found == as_identified(place, second):
+        assert first.strip() == second.strip()

@@ -148,10 +148,20 @@ def test_what_a_batch_adds_counts_with_each_message():
         ({"batch": None}, "empty_batch", 0),
         ({"batch": {"type": "track"}}, "batch_not_array", 0),
         ({"batch": "x"}, "batch_not_array", 0),
-        ({"batch": [GOOD] * 2501}, "batch_too_large", 2501),
-        ({"batch": [GOOD] * 2, "context": 5}, "context_not_object", 2),
+        (b'{"batch": [], "x": NaN}', "empty_batch", 0),
+        (b'{"batch": null, "x": NaN}', "empty_batch", 0),
+        (b'{"x": NaN}', "empty_batch", 0),
         (b"\xff\xfe nonsense", "invalid_json", 1),
-        (b"[" * 100_000, "too_deep", 1),
+        (b"[" * 100_000, "invalid_json", 1),
+        (b'{"batch": [{"x": NaN}, {"a":}]}', "invalid_json", 1),
+        (b'{"batch": [{"x": NaN}]', "invalid_json", 1),
+        (b'{"batch": [{"x": NaN} {}]}', "invalid_json", 1),
+        (b'{"batch": [NaN,]}', "invalid_json", 1),
+        (b'{"batch" [NaN]}', "invalid_json", 1),
+        (b'{"batch": [NaN]} {}', "invalid_json", 1),
+        (b'{"batch": [' + b'{"x":' * 3000 + b"]}", "invalid_json", 1),
+        (b'{"batch": [' + b"[" * 500_000 + b"]" * 500_000 + b"]}", "invalid_json", 1),
+        (b'{"batch": [NaN' + b",{}" * 300_000 + b"]}", "invalid_json", 1),
         (b"", "invalid_json", 1),
         (b"[]", "invalid_json", 1),
     ],
@@ -161,8 +171,90 @@ def test_a_bad_request_is_one_reject_that_says_how_many_messages_it_had(body, co
     assert (result.code, result.messages) == (code, messages)
 
 
-def test_2500_messages_are_not_too_many():
-    assert len(read({"batch": [GOOD] * 2500})) == 2500
+def test_of_more_than_2500_messages_the_first_2500_are_taken():
+    assert all(isinstance(result, Message) for result in read({"batch": [GOOD] * 2500}))
+    *taken, refused = read({"batch": [GOOD] * 2500 + [GOOD | {"messageId": "late"}, GOOD]})
+    assert len(taken) == 2500
+    assert all(isinstance(result, Message) for result in taken)
+    assert (refused.code, refused.path, refused.messages) == ("batch_too_large", "batch[2500]", 2)
+    assert "late" in refused.message
+
+
+def deep(levels: int) -> bytes:
+    return b'{"type":"track","event":"Deep","userId":"u","properties":' + b'{"a":' * levels + b"1" + b"}" * (levels + 1)
+
+
+BAD_NEIGHBOURS = [
+    ("too_deep", deep(1000)),
+    ("too_deep", deep(100_000 // 20)),
+    ("too_deep", b"[" * 5000 + b'"]"' + b"]" * 5000),
+    ("invalid_encoding", b'{"type":"track","event":"caf\xe9","userId":"u"}'),
+    ("invalid_encoding", b'{"type":"identify","userId":"u","traits":{"M\xfcller":1}}'),
+    ("invalid_encoding", b'{"type":"identify","userId":"M\xfcller","traits":{"x":NaN}}'),
+    ("id_not_text", b'{"type":"identify","userId":"a\\ud800"}'),
+    ("message_not_object", b"NaN"),
+    ("message_too_large", b'{"type":"track","x":"' + b"y" * 40_000 + b'"}'),
+]
+
+
+@pytest.mark.parametrize(("code", "bad"), BAD_NEIGHBOURS)
+@pytest.mark.parametrize("around", [b"", b',"context":{"ip":"1.1.1.1"}', b',"sent":NaN'])
+def test_whatever_a_message_holds_its_neighbours_are_archived(code, bad, around):
+    good = [json.dumps(GOOD | {"messageId": f"m{n}"}).encode() for n in range(2)]
+    before, rejected, after = read(b'{"batch": [ %b , %b,%b]%b}' % (good[0], bad, good[1], around))
+    assert (before.message_id, after.message_id) == ("m0", "m1")
+    assert (rejected.code, rejected.messages) == (code, 1)
+    assert rejected.path.startswith("batch[1]")
+
+
+@pytest.mark.parametrize(
+    ("around", "code"),
+    [
+        ({"context": 5}, "context_not_object"),
+        ({"context": "web"}, "context_not_object"),
+        ({"context": [1]}, "context_not_object"),
+        ({"integrations": True}, "integrations_not_object"),
+        ({"context": json.loads('{"a":' * 150 + "1" + "}" * 150)}, "too_deep"),
+    ],
+)
+def test_what_a_batch_shares_in_a_wrong_type_costs_no_message_and_leaves_a_trace(around, code):
+    for raw in (
+        json.dumps({"batch": [GOOD] * 2} | around),
+        json.dumps({"batch": [GOOD] * 2, "x": float("nan")} | around),
+    ):
+        first, second, trace = read(raw.encode())
+        assert first == second
+        assert text(first)["event"] == "Tested"
+        (name,) = around
+        assert (trace.code, trace.path, trace.messages) == (code, name, 0)
+        assert trace.message == json.dumps(around[name])
+
+
+def test_a_shared_context_that_cannot_be_decoded_costs_no_message():
+    first, trace = read(b'{"context": {"city": "K\xf6ln"}, "batch": [' + json.dumps(GOOD).encode() + b"]}")
+    assert "context" not in text(first)
+    assert (trace.code, trace.path, trace.messages) == ("invalid_encoding", "context", 0)
+    assert trace.message == '{"city": "K\\xf6ln"}'
+
+
+def test_an_empty_list_is_an_empty_object_as_php_writes_it():
+    for part in ("properties", "traits", "context", "integrations"):
+        assert text(one(GOOD | {"type": "identify", part: []}))[part] == {}
+    (result,) = read({"batch": [GOOD], "context": [], "integrations": []})
+    assert result == one(GOOD)
+
+
+def test_equal_rejects_of_a_request_are_one_that_counts_them():
+    batch = [{}, {"type": "track", "messageId": "x"}, GOOD | {"userId": 1.5}, {"type": "track", "event": "E"}, {}, {}]
+    rejects = read({"batch": batch * 400})
+    assert len(rejects) == 2400
+    found = [(reject.code, reject.path, reject.messages) for reject in spec.grouped(rejects)]
+    assert found == [
+        ("unknown_type", "batch[0].type", 1200),
+        ("id_required", "batch[1].userId", 800),
+        ("id_not_string", "batch[2].userId", 400),
+    ]
+    assert spec.grouped(rejects)[1].message_id == "x"
 
 
 def test_all_of_a_disabled_source_is_one_reject():
@@ -302,19 +394,26 @@ def test_what_a_store_would_refuse_is_made_storable(raw, value):
     assert text(second)["event"] == "Tested"
 
 
-def test_bytes_that_are_no_utf_8_become_replacement_characters():
+def test_bytes_that_are_no_utf_8_are_a_reject_that_shows_them():
     body = b'{"batch":[{"type":"track","event":"caf\xe9","userId":"u","messageId":"m"}]}'
     (result,) = read(body)
-    assert result.event == "caf\ufffd"
+    assert (result.code, result.path) == ("invalid_encoding", "batch[0]")
+    assert result.message == '{"type":"track","event":"caf\\xe9","userId":"u","messageId":"m"}'
+    assert "0xe9" in result.reason
+    (single,) = read(b'{"event":"caf\xe9","userId":"u"}', call="track")
+    assert (single.code, single.path) == ("invalid_encoding", "")
 
 
 def test_a_body_may_begin_with_a_byte_order_mark():
     assert isinstance(read(b"\xef\xbb\xbf" + json.dumps({"batch": [GOOD]}).encode())[0], Message)
 
 
-def test_ids_with_nul_do_not_become_one():
-    first, second = read({"batch": [GOOD | {"messageId": "a\0b"}, GOOD | {"messageId": "ab"}]})
-    assert (first.message_id, second.message_id) == ("a\ufffdb", "ab")
+@pytest.mark.parametrize("name", ["userId", "anonymousId", "previousId", "groupId", "messageId"])
+@pytest.mark.parametrize("value", ["a\0b", "\0", "a\ud800", "\udfff\ud800"])
+def test_an_id_that_no_store_can_hold_is_a_reject(name, value):
+    result = one(GOOD | {name: value})
+    assert (result.code, result.path) == ("id_not_text", f"batch[0].{name}")
+    assert isinstance(one(GOOD | {name: "a\ufffdb"}), Message)
 
 
 def test_the_timeline_calls_pages_and_screens_by_fixed_names():
@@ -403,3 +502,26 @@ def test_reading_leniently_comes_to_the_same(message):
         assert lenient == strict
     else:
         assert (lenient.code, lenient.path) == (strict.code, strict.path)
+
+
+CHARACTERS = st.text(st.characters(exclude_categories=()), max_size=3) | st.text("\0\ud800\udfff\ufffdu ", max_size=3)
+IDS = CHARACTERS.map(lambda id: json.dumps(id).encode()) | st.binary(max_size=4).map(
+    lambda raw: b'"%b"' % raw.translate(None, b'"\\' + bytes(range(32)))
+)
+
+
+def stored_id(raw: bytes, name: str, around: bytes) -> str | None:
+    """The id as archived; None when it is not."""
+    fields = b'"type":"alias","userId":"u","previousId":"p","%b":%b' % (name.encode(), raw)
+    (result,) = read(b'{"batch":[{%b}]%b}' % (fields, around))
+    return msgspec.json.decode(result.text).get(name) if isinstance(result, Message) else None
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    IDS, IDS, st.sampled_from(["userId", "anonymousId", "groupId", "messageId"]), st.sampled_from([b"", b',"x":NaN'])
+)
+def test_no_two_ids_become_one(first, second, name, around):
+    one, other = (stored_id(raw, name, around) for raw in (first, second))
+    if one is not None and one == other and not one.startswith("api-"):
+        assert json.loads(first) == json.loads(second)
