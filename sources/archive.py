@@ -10,7 +10,8 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
-from itertools import islice
+from itertools import groupby, islice
+from typing import NamedTuple
 
 import msgspec
 from django.db import connection
@@ -57,7 +58,14 @@ class Outcome(msgspec.Struct):
     last_received_at: int
 
 
-Parsed = list[tuple[Result, int]]  # with the receipt of its request in milliseconds
+class Receipt(NamedTuple):
+    """The request that a message came in: its inbox row, and when it was received, in milliseconds."""
+
+    inbox: int
+    at: int
+
+
+Parsed = list[tuple[Result, Receipt]]
 
 
 class Archive:
@@ -91,8 +99,8 @@ class Archive:
         parsed = self._messages(decision)
         archived = _archived(decision, parsed)
         rows = [
-            events.Row(message.ts, received_at, message.type, message.event, message.message_id, message.text)
-            for message, received_at in archived
+            events.Row(message.ts, receipt.at, message.type, message.event, message.message_id, message.text)
+            for message, receipt in archived
         ]
         events.insert(workspace_id=log.workspace_id, source_id=log.owner, piece=number, rows=rows)
         return _outcome(parsed, [message for message, _ in archived])
@@ -176,8 +184,9 @@ def waiting(now: datetime) -> list[int]:
 # --- pure
 
 
-def _parse(request: spec.Request, correct_clocks: bool) -> Iterator[tuple[Result, int]]:
-    return ((result, request.received_at) for result in spec.parse(request, correct_clocks=correct_clocks))
+def _parse(request: spec.Request, correct_clocks: bool) -> Iterator[tuple[Result, Receipt]]:
+    receipt = Receipt(request.inbox, request.received_at)
+    return ((result, receipt) for result in spec.parse(request, correct_clocks=correct_clocks))
 
 
 def _parse_some(intake: list[spec.Request], correct_clocks: bool) -> tuple[list[spec.Request], Parsed]:
@@ -195,22 +204,26 @@ def _parse_some(intake: list[spec.Request], correct_clocks: bool) -> tuple[list[
     return taken, parsed
 
 
-def _archived(decision: Decision, parsed: Parsed) -> list[tuple[spec.Message, int]]:
+def _archived(decision: Decision, parsed: Parsed) -> list[tuple[spec.Message, Receipt]]:
     doubled = set(decision.doubled)
     return [
-        (result, received_at)
-        for place, (result, received_at) in enumerate(parsed, decision.start)
+        (result, receipt)
+        for place, (result, receipt) in enumerate(parsed, decision.start)
         if isinstance(result, spec.Message) and place not in doubled
     ]
 
 
 def _outcome(parsed: Parsed, archived: list[spec.Message]) -> Outcome:
-    rejected = [(result, at) for result, at in parsed if isinstance(result, spec.Rejected)]
+    rejected = [(result, receipt) for result, receipt in parsed if isinstance(result, spec.Rejected)]
     return Outcome(
         archived=archived,
         doubled=len(parsed) - len(archived) - len(rejected),
-        rejected=rejected,
-        last_received_at=max((at for _, at in parsed), default=0),
+        rejected=[
+            (reject, receipt.at)
+            for receipt, of_request in groupby(rejected, key=lambda pair: pair[1])
+            for reject in spec.grouped(reject for reject, _ in of_request)
+        ],
+        last_received_at=max((receipt.at for _, receipt in parsed), default=0),
     )
 
 
