@@ -15,7 +15,7 @@ from quickstart.shop import ORDERED, SIGNED_UP, Sent, Shop
 from quickstart.truth import Happened, Truth, but_not, performed
 
 SEED = 20_200_415
-CLOCK_SLACK = 15_000  # ms. Clock correction adds the time a request took, and the library waits no longer than this
+CLOCK_SLACK = 15_000  # ms. A request that takes longer than 5 s moves its messages, and the library waits no longer
 WINDOW_DAYS = 7
 
 Definition = dict[str, Any]

@@ -1,8 +1,8 @@
 """Who belongs to an audience, and whose messages belong together, from the data itself: no profile is asked.
 
-A message's event time is known up to an interval: clocks are corrected by the time a request took, and a message
-without a usable time counts from its receipt. So at one moment some people are members for sure, and a few, whose
-message is just crossing the edge of a window, may or may not be.
+A message's event time is known up to an interval: the time a request took moves its messages once it is more than
+seconds, and a message without a usable time counts from its receipt. So at one moment some people are members for sure,
+and a few, whose message is just crossing the edge of a window, may or may not be.
 """
 
 from collections import Counter

@@ -30,6 +30,7 @@ LARGEST_BATCH = 2_500  # messages
 LONGEST_MESSAGE_ID = 100
 DEEPEST = 100  # objects and lists inside one another
 MOST_STEPS = 200_000  # of `outline`, each of up to a microsecond: a small body can unpack to millions
+NETWORK_MS = 5_000  # up to here, what is between sending and receipt is the network's doing, not a wrong clock's
 LONGEST_TIME = 100  # characters
 LONGEST_INTEGER = 300  # digits; longer ones are beyond the range of a float too
 KEPT_OF_REJECT = 32_768  # characters of a rejected message
@@ -533,12 +534,23 @@ def _put_times(
         normal.sentAt = sent_at
     ts = received_at if original is None else original
     if original is not None and sent is not None and correct_clocks:
-        ts = received_at - (sent - original)
+        ts = original + clock_error(received_at - sent)
     ts = min(ts, received_at)
     if ts < 0:
         raise _Refuse("timestamp_out_of_range", "sentAt", "Corrected by `sentAt`, the message is from before 1970.")
     normal.timestamp, normal.receivedAt = iso(ts), iso(received_at)
     return own, ts
+
+
+def clock_error(lag: int) -> int:
+    """How much a client's clock is slow, by the time from sending to receipt. Milliseconds, as `lag` is.
+
+    Up to five seconds nothing: that is how long requests take, and what it moved in one it would not in the next, so
+    the older of two messages could become the newer. From ten seconds on all of it, as Segment does. In between it
+    grows twice as fast as the lag, so that nowhere two nearly equal lags move two messages far apart.
+    """
+    beyond = max(abs(lag) - NETWORK_MS, 0)
+    return min(abs(lag), 2 * beyond) * (1 if lag > 0 else -1)
 
 
 def _message_id(value: Any) -> str:

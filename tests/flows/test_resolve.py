@@ -1,6 +1,7 @@
 """From archived events to profiles, on the real stores."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from pyroaring import BitMap
@@ -26,6 +27,7 @@ from tests.factories_identity import (
     scope,
     stage,
 )
+from tests.factories_sources import RECEIVED_AT, archive_all, send
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +62,22 @@ def touches(space, piece=None):
     for key, profiles in found.values_list("key", "profiles"):
         together[key] = together.get(key, BitMap()) | BitMap.deserialize(bytes(profiles))
     return {key: set(profiles) for key, profiles in together.items()}
+
+
+def test_of_two_identifies_the_newer_wins_however_long_its_request_took(space, source):
+    listening(space, source)
+    for seconds, lag, plan in ((0, 3.0, "free"), (1, 0.1, "pro")):
+        sent = RECEIVED_AT + timedelta(seconds=seconds)
+        call = {"type": "identify", "userId": "u1", "messageId": plan, "traits": {"plan": plan}}
+        send(
+            source,
+            call | {"timestamp": sent.isoformat()},
+            sentAt=sent.isoformat(),
+            received_at=sent + timedelta(seconds=lag),
+        )
+    archive_all(source)
+    resolved(space)
+    assert Profile.objects.get(space=space).traits == {"plan": "pro"}
 
 
 # one event

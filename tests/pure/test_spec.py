@@ -347,6 +347,50 @@ def test_event_time_is_the_corrected_time_or_receipt_whichever_is_earlier(of_mes
     assert text(result)["timestamp"] == spec.iso(result.ts)
 
 
+@pytest.mark.parametrize(
+    ("lag", "error"),
+    [*((0, 0), (1, 0), (5_000, 0), (6_000, 2_000), (9_999, 9_998), (10_000, 10_000), (3_600_000, 3_600_000))],
+)
+def test_a_clock_is_trusted_within_a_few_seconds(lag, error):
+    assert spec.clock_error(lag) == error
+    assert spec.clock_error(-lag) == -error
+
+
+LAGS = st.integers(-20_000, 20_000) | st.integers(-(10**12), 10**12)
+
+
+@given(LAGS, st.integers(0, 20_000))
+def test_nearly_equal_lags_move_messages_nearly_the_same(lag, more):
+    assert 0 <= spec.clock_error(lag + more) - spec.clock_error(lag) <= 2 * more
+
+
+def event_time(happened: int, *, slow: int, waited: int, lag: int) -> int:
+    """The event time of a message of a client whose clock is slow, sent a while after it happened. In ms."""
+    at, sent = happened - slow, happened - slow + waited
+    request = Request(7, "identify", b"", happened + waited + lag)
+    body = {"userId": "u", "timestamp": spec.iso(at), "sentAt": spec.iso(sent)}
+    (result,) = parse(msgspec.structs.replace(request, body=json.dumps(body).encode()), correct_clocks=True)
+    assert isinstance(result, Message)
+    return result.ts
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 5_000), st.data())
+def test_of_two_messages_the_later_stays_the_later_whatever_their_requests_took(apart, first, second, slow, data):
+    """By a client whose clock is right, or slow by a little: receipt sets no bound there."""
+    lags = [data.draw(st.integers(0, 5_000 - slow)) for _ in range(2)]
+    times = [
+        event_time(RECEIVED + happened, slow=slow, waited=waited, lag=lag)
+        for happened, waited, lag in zip((0, apart), (first, second), lags, strict=True)
+    ]
+    assert times[1] - times[0] == apart
+
+
+@given(st.integers(-(10**9), 10**9), st.lists(st.integers(0, 60_000), min_size=2, max_size=2), st.integers(0, 10_000))
+def test_with_any_clock_only_the_difference_of_two_requests_can_turn_two_messages_over(slow, lags, waited):
+    times = [event_time(RECEIVED, slow=slow, waited=waited, lag=lag) for lag in lags]
+    assert abs(times[1] - times[0]) <= 2 * abs(lags[1] - lags[0])
+
+
 def test_clocks_are_left_alone_where_the_source_says_so():
     body = {"batch": [GOOD | {"timestamp": "2026-06-15T10:50:00Z"}], "sentAt": "2026-06-15T11:00:00Z"}
     assert spec.iso(read(body, correct=False)[0].ts) == "2026-06-15T10:50:00.000Z"
