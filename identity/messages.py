@@ -5,6 +5,7 @@ each combination of the values that they can come from: most events of a person 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ import msgspec
 from identity.extract import Extracted, camel, identifiers
 from identity.rules import Identifier, Policy
 from sources.events.text import storable
+from sources.spec import stays_out_of_spaces
 
 NAMED = {"page": "Page Viewed", "screen": "Screen Viewed"}  # events whose call has no event name of its own
 NAME_OF = {type: b'"%b_name":' % type.encode() for type in NAMED}
@@ -22,6 +24,7 @@ CATEGORY_OF = {type: b'"%b_category":' % type.encode() for type in NAMED}
 REMEMBERED = 100_000  # combinations of ids, per policy and process
 EMPTY = msgspec.Raw(b"")
 Stamp = tuple[int, int, int, int]  # (event time in ms, source, archive piece, position): which of two traits is newer
+_MAY_STAY_OUT = re.compile(rb'"(?:personas|all)"\s*:\s*false', re.IGNORECASE)
 NO_TRAITS: dict[str, bytes] = {}
 
 
@@ -52,6 +55,7 @@ class Message(msgspec.Struct, gc=False):
     """One archived event. user: the identifiers of its person, most trusted first; account: that of a group call.
 
     properties, and the values of traits: JSON text that every store takes. traits: of identify and group calls.
+    stays_out: it asks not to be in spaces; then it has neither identifiers nor traits.
     """
 
     type: str
@@ -60,6 +64,7 @@ class Message(msgspec.Struct, gc=False):
     account: Identifier | None
     properties: bytes
     traits: dict[str, bytes]
+    stays_out: bool = False
 
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
@@ -121,6 +126,9 @@ class _Reader:
         self._seen: dict[tuple[Any, ...], Extracted] = {}
 
     def read(self, text: bytes) -> Message:
+        if b"false" in text and _MAY_STAY_OUT.search(text) and stays_out_of_spaces(whole := _whole(text)):
+            event = _event(whole["type"], whole.get("event"))
+            return Message(whole["type"], event, (), None, b"{}", NO_TRAITS, stays_out=True)
         try:
             found: Any = self._outer.decode(text)
             extracted = self._remembered(text, found)

@@ -36,20 +36,18 @@ class Batch:
 
 @dataclass
 class Resolution:
-    """profiles: for each event the number of its profile, NOBODY when it has no usable identifier.
+    """profiles: for each event the number of its profile, NOBODY when it has no usable identifier or stays out.
 
     accounts: the account of each group call, by index. links: (user, account) -> event time of the first.
-    traits: by profile number of the moment, the newest of each key.
+    traits: by profile number of the moment, the newest of each key. refused: the events that have no usable identifier
+    though they ask to be in spaces.
     """
 
     profiles: "array[int]" = field(default_factory=lambda: array("I"))
     accounts: dict[int, int] = field(default_factory=dict)
     links: dict[tuple[int, int], int] = field(default_factory=dict)
     traits: dict[int, Traits] = field(default_factory=dict)
-
-    @property
-    def refused(self) -> list[int]:
-        return [index for index, number in enumerate(self.profiles) if number == NOBODY]
+    refused: list[int] = field(default_factory=list)
 
 
 def batch(rows: pyarrow.Table, policy: Policy) -> Batch:
@@ -73,7 +71,10 @@ def resolve(graph: Graph, events: Batch) -> Resolution:
             account = found.accounts[index] = graph.resolve((message.account,), at, index)
             if user:
                 found.links[user, account] = min(at, found.links.get((user, account), at))
-        found.profiles.append(user or found.accounts.get(index, NOBODY))
+        owner = user or found.accounts.get(index, NOBODY)
+        found.profiles.append(owner)
+        if owner == NOBODY and not message.stays_out:
+            found.refused.append(index)
         if owner := owner_of_traits(message, user, found.accounts.get(index, NOBODY)):
             _learn(found.traits.setdefault(owner, {}), message.traits, events.stamp(index))
     return found

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from quickstart.resolver import DEFAULTS, find_user_identifiers
+from quickstart.resolver import DEFAULTS, find_user_identifiers, is_kept_out
 from quickstart.truth import DAY_MS, Happened
 
 TYPES = {"identify", "track", "page", "screen", "group", "alias"}
@@ -82,12 +82,13 @@ class EventFile:
     @cached_property
     def favourite(self) -> str | None:
         """The most frequent track event, of equals the alphabetically first; None when no audience can ask for any."""
-        names = (each["event"] for each in self.messages if each["type"] == "track")
+        names = (each["event"] for each in self.messages if each["type"] == "track" and not is_kept_out(each))
         counts = Counter(name for name in names if len(name) <= LONGEST_NAME)
         return min(counts, key=lambda event: (-counts[event], event), default=None)
 
     def happened(self, *, received: tuple[int, int]) -> list[Happened] | None:
-        """Who did what and when; None when not every message says who. To an id that is nobody's nothing happened.
+        """Who did what and when; None when not every message says who. To an id that is nobody's nothing happened,
+        and a message that stays out of spaces did not happen there.
 
         received: the moments (ms) between which the server first received the file. Event time is min(given, receipt).
         """
@@ -95,6 +96,8 @@ class EventFile:
         for message in self.messages:
             identifiers = find_user_identifiers(message, DEFAULTS)
             user_id = identifiers.get("user_id")
+            if is_kept_out(message):
+                continue
             if not _is_id(message.get("userId")) or (user_id is None and identifiers):
                 return None
             if user_id is not None and message["type"] == "track":
@@ -146,8 +149,8 @@ def _own_time(message: dict[str, Any]) -> Any:
 
 
 def is_somebodys(message: dict[str, Any]) -> bool:
-    """Some identifier of it is neither missing nor one that identifies nobody."""
-    return bool(find_user_identifiers(message, DEFAULTS))
+    """It comes into spaces, and some identifier of it is neither missing nor one that identifies nobody."""
+    return not is_kept_out(message) and bool(find_user_identifiers(message, DEFAULTS))
 
 
 def fault(message: Any) -> str | None:

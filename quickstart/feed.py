@@ -191,7 +191,7 @@ class FileFeed:
         if len(faulty) > 10:
             lines.append(f"… and {len(faulty) - 10:,} more bad lines")
         if nobodys := sum(not is_somebodys(message) for message in self.file.messages):
-            lines.append(f"{nobodys:,} messages identify nobody: they are archived, and resolve to no profile")
+            lines.append(f"{nobodys:,} messages identify nobody, or stay out of spaces: they are archived alone")
         if self.file.favourite is None:
             lines.append("no track event at all: the audience will be empty")
         return lines

@@ -101,7 +101,12 @@ class Reference:
     # feeding
 
     def feed(self, fed: Fed) -> None:
-        """Take in one message: find or make its person, and for a group call its account, traits and link."""
+        """Take in one message: find or make its person, and for a group call its account, traits and link.
+
+        One that asks to stay out of spaces (spec §2) is passed over.
+        """
+        if is_kept_out(fed.message):
+            return
         is_group = fed.message.get("type") == "group"
         user = self._resolve(find_user_identifiers(fed.message, self.policy), fed.at)
         account = self._resolve(find_group_identifier(fed.message, self.policy), fed.at) if is_group else None
@@ -201,6 +206,25 @@ def _learn_one(node: _Node, key: str, entry: tuple[int, Any, Any]) -> None:
     """The newest event time wins, then the later place in the log."""
     if key not in node.traits or entry[:2] >= node.traits[key][:2]:
         node.traits[key] = entry
+
+
+def is_kept_out(message: Mapping[str, Any]) -> bool:
+    """Its integrations switch Personas off by name, or everything and not Personas on; or the loop guard is set."""
+    if _switched(message, "integrations").get("personas") is not None:
+        off = _switched(message, "integrations")["personas"] is False
+    else:
+        off = _switched(message, "integrations").get("all") is False
+    return off or _switched(message, "context", "integrations").get("personas") is False
+
+
+def _switched(message: Mapping[str, Any], *path: str) -> dict[str, Any]:
+    """The switches there by their names in small letters; of several for one name, one that is off."""
+    found = _dig(message, *path)
+    switches: dict[str, Any] = {}
+    for name, value in sorted(found.items(), key=lambda pair: pair[1] is False) if isinstance(found, dict) else ():
+        if value is not None:
+            switches[name.lower()] = value
+    return switches
 
 
 # reading identifiers, from the table of spec §5

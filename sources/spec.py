@@ -13,7 +13,7 @@ surrogate pair. Elsewhere in a message these two become U+FFFD, and identity tak
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -223,6 +223,25 @@ def timeline_properties(message: dict[str, Any]) -> dict[str, Any]:
         return properties
     named = {f"{type}_{field}": message[field] for field in ("name", "category") if message.get(field) is not None}
     return named | properties
+
+
+def stays_out_of_spaces(message: Mapping[str, Any]) -> bool:
+    """Whether an archived message's `integrations` keep it out of spaces, in small letters or capital ones.
+
+    They say `{"Personas": false}`, or `{"All": false}` and nothing of Personas; or its `context.integrations` say
+    `{"personas": false}`, as our calls to destinations do, so that a receiver that forwards to us makes no loop.
+    """
+    personas = _choices(message.get("integrations"), "personas")
+    everyone = _choices(message.get("integrations"), "all")
+    context = message.get("context")
+    guard = _choices(context.get("integrations"), "personas") if isinstance(context, dict) else []
+    return any(choice is False for choice in (*guard, *(personas or everyone)))
+
+
+def _choices(integrations: Any, name: str) -> list[Any]:
+    """What is said of it; several things where it is written in several ways."""
+    pairs = integrations.items() if isinstance(integrations, dict) else ()
+    return [choice for key, choice in pairs if key.lower() == name and choice is not None]
 
 
 def milliseconds(at: datetime) -> int:

@@ -15,7 +15,7 @@ from access.requests import PageRequest
 from sources import pretty, queries, services
 from sources.models import Source
 from sources.snippets import snippets
-from sources.spec import TYPES
+from sources.spec import TYPES, stays_out_of_spaces
 from sources.views import rejected
 from sources.views.source import NO_KEY, around, home, leaves, one, write_keys
 from spaces.needs import needs
@@ -99,6 +99,7 @@ def _message(row: dict[str, Any]) -> dict[str, Any]:
         "at": row["ts"],
         "sections": pretty.told(message),
         "raw": pretty.raw(row["message"]),
+        "stays_out": stays_out_of_spaces(message),
     }
 
 

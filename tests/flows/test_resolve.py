@@ -7,8 +7,10 @@ import pytest
 from pyroaring import BitMap
 
 from identity.models import Evidence, Graph, Identifier, Merge, Profile, Touch
+from identity.resolve import waiting
 from sources.events import client
 from sources.models import Connection, Reject, Replay
+from sources.queries import progress
 from sources.services import cancel_replay, connect, disconnect
 from spaces.clock import FixedClock
 from spaces.pieces import advance
@@ -78,6 +80,39 @@ def test_of_two_identifies_the_newer_wins_however_long_its_request_took(space, s
     archive_all(source)
     resolved(space)
     assert Profile.objects.get(space=space).traits == {"plan": "pro"}
+
+
+OPTED_OUT = [{"integrations": {"Personas": False}}, {"context": {"integrations": {"personas": False}}}]
+
+
+@pytest.mark.parametrize("opted_out", OPTED_OUT)
+def test_an_event_that_opts_out_is_in_no_space_and_is_no_reject(space, source, opted_out):
+    listening(space, source)
+    archived(
+        source,
+        message("identify", id="m1", userId="u1", traits={"plan": "pro"}, **opted_out),
+        message("group", id="m2", userId="u1", groupId="g1", traits={"size": 5}, **opted_out),
+        message(id="m3", userId="u2"),
+        message(id="m4", **opted_out),
+    )
+    resolved(space)
+    assert people(space) == {(frozenset({("user_id", "u2")}), frozenset({"m3"}), "{}")}
+    assert not people(space, Profile.Kind.ACCOUNT)
+    assert [row.message_id for row in recorded(space)] == ["m3"]
+    assert touches(space) == {"created": {1}, "event:Seen": {1}}
+    assert not Reject.objects.exists()
+    assert not waiting(NOON)
+
+
+@pytest.mark.parametrize("opted_out", OPTED_OUT)
+def test_a_replay_passes_over_events_that_opt_out_and_comes_to_its_end(space, source, opted_out):
+    archived(source, *[message(id=f"m{n}", at=n - 9, userId="u1", **(opted_out if n % 2 else {})) for n in range(6)])
+    replay = replay_of(space, source)
+    resolved(space, stage(replay_rows=2))
+    replay.refresh_from_db()
+    assert (replay.state, replay.done, replay.total) == ("complete", 6, 6)
+    assert progress(replay, NOON).percent == 100.0
+    assert sorted(row.message_id for row in recorded(space)) == ["m0", "m2", "m4"]
 
 
 # one event

@@ -34,6 +34,8 @@ fields = st.fixed_dictionaries(
         "anonymousId": st.sampled_from([f"a{n}" for n in range(6)]),
         "groupId": st.sampled_from(["g1", "g2"]),
         "traits": st.dictionaries(st.sampled_from(["plan", "city", "crm"]), values, max_size=2),
+        "integrations": st.sampled_from([{"Personas": False}, {"All": False}, {"All": False, "Personas": True}]),
+        "context": st.just({"integrations": {"personas": False}}),
         "properties": st.sampled_from([{"email": "E@x.org"}, {"email": "f@x.org"}, {"crm": "c1"}, {"crm": "c2"}]),
     },
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from identity.extract import identifiers
 from identity.messages import read
 from identity.rules import DEFAULT_POLICY, Definition, Policy
+from tests.reference.resolver import is_kept_out
 
 CUSTOM = Policy((*DEFAULT_POLICY.identifiers, Definition("crm_id"), Definition("loyalty")))
 odd = (
@@ -27,7 +28,9 @@ context = st.fixed_dictionaries(
         "traits": bag | odd,
         "device": device | odd,
         "externalIds": st.lists(external, max_size=2) | odd,
-        "integrations": st.sampled_from([{"Google Analytics": {"clientId": "g"}}, {"Google Analytics": True}, {}])
+        "integrations": st.sampled_from(
+            [{"personas": False}, {"Google Analytics": {"clientId": "g"}}, {"Google Analytics": True}, {}]
+        )
         | odd,
     },
 )
@@ -42,6 +45,7 @@ messages = st.fixed_dictionaries(
         "traits": bag | odd,
         "properties": bag | odd,
         "context": context | odd,
+        "integrations": st.sampled_from([{"All": False}, {"Personas": False}, {"Personas": True, "All": False}]),
     },
 )
 
@@ -54,7 +58,10 @@ def read_one(message, policy=DEFAULT_POLICY):
 @given(messages, st.sampled_from([DEFAULT_POLICY, CUSTOM]))
 def test_identifiers_are_those_of_the_whole_message(message, policy):
     found, whole = read_one(message, policy), identifiers(message, policy)
-    assert (found.user, found.account) == (whole.user, whole.account)
+    if is_kept_out(message):
+        assert (found.stays_out, found.user, found.account, found.traits) == (True, (), None, {})
+    else:
+        assert (found.stays_out, found.user, found.account) == (False, whole.user, whole.account)
 
 
 @settings(max_examples=500, deadline=None)
@@ -63,7 +70,8 @@ def test_properties_and_traits_are_objects_whatever_was_sent(message):
     found = read_one(message)
     assert isinstance(json.loads(found.properties), dict)
     sent = message.get("traits")
-    expected = sent if message["type"] in ("identify", "group") and isinstance(sent, dict) else {}
+    learns = message["type"] in ("identify", "group") and not is_kept_out(message)
+    expected = sent if learns and isinstance(sent, dict) else {}
     assert {key: json.loads(value) for key, value in found.traits.items()} == expected
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sources import spec
 from sources.spec import Message, Rejected, Request, parse
+from tests.reference.resolver import is_kept_out
 
 RECEIVED = 1_781_524_800_000  # 2026-06-15T12:00:00Z
 GOOD = {"type": "track", "event": "Tested", "userId": "u1", "messageId": "m1"}
@@ -475,6 +476,50 @@ def test_the_name_and_category_of_a_page_are_properties_in_the_timeline():
     message = text(one(GOOD | {"type": "page", "name": "Home", "category": "Docs", "properties": {"url": "/"}}))
     assert spec.timeline_properties(message) == {"page_name": "Home", "page_category": "Docs", "url": "/"}
     assert spec.timeline_properties(text(one(GOOD | {"name": "x", "properties": {"a": 1}}))) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("integrations", "context", "out"),
+    [
+        ({}, {}, False),
+        ({"Personas": True}, {}, False),
+        ({"All": True}, {}, False),
+        ({"Mixpanel": False}, {}, False),
+        ({"Personas": False}, {}, True),
+        ({"personas": False}, {}, True),
+        ({"All": False}, {}, True),
+        ({"All": False, "Mixpanel": True}, {}, True),
+        ({"All": False, "Personas": True}, {}, False),
+        ({"All": False, "Personas": {"option": 1}}, {}, False),
+        ({"All": True, "Personas": False}, {}, True),
+        ({"All": False, "Personas": None}, {}, True),
+        ({"Personas": 0}, {}, False),
+        ({"Personas": "false"}, {}, False),
+        ({}, {"integrations": {"personas": False}}, True),
+        ({"Personas": True}, {"integrations": {"personas": False}}, True),
+        ({}, {"integrations": {"All": False}}, False),
+        ({}, {"integrations": {"Google Analytics": {"clientId": "g"}}}, False),
+        ({}, {"integrations": True}, False),
+        ({}, {"personas": {"computation_key": "k"}}, False),
+    ],
+)
+def test_integrations_keep_an_event_out_of_spaces(integrations, context, out):
+    message = text(one(GOOD | {"integrations": integrations, "context": context}))
+    assert spec.stays_out_of_spaces(message) is out
+    assert is_kept_out(message) is out
+
+
+@pytest.mark.parametrize("odd", [None, [], "x", {"integrations": 5, "context": []}, {"context": {"integrations": []}}])
+def test_what_is_no_message_says_nothing_of_integrations(odd):
+    assert not spec.stays_out_of_spaces(odd if isinstance(odd, dict) else {"integrations": odd, "context": odd})
+
+
+def test_integrations_of_the_batch_count_for_each_message_that_says_nothing_else():
+    first, second = read(
+        {"batch": [GOOD, GOOD | {"integrations": {"Personas": True}}], "integrations": {"Personas": False}}
+    )
+    assert spec.stays_out_of_spaces(text(first))
+    assert not spec.stays_out_of_spaces(text(second))
 
 
 @pytest.mark.parametrize(

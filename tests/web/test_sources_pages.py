@@ -263,6 +263,14 @@ def test_the_debugger_shows_the_newest_messages_first_pretty_and_raw(cast, sourc
     assert 'hx-trigger="every 2s"' not in get(cast, of(cast, source, "/debugger"), live="0")
 
 
+def test_the_debugger_says_which_messages_stay_out_of_spaces(cast, source):
+    recent(cast, source, event="In")
+    recent(cast, source, event="Out", integrations={"Personas": False})
+    answer = cast.browser("admin").get(of(cast, source, "/debugger"))
+    assert [(row["name"], row["stays_out"]) for row in answer.context["rows"]] == [("Out", True), ("In", False)]
+    assert answer.content.decode().count("Kept out of spaces") == 1
+
+
 def test_the_debugger_is_searched_by_any_text_and_by_type(cast, source):
     recent(cast, source, event="Seen", properties={"sku": "Boot"})
     put_in_archive(source, message("identify", userId="u2", traits={"name": "Ada"}))
