@@ -26,6 +26,7 @@ TYPES = {
     404: "not-found",
     405: "method-not-allowed",
     406: "not-acceptable",
+    408: "timeout",
     409: "conflict",
     413: "too-large",
     415: "unsupported-media-type",

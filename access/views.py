@@ -19,6 +19,7 @@ from access.forms import Join, SignIn
 from access.models import Invitation, Membership, User
 from access.requests import PageRequest
 from access.services import NotPossible
+from spaces.lanes import PASSWORDS, lane
 from spaces.needs import ANYONE, SIGNED_IN, needs
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -27,6 +28,7 @@ YEAR_S = 365 * 24 * 3600
 
 
 @needs(ANYONE)
+@lane(POST=PASSWORDS)
 class SignInView(LoginView):
     template_name = "access/sign_in.html"
     authentication_form = SignIn
@@ -39,6 +41,7 @@ class SignOutView(LogoutView):
 
 
 @needs(ANYONE)
+@lane(POST=PASSWORDS)
 class AcceptView(View):
     """The link of an invitation. A new person sets a password; somebody with an account signs in first."""
 

@@ -24,6 +24,7 @@ from audiences.services import KeyRefused
 from audiences.windows import UNITS
 from identity.profile_page import Person
 from spaces.clock import clock
+from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
 
 MOST_CHANGES = 100  # per page
@@ -115,6 +116,7 @@ class AudienceView(APIView):
 
 
 @needs("space.read")
+@lane(QUERIES)
 class PreviewView(APIView):
     takes = {"POST": PreviewBody}
 
@@ -141,6 +143,7 @@ class PreviewView(APIView):
 
 
 @needs("space.read")
+@lane(QUERIES)
 class MembersView(APIView):
     asks = {"include": "`identifiers`: also by which ids each is known"}
 
@@ -162,6 +165,7 @@ class MembersView(APIView):
 
 
 @needs("space.read")
+@lane(QUERIES)
 class ChangesView(APIView):
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """Who entered and left, newest first, and why: events, the clock, a computation, or the end of a replay."""

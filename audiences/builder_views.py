@@ -12,6 +12,7 @@ from audiences.models import Audience, Draft
 from audiences.overview import audiences_of, overview
 from audiences.reading import DefinitionError
 from audiences.sketch import Sketch
+from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
 
 MOST_DRAFTS = 20
@@ -32,6 +33,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 
 @needs("space.use")
 @require_http_methods(["GET", "HEAD", "POST"])
+@lane(QUERIES)
 def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
     """An audience that does not exist yet. What is posted is kept at once, so that nothing typed is lost."""
     found = drafts.draft_of(request.space, draft)
@@ -59,6 +61,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
 
 @needs("space.use")
 @require_http_methods(["GET", "HEAD", "POST"])
+@lane(QUERIES)
 def edit(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """The builder of an audience that exists. Nothing changes until it is saved; the form holds the edits."""
     found = audiences_of(request.space).filter(public_id=audience).first()
@@ -83,6 +86,7 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
 
 @needs("space.use")
 @require_GET
+@lane(QUERIES)
 def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Options for a list of suggestions. `of`: what is wanted; `event`, `name`: the fields of the form that name it."""
     event, name = (request.GET.get(request.GET.get(field, ""), "") for field in ("event", "name"))

@@ -16,6 +16,7 @@ from destinations.adapters import adapter_of
 from destinations.declared import InvalidSetting, shown
 from destinations.models import Caught, Destination, Subscription
 from spaces.clock import clock
+from spaces.lanes import CALLS, lane
 from spaces.needs import needs
 
 
@@ -95,6 +96,7 @@ class DestinationView(APIView):
 
 
 @needs("space.admin")
+@lane(CALLS)
 class TestView(APIView):
     def post(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """One harmless call, and what came of it."""

@@ -1,18 +1,29 @@
 """What is shown when something is not there, not allowed, or broken: JSON under /api/ and /v1/, else a page."""
 
+from functools import cache
 from typing import Any
 
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
 
 from access.envelope import is_api, plain
-from sources.collect import refusal
+from personas_site.headers import with_policy
+from sources.collect import RETRY_AFTER_S, refusal
 from spaces.needs import ANYONE, needs
 
 HOST = "This console is not called so. Whoever runs it can add the name to PERSONAS_HOSTS."
-CODES = {400: "bad_request", 403: "forbidden", 404: "not_found", 413: "body_too_large", 500: "internal_error"}
+CODES = {
+    400: "bad_request",
+    403: "forbidden",
+    404: "not_found",
+    408: "too_slow",
+    413: "body_too_large",
+    500: "internal_error",
+    503: "unavailable",
+}
 
 
 @needs(ANYONE)
@@ -45,9 +56,29 @@ def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
     return _answer(request, 403, "This form is too old, or cookies are off. Go back, reload the page and try again.")
 
 
-def _answer(request: HttpRequest, status: int, message: str) -> HttpResponse:
+def unserved(request: HttpRequest, status: int, message: str) -> HttpResponse:
+    """What the front of the web process answers in place of a view. Asks no store, and no cookie who it is."""
+    answer = _spoken(request, status, message) or HttpResponse(_unserved_page(message), status=status)
+    if status == 503:
+        answer["Retry-After"] = str(RETRY_AFTER_S)
+    return with_policy(answer)
+
+
+@cache
+def _unserved_page(message: str) -> str:
+    return render_to_string("unserved.html", {"message": message})
+
+
+def _spoken(request: HttpRequest, status: int, message: str) -> HttpResponse | None:
+    """The answer to a program; None for whoever wants a page."""
     if is_api(request):
         return plain(status, message)
     if request.path.startswith("/v1/"):
         return refusal(request, status, CODES[status], message)
+    return None
+
+
+def _answer(request: HttpRequest, status: int, message: str) -> HttpResponse:
+    if spoken := _spoken(request, status, message):
+        return spoken
     return render(request, f"{400 if status == 413 else status}.html", {"message": message}, status=status)

@@ -1,6 +1,7 @@
 """What every answer carries, and what no request may: before any view, for pages and the API alike."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest
@@ -16,7 +17,14 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+Response = TypeVar("Response", bound=HttpResponseBase)
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+def with_policy(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 class ContentPolicy:
@@ -26,10 +34,7 @@ class ContentPolicy:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", POLICY)
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
+        return with_policy(self.get_response(request))
 
 
 class NoNul:

@@ -72,7 +72,6 @@ MIDDLEWARE = [
     "access.gate.GateMiddleware",
 ]
 ROOT_URLCONF = "personas_site.urls"
-WSGI_APPLICATION = "personas_site.wsgi.application"
 CSRF_FAILURE_VIEW = "personas_site.errors.csrf_failed"
 APPEND_SLASH = False  # a redirect on an ingest path loses events without an error
 TEMPLATES = [
@@ -92,7 +91,14 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": env.database(DATABASE_URL), "owner": env.database(DATABASE_OWNER_URL)}
+WEB_PROCESSES = env.number("PERSONAS_WEB_PROCESSES", 1)
+# Kept for the workers, however much the web has to do (personas_site.budget).
+WORKER_CONNECTIONS = env.number("PERSONAS_WORKER_CONNECTIONS", 52)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# What waits to be archived, as it was sent: beyond it collect answers 503, for all or for the one source.
+INBOX_MAX_BYTES = env.number("PERSONAS_INBOX_MAX_MB", 4096) * 1024 * 1024
+INBOX_SOURCE_MAX_BYTES = env.number("PERSONAS_INBOX_SOURCE_MAX_MB", 2048) * 1024 * 1024
+
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",

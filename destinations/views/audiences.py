@@ -28,6 +28,7 @@ from destinations.models import Subscription
 from destinations.views.making import NEW, made_meanwhile, to_make_one
 from destinations.views.shown import NOT_DELETED, catches, grouped, with_tallies
 from spaces.clock import clock
+from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
 
 MOVING = (Subscription.Status.WAITING, Subscription.Status.SYNCING, Subscription.Status.RETRYING)
@@ -55,6 +56,7 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
 
 
 @needs("space.use")
+@lane(QUERIES)
 def members(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponseBase:
     """Everybody in it as a file, written as it is read."""
     found = _seen(request, audience).audience

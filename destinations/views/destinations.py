@@ -17,6 +17,7 @@ from destinations.models import Destination
 from destinations.views.making import back_with
 from destinations.views.shown import NOT_DELETED, STYLES, catches, enabled, grouped, with_tallies
 from spaces.clock import clock
+from spaces.lanes import CALLS, lane
 from spaces.needs import needs
 
 
@@ -59,6 +60,7 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 
 
 @needs("space.read", POST="space.admin")
+@lane(POST=CALLS)
 def destination(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
     """One destination: what goes there, its settings, a test call, and its end."""
     found = _found(request, destination)

@@ -20,6 +20,7 @@ from destinations.choices import choices, picked
 from destinations.views.making import NEW, made_meanwhile, to_make_one
 from destinations.views.shown import grouped
 from spaces.clock import clock
+from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def where(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
 
 
 @needs("space.use")
+@lane(QUERIES)
 def review(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
     """Name it, see what it comes to, and create it with everything that was chosen; or keep it as it is."""
     found = _found(request, draft)

@@ -13,7 +13,6 @@ from personas_site.embedded.places import PROJECT_ROOT, Places
 # The URL that, when set, says that a store is somebody else's.
 # PostgreSQL last: the others start while its files are made.
 STORES = {"REDIS_URL": valkey.child, "CLICKHOUSE_URL": clickhouse.child, "DATABASE_URL": postgres.child}
-WEB_THREADS = 8
 MEMBERS = ("worker-archive", "worker-resolve", "worker-evaluate", "worker-bulk", "worker-sync", "beat")
 
 
@@ -37,14 +36,9 @@ def services(places: Places) -> list[Child]:
 
 
 def _web(places: Places) -> Child:
-    options = ["--interface", "wsgi", "--http", "1", "--no-ws", "--log-level", "warning"]
-    # Each thread keeps a connection to PostgreSQL, which takes a hundred. More would only wait for the interpreter.
-    options += ["--workers", "1", "--blocking-threads", str(WEB_THREADS), "--backpressure", "256"]
-    options += ["--workers-kill-timeout", "3"]
-    address = ["--host", "127.0.0.1", "--port", str(places.web_port)]
     return Child(
         name="web",
-        argv=[sys.executable, "-m", "granian", *options, *address, "personas_site.wsgi:application"],
+        argv=[sys.executable, "-m", "personas_site.serve", "--port", str(places.web_port)],
         cwd=PROJECT_ROOT,
         ready=lambda: answers(places.web_port),
     )

@@ -12,6 +12,7 @@ from celery.bin.celery import celery
 from django.core.management import get_commands, load_command_class
 from granian.cli import cli as granian
 
+from personas_site import serve
 from personas_site.embedded.children import MEMBERS
 from personas_site.pipeline import QUEUES
 
@@ -38,9 +39,7 @@ def parsed(argv: list[str]) -> str:
     """The name of the command that takes these arguments. Raises when it does not take them."""
     program, *arguments = argv
     if program == "python":
-        return manage(arguments)
-    if program == "granian":
-        return str(granian.make_context("granian", arguments).params["app"])
+        return served(arguments) if arguments[:2] == ["-m", "personas_site.serve"] else manage(arguments)
     assert program == "celery"
     context = celery.make_context("celery", list(arguments), resilient_parsing=False)
     assert context.params["app"] == "personas_site.celery:app"
@@ -48,6 +47,12 @@ def parsed(argv: list[str]) -> str:
     rest = arguments[arguments.index(name) + 1 :]
     celery.commands[name].make_parser(context).parse_args(list(rest))
     return name
+
+
+def served(arguments: list[str]) -> str:
+    given = serve.PARSER.parse_args(arguments[2:])
+    _, _, _, *options = serve.command(given.host, given.port, 2)
+    return str(granian.make_context("granian", options).params["app"])
 
 
 def manage(arguments: list[str]) -> str:
@@ -66,8 +71,8 @@ def test_every_command_exists_and_takes_its_arguments(argv: list[str]) -> None:
 def test_a_wrong_argument_would_be_noticed() -> None:
     with pytest.raises(Exception, match="no-such"):
         parsed(["celery", "-A", "personas_site.celery:app", "worker", "--no-such"])
-    with pytest.raises(Exception, match="no-such"):
-        parsed(["granian", "--no-such", "personas_site.wsgi:application"])
+    with pytest.raises(SystemExit):
+        parsed(["python", "-m", "personas_site.serve", "--no-such"])
 
 
 def test_the_commands_in_its_comments_can_be_typed() -> None:

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from psycopg2.sql import SQL, Identifier
 
+from personas_site import budget
 from sources.events.migrate import SchemaError, migrate
 
 LOCK = 0x706572736F6E6173  # "personas": one prepare at a time
@@ -37,6 +38,10 @@ class Command(BaseCommand):
                 migrate()
             except SchemaError as error:
                 raise CommandError(str(error)) from error
+        try:
+            budget.check_at_start()  # after the grants: before them the application's role may not even exist
+        except budget.TooFew as error:
+            raise CommandError(str(error)) from error
         if static:
             call_command("collectstatic", interactive=False, verbosity=0)
         connections.close_all()

@@ -1,0 +1,154 @@
+"""The front of the web process: bodies are read here, with deadlines, before any thread is taken for a request.
+
+An ASGI application around Django's WSGI one. The event loop reads the body, then one of the lane's threads runs the
+request to its end, then the event loop sends the answer: so a thread never waits for a client. Whatever a lane cannot
+begin in time is answered with 503 and Retry-After. `/livez` needs no thread. (docs/decisions/0012-lanes.md)
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+from urllib.parse import unquote_to_bytes
+
+from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
+
+from access.gate import view_class
+from personas_site.bodies import Body, Gone, NoRoom, Receive, Room, TooSlow
+from personas_site.errors import unserved
+from personas_site.lanes import THREADS, Busy, Lane
+from personas_site.requests import Utf8Request
+from spaces.lanes import COLLECT, CONSOLE, QUERIES
+
+logger = logging.getLogger(__name__)
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], HttpResponseBase]
+Headers = Iterable[tuple[str, str]]
+Message = dict[str, Any]  # of ASGI
+Send = Callable[[Message], Awaitable[None]]
+Answer = tuple[int, Headers, IO[bytes]]
+
+ANSWER_IN_MEMORY = 1024 * 1024
+ANSWER_PART = 64 * 1024
+TAKEN_WITHIN_S = 30.0  # each part of an answer, by its client
+BUSY = "The service is busy. Try again."
+SLOW = "The body took too long."
+FAILED = "Something went wrong on our side. It is in the log; please try again."
+CSV_ASKED = b"format=csv"  # access.listing
+LIVE_HEADERS = (("Content-Type", "text/plain"), ("Cache-Control", "no-store"))
+
+
+class Front:
+    """wsgi: the application that answers, in a thread of the lane that `lane_of` names."""
+
+    def __init__(self, wsgi: Wsgi, lane_of: Callable[[Message], str]) -> None:
+        self._wsgi, self._lane_of = wsgi, lane_of
+        self._lanes = {name: Lane(name, threads) for name, threads in THREADS.items()}
+        self._room = Room()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/livez" and scope["method"] in ("GET", "HEAD"):
+            await _send(send, 200, LIVE_HEADERS, BytesIO(b"ok"))
+            return
+        body = Body(self._room)
+        try:
+            await body.read(receive)
+            lane = self._lanes[self._lane_of(scope)]
+            answer = await lane.run(partial(_run, self._wsgi, environ_of(scope, body)))
+        except Gone:
+            return
+        except TooSlow:
+            answer = _unserved(scope, 408, SLOW)
+        except (NoRoom, Busy):
+            answer = _unserved(scope, 503, BUSY)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            answer = _unserved(scope, 500, FAILED)
+        finally:
+            body.drop()
+        await _send(send, *answer)
+
+
+def lane_of(scope: Message) -> str:
+    """The lane that the view at this address is marked with (spaces.lanes); an export is a query wherever it is."""
+    if scope["path"].startswith("/v1/"):  # also what is no call: it comes from client libraries
+        return COLLECT
+    try:
+        view = resolve(scope["path"]).func
+    except Resolver404:
+        return CONSOLE
+    if CSV_ASKED in scope["query_string"]:
+        return QUERIES
+    lanes: dict[str, str] = getattr(view, "lanes", None) or getattr(view_class(view), "lanes", {})
+    return lanes.get(scope["method"]) or lanes.get("", CONSOLE)
+
+
+def environ_of(scope: Message, body: Body) -> dict[str, Any]:
+    """The request as WSGI knows it (PEP 3333). Its body has a length, even when it came in chunks."""
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": scope["server"][0],
+        "SERVER_PORT": str(scope["server"][1]),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": scope["client"][0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": body.file(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").upper(), raw_value.decode("latin-1")
+        if "_" in name or name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
+            continue  # `X_Forwarded_Proto` would pass for `X-Forwarded-Proto`
+        key = "CONTENT_TYPE" if name == "CONTENT-TYPE" else f"HTTP_{name.replace('-', '_')}"
+        environ[key] = f"{environ[key]}{'; ' if name == 'COOKIE' else ','}{value}" if key in environ else value
+    if body.length or scope["method"] in ("POST", "PUT", "PATCH"):
+        environ["CONTENT_LENGTH"] = str(body.length)
+    return environ
+
+
+def _run(wsgi: Wsgi, environ: dict[str, Any]) -> Answer:
+    """The whole answer, so that whoever is slow to take it keeps no thread. Raises what the application raises."""
+    said: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+        said[:] = [int(status[:3]), headers]
+
+    content = SpooledTemporaryFile(ANSWER_IN_MEMORY)  # noqa: SIM115 - closed when it is sent
+    parts = wsgi(environ, start_response)
+    try:
+        content.writelines(parts)
+    finally:
+        parts.close()  # ends the request: Django gives back what it holds
+    content.seek(0)
+    return said[0], said[1], content
+
+
+def _unserved(scope: Message, status: int, message: str) -> Answer:
+    """In the shape that the address speaks."""
+    answer = unserved(Utf8Request(environ_of(scope, Body(Room()))), status, message)
+    return answer.status_code, answer.items(), BytesIO(answer.content)
+
+
+async def _send(send: Send, status: int, headers: Headers, content: IO[bytes]) -> None:
+    """It is sent, or the client was too slow to take it. The content is closed."""
+    raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    with content:
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        part = content.read(ANSWER_PART)
+        while more := len(part) == ANSWER_PART:
+            async with asyncio.timeout(TAKEN_WITHIN_S):
+                await send({"type": "http.response.body", "body": part, "more_body": more})
+            part = content.read(ANSWER_PART)
+        await send({"type": "http.response.body", "body": part})
