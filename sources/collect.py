@@ -26,7 +26,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from sources import spec
 from sources.charset import to_utf8
-from sources.intake import Sender, keep
+from sources.intake import InboxFull, Sender, keep
 from sources.models import WriteKey
 from spaces.needs import ANYONE
 
@@ -37,6 +37,8 @@ KNOWN_FOR_S = 3.0  # how long a write key is remembered: a revoked one stops wit
 MOST_KNOWN = 10_000
 RETRY_AFTER_S = 5
 GZIP = b"\x1f\x8b"
+MOST_MEMBERS = 10_000  # of a gzip body: several times the messages that a batch may have
+WINDOW = 64 * 1024
 HEADERS_ALLOWED = (  # when the browser names none; else it gets those that it names
     "authorization, content-type, content-encoding, x-retry-count, x-write-key, anonymousid, sentat, "
     "rsa-retry-attempt, rsa-retry-reason, rsa-since-first-attempt, rsa-since-last-attempt"
@@ -78,6 +80,8 @@ class CollectView(View):
             answer = self._answer(request, kwargs["route"])
         except Refused as refused:
             answer = _error(refused.status, refused.code, refused.message)
+            if refused.status == 503:
+                answer["Retry-After"] = str(RETRY_AFTER_S)
         except (OperationalError, InterfaceError):
             logger.exception("PostgreSQL is away")
             answer = _error(503, "unavailable", "The service is busy. Try again.")
@@ -95,10 +99,13 @@ class CollectView(View):
         call = spec.call_of(route)
         if call is None:
             raise Refused(404, "not_found", "There is no such call.")
-        body = to_utf8(read_body(request), (request.content_params or {}).get("charset", ""))
+        packed = _packed(request)
+        known = _sender(key) if (key := _named_key(request)) else None  # before anything is inflated for a stranger
+        body = to_utf8(_unpacked(packed), (request.content_params or {}).get("charset", ""))
         if len(body) > LARGEST_BODY:
             raise _too_large()
-        sender = _sender(_write_key(request, body))
+        key_in_body = _key_in(body)  # also shows that the body is JSON
+        sender = known or _sender(key_in_body or _no_key())
         accept(sender, call=call, body=body)
         self._wake(sender.source_id)
         return HttpResponse(b'{"success":true}', content_type="application/json")
@@ -114,26 +121,11 @@ def accept(sender: Sender, *, call: str, body: bytes) -> None:
     """The request is committed to the inbox, received at this moment by the database's clock. Raises Refused."""
     try:
         keep(sender, call=call, body=body)
+    except InboxFull as full:
+        raise Refused(503, "inbox_full", str(full)) from None
     except IntegrityError:  # the source was deleted a moment ago
         forget_write_keys()
         raise _unknown_key() from None
-
-
-def read_body(request: HttpRequest) -> bytes:
-    """The body, inflated when it is gzip by its first two bytes: some clients name another type. Raises Refused."""
-    if _declared_length(request) > LARGEST_BODY:
-        raise _too_large()
-    try:
-        body = request.body
-    except RequestDataTooBig:
-        raise _too_large() from None
-    except UnreadablePostError:
-        raise Refused(400, "incomplete_body", "The body ended too early.") from None
-    if body[:2] == GZIP:
-        body = _inflated(body)
-    if len(body) > LARGEST_BODY:
-        raise _too_large()
-    return body
 
 
 def refusal(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
@@ -146,6 +138,25 @@ def forget_write_keys() -> None:
     _known.clear()
 
 
+def _packed(request: HttpRequest) -> bytes:
+    """The body as it came. Raises Refused."""
+    if _declared_length(request) > LARGEST_BODY:
+        raise _too_large()
+    try:
+        return request.body
+    except RequestDataTooBig:
+        raise _too_large() from None
+    except UnreadablePostError:
+        raise Refused(400, "incomplete_body", "The body ended too early.") from None
+
+
+def _unpacked(body: bytes) -> bytes:
+    """The body, inflated when it is gzip by its first two bytes: some clients name another type. Raises Refused."""
+    if body[:2] == GZIP:
+        body = _inflated(body)
+    return body
+
+
 def _declared_length(request: HttpRequest) -> int:
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
@@ -154,34 +165,49 @@ def _declared_length(request: HttpRequest) -> int:
 
 
 def _inflated(body: bytes) -> bytes:
-    """All members of a gzip body, and never much more than may be: a small body can hold gigabytes."""
-    out = b""
-    while body[:2] == GZIP:
+    """All members of a gzip body, and never much more than may be: a small body can hold gigabytes, or many members.
+
+    Read by windows: what follows a member is copied by zlib, each time anew.
+    """
+    packed, position, members, out = memoryview(body), 0, 0, bytearray()
+    while packed[position : position + 2] == GZIP:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise Refused(400, "invalid_gzip", f"The gzip body has more than {MOST_MEMBERS} members.")
         inflate = zlib.decompressobj(wbits=31)
-        try:
-            out += inflate.decompress(body, LARGEST_BODY + 1 - len(out))
-        except zlib.error as error:
-            raise Refused(400, "invalid_gzip", f"The body is not gzip: {error}.") from None
-        if len(out) > LARGEST_BODY:
-            raise _too_large()
-        if not inflate.eof:
-            raise Refused(400, "invalid_gzip", "The gzip body ended too early.")
-        body = inflate.unused_data
-    return out
+        while not inflate.eof:
+            window = packed[position : position + WINDOW]
+            if not window:
+                raise Refused(400, "invalid_gzip", "The gzip body ended too early.")
+            try:
+                out += inflate.decompress(window, LARGEST_BODY + 1 - len(out))
+            except zlib.error as error:
+                raise Refused(400, "invalid_gzip", f"The body is not gzip: {error}.") from None
+            if len(out) > LARGEST_BODY:
+                raise _too_large()
+            position += len(window) - len(inflate.unconsumed_tail) - len(inflate.unused_data)
+    return bytes(out)
 
 
-def _write_key(request: HttpRequest, body: bytes) -> str:
-    """From the first place that names one. The order is the one that all libraries work with. Raises Refused."""
-    keys = _keys_in(body)  # first: it also shows that the body is JSON
-    for candidate in (
-        _basic_user(request.headers.get("Authorization", "")),
-        request.headers.get("X-Write-Key"),
-        request.GET.get("writeKey"),
-        keys.writeKey,
-    ):
-        if isinstance(candidate, str) and candidate:
-            return candidate
-    return _first_message_key(keys.batch) or _no_key()
+def _named_key(request: HttpRequest) -> str:
+    """The write key that the request names outside of its body, "" when it names none.
+
+    Here and in the body the first place counts, in the order that all libraries work with.
+    """
+    return (
+        _basic_user(request.headers.get("Authorization", ""))
+        or request.headers.get("X-Write-Key")
+        or request.GET.get("writeKey")
+        or ""
+    )
+
+
+def _key_in(body: bytes) -> str:
+    """The write key in the body or in its first message, "" when there is none. Raises Refused."""
+    keys = _keys_in(body)
+    if isinstance(keys.writeKey, str) and keys.writeKey:
+        return keys.writeKey
+    return _first_message_key(keys.batch)
 
 
 def _no_key() -> NoReturn:

@@ -1,25 +1,34 @@
 """Collect: what is accepted, what is refused and how, and that 200 is said only after the commit."""
 
+import asyncio
 import base64
 import gzip
-import io
 import json
+import time
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
+from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.urls import Resolver404, path, resolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from access.gate import need_of
-from personas_site.wsgi import sized
-from sources import collect, services
+from personas_site.bodies import Body, Room
+from personas_site.front import environ_of
+from sources import collect, intake, services
 from sources.collect import LARGEST_BODY, CollectView
 from sources.collect_urls import urls
+from sources.intake import gauge
 from sources.models import Inbox
 from spaces.needs import ANYONE
+from tests.asgi import chunks, scope_of
 from tests.factories import SourceFactory, WriteKeyFactory
 from tests.factories_sources import archive_all, batch, ids_in_archive, tally, track
 
@@ -252,24 +261,46 @@ class TestBody:
     def test_of_many_small_gzip_members_is_413_too(self, client, key):
         assert refusal(post(client, gzip.compress(b" " * 1_000_000) * 6, **basic(key.key)))[0] == 413
 
+    def test_of_many_empty_gzip_members_takes_time_by_its_length_alone(self, client, key):
+        empty = gzip.compress(b"")
+        packed = empty * collect.MOST_MEMBERS
+        assert refusal(post(client, packed, **basic(key.key))) == (400, "invalid_json")  # it was read to its end
+        began = time.process_time()
+        for _ in range(8):
+            assert refusal(post(client, packed, **basic(key.key)))[0] == 400
+        ordinary = time.process_time() - began
+        began = time.process_time()
+        assert refusal(post(client, empty * (4_900_000 // len(empty)), **basic(key.key))) == (400, "invalid_gzip")
+        assert time.process_time() - began < max(ordinary, 1)
+
+    @given(parts=st.lists(st.binary(max_size=300), min_size=1, max_size=20), window=st.integers(1, 64))
+    @settings(max_examples=50, deadline=None)
+    def test_of_any_members_is_inflated_whole_however_it_is_read(self, parts, window):
+        with mock.patch.object(collect, "WINDOW", window):
+            assert collect._inflated(b"".join(map(gzip.compress, parts))) == b"".join(parts)
+
+    def test_is_inflated_for_those_alone_whose_key_is_known_when_it_is_named_outside(self, client, key, monkeypatch):
+        seen = []
+        inflated = collect._inflated
+        monkeypatch.setattr(collect, "_inflated", lambda body: (seen.append(len(body)), inflated(body))[1])
+        packed = gzip.compress(batch(track(), writeKey=key.key))
+        assert refusal(post(client, packed, **basic("stranger")))[0] == 401
+        assert refusal(post(client, packed, path="/v1/batch?writeKey=stranger"))[0] == 401
+        assert not seen
+        assert post(client, packed, **basic(key.key)).status_code == 200
+        assert post(client, packed).status_code == 200  # the key is inside
+        assert seen == [len(packed)] * 2
+
     @pytest.mark.parametrize("body", [gzip.compress(BODY)[:-5], b"\x1f\x8bnonsense", b"\x1f\x8b"])
     def test_of_broken_gzip_is_400(self, client, key, body):
         assert refusal(post(client, body, **basic(key.key))) == (400, "invalid_gzip")
 
     def test_sent_in_chunks_arrives_whole(self, key):
-        said, view = [], CollectView.as_view(wake=woken.append)
-
-        def app(environ, start):
-            from django.core.handlers.wsgi import WSGIRequest
-
-            said.append(view(WSGIRequest(environ), route="batch").status_code)
-            return []
-
-        environ = RequestFactory().post("/v1/batch", headers=basic(key.key)).environ
-        del environ["CONTENT_LENGTH"]
-        environ |= {"wsgi.input": io.BytesIO(BODY), "wsgi.input_terminated": True}
-        sized(app, 6 * 1024 * 1024)(environ, None)
-        assert said == [200]
+        body = Body(Room())
+        asyncio.run(body.read(chunks(BODY, 100)))
+        scope = scope_of("POST", "/v1/batch", basic(key.key) | {"transfer-encoding": "chunked"})
+        request = WSGIRequest(environ_of(scope, body))
+        assert CollectView.as_view(wake=woken.append)(request, route="batch").status_code == 200
         assert bytes(Inbox.objects.get().body) == BODY
 
 
@@ -366,6 +397,53 @@ def raising(error: Exception) -> Any:
 
 class Unwakeable:
     urlpatterns = [path("v1/batch", CollectView.as_view(wake=raising(ConnectionError("Redis"))), {"route": "batch"})]
+
+
+class TestInbox:
+    """What waits to be archived is bounded, in all and of one source."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, settings: Any) -> Iterator[None]:
+        settings.INBOX_MAX_BYTES, settings.INBOX_SOURCE_MAX_BYTES = 10_000, 6_000
+        gauge.forget()
+        yield
+        gauge.forget()
+
+    def fill(self, client: Any, key: Any) -> Any:
+        """Until it is refused; the answer."""
+        for _ in range(100):
+            answer = post(client, BODY + b" " * 1000, **basic(key.key))
+            if answer.status_code != 200:
+                return answer
+        raise AssertionError("never full")
+
+    def test_of_one_source_leaves_room_for_others(self, client, key):
+        answer = self.fill(client, key)
+        assert refusal(answer) == (503, "inbox_full")
+        assert answer["Retry-After"] == "5"
+        assert post(client, **basic(WriteKeyFactory().key)).status_code == 200
+
+    def test_is_bounded_in_all(self, client, key):
+        self.fill(client, key)
+        other = WriteKeyFactory()
+        assert refusal(self.fill(client, other)) == (503, "inbox_full")
+        rows = Inbox.objects.all()
+        assert sum(len(row.body) + intake.EACH_ROW for row in rows) <= 10_000
+
+    def test_takes_in_again_when_the_archive_has_caught_up(self, client, key, monkeypatch):
+        now = [time.monotonic()]
+        monkeypatch.setattr(intake.time, "monotonic", lambda: now[0])
+        self.fill(client, key)
+        archive_all(key.source)
+        assert refusal(post(client, BODY + b" " * 1000, **basic(key.key)))[0] == 503  # measured now and then only
+        now[0] += 60
+        assert post(client, **basic(key.key)).status_code == 200
+
+    def test_counts_what_others_put_there(self, client, key):
+        Inbox.objects.create(
+            workspace=key.workspace, source=key.source, call="batch", body=b"x" * 6_000, received_at=datetime.now(UTC)
+        )
+        assert refusal(post(client, **basic(key.key))) == (503, "inbox_full")
 
 
 class TestBrowsers:
