@@ -17,7 +17,15 @@ from rich.table import Table
 from benchmarks.figures import Figure
 from benchmarks.stack import URLS, stack
 
-NAMES = ("idle", "live", "replay", "preview", "pages", "accept")  # idle first: it needs a stack that has done nothing
+NAMES = (
+    "idle",
+    "live",
+    "replay",
+    "preview",
+    "pages",
+    "accept",
+    "overload",
+)  # idle first: it needs a stack that has done nothing
 RESULTS = Path(__file__).parent / "results.json"
 
 
