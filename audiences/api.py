@@ -1,23 +1,25 @@
 """Audiences by REST: what they say, who is in them, who came and went."""
 
 import logging
+from datetime import datetime
 from typing import Any
 
+from pyroaring import BitMap
 from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from access.api import moment
-from access.envelope import ApiError, conflict, data, done, invalid, missing, page, parsed
+from access.envelope import TYPES, ApiError, conflict, data, done, invalid, missing, page, parsed
 from access.requests import ApiRequest
 from access.services import NotPossible
-from audiences import overview, services
+from audiences import overview, queries, services
 from audiences.conditions import KINDS
 from audiences.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
 from audiences.measures import Condition
 from audiences.models import Audience, Change
 from audiences.operators import OPERATORS, Operator
-from audiences.overview import Member, Overview
+from audiences.overview import Member, Overview, Problem
 from audiences.queries import NotComputed, Unanswerable
 from audiences.reading import LONGEST_NAME, DefinitionError
 from audiences.services import KeyRefused
@@ -31,6 +33,7 @@ MOST_CHANGES = 100  # per page
 MOST_NAMED = 100  # people of one side of a change
 INCLUDED = "identifiers"
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
+NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +67,10 @@ class AudiencesView(APIView):
 
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's audiences, oldest first."""
-        at = moment(overview.as_of(request.space))
+        at, neighbours = overview.as_of(request.space), overview.Neighbours(request.space.pk)
 
         def render(audience: Audience) -> dict[str, Any]:
-            return render_audience(overview.overview(audience), at)
+            return render_audience(overview.overview(audience, neighbours), at)
 
         return page(request, overview.audiences_of(request.space), name="audiences", render=render)
 
@@ -137,7 +140,9 @@ class PreviewView(APIView):
             raise conflict(str(error)) from error
         except Unanswerable as error:
             logger.warning("a preview in %s: %s", space_id, error)
-            raise invalid(TOO_HEAVY, "definition") from error
+            if error.passes and not error.limit:
+                raise ApiError(503, TYPES[503], NOT_NOW) from error
+            raise invalid(TOO_HEAVY if error.limit else str(error), "definition") from error
         people = overview.sample(request.space, found.members, body["sampleSize"])
         return data(preview=render_preview(found) | {"sample": [render_person(person) for person in people]})
 
@@ -148,29 +153,50 @@ class MembersView(APIView):
     asks = {"include": "`identifiers`: also by which ids each is known"}
 
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """Who is in it as of `asOf`.
+        """Who is in it as of `asOf`, if it is `computed`: before its first computation nobody is known to be.
 
         `tick` is the same on all pages unless somebody entered or left in between.
         """
         audience = _audience(request, audience_id)
-        included = _included(request)
+        seen = overview.overview(audience)
         standing = overview.standing(audience)
-        people = overview.Members(request.space, standing.members, with_identifiers=included)
-
-        def render(member: Member) -> dict[str, Any]:
-            return render_member(member, included)
-
-        at = moment(standing.as_of)
-        return page(request, people, name="members", render=render, tick=standing.tick, asOf=at)
+        return _people(
+            request,
+            standing.members,
+            name="members",
+            status=seen.status,
+            computed=seen.computed,
+            tick=standing.tick,
+            asOf=moment(standing.as_of) if seen.computed else None,
+        )
 
 
 @needs("space.read")
 @lane(QUERIES)
 class ChangesView(APIView):
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """Who entered and left, newest first, and why: events, the clock, a computation, or the end of a replay."""
+        """Who entered and left, newest first, and why: events, the clock, a computation, or the end of a replay.
+
+        `count` is exact; of each side the first 100 are named. All of them: by the `id` of the change.
+        """
         changes = Change.objects.filter(audience=_audience(request, audience_id)).select_related("space")
         return page(request, changes, name="changes", render=render_change, order="-id", most=MOST_CHANGES)
+
+
+@needs("space.read")
+class MovedView(APIView):
+    asks = {"include": "`identifiers`: also by which ids each is known"}
+    side = "entered"  # | left
+
+    def get(self, request: ApiRequest, space_id: str, audience_id: str, change_id: str) -> Response:
+        """All people of one side of one change, by the ids that they have now."""
+        tick, _, cause = change_id.partition("-")
+        if not tick.isascii() or not tick.isdecimal() or len(tick) > 18:
+            raise missing()
+        change = Change.objects.filter(audience=_audience(request, audience_id), tick=int(tick), cause=cause).first()
+        if change is None:
+            raise missing()
+        return _people(request, queries.bitmap(getattr(change, self.side)), name="people")
 
 
 @needs("space.read")
@@ -193,7 +219,8 @@ def wrong(error: DefinitionError) -> ApiError:
     return invalid(error.message, f"definition.{error.path}" if error.path else "definition")
 
 
-def render_audience(found: Overview, as_of: str | None) -> dict[str, Any]:
+def render_audience(found: Overview, as_of: datetime | None) -> dict[str, Any]:
+    """as_of: the moment that the space's audiences are as of."""
     audience = found.audience
     return {
         "id": audience.public_id,
@@ -208,13 +235,20 @@ def render_audience(found: Overview, as_of: str | None) -> dict[str, Any]:
         "status": found.status,
         "updating": found.updating,
         "error": found.version.error,
+        "problem": render_problem(found.problem),
         "size": {"count": audience.size},
-        "asOf": as_of,
+        "asOf": moment(found.exact_at or as_of),
         "version": found.version.number,
         "createdBy": audience.created_by and audience.created_by.public_id,
         "createdAt": moment(audience.created_at),
         "updatedAt": moment(audience.updated_at),
     }
+
+
+def render_problem(found: Problem | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"reason": found.reason, "since": moment(found.since), "retryAt": moment(found.retry_at)}
 
 
 def render_preview(found: services.Preview) -> dict[str, Any]:
@@ -243,6 +277,7 @@ def render_member(member: Member, included: bool) -> dict[str, Any]:
 
 def render_change(change: Change) -> dict[str, Any]:
     return {
+        "id": f"{change.tick}-{change.cause}",
         "tick": change.tick,
         "at": moment(change.at),
         "cause": change.cause,
@@ -266,13 +301,19 @@ def _render_side(change: Change, kept: bytes | memoryview) -> dict[str, Any]:
     return {"count": moved.count, "profileIds": moved.profile_ids}
 
 
+def _people(request: ApiRequest, numbers: BitMap, *, name: str, **extra: Any) -> Response:
+    included = _included(request)
+    people = overview.Members(request.space, numbers, with_identifiers=included)
+    return page(request, people, name=name, render=lambda member: render_member(member, included), **extra)
+
+
 def _shown(request: ApiRequest, audience: Audience, status: int = 200) -> Response:
     fresh = overview.audiences_of(request.space).get(pk=audience.pk)
-    return data(status, audience=render_audience(overview.overview(fresh), moment(overview.as_of(request.space))))
+    return data(status, audience=render_audience(overview.overview(fresh), overview.as_of(request.space)))
 
 
 def _audience(request: ApiRequest, public_id: str) -> Audience:
-    found = Audience.objects.filter(space=request.space, public_id=public_id, deleted_at=None).first()
+    found = overview.audiences_of(request.space).filter(public_id=public_id).first()
     if found is None:
         raise missing()
     return found

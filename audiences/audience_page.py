@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db import OperationalError, connection, transaction
 
 from access.charts import Chart, stepped
-from audiences import grammar, queries
+from audiences import queries
 from audiences.models import Audience, Change, Version
 from audiences.overview import Members, Overview, Status, audiences_of, overview, sample
 from identity.profile_page import Person
@@ -59,7 +59,7 @@ def found(space: Space, public_id: str) -> Overview | None:
 
 def steps(seen: Overview) -> list[Step]:
     """How far the first compute is; nothing once the audience serves, or when it cannot."""
-    if seen.status != Status.COMPUTING:
+    if seen.computed or seen.status not in (Status.COMPUTING, Status.WAITING):
         return []
     joins = seen.version.state == Version.State.CATCHING_UP
     held = "" if joins else _held_up(seen)
@@ -75,10 +75,7 @@ def _held_up(seen: Overview) -> str:
     """Why the compute has not begun; "" when it can."""
     if Replay.objects.filter(space=seen.audience.space_id, state=Replay.State.RUNNING).exists():
         return "A replay is running. The audience is computed as soon as it is complete."
-    asked = grammar.audiences(grammar.parse(seen.version.definition))
-    computed = Audience.objects.filter(space=seen.audience.space_id, key__in=asked, serving__isnull=False)
-    missing = sorted(asked - set(computed.values_list("key", flat=True))) if asked else []
-    return f"It asks about {', '.join(missing)}, which is not computed yet." if missing else ""
+    return seen.problem.reason if seen.problem else ""
 
 
 def size_over_time(audience: Audience, until: datetime) -> Chart | None:

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 SAMPLE = 8
 TOO_HEAVY = "This takes too long to work out. A shorter time window or fewer conditions help."
+NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 # (how the rows of a group are joined, whether it is the first one): the words at the side, and those of a negated row
 GUTTER = {
     ("all", True): ("who", "not who"),
@@ -141,8 +142,15 @@ def seen(tree: Sketch, *, of: Draft | Audience) -> Seen:
         return Seen(problem=str(error))
     except Unanswerable as error:
         logger.warning("a preview in %s: %s", of.space.public_id, error)
-        return Seen(problem=TOO_HEAVY)
+        return Seen(problem=unanswered(error))
     return Seen(found, overview.sample(of.space, found.members, SAMPLE), starts_with=starts_with)
+
+
+def unanswered(error: Unanswerable) -> str:
+    """Why a preview has no answer, for the user."""
+    if error.limit:
+        return TOO_HEAVY
+    return NOT_NOW if error.passes else str(error)
 
 
 def _previewed(of: Draft | Audience, definition: Any) -> tuple[Preview, int | None]:

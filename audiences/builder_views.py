@@ -8,6 +8,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from access.requests import PageRequest
 from audiences import builder, drafts, services, sketch, suggestions, wizard
+from audiences.failures import unreadable
 from audiences.models import Audience, Draft
 from audiences.overview import audiences_of, overview
 from audiences.reading import DefinitionError
@@ -69,7 +70,7 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
         raise Http404
     here = reverse("audience-builder", args=[workspace, space, audience])
     if request.method != "POST":
-        return _page(request, found, sketch.of_definition(overview(found).version.definition), here, check=True)
+        return _page(request, found, _stored(request, found), here, check=True)
     act = request.POST.get("act", "")
     tree, focus = _edited(request)
     if act == LOOK:
@@ -98,6 +99,15 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     }
     found = offered.get(request.GET.get("of", ""), list)()
     return render(request, "audiences/_suggestions.html", {"values": found})
+
+
+def _stored(request: HttpRequest, of: Audience) -> Sketch:
+    """The audience's definition as a tree; an empty one when it cannot be read."""
+    try:
+        return sketch.of_definition(overview(of).version.definition)
+    except DefinitionError as error:
+        messages.error(request, f"{unreadable(error)} What you describe here takes its place.")
+        return sketch.blank()
 
 
 def _edited(request: HttpRequest) -> tuple[Sketch, str]:

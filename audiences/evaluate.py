@@ -6,11 +6,12 @@ narrowed to these people, says of each audience that reads any of it who is in n
 
 A new version is computed in full beside the ticks (`audiences.computes`), from a moment that it notes first; the
 next tick catches it up from there and puts it in the old one's place. What it changes is one change like any other.
+A version that cannot be evaluated stops no other: it falls behind, and is caught up with from its own place later.
 While a replay runs, nothing is computed in full and nothing joins: nobody enters and leaves on its way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 import pyarrow
@@ -18,14 +19,15 @@ from django.db import connection
 from django.db.models import F, Min, QuerySet
 from pyroaring import BitMap
 
-from audiences import queries, ticks
+from audiences import failures, queries, ticks
+from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
 from audiences.ticks import Active, Tick
 from identity.models import Touch
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG
 from sources.events.sql import from_milliseconds, milliseconds
-from spaces.clock import Clock
+from spaces.clock import Clock, due
 from spaces.clock import clock as database_clock
 from spaces.models import Log, Space
 from spaces.pieces import unfinished
@@ -49,7 +51,8 @@ class Changed(msgspec.Struct, array_like=True):
 class Decision(msgspec.Struct):
     """A tick: touches up to `touched` and moments up to `at` are evaluated; nothing is due before `next_at` (ms).
 
-    joined: versions that serve from now on. failed: {version: why it cannot be evaluated}.
+    joined: versions that serve from now on. By version, why it could not be evaluated: failed, by its own fault;
+    troubled, by the engine's.
     """
 
     touched: int
@@ -58,6 +61,7 @@ class Decision(msgspec.Struct):
     changes: list[Changed] = []
     joined: list[int] = []
     failed: dict[int, str] = {}
+    troubled: dict[int, Trouble] = {}
 
 
 class Evaluate:
@@ -89,8 +93,9 @@ class Evaluate:
             at=milliseconds(intake.now),
             next_at=intake.next_at,
             changes=[change for each in intake.active for change in _changes(each, intake)],
-            joined=[each.version.pk for each in intake.active if each.joins and each.version.pk not in intake.failed],
-            failed=dict(intake.failed),
+            joined=[each.version.pk for each in intake.active if each.joins and each not in intake.problems],
+            failed=intake.problems.failed,
+            troubled=intake.problems.troubled,
         )
 
     def write(self, log: Log, decision: Decision, number: int) -> None:
@@ -102,7 +107,7 @@ class Evaluate:
         held = Evaluation.objects.select_for_update().get(space=log.owner)
         before = queries.members_of([version.audience for version in _joining(decision)])
         _keep_changes(log, decision, number)
-        _fail(decision.failed)
+        _leave_behind(decision, number, held, self.clock.now())
         for version in _joining(decision):
             _join(version, number, _after(before[version.audience_id], decision, version))
         _keep_snapshots(decision)
@@ -133,12 +138,14 @@ def waiting(now: datetime) -> list[int]:
         cursor.execute(
             """SELECT t.space_id FROM identity_touch t LEFT JOIN audiences_evaluation e USING (space_id)
                WHERE t.piece > coalesce(e.touched, 0)
-               UNION SELECT space_id FROM audiences_evaluation WHERE next_at <= %s
-               UNION SELECT a.space_id FROM audiences_version v JOIN audiences_audience a ON a.id = v.audience_id
-               WHERE v.state = 'catching_up' AND a.enabled AND a.deleted_at IS NULL""",
+               UNION SELECT space_id FROM audiences_evaluation WHERE next_at <= %s""",
             [now],
         )
-        return sorted({space for (space,) in cursor.fetchall()} | set(unfinished(NAME)))
+        moved = {space for (space,) in cursor.fetchall()}
+    joins = queries.kept_versions().filter(
+        due("retry_at", now, longest=failures.TRIED_AGAIN), state=Version.State.CATCHING_UP
+    )
+    return sorted({*moved, *joins.values_list("audience__space", flat=True), *unfinished(NAME)})
 
 
 # Deciding
@@ -146,12 +153,12 @@ def waiting(now: datetime) -> list[int]:
 
 def _changes(each: Active, tick: Tick) -> Iterator[Changed]:
     """What became of one audience: at most one change for each cause."""
-    if each.version.pk in tick.failed:
+    if each in tick.problems:
         return
     entered, left = each.new - each.old, each.old - each.new
-    refreshed = each.old & each.new if tick.replayed else each.old & each.new & tick.identified
+    refreshed = each.old & each.new if each.replayed else each.old & each.new & each.identified
     for cause, among in _causes(each, tick, entered | left | refreshed):
-        if among or each.joins:
+        if among or each.computed:
             yield Changed(
                 audience=each.audience.pk,
                 cause=cause,
@@ -163,11 +170,11 @@ def _changes(each: Active, tick: Tick) -> Iterator[Changed]:
 
 
 def _causes(each: Active, tick: Tick, changed: BitMap) -> list[tuple[str, BitMap]]:
-    if each.joins:
+    if each.computed:
         return [(Cause.COMPUTE, changed)]
-    if each.everyone:
+    if each.replayed:
         return [(Cause.REPLAY, changed)]
-    by_events = changed & (tick.touched | tick.identified)
+    by_events = changed & (tick.touched | each.identified)
     return [(Cause.EVENTS, by_events), (Cause.CLOCK, changed - by_events)]
 
 
@@ -222,9 +229,29 @@ def _keep_changes(log: Log, decision: Decision, number: int) -> None:
         Audience.objects.filter(pk=each.audience).update(size=each.size)
 
 
-def _fail(failed: Mapping[int, str]) -> None:
-    for version, reason in failed.items():
-        Version.objects.filter(pk=version).update(state=Version.State.FAILED, error=reason[:2000].replace("\0", " "))
+def _leave_behind(decision: Decision, number: int, held: Evaluation, now: datetime) -> None:
+    """Who was not evaluated stays where the space was before this tick, and is caught up with later.
+
+    `held`: the place of the space before it. That is so for a version that serves as well when it was another one,
+    which was to take its place, that could not be evaluated.
+    """
+    problems = decision.failed.keys() | decision.troubled.keys()
+    if not problems:
+        return
+    live = Version.objects.filter(audience__versions__in=problems, audience__serving=F("pk"), state=Version.State.LIVE)
+    live.update(
+        state=Version.State.CATCHING_UP,
+        touched=held.touched,
+        clock_at=held.clock_at,
+        tick=number - 1,
+        exact_at=held.clock_at,
+    )
+    evaluated = Version.objects.filter(pk__in=problems, state=Version.State.CATCHING_UP)
+    for version in evaluated.defer("snapshot").select_for_update():
+        if version.pk in decision.failed:
+            failures.failed(version, decision.failed[version.pk], now, again=timedelta())
+        else:
+            failures.trouble(version, decision.troubled[version.pk], now)
 
 
 def _joining(decision: Decision) -> QuerySet[Version]:
@@ -241,9 +268,14 @@ def _after(members: BitMap, decision: Decision, version: Version) -> BitMap:
 def _join(version: Version, number: int, members: BitMap) -> None:
     """The version serves in place of the ones before it."""
     older = Version.objects.filter(audience=version.audience, number__lt=version.number)
-    older.exclude(state=Version.State.FAILED).update(state=Version.State.REPLACED, snapshot=None)
+    older.exclude(state=Version.State.FAILED).update(state=Version.State.REPLACED, snapshot=None, computed=None)
     Version.objects.filter(pk=version.pk).update(
-        state=Version.State.LIVE, snapshot=members.serialize(), snapshot_tick=number
+        state=Version.State.LIVE,
+        snapshot=members.serialize(),
+        snapshot_tick=number,
+        computed=None,
+        exact_at=None,
+        **failures.WELL,
     )
     Audience.objects.filter(pk=version.audience_id).update(serving=version)
 
@@ -260,9 +292,7 @@ def _keep_snapshots(decision: Decision) -> None:
 
 def _forget_touches(held: Evaluation) -> None:
     """Touches that every version has seen are of no use any more. `held` is locked (audiences.computes)."""
-    coming = queries.newest_versions().filter(
-        audience__space=held.space_id, state__in=[Version.State.COMPUTING, Version.State.CATCHING_UP]
-    )
+    coming = queries.kept_versions().filter(audience__space=held.space_id).exclude(state=Version.State.LIVE)
     behind = coming.aggregate(oldest=Min("touched"))["oldest"]
     seen = held.touched if behind is None else min(held.touched, behind)
     Touch.objects.filter(space=held.space_id, piece__lte=seen).delete()

@@ -4,15 +4,19 @@
 Whatever is unknown or malformed is an error with a path; it never matches everyone or no one.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from audiences.conditions import KINDS
+from audiences.conditions.audience import PartOfAudience
 from audiences.measures import Condition
 from audiences.reading import DefinitionError, listed
 from sources.events.sql import Sql, join
+
+logger = logging.getLogger(__name__)
 
 MOST_CONDITIONS = 500
 DEEPEST = 20
@@ -39,7 +43,7 @@ Node = Leaf | Group | Not
 
 
 def parse(value: Any) -> Node:
-    """Raises DefinitionError."""
+    """Raises DefinitionError, and nothing else, whatever the value is."""
     node = _parse(value, "", 1)
     if sum(1 for _ in conditions(node)) > MOST_CONDITIONS:
         raise DefinitionError("", f"must not have more than {MOST_CONDITIONS} conditions")
@@ -95,6 +99,14 @@ def audiences(node: Node) -> frozenset[str]:
     return frozenset().union(*(condition.audiences() for condition in conditions(node)))
 
 
+def audiences_in(value: Any) -> frozenset[str]:
+    """The same of its JSON, also of one that cannot be read: then of whatever in it looks like such a condition."""
+    try:
+        return audiences(parse(value))
+    except DefinitionError:
+        return frozenset(_keys(value))
+
+
 def beginning(node: Node, since: int) -> Node:
     """The same tree, to which no event up to this moment counts, in milliseconds."""
     if isinstance(node, Leaf):
@@ -104,13 +116,25 @@ def beginning(node: Node, since: int) -> Node:
     return Group(node.word, tuple(beginning(each, since) for each in node.nodes))
 
 
+def _keys(value: Any) -> Iterator[str]:
+    inside = [value]
+    while inside:
+        each = inside.pop()
+        if isinstance(each, dict):
+            if each.get("kind") == PartOfAudience.kind and isinstance(each.get("key"), str):
+                yield each["key"]
+            inside += each.values()
+        elif isinstance(each, list):
+            inside += each
+
+
 def _parse(value: Any, path: str, depth: int) -> Node:
     if not isinstance(value, dict):
         raise DefinitionError(path, "must be an object")
     if depth > DEEPEST:
         raise DefinitionError(path, f"must not be nested deeper than {DEEPEST}")
     if "kind" in value:
-        return Leaf(_condition(value, path))
+        return Leaf(read_condition(value, path))
     word = _only_key(value, path)
     inside = _below(path, word)
     if word == "not":
@@ -128,11 +152,18 @@ def _only_key(value: dict[str, Any], path: str) -> str:
     return next(iter(value))
 
 
-def _condition(value: dict[str, Any], path: str) -> Condition:
+def read_condition(value: dict[str, Any], path: str) -> Condition:
+    """Raises DefinitionError, and nothing else."""
     kind = value["kind"]
     if not isinstance(kind, str) or kind not in KINDS:
         raise DefinitionError(_below(path, "kind"), f"must be one of {', '.join(KINDS)}")
-    return KINDS[kind].parse(value, path)
+    try:
+        return KINDS[kind].parse(value, path)
+    except DefinitionError:
+        raise
+    except Exception as error:  # a bug of this release, in one kind of condition
+        logger.exception("a condition of kind %s cannot be read", kind)
+        raise DefinitionError(path, f"cannot be read ({type(error).__name__})") from error
 
 
 def _below(path: str, name: str) -> str:

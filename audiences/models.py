@@ -25,7 +25,9 @@ class Audience(Owned):
 
     class Status(models.TextChoices):
         COMPUTING = "computing", "Computing"
+        WAITING = "waiting", "Waiting"
         LIVE = "live", "Live"
+        BEHIND = "behind", "Behind"
         DISABLED = "disabled", "Disabled"
         FAILED = "failed", "Failed"
 
@@ -54,7 +56,10 @@ class Audience(Owned):
 
 
 class Version(Owned):
-    """One definition of an audience, with its own place on the touch and clock logs."""
+    """One definition of an audience, with its own place on the touch and clock logs while it is not live.
+
+    One that could not be evaluated with the others is behind: it catches up from its place, serving meanwhile.
+    """
 
     class State(models.TextChoices):
         COMPUTING = "computing", "Computing"
@@ -71,6 +76,12 @@ class Version(Owned):
     touched = models.BigIntegerField(null=True, help_text="evaluated up to this resolve piece …")
     clock_at = models.DateTimeField(null=True, help_text="… and up to this moment")
     tick = models.BigIntegerField(null=True, help_text="… and with other audiences as of this evaluate piece")
+    computed = models.BinaryField(null=True, help_text="members as of its place, by a full query; it is to join")
+    failures = models.IntegerField(default=0, help_text="attempts in a row that the engine did not answer …")
+    idle_failures = models.IntegerField(default=0, help_text="… of these, alone on an engine that was idle")
+    failing_since = models.DateTimeField(null=True)
+    retry_at = models.DateTimeField(null=True, help_text="not tried before this moment")
+    exact_at = models.DateTimeField(null=True, help_text="of one that serves and is behind: its members are as of then")
     snapshot = models.BinaryField(null=True, help_text="members at `snapshot_tick`, a Roaring bitmap")
     snapshot_tick = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)

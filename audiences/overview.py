@@ -1,17 +1,20 @@
 """What pages and the API show of audiences: status, sentence, members and changes, ready to be shown."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import overload
 
 from django.db import connection
-from django.db.models import Case, F, OuterRef, Prefetch, Q, QuerySet, Subquery, When
+from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, When
+from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
 from audiences import grammar, queries
 from audiences.models import Audience, Change, Evaluation, Version
+from audiences.reading import DefinitionError
 from identity.models import Profile
 from identity.profile_page import Person, people
 from identity.queries import canonical
@@ -19,24 +22,42 @@ from spaces.models import Space
 
 Status = Audience.Status
 MOST_SIZES = 30
+UNREADABLE = "This version of Personas cannot read what this audience asks for."
+AILING = {Status.FAILED: "which failed", Status.BEHIND: "which is behind"}
 PENDING = {Version.State.COMPUTING, Version.State.CATCHING_UP}
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Why an audience is not what it is to be, since when, and when it is tried again, if that is known."""
+
+    reason: str
+    since: datetime | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Overview:
-    """An audience with its newest version. It serves as soon as it is computed; until then an older one may."""
+    """An audience with its newest version. It serves as soon as it is computed; until then an older one may.
+
+    neighbours: what it may ask about.
+    """
 
     audience: Audience
     version: Version
+    neighbours: "Neighbours"
 
     @property
     def status(self) -> Status:
-        """Live as long as a version serves, unless that is the very one that no longer can be evaluated."""
+        """That of the version that serves, whatever becomes of a newer one; of the newest when none does."""
+        serving = self.audience.serving
         if not self.audience.enabled:
             return Status.DISABLED
-        if self.version.state == Version.State.FAILED and self.audience.serving_id in (None, self.version.pk):
+        if (serving or self.version).state == Version.State.FAILED:
             return Status.FAILED
-        return Status.COMPUTING if self.audience.serving_id is None else Status.LIVE
+        if serving is None:
+            return Status.COMPUTING if self._lacking is None else Status.WAITING
+        return Status.LIVE if serving.state == Version.State.LIVE else Status.BEHIND
 
     @property
     def updating(self) -> bool:
@@ -44,10 +65,90 @@ class Overview:
         return self.status == Status.LIVE and self.version.state in PENDING
 
     @property
+    def computed(self) -> bool:
+        """Whether it is known who is in it."""
+        return self.audience.serving is not None
+
+    @property
+    def exact_at(self) -> datetime | None:
+        """When the people were as they are shown, of one that does not keep up; None = they are as of now."""
+        return None if self.audience.serving is None else self.audience.serving.exact_at
+
+    @property
+    def problem(self) -> Problem | None:
+        """Its own, or that of an audience that it asks about."""
+        if not self.audience.enabled:
+            return None
+        if own := self._own_problem:
+            return own
+        if self._lacking:
+            return Problem(f"It waits for {self._waits_for()}.")
+        stale = next(self._unwell, None)
+        return (
+            None
+            if stale is None
+            else Problem(f"It asks about {stale.ailing}. It takes the people who were in that last.")
+        )
+
+    @property
     def sentence(self) -> str:
-        node = grammar.parse(self.version.definition)
         audience = self.audience
+        try:
+            node = grammar.parse(self.version.definition)
+        except DefinitionError:
+            return UNREADABLE
         return grammar.sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
+
+    @property
+    def ailing(self) -> str:
+        """Its name, and what is wrong with it."""
+        if self.audience.deleted_at is not None:
+            return f"{self.audience.name}, which was deleted"
+        if not self.audience.enabled:
+            return f"{self.audience.name}, which is disabled"
+        own = self._own_problem
+        why = AILING.get(self.status, "which is not computed yet")
+        return f"{self.audience.name}, {why}{': ' + own.reason.rstrip('.') if own else ''}"
+
+    @property
+    def _own_problem(self) -> Problem | None:
+        for version in (self.audience.serving, self.version):
+            if version is not None and version.error and version.state != Version.State.LIVE:
+                return Problem(version.error, version.failing_since, version.retry_at)
+        return None
+
+    @property
+    def _unwell(self) -> "Iterator[Overview]":
+        """Those that it asks about and that do not keep up."""
+        asked = sorted(grammar.audiences_in(self.version.definition))
+        return (self.neighbours.unwell[key] for key in asked if key in self.neighbours.unwell)
+
+    @cached_property
+    def _lacking(self) -> "Overview | None":
+        """The audience without which it cannot be computed."""
+        return None if self.computed else next((each for each in self._unwell if not each.computed), None)
+
+    def _waits_for(self) -> str:
+        """Whom it waits for, whom that waits for in turn, and what is wrong with the last of them."""
+        way, lacking = [], self._lacking
+        while lacking and lacking not in way:
+            way.append(lacking)
+            lacking = lacking._lacking
+        *names, last = [*(each.audience.name for each in way[:-1]), way[-1].ailing]
+        return ", which waits for ".join([*names, last])
+
+
+class Neighbours:
+    """The audiences of a space that do not keep up, by key. Read at the first question, for all who ask."""
+
+    def __init__(self, space: int) -> None:
+        self._space = space
+
+    @cached_property
+    def unwell(self) -> dict[str, Overview]:
+        well = Q(enabled=True, deleted_at=None, serving__state=Version.State.LIVE)
+        rows = _with_versions(Audience.objects.exclude(well).filter(space=self._space))
+        return {audience.key: overview(audience, self) for audience in rows}
 
 
 @dataclass(frozen=True)
@@ -77,29 +178,25 @@ class Moved:
 
 def audiences_of(space: Space) -> QuerySet[Audience]:
     """Those that are not deleted, each with what `overview` needs."""
-    newest = Version.objects.defer("snapshot").order_by("audience", "-number").distinct("audience")
-    found = Audience.objects.filter(space=space, deleted_at=None).select_related("created_by")
-    return found.prefetch_related(Prefetch("versions", newest, to_attr="newest"))
+    return _with_versions(Audience.objects.filter(space=space, deleted_at=None).select_related("created_by"))
 
 
 def listed(space: Space) -> QuerySet[Audience]:
     """Those that are not deleted, with what a list is sorted by: `rank` of the status, and `changed_at`.
 
-    rank: what needs somebody first, so failed, computing, updating, live, disabled. It is `Overview` as SQL.
+    rank: what needs somebody first, so failed, behind, computing, updating, live, disabled. It is `Overview` as SQL.
     """
     newest = Version.objects.filter(audience=OuterRef("pk")).order_by("-number")
     changes = Change.objects.filter(audience=OuterRef("pk")).order_by("-tick", "-pk")
-    stands = Q(serving=None) | Q(serving=F("newest_pk"))
     rank = Case(
-        When(enabled=False, then=4),
-        When(stands, newest_state=Version.State.FAILED, then=0),
-        When(serving=None, then=1),
-        When(newest_state__in=PENDING, then=2),
-        default=3,
+        When(enabled=False, then=5),
+        When(Q(serving__state=Version.State.FAILED) | Q(serving=None, newest_state=Version.State.FAILED), then=0),
+        When(serving=None, then=2),
+        When(~Q(serving__state=Version.State.LIVE), then=1),
+        When(newest_state__in=PENDING, then=3),
+        default=4,
     )
-    found = audiences_of(space).annotate(
-        newest_pk=Subquery(newest.values("pk")[:1]), newest_state=Subquery(newest.values("state")[:1])
-    )
+    found = audiences_of(space).annotate(newest_state=Subquery(newest.values("state")[:1]))
     return found.annotate(rank=rank, changed_at=Subquery(changes.values("at")[:1]))
 
 
@@ -126,10 +223,16 @@ def sizes_of(audiences: Iterable[Audience]) -> dict[int, list[tuple[datetime, in
     return found
 
 
-def overview(audience: Audience) -> Overview:
-    """Of one that `audiences_of` found."""
+def overview(audience: Audience, neighbours: Neighbours | None = None) -> Overview:
+    """Of one that `audiences_of` found. neighbours: of its space, when several are looked at."""
     (newest,) = audience.newest  # type: ignore[attr-defined]
-    return Overview(audience, newest)
+    return Overview(audience, newest, neighbours or Neighbours(audience.space_id))
+
+
+def overviews(space: Space, audiences: Iterable[Audience]) -> list[Overview]:
+    """The same of several."""
+    neighbours = Neighbours(space.pk)
+    return [overview(audience, neighbours) for audience in audiences]
 
 
 def as_of(space: Space) -> datetime | None:
@@ -181,19 +284,27 @@ def sample(space: Space, members: BitMap, size: int) -> list[Person]:
 
 
 def moved(space: Space, kept: bytes | memoryview, most: int) -> Moved:
-    """The people of one side of a change, by the ids that they have now."""
-    numbers = queries.bitmap(kept)
-    first = numbers[:most]
-    now = canonical(space, first)
-    return Moved(len(numbers), [each.public_id for each in _profiles(space, BitMap(now.values()))])
+    """The people of one side of a change, by the ids that they have now; at most so many are named."""
+    people = Members(space, queries.bitmap(kept))
+    return Moved(len(people), [each.profile_id for each in people[:most]])
 
 
 def _place(audience: Audience) -> tuple[int, datetime | None]:
     """When its members last changed, and up to when they are evaluated: of one moment, so one statement."""
     changes = Change.objects.filter(audience=audience, space=OuterRef("space")).order_by("-tick")
-    places = Evaluation.objects.filter(space=audience.space_id).annotate(tick=Subquery(changes.values("tick")[:1]))
-    tick, at = places.values_list("tick", "clock_at").first() or (None, None)
+    behind = Version.objects.filter(pk__in=Audience.objects.filter(pk=audience.pk).values("serving"))
+    places = Evaluation.objects.filter(space=audience.space_id).annotate(
+        tick=Subquery(changes.values("tick")[:1]), at=Coalesce(Subquery(behind.values("exact_at")), "clock_at")
+    )
+    tick, at = places.values_list("tick", "at").first() or (None, None)
     return tick or 0, at
+
+
+def _with_versions(audiences: QuerySet[Audience]) -> QuerySet[Audience]:
+    """With the version that serves and the newest, without their members."""
+    newest = Version.objects.defer("snapshot", "computed").order_by("audience", "-number").distinct("audience")
+    found = audiences.select_related("serving").defer("serving__snapshot", "serving__computed")
+    return found.prefetch_related(Prefetch("versions", newest, to_attr="newest"))
 
 
 def _profiles(space: Space, numbers: Iterable[int]) -> list[Profile]:

@@ -9,8 +9,10 @@ from django.utils.cache import patch_vary_headers
 
 from access.requests import PageRequest
 from audiences import explain
+from audiences.failures import unreadable
 from audiences.models import Audience
 from audiences.queries import NotComputed, Unanswerable
+from audiences.reading import DefinitionError
 from identity.models import Profile
 from identity.profile_page import Person, person
 from identity.queries import MANY, held_by, profile_of
@@ -45,6 +47,8 @@ def why(request: PageRequest, workspace: str, space: str, profile: str, audience
         context["why"] = explain.explain(request.space, found, who.profile, now=clock.now())
     except (NotComputed, Unanswerable) as error:
         context["error"] = str(error)
+    except DefinitionError as error:
+        context["error"] = unreadable(error)
     return _shown(request, "why", who, context)
 
 

@@ -1,13 +1,15 @@
 """Who is in an audience: as kept, and as asked of the events at this moment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import or_
 
 from clickhouse_connect.driver.exceptions import DatabaseError
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from pyroaring import BitMap
 
 from audiences.compiler import MOST_MEASURES, SETTINGS, Asked, Scope, measures
@@ -15,18 +17,38 @@ from audiences.compiler import members as members_sql
 from audiences.grammar import Node
 from audiences.grammar import audiences as keys_of
 from audiences.models import Audience, Change, Evaluation, Version
+from audiences.reading import DefinitionError
 from sources.events import client
 from sources.events.sql import milliseconds
 from spaces.models import Log, Space
 from spaces.pieces import Visible, visible_logs
 
+logger = logging.getLogger(__name__)
+
 LONGEST_S = 60
-# Of ClickHouse: too many at once, the network, the server going down. These pass by waiting.
-PASSING = {198, 202, 209, 210, 236, 279, 394, 425, 999}
+# Error codes of ClickHouse (src/Common/ErrorCodes.cpp) that a definition causes, whatever the engine is doing: text or
+# numbers that cannot be read, types that do not fit, functions that are not there, a statement that is too big. All
+# others are the engine's trouble (memory, time, the network, too many at once, …) or our own, and may pass by waiting.
+# fmt: off
+DEFINITION_ERRORS = {
+    6, 26, 27, 34, 35, 36, 38, 41, 42, 43, 44, 46, 50, 53, 59, 62, 63, 69, 70, 72, 131, 153, 167, 168, 169, 306, 321,
+    386, 407, 427, 441, 467,
+}
+# fmt: on
+LIMITS = {158, 159, 160, 241, 307, 396}  # more rows, time or memory than one statement may have
 
 
 class Unanswerable(ValueError):
-    """The engine cannot answer for this definition: it takes too long, or too much memory."""
+    """There is no answer for these definitions. The message is for the user.
+
+    passes: the engine's trouble, or a bug of this release, which may pass by waiting; else a definition's own fault.
+    limit: it took more time or memory than one statement may.
+    """
+
+    def __init__(self, message: str, *, passes: bool = False, limit: bool = False) -> None:
+        super().__init__(message)
+        self.passes = passes
+        self.limit = limit
 
 
 class NotComputed(ValueError):
@@ -76,10 +98,11 @@ def newest_tick(space: Space) -> tuple[int, datetime | None]:
     return tick or 0, at
 
 
-def newest_versions() -> QuerySet[Version]:
-    """The newest version of each audience that is to be kept up to date."""
+def kept_versions() -> QuerySet[Version]:
+    """Of each audience that is to be kept up to date: the version that serves, and the newest, which is to serve."""
     newer = Version.objects.filter(audience=OuterRef("audience"), number__gt=OuterRef("number"))
-    return Version.objects.filter(~Exists(newer), audience__enabled=True, audience__deleted_at=None)
+    kept = Version.objects.filter(audience__enabled=True, audience__deleted_at=None)
+    return kept.filter(~Exists(newer) | Q(audience__serving=F("pk")))
 
 
 def resolved(space: Space) -> Visible:
@@ -106,11 +129,16 @@ def matching(
 
 def others_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
     """The members of these audiences. Raises NotComputed."""
-    wanted = sorted(keys)
-    found = {each.key: each for each in Audience.objects.filter(space=space, key__in=wanted, serving__isnull=False)}
-    missing = next((key for key in wanted if key not in found), None)
-    if missing is not None:
-        raise NotComputed(missing)
+    wanted = set(keys)
+    found = computed_of(space, wanted)
+    if len(found) < len(wanted):
+        raise NotComputed(min(wanted - found.keys()))
+    return found
+
+
+def computed_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
+    """The members of those of these audiences that have any."""
+    found = {each.key: each for each in Audience.objects.filter(space=space, key__in=keys, serving__isnull=False)}
     kept = members_of([*found.values()])
     return {key: kept[each.pk] for key, each in found.items()}
 
@@ -122,11 +150,28 @@ def answer(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -
     """
     known = dict(others)
     found: list[BitMap] = []
-    for part in _statements(asked, scope.now):
-        answers = _bitmaps(scope, part, known)
-        known |= {each.key: members for each, members in zip(part, answers, strict=True)}
-        found += answers
+    with answering():
+        for part in _statements(asked, scope.now):
+            answers = _bitmaps(scope, part, known)
+            known |= {each.key: members for each, members in zip(part, answers, strict=True)}
+            found += answers
     return found
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Whatever goes wrong inside, in making or running a statement, is Unanswerable."""
+    try:
+        yield
+    except (Unanswerable, DefinitionError):
+        raise
+    except DatabaseError as error:
+        code = getattr(error, "code", None)
+        said = str(error).partition("DB::Exception: ")[2].partition(" (version ")[0] or str(error)
+        raise Unanswerable(said[:1000], passes=code not in DEFINITION_ERRORS, limit=code in LIMITS) from error
+    except Exception as error:  # a bug of this release, in the SQL of one kind of condition: it stops nobody else
+        logger.exception("a definition cannot be asked")
+        raise Unanswerable(f"{type(error).__name__}: {error}"[:1000], passes=True) from error
 
 
 def bitmap(kept: bytes | memoryview | None) -> BitMap:
@@ -134,13 +179,7 @@ def bitmap(kept: bytes | memoryview | None) -> BitMap:
 
 
 def _bitmaps(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
-    try:
-        return client.bitmaps(members_sql(scope, asked, others), **SETTINGS, max_execution_time=LONGEST_S)
-    except DatabaseError as error:
-        code = getattr(error, "code", None)
-        if code is None or code in PASSING:
-            raise
-        raise Unanswerable(str(error)[:1000]) from error
+    return client.bitmaps(members_sql(scope, asked, others), **SETTINGS, max_execution_time=LONGEST_S)
 
 
 def _statements(asked: Sequence[Asked], now: int) -> list[list[Asked]]:

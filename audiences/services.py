@@ -112,7 +112,7 @@ def create_audience(
             events_since=events_since,
             created_by=actor_of(by).user,
         )
-        _begin(audience, node)
+        _begin(audience, grammar.to_json(node))
         audit(by, "audience.created", audience, name=name, key=audience.key, definition=grammar.to_json(node))
     return audience
 
@@ -145,7 +145,7 @@ def change_audience(
             setattr(audience, field, value)
         audience.save(update_fields=[*changes, "updated_at"])  # never its size: a tick may be writing that
         if wakes or (node is not None and _differs(newest, node)):
-            _begin(audience, node or grammar.parse(newest.definition))
+            _begin(audience, newest.definition if node is None else grammar.to_json(node))
         detail = changes if node is None else changes | {"definition": grammar.to_json(node)}
         audit(by, "audience.changed", audience, **detail)
 
@@ -173,19 +173,20 @@ def _held(space: Space) -> Iterator[None]:
         yield
 
 
-def _begin(audience: Audience, node: Node) -> None:
+def _begin(audience: Audience, definition: Any) -> None:
     """A new version waits to be computed. What serves goes on until then; what was on its way is given up."""
     versions = Version.objects.filter(audience=audience)
     newest = versions.order_by("-number").values_list("number", flat=True).first() or 0
     pending = versions.filter(state__in=[Version.State.COMPUTING, Version.State.CATCHING_UP])
-    pending.update(state=Version.State.REPLACED, snapshot=None)
+    pending = pending.exclude(audience__serving=F("pk"))  # one that serves goes on, also when it is behind
+    pending.update(state=Version.State.REPLACED, snapshot=None, computed=None)
     Version.objects.create(
-        workspace_id=audience.workspace_id, audience=audience, number=newest + 1, definition=grammar.to_json(node)
+        workspace_id=audience.workspace_id, audience=audience, number=newest + 1, definition=definition
     )
 
 
 def _newest(audience: Audience) -> Version:
-    return audience.versions.defer("snapshot").order_by("-number")[0]
+    return audience.versions.defer("snapshot", "computed").order_by("-number")[0]
 
 
 def _differs(version: Version, node: Node) -> bool:
@@ -232,7 +233,7 @@ def _asked(space: Space) -> dict[str, set[str]]:
     newest = living.order_by("audience", "-number").distinct("audience").values("pk")
     found: dict[str, set[str]] = defaultdict(set)
     for version in living.filter(Q(pk__in=newest) | Q(audience__serving=F("pk"))).select_related("audience"):
-        found[version.audience.key] |= grammar.audiences(grammar.parse(version.definition))
+        found[version.audience.key] |= grammar.audiences_in(version.definition)
     return found
 
 

@@ -331,7 +331,7 @@ def _draw(node: Sketch, path: str, place: str, places: dict[str, str]) -> Any:
 def _flaws(node: Sketch, path: str) -> Iterator[Flaw]:
     if "kind" in node:
         try:
-            KINDS[node["kind"]].parse({"kind": node["kind"], **KINDS[node["kind"]].draw(node)}, "")
+            grammar.read_condition({"kind": node["kind"], **KINDS[node["kind"]].draw(node)}, "")
         except DefinitionError as error:
             yield Flaw(path, error.path, _worded(node["kind"], error.path, error.message))
     elif not node["rows"]:

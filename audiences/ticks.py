@@ -3,32 +3,44 @@
 Nothing is written here. `audiences.evaluate` decides, writes and publishes what is found.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from graphlib import TopologicalSorter
+from functools import partial
+from graphlib import CycleError, TopologicalSorter
+from itertools import groupby
+from typing import TypeVar
 
-from django.db.models import F
 from pyroaring import BitMap
 
-from audiences import queries
-from audiences.compiler import SETTINGS, Asked, Scope, Span, edges
+from audiences import failures, queries
+from audiences.compiler import SETTINGS, Asked, Scope, Span
+from audiences.compiler import edges as edges_sql
+from audiences.failures import Trouble
 from audiences.grammar import Node, conditions
 from audiences.grammar import audiences as keys_of
 from audiences.grammar import touches as touches_of
 from audiences.measures import Edge
 from audiences.models import Audience, Change, Evaluation, Version
+from audiences.reading import DefinitionError
 from identity.models import Touch
 from identity.queries import all_numbers
 from sources.events import client
 from sources.events.sql import from_milliseconds, milliseconds
 from sources.models import Replay
-from spaces.clock import Clock
+from spaces.clock import Clock, due
 from spaces.models import Space
 from spaces.pieces import Visible
 
 HORIZON = timedelta(hours=1)  # how far ahead the next moment is looked for; then it is looked for again
+HORIZON_MS = HORIZON // timedelta(milliseconds=1)
 MOST_SPANS = 50  # per statement
+PATIENCE_S = 120  # of a tick, with statements that get no answer; whoever is left is asked alone in the next
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -36,6 +48,7 @@ class Active:
     """A version that a tick keeps up to date. since_piece, since, since_tick: its places on the logs of touches, of
     the clock, and of what the other audiences are as of.
 
+    joins: it has a place of its own, and becomes live. computed: by a full query, which no change has said yet.
     old: who was in the audience before the tick. base: the members of this version as of these places.
     """
 
@@ -43,14 +56,20 @@ class Active:
     version: Version
     node: Node
     joins: bool
+    computed: bool
     since_piece: int
     since: datetime
     since_tick: int
     old: BitMap
     base: BitMap
+    keys: frozenset[str]  # touch keys that may concern it
+    edges: frozenset[Edge]
+    asks: frozenset[str]  # keys of audiences
     touched: BitMap = field(default_factory=BitMap)
+    identified: BitMap = field(default_factory=BitMap)  # of them, whose identifiers changed
     due: BitMap = field(default_factory=BitMap)  # by the clock, or through another audience
     everyone: bool = False
+    replayed: bool = False  # everyone, because a replay ended
     new: BitMap = field(default_factory=BitMap)
 
     @property
@@ -58,8 +77,32 @@ class Active:
         return Asked(self.audience.key, self.node, self.audience.include_anonymous)
 
     @property
+    def alone(self) -> bool:
+        """Whether it gets a statement of its own: it may be too heavy for one that others share."""
+        return self.version.failures > 0
+
+    @property
     def concerned(self) -> bool:
         return self.everyone or bool(self.touched) or bool(self.due)
+
+
+@dataclass
+class Problems:
+    """Which versions cannot be evaluated in this tick, and why. They stay as they are."""
+
+    failed: dict[int, str] = field(default_factory=dict)  # by their own fault
+    troubled: dict[int, Trouble] = field(default_factory=dict)  # by the engine's
+    spent_s: float = 0  # with statements that got no answer …
+    reason: str = ""  # … the last of them for this
+
+    def __contains__(self, each: Active) -> bool:
+        return each.version.pk in self.failed or each.version.pk in self.troubled
+
+    def note(self, version: int, why: queries.Unanswerable | Trouble) -> None:
+        if isinstance(why, Trouble):
+            self.troubled[version] = why
+        else:
+            self.failed[version] = str(why)
 
 
 @dataclass(frozen=True)
@@ -67,8 +110,6 @@ class Tick:
     """What is true at `now`, with all resolve pieces up to `end`.
 
     place: where the space's evaluation was before. next_at: ms. touched: by events, not by the clock.
-    identified: whose identifiers changed. replayed: a replay ended, so that anyone's may have.
-    failed: why versions cannot be evaluated.
     """
 
     place: tuple[int, datetime | None]
@@ -77,46 +118,39 @@ class Tick:
     next_at: int | None
     active: Sequence[Active]
     touched: BitMap
-    identified: BitMap
-    replayed: bool
-    failed: Mapping[int, str]
+    problems: Problems
 
 
 def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None:
     """What has happened since the space's evaluation; None when nothing that matters has."""
     seen = queries.resolved(space)
-    versions = _versions(space)
+    at = clock.now()
+    versions = _versions(space, at)
     touches = _touches(space, evaluation, versions, seen)
-    now = now_of(clock, evaluation, versions)
+    now = now_of(at, evaluation, versions)
     if not _anything(evaluation, versions, touches, now):
         return None
     return _tick(space, evaluation, seen, now, versions, touches)
 
 
-def now_of(clock: Clock, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
-    """Never before a moment that was evaluated; in whole milliseconds, as events are."""
+def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
+    """`at`, but never before a moment that was evaluated; in whole milliseconds, as events are."""
     places = [evaluation.clock_at, *(version.clock_at for version in versions if _joins(version))]
-    return from_milliseconds(milliseconds(max([clock.now(), *(at for at in places if at)])))
+    return from_milliseconds(milliseconds(max([at, *(place for place in places if place)])))
 
 
-def _versions(space: Space) -> list[Version]:
+def _versions(space: Space, now: datetime) -> list[Version]:
     """What a tick evaluates: of each audience the version that is ready to join, else the one that serves.
 
     None joins on the way of a replay: at its end everyone is looked at.
     """
-    joining = queries.newest_versions().filter(audience__space=space, state=Version.State.CATCHING_UP)
+    states = [Version.State.LIVE, Version.State.CATCHING_UP]
     if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
-        joining = joining.none()
-    serving = Version.objects.filter(
-        audience__space=space,
-        audience__enabled=True,
-        audience__deleted_at=None,
-        audience__serving=F("pk"),
-        state=Version.State.LIVE,
-    ).defer("snapshot")
-    found = {version.audience_id: version for version in serving.select_related("audience")}
-    found |= {version.audience_id: version for version in joining.select_related("audience")}
-    return [found[key] for key in sorted(found)]
+        states = [Version.State.LIVE]
+    found = queries.kept_versions().filter(due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
+    rows = found.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
+    newest = {version.audience_id: version for version in rows}
+    return [newest[key] for key in sorted(newest)]
 
 
 def _joins(version: Version) -> bool:
@@ -130,8 +164,8 @@ def _touches(space: Space, evaluation: Evaluation, versions: Sequence[Version], 
 
 
 def _anything(evaluation: Evaluation, versions: Sequence[Version], touches: Sequence[Touch], now: datetime) -> bool:
-    due = evaluation.next_at is not None and evaluation.next_at <= now
-    return due or any(map(_joins, versions)) or any(touch.piece > evaluation.touched for touch in touches)
+    opens = evaluation.next_at is not None and evaluation.next_at <= now
+    return opens or any(map(_joins, versions)) or any(touch.piece > evaluation.touched for touch in touches)
 
 
 def _tick(
@@ -142,13 +176,14 @@ def _tick(
     versions: Sequence[Version],
     touches: Sequence[Touch],
 ) -> Tick:
-    fresh = [touch for touch in touches if touch.piece > evaluation.touched]
-    active = _in_order(_active(evaluation, versions, now))
+    problems = Problems()
+    active = _in_order(_active(evaluation, versions, now, problems), problems)
     for each in active:
         _mark_touched(each, touches)
     touched = _closed(space, [each.touched for each in active])
-    next_at = _mark_due(space, evaluation, seen, now, active, touched)
+    next_at = _mark_due(space, evaluation, seen, now, active, touched, problems)
     _mark_through_others(active)
+    _answer(space, seen, now, active, problems)
     return Tick(
         place=(evaluation.touched, evaluation.clock_at),
         end=seen.end,
@@ -156,46 +191,66 @@ def _tick(
         next_at=next_at,
         active=active,
         touched=touched,
-        identified=_union(_bitmap(touch) for touch in fresh if touch.key in (Touch.IDENTIFIED, Touch.MERGED)),
-        replayed=any(touch.key == Touch.EVERYTHING for touch in fresh),
-        failed=_answer(space, seen, now, active),
+        problems=problems,
     )
 
 
-def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime) -> list[Active]:
+def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, problems: Problems) -> Iterator[Active]:
+    """Those that this release can read."""
     kept = queries.members_of([version.audience for version in versions])
-    return [_active_version(evaluation, version, kept[version.audience_id], now) for version in versions]
+    for version in versions:
+        try:
+            with queries.answering():
+                node = version.node
+                keys = {Touch.CREATED, Touch.MERGED, Touch.IDENTIFIED} | {_touch_key(key) for key in touches_of(node)}
+                edges = {edge for condition in conditions(node) for edge in condition.edges()}
+                asks = keys_of(node)
+        except DefinitionError as error:
+            problems.failed[version.pk] = failures.unreadable(error)
+            continue
+        except queries.Unanswerable as error:
+            problems.troubled[version.pk] = Trouble(str(error), alone=True)
+            continue
+        joins, serves = _joins(version), version.audience.serving_id == version.pk
+        place = version if joins else evaluation
+        old = kept[version.audience_id]
+        computed = version.computed if version.computed is not None or serves else version.snapshot
+        yield Active(
+            audience=version.audience,
+            version=version,
+            node=node,
+            joins=joins,
+            computed=joins and computed is not None,
+            since_piece=place.touched or 0,
+            since=place.clock_at or now,
+            since_tick=(version.tick or 0) if joins else 0,
+            old=old,
+            base=old if computed is None else queries.bitmap(computed),
+            keys=frozenset(keys),
+            edges=frozenset(edges),
+            asks=asks,
+        )
 
 
-def _active_version(evaluation: Evaluation, version: Version, old: BitMap, now: datetime) -> Active:
-    joins = _joins(version)
-    place = version if joins else evaluation
-    return Active(
-        audience=version.audience,
-        version=version,
-        node=version.node,
-        joins=joins,
-        since_piece=place.touched or 0,
-        since=place.clock_at or now,
-        since_tick=(version.tick or 0) if joins else 0,
-        old=old,
-        base=queries.bitmap(version.snapshot) if joins else old,
-    )
-
-
-def _in_order(active: Sequence[Active]) -> list[Active]:
-    """Each after those that it asks about."""
+def _in_order(active: Iterable[Active], problems: Problems) -> list[Active]:
+    """Each after those that it asks about. A circle, which no service accepts, fails alone."""
     by_key = {each.audience.key: each for each in active}
-    asks = {key: [other for other in keys_of(each.node) if other in by_key] for key, each in by_key.items()}
-    return [by_key[key] for key in TopologicalSorter(asks).static_order()]
+    while True:
+        asks = {key: each.asks & by_key.keys() for key, each in by_key.items()}
+        try:
+            return [by_key[key] for key in TopologicalSorter(asks).static_order()]
+        except CycleError as error:
+            circle = error.args[1]
+            for key in set(circle):
+                problems.failed[by_key.pop(key).version.pk] = f"It is a part of itself: {' → '.join(circle[::-1])}"
 
 
 def _mark_touched(each: Active, touches: Sequence[Touch]) -> None:
     """Whom events, traits, merges or new identifiers may have brought in or out."""
-    keys = {Touch.CREATED, Touch.MERGED, Touch.IDENTIFIED} | {_touch_key(key) for key in touches_of(each.node)}
     mine = [touch for touch in touches if touch.piece > each.since_piece]
-    each.everyone = any(touch.key == Touch.EVERYTHING for touch in mine)
-    each.touched = _union(_bitmap(touch) for touch in mine if touch.key in keys)
+    each.everyone = each.replayed = any(touch.key == Touch.EVERYTHING for touch in mine)
+    each.touched = _union(_bitmap(touch) for touch in mine if touch.key in each.keys)
+    each.identified = _union(_bitmap(touch) for touch in mine if touch.key in (Touch.IDENTIFIED, Touch.MERGED))
 
 
 def _touch_key(key: str) -> str:
@@ -211,6 +266,7 @@ def _mark_due(
     now: datetime,
     active: Sequence[Active],
     touched: BitMap,
+    problems: Problems,
 ) -> int | None:
     """Whom the clock may have brought in or out. Returns the next moment at which that may happen, in ms.
 
@@ -222,10 +278,19 @@ def _mark_due(
     known = _known(evaluation, now, active)
     if known is not None and not touched:
         return known
-    found = _moments(space, seen, now, spans, None if known is None else touched)
+    scope = queries.scope_of(space, seen, now, None if known is None else touched)
+    found: dict[Edge, tuple[BitMap, int]] = {}
+    shared = {edge for each in active if not each.alone for edge in each.edges}
+    for alone, run in _runs(spans, lambda span: span.edge not in shared, most=MOST_SPANS):
+        for span, moments in _each(run, partial(_moments, scope), problems, alone=alone):
+            if isinstance(moments, tuple):
+                found[span.edge] = moments
+                continue
+            for each in active:
+                if span.edge in each.edges:
+                    problems.note(each.version.pk, moments)
     for each in active:
-        mine = _edges_of(each)
-        each.due |= _union(due for edge, (due, _) in found.items() if edge in mine)
+        each.due |= _union(due for edge, (due, _) in found.items() if edge in each.edges)
     ahead = [first + edge.after for edge, (_, first) in found.items() if first]
     return min([milliseconds(now + HORIZON) if known is None else known, *ahead])
 
@@ -242,39 +307,26 @@ def _spans(active: Sequence[Active]) -> list[Span]:
     """Each edge once, from the earliest place of those that have it."""
     since: dict[Edge, int] = {}
     for each in active:
-        for edge in _edges_of(each):
+        for edge in each.edges:
             since[edge] = min(since.get(edge, milliseconds(each.since)), milliseconds(each.since))
     return [Span(edge, at) for edge, at in since.items()]
 
 
-def _edges_of(each: Active) -> set[Edge]:
-    return {edge for condition in conditions(each.node) for edge in condition.edges()}
-
-
-def _moments(
-    space: Space, seen: Visible, now: datetime, spans: Sequence[Span], numbers: BitMap | None
-) -> dict[Edge, tuple[BitMap, int]]:
-    """For each edge who is due, and the time of the first event that will be; 0 = none."""
-    scope = queries.scope_of(space, seen, now, numbers)
-    horizon = milliseconds(now + HORIZON) - milliseconds(now)
-    found = {}
-    for start in range(0, len(spans), MOST_SPANS):
-        part = spans[start : start + MOST_SPANS]
-        (row,) = client.rows(edges(scope, part, horizon), **SETTINGS)
-        for place, span in enumerate(part):
-            found[span.edge] = (BitMap(row[2 * place]), int(row[2 * place + 1]))
-    return found
+def _moments(scope: Scope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
+    """For each who is due, and the time of the first event that will be; 0 = none."""
+    with queries.answering():
+        (row,) = client.rows(edges_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S)
+    return [(BitMap(row[2 * place]), int(row[2 * place + 1])) for place in range(len(spans))]
 
 
 def _mark_through_others(active: Sequence[Active]) -> None:
     """Whoever may have come into or out of an audience may do so in those that ask about it."""
     by_key = {each.audience.key: each for each in active}
     for each in active:
-        for key in keys_of(each.node):
-            other = by_key.get(key)
-            if other is None:
-                continue
+        for key in each.asks & by_key.keys():
+            other = by_key[key]
             each.everyone = each.everyone or other.everyone
+            each.replayed = each.replayed or other.replayed
             each.due |= other.touched | other.due
             if other.joins:
                 each.due |= other.base ^ other.old
@@ -284,49 +336,81 @@ def _mark_through_others(active: Sequence[Active]) -> None:
 
 def _moved_meanwhile(each: Active) -> BitMap:
     """Who went in or out while it was computed, of what it asks about: also where that was switched off since."""
-    asked = Change.objects.filter(space=each.audience.space_id, audience__key__in=keys_of(each.node))
+    asked = Change.objects.filter(space=each.audience.space_id, audience__key__in=each.asks)
     moved = asked.filter(tick__gt=each.since_tick).values_list("entered", "left")
     return _union(queries.bitmap(kept) for change in moved for kept in change)
 
 
-def _answer(space: Space, seen: Visible, now: datetime, active: Sequence[Active]) -> dict[int, str]:
-    """Each one's `new` members. Returns {version: reason} of those that cannot be answered: they stay as they are."""
-    failed: dict[int, str] = {}
+def _answer(space: Space, seen: Visible, now: datetime, active: Sequence[Active], problems: Problems) -> None:
+    """Each one's `new` members; those that get no answer stay as they are, and are among the problems."""
     others = {each.audience.key: each.old for each in active}
-    frozen = {key for each in active for key in keys_of(each.node)} - others.keys()
-    others |= queries.others_of(space, frozen)
-    narrow = [each for each in active if each.concerned and not each.everyone]
+    others |= queries.computed_of(space, {key for each in active for key in each.asks} - others.keys())
+    for each in active:
+        missing = sorted(each.asks - others.keys())
+        if missing:
+            problems.troubled[each.version.pk] = Trouble(str(queries.NotComputed(missing[0])), alone=True)
+    asked = [each for each in active if each not in problems]
+    narrow = [each for each in asked if (each.touched or each.due) and not each.everyone]
     numbers = _closed(space, [each.touched | each.due for each in narrow])
     for each in active:
-        each.new = each.base
+        each.new = each.old if each in problems else each.base
         others[each.audience.key] = each.new
-    for part, among in ((narrow, numbers), ([each for each in active if each.everyone], None)):
-        for each, found in _answers(queries.scope_of(space, seen, now, among), part, others, failed):
-            each.new = found if among is None else (each.base - among) | found
-            others[each.audience.key] = each.new
-    for each in active:
-        if each.version.pk in failed:
-            each.new = each.old
-    return failed
+    for part, among in ((narrow, numbers), ([each for each in asked if each.everyone], None)):
+        scope = queries.scope_of(space, seen, now, among)
+
+        def ask(some: Sequence[Active], scope: Scope = scope) -> list[BitMap]:
+            return queries.answer(scope, [each.asked for each in some], others)
+
+        for alone, run in _runs(part, lambda each: each.alone):
+            for each, found in _each(run, ask, problems, alone=alone):
+                if isinstance(found, BitMap):
+                    each.new = found if among is None else (each.base - among) | found
+                else:
+                    problems.note(each.version.pk, found)
+                    each.new = each.old
+                others[each.audience.key] = each.new
 
 
-def _answers(
-    scope: Scope, part: Sequence[Active], others: dict[str, BitMap], failed: dict[int, str]
-) -> Iterator[tuple[Active, BitMap]]:
-    """In one go; one by one when that does not work, to find out whose fault it is."""
-    if not part:
+def _runs(
+    items: Sequence[Item], alone: Callable[[Item], bool], *, most: int = sys.maxsize
+) -> Iterator[tuple[bool, Sequence[Item]]]:
+    """(whether it is one of those to be asked alone, items to ask in one go), in the order of the items."""
+    for on_its_own, run in groupby(items, key=alone):
+        together = [*run]
+        size = 1 if on_its_own else most
+        for start in range(0, len(together), size):
+            yield on_its_own, together[start : start + size]
+
+
+def _each(
+    items: Sequence[Item], ask: Callable[[Sequence[Item]], Sequence[Answer]], problems: Problems, *, alone: bool = False
+) -> Iterator[tuple[Item, Answer | Trouble | queries.Unanswerable]]:
+    """Each with its answer, or with why there is none. In one go; if that does not work in halves, to find out whose
+    fault it is. An answer is asked for when those before it have been taken: it may depend on them.
+
+    alone: whether it is known to make trouble, so that it matters what else the engine is doing.
+    Raises what the client raises when the engine does not answer at all: that is nobody's fault.
+    """
+    if problems.spent_s > PATIENCE_S:
+        yield from ((item, Trouble(problems.reason)) for item in items)
         return
+    idle = alone and not client.busy()
+    begun = time.monotonic()
     try:
-        yield from zip(part, queries.answer(scope, [each.asked for each in part], others), strict=True)
+        answers = ask(items)
+    except queries.Unanswerable as error:
+        problems.spent_s += time.monotonic() - begun
+        problems.reason = str(error)
+        busy = error.passes and client.busy()
+        if len(items) > 1:
+            middle = len(items) // 2
+            yield from _each(items[:middle], ask, problems)
+            yield from _each(items[middle:], ask, problems)
+        else:
+            why = Trouble(str(error), alone=True, idle=idle and not busy) if error.passes else error
+            yield items[0], why
         return
-    except queries.Unanswerable:
-        pass
-    for each in part:
-        try:
-            yield each, queries.answer(scope, [each.asked], others)[0]
-        except queries.Unanswerable as error:
-            failed[each.version.pk] = str(error)
-            others[each.audience.key] = each.old
+    yield from zip(items, answers, strict=True)
 
 
 def _closed(space: Space, parts: Iterable[BitMap]) -> BitMap:

@@ -16,7 +16,9 @@ from spaces.needs import needs
 
 STATUSES = {
     Audience.Status.COMPUTING: Pill("Computing", "busy"),
+    Audience.Status.WAITING: Pill("Waiting", "warn"),
     Audience.Status.LIVE: Pill("Live", "good"),
+    Audience.Status.BEHIND: Pill("Behind", "warn"),
     Audience.Status.DISABLED: Pill("Disabled"),
     Audience.Status.FAILED: Pill("Failed", "bad"),
 }
@@ -38,12 +40,13 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
     rows = overview.listed(request.space)
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
-        return csv_of("audiences", IN_CSV, map(_line, arranged(request, rows, **listing)))
+        found = overview.overviews(request.space, arranged(request, rows, **listing))
+        return csv_of("audiences", IN_CSV, map(_line, found))
     table = tabled(request, rows, **listing)
     sizes = overview.sizes_of(table.rows)
     context = {
         "table": table,
-        "rows": [_row(overview.overview(audience), sizes.get(audience.pk, [])) for audience in table.rows],
+        "rows": [_row(each, sizes.get(each.audience.pk, [])) for each in overview.overviews(request.space, table.rows)],
         "as_of": overview.as_of(request.space),
     }
     return render(request, "audiences/audiences.html", context)
@@ -58,12 +61,13 @@ def _row(found: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
         "audience": found.audience,
         "sentence": found.sentence,
         "state": UPDATING if found.updating else STATUSES[found.status],
-        "error": found.version.error,
+        "seen": found,
+        "problem": found.problem,
     }
 
 
-def _line(audience: Audience) -> list[Any]:
-    found = overview.overview(audience)
+def _line(found: Overview) -> list[Any]:
+    audience = found.audience
     state = UPDATING if found.updating else STATUSES[found.status]
     said = [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size]
     return [*said, audience.changed_at, audience.created_at]  # type: ignore[attr-defined]

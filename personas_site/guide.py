@@ -77,7 +77,7 @@ def contents_of(space: Space) -> Contents:
 
 def _described(audience: Audience) -> Described:
     found = overview(audience)
-    asks = grammar.audiences(grammar.parse(found.version.definition))
+    asks = grammar.audiences_in(found.version.definition)
     return Described(
         audience.name, found.sentence, found.version.definition, audience.include_anonymous, asks, audience.public_id
     )

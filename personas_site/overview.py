@@ -97,14 +97,16 @@ def _resolving(space: Space) -> Step:
 
 
 def _evaluating(space: Space) -> Step:
-    held = Counter(audiences.overview(row).status for row in audiences.audiences_of(space))
+    held = Counter(each.status for each in audiences.overviews(space, audiences.audiences_of(space)))
     at = audiences.as_of(space)
     step = _step("Evaluate", "Profiles form audiences", "audiences")
     if not held:
         return step(Pill("No audience"), "Describe whom you want to reach.")
     if held[Held.FAILED]:
         return step(Pill("Failed", "bad"), _counted(held, Held))
-    if held[Held.COMPUTING]:
+    if held[Held.BEHIND]:
+        return step(Pill("Behind", "warn"), _counted(held, Held))
+    if held[Held.COMPUTING] or held[Held.WAITING]:
         return step(Pill("Computing", "busy"), _counted(held, Held))
     return step(Pill("Up to date", "good"), f"{_counted(held, Held)}, as of", at)
 

@@ -122,7 +122,7 @@ WORK = {
     "compute": Work(
         queue="bulk",
         owners=Version,
-        waiting=lambda now: computes.computing(),
+        waiting=lambda now: computes.computing(now),
         turn=_compute,
         feeds=("evaluate",),
     ),

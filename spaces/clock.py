@@ -4,6 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from django.db import connection
+from django.db.models import Q
+
+# Two looks at PostgreSQL's time may differ by so much the wrong way round (a clock that is slewed, a standby that took
+# over). By more, and what was read before was wrong: the clock ran ahead and was put back.
+UNSTEADY = timedelta(seconds=10)
 
 
 class Clock(Protocol):
@@ -11,7 +16,7 @@ class Clock(Protocol):
 
 
 class DatabaseClock:
-    """PostgreSQL's time, the same for every process, and never going back within one process."""
+    """PostgreSQL's time, the same for every process. Within one process it never goes back, unless it was put back."""
 
     def __init__(self) -> None:
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -19,7 +24,8 @@ class DatabaseClock:
     def now(self) -> datetime:
         with connection.cursor() as cursor:
             cursor.execute("SELECT clock_timestamp()")
-            self._last = max(self._last, cursor.fetchone()[0].astimezone(UTC))
+            at = cursor.fetchone()[0].astimezone(UTC)
+        self._last = at if was_put_back(self._last, at) else max(self._last, at)
         return self._last
 
 
@@ -35,6 +41,23 @@ class FixedClock:
     def advance(self, by: timedelta) -> datetime:
         self.at += by
         return self.at
+
+
+def was_put_back(before: datetime, now: datetime) -> bool:
+    """Whether a moment that has been noted is so far ahead of now that the clock must have been wrong."""
+    return before - now > UNSTEADY
+
+
+def is_due(at: datetime | None, now: datetime, *, longest: timedelta) -> bool:
+    """Whether a wait until `at` is over. One that would be longer than any wait was noted by a clock that was wrong."""
+    return at is None or not now < at <= now + longest
+
+
+def due(field: str, now: datetime, *, longest: timedelta) -> Q:
+    """The same of rows."""
+    over = {f"{field}__lte": now}
+    wrong = {f"{field}__gt": now + longest}
+    return Q(**{field: None}) | Q(**over) | Q(**wrong)
 
 
 clock: Clock = DatabaseClock()

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 
+from pyroaring import BitMap
+
 from access.models import Invitation, Token
 from access.services import COMMAND, Invited, create_token, invite
 from audiences.drafts import begin
-from audiences.models import Audience, Version
+from audiences.models import Audience, Change, Version
 from identity.models import Profile
 from sources.models import Connection, Replay, Source
 from spaces.models import Space
@@ -37,6 +39,7 @@ def belongings(space: Space) -> dict[str, str]:
         "connection": connection.public_id,
         "audience_id": audience.public_id,
         "audience": audience.public_id,
+        "change_id": _change(audience),
         "draft": begin(space, COMMAND).public_id,
         "destination_id": destination.public_id,
         "destination": destination.public_id,
@@ -75,6 +78,24 @@ def _audience(space: Space) -> Audience:
     audience = Audience.objects.create(workspace=space.workspace, space=space, name="New people", key="new_people")
     Version.objects.create(workspace=space.workspace, audience=audience, number=1, definition=DEFINITION)
     return audience
+
+
+def _change(audience: Audience) -> str:
+    """At a tick that no other space has."""
+    nobody = BitMap().serialize()
+    change = Change.objects.create(
+        workspace=audience.workspace,
+        space=audience.space,
+        audience=audience,
+        tick=audience.space.pk,
+        at=BORN,
+        cause=Change.Cause.COMPUTE,
+        entered=nobody,
+        left=nobody,
+        refreshed=nobody,
+        size=0,
+    )
+    return f"{change.tick}-{change.cause}"
 
 
 def _invitation(space: Space) -> Invitation:

@@ -49,7 +49,7 @@ class World:
 
     def ready(self):
         """The space's versions that can be computed now."""
-        mine = Version.objects.filter(audience__space=self.space, pk__in=computes.computing())
+        mine = Version.objects.filter(audience__space=self.space, pk__in=computes.computing(self.clock.now()))
         return list(mine.order_by("pk").values_list("pk", flat=True))
 
     def computed(self):

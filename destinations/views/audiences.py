@@ -40,11 +40,10 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
     seen = _seen(request, audience)
     if request.method == "POST":
         return _switched(request, seen.audience)
-    as_of = overview.as_of(request.space)
     going = seen.audience.subscriptions.select_related("audience", "destination").order_by("destination__name", "id")
     context = {
         **_about(seen),
-        "as_of": as_of,
+        "exact_at": seen.exact_at or overview.as_of(request.space),
         "steps": read.steps(seen),
         "chart": read.size_over_time(seen.audience, clock.now()),
         "moved": read.moved_lately(seen.audience),

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from access.requests import PageRequest
 from audiences import drafts, wizard
 from audiences import services as audiences
-from audiences.builder import TOO_HEAVY
+from audiences.builder import unanswered
 from audiences.forms import Review
 from audiences.models import Draft
 from audiences.queries import NotComputed, Unanswerable
@@ -115,7 +115,7 @@ def _counted(found: Draft) -> dict[str, Any]:
         )
     except Unanswerable as error:
         logger.warning("a preview in %s: %s", found.space.public_id, error)
-        return {"uncounted": TOO_HEAVY}
+        return {"uncounted": unanswered(error)}
     except (DefinitionError, NotComputed) as error:
         return {"uncounted": str(error)}
     return {"begun": begun}

@@ -20,6 +20,7 @@ from spaces.pieces import Visible
 
 _local = threading.local()
 
+BUSY_S, BUSY_BYTES = 1, 100_000_000  # what one statement takes of an engine that is not idle
 SETTINGS = {
     "max_query_size": 256 * 1024 * 1024,  # one statement may carry a bitmap of millions of members as text
     "max_partitions_per_insert_block": 0,
@@ -71,6 +72,12 @@ def bitmaps(query: Sql, **limits: Any) -> list[BitMap]:
         found.append(members)
         at += size
     return found
+
+
+def busy() -> bool:
+    """Whether the engine works on anything that takes long or much memory. Raises when it does not answer at all."""
+    heavy = f"elapsed > {BUSY_S} OR memory_usage > {BUSY_BYTES}"
+    return bool(rows(Sql(f"SELECT count() FROM system.processes WHERE query_id != queryID() AND ({heavy})"))[0][0])
 
 
 def run(query: Sql) -> None:

@@ -177,7 +177,7 @@ def test_beat_looks_for_itself_and_wakes_the_queues_at_which_somebody_waits(brok
 
 
 def test_what_is_wrong_with_one_kind_of_work_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> list[int]:
+    def broken(now: datetime) -> list[int]:
         raise KeyError("a definition that nobody can read")
 
     space = SpaceFactory()

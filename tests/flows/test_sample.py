@@ -59,7 +59,7 @@ def test_it_comes_the_way_of_all_data_and_is_whole(cast):
     assert sample.sent == sample.total == archived(sample) >= 600
     assert {row.state for row in Connection.objects.filter(space=sample.space)} == {"live"}
     assert Profile.objects.filter(space=sample.space, merged_into=None).count() >= 30
-    for version in computes.computing():
+    for version in computes.computing(clock.now()):
         computes.compute(version, clock)
     log = open_log(stage="evaluate", owner=sample.space_id, workspace_id=cast.workspace.pk)
     while advance(evaluate.STAGE, log):

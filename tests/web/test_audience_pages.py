@@ -86,7 +86,7 @@ def names(cast):
 @pytest.fixture
 def every_status(world):
     """An audience of each status; they are named after it."""
-    for name in ("Live", "Updating", "Disabled", "Failed", "Live, though the newest definition failed"):
+    for name in ("Live", "Updating", "Behind", "Disabled", "Failed", "Live, though the newest definition failed"):
         world.audience(name, ORDERED)
     world.computed()
     world.audience("Computing", ORDERED)
@@ -96,6 +96,7 @@ def every_status(world):
     newer = world.version(failed, SIGNED_UP)
     Version.objects.filter(pk=newer.pk).update(state="failed", error="Too heavy")
     Version.objects.filter(audience__name="Failed").update(state="failed", error="Too heavy")
+    Version.objects.filter(audience__name="Behind").update(state="catching_up", error="Memory limit exceeded")
     Audience.objects.filter(name="Disabled").update(enabled=False)
 
 
@@ -104,7 +105,7 @@ def test_the_list_is_sorted_by_the_status_that_it_shows(cast, every_status, name
     for row in page.context["rows"]:
         assert row["audience"].name.startswith(row["state"].label)
     rising = [name.split(",")[0] for name in names(sort="status")]
-    assert rising == ["Failed", "Computing", "Updating", "Live", "Live", "Disabled"]
+    assert rising == ["Failed", "Behind", "Computing", "Updating", "Live", "Live", "Disabled"]
     assert [name.split(",")[0] for name in names(sort="-status")] == rising[::-1]
 
 
@@ -195,3 +196,26 @@ def test_a_size_that_changed_once_is_drawn_up_to_now(room):
     once = Audience.objects.get(space=room.dev, name__startswith="Browsed")
     chart = browser.get(f"/w/northwind/s/shop-dev/audiences/{once.public_id}").context["chart"]
     assert float(re.search(r"H([\d.]+)", chart.line)[1]) == chart.right
+
+
+def test_the_pages_say_what_is_wrong_since_when_and_when_it_is_tried_again(cast, world, text):
+    world.did("u1", "Ordered")
+    behind = world.audience("buyers", ORDERED)
+    world.computed()
+    world.audience("asks", {"kind": "audience", "key": "lost"})
+    lost = world.audience("lost", ORDERED)
+    at = world.clock.now()
+    Version.objects.filter(audience=behind).update(
+        state="catching_up", error="Memory limit exceeded", failing_since=at, retry_at=at + timedelta(minutes=5)
+    )
+    Version.objects.filter(audience=lost).update(state="failed", error="Types do not fit")
+    said = ("Behind", "This audience is not up to date: Memory limit exceeded", "15 Jun 2026, 12:00", "12:05 UTC")
+    for page in (text("audiences"), text(f"audiences/{behind.public_id}")):
+        assert all(each in page for each in said)
+    waits = "It waits for lost, which failed: Types do not fit."
+    asks = Audience.objects.get(key="asks")
+    for page in (text("audiences"), text(f"audiences/{asks.public_id}")):
+        assert waits in page
+        assert "Waiting" in page
+    assert "This audience could not be computed: Types do not fit" in text(f"audiences/{lost.public_id}")
+    assert "Behind" in text("") or "Failed" in text("")

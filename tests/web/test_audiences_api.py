@@ -4,13 +4,15 @@ import json
 from datetime import timedelta
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from access.models import AuditEntry
-from audiences import queries
+from audiences import compiler, computes, queries
 from audiences.conditions import KINDS
 from audiences.models import Audience, Change, Version
 from audiences.operators import OPERATORS
 from identity.models import Identifier, Profile
+from sources.events import client
 from tests.factories_audiences import World
 from tests.factories_identity import NOON, message
 
@@ -405,6 +407,71 @@ def test_someone_who_was_merged_since_is_shown_once_by_the_id_that_is_left(world
 def test_an_audience_that_is_not_computed_yet_has_no_members(world, api, made):
     found = api("GET", f"audiences/{made('A')['id']}/members")
     assert (found["members"], found["tick"], found["asOf"]) == ([], 0, None)
+    assert (found["status"], found["computed"]) == ("computing", False)
+    world.computed()
+    found = api("GET", f"audiences/{Audience.objects.get().public_id}/members")
+    assert (found["members"], found["status"], found["computed"]) == ([], "live", True)
+
+
+def test_an_audience_says_what_is_wrong_with_it_and_when_it_is_tried_again(world, api, made, monkeypatch):
+    world.did("u1", "Ordered")
+    buyers = made("Buyers")
+    world.computed()
+    monkeypatch.setitem(compiler.SETTINGS, "max_memory_usage", 1000)
+    world.clock.advance(DAY)
+    world.did("u2", "Ordered")
+    world.ticked()
+    new = made("New")
+    for version in world.ready():
+        computes.compute(version, world.clock)
+    found = {each["id"]: each for each in api("GET", "audiences")["audiences"]}
+    behind, computing = found[buyers["id"]], found[new["id"]]
+    assert (behind["status"], behind["asOf"]) == ("behind", "2026-06-15T12:00:00.000Z")
+    assert "memory limit exceeded" in behind["problem"].pop("reason").lower()
+    assert behind["problem"] == {"since": "2026-06-16T12:00:00.000Z", "retryAt": "2026-06-16T12:00:10.000Z"}
+    assert (computing["status"], computing["problem"]["retryAt"]) == ("computing", "2026-06-16T12:00:10.000Z")
+    members_now = api("GET", f"audiences/{buyers['id']}/members")
+    assert (members_now["status"], members_now["asOf"]) == ("behind", "2026-06-15T12:00:00.000Z")
+    monkeypatch.undo()
+    monkeypatch.setattr("audiences.api.clock", world.clock)
+    world.clock.advance(DAY)
+    world.computed()
+    world.ticked()
+    for each in api("GET", "audiences")["audiences"]:
+        assert (each["status"], each["problem"], each["asOf"]) == ("live", None, "2026-06-17T12:00:00.000Z")
+
+
+def test_an_audience_that_asks_about_a_failed_one_says_so(world, api, made):
+    one = made("One")
+    two = made("Two", {"kind": "audience", "key": "one"})
+    three = made("Three", {"not": {"kind": "audience", "key": "two"}})
+    Version.objects.filter(audience__key="one").update(state="failed", error="Types do not fit.")
+
+    def shown(audience):
+        found = api("GET", f"audiences/{audience['id']}")["audience"]
+        return found["status"], (found["problem"] or {}).get("reason")
+
+    assert shown(one) == ("failed", "Types do not fit.")
+    assert shown(two) == ("waiting", "It waits for One, which failed: Types do not fit.")
+    assert shown(three) == ("waiting", "It waits for Two, which waits for One, which failed: Types do not fit.")
+    Audience.objects.filter(key="one").update(enabled=False)
+    assert shown(two) == ("waiting", "It waits for One, which is disabled.")
+    Audience.objects.filter(key="one").update(enabled=True)
+    Version.objects.filter(audience__key="one").update(state="computing", error="")
+    assert shown(two) == ("waiting", "It waits for One, which is not computed yet.")
+    world.computed()
+    assert [shown(each) for each in (one, two, three)] == [("live", None)] * 3
+    Version.objects.filter(audience__key="one").update(state="failed", error="Types do not fit.")
+    said = "It asks about One, which failed: Types do not fit. It takes the people who were in that last."
+    assert (shown(one)[0], shown(two), shown(three)) == ("failed", ("live", said), ("live", None))
+
+
+def test_a_preview_that_the_engine_has_no_time_for_can_be_asked_again(world, api, monkeypatch):
+    def no(*args, **limits):
+        raise DatabaseError("Code: 202. DB::Exception: Too many simultaneous queries", code=202)
+
+    monkeypatch.setattr(client, "bitmaps", no)
+    assert api("POST", "audiences/previews", {"definition": ORDERED}, status=503)["type"] == "unavailable"
 
 
 def test_members_tick_and_moment_are_of_one_tick(world, api, made, monkeypatch):
@@ -452,6 +519,29 @@ def test_only_some_of_many_are_named(world, api, made, monkeypatch):
     world.computed()
     (change,) = api("GET", path)["changes"]
     assert (change["entered"]["count"], len(change["entered"]["profileIds"])) == (5, 2)
+
+
+def test_all_people_of_a_change_are_named_in_pages(world, api, made):
+    world.sent(*(message(userId=f"u{n}", event="Ordered") for n in range(5)))
+    path = f"audiences/{made('A', {**ORDERED, 'within': {'days': 1}})['id']}/changes"
+    world.computed()
+    world.later(DAY)
+    left, entered = api("GET", path)["changes"]
+    everybody = ids(world, *(f"u{n}" for n in range(5)))
+    for change, side in ((entered, "entered"), (left, "left")):
+        seen, cursor = [], ""
+        while cursor is not None:
+            found = api("GET", f"{path}/{change['id']}/{side}?pagination[count]=2&pagination[cursor]={cursor}")
+            assert found["pagination"]["totalEntries"] == change[side]["count"] == 5
+            seen += [each["profileId"] for each in found["people"]]
+            cursor = found["pagination"].get("next")
+        assert len(seen) == 5
+        assert set(seen) == everybody
+    named = api("GET", f"{path}/{entered['id']}/entered?include=identifiers")["people"][0]
+    assert named["identifiers"] == [{"type": "user_id", "value": "u0"}]
+    assert api("GET", f"{path}/{entered['id']}/left")["people"] == []
+    for wrong in ("7-compute", "x", "-", "1-", "1-nothing", "9" * 30 + "-compute", "²-compute"):
+        assert api("GET", f"{path}/{wrong}/entered", status=404)["type"] == "not-found"
 
 
 # what there is, and who may
