@@ -35,9 +35,12 @@ class Subscription(Owned):
 
     class Status(models.TextChoices):
         WAITING = "waiting", "Waiting for the audience"
-        SYNCING = "syncing", "First sync"
-        IN_STEP = "in_step", "In step"
+        SYNCING = "syncing", "Sending"
+        IN_STEP = "in_step", "In step"  # desired and acknowledged were compared, and are equal
         RETRYING = "retrying", "Retrying"
+        FAILING = "failing", "Failing"  # no call got through, several times in a row
+        REFUSED = "refused", "Refused in part"
+        DIFFERS = "differs", "Out of step"  # it stays different, whatever is said
         PARKED = "parked", "Parked"
         SUSPENDED = "suspended", "Suspended"  # refused as a whole: it waits for someone to change the settings
         DISABLED = "disabled", "Disabled"
@@ -55,6 +58,14 @@ class Subscription(Owned):
     pass_tick = models.BigIntegerField(null=True, help_text="changes up to this one are being planned; null = no pass")
     cursor = models.BigIntegerField(default=0, help_text="profile numbers up to this one are planned in this pass")
     synced_at = models.DateTimeField(null=True, help_text="when everything desired was last acknowledged")
+    counts = models.JSONField(
+        default=dict, help_text="of the newest comparison: desired, acknowledged, maybe, refused, due"
+    )
+    compared_at = models.DateTimeField(null=True, help_text="when desired and acknowledged were last compared")
+    compare_at = models.DateTimeField(null=True, help_text="when they are compared next; null = now")
+    overlooked = models.CharField(max_length=32, blank=True, help_text="fingerprint of what then differed")
+    repeated = models.IntegerField(default=0, help_text="comparisons in a row in which just these differed")
+    unsettled = models.IntegerField(default=0, help_text="identifiers of people who were merged since the newest tick")
     failures = models.IntegerField(default=0, help_text="rounds in a row without one success")
     failing_since = models.DateTimeField(null=True)
     retry_at = models.DateTimeField(null=True)
@@ -76,6 +87,11 @@ class Subscription(Owned):
         if not self.destination.enabled:
             return "destination"
         return "" if self.audience.enabled and self.audience.deleted_at is None else "audience"
+
+    @property
+    def standing(self) -> str:
+        """Its status, of which nothing is left while something is switched off."""
+        return self.Status.DISABLED if self.held_back_by else self.status
 
     @property
     def sends(self) -> bool:

@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from access.services import ActorLike, NotPossible, audit
 from audiences import drafts
 from audiences.models import Audience, Draft
+from destinations import standing
 from destinations.adapters import adapter_of, all_adapters
 from destinations.contract import outcome_of
 from destinations.declared import InvalidSetting, camel, label, parse, secrets_of, stored, struck
@@ -186,7 +187,7 @@ def change_subscription(
         chosen = parse(adapter_of(subscription.destination.kind).options, options, subscription.options)
         Subscription.objects.filter(pk=subscription.pk).update(options=asdict(chosen))
     if enabled is not None:
-        calm = Subscription.Status.IN_STEP if subscription.synced_at else Subscription.Status.WAITING
+        calm = Subscription.Status.SYNCING if subscription.synced_at else Subscription.Status.WAITING
         Subscription.objects.filter(pk=subscription.pk).update(
             enabled=enabled, status=calm if enabled else Subscription.Status.DISABLED
         )
@@ -211,7 +212,7 @@ def resync(subscription: Subscription, *, by: ActorLike) -> None:
     """
     with transaction.atomic():
         _stop_waiting(Subscription.objects.select_for_update().get(pk=subscription.pk))
-        Subscription.objects.filter(pk=subscription.pk).update(full=True, pass_tick=None, cursor=0)
+        Subscription.objects.filter(pk=subscription.pk).update(full=True, pass_tick=None, cursor=0, compare_at=None)
         held = Acknowledged.objects.filter(subscription=subscription)
         held.exclude(state=Acknowledged.State.OUT).update(
             state=Acknowledged.State.MAYBE, flip=F("flip") + 1, due=True, tries=0, retry_at=None, refused=""
@@ -252,11 +253,14 @@ def _wake(subscription: Subscription) -> None:
 
 
 def _stop_waiting(subscription: Subscription) -> None:
-    """No pause and no suspension is left; a failing destination still gets only a few rows first."""
-    stopped = {Subscription.Status.SUSPENDED, Subscription.Status.PARKED}
-    if subscription.status in stopped:
+    """No pause and no suspension is left; a failing destination still gets only a few rows first.
+
+    What changed while nothing went out no change may name, so it is compared, whatever happened lately.
+    """
+    if subscription.status in standing.STOPPED:
         subscription.status = Subscription.Status.RETRYING
-    subscription.retry_at = subscription.failing_since = None
+    subscription.retry_at = subscription.failing_since = subscription.compare_at = None
+    subscription.repeated = 0
     subscription.error = ""
     subscription.save()
 

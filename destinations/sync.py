@@ -4,11 +4,15 @@
 whose retry is due, and marks MAYBE what it is going to say. *Write* says it. *Publish* notes what was answered.
 A pass goes through the changed profiles by number, so that any number of them costs no more per piece; what
 changes meanwhile is the next pass. Rows that got no answer are `due` and are looked at again, on their own time.
+
+A pass goes where changes lead it, and a change may have been missed: while an audience stood still, say. So when
+there is nothing else to do, desired and acknowledged are *compared* as sets, and what differs is said. Only a
+comparison says that a subscription is in step.
 """
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,8 +25,10 @@ from pyroaring import BitMap
 from audiences import queries as audiences
 from audiences.models import Audience
 from audiences.models import Change as AudienceChange
-from destinations import contract, queries, retry, services
+from destinations import comparison as comparison_rules
+from destinations import contract, queries, retry, services, standing
 from destinations.adapters import adapter_of
+from destinations.comparison import Comparison
 from destinations.declared import secrets_of, stored, struck
 from destinations.flips import Call, Known, next_call, state_after
 from destinations.models import Acknowledged, Destination, Subscription
@@ -68,6 +74,7 @@ class Decision(msgspec.Struct):
 
     number: int
     rows: list[Row]
+    equal: bool = False  # desired and acknowledged were compared, and nothing differed
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ class Intake:
 
     numbers: of the identifiers in question, also such as no longer exist. due: those of them whose retry is due.
     desired: for each of them; None while it cannot be said. said: whom the calls of the desired ones are about.
+    comparison: what it came to, when it was time for one.
     """
 
     before: Place
@@ -96,6 +104,7 @@ class Intake:
     desired: Mapping[int, bool | None]
     owners: Mapping[int, int]
     said: Mapping[int, Said]
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True)
@@ -118,11 +127,19 @@ class Sync:
     def read(self, log: Log, limit: int) -> Intake | None:
         now = self.clock.now()
         subscription = _subscription(log)
-        if subscription is None or not _may_send(subscription, now):
+        if subscription is None or not _may_look(subscription, now):
             return None
-        limit = min(limit, retry.PROBE) if subscription.failures else limit
-        again = _due(subscription, now).order_by("tries", "id").values_list("identifier", flat=True)[:limit]
-        return _intake(subscription, BitMap(again), limit)
+        intake = None
+        if subscription.sends:
+            limit = min(limit, retry.PROBE) if subscription.failures else limit
+            again = _due(subscription, now).order_by("tries", "id").values_list("identifier", flat=True)[:limit]
+            intake = _intake(subscription, BitMap(again), limit)
+        # In the middle of a long pass it is compared for its counts, at its end for what the pass has overlooked.
+        if subscription.compare_at and subscription.compare_at > now:
+            return intake
+        if intake and subscription.pass_tick is None:
+            return intake
+        return _compared(subscription, intake, limit)
 
     def size(self, intake: Intake) -> int:
         return len(intake.numbers)
@@ -132,9 +149,12 @@ class Sync:
         subscription = held.select_related("space").get(pk=log.owner)
         if _place(subscription) != intake.before:
             return None  # someone asked for a resync in the meantime
-        rows = _decide_rows(subscription, intake, self.clock.now())
+        now = self.clock.now()
+        rows = _decide_rows(subscription, intake, now)
         _move(subscription, intake.after)
-        return Decision(number, rows)
+        _keep_comparison(subscription, intake, now)
+        equal = intake.comparison is not None and intake.comparison.equal
+        return Decision(number, rows, equal=equal and intake.before == intake.after and not rows)
 
     def write(self, log: Log, decision: Decision, number: int) -> Written:
         subscription = _subscription(log)
@@ -147,13 +167,14 @@ class Sync:
         return Written(made)
 
     def publish(self, log: Log, decision: Decision, number: int, outcome: Written) -> None:
-        subscription = Subscription.objects.select_for_update().filter(pk=log.owner).first()
+        held = Subscription.objects.select_for_update(of=("self",)).select_related("audience")
+        subscription = held.filter(pk=log.owner).first()
         if subscription is None:
             return
         now = self.clock.now()
         _keep_outcomes(subscription, decision, outcome, first=decision.number == number, now=now)
         _keep_health(subscription, decision, outcome.round, now)
-        _keep_status(subscription, now)
+        _keep_status(subscription, decision, outcome.round, now)
         subscription.save()
 
     def split(self, decision: Decision) -> Sequence[Decision]:
@@ -172,10 +193,20 @@ class Sync:
         """Step over one person, or one row, that cannot be decided."""
         logger.error("sync %s: stepped over %s: %s", log.owner, list(intake.numbers), error)
         subscription = Subscription.objects.get(pk=log.owner)
-        Acknowledged.objects.filter(subscription=subscription, identifier__in=intake.numbers).update(
-            refused=str(error)[:2000], due=False, retry_at=None
-        )
+        told: dict[str, Any] = {"refused": str(error)[:2000] or type(error).__name__, "due": False, "retry_at": None}
+        known = Acknowledged.objects.filter(subscription=subscription, identifier__in=intake.numbers)
+        known.update(**told)
+        common = {"workspace_id": subscription.workspace_id, "subscription": subscription, "at": self.clock.now()}
+        Acknowledged.objects.bulk_create(  # kept where everybody looks for who is missing, and not looked at again
+            Acknowledged(
+                identifier=number, profile=intake.owners[number], state=Acknowledged.State.OUT, entering=True, flip=1,
+                **common, **told,
+            )
+            for number in intake.owners.keys() - set(known.values_list("identifier", flat=True))
+            if intake.desired[number]
+        )  # fmt: skip
         _move(subscription, intake.after)
+        Subscription.objects.filter(pk=subscription.pk).update(compare_at=None)
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
         client.erase(DELIVERY_LOG, "subscription", log.owner, numbers)
@@ -203,18 +234,19 @@ STAGE = Sync()
 
 
 def waiting(now: datetime) -> list[int]:
-    """Subscriptions that have something to send, or to try again, at `now`."""
+    """Subscriptions that have something to send, to try again, or to compare, at `now`."""
     changed = AudienceChange.objects.filter(audience=OuterRef("audience"), tick__gt=OuterRef("tick"))
     due = Acknowledged.objects.filter(_now_or_never(now), subscription=OuterRef("pk"), due=True)
+    sends = Q(enabled=True, destination__enabled=True, audience__enabled=True)
+    sends &= ~Q(status=Subscription.Status.SUSPENDED)
+    to_send = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due)
+    to_compare = Q(compare_at=None) | Q(compare_at__lte=now)
     ready = Subscription.objects.filter(
         _now_or_never(now),
-        Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due),
-        enabled=True,
-        destination__enabled=True,
-        audience__enabled=True,
+        (sends & to_send) | to_compare,
         audience__deleted_at=None,
         audience__serving__isnull=False,
-    ).exclude(status=Subscription.Status.SUSPENDED)
+    )
     return sorted({*ready.values_list("pk", flat=True), *pieces.unfinished(STAGE.name)})
 
 
@@ -227,9 +259,9 @@ def _subscription(log: Log) -> Subscription | None:
     return Subscription.objects.select_related(*related).filter(pk=log.owner).first()
 
 
-def _may_send(subscription: Subscription, now: datetime) -> bool:
+def _may_look(subscription: Subscription, now: datetime) -> bool:
     """Whether anything may be decided now. Nothing is, before the audience's first compute is complete."""
-    ready = subscription.sends and subscription.audience.serving_id is not None
+    ready = subscription.audience.serving_id is not None and subscription.audience.deleted_at is None
     return ready and (subscription.retry_at is None or subscription.retry_at <= now)
 
 
@@ -257,6 +289,24 @@ def _intake(subscription: Subscription, due: BitMap, limit: int) -> Intake | Non
     else:
         after = Place(begun.pass_tick or 0, False, None, 0)
     return _judged(subscription, before, after, members, due, due | _numbers_of(subscription, profiles))
+
+
+def _compared(subscription: Subscription, intake: Intake | None, limit: int) -> Intake:
+    """With a comparison; and when there is nothing else to do, with what it found to differ.
+
+    When that is much, the next pass looks at everyone instead.
+    """
+    members = audiences.members(subscription.audience)
+    comparison = queries.compared(subscription, members)
+    if intake:  # the pass is on its way to what differs
+        return replace(intake, comparison=replace(comparison, overlooked=BitMap()))
+    if comparison.overlooked:
+        comparison = comparison.without(queries.unsettled(subscription, members))
+    place = _place(subscription)
+    many = len(comparison.overlooked) > limit
+    numbers = comparison.overlooked if subscription.sends and not many else BitMap()
+    after = replace(place, full=True) if subscription.sends and many else place
+    return replace(_judged(subscription, place, after, members, BitMap(), numbers), comparison=comparison)
 
 
 def _numbers_of(subscription: Subscription, profiles: BitMap) -> BitMap:
@@ -385,6 +435,41 @@ def _move(subscription: Subscription, place: Place) -> None:
     Subscription.objects.filter(pk=subscription.pk).update(
         tick=place.tick, full=place.full, pass_tick=place.pass_tick, cursor=place.cursor
     )
+
+
+def _keep_comparison(subscription: Subscription, intake: Intake, now: datetime) -> None:
+    """What was compared, and when it is compared next: soon after a piece, for it may have brought them together."""
+    place = Subscription.objects.filter(pk=subscription.pk)
+    comparison = intake.comparison
+    if comparison is None:
+        if subscription.compare_at is not None and not subscription.repeated:
+            place.update(compare_at=min(_soon(subscription, now), subscription.compare_at))
+        return
+    pause = comparison_rules.pause(comparison.desired)
+    place.update(counts=comparison.counts, compared_at=now, compare_at=now + pause, unsettled=comparison.unsettled)
+    if intake.due or intake.before.pass_tick is not None:
+        return  # that is for the counts: what still differs when the pass is over, is another question
+    overlooked = comparison.overlooked if subscription.sends else BitMap()
+    found = comparison_rules.fingerprint(overlooked)
+    repeated = subscription.repeated + 1 if found and found == subscription.overlooked else 0
+    if overlooked:
+        level = logging.ERROR if repeated >= standing.ALARMED_AFTER else logging.INFO
+        times = repeated + 1
+        logger.log(level, "sync %s: %d identifiers differ, for %d comparisons", subscription.pk, len(overlooked), times)
+    if repeated:
+        wait = min(retry.wait(repeated), comparison_rules.PATIENCE)
+    elif comparison.unsettled:
+        wait = comparison_rules.CALM
+    else:
+        wait = timedelta() if overlooked else comparison_rules.EVERY
+    place.update(compare_at=now + max(wait, pause), overlooked=found, repeated=repeated)
+
+
+def _soon(subscription: Subscription, now: datetime) -> datetime:
+    """When it may be compared again, as far as its cost goes."""
+    calm = comparison_rules.CALM if subscription.status == Subscription.Status.IN_STEP else timedelta()
+    pause = comparison_rules.pause(subscription.counts.get("desired", 0))
+    return max(now, (subscription.compared_at or now) + max(calm, pause))
 
 
 def _decide_rows(subscription: Subscription, intake: Intake, now: datetime) -> list[Row]:
@@ -661,17 +746,25 @@ def _keep_health(subscription: Subscription, decision: Decision, made: Round | N
 STOPPED = {Subscription.Status.SUSPENDED, Subscription.Status.PARKED}
 
 
-def _keep_status(subscription: Subscription, now: datetime) -> None:
-    if not subscription.enabled:
-        subscription.status = Subscription.Status.DISABLED
-        return
-    if subscription.status in STOPPED and (subscription.failures or subscription.error):
-        return
-    if subscription.full or subscription.pass_tick is not None:
-        first = subscription.synced_at is None or subscription.full
-        calm = Subscription.Status.SYNCING if first else Subscription.Status.IN_STEP
-        subscription.status = Subscription.Status.RETRYING if subscription.failures else calm
-    elif _due(subscription, None).exists():
-        subscription.status = Subscription.Status.RETRYING
-    else:
-        subscription.status, subscription.synced_at = Subscription.Status.IN_STEP, now
+def _keep_status(subscription: Subscription, decision: Decision, made: Round | None, now: datetime) -> None:
+    """What it was found to be in step by one comparison, it stays while all that is said since is acknowledged."""
+    stopped = subscription.status in STOPPED and (subscription.failures or subscription.error)
+    refused = subscription.counts.get("refused", 0) + sum(
+        verdict.kind == "refused" for verdict in (made.verdicts.values() if made else ())
+    )
+    subscription.counts["refused"] = refused
+    facts = standing.Facts(
+        enabled=subscription.enabled,
+        computed=subscription.audience.serving_id is not None,
+        stopped=subscription.status if stopped else "",
+        failures=subscription.failures,
+        refused=refused,
+        due=_due(subscription, None).exists(),
+        repeated=subscription.repeated,
+        unsettled=subscription.unsettled,
+        sending=subscription.full or subscription.pass_tick is not None,
+        equal=decision.equal or subscription.status == Subscription.Status.IN_STEP,
+    )
+    subscription.status = standing.status_of(facts)
+    if subscription.status == Subscription.Status.IN_STEP:
+        subscription.synced_at = now

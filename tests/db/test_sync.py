@@ -563,6 +563,9 @@ def test_a_refusal_of_everything_suspends(
     assert (subscription.status, subscription.error) == (Status.SUSPENDED, f"{status} who are you")
     assert len(receiver.got) <= 16
     clock.advance(timedelta(days=3))
+    made = len(receiver.got)
+    assert run(subscription, clock).status == Status.SUSPENDED
+    assert len(receiver.got) == made
     assert sync.waiting(clock.now()) == []
     receiver.answer = lambda got: Reply(200)
     services.change_destination(subscription.destination, settings={"sharedSecret": "right"}, by=services_command())
@@ -576,7 +579,7 @@ def test_one_bad_row_is_isolated_and_kept_with_the_receivers_words(
     change(audience, entered=make_people(space, 40))
     receiver.answer = poison("u23")
     subscription = run(webhook(audience, receiver, style="list", batchSize=100), clock)
-    assert subscription.status == Status.IN_STEP
+    assert (subscription.status, subscription.synced_at) == (Status.REFUSED, None)
     bad = Acknowledged.objects.exclude(refused="").get(subscription=subscription)
     assert (bad.refused, bad.state, bad.due) == ("422 u23 is not a customer", State.OUT, False)
     assert queries.tally(subscription)["acknowledged"] == 39
@@ -649,9 +652,9 @@ def test_what_is_switched_off_sends_nothing(
     switch(subscription, what, on=False)
     assert pieces.advance(stage, log)
     change(audience, entered=people[1:])
-    assert sync.waiting(clock.now()) == []
     run(subscription, clock)
     assert receiver.got == []
+    assert sync.waiting(clock.now()) == []
     switch(subscription, what, on=True)
     run(subscription, clock)
     assert inside(receiver) == {"u0", "u1"}
@@ -898,3 +901,222 @@ def test_everyone_gone_from_a_bitmap_of_millions_is_cheap_to_page(space: Space, 
     numbers = BitMap(range(0, 4_000_000, 2))
     assert sync._first(numbers, 999_999, 3) == BitMap([1_000_000, 1_000_002, 1_000_004])
     assert sync._first(numbers, 0, 2) == BitMap([2, 4])
+
+
+def missed(space: Space, audience: Audience) -> tuple[int, int]:
+    """Two members, of whom no change says what became of them: one has a new address, the other lost one."""
+    gains, loses = make_person(space, ("user_id", "u1")), make_person(space, ("user_id", "u2"), ("email", "2@x.org"))
+    change(audience, entered=[gains, loses])
+    return gains, loses
+
+
+def test_what_no_change_names_is_found_by_comparing_and_is_said(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    """Nothing but what differs; and until then it only says what it knew at the time of its last comparison."""
+    gains, _ = missed(space, audience)
+    subscription = run(webhook(audience, receiver), clock)
+    assert (subscription.status, subscription.compared_at) == (Status.IN_STEP, clock.now())
+    give(space, gains, "email", "1@x.org")
+    Identifier.objects.filter(space=space, value="2@x.org").update(profile=make_person(space))
+    receiver.got.clear()
+    assert sync.waiting(clock.now()) == []
+    clock.advance(timedelta(hours=1))
+    assert sync.waiting(clock.now()) == [subscription.pk]
+    run(subscription, clock)
+    assert sorted((str(who(m)), m["event"]) for m in receiver.messages()) == [
+        ("('u1', None, '1@x.org')", "Audience Entered"),
+        ("(None, None, '2@x.org')", "Audience Exited"),
+    ]
+    assert (subscription.status, subscription.counts["desired"]) == (Status.IN_STEP, 3)
+    assert sync.waiting(clock.now()) == []
+
+
+def test_much_that_no_change_names_is_a_pass_over_everyone(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = make_people(space, 12)
+    change(audience, entered=people)
+    subscription = run(webhook(audience, receiver), clock)
+    for number in people:
+        give(space, number, "email", f"{number}@x.org")
+    monkeypatch.setattr(Sync, "batch", 5)
+    clock.advance(timedelta(hours=1))
+    stage, log = Sync(clock), log_of(subscription)
+    assert pieces.advance(stage, log)
+    subscription.refresh_from_db()
+    assert (subscription.full, subscription.status) == (True, Status.SYNCING)
+    run(subscription, clock)
+    assert len(receiver.ids()) == len(set(receiver.ids())) == 24
+    assert subscription.status == Status.IN_STEP
+
+
+@pytest.mark.parametrize("what", ["subscription", "destination"])
+def test_what_was_switched_on_again_is_compared_before_it_is_in_step(
+    what: str, space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    person = make_person(space, ("user_id", "u1"))
+    change(audience, entered=[person])
+    subscription = run(webhook(audience, receiver), clock)
+    for enabled in (False, True):
+        if what == "subscription":
+            services.change_subscription(subscription, enabled=enabled, by=COMMAND)
+        else:
+            services.change_destination(subscription.destination, enabled=enabled, by=COMMAND)
+        if not enabled:
+            give(space, person, "email", "1@x.org")
+    run(subscription, clock)
+    assert who(receiver.messages()[-1]) == ("u1", None, "1@x.org")
+    assert subscription.status == Status.IN_STEP
+
+
+def test_who_is_refused_is_not_in_step_until_they_are_taken_or_leave(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    people = make_people(space, 3)
+    change(audience, entered=people)
+    receiver.answer = lambda got: Reply(422, b"unknown")
+    subscription = run(webhook(audience, receiver), clock)
+    assert (subscription.status, subscription.synced_at, subscription.counts["refused"]) == (Status.REFUSED, None, 3)
+    receiver.answer = lambda got: Reply(200)
+    made = len(receiver.got)
+    clock.advance(timedelta(hours=2))
+    assert run(subscription, clock).status == Status.REFUSED
+    assert len(receiver.got) == made  # a comparison does not say again what was refused
+    services.retry_one(subscription, Identifier.objects.get(space=space, value="u0").number, by=COMMAND)
+    assert run(subscription, clock).counts["refused"] == 2
+    change(audience, left=people[1:])
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert len(receiver.got) == made + 1
+
+
+def test_a_refusal_is_seen_at_once_in_what_was_in_step(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 3))
+    subscription = run(webhook(audience, receiver), clock)
+    receiver.answer = lambda got: Reply(422, b"unknown")
+    change(audience, entered=[make_person(space, ("user_id", "new"))])
+    assert run(subscription, clock).status == Status.REFUSED
+
+
+@pytest.mark.parametrize("batch", [500, 1])
+def test_what_stays_different_whatever_is_said_is_shown_and_reported_and_compared_ever_less_often(
+    batch: int,
+    space: Space,
+    audience: Audience,
+    receiver: Receiver,
+    clock: FixedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A planted fault: nobody is ever said. With as many as fit into a piece, and with more."""
+    change(audience, entered=make_people(space, 2))
+    monkeypatch.setattr(Sync, "batch", batch)
+    monkeypatch.setattr(sync, "next_call", lambda *args, **kwargs: None)
+    subscription = webhook(audience, receiver)
+    compared = set()
+    for _ in range(200):
+        run(subscription, clock)
+        compared.add(subscription.compared_at)
+        clock.advance(timedelta(seconds=10))
+    assert subscription.status == Status.DIFFERS
+    assert 5 < len(compared) < 40
+    assert "2 identifiers differ" in caplog.text
+    assert any(record.levelname == "ERROR" for record in caplog.records)
+    monkeypatch.undo()
+    for _ in range(2):  # it is said, and it is compared
+        clock.advance(timedelta(minutes=5))
+        run(subscription, clock)
+    assert subscription.status == Status.IN_STEP
+
+
+@pytest.mark.parametrize("batch", [500, 1])
+def test_people_who_were_merged_since_the_newest_tick_are_waited_for(
+    batch: int,
+    space: Space,
+    audience: Audience,
+    receiver: Receiver,
+    clock: FixedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Sync, "batch", batch)
+    winner, loser = make_person(space, ("user_id", "u1")), make_person(space, ("user_id", "u2"))
+    change(audience, entered=[loser])
+    subscription = run(webhook(audience, receiver), clock)
+    merge(space, loser, winner)
+    for _ in range(100):
+        clock.advance(timedelta(minutes=1))
+        run(subscription, clock)
+    assert (len(receiver.got), subscription.status) == (1, Status.WAITING)
+    assert not any(record.levelname == "ERROR" for record in caplog.records)
+    change(audience, left=[loser], entered=[winner])
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert who(receiver.messages()[-1])[0] == "u1"
+
+
+def test_what_is_in_step_and_goes_on_changing_is_compared_now_and_then(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(audience, entered=make_people(space, 2))
+    subscription = run(webhook(audience, receiver), clock)
+    made = []
+    real = queries.compared
+    monkeypatch.setattr(queries, "compared", lambda *args: made.append(clock.now()) or real(*args))
+    for n in range(30):
+        clock.advance(timedelta(seconds=1))
+        change(audience, entered=[make_person(space, ("user_id", f"n{n}"))])
+        assert run(subscription, clock).status == Status.IN_STEP
+    assert 4 <= len(made) <= 7
+    clock.advance(timedelta(seconds=5))
+    run(subscription, clock)
+    assert subscription.counts == queries.tally(subscription)
+
+
+def test_it_is_failing_after_some_rounds_without_one_success(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(space, 2))
+    receiver.answer = lambda got: Reply(500)
+    subscription = webhook(audience, receiver)
+    seen = []
+    for _ in range(4):
+        seen.append(run(subscription, clock).status)
+        clock.advance(timedelta(minutes=1))
+    assert seen == [Status.RETRYING, Status.RETRYING, Status.FAILING, Status.FAILING]
+    services.resume(subscription, by=COMMAND)
+    assert subscription.status == Status.RETRYING
+    receiver.answer = lambda got: Reply(200)
+    assert run(subscription, clock).status == Status.IN_STEP
+
+
+def test_the_loser_and_the_winner_of_a_merge_being_members_nothing_is_waited_for(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    winner, loser = make_person(space, ("user_id", "u1")), make_person(space, ("user_id", "u2"))
+    change(audience, entered=[winner, loser])
+    subscription = run(webhook(audience, receiver), clock)
+    merge(space, loser, winner)
+    give(space, winner, "email", "e@x.org")
+    clock.advance(timedelta(hours=1))
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert who(receiver.messages()[-1])[2] == "e@x.org"
+
+
+def test_who_cannot_be_decided_is_kept_as_refused_and_is_not_compared_for_ever(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    number = make_person(space, ("user_id", "u1"))
+    change(audience, entered=[number])
+    subscription = webhook(audience, receiver)
+    stage, log = Sync(clock), log_of(subscription)
+    intake = stage.read(log, 1)
+    assert intake is not None
+    stage.skip(log, intake, ValueError("nobody understands this"))
+    run(subscription, clock)
+    assert (subscription.status, receiver.got) == (Status.REFUSED, [])
+    assert Acknowledged.objects.get(subscription=subscription).refused == "nobody understands this"
+    services.retry_one(subscription, Identifier.objects.get(space=space, value="u1").number, by=COMMAND)
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert inside(receiver) == {"u1"}
