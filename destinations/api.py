@@ -11,7 +11,7 @@ from access.envelope import conflict, data, done, invalid, missing, page, parsed
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences.models import Audience
-from destinations import queries, services
+from destinations import queries, services, standing
 from destinations.adapters import adapter_of
 from destinations.declared import InvalidSetting, shown
 from destinations.models import Caught, Destination, Subscription
@@ -61,7 +61,8 @@ class DestinationsView(APIView):
 
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's destinations, oldest first."""
-        return page(request, request.space.destinations.all(), name="destinations", render=render_destination)
+        found = queries.with_going(request.space.destinations.all())
+        return page(request, found, name="destinations", render=render_destination)
 
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new destination. A secret that was made for it is in `generated`, this once."""
@@ -242,6 +243,7 @@ def render_destination(destination: Destination) -> dict[str, Any]:
         "kind": destination.kind,
         "name": destination.name,
         "enabled": destination.enabled,
+        "status": _status(destination),
         "settings": shown(services.settings_of(destination)),
         "createdAt": _iso(destination.created_at),
     }
@@ -254,11 +256,12 @@ def render_subscription(subscription: Subscription, tally: dict[str, int] | None
         "audienceId": subscription.audience.public_id,
         "destinationId": subscription.destination.public_id,
         "enabled": subscription.enabled,
-        "status": subscription.status,
+        "status": subscription.standing,
         "heldBackBy": subscription.held_back_by or None,
         "options": shown(options),
         "tick": subscription.tick,
         **(tally or queries.tally(subscription)),
+        "comparedAt": _iso(subscription.compared_at),
         "syncedAt": _iso(subscription.synced_at),
         "retryAt": _iso(subscription.retry_at),
         "error": subscription.error,
@@ -290,6 +293,13 @@ def render_caught(caught: Caught) -> dict[str, Any]:
         "headers": caught.headers,
         "body": caught.body,
     }
+
+
+def _status(destination: Destination) -> str | None:
+    """The worst of what goes there; None when nothing does."""
+    if not destination.enabled:
+        return Subscription.Status.DISABLED
+    return standing.worst(each.standing for each in queries.going(destination)) or None
 
 
 def _destination(request: ApiRequest, public_id: str) -> Destination:

@@ -3,14 +3,19 @@
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
+from destinations.standing import DIFFERS, FAILING, REFUSED, RETRYING, worst
+
 DONE, CURRENT, LATER = "done", "current", "later"
+LASTING = {FAILING: "Deliveries stopped", REFUSED: "People refused", DIFFERS: "Deliveries out of step"}
 
 
 @dataclass(frozen=True)
 class SpaceFacts:
     """What a space has. replaying: sources whose past still comes in; percent: of all running replays.
 
-    first_audience: its id. first_way: the ids of an audience and of its subscription.
+    subscriptions: of these so many are in step, are retried, have people that were refused, stay different whatever
+    is said, or are stopped: no call gets through. first_audience: its id. first_way: the ids of an audience and of
+    its subscription.
     """
 
     name: str
@@ -25,9 +30,17 @@ class SpaceFacts:
     subscriptions: int = 0
     in_step: int = 0
     retrying: int = 0
+    refused: int = 0
+    differing: int = 0
     stopped: int = 0
     first_audience: str = ""
     first_way: tuple[str, ...] = ()
+
+    @property
+    def trouble(self) -> str:
+        """The worst that is to be said of its deliveries; "" when it is nothing."""
+        counts = {FAILING: self.stopped, REFUSED: self.refused, DIFFERS: self.differing, RETRYING: self.retrying}
+        return worst(status for status, count in counts.items() if count)
 
 
 @dataclass(frozen=True)
@@ -92,11 +105,11 @@ def farthest(spaces: Sequence[SpaceFacts]) -> SpaceFacts | None:
 
 def health(space: SpaceFacts) -> tuple[str, str]:
     """The worst that is to be said about a space: a word or two, and the tone that goes with it."""
-    if space.stopped:
-        return "Deliveries stopped", "bad"
+    if space.trouble in LASTING:
+        return LASTING[space.trouble], "bad"
     if space.failures:
         return "Events held up", "warn"
-    if space.retrying:
+    if space.trouble:
         return "Deliveries retried", "warn"
     if space.replaying:
         return f"Replaying, {space.percent:g} %", "busy"
@@ -170,24 +183,33 @@ def _destination(space: SpaceFacts) -> Step:
     text = "Send it to a tool of yours, or to the catcher, which shows what a tool would receive."
     if space.subscriptions:
         text = f"{_count(space.subscriptions, 'way')} from an audience to a destination."
-    done = space.subscriptions > 0
-    pages = ("destinations",) if done else ("audience-connect", "audiences")
+    done = space.subscriptions > space.stopped
+    if space.subscriptions and not done:
+        text = f"{text} No call gets through on any of them."
+    verb = "See the destinations" if space.subscriptions else "Choose a destination"
+    pages = ("destinations",) if space.subscriptions else ("audience-connect", "audiences")
     ids = (space.first_audience,)
     title = "Connect the audience to a destination"
-    return Step(title, text, done, "Choose a destination", pages, "space.use", space.slug, ids=ids)
+    return Step(title, text, done, verb, pages, "space.use", space.slug, ids=ids)
 
 
 def _in_step(space: SpaceFacts) -> Step:
     text = "In step means: the destination has acknowledged every person in the audience."
     if space.stopped:
         text = f"{_count(space.stopped, 'delivery', 'deliveries')} stopped and waiting for you."
+    elif space.refused:
+        text = f"{_count(space.refused, 'destination')} refused some of the people."
+    elif space.differing:
+        text = f"{_count(space.differing, 'destination')} stayed different from the audience, whatever was sent."
     elif space.in_step:
         text = f"{space.in_step:,} of {space.subscriptions:,} in step: everyone in the audience was acknowledged."
-    pages = ("subscription", "deliveries")
-    done = space.in_step > 0
-    return Step(
-        "Check that it arrives", text, done, "See what arrived", pages, "space.read", space.slug, ids=space.first_way
-    )
+    lasting = space.trouble in LASTING
+    pages: tuple[str, ...] = ("subscription", "deliveries")
+    ids = space.first_way
+    if lasting:  # on the page of all of them, not on that of the first
+        pages, ids = ("deliveries",), ()
+    done = space.in_step > 0 and not lasting
+    return Step("Check that it arrives", text, done, "See what arrived", pages, "space.read", space.slug, ids=ids)
 
 
 def _prod_space(facts: Facts) -> Step:
@@ -212,6 +234,7 @@ def _missing(space: SpaceFacts) -> list[str]:
         ("an audience", space.audiences == 0),
         ("a destination", space.subscriptions == 0),
         ("a destination in step", space.subscriptions > 0 and space.in_step == 0),
+        ("deliveries that all get through", space.in_step > 0 and space.trouble in LASTING),
     ]
     return [what for what, missing in lacking if missing]
 

@@ -15,6 +15,7 @@ from access.requests import PageRequest
 from audiences import overview as audiences
 from audiences.models import Audience
 from destinations.models import Subscription
+from destinations.views.shown import together
 from identity import queries as identity
 from identity.models import Profile
 from sources import queries as sources
@@ -24,7 +25,6 @@ from spaces.needs import needs
 
 Held = Audience.Status
 Sync = Subscription.Status
-STUCK = (Sync.PARKED, Sync.SUSPENDED)
 
 
 @dataclass(frozen=True)
@@ -112,17 +112,11 @@ def _evaluating(space: Space) -> Step:
 
 
 def _delivering(space: Space) -> Step:
-    held = Counter(Sync(status) for status in space.subscriptions.values_list("status", flat=True))
+    rows = list(space.subscriptions.filter(audience__deleted_at=None).select_related("audience", "destination"))
     step = _step("Deliver", "Audiences reach your tools", "deliveries")
-    if not held:
+    if not rows:
         return step(Pill("Nothing connected"), "Send an audience to a destination.")
-    if any(held[status] for status in STUCK):
-        return step(Pill("Stopped", "bad"), _counted(held, Sync))
-    if held[Sync.RETRYING]:
-        return step(Pill("Retrying", "warn"), _counted(held, Sync))
-    if held[Sync.WAITING] or held[Sync.SYNCING]:
-        return step(Pill("Sending", "busy"), _counted(held, Sync))
-    return step(Pill("In step", "good"), _counted(held, Sync))
+    return step(together(rows), _counted(Counter(Sync(row.standing) for row in rows), Sync))
 
 
 def _step(label: str, about: str, page: str) -> Any:

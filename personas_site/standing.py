@@ -10,6 +10,7 @@ from access import queries as access
 from access.models import Membership
 from audiences.models import Audience
 from destinations.models import Subscription
+from destinations.standing import STOPPED
 from identity.models import Profile
 from personas_site.checklist import Facts, SpaceFacts, farthest
 from sources.models import Connection, Replay
@@ -64,11 +65,14 @@ def _audiences(keys: list[int]) -> Any:
 
 def _subscriptions(keys: list[int]) -> Any:
     rows = Subscription.objects.filter(space__in=keys, audience__deleted_at=None).values("space").order_by()
+    going = Q(enabled=True, destination__enabled=True, audience__enabled=True)
     return rows.annotate(
         subscriptions=Count("pk"),
-        in_step=Count("pk", filter=Q(status=Status.IN_STEP)),
-        retrying=Count("pk", filter=Q(status=Status.RETRYING)),
-        stopped=Count("pk", filter=Q(status__in=[Status.PARKED, Status.SUSPENDED])),
+        in_step=Count("pk", filter=going & Q(status=Status.IN_STEP)),
+        retrying=Count("pk", filter=going & Q(status=Status.RETRYING)),
+        refused=Count("pk", filter=going & Q(status=Status.REFUSED)),
+        differing=Count("pk", filter=going & Q(status=Status.DIFFERS)),
+        stopped=Count("pk", filter=going & Q(status__in=STOPPED)),
     )
 
 

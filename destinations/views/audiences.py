@@ -18,7 +18,7 @@ from audiences.forms import AudienceSettings
 from audiences.models import Audience
 from audiences.overview import Overview
 from audiences.views import STATUSES, UPDATING
-from destinations import services
+from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.choices import CHOSEN, choices, picked
 from destinations.declared import InvalidSetting, camel
@@ -26,7 +26,7 @@ from destinations.differences import differing, looked_up
 from destinations.forms import Declared, declared_form
 from destinations.models import Subscription
 from destinations.views.making import NEW, made_meanwhile, to_make_one
-from destinations.views.shown import NOT_DELETED, catches, grouped, with_tallies
+from destinations.views.shown import NOT_DELETED, catches, grouped, with_counts, with_tallies
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
@@ -146,10 +146,11 @@ def _compared(
     context = {
         **_about(seen),
         **counted,
+        **with_counts(queries.tally(row)),
         "label": adapter_of(row.destination.kind).label,
         "catches": catches(row.destination),
         "computing": seen.audience.serving_id is None,
-        "moving": counted["tally"]["due"] > 0 or row.status in MOVING,
+        "moving": row.counts.get("due", 0) > 0 or row.status in MOVING,
         "differing": differing(row),
         "wanted": wanted,
         "people": looked_up(row, wanted) if wanted else [],

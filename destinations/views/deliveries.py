@@ -17,7 +17,7 @@ from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.again import Again, ways
 from destinations.models import Caught, Destination, Subscription
-from destinations.views.shown import catches, enabled, with_tallies
+from destinations.views.shown import catches, with_tallies, working
 from spaces.clock import clock
 from spaces.needs import needs
 
@@ -54,9 +54,10 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
     living = [row for row in rows if row.audience.deleted_at is None]
     filters, person = _filters(request, rows), request.GET.get("person", "").strip()[:600]
     log, pager = _log(request, rows, {each.name: each.chosen for each in filters}, person)
+    destinations = queries.with_going(within.destinations.all()).order_by("name", "id")
     context = {
         "subscriptions": with_tallies(living),
-        "destinations": [_destination(request, row) for row in within.destinations.order_by("name", "id")],
+        "destinations": [_destination(request, row) for row in destinations],
         "log": log,
         "pager": pager,
         "filters": filters,
@@ -169,7 +170,7 @@ def caught(request: PageRequest, workspace: str, space: str, destination: str) -
 def _destination(request: PageRequest, row: Destination) -> dict[str, Any]:
     slugs = [request.workspace.slug, request.space.slug]
     url = reverse("caught", args=[*slugs, row.public_id]) if catches(row) else ""
-    return {"row": row, "label": adapter_of(row.kind).label, "caught_url": url, "enabled": enabled(row)}
+    return {"row": row, "label": adapter_of(row.kind).label, "caught_url": url, "pill": working(row)}
 
 
 def _delivery(row: queries.Delivery, subscription: Subscription, again: Again | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from destinations.declared import InvalidSetting, shown
 from destinations.forms import Declared, Named, declared_form
 from destinations.models import Destination
 from destinations.views.making import back_with
-from destinations.views.shown import NOT_DELETED, STYLES, catches, enabled, grouped, with_tallies
+from destinations.views.shown import NOT_DELETED, STYLES, catches, grouped, with_tallies, working
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
@@ -25,7 +25,7 @@ from spaces.needs import needs
 def destinations(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """The tools where people of this space are needed, by the way they are said there."""
     living = Count("subscriptions", filter=Q(subscriptions__audience__deleted_at=None))
-    rows = request.space.destinations.annotate(audiences=living).order_by("name", "id")
+    rows = queries.with_going(request.space.destinations.all()).annotate(audiences=living).order_by("name", "id")
     groups = grouped((queries.style_of(row), _card(row)) for row in rows)
     return render(request, "destinations/destinations.html", {"groups": groups})
 
@@ -156,7 +156,7 @@ def _page(
     context = {
         "destination": found,
         "adapter": adapter_of(found.kind),
-        "pill": enabled(found),
+        "pill": working(found),
         "catches": catches(found),
         "going": with_tallies(list(going.order_by("audience__name", "id"))),
         "facts": [(each["label"], facts[each["name"]]) for each in declared],
@@ -178,7 +178,7 @@ def _card(row: Any) -> dict[str, Any]:
     return {
         "row": row,
         "label": adapter_of(row.kind).label,
-        "pill": enabled(row),
+        "pill": working(row),
         "audiences": row.audiences,
         "catches": catches(row),
     }

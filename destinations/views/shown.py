@@ -5,20 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from access.listing import Pill
-from destinations import queries
+from destinations import queries, standing
 from destinations.adapters import adapter_of
 from destinations.models import Destination, Subscription
 
 NOT_DELETED = "Nothing was deleted: the name that was typed is another one."
 CATCHER = "catcher"  # the transport that keeps what it is given
-STATUSES = {
-    Subscription.Status.IN_STEP: "good",
-    Subscription.Status.SYNCING: "busy",
-    Subscription.Status.WAITING: "busy",
-    Subscription.Status.RETRYING: "warn",
-    Subscription.Status.PARKED: "bad",
-    Subscription.Status.SUSPENDED: "bad",
-}
 HELD_BACK = {
     "subscription": Pill("Disabled"),
     "destination": Pill("Destination disabled"),
@@ -42,13 +34,25 @@ class Group:
 
 def status(row: Subscription) -> Pill:
     """What was switched off counts before whatever the sync stage says."""
-    if row.held_back_by:
-        return HELD_BACK[row.held_back_by]
-    return Pill(row.get_status_display(), STATUSES.get(Subscription.Status(row.status), ""))
+    return HELD_BACK[row.held_back_by] if row.held_back_by else together([row])
 
 
-def enabled(row: Destination) -> Pill:
-    return Pill("Enabled", "good") if row.enabled else Pill("Disabled")
+def together(rows: Iterable[Subscription]) -> Pill:
+    """How several stand: the worst of them, in its own words. There must be one."""
+    going = list(rows)
+    worst = standing.worst(row.standing for row in going)
+    refused = sum(row.counts.get("refused", 0) for row in going if row.standing == worst == standing.REFUSED)
+    label = f"{refused:,} refused" if refused else str(Subscription.Status(worst).label)
+    return Pill(label, standing.TONES[worst])
+
+
+def working(row: Destination) -> Pill:
+    """Whether calls get through to it: as its worst subscription stands; only enabled while nothing goes there."""
+    if not row.enabled:
+        return Pill("Disabled")
+    going = queries.going(row)
+    idle = all(each.held_back_by for each in going)
+    return Pill("Enabled", "" if going else "good") if idle else together(going)
 
 
 def catches(row: Destination) -> bool:
@@ -58,7 +62,7 @@ def catches(row: Destination) -> bool:
 def with_tallies(rows: Sequence[Subscription]) -> list[dict[str, Any]]:
     """Each subscription with its pill, its counts, and how many per cent of those desired are acknowledged."""
     tallies = queries.tallies(rows)
-    return [{"row": row, "pill": status(row), **_counts(tallies[row.pk])} for row in rows]
+    return [{"row": row, "pill": status(row), **with_counts(tallies[row.pk])} for row in rows]
 
 
 def grouped(cards: Iterable[tuple[str, Any]]) -> list[Group]:
@@ -68,7 +72,8 @@ def grouped(cards: Iterable[tuple[str, Any]]) -> list[Group]:
     return [group for group in groups if group.cards]
 
 
-def _counts(tally: dict[str, int]) -> dict[str, Any]:
+def with_counts(tally: dict[str, int]) -> dict[str, Any]:
+    """The counts, and how many per cent of those desired are acknowledged."""
     desired, acknowledged = tally["desired"], tally["acknowledged"]
     percent = min(100.0, round(100 * acknowledged / desired, 1)) if desired else 0.0
     return {"tally": tally, "percent": percent}

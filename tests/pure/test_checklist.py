@@ -31,6 +31,10 @@ def test_with_everything_all_are_done_and_none_is_current():
         ({"audiences": 0}, 4),
         ({"subscriptions": 0, "in_step": 0}, 5),
         ({"in_step": 0}, 6),
+        ({"stopped": 2, "in_step": 0}, 5),
+        ({"stopped": 1}, 6),
+        ({"refused": 1}, 6),
+        ({"differing": 1}, 6),
     ],
 )
 def test_a_step_is_current_by_what_its_space_lacks(missing, at):
@@ -42,6 +46,12 @@ def test_a_prod_space_is_done_only_with_the_same(missing):
     last = steps(replace(FULL, prod=replace(FULL.prod, **{missing: 0})))[7]
     assert last.state == CURRENT
     assert last.text.startswith("Shop still lacks ")
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "refused", "differing"])
+def test_a_prod_space_is_not_done_while_deliveries_do_not_get_through(trouble):
+    last = steps(replace(FULL, prod=replace(FULL.prod, **{trouble: 1})))[7]
+    assert last.text == "Shop still lacks deliveries that all get through."
 
 
 def test_inviting_people_holds_nobody_up():
@@ -79,6 +89,8 @@ def test_the_checklist_is_about_the_space_that_is_farthest():
         ({"sources": 1, "retrying": 1, "replaying": 1}, ("Deliveries retried", "warn")),
         ({"sources": 1, "failures": 2, "retrying": 1}, ("Events held up", "warn")),
         ({"stopped": 1, "failures": 2}, ("Deliveries stopped", "bad")),
+        ({"refused": 1, "failures": 2}, ("People refused", "bad")),
+        ({"differing": 1, "refused": 1, "stopped": 1}, ("Deliveries stopped", "bad")),
     ],
 )
 def test_a_space_is_as_well_as_the_worst_of_it(facts, said):

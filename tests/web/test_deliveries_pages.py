@@ -1,5 +1,6 @@
 """The pages about deliveries: what goes where, in what state, every call with its answer, and what the catcher has."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
+from access.services import COMMAND
 from audiences.models import Audience
+from destinations import services
 from destinations.models import Destination, Subscription
 from destinations.sync import Sync
 from spaces import pieces
@@ -92,6 +95,40 @@ def test_a_failing_destination_says_why_and_when_it_is_tried_again(
     clock.advance(timedelta(hours=13))
     delivered(subscription, clock)
     assert "Parked" in text(cast, "deliveries")
+
+
+def pills(cast: Cast, where: str) -> list[str]:
+    """What each pill of the page says."""
+    page = cast.browser("user").get(f"/w/{cast.workspace.slug}/s/{cast.space.slug}/{where}").content.decode()
+    return re.findall(r'<span class="pill[^>]*>([^<]*)</span>', page)
+
+
+def test_a_destination_that_nothing_reaches_is_not_called_enabled(
+    cast: Cast, audience: Audience, receiver: Receiver, clock: FixedClock
+) -> None:
+    change(audience, entered=make_people(cast.space, 2))
+    receiver.answer = lambda got: Reply(503, b"closed for lunch")
+    subscription = to_webhook(audience, receiver)
+    destination = subscription.destination
+    assert pills(cast, "destinations") == ["Waiting for the audience"]
+    for _ in range(3):
+        delivered(subscription, clock)
+        clock.advance(timedelta(minutes=10))
+    page = f"destinations/{destination.public_id}"
+    assert pills(cast, "destinations") == ["Failing"]
+    assert pills(cast, page) == pills(cast, "deliveries")[:2] == ["Failing", "Failing"]
+    shown = cast.call("read_only", "GET", f"/api/spaces/{cast.space.public_id}/destinations").json()["data"]
+    assert (shown["destinations"][0]["enabled"], shown["destinations"][0]["status"]) == (True, "failing")
+    other = to_webhook(AudienceFactory(space=cast.space), receiver)  # one that works does not make it better
+    Subscription.objects.filter(pk=other.pk).update(destination=destination, status=Subscription.Status.IN_STEP)
+    assert pills(cast, page)[0] == "Failing"
+    receiver.answer = lambda got: Reply(422, b"no")
+    delivered(subscription, clock)
+    assert pills(cast, page)[0] == "2 refused"
+    Subscription.objects.update(enabled=False)
+    assert pills(cast, page) == ["Enabled", "Disabled", "Disabled"]
+    services.change_destination(destination, enabled=False, by=COMMAND)
+    assert pills(cast, page)[0] == "Disabled"
 
 
 def log(cast: Cast, who: str = "user", **query: str) -> list[dict[str, Any]]:

@@ -133,7 +133,9 @@ def test_an_audience_is_connected_watched_switched_off_and_disconnected(
     assert (shown["status"], shown["acknowledged"], shown["syncedAt"]) == ("in_step", 2, "2026-06-15T12:00:00.000Z")
     assert body(cast.call("read_only", "GET", path))["subscriptions"] == [shown]
     assert body(cast.call("user", "PATCH", mine, {"enabled": False}))["subscription"]["status"] == "disabled"
-    assert body(cast.call("user", "PATCH", mine, {"enabled": True}))["subscription"]["status"] == "in_step"
+    assert body(cast.call("user", "PATCH", mine, {"enabled": True}))["subscription"]["status"] == "syncing"
+    delivered(Subscription.objects.get())
+    assert body(cast.call("read_only", "GET", mine))["subscription"]["status"] == "in_step"
     off = {"options": {"sendTrack": False, "sendIdentify": False}}
     assert body(cast.call("user", "PATCH", mine, off), 422)["field"] == "options.sendTrack"
     body(cast.call("user", "POST", f"{mine}/resync"))

@@ -159,8 +159,35 @@ def test_a_space_is_shown_with_its_figures_and_how_it_is(cast):
     filled(cast.space)
     assert "Working" in text(home(cast))
     assert "2 profiles 1 audience 1 source" in text(home(cast))
-    Subscription.objects.update(status=Subscription.Status.PARKED)
-    assert "Deliveries stopped" in text(home(cast))
+    for status, said in (
+        ("parked", "Deliveries stopped"),
+        ("failing", "Deliveries stopped"),
+        ("refused", "People refused"),
+    ):
+        Subscription.objects.update(status=status)
+        assert said in text(home(cast))
+    Subscription.objects.update(enabled=False)
+    assert "Working" in text(home(cast))
+
+
+def test_not_all_is_done_while_deliveries_are_stopped(cast):
+    """One in step beside five that nothing gets through on."""
+    for kind in Space.Kind:
+        filled(cast.space if cast.space.kind == kind else SpaceFactory(workspace=cast.workspace, kind=kind))
+    assert done(cast) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert "All eight steps are done" in text(home(cast))
+    space = Space.objects.get(workspace=cast.workspace, kind=Space.Kind.DEV)
+    for status in ("suspended", "parked", "failing", "refused", "differs"):
+        subscription = make_subscription(AudienceFactory(space=space), make_destination(space))
+        Subscription.objects.filter(pk=subscription.pk).update(status=status)
+        assert 7 not in done(cast)
+    assert "3 deliveries stopped" in text(home(cast))
+    assert "All eight steps are done" not in text(home(cast))
+    Subscription.objects.filter(space=space).update(status="suspended")
+    assert 6 not in done(cast)
+    Subscription.objects.filter(space=space).update(status="refused")
+    assert 6 in done(cast)
+    assert 7 not in done(cast)
 
 
 def test_the_only_workspace_is_opened_at_once_and_several_are_listed(cast):

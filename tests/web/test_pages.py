@@ -215,8 +215,11 @@ def test_a_stage_that_fails_again_and_again_is_shown_to_be_held_up(cast):
         (["in_step", "disabled"], "In step"),
         (["in_step", "syncing"], "Sending"),
         (["retrying", "syncing"], "Retrying"),
-        (["parked", "in_step"], "Stopped"),
-        (["suspended"], "Stopped"),
+        (["parked", "in_step"], "Parked"),
+        (["suspended"], "Suspended"),
+        (["failing", "in_step"], "Failing"),
+        (["refused", "syncing"], "Refused in part"),
+        (["disabled"], "Disabled"),
     ],
 )
 def test_the_worst_state_of_a_delivery_is_the_one_that_is_shown(cast, states, pill):
