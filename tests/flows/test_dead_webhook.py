@@ -109,7 +109,7 @@ def test_hours_of_server_errors_leave_it_in_step_whatever_took_effect(
         receiver.answer = lambda got: Reply(500, b"out of order")
         subscription = synced(world, subscribed(audience, receiver.url))
         tried = passes(world, subscription, 5 * HOUR)
-        assert (subscription.status, subscription.error) == (Status.RETRYING, "500 out of order")
+        assert (subscription.status, subscription.error) == (Status.FAILING, "500 out of order")
         assert subscription.retry_at is not None
         assert subscription.retry_at - world.clock.now() <= HOUR / 2
         assert 12 < tried < 40

@@ -26,6 +26,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PEOPLE = 30
 
 
+@pytest.fixture(autouse=True)
+def deaths_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of processes may die over a piece here without a pause."""
+    monkeypatch.setattr(pieces, "MANY_DEATHS", 1_000)
+
+
 @pytest.fixture
 def receiver(settings: Any) -> Iterator[Receiver]:
     with receiving() as server:
