@@ -14,7 +14,7 @@ import numpy
 import pyarrow
 
 from sources.events import archive
-from sources.events.archive import Place, Reach, key_of, up_to
+from sources.events.archive import Place, Reach, Region, key_of, up_to
 from sources.models import Connection, Replay, Source
 from sources.queries import places as places_of
 from sources.queries import reach_of
@@ -40,7 +40,10 @@ class LiveRange(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Slice(msgspec.Struct, frozen=True, array_like=True):
-    """Of a replay: from after a key in event order, so many rows that `upto` is the last. cutoffs: (source, piece)."""
+    """Of a replay: from after a key in event order, so many rows that `upto` is the last. cutoffs: (source, piece).
+
+    consumed: what was left out, since the space had it when this was decided.
+    """
 
     replay: int
     cutoffs: list[tuple[int, int]]
@@ -48,6 +51,7 @@ class Slice(msgspec.Struct, frozen=True, array_like=True):
     until: datetime
     after: Key | None
     upto: Key
+    consumed: list[Region] = []
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -92,7 +96,7 @@ def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
     if not rows.num_rows:
         return Intake(space, Taken(), ends=replaying.pk)
     cutoffs = [(log.owner, log.end) for log in reach.logs]
-    taken = Slice(replaying.pk, cutoffs, reach.since, reach.until, after, key_of(rows))
+    taken = Slice(replaying.pk, cutoffs, reach.since, reach.until, after, key_of(rows), list(reach.consumed))
     return Intake(space, _taken(rows, slice=taken), rows)
 
 
@@ -134,7 +138,8 @@ def _slice_again(workspace_id: int, taken: Taken) -> pyarrow.Table:
     part = taken.slice
     assert part is not None
     logs = visible_logs(stage=ARCHIVE, owners=[source for source, _ in part.cutoffs])
-    reach = Reach(tuple(up_to(logs[source], end) for source, end in part.cutoffs), part.since, part.until)
+    ends = tuple(up_to(logs[source], end) for source, end in part.cutoffs)
+    reach = Reach(ends, part.since, part.until, tuple(part.consumed))
     # Without a source that was deleted since, as many rows reach further than the piece did.
     rows = archive.read_replay_slice(workspace_id, reach, part.after, taken.rows)
     return rows.slice(0, bisect(range(rows.num_rows), part.upto, key=lambda index: key_of(rows, index)))

@@ -26,6 +26,7 @@ from identity.models import Graph, Touch
 from identity.policies import policy_of
 from identity.resolution import Batch, Resolution, batch, differing, resolve
 from identity.services import Written
+from sources.consumption import consume_all, consume_live, consume_slice
 from sources.events import timeline
 from sources.events.archive import WHOLE_PIECE
 from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
@@ -198,13 +199,12 @@ class Resolve:
         if not decision.whole:
             return
         for part in decision.taken.live:
-            Connection.objects.filter(
-                space=log.owner, source=part.source, piece=part.after_piece, position=part.after_position
-            ).update(piece=part.piece, position=part.position)
+            consume_live(log.owner, part.source, (part.after_piece, part.after_position), (part.piece, part.position))
         if replayed := decision.taken.slice:
             Replay.objects.filter(pk=replayed.replay).update(
                 cursor=list(replayed.upto), started_at=Coalesce("started_at", Value(now))
             )
+            consume_slice(replayed.replay, [source for source, _ in replayed.cutoffs], replayed.upto)
         if decision.ends:
             _complete(decision.ends, now)
 
@@ -251,10 +251,14 @@ def _count(decision: Decision) -> None:
 def _complete(replay: int, now: datetime) -> None:
     """The replay is over, and its sources are live from right after their cut-offs."""
     done = Replay.objects.filter(pk=replay, state=Replay.State.RUNNING)
-    if done.update(state=Replay.State.COMPLETE, finished_at=now, started_at=Coalesce("started_at", Value(now))):
-        Connection.objects.filter(replay=replay, state=Connection.State.REPLAYING).update(
-            state=Connection.State.LIVE, piece=F("cutoff"), position=WHOLE_PIECE
-        )
+    if done.update(
+        state=Replay.State.COMPLETE,
+        total=F("done"),  # what was counted when it was asked for may have come on another way since
+        finished_at=now,
+        started_at=Coalesce("started_at", Value(now)),
+    ):
+        consume_all(Replay.objects.get(pk=replay))
+        Connection.objects.filter(replay=replay, state=Connection.State.REPLAYING).update(state=Connection.State.LIVE)
 
 
 def _touch(log: Log, number: int, touches: dict[str, bytes]) -> None:

@@ -34,6 +34,11 @@ class SourceChanges(SourceBody):
     enabled = serializers.BooleanField()
 
 
+class ReplayBody(serializers.Serializer[Any]):
+    sourceIds = serializers.ListField(child=serializers.CharField(max_length=40), min_length=1, max_length=MOST_SOURCES)
+    days = serializers.IntegerField(min_value=1, max_value=LONGEST_REPLAY_DAYS, default=30)
+
+
 class ConnectionsBody(serializers.Serializer[Any]):
     sourceIds = serializers.ListField(child=serializers.CharField(max_length=40), min_length=1, max_length=MOST_SOURCES)
     replay = serializers.BooleanField(default=True)
@@ -161,12 +166,28 @@ class ConnectionView(APIView):
         return done()
 
 
-@needs("space.read")
+@needs("space.read", POST="space.admin")
 class ReplaysView(APIView):
+    takes = {"POST": ReplayBody}
+    paged = True
+
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's replays, newest first."""
         rows = Replay.objects.filter(space=request.space)
         return page(request, rows, name="replays", render=render_replay, order="-id")
+
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Replay what the space does not have of the last days of sources that it listens to.
+
+        200 and `null` when it has all of it.
+        """
+        wanted = parsed(ReplayBody, request)
+        sources = _sources(request, wanted["sourceIds"])
+        try:
+            replay = services.replay_more(request.space, sources, since_days=wanted["days"], clock=clock, by=request)
+        except SourceError as error:
+            raise conflict(str(error)) from error
+        return data(201 if replay else 200, replay=replay and render_replay(replay))
 
 
 @needs("space.read")

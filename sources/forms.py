@@ -58,6 +58,18 @@ class SourceSettings(SourceForm):
     )
 
 
+class ReplayForm(Styled):
+    """How far back a space is to have a source's past."""
+
+    days = forms.IntegerField(
+        min_value=1,
+        max_value=LONGEST_REPLAY_DAYS,
+        initial=DAYS,
+        label="Days of its past",
+        help_text=f"Counted back from now; at most {LONGEST_REPLAY_DAYS:,}.",
+    )
+
+
 class ConnectForm(Styled):
     """Which sources a space is to listen to, and how much of their past it wants."""
 

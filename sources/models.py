@@ -134,8 +134,10 @@ class Connection(Owned):
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="connections")
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="connections")
     state = models.CharField(max_length=12, choices=State, default=State.REPLAYING)
-    replay = models.ForeignKey(Replay, on_delete=models.SET_NULL, null=True, related_name="connections")
-    cutoff = models.BigIntegerField(help_text="archive pieces up to this one belong to the replay")
+    replay = models.ForeignKey(
+        Replay, on_delete=models.SET_NULL, null=True, related_name="connections", help_text="the newest"
+    )
+    cutoff = models.BigIntegerField(help_text="archive pieces up to this one are for replays, later ones for live")
     piece = models.BigIntegerField(help_text="the live reader's place: the archive piece it is in …")
     position = models.BigIntegerField(
         default=-1, help_text="… and the last row of it that is done; -1 = none, 2**32 - 1 = all of it"
@@ -144,3 +146,27 @@ class Connection(Owned):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["space", "source"], name="one_connection_per_space_and_source")]
+
+
+class Consumed(Owned):
+    """A part of a source's archive that a space has: what a replay leaves out, so that nothing comes twice.
+
+    Rows of the log after (after_piece, after_position) and up to (piece, position), from `since` on, in event order up
+    to `key`. What the live reader has from the cut-off on needs no row while it goes on from there.
+    """
+
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="consumed")
+    replay = models.ForeignKey(
+        Replay, on_delete=models.SET_NULL, null=True, related_name="parts", help_text="null = live"
+    )
+    after_piece = models.BigIntegerField(default=0)
+    after_position = models.BigIntegerField(default=-1)
+    piece = models.BigIntegerField()
+    position = models.BigIntegerField()
+    since = models.DateTimeField(null=True, help_text="null = of all times")
+    key = models.JSONField(null=True, help_text="[event time in ms, source id, archive piece, position]; null = all")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["connection", "replay"], name="one_part_per_connection_and_replay")
+        ]

@@ -9,8 +9,9 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from sources.events import archive
-from sources.events.archive import Place, Reach, RowPlace, up_to
-from sources.models import Connection, EventName, Reject, Replay, Source, Tally
+from sources.events.archive import Place, Reach, Region, RowPlace, up_to
+from sources.events.sql import milliseconds
+from sources.models import Connection, Consumed, EventName, Reject, Replay, Source, Tally
 from spaces.models import Log, Space, Workspace
 from spaces.pieces import Visible, visible_logs
 
@@ -201,13 +202,40 @@ def places(connections: Sequence[Connection]) -> list[Place]:
 
 
 def reach_of(replay: Replay) -> Reach:
-    """What the replay covers: the sources still in it, each up to its cut-off."""
-    cutoffs = dict(replay.connections.filter(state=Connection.State.REPLAYING).values_list("source_id", "cutoff"))
+    """What the replay covers: the sources still in it, each up to its cut-off, without what others brought."""
+    mine = listening(replay.space_id).filter(replay=replay)
+    return complement(mine, since=replay.since, until=replay.until, without=replay)
+
+
+def complement(
+    connections: Iterable[Connection], *, since: datetime, until: datetime, without: Replay | None = None
+) -> Reach:
+    """What these connections have not consumed of their sources' past, of event times in [since, until].
+
+    without: what this replay consumed does not count; its own cursor says it.
+    """
+    cutoffs = {each.source_id: (each.pk, each.cutoff) for each in connections}
     logs = visible_logs(stage=ARCHIVE, owners=list(cutoffs))
+    parts = Consumed.objects.filter(connection__in=[pk for pk, _ in cutoffs.values()]).order_by("pk")
     return Reach(
-        logs=tuple(up_to(logs[source], cutoff) for source, cutoff in sorted(cutoffs.items())),
-        since=replay.since,
-        until=replay.until,
+        logs=tuple(up_to(logs[source], cutoff) for source, (_, cutoff) in sorted(cutoffs.items())),
+        since=since,
+        until=until,
+        consumed=tuple(
+            _region(part)
+            for part in parts.select_related("connection")
+            if without is None or part.replay_id != without.pk
+        ),
+    )
+
+
+def _region(part: Consumed) -> Region:
+    return Region(
+        source=part.connection.source_id,
+        after=(part.after_piece, part.after_position),
+        upto=(part.piece, part.position),
+        since=milliseconds(part.since) if part.since else 0,
+        key=tuple(part.key) if part.key else None,
     )
 
 

@@ -12,16 +12,17 @@ from django.utils.text import slugify
 
 from access.services import COMMAND, ActorLike, audit
 from sources.events import archive
-from sources.events.archive import WHOLE_PIECE, Reach
+from sources.events.archive import WHOLE_PIECE
 from sources.intake import Sender, keep
-from sources.models import Connection, Replay, Source, Tally, WriteKey
-from sources.queries import ARCHIVE
+from sources.models import Connection, Consumed, Replay, Source, Tally, WriteKey
+from sources.queries import ARCHIVE, complement, listening
 from spaces.clock import Clock
 from spaces.models import Log, Space, Workspace
 from spaces.pieces import Visible, visible_logs
 
 SLUG_TRIES = 20
 TEST_EVENT = "Test Event"
+NOTHING = [-1, 0, 0, -1]  # the key of a part of which nothing is consumed yet: before every event
 
 
 class SourceError(Exception):
@@ -114,25 +115,50 @@ def connect(
     clock: Clock,
     by: ActorLike = COMMAND,
 ) -> Replay | None:
-    """The space listens to the sources. Returns the one replay of those that it never listened to before.
+    """The space listens to the sources. Returns the one replay of their past; None when there is nothing to replay.
 
     Everything up to now belongs to the replay, everything after it to the live reader: no gap, nothing twice. A
-    source that was disconnected goes on where its live reader stopped, for the same reason; it is not replayed.
-    Without `replay`, only what comes from now on counts. Raises SourceError.
+    source that was disconnected goes on where its live reader stopped, and of its past only what the space does not
+    have is replayed. Without `replay`, only what comes from now on counts. Raises SourceError.
     """
     with transaction.atomic():
-        Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # one after the other; stages go on adding rows
+        Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # two requests at once: one after the other
         known = {old.source_id: old for old in Connection.objects.filter(space=space, source__in=sources)}
         _refuse_connected(known, sources)
         logs = visible_logs(stage=ARCHIVE, owners=[source.pk for source in sources])
         for old in known.values():
             _reconnect(old, logs[old.source_id], resume=replay)
-        fresh = [source for source in sources if source.pk not in known]
-        made = _begin_replay(space, fresh, logs, since_days=since_days, clock=clock) if replay and fresh else None
-        for source in fresh:
-            _listen(space, source, logs[source.pk], made)
+        fresh = [_listen(space, source, logs[source.pk]) for source in sources if source.pk not in known]
+        waiting = [*known.values(), *fresh]
+        made = _begin_replay(space, waiting, since_days, clock, even_empty=bool(fresh)) if replay else None
+        if made:
+            Connection.objects.filter(pk__in=[each.pk for each in waiting]).update(state=Connection.State.REPLAYING)
         names = [source.public_id for source in sources]
         audit(by, "space.connected", space, sources=names, replay=made and made.public_id, days=since_days)
+    return made
+
+
+def replay_more(
+    space: Space, sources: Sequence[Source], *, since_days: int, clock: Clock, by: ActorLike = COMMAND
+) -> Replay | None:
+    """A replay of what the space does not have of these sources' last days; None when it has everything.
+
+    It listens to them already, and goes on doing so meanwhile. Raises SourceError.
+    """
+    with transaction.atomic():
+        Space.objects.select_for_update(no_key=True).get(pk=space.pk)
+        known = {each.source_id: each for each in Connection.objects.filter(space=space, source__in=sources)}
+        for source in sources:
+            state = known[source.pk].state if source.pk in known else Connection.State.DISCONNECTED
+            if state == Connection.State.DISCONNECTED:
+                raise SourceError(f"{source.name} is not connected to this space.")
+            running = known[source.pk].replay
+            if running and running.state == Replay.State.RUNNING:
+                raise SourceError(f"{source.name} is being replayed. Wait until the replay ends, or cancel it.")
+        made = _begin_replay(space, list(known.values()), since_days, clock)
+        if made:
+            names = [source.public_id for source in sources]
+            audit(by, "space.replayed", space, sources=names, replay=made.public_id, days=since_days)
     return made
 
 
@@ -142,7 +168,7 @@ def disconnect(stopped: Connection, clock: Clock, *, by: ActorLike = COMMAND) ->
         Space.objects.select_for_update(no_key=True).get(pk=stopped.space_id)
         stopped.state = Connection.State.DISCONNECTED
         stopped.save(update_fields=["state"])
-        if stopped.replay and not _replaying(stopped.replay).exists():
+        if stopped.replay and not listening(stopped.space_id).filter(replay=stopped.replay).exists():
             _end(stopped.replay, clock)
         audit(by, "space.disconnected", stopped.space, source=stopped.source.public_id)
 
@@ -177,33 +203,54 @@ def _refuse_connected(known: dict[int, Connection], sources: Sequence[Source]) -
 
 def _reconnect(old: Connection, log: Visible, *, resume: bool) -> None:
     """Live again: from where it stopped, or, when asked to, from now."""
-    old.state = Connection.State.LIVE
+    old.state, old.replay = Connection.State.LIVE, None
     if not resume:
-        old.piece, old.position = log.end, WHOLE_PIECE
-    old.save(update_fields=["state", "piece", "position"])
+        if (old.piece, old.position) > (old.cutoff, WHOLE_PIECE):  # the next cut-off no longer tells
+            Consumed.objects.create(
+                workspace_id=old.workspace_id,
+                connection=old,
+                after_piece=old.cutoff,
+                after_position=WHOLE_PIECE,
+                piece=old.piece,
+                position=old.position,
+            )
+        old.cutoff, old.piece, old.position = log.end, log.end, WHOLE_PIECE
+    old.save(update_fields=["state", "replay", "cutoff", "piece", "position"])
 
 
 def _begin_replay(
-    space: Space, sources: Sequence[Source], logs: dict[int, Visible], *, since_days: int, clock: Clock
-) -> Replay:
+    space: Space, connections: Sequence[Connection], since_days: int, clock: Clock, *, even_empty: bool = False
+) -> Replay | None:
+    """A replay of what these have not consumed; None when that is nothing, unless `even_empty`."""
     now = clock.now()
-    reach = Reach(logs=tuple(logs[source.pk] for source in sources), since=now - timedelta(days=since_days), until=now)
-    return Replay.objects.create(
-        workspace_id=space.workspace_id,
-        space=space,
-        since=reach.since,
-        until=reach.until,
-        total=archive.count_range(space.workspace_id, reach),
+    reach = complement(connections, since=now - timedelta(days=since_days), until=now)
+    total = archive.count_range(space.workspace_id, reach)
+    if not total and not even_empty:
+        return None
+    made = Replay.objects.create(
+        workspace_id=space.workspace_id, space=space, since=reach.since, until=reach.until, total=total
     )
+    for each in connections:
+        each.replay = made
+        each.save(update_fields=["replay"])
+        Consumed.objects.create(
+            workspace_id=space.workspace_id,
+            connection=each,
+            replay=made,
+            piece=each.cutoff,
+            position=WHOLE_PIECE,
+            since=made.since,
+            key=NOTHING,
+        )
+    return made
 
 
-def _listen(space: Space, source: Source, log: Visible, replay: Replay | None) -> None:
-    Connection.objects.create(
+def _listen(space: Space, source: Source, log: Visible) -> Connection:
+    return Connection.objects.create(
         workspace_id=space.workspace_id,
         space=space,
         source=source,
-        state=Connection.State.REPLAYING if replay else Connection.State.LIVE,
-        replay=replay,
+        state=Connection.State.LIVE,
         cutoff=log.end,
         piece=log.end,
         position=WHOLE_PIECE,

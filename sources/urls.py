@@ -28,5 +28,6 @@ def urls(wake: Callable[[int], object]) -> list[URLPattern]:
         path(f"{LISTENING}/connect", space.connect, name="space-connect"),
         path(f"{LISTENING}/replays", space.replays, name="space-replays"),
         path(f"{LISTENING}/replays/<str:replay>/cancel", space.cancel_replay, name="space-replay-cancel"),
+        path(f"{LISTENING}/<str:connection>/replay", space.replay_more, name="space-replay"),
         path(f"{LISTENING}/<str:connection>/disconnect", space.disconnect, name="space-disconnect"),
     ]

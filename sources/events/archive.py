@@ -54,17 +54,34 @@ class Place:
         return self.log.end > self.piece or (self.log.end == self.piece and self.position < WHOLE_PIECE)
 
 
+RowPlace = tuple[int, int]  # a row in the log of one source: (piece, position)
+Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)
+
+
+class Region(NamedTuple):
+    """Rows of one source: in its log after `after` and up to `upto`, from `since` on, in event order up to `key`.
+
+    since: ms since 1970. Its bounds are of both orders, since a live reader follows the one and a replay the other.
+    """
+
+    source: int
+    after: RowPlace
+    upto: RowPlace
+    since: int
+    key: Key | None  # None = all
+
+
 @dataclass(frozen=True)
 class Reach:
-    """What a replay covers: of each source the log up to its cut-off, and event times in [since, until]."""
+    """What a replay covers: of each source the log up to its cut-off, and event times in [since, until].
+
+    consumed: what is left out, since the space has it already.
+    """
 
     logs: tuple[Visible, ...]
     since: datetime
     until: datetime
-
-
-RowPlace = tuple[int, int]  # a row in the log of one source: (piece, position)
-Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)
+    consumed: tuple[Region, ...] = ()
 
 
 def up_to(log: Visible, cutoff: int) -> Visible:
@@ -290,13 +307,27 @@ def _interleaved(parts: list[pyarrow.Table]) -> pyarrow.Table:
 
 
 def _within(workspace_id: int, reach: Reach) -> Sql:
-    return sql(
+    within = sql(
         "workspace = %s AND %s AND ts >= %s AND ts <= %s",
         workspace_id,
         client.seen_by_owner(reach.logs, "source"),
         moment(reach.since),
         moment(reach.until),
     )
+    if reach.consumed:
+        within += sql(" AND NOT (%s)", join(" OR ", [sql("(%s)", _inside(region)) for region in reach.consumed]))
+    return within
+
+
+def _inside(region: Region) -> Sql:
+    inside = sql(
+        "source = %s AND (piece, position) > (%s, %s) AND (piece, position) <= (%s, %s) AND ts >= %s",
+        region.source,
+        *region.after,
+        *region.upto,
+        _ts(region.since),
+    )
+    return inside if region.key is None else inside + _through(region.key)
 
 
 def _beyond(key: Key) -> Sql:
@@ -309,5 +340,9 @@ def _through(key: Key) -> Sql:
 
 
 def _compared(text: str, key: Key) -> Sql:
-    ts = sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", key[0])
+    ts = _ts(key[0])
     return sql(text, ts, ts, *key[1:])
+
+
+def _ts(ms: int) -> Sql:
+    return sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", ms)

@@ -12,7 +12,7 @@ from django.urls import reverse
 from access.listing import Pill
 from access.requests import PageRequest
 from sources import queries, services
-from sources.forms import DAYS, ConnectForm
+from sources.forms import DAYS, ConnectForm, ReplayForm
 from sources.models import Connection, Replay, Source
 from sources.services import SourceError
 from spaces.clock import clock
@@ -87,6 +87,34 @@ def cancel_replay(request: PageRequest, workspace: str, space: str, replay: str)
     return render(request, "sources/cancel_replay.html", context)
 
 
+@needs("space.admin")
+def replay_more(request: PageRequest, workspace: str, space: str, connection: str) -> HttpResponse:
+    """Choose how far back the space shall have the source's past; what it has already is left out."""
+    found = queries.listening(request.space.pk).filter(public_id=connection).select_related("source", "replay").first()
+    if found is None:
+        raise Http404
+    form = ReplayForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid() and _replayed(request, form, found.source):
+        return redirect("space-sources", workspace=workspace, space=space)
+    context = {"form": form, "source": found.source, "connection": found, "url": request.path}
+    return render(request, "sources/replay.html", context, status=422 if form.errors else 200)
+
+
+def _replayed(request: PageRequest, form: ReplayForm, source: Source) -> bool:
+    """Whether it worked; if not, the form says why."""
+    days = form.cleaned_data["days"]
+    try:
+        replay = services.replay_more(request.space, [source], since_days=days, clock=clock, by=request)
+    except SourceError as error:
+        form.add_error(None, str(error))
+        return False
+    if replay:
+        messages.success(request, f"A replay of {replay.total:,} events has begun.")
+    else:
+        messages.info(request, f"{request.space.name} has all events of {source.name} of the last {days:,} days.")
+    return True
+
+
 def _connected(request: PageRequest, form: ConnectForm, choices: list[Source]) -> bool:
     """Whether it worked; if not, the form says why."""
     wanted = [source for source in choices if source.public_id in form.cleaned_data["sources"]]
@@ -137,7 +165,7 @@ def _shown(space: Space) -> list[Replay]:
 
 
 def _with_sources(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
-    return replays.prefetch_related("connections__source")
+    return replays.prefetch_related("parts__connection__source")
 
 
 def _notice(shown: list[dict[str, Any]], now: datetime) -> dict[str, Any] | None:
@@ -172,7 +200,7 @@ def _progress(replay: Replay, now: datetime) -> dict[str, Any]:
         "replay": replay,
         "running": replay.state == Replay.State.RUNNING,
         "state": REPLAYS[Replay.State(replay.state)],
-        "sources": ", ".join(sorted(connection.source.name for connection in replay.connections.all())),
+        "sources": ", ".join(sorted(part.connection.source.name for part in replay.parts.all())),
         "percent": found.percent,
         "event_time": found.event_time,
         "rate": round(found.rate),

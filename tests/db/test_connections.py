@@ -131,9 +131,17 @@ def test_reconnected_it_goes_on_where_it_stopped(space, source, clock):
     connect(space, [source], replay=False, clock=clock)
     services.disconnect(Connection.objects.get(), clock)
     put(source, "b")
-    assert connect(space, [source], clock=clock) is None
+    replay = connect(space, [source], clock=clock)
     put(source, "c")
-    assert live(space) == ["b", "c"]
+    assert (replayed(replay), live(space)) == (["a"], ["b", "c"])
+
+
+def test_reconnected_with_everything_it_is_live_at_once(space, source, clock):
+    connect(space, [source], replay=False, clock=clock)
+    services.disconnect(Connection.objects.get(), clock)
+    put(source, "b")
+    assert connect(space, [source], clock=clock) is None
+    assert (live(space), Connection.objects.get().state) == (["b"], S.LIVE)
 
 
 def test_reconnected_without_a_replay_it_goes_on_from_now(space, source, clock):

@@ -1,0 +1,41 @@
+"""What spaces have read of the archives of their sources: noted in the transaction that makes it visible."""
+
+from collections.abc import Sequence
+
+from sources.events.archive import WHOLE_PIECE, Key, RowPlace
+from sources.events.sql import milliseconds
+from sources.models import Connection, Consumed, Replay
+from sources.queries import listening
+
+LAST = (2**32 - 1, 2**63 - 1, WHOLE_PIECE)  # a place after every row of the same time
+
+
+def consume_live(space_id: int, source_id: int, after: RowPlace, upto: RowPlace) -> None:
+    """The live reader has come to `upto`; or, when it was told to go on from elsewhere meanwhile, has this part too."""
+    connection = Connection.objects.filter(space=space_id, source=source_id)
+    if connection.filter(piece=after[0], position=after[1]).update(piece=upto[0], position=upto[1]):
+        return
+    for each in connection:
+        Consumed.objects.create(
+            workspace_id=each.workspace_id,
+            connection=each,
+            after_piece=after[0],
+            after_position=after[1],
+            piece=upto[0],
+            position=upto[1],
+        )
+
+
+def consume_slice(replay_id: int, source_ids: Sequence[int], upto: Key) -> None:
+    """The replay has read these sources up to this key; others, which were disconnected before, it has not."""
+    Consumed.objects.filter(replay=replay_id, connection__source__in=source_ids).update(key=list(upto))
+
+
+def consume_all(replay: Replay) -> None:
+    """The replay has read its whole range of the sources that are still in it, and what lies within is one part."""
+    for connection in listening(replay.space_id).filter(replay=replay):
+        parts = Consumed.objects.filter(connection=connection)
+        parts.filter(replay=replay).update(key=[milliseconds(replay.until), *LAST])
+        parts.filter(after_piece=0, piece__lte=connection.cutoff, since__gte=replay.since).exclude(
+            replay=replay
+        ).delete()
