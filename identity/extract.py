@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from identity import patterns
 from identity.rules import Definition, Identifier, Policy
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -33,11 +34,14 @@ _ODD = re.compile("[\0\ud800-\udfff]")
 MAX_LENGTH = 500  # Segment's limit for groupId; here for every identifier
 ACCOUNT_TYPE = "group_id"
 
-Why = Literal["blocked_value", "blocked_pattern", "too_long", "not_text"]
+Why = Literal["blocked_value", "blocked_pattern", "too_long", "not_text", "second_of_type"]
 
 
 class SetAside(msgspec.Struct, frozen=True):
-    """A value that is not used. `rule` is the blocked value or pattern it met; a long value is cut at 500."""
+    """A value that is not used. `rule` is the blocked value or pattern it met; a long value is cut at 500.
+
+    An event identifies by one value of a type: of two that could be used the first place counts.
+    """
 
     type: str
     value: str
@@ -46,7 +50,7 @@ class SetAside(msgspec.Struct, frozen=True):
 
 
 class Extracted(msgspec.Struct, frozen=True):
-    """user: at most one per type, by priority. account: of a group call. blocked: both kinds, as met."""
+    """user: at most one per type, by priority. account: of a group call. blocked: what of both is set aside, as met."""
 
     user: tuple[Identifier, ...] = ()
     account: Identifier | None = None
@@ -84,6 +88,7 @@ def identifiers(message: Mapping[str, Any], policy: Policy) -> Extracted:
 
 def _read(reader: Reader, sections: Mapping[str, Mapping[str, Any]], blocked: list[SetAside]) -> Identifier | None:
     type, places, check = reader
+    used = ""
     for section, key in places:
         raw = sections[section].get(key)
         if raw is None:
@@ -94,11 +99,13 @@ def _read(reader: Reader, sections: Mapping[str, Mapping[str, Any]], blocked: li
         if type == "email":
             value = value.lower()
         refused = check(value)
-        if refused is None:
-            return type, value
-        if refused not in blocked:  # the same value stands in two places of many messages
-            blocked.append(refused)
-    return None
+        if refused is None and not used:
+            used = value
+        elif value != used:
+            refused = refused or SetAside(type, value, "second_of_type")
+            if refused not in blocked:  # the same value stands in two places of many messages
+                blocked.append(refused)
+    return (type, used) if used else None
 
 
 def _text(raw: object) -> str:
@@ -193,22 +200,22 @@ def camel(name: str) -> str:
 def _check(definition: Definition) -> Check:
     """A function that says why a value of this identifier is set aside, or None when it may be used."""
     type = definition.type
-    fold = str.lower if type == "email" else str
+    fold = str.lower if type == "email" else str  # as they are stored
     values = {fold(value): value for value in definition.blocked.values}
-    patterns = [re.compile(pattern) for pattern in definition.blocked.patterns]
+    searches = [(text, patterns.search(text, any_case=type == "email")) for text in definition.blocked.patterns]
 
     def check(value: str) -> SetAside | None:
         if len(value) > MAX_LENGTH:  # before the patterns, whose time grows with the length
             return SetAside(type, _storable(value[:MAX_LENGTH]), "too_long")
         if value in values:
             return SetAside(type, value, "blocked_value", values[value])
-        for pattern in patterns:
-            if pattern.search(value):
-                return SetAside(type, value, "blocked_pattern", pattern.pattern)
-        if value.isascii() and "\0" not in value:
-            return None
-        storable = _storable(value)
-        return SetAside(type, storable, "not_text") if REPLACEMENT in storable else None
+        storable = value if value.isascii() and "\0" not in value else _storable(value)
+        if REPLACEMENT in storable:
+            return SetAside(type, storable, "not_text")
+        for text, search in searches:
+            if search(value):
+                return SetAside(type, value, "blocked_pattern", text)
+        return None
 
     return check
 

@@ -139,7 +139,7 @@ def rules_form(entries: Any, *, kept: Policy) -> Rules:
         )
         fields[f"values-{each.type}"] = _lines(f"Exact values of {each.type}, one on each line", each.blocked.values)
         fields[f"patterns-{each.type}"] = _lines(
-            f"Patterns of {each.type}: regular expressions, one on each line", each.blocked.patterns
+            f"Patterns of {each.type}: RE2 regular expressions, one on each line", each.blocked.patterns
         )
     return type("RulesOfSpace", (Rules,), fields)(entries, kept=kept)
 

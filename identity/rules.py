@@ -15,6 +15,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from identity import patterns
+from identity.patterns import PatternError
+
 Identifier = tuple[str, str]
 Period = Literal["daily", "weekly", "monthly", "annually", "ever"]
 
@@ -51,14 +54,21 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Blocked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Values that never identify anyone: exact ones, and regular expressions searched for anywhere in the value."""
+    """Values that never identify anyone: exact ones, and RE2 patterns searched for anywhere in the value.
+
+    Both are compared with the value as it is stored: e-mail addresses are in small letters, so for them case is no
+    matter.
+    """
 
     values: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
 
 
-# Segment's suggested set; the last two values are ours: what careless JavaScript sends (roadmap/identity.md).
-RECOMMENDED = Blocked(values=("-1", "null", "anonymous", "undefined", "[object Object]"), patterns=(r"^[0-]*$",))
+# Segment's suggested set; "undefined", "[object Object]" and the second pattern are ours: what careless code sends.
+RECOMMENDED = Blocked(
+    values=("-1", "null", "anonymous", "undefined", "[object Object]"),
+    patterns=(r"^[0-]*$", r"(?i)^(none|null|nil|nan|n/a|undefined|unknown|anonymous|guest)$"),
+)
 
 
 class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +139,7 @@ def _faults(policy: Policy) -> Iterable[tuple[str, str]]:
     if not 1 <= len(policy.identifiers) <= MOST_IDENTIFIERS:
         yield "identifiers", f"a space has 1 to {MOST_IDENTIFIERS} identifiers"
     seen: set[str] = set()
+    steps = 0
     for number, definition in enumerate(policy.identifiers):
         path = f"identifiers[{number}]"
         if len(definition.type) > 60 or not re.fullmatch(r"[a-z][a-z0-9]*([_.-][a-z0-9]+)*", definition.type):
@@ -140,35 +151,13 @@ def _faults(policy: Policy) -> Iterable[tuple[str, str]]:
             if len(getattr(definition.blocked, kind)) > most:
                 yield f"{path}.blocked.{kind}", f"at most {most}"
         for place, pattern in enumerate(definition.blocked.patterns):
-            if fault := _pattern_fault(pattern):
-                yield f"{path}.blocked.patterns[{place}]", fault
-
-
-# An escaped character, or a set of characters: neither can make matching slow.
-_HARMLESS = re.compile(r"\\[^0-9gA-Z]|\\[ABDSWZ]|\[\^?\]?(?:\\.|[^\]\\])*\]")
-# Each of these multiplies the ways to match: two of them cost 30 ms on 500 characters, three would cost seconds.
-_BRANCHING = re.compile(r"(?:[*+?]|\{[^}]*\})[?+]?|\(")
-
-
-def _pattern_fault(pattern: str) -> str | None:
-    """Why a pattern cannot be used: it does not compile, or a value could keep it busy for seconds.
-
-    Every space's patterns run in the same workers, and Python's matcher backtracks: `(a+)+` needs 2^n steps.
-    """
-    if len(pattern) > 200:
-        return "longer than 200 characters"
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"not a regular expression: {error}"
-    bare = _HARMLESS.sub("x", pattern).replace("(?:", "(")
-    if re.search(r"\(\?|\\", bare):
-        return "look-around, back-references and flags are not supported"
-    if re.search(r"\)[*+?{]", bare):
-        return "a group cannot be repeated"
-    if len(_BRANCHING.findall(bare)) > 2:
-        return "at most two of * + ? {} and ( )"
-    return None
+            try:
+                steps += patterns.steps(pattern)
+            except PatternError as error:
+                yield f"{path}.blocked.patterns[{place}]", f"not a pattern: {error}"
+            if steps > patterns.MOST_STEPS:
+                yield f"{path}.blocked.patterns[{place}]", "too much together with the patterns before it: shorten them"
+                return
 
 
 def by_default_priority(definitions: Iterable[Definition]) -> tuple[Definition, ...]:

@@ -13,8 +13,11 @@ from typing import Any
 DAYS = {"daily": 1, "weekly": 7, "monthly": 30, "annually": 365}
 DEVICE_TYPES = {f"{system}.{kind}" for system in ("android", "ios") for kind in ("id", "idfa", "push_token")}
 UNLISTED = {"count": 5, "period": "ever"}
-# What identifies nobody: Segment's suggested set, and two values that careless JavaScript sends.
-RECOMMENDED = {"values": ["-1", "null", "anonymous", "undefined", "[object Object]"], "patterns": ["^[0-]*$"]}
+# What identifies nobody: Segment's suggested set, and what careless code sends.
+RECOMMENDED = {
+    "values": ["-1", "null", "anonymous", "undefined", "[object Object]"],
+    "patterns": ["^[0-]*$", "(?i)^(none|null|nil|nan|n/a|undefined|unknown|anonymous|guest)$"],
+}
 ORDER = ("user_id", "email", *sorted({"anonymous_id", "ga_client_id", "group_id", *DEVICE_TYPES}))
 # A space's rules when nobody has changed them (spec §5): user_id 1, every other identifier 5, ever.
 DEFAULTS: Mapping[str, Any] = {
@@ -258,7 +261,8 @@ def _first_usable(definition: Mapping[str, Any], values: list[Any]) -> dict[str,
             continue
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             continue
-        if any(re.search(pattern, text) for pattern in blocked["patterns"]):
+        case = re.IGNORECASE if type == "email" else re.NOFLAG
+        if any(re.search(pattern, text, case) for pattern in blocked["patterns"]):
             continue
         return {type: text}
     return {}

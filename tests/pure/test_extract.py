@@ -1,6 +1,7 @@
 """What a message says about whose it is, place by place (spec §5)."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from tests.reference.resolver import find_group_identifier, find_user_identifier
 
 CUSTOM = Policy((*DEFAULT_POLICY.identifiers, Definition("loyalty_id"), Definition("crm")))
 PHONE = {"type": "iOS", "id": "d1", "advertisingId": "ad1", "adTrackingEnabled": True, "token": "t1"}
+
+JUNK = "(?i)^(none|null|nil|nan|n/a|undefined|unknown|anonymous|guest)$"
+JUNK_SENT = ("None", "NULL", "NaN", "nil", "N/A", "Undefined", "unknown", "Anonymous", "GUEST")
 
 
 def user(message, policy=DEFAULT_POLICY):
@@ -159,6 +163,7 @@ def test_the_order_is_the_priority_of_the_policy():
         ("[object Object]", SetAside("user_id", "[object Object]", "blocked_value", "[object Object]")),
         ("0000-00", SetAside("user_id", "0000-00", "blocked_pattern", "^[0-]*$")),
         (0, SetAside("user_id", "0", "blocked_pattern", "^[0-]*$")),
+        *((junk, SetAside("user_id", junk, "blocked_pattern", JUNK)) for junk in JUNK_SENT),
         ("x" * 501, SetAside("user_id", "x" * 500, "too_long")),
         (10**600, SetAside("user_id", ("1" + "0" * 600)[:500], "too_long")),
         pytest.param(10**9000, SetAside("user_id", "9" * 500, "too_long"), id="9000 digits"),
@@ -260,3 +265,33 @@ def test_no_two_values_become_one_identifier(first, second, place):
     found = as_identified(place, first)
     if found is not None and found == as_identified(place, second):
         assert first.strip() == second.strip()
+
+
+@pytest.mark.parametrize("near", ["Nonesuch", "guest-1", "anonymous@x.org", "nully", "u-none"])
+def test_what_only_looks_like_junk_identifies(near):
+    assert identifiers({"userId": near}, DEFAULT_POLICY).user == (("user_id", near),)
+
+
+def test_a_second_value_of_a_type_is_set_aside_and_said():
+    message = {"userId": "u", "traits": {"email": "A@x.org"}, "properties": {"email": "b@x.org"}}
+    message["context"] = {"traits": {"email": "a@x.org"}}
+    assert identifiers(message, DEFAULT_POLICY) == Extracted(
+        (("user_id", "u"), ("email", "a@x.org")), None, (SetAside("email", "b@x.org", "second_of_type"),)
+    )
+
+
+def test_patterns_of_an_address_match_it_as_it_is_stored():
+    team, test = Blocked(patterns=("^Team@",)), Blocked(patterns=("^Test",))
+    policy = Policy((Definition("email", blocked=team), Definition("user_id", blocked=test)))
+    message = {"userId": "test-1", "traits": {"email": "TEAM@x.org"}}
+    assert identifiers(message, policy).user == (("user_id", "test-1"),)
+
+
+def test_no_pattern_holds_up_a_worker():
+    """Twenty of the worst, on long values: hours for a matcher that backtracks."""
+    worst = tuple(f"{'.*?.*?b' * 20}{n}$" for n in range(20))
+    policy = Policy.from_json({"identifiers": [{"type": "user_id", "blocked": {"patterns": list(worst)}}]})
+    begun = time.process_time()
+    for n in range(20):
+        assert identifiers({"userId": f"{'a' * 490}{n}"}, policy).user
+    assert time.process_time() - begun < 2
