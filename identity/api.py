@@ -26,6 +26,7 @@ from identity.serializers import (
     render_merge,
     render_placed,
     render_profile,
+    render_related,
     verbose_traits,
 )
 from sources.events import timeline
@@ -208,6 +209,15 @@ class MergesView(OfProfile):
         ids = queries.own_ids(request.space, numbers)
         sources = queries.source_ids(rows.values_list("source_id", flat=True))
         return page(request, rows, name="merges", render=lambda each: render_merge(each, ids, sources), order="-id")
+
+
+@needs("space.read")
+class RelatedView(OfProfile):
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """The accounts of a user, or the users of an account, as they are now."""
+        _, numbers = self.found(request, profile_id)
+        rows = queries.with_identifiers(queries.relations_of(request.space, numbers))
+        return page(request, rows, name="related", render=render_related, order="number")
 
 
 @needs("space.read", PUT="space.admin")

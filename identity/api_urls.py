@@ -13,5 +13,6 @@ urlpatterns = [
     path(f"{PROFILE}/traits", api.TraitsView.as_view(), name="api-profile-traits"),
     path(f"{PROFILE}/external_ids", api.ExternalIdsView.as_view(), name="api-profile-external-ids"),
     path(f"{PROFILE}/events", api.ProfileEventsView.as_view(), name="api-profile-events"),
+    path(f"{PROFILE}/related", api.RelatedView.as_view(), name="api-profile-related"),
     path(f"{PROFILE}/merges", api.MergesView.as_view(), name="api-profile-merges"),
 ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from identity.extract import Extracted, camel, identifiers
+from identity.extract import Extracted, SetAside, camel, identifiers
 from identity.rules import Identifier, Policy
 from sources.events.text import storable
 from sources.spec import stays_out_of_spaces
@@ -56,6 +56,7 @@ class Message(msgspec.Struct, gc=False):
 
     properties, and the values of traits: JSON text that every store takes. traits: of identify and group calls.
     stays_out: it asks not to be in spaces; then it has neither identifiers nor traits.
+    set_aside: values of identifiers that are not used.
     """
 
     type: str
@@ -65,6 +66,7 @@ class Message(msgspec.Struct, gc=False):
     properties: bytes
     traits: dict[str, bytes]
     stays_out: bool = False
+    set_aside: tuple[SetAside, ...] = ()
 
     @property
     def identifiers(self) -> tuple[Identifier, ...]:
@@ -191,6 +193,7 @@ def _message(found: Any, extracted: Extracted, properties: msgspec.Raw, traits: 
         account=extracted.account,
         properties=_properties(found, properties),
         traits=_traits(traits) if traits and found.type in ("identify", "group") else NO_TRAITS,
+        set_aside=extracted.blocked,
     )
 
 

@@ -111,6 +111,7 @@ class Evidence(InSpace):
     set_hash = models.BinaryField(max_length=16)
     identifiers = models.JSONField(help_text="[[type, value], …] by priority")
     refused = models.JSONField(help_text="[[type, value, reason], …]; empty = fully accepted")
+    set_aside = models.JSONField(default=list, help_text="[[type, value, why], …] of values that came with it, unused")
     profile = models.BigIntegerField(help_text="number of the profile its newest event went to")
     first_seen_at = models.DateTimeField()
     first_message_id = models.CharField(max_length=200)
@@ -123,7 +124,8 @@ class Evidence(InSpace):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["space", "set_hash"], name="evidence_once_per_set")]
         indexes = [
-            models.Index(fields=["space", "profile"], condition=~models.Q(refused=[]), name="refusals_of_a_profile")
+            models.Index(fields=["space", "profile"], condition=~models.Q(refused=[]), name="refusals_of_a_profile"),
+            models.Index(fields=["space", "profile"], condition=~models.Q(set_aside=[]), name="set_aside_of_a_profile"),
         ]
 
 

@@ -24,6 +24,14 @@ from spaces.models import Space
 Pair = tuple[str, str]  # (type, value) of an identifier
 KINDS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}
 EVENTS_SHOWN = 50
+NAMED = 5  # of those it belongs with
+SET_ASIDE = {  # why a value is not used (identity.extract.Why)
+    "blocked_value": "a blocked value",
+    "blocked_pattern": "it matches a blocked pattern",
+    "too_long": "longer than 500 characters",
+    "not_text": "it could not be read as text",
+    "second_of_type": "a second value of its type: the first one counts",
+}
 MANY = 200  # rows of one profile that a page shows, of each kind
 MOST_FOUND = 500  # of those whom a search finds by name, and as many again by e-mail address
 CSV_ROWS = 500  # read at a time
@@ -214,9 +222,10 @@ def refusals(space: Space, numbers: BitMap) -> list[Refusal]:
     return [_refusal(row, names) for row in rows]
 
 
-def relations(space: Space, numbers: BitMap) -> list[Person]:
-    """The accounts of a user, or the users of an account."""
-    return people(space, queries.relations_of(space, numbers)[:MANY])
+def relations(space: Space, numbers: BitMap) -> tuple[list[Person], int]:
+    """The first accounts of a user, or users of an account, and how many there are."""
+    rows = queries.relations_of(space, numbers).order_by("number")
+    return people(space, list(rows[:NAMED])), rows.count()
 
 
 def history(space: Space, numbers: BitMap, *, before: str = "") -> History:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import msgspec
 import pyarrow
 
+from identity.extract import SetAside
 from identity.graph import NOBODY, Graph
 from identity.messages import Message, Stamp, owner_of_traits, read
-from identity.rules import Policy
+from identity.rules import Identifier, Policy
 from sources.events.text import plain
 
 MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
@@ -40,7 +41,7 @@ class Resolution:
 
     accounts: the account of each group call, by index. links: (user, account) -> event time of the first.
     traits: by profile number of the moment, the newest of each key. refused: the events that have no usable identifier
-    though they ask to be in spaces.
+    though they ask to be in spaces. set_aside: what came with each set of identifiers and is not used.
     """
 
     profiles: "array[int]" = field(default_factory=lambda: array("I"))
@@ -48,6 +49,7 @@ class Resolution:
     links: dict[tuple[int, int], int] = field(default_factory=dict)
     traits: dict[int, Traits] = field(default_factory=dict)
     refused: list[int] = field(default_factory=list)
+    set_aside: dict[tuple[Identifier, ...], dict[SetAside, None]] = field(default_factory=dict)
 
 
 def batch(rows: pyarrow.Table, policy: Policy) -> Batch:
@@ -67,6 +69,9 @@ def resolve(graph: Graph, events: Batch) -> Resolution:
     found = Resolution()
     for index, (message, at) in enumerate(zip(events.messages, events.times, strict=True)):
         user = graph.resolve(message.user, at, index)
+        if message.set_aside:
+            beside = message.user or ((message.account,) if message.account else ())
+            found.set_aside.setdefault(beside, {}).update(dict.fromkeys(message.set_aside))
         if message.account:
             account = found.accounts[index] = graph.resolve((message.account,), at, index)
             if user:

@@ -51,6 +51,7 @@ def render_profile(space: Space, profile: Profile, numbers: BitMap) -> dict[str,
     held = list(queries.held_by(profile)[: queries.MANY])
     sources = queries.source_ids(row.source_id for row in held if row.source_id)
     seen = queries.seen_between(queries.scope_of(space), [*numbers])
+    related = queries.with_identifiers(queries.relations_of(space, numbers))
     others = "users" if profile.kind == Profile.Kind.ACCOUNT else "accounts"
     return {
         "id": profile.public_id,
@@ -59,7 +60,8 @@ def render_profile(space: Space, profile: Profile, numbers: BitMap) -> dict[str,
         "traits": profile.traits,
         "identifiers": [render_identifier(row, sources) for row in held],
         "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),
-        others: [render_related(each) for each in queries.relations_of(space, numbers)],
+        others: [render_related(each) for each in related.order_by("number")[: queries.MANY]],
+        "relatedTotal": related.count(),
         "firstSeenAt": moment(seen[0] if seen else profile.first_seen_at),
         "lastSeenAt": moment(seen[1]) if seen else None,
     }

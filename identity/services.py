@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import msgspec
 import pyarrow
 from django.db import connection
 
+from identity.extract import SetAside
 from identity.graph import Graph, Node, Sight
 from identity.messages import Message
 from identity.resolution import LONGEST_ID, Batch, Resolution, Traits, newest, stored, unstored
@@ -26,6 +28,7 @@ MOMENT = "timestamptz 'epoch' + {} * interval '1 ms'"
 USER, ACCOUNT = 1, 2
 LONGEST_MESSAGE = 32_768  # characters of a refused one
 LONGEST_REASON = 2_000
+MOST_SET_ASIDE, SHOWN_OF_SET_ASIDE = 20, 200  # values kept of one set of identifiers, and characters of each
 
 
 @dataclass
@@ -64,7 +67,7 @@ def record(space: Space, piece: int, graph: Graph, events: Batch, found: Resolut
         tables.create(graph, traits)
         tables.update_traits({number: new for number, (_, new) in traits.items() if number not in graph.created})
         tables.gain(graph)
-        tables.keep_evidence(graph.sights)
+        tables.keep_evidence(graph.sights, found.set_aside)
         tables.link(found.links)
         tables.close_counters(graph)
     return Written(
@@ -337,19 +340,25 @@ class _Tables:
             ],
         )
 
-    def keep_evidence(self, sights: Mapping[tuple[Identifier, ...], Sight]) -> None:
+    def keep_evidence(
+        self,
+        sights: Mapping[tuple[Identifier, ...], Sight],
+        set_aside: Mapping[tuple[Identifier, ...], Iterable[SetAside]],
+    ) -> None:
         if not sights:
             return
         earlier, later = "excluded.first_seen_at < old.first_seen_at", "excluded.last_seen_at >= old.last_seen_at"
         self.execute(
             f"""INSERT INTO identity_evidence AS old
-                   (workspace_id, space_id, set_hash, identifiers, refused, profile, events,
+                   (workspace_id, space_id, set_hash, identifiers, refused, set_aside, profile, events,
                     first_seen_at, first_source_id, first_message_id, last_seen_at, last_source_id, last_message_id)
-                SELECT %(workspace)s, %(space)s, decode(q.hash, 'hex'), q.identifiers, q.refused, q.profile, q.events,
+                SELECT %(workspace)s, %(space)s, decode(q.hash, 'hex'), q.identifiers, q.refused, q.set_aside,
+                       q.profile, q.events,
                        {MOMENT.format("q.first")}, q.first_source, q.first_message,
                        {MOMENT.format("q.last")}, q.last_source, q.last_message
                 FROM {{rows}}
                 ON CONFLICT (space_id, set_hash) DO UPDATE SET
+                    set_aside = CASE WHEN excluded.set_aside = '[]' THEN old.set_aside ELSE excluded.set_aside END,
                     refused = excluded.refused, profile = excluded.profile, events = old.events + excluded.events,
                     first_seen_at = least(old.first_seen_at, excluded.first_seen_at),
                     first_source_id = CASE WHEN {earlier} THEN excluded.first_source_id ELSE old.first_source_id END,
@@ -358,12 +367,13 @@ class _Tables:
                     last_seen_at = greatest(old.last_seen_at, excluded.last_seen_at),
                     last_source_id = CASE WHEN {later} THEN excluded.last_source_id ELSE old.last_source_id END,
                     last_message_id = CASE WHEN {later} THEN excluded.last_message_id ELSE old.last_message_id END""",
-            "hash text, identifiers jsonb, refused jsonb, profile bigint, events bigint, first bigint, "
-            "first_source bigint, first_message text, last bigint, last_source bigint, last_message text",
+            "hash text, identifiers jsonb, refused jsonb, set_aside jsonb, profile bigint, events bigint, "
+            "first bigint, first_source bigint, first_message text, last bigint, last_source bigint, last_message text",
             [
                 (
                     *_of_set(identifiers),
                     msgspec.json.encode(sight.refused).decode() if sight.refused else "[]",
+                    _set_aside(set_aside.get(identifiers, ())),
                     sight.node.number,
                     sight.events,
                     sight.first,
@@ -393,6 +403,12 @@ class _Tables:
                 "UPDATE identity_graph SET last_profile = %s, last_identifier = %s WHERE space_id = %s",
                 [graph.last_profile, graph.last_identifier + len(graph.gained), self.owner["space"]],
             )
+
+
+def _set_aside(values: Iterable[SetAside]) -> str:
+    """JSON text of the first few: what one person's events carry beside their ids may be without end."""
+    kept = [(each.type, each.value[:SHOWN_OF_SET_ASIDE], each.why) for each in islice(values, MOST_SET_ASIDE)]
+    return msgspec.json.encode(kept).decode()
 
 
 @lru_cache(maxsize=100_000)

@@ -61,11 +61,17 @@ def profile(request: PageRequest, workspace: str, space: str, profile: str) -> H
     held = list(queries.held_by(found)[: queries.MANY])
     tab = request.GET.get("tab") if request.GET.get("tab") in TABS else "traits"
     person = read.person(found, held)
+    relations, total = read.relations(within, numbers)
     context = {
         "person": person,
-        "relations": read.relations(within, numbers),
+        "relations": relations,
+        "more_relations": total - len(relations),
         "tab": tab,
-        "tabs": [{"label": label, "url": f"?tab={key}", "here": key == tab} for key, (label, _) in TABS.items()],
+        "tabs": [
+            {"label": label, "url": f"?tab={key}", "here": key == tab}
+            for key, (label, _) in TABS.items()
+            if relations or key != "related"
+        ],
         "template": f"identity/_{tab}.html",
         "audiences_url": reverse("profile-audiences", args=[workspace, space, profile]),
     }
@@ -146,11 +152,17 @@ def _merges(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, 
     return {"merges": read.merges(within, numbers), "refusals": read.refusals(within, numbers)}
 
 
+def _related(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
+    found, pager = listed(request, queries.relations_of(request.space, numbers), order="number")
+    return {"people": read.people(request.space, found), "pager": pager}
+
+
 TABS: dict[str, tuple[str, Callable[[PageRequest, Person, BitMap], dict[str, Any]]]] = {
     "traits": ("Traits", _traits),
     "events": ("Events", _events),
     "identities": ("Identities", _identities),
     "audiences": ("Audiences", _audiences),
+    "related": ("Belongs with", _related),
     "merges": ("Merges and refusals", _merges),
 }
 

@@ -13,6 +13,7 @@ from sources.models import Connection, Replay, Source
 from spaces.models import Space
 from tests.factories import MembershipFactory, SourceFactory, WriteKeyFactory
 from tests.factories_destinations import make_destination, make_subscription
+from tests.factories_sources import ConsumedFactory
 
 BORN = datetime(2026, 6, 1, tzinfo=UTC)
 DEFINITION = {"kind": "event", "name": "User Signed Up", "atLeast": 1, "within": {"days": 7}}
@@ -69,9 +70,11 @@ def _replay(space: Space) -> Replay:
 
 
 def _connection(space: Space, source: Source, replay: Replay) -> Connection:
-    return Connection.objects.create(
+    made = Connection.objects.create(
         workspace=space.workspace, space=space, source=source, replay=replay, cutoff=0, piece=0
     )
+    ConsumedFactory(connection=made, replay=replay)
+    return made
 
 
 def _audience(space: Space) -> Audience:

@@ -189,3 +189,11 @@ def _own_events(space):
 
 def _frozen(traits):
     return json.dumps(traits, sort_keys=True)
+
+
+def crowd(space, *, account, first, count):
+    """So many users, numbered from `first`, belong to the account of this number."""
+    same = {"workspace": space.workspace, "space": space, "first_seen_at": NOON}
+    numbers = range(first, first + count)
+    Profile.objects.bulk_create(Profile(number=number, **same) for number in numbers)
+    Link.objects.bulk_create(Link(user=number, account=account, **same) for number in numbers)

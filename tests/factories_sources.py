@@ -10,7 +10,7 @@ import factory
 from sources.archive import STAGE
 from sources.events import archive
 from sources.events.archive import Place
-from sources.models import Connection, EventName, Inbox, Reject, Replay, Source, Tally
+from sources.models import Connection, Consumed, EventName, Inbox, Reject, Replay, Source, Tally
 from spaces.models import Log
 from spaces.pieces import Stage, advance, open_log, visible
 from tests.factories import SourceFactory, SpaceFactory
@@ -88,6 +88,23 @@ class ConnectionFactory(factory.django.DjangoModelFactory):
     state = Connection.State.LIVE
     cutoff = 0
     piece = 0
+
+    @factory.post_generation
+    def part(self, create: bool, *_: Any, **__: Any) -> None:
+        """What its replay has consumed: nothing yet."""
+        if create and self.replay:
+            ConsumedFactory(connection=self, replay=self.replay)
+
+
+class ConsumedFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = Consumed
+
+    workspace = factory.SelfAttribute("connection.workspace")
+    piece = factory.SelfAttribute("connection.cutoff")
+    position = 2**32 - 1
+    since = factory.SelfAttribute("replay.since")
+    key = [-1, 0, 0, -1]
 
 
 def send(source: Source, *messages: Any, received_at: datetime = RECEIVED_AT, **around: Any) -> Inbox:

@@ -34,7 +34,7 @@ from tests.factories import (
 )
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
-from tests.factories_sources import RejectFactory
+from tests.factories_sources import ConsumedFactory, RejectFactory
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -233,6 +233,8 @@ def _replays(space: Space, sources: list[Source]) -> None:
     _ended(space, Replay.State.CANCELLED, done=8_750, total=61_877, hours=26, **times)
     ended = _ended(space, Replay.State.COMPLETE, done=71_289, total=71_289, hours=2, **times)
     Connection.objects.filter(space=space, source__in=sources[1:]).update(replay=ended)
+    for each in Connection.objects.filter(space=space):
+        ConsumedFactory(connection=each, replay=each.replay)
 
 
 def _ended(space: Space, state: Replay.State, *, hours: int, **fields: Any) -> Replay:

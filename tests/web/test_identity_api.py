@@ -15,6 +15,7 @@ from tests.factories_identity import (
     NOON,
     ProfileFactory,
     archived,
+    crowd,
     listening,
     message,
     resolve_log,
@@ -283,6 +284,18 @@ def test_an_account_says_who_belongs_to_it(cast, ada):
     assert (profile["collection"], profile["name"], profile["mergedIds"]) == ("accounts", "Acme", [])
     assert [user["id"] for user in profile["users"]] == [ada]
     assert "accounts" not in profile
+
+
+def test_all_of_the_users_of_a_large_account_can_be_read(cast, ada):
+    crowd(cast.space, account=4, first=1000, count=1_200)
+    path = f"profiles/{id_of(cast, 4)}"
+    profile = get(cast, path)["profile"]
+    assert (len(profile["users"]), profile["relatedTotal"]) == (1_000, 1_201)
+    users, totals = pages(cast, f"{path}/related", "related", 500)
+    seen = [each["id"] for each in users]
+    assert set(totals) == {1_201}
+    assert len(set(seen)) == len(seen) == 1_201
+    assert ada in seen
 
 
 @pytest.mark.parametrize("number", [2, 3])

@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connection, connections, transaction
@@ -19,6 +20,7 @@ from tests.factories_identity import (
     IdentifierFactory,
     ProfileFactory,
     archived,
+    crowd,
     listening,
     message,
     resolved,
@@ -140,6 +142,35 @@ def test_a_refusal_is_shown_after_its_profile_was_merged(cast, source):
     Profile.objects.filter(space=cast.space, number=2).update(merged_into=1)
     (refusal,) = of(cast, 1, tab="merges")[0]["refusals"]
     assert refusal.message_id == "no"
+
+
+def test_what_was_set_aside_is_shown_with_the_reason(cast, source):
+    second = {"traits": {"email": "other@x.org"}}
+    heard(
+        cast,
+        source,
+        message("identify", id="junk", userId="None", anonymousId="a1"),
+        message("identify", id="two", anonymousId="a2", traits={"email": "a2@x.org"}, context=second),
+        message(id="none", anonymousId="a2"),
+    )
+    (refusal,) = of(cast, 1, tab="merges")[0]["refusals"]
+    assert refusal.refused == [("user_id", "None", "it matches a blocked pattern")]
+    (refusal,) = of(cast, 2, tab="merges")[0]["refusals"]
+    assert refusal.refused == [("email", "other@x.org", "a second value of its type: the first one counts")]
+    assert refusal.message_id == "two"
+
+
+def test_an_account_of_many_names_a_few_and_leafs_through_all(cast, ada):
+    crowd(cast.space, account=3, first=100, count=120)
+    context, text = of(cast, 3)
+    assert (len(context["relations"]), context["more_relations"]) == (5, 116)
+    seen, after = [], ""
+    while after is not None:
+        context, _ = of(cast, 3, tab="related", after=after)
+        seen += [each.profile.number for each in context["people"]]
+        after = parse_qs(urlsplit(context["pager"].next).query)["after"][0] if context["pager"].next else None
+    assert seen == [1, *range(100, 220)]
+    assert "Belongs with" in text
 
 
 def test_accounts_and_their_users_lead_to_each_other(cast, ada):

@@ -4,8 +4,9 @@ import pytest
 
 from sources import services
 from sources.models import Connection, Replay, Source
-from spaces.clock import clock
+from spaces.clock import FixedClock, clock
 from tests.factories import SourceFactory
+from tests.factories_identity import DAY_MS, NOON, archived, message
 from tests.factories_sources import RejectFactory, archive_all, send, track
 
 pytestmark = pytest.mark.django_db
@@ -204,6 +205,28 @@ ROUTES = [  # (method, path, body, who may)
     ("DELETE", "/api/spaces/{space}/connections/{connection}", None, {"owner", "admin"}),
     ("POST", "/api/spaces/{space}/connections", {"sourceIds": ["{unconnected}"]}, {"owner", "admin"}),
 ]
+
+
+def test_more_of_the_past_is_replayed_on_request(cast, source):
+    path = f"/api/spaces/{cast.space.public_id}/replays"
+    body = {"sourceIds": [source.public_id], "days": 60}
+    assert cast.call("admin", "POST", path, body).status_code == 409  # not connected
+    archived(source, message(userId="u", at=-40 * DAY_MS))
+    services.connect(cast.space, [source], since_days=30, replay=False, clock=FixedClock(NOON))
+    assert cast.call("user", "POST", path, body).status_code == 403
+    made = cast.call("admin", "POST", path, body | {"days": 20 * 365 // 7})
+    assert made.status_code == 201
+    assert (made.json()["data"]["replay"]["total"], made.json()["data"]["replay"]["state"]) == (1, "running")
+    assert cast.call("admin", "POST", path, body).status_code == 409  # one is running
+    assert refused(cast.call("admin", "POST", path, body | {"days": 0})) == (422, "days")
+    assert refused(cast.call("admin", "POST", path, body | {"sourceIds": ["src_x"]})) == (422, "sourceIds[0]")
+
+
+def test_when_a_space_has_everything_no_replay_is_made(cast, source):
+    services.connect(cast.space, [source], replay=False, clock=clock)
+    body = {"sourceIds": [source.public_id], "days": 60}
+    answer = cast.call("admin", "POST", f"/api/spaces/{cast.space.public_id}/replays", body)
+    assert (answer.status_code, answer.json()["data"]["replay"]) == (200, None)
 
 
 @pytest.mark.parametrize(("method", "path", "body", "allowed"), ROUTES)

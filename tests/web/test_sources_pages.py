@@ -9,8 +9,9 @@ from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
 from personas_site import pipeline
+from sources import services
 from sources.events import archive
-from sources.models import Connection, Replay, Source, WriteKey
+from sources.models import Connection, Consumed, Replay, Source, WriteKey
 from sources.services import create_source
 from spaces.clock import clock
 from tests.factories import SourceFactory
@@ -140,6 +141,26 @@ def test_a_replay_that_is_complete_is_announced_with_a_way_to_the_profiles(cast,
     assert re.search(r"Replay complete.*12 events of Website.*See the profiles", page, re.S)
     ReplayFactory(space=cast.space, total=5)
     assert "Replay complete" not in get(cast, sp(cast), "read_only")
+
+
+def test_more_of_the_past_is_replayed_from_the_list(cast, source):
+    put_in_archive(source, message(userId="u"))
+    services.connect(cast.space, [source], replay=False, clock=clock)
+    url = sp(cast, f"/{Connection.objects.get().public_id}/replay")
+    assert url in get(cast, sp(cast))
+    assert "Replay more of Website" in get(cast, url)
+    browser = cast.browser("admin")
+    assert browser.post(url, {"days": "0"}).status_code == 422
+    assert "A replay of 1 events has begun" in browser.post(url, {"days": "1000"}, follow=True).content.decode()
+    refused = browser.post(url, {"days": "1000"})
+    assert (refused.status_code, Replay.objects.count()) == (422, 1)
+    assert "is being replayed" in refused.content.decode()
+    assert cast.browser("user").post(url, {"days": "9"}).status_code == 403
+    Replay.objects.update(state=Replay.State.CANCELLED)
+    assert "cancelled, 0 of 1 events" in get(cast, url)
+    Consumed.objects.update(key=None)
+    done = browser.post(url, {"days": "1000"}, follow=True).content.decode()
+    assert "has all events of Website of the last 1,000 days" in done
 
 
 def test_pages_of_audiences_warn_while_a_replay_runs(cast, source):
