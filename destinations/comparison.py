@@ -11,6 +11,7 @@ from destinations.flips import IN, MAYBE
 
 EVERY = timedelta(hours=1)  # even when no change names anybody
 CALM = timedelta(seconds=5)  # between two comparisons of what is in step and goes on changing
+MIDWAY = timedelta(seconds=1)  # in the middle of a pass, where a comparison is for its counts
 PATIENCE = timedelta(minutes=5)  # at most, between two comparisons of what goes on differing
 PER_SECOND = 20_000  # identifiers: a comparison of so many costs some 50 ms, so comparing takes a twentieth of the time
 

@@ -443,9 +443,11 @@ def _keep_comparison(subscription: Subscription, intake: Intake, now: datetime) 
     comparison = intake.comparison
     if comparison is None:
         if subscription.compare_at is not None and not subscription.repeated:
-            place.update(compare_at=min(_soon(subscription, now), subscription.compare_at))
+            place.update(compare_at=min(_soon(subscription, intake, now), subscription.compare_at))
         return
     pause = comparison_rules.pause(comparison.desired)
+    if intake.after.pass_tick is not None:
+        pause = max(pause, comparison_rules.MIDWAY)
     place.update(counts=comparison.counts, compared_at=now, compare_at=now + pause, unsettled=comparison.unsettled)
     if intake.due or intake.before.pass_tick is not None:
         return  # that is for the counts: what still differs when the pass is over, is another question
@@ -465,11 +467,14 @@ def _keep_comparison(subscription: Subscription, intake: Intake, now: datetime) 
     place.update(compare_at=now + max(wait, pause), overlooked=found, repeated=repeated)
 
 
-def _soon(subscription: Subscription, now: datetime) -> datetime:
+def _soon(subscription: Subscription, intake: Intake, now: datetime) -> datetime:
     """When it may be compared again, as far as its cost goes."""
-    calm = comparison_rules.CALM if subscription.status == Subscription.Status.IN_STEP else timedelta()
-    pause = comparison_rules.pause(subscription.counts.get("desired", 0))
-    return max(now, (subscription.compared_at or now) + max(calm, pause))
+    pauses = [comparison_rules.pause(subscription.counts.get("desired", 0))]
+    if subscription.status == Subscription.Status.IN_STEP:
+        pauses.append(comparison_rules.CALM)
+    if intake.after.pass_tick is not None:
+        pauses.append(comparison_rules.MIDWAY)
+    return max(now, (subscription.compared_at or now) + max(pauses))
 
 
 def _decide_rows(subscription: Subscription, intake: Intake, now: datetime) -> list[Row]:
