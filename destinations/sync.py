@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pyarrow
+from django.conf import settings
 from django.db import connection
 from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from pyroaring import BitMap
@@ -42,6 +43,7 @@ from sources.events.sql import milliseconds
 from spaces import pieces
 from spaces.clock import Clock, clock
 from spaces.models import Log
+from spaces.rates import pace
 from spaces.secrets import Unopenable
 
 logger = logging.getLogger(__name__)
@@ -631,9 +633,16 @@ def _log_attempts(subscription: Subscription, rows: Sequence[Row], made: Round, 
     }
     full = [common | line | {"position": position} for position, line in enumerate(lines)]
     try:
-        client.insert(DELIVERY_LOG, pyarrow.Table.from_pylist(full, schema=DELIVERY_COLUMNS))
+        LINES.insert(pyarrow.Table.from_pylist(full, schema=DELIVERY_COLUMNS), _pace)
     except Exception:
         logger.exception("sync %s: %d lines of the delivery log are lost", subscription.pk, len(lines))
+
+
+LINES = client.Joined(DELIVERY_LOG)  # many subscriptions are served at once
+
+
+def _pace() -> None:
+    pace(f"insert:{DELIVERY_LOG.name}", rate=settings.INSERTS_PER_SECOND)
 
 
 DELIVERY_COLUMNS = pyarrow.schema(

@@ -13,7 +13,6 @@ matters is in Redis.
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from threading import Lock
 from typing import Any
 
 from celery.signals import worker_init
+from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 
@@ -36,15 +36,18 @@ from personas_site.celery import app  # by name: a web process that only sends t
 from personas_site.models import Sample
 from personas_site.turns import Turns
 from sources import archive
+from sources.events import client
 from sources.models import Source
 from spaces.clock import clock
 from spaces.models import Log, Space
-from spaces.pieces import Locks, Overtaken, Stage, advance, open_log, resting, sweep
+from spaces.pieces import Group, Locks, Overtaken, Stage, advance, open_log, resting, sweep
+from spaces.rates import pace
 
 logger = logging.getLogger(__name__)
 
 ROUND_S = 2.0  # a task serves so long, then makes way for whatever else is in its queue
-LOOK_S = 0.25  # who waits is asked again after this, so that whoever comes new has a turn among the others
+LOOK_S = 0.1  # who waits is asked again after this, so that whoever comes new has a turn among the others
+TOGETHER_S, TOGETHER_BYTES = 0.1, 16 * 2**20  # how old and how large what is written together grows, about
 PENDING_S = 10  # a wake-up that Redis lost stops blocking later ones after this; one that lay so long is worth nothing
 
 Job = tuple[str, int]  # (kind of work, owner)
@@ -55,7 +58,8 @@ class Work:
     """A kind of work: at which queue, what model its owners are, who of them waits, and what happens in a turn.
 
     turn: serve one owner of a workspace; whether that got anything done. feeds: the queues with more to do then.
-    stage: whose failures are waited out, and whose abandoned numbers are swept.
+    stage: whose failures are waited out, and whose abandoned numbers are swept. paced: it inserts into ClickHouse,
+    which takes few inserts a second. together: what several owners insert goes as one.
     """
 
     queue: str
@@ -64,6 +68,8 @@ class Work:
     turn: Callable[[int, int], bool]
     feeds: tuple[str, ...] = ()
     stage: Stage[Any, Any, Any] | None = None
+    paced: bool = False
+    together: bool = False
 
 
 def _piece(stage: Stage[Any, Any, Any], owner: int, workspace: int) -> bool:
@@ -91,6 +97,8 @@ WORK = {
         owners=Source,
         waiting=archive.waiting,
         feeds=("resolve",),
+        paced=True,
+        together=True,
     ),
     "resolve": _stage(
         resolve.STAGE,
@@ -98,6 +106,8 @@ WORK = {
         owners=Space,
         waiting=lambda now: set(resolve.waiting(now)) - resolve.replaying(),
         feeds=("evaluate",),
+        paced=True,
+        together=True,
     ),
     "replay": _stage(
         resolve.STAGE,
@@ -105,6 +115,7 @@ WORK = {
         owners=Space,
         waiting=lambda now: resolve.replaying(),
         feeds=("resolve", "evaluate"),
+        paced=True,
     ),
     "evaluate": _stage(
         evaluate.STAGE,
@@ -112,6 +123,8 @@ WORK = {
         owners=Space,
         waiting=evaluate.waiting,
         feeds=("sync",),
+        paced=True,
+        together=True,
     ),
     "sync": _stage(
         sync.STAGE,
@@ -157,11 +170,8 @@ def work(queue: str, **_: Any) -> None:
         served_any = False
         while jobs := who_waits(queue, clock.now()):
             look_again, served = time.monotonic() + LOOK_S, False
-            while job := _take(queue, jobs):
-                try:
-                    served |= _serve(job, jobs.pop(job), locks)
-                finally:
-                    _done(queue, job)
+            while (done := _turn(queue, jobs, locks)) is not None:
+                served |= done
                 if time.monotonic() > end or (served and time.monotonic() > look_again):
                     break
             served_any |= served
@@ -197,7 +207,7 @@ def _owners(work: Work, now: datetime) -> dict[int, int]:
 def _take(queue: str, jobs: Mapping[Job, int]) -> Job | None:
     """The job whose turn it is. Where several threads serve, another one looks for who else may run."""
     with _lock:
-        turns = _turns[queue]
+        turns = _turns_at(queue)
         job = turns.take(jobs)
         others = job and _threads > 1 and turns.free(jobs)
     if others:
@@ -207,32 +217,72 @@ def _take(queue: str, jobs: Mapping[Job, int]) -> Job | None:
 
 def _done(queue: str, job: Job) -> None:
     with _lock:
-        _turns[queue].done(job)
+        _turns_at(queue).done(job)
 
 
-def _serve(job: Job, workspace: int, locks: Locks) -> bool:
-    """One turn of one owner; whether it got anything done. What is wrong with one owner stops no other."""
+def _turn(queue: str, jobs: dict[Job, int], locks: Locks) -> bool | None:
+    """Serve the next of them, or the next few together; whether that got anything done. None when nobody may be served.
+
+    Who was served is no longer among `jobs`.
+    """
+    job = _take(queue, jobs)
+    if job is None:
+        return None
+    work = WORK[job[0]]
+    if work.paced and work.stage:
+        pace(f"insert:{work.stage.name}", rate=settings.INSERTS_PER_SECOND)
+    served = [job]
+    try:
+        if work.together and work.stage:
+            moved = _together(work.stage, queue, jobs, served, locks)
+        else:
+            moved = _serve(job, jobs.pop(job), locks, work.turn)
+    finally:
+        locks.release()
+        for each in served:
+            _done(queue, each)
+    if moved:
+        for fed in work.feeds:
+            wake(fed)
+    return moved
+
+
+def _together(stage: Stage[Any, Any, Any], queue: str, jobs: dict[Job, int], served: list[Job], locks: Locks) -> bool:
+    """Serve the one that was taken, and more for as long as they make a batch of reasonable size and age."""
+    rows = client.Gathered()
+    group = Group(stage, rows)
+    end = time.monotonic() + TOGETHER_S
+
+    def turn(owner: int, workspace: int) -> bool:
+        group.add(open_log(stage=stage.name, owner=owner, workspace_id=workspace))
+        return True
+
+    while True:
+        _serve(served[-1], jobs.pop(served[-1]), locks, turn)
+        if rows.size > TOGETHER_BYTES or time.monotonic() > end:
+            break
+        job = _take(queue, jobs)
+        if job is None:
+            break
+        served.append(job)
+    return bool(group.write())
+
+
+def _serve(job: Job, workspace: int, locks: Locks, turn: Callable[[int, int], bool]) -> bool:
+    """One turn of one owner; whether that got anything done. What is wrong with one owner stops no other."""
     kind, owner = job
-    work = WORK[kind]
-    name = f"{work.stage.name if work.stage else kind}:{owner}"
-    if not locks.take(name):
+    stage = WORK[kind].stage
+    if not locks.take(f"{stage.name if stage else kind}:{owner}"):
         return False  # whoever has it now looks again before it ends, or beat does
     try:
-        served = work.turn(owner, workspace)
+        return turn(owner, workspace)
     except (Overtaken, Log.DoesNotExist) as error:
         logger.info("%s", error)
-        return False
     except Exception as error:
-        level = logging.INFO if work.stage else logging.ERROR  # a stage's log says it, and when it is tried again
-        logger.log(level, "%s %s: %r", kind, owner, error, exc_info=None if work.stage else error)
+        level = logging.INFO if stage else logging.ERROR  # a stage's log says it, and when it is tried again
+        logger.log(level, "%s %s: %r", kind, owner, error, exc_info=None if stage else error)
         connection.close_if_unusable_or_obsolete()
-        return False
-    finally:
-        locks.release(name)
-    if served:
-        for queue in work.feeds:
-            wake(queue)
-    return served
+    return False
 
 
 @app.task
@@ -257,7 +307,13 @@ def clean(**_: Any) -> None:
 # Of this process: how many threads serve, and whose turn it is at each queue.
 _threads = 1
 _lock = Lock()
-_turns: defaultdict[str, Turns[Job]] = defaultdict(lambda: Turns(most=max(1, _threads - _threads // 4)))
+_turns: dict[str, Turns[Job]] = {}
+
+
+def _turns_at(queue: str) -> Turns[Job]:
+    if queue not in _turns:
+        _turns[queue] = Turns() if _threads == 1 or queue != "sync" else Turns(most=_threads - _threads // 4)
+    return _turns[queue]
 
 
 @worker_init.connect

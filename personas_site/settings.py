@@ -17,6 +17,8 @@ DATABASE_OWNER_URL = env.text("DATABASE_OWNER_URL") or (
 )
 CLICKHOUSE_URL = env.text("CLICKHOUSE_URL") or PLACES.clickhouse_url
 CLICKHOUSE_ENGINE = env.text("CLICKHOUSE_ENGINE", "MergeTree")
+# Into one table of ClickHouse, over all owners: it merges what few large inserts bring, and drowns in many small ones.
+INSERTS_PER_SECOND = env.number("PERSONAS_INSERTS_PER_SECOND", 10)
 REDIS_URL = env.text("REDIS_URL") or PLACES.redis_url
 REDIS_CACHE_URL = env.text("REDIS_URL") or PLACES.redis_cache_url
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from typing import Generic, TypeVar
 
 MOST_KNOWN = 20_000  # jobs, and workspaces, whose last turn is remembered
@@ -19,7 +20,7 @@ class Turns(Generic[Job]):
     run at once, where several run; with fewer than there are threads, one is always left for the others.
     """
 
-    most: int = 1
+    most: float = inf
     _running: dict[Job, int] = field(default_factory=dict)
     _turn: int = 0
     _workspaces: dict[int, int] = field(default_factory=dict)  # the number of the last turn of each, oldest first

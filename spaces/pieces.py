@@ -21,10 +21,11 @@ piece whole later; at once in a process that started after the failure: it may r
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import uniform
 from typing import Any, Protocol, Self, TypeVar
 
@@ -156,11 +157,101 @@ def advance(stage: Stage[Any, Any, Any], log: Log) -> bool:
 
     Raises what went wrong in any step, once the log says it; the same is tried again later, under a new number.
     """
+    return _to_the_end(_steps(stage, log))
+
+
+class Rows(Protocol):
+    """Rows on their way to a store."""
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """What is inserted inside is not written yet, but comes to these rows."""
+
+    def write(self) -> None:
+        """All of them are in the store. Raises Unwritable when what is in some of them is why they are not."""
+
+
+class Group:
+    """Pieces of several logs of one stage whose rows are written as one: a store takes few large inserts, not many.
+
+    Each piece keeps its own number and its own Publish, so that it is as if each had been written by itself.
+    """
+
+    def __init__(self, stage: Stage[Any, Any, Any], rows: Rows) -> None:
+        self._stage, self._rows = stage, rows
+        self._open: list[tuple[Log, Generator[str, None, bool]]] = []
+        self._done: list[Log] = []
+
+    def add(self, log: Log) -> None:
+        """The log's next piece is decided, and its rows are among those that will be written.
+
+        What was left unfinished is done at once, by itself: it may be that the store refuses it. Raises as `advance`.
+        """
+        steps = _steps(self._stage, log)
+        try:
+            if next(steps) == UNFINISHED:
+                moved = _to_the_end(steps)
+            else:
+                with self._rows.gathered():
+                    next(steps)
+                self._open.append((log, steps))
+                return
+        except StopIteration as end:
+            moved = end.value
+        if moved:
+            self._done.append(log)
+
+    def write(self) -> list[Log]:
+        """The rows are written and the pieces published. Returns the logs that went on; the others say why not."""
+        try:
+            if self._open:
+                self._rows.write()
+        except Unwritable as error:
+            alone = len(self._open) == 1
+            for log, steps in self._open:
+                if alone:
+                    self._end(log, partial(steps.throw, error))
+                else:  # nobody knows whose rows are refused: each is written once more, alone, under a new number
+                    steps.close()
+                    self._end(log, partial(advance, self._stage, log))
+        except Exception as error:
+            for log, steps in self._open:
+                self._end(log, partial(steps.throw, error))
+        else:
+            for log, steps in self._open:
+                self._end(log, partial(next, steps))
+        return self._done
+
+    def _end(self, log: Log, go_on: Callable[[], object]) -> None:
+        try:
+            moved = go_on()
+        except StopIteration as end:
+            moved = end.value
+        except Exception as error:  # the log says it, and when it is tried again
+            logger.info("%s %s: %r", self._stage.name, log.owner, error)
+            return
+        if moved:
+            self._done.append(log)
+
+
+UNFINISHED, NEW, WRITTEN = "unfinished", "new", "written"
+
+
+def _to_the_end(steps: Generator[str, None, bool]) -> bool:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return bool(end.value)
+
+
+def _steps(stage: Stage[Any, Any, Any], log: Log) -> Generator[str, None, bool]:
+    """As `advance`, with stops: when it is known what comes next, UNFINISHED or NEW, and between Write and Publish."""
     log.refresh_from_db()
     if rests(log):
         return False
     try:
         piece = log.pieces.order_by("id").first()
+        yield UNFINISHED if piece else NEW
         if piece:
             decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
             _renumber(log, piece)
@@ -172,6 +263,7 @@ def advance(stage: Stage[Any, Any, Any], log: Log) -> bool:
         reach(f"{stage.name}:decided")
         try:
             outcome = stage.write(log, decision, piece.number)
+            yield WRITTEN
             reach(f"{stage.name}:written")
             _publish(stage, log, piece, decision, outcome)
         except Unwritable as error:
@@ -211,15 +303,16 @@ class Locks:
 
     def __exit__(self, *_: object) -> None:
         with suppress(psycopg2.Error):  # the server takes its time to notice that a connection is gone
-            self._ask("SELECT pg_advisory_unlock_all()")
+            self.release()
         self._connection.close()
 
     def take(self, name: str) -> bool:
         """Whether this process is the one to work on `name` now."""
         return bool(self._ask("SELECT pg_try_advisory_lock(%s)", _key(name)))
 
-    def release(self, name: str) -> None:
-        self._ask("SELECT pg_advisory_unlock(%s)", _key(name))
+    def release(self) -> None:
+        """All that were taken."""
+        self._ask("SELECT pg_advisory_unlock_all()")
 
     def _ask(self, statement: str, *values: int) -> Any:
         with self._connection.cursor() as cursor:

@@ -1,7 +1,9 @@
 """The one client of ClickHouse: reads and writes of the event tables go through here."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,8 +88,15 @@ def run(query: Sql) -> None:
 
 
 def insert(table: Table, batch: pyarrow.Table) -> None:
-    """All rows of `batch`, in one insert. Raises Unwritable when what is in them is the reason."""
+    """All rows of `batch`, in one insert. Raises Unwritable when what is in them is the reason.
+
+    While they are gathered (`Gathered`) they only come to the others.
+    """
     if not batch.num_rows:
+        return
+    gathered: Gathered | None = getattr(_local, "gathered", None)
+    if gathered:
+        gathered.add(table, batch)
         return
     try:
         # Not as bytes: those the driver sends a second time when the connection breaks before the answer.
@@ -96,6 +105,64 @@ def insert(table: Table, batch: pyarrow.Table) -> None:
         if getattr(error, "code", None) in ROW_CODES:
             raise Unwritable(str(error)[:1000]) from error
         raise
+
+
+class Gathered:
+    """Rows of several inserts (spaces.pieces.Rows), that become one insert per table."""
+
+    def __init__(self) -> None:
+        self._batches: dict[tuple[Table, pyarrow.Schema], list[pyarrow.Table]] = {}
+        self.size = 0  # bytes
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """What this thread inserts inside comes to the rows."""
+        _local.gathered = self
+        try:
+            yield
+        finally:
+            _local.gathered = None
+
+    def add(self, table: Table, batch: pyarrow.Table) -> None:
+        self._batches.setdefault((table, batch.schema), []).append(batch)
+        self.size += batch.nbytes
+
+    def write(self) -> None:
+        """All of them are in their tables. Raises as `insert`."""
+        for (table, _), batches in self._batches.items():
+            insert(table, pyarrow.concat_tables(batches))
+
+
+class Joined:
+    """Inserts of several threads into one table, of which those that wait for the one under way become one."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._turn, self._lock = threading.Lock(), threading.Lock()
+        self._waiting: list[Future[None]] = []
+        self._batches: list[pyarrow.Table] = []
+
+    def insert(self, batch: pyarrow.Table, pace: Callable[[], object]) -> None:
+        """As `insert`; raises what the insert of all of them raises. pace: called before each, to wait for its time."""
+        mine: Future[None] = Future()
+        with self._lock:
+            self._waiting.append(mine)
+            self._batches.append(batch)
+        with self._turn:
+            if not mine.done():
+                pace()
+                with self._lock:
+                    waiting, self._waiting = self._waiting, []
+                    batches, self._batches = self._batches, []
+                try:
+                    insert(self._table, pyarrow.concat_tables(batches))
+                except Exception as error:
+                    for one in waiting:
+                        one.set_exception(error)
+                else:
+                    for one in waiting:
+                        one.set_result(None)
+        mine.result()
 
 
 def seen(log: Visible, column: str = "piece") -> Sql:

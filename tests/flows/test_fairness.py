@@ -1,12 +1,15 @@
 """One tenant's flood and another's calm: turns at the queues, wake-ups, and beat, on the real stages and the broker."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 
 from destinations.models import Subscription
@@ -15,6 +18,8 @@ from personas_site.beating import Scheduler
 from personas_site.celery import app
 from personas_site.pipeline import Job, wake, who_waits, work
 from sources import archive
+from sources.events import client
+from sources.events.schema import Table
 from sources.models import Inbox, Source
 from spaces.models import Log
 from spaces.pieces import Locks
@@ -46,9 +51,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     turns: list[Job] = []
     serve = pipeline._serve
 
-    def noted(job: Job, workspace: int, locks: Locks) -> bool:
+    def noted(job: Job, *others: Any) -> bool:
         turns.append(job)
-        return serve(job, workspace, locks)
+        return serve(job, *others)
 
     monkeypatch.setattr(pipeline, "_serve", noted)
     return turns
@@ -109,6 +114,7 @@ def test_what_goes_wrong_with_one_owner_stops_nobody_else(monkeypatch: pytest.Mo
 
 def test_a_task_makes_way_after_its_time_and_leaves_a_wake_up(broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "ROUND_S", 0)
+    monkeypatch.setattr(pipeline, "TOGETHER_S", 0)
     flooded(2, 1)
     work("archive")
     assert Inbox.objects.count() == 1
@@ -135,6 +141,27 @@ def test_a_tick_is_told_to_the_subscriptions_that_it_changed_alone(served: list[
     work("sync")
     assert set(served) == {("sync", subscriptions[3].pk)}
     assert list(Log.objects.filter(stage="sync").values_list("owner", flat=True)) == [subscriptions[3].pk]
+
+
+def test_many_sources_at_once_make_few_inserts(monkeypatch: pytest.MonkeyPatch) -> None:
+    inserts: list[int] = []
+    insert = client.insert
+
+    def counted(table: Table, batch: pyarrow.Table) -> None:
+        if getattr(client._local, "gathered", None) is None:
+            inserts.append(batch.num_rows)
+        insert(table, batch)
+
+    monkeypatch.setattr(client, "insert", counted)
+    flood = flooded(FLOOD, 1)
+    begun = time.monotonic()
+    for _ in range(2):
+        for source in flood:
+            InboxFactory(source=source)
+        while Inbox.objects.exists():
+            work("archive")
+    assert sum(inserts) == 3 * FLOOD
+    assert len(inserts) <= settings.INSERTS_PER_SECOND * (time.monotonic() - begun) + 2
 
 
 # Wake-ups
