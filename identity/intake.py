@@ -15,7 +15,7 @@ import pyarrow
 
 from sources.events import archive
 from sources.events.archive import Place, Reach, Region, key_of, up_to
-from sources.models import Connection, Replay, Source
+from sources.models import Connection, Reject, Replay, Source
 from sources.queries import places as places_of
 from sources.queries import reach_of
 from spaces.models import Space
@@ -55,11 +55,15 @@ class Slice(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """The rows of a piece. whose: for each row, as two bytes, which of `sources` it is from."""
+    """The rows of a piece. whose: for each row, as two bytes, which of `sources` it is from.
+
+    rejects: (source, piece, position) of such as were rejects and are resolved again.
+    """
 
     rows: int = 0
     live: list[LiveRange] = []
     slice: Slice | None = None
+    rejects: list[tuple[int, int, int]] = []
     sources: list[int] = []
     whose: bytes = b""
 
@@ -88,6 +92,19 @@ def next_live(space: Space, limit: int) -> Intake | None:
     return Intake(space, _taken(rows, live=ranges), rows)
 
 
+def next_rejects(space: Space, limit: int) -> Intake | None:
+    """Rejects of the space that somebody asked to be resolved again; None when there are none."""
+    asked = Reject.objects.filter(space=space, again=True).order_by("id")[:limit]
+    places = [(reject.source_id, reject.piece or 0, reject.position or 0) for reject in asked]
+    if not places:
+        return None
+    rows = archive.read_rows(space.workspace_id, places)
+    found = list(zip(*(rows[name].to_pylist() for name in ("source", "piece", "position")), strict=True))
+    for source, piece, position in set(places) - set(found):  # the archive forgot it
+        Reject.objects.filter(space=space, source=source, piece=piece, position=position).delete()
+    return Intake(space, _taken(rows, rejects=found), rows) if found else None
+
+
 def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
     """The next slice of the replay, or word that it is at its end."""
     reach = reach_of(replaying)
@@ -105,7 +122,10 @@ def again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.ndarray
 
     Rows of a source that was deleted meanwhile are not. Raises Lost when others are missing.
     """
-    rows = _live_again(workspace_id, taken.live) if taken.live else _slice_again(workspace_id, taken)
+    if taken.rejects:
+        rows = archive.read_rows(workspace_id, taken.rejects)
+    else:
+        rows = _live_again(workspace_id, taken.live) if taken.live else _slice_again(workspace_id, taken)
     left = set(Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True))
     rows = rows.filter(pyarrow.array(numpy.isin(rows["source"].to_numpy(), list(left))))
     here = numpy.array([source in left for source in taken.sources])[numpy.frombuffer(taken.whose, "<u2")]
@@ -118,9 +138,22 @@ def _range(old: Place, new: Place) -> LiveRange:
     return LiveRange(old.log.owner, old.piece, old.position, new.piece, new.position)
 
 
-def _taken(rows: pyarrow.Table, *, live: Sequence[LiveRange] = (), slice: Slice | None = None) -> Taken:
+def _taken(
+    rows: pyarrow.Table,
+    *,
+    live: Sequence[LiveRange] = (),
+    slice: Slice | None = None,
+    rejects: Sequence[tuple[int, int, int]] = (),
+) -> Taken:
     sources, whose = numpy.unique(rows["source"].to_numpy(), return_inverse=True)
-    return Taken(rows.num_rows, list(live), slice, sources.tolist(), whose.astype("<u2").tobytes())
+    return Taken(
+        rows=rows.num_rows,
+        live=list(live),
+        slice=slice,
+        rejects=list(rejects),
+        sources=sources.tolist(),
+        whose=whose.astype("<u2").tobytes(),
+    )
 
 
 def _live_again(workspace_id: int, ranges: Sequence[LiveRange]) -> pyarrow.Table:

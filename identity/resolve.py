@@ -20,7 +20,7 @@ from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
 from identity import rows, services
-from identity.intake import Intake, Taken, again, next_live, next_slice
+from identity.intake import Intake, Taken, again, next_live, next_rejects, next_slice
 from identity.messages import Message, read
 from identity.models import Graph, Touch
 from identity.policies import policy_of
@@ -96,7 +96,8 @@ class Resolve:
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
             return Intake(space, Taken())  # the replay was cancelled
         if running is None or log.last_number % 2:
-            found = next_live(space, min(limit, self.live_rows))
+            some = min(limit, self.live_rows)
+            found = next_rejects(space, some) or next_live(space, some)
             if found or running is None:
                 return found
         return next_slice(space, running, limit)
@@ -114,10 +115,11 @@ class Resolve:
     def _decide(self, space: Space, taken: Taken, archived: pyarrow.Table, number: int) -> Decision:
         policy = policy_of(space.identity_policy)
         events = batch(archived, policy)
+        services.take_again(space.pk, taken.rejects)
         graph = services.load(space, events.messages, policy)
         found = resolve(graph, events)
         written = services.record(space, number, graph, events, found)
-        services.reject(archived, found.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
+        services.reject(space.pk, archived, found.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
         self._kept = _Kept(taken, space.identity_policy, archived, events.messages)
         return Decision(
             taken,
@@ -168,14 +170,15 @@ class Resolve:
             raise error  # numbers alone: nothing in them can be refused
         refused = self._resolved(log, decision).rows
         self._kept = None
-        services.reject(refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
+        services.reject(log.owner, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
         _count(decision)
         return msgspec.structs.replace(decision, start=decision.stop, profiles=b"")
 
     def skip(self, log: Log, intake: Intake, error: Exception) -> None:
         if intake.rows is None:
             raise error
-        services.reject(intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
+        services.take_again(log.owner, intake.taken.rejects)
+        services.reject(log.owner, intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
         self._move(log, Decision(intake.taken, stop=intake.taken.rows))
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
@@ -220,7 +223,8 @@ def waiting(now: datetime) -> list[int]:
                JOIN spaces_log l ON l.stage = 'archive' AND l.owner = c.source_id
                WHERE c.state = 'live' AND (l.published, %s) > (c.piece, c.position)
                UNION SELECT space_id FROM sources_replay WHERE state = 'running'
-               UNION SELECT space_id FROM identity_graph WHERE untouched""",
+               UNION SELECT space_id FROM identity_graph WHERE untouched
+               UNION SELECT space_id FROM sources_reject WHERE again""",
             [WHOLE_PIECE],
         )
         return sorted({space for (space,) in cursor.fetchall()} | set(unfinished(NAME)))

@@ -22,6 +22,7 @@ from identity.rules import Identifier, Policy
 from sources.events.text import plain
 from spaces.ids import new_id
 from spaces.models import Space
+from spaces.pieces import Overtaken
 
 # A moment from whole milliseconds, exactly: a double holds them, and PostgreSQL counts in microseconds.
 MOMENT = "timestamptz 'epoch' + {} * interval '1 ms'"
@@ -80,26 +81,48 @@ def record(space: Space, piece: int, graph: Graph, events: Batch, found: Resolut
     )
 
 
-def reject(rows: pyarrow.Table, indexes: Iterable[int], *, code: str, reason: str) -> None:
-    """These archived rows are rejects of their sources, each once, however many spaces refuse it."""
+def reject(space_id: int, rows: pyarrow.Table, indexes: Iterable[int], *, code: str, reason: str) -> None:
+    """These archived rows are rejects of their sources, each once for the space."""
     refused = [_refused(rows, index) for index in indexes]
     if not refused:
         return
-    statement = f"""INSERT INTO sources_reject (workspace_id, source_id, received_at, code, reason, path, message_id,
-                                                message, messages)
-                    SELECT s.workspace_id, s.id, {MOMENT.format("q.at")}, %(code)s, %(reason)s, '', q.id, q.message, 1
+    statement = f"""INSERT INTO sources_reject (workspace_id, source_id, space_id, piece, position, received_at,
+                                                code, reason, path, message_id, message, messages,
+                                                call, whole, again)
+                    SELECT s.workspace_id, s.id, %(space)s, q.piece, q.position, {MOMENT.format("q.at")},
+                           %(code)s, %(reason)s, '', q.id, q.message, 1, '', false, false
                     FROM {{rows}} JOIN sources_source s ON s.id = q.source
-                    WHERE NOT EXISTS (SELECT FROM sources_reject old WHERE old.source_id = q.source
-                                      AND old.code = %(code)s AND old.message_id = q.id)"""
+                    ON CONFLICT (space_id, source_id, piece, position) DO NOTHING"""
+    columns = "source bigint, piece bigint, position bigint, at bigint, id text, message text"
     with connection.cursor() as cursor:
-        parameters = {"code": code, "reason": plain(reason)[:LONGEST_REASON]}
-        execute(cursor, statement, "source bigint, at bigint, id text, message text", refused, parameters)
+        parameters = {"space": space_id, "code": code, "reason": plain(reason)[:LONGEST_REASON]}
+        execute(cursor, statement, columns, refused, parameters)
 
 
-def _refused(rows: pyarrow.Table, index: int) -> tuple[int, int, str, str]:
+def take_again(space_id: int, rejects: Iterable[tuple[int, int, int]]) -> None:
+    """These rejects of the space, each (source, piece, position), are none any more. Raises Overtaken."""
+    places = list(rejects)
+    if not places:
+        return
+    with connection.cursor() as cursor:
+        execute(
+            cursor,
+            """DELETE FROM sources_reject r USING {rows} WHERE r.space_id = %(space)s AND r.again
+               AND r.source_id = q.source AND r.piece = q.piece AND r.position = q.position""",
+            "source bigint, piece bigint, position bigint",
+            places,
+            {"space": space_id},
+        )
+        if cursor.rowcount != len(places):
+            raise Overtaken(f"{len(places) - cursor.rowcount} rejects of space {space_id} are gone")
+
+
+def _refused(rows: pyarrow.Table, index: int) -> tuple[int, int, int, int, str, str]:
     row = rows.slice(index, 1)
     return (
         row["source"][0].as_py(),
+        row["piece"][0].as_py(),
+        row["position"][0].as_py(),
         row["received_at"].cast(pyarrow.int64())[0].as_py(),
         plain(row["message_id"][0].as_py())[:LONGEST_ID],
         plain(row["message"][0].as_py())[:LONGEST_MESSAGE],

@@ -45,6 +45,12 @@ class ConnectionsBody(serializers.Serializer[Any]):
     replayDays = serializers.IntegerField(min_value=1, max_value=LONGEST_REPLAY_DAYS, default=30)
 
 
+class RejectsAgainBody(serializers.Serializer[Any]):
+    ids = serializers.ListField(child=serializers.RegexField(r"\A[0-9]{1,18}\Z"), required=False, max_length=1000)
+    code = serializers.CharField(max_length=40, default="", allow_blank=True)
+    text = serializers.CharField(max_length=200, default="", allow_blank=True)
+
+
 @needs("sources.read", POST="sources.edit")
 class SourcesView(APIView):
     takes = {"POST": SourceBody}
@@ -115,6 +121,21 @@ class RejectsView(APIView):
         """Messages that could not be archived or resolved, newest first, each with the reason."""
         rows = queries.rejects_of(_source(request, source_id))
         return page(request, rows, name="rejects", render=render_reject, order="-id")
+
+
+@needs("sources.edit")
+class RejectsAgainView(APIView):
+    takes = {"POST": RejectsAgainBody}
+
+    def post(self, request: ApiRequest, source_id: str) -> Response:
+        """Drive rejects again, each once: those named, or all with this code and this text; the oldest 10,000."""
+        source = _source(request, source_id)
+        wanted = parsed(RejectsAgainBody, request)
+        rows = queries.sought_rejects(source, code=wanted["code"], wanted=wanted["text"])
+        if "ids" in wanted:
+            rows = rows.filter(pk__in=[int(id) for id in wanted["ids"]])
+        count = services.retry_rejects(source, rows, by=request)
+        return data(count=count, left=queries.retriable(rows).count())
 
 
 @needs("sources.read")
@@ -239,6 +260,8 @@ def render_reject(reject: Reject) -> dict[str, Any]:
         "messageId": reject.message_id,
         "message": reject.message,
         "messages": reject.messages,
+        "space": reject.space.public_id if reject.space else None,
+        "retriable": reject.retriable and not reject.again,
     }
 
 

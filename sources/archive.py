@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 BYTES_PER_PIECE = 8 * 1024 * 1024  # of bodies
 TEXT_PER_PIECE = 4 * BYTES_PER_PIECE  # of normalised messages: what a batch adds to each can make them much longer
 LONGEST_EVENT_NAME = 200
-UNSTORABLE = "unstorable"
 
 Result = spec.Message | spec.Rejected
 Seen = tuple[int, str]  # (day since 1970 of the message's own time, hash of its id in hexadecimal)
@@ -49,20 +48,21 @@ class Decision(msgspec.Struct):
     closes: bool = True
 
 
+class Receipt(NamedTuple):
+    """The request that a message came in: its inbox row, when it was received, in milliseconds, and its call."""
+
+    inbox: int
+    at: int
+    call: str
+
+
 class Outcome(msgspec.Struct):
     """What a piece came to, for Publish."""
 
     archived: list[spec.Message]
     doubled: int
-    rejected: list[tuple[spec.Rejected, int]]
+    rejected: list[tuple[spec.Rejected, Receipt]]
     last_received_at: int
-
-
-class Receipt(NamedTuple):
-    """The request that a message came in: its inbox row, and when it was received, in milliseconds."""
-
-    inbox: int
-    at: int
 
 
 Parsed = list[tuple[Result, Receipt]]
@@ -126,23 +126,24 @@ class Archive:
         return first, msgspec.structs.replace(decision, start=middle, stop=stop)
 
     def refuse(self, log: Log, decision: Decision, error: Exception) -> None:
-        """The one message is a reject, and can be sent again: its id counts as never seen."""
+        """The one message is a reject, kept whole, and can be sent again: its id counts as never seen."""
         parsed = self._messages(decision)
         outcome = _outcome(parsed, [message for message, _ in _archived(decision, parsed)])
-        for message in outcome.archived:
-            _forget(log, message)
-            text = message.text.decode()[: spec.KEPT_OF_REJECT]
-            reject = spec.Rejected(UNSTORABLE, _reason(error), "", message.message_id, text)
-            outcome.rejected.append((reject, outcome.last_received_at))
         outcome.archived = []
+        for message, receipt in _archived(decision, parsed):
+            _forget(log, message)
+            text = spec.as_sent(message.text).decode()
+            reject = spec.Rejected(spec.UNSTORABLE, _reason(error), "", message.message_id, text)
+            outcome.rejected.append((reject, receipt._replace(call=message.type)))
         self.publish(log, decision, 0, outcome)
 
     def skip(self, log: Log, intake: list[spec.Request], error: Exception) -> None:
-        """The one request is a reject."""
+        """The one request is a reject, kept whole when it is text: who sent it was told that it was accepted."""
         for request in intake[:1]:
-            text = request.body.decode("utf-8", "replace").replace("\0", "\ufffd")[: spec.KEPT_OF_REJECT]
-            reject = spec.Rejected(UNSTORABLE, _reason(error), "", message=text)
-            _keep_rejects(log, [(reject, request.received_at)])
+            text = request.body.decode("utf-8", "replace").replace("\0", "\ufffd")
+            code = spec.UNSTORABLE if text.encode() == request.body else spec.INVALID_ENCODING
+            reject = spec.Rejected(code, _reason(error), "", message=text)
+            _keep_rejects(log, [(reject, Receipt(request.inbox, request.received_at, request.call))])
             _count(log, 0, 0, 1, request.received_at)
             _close([request.inbox])
 
@@ -185,7 +186,7 @@ def waiting(now: datetime) -> list[int]:
 
 
 def _parse(request: spec.Request, correct_clocks: bool) -> Iterator[tuple[Result, Receipt]]:
-    receipt = Receipt(request.inbox, request.received_at)
+    receipt = Receipt(request.inbox, request.received_at, request.call)
     return ((result, receipt) for result in spec.parse(request, correct_clocks=correct_clocks))
 
 
@@ -219,7 +220,7 @@ def _outcome(parsed: Parsed, archived: list[spec.Message]) -> Outcome:
         archived=archived,
         doubled=len(parsed) - len(archived) - len(rejected),
         rejected=[
-            (reject, receipt.at)
+            (reject, receipt)
             for receipt, of_request in groupby(rejected, key=lambda pair: pair[1])
             for reject in spec.grouped(reject for reject, _ in of_request)
         ],
@@ -327,20 +328,23 @@ def _forget(log: Log, message: spec.Message) -> None:
         )
 
 
-def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, int]]) -> None:
+def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, Receipt]]) -> None:
     rows = (
         Reject(
             workspace_id=log.workspace_id,
             source_id=log.owner,
-            received_at=_at(received_at),
+            received_at=_at(receipt.at),
             code=reject.code,
             reason=reject.reason,
             path=reject.path,
             message_id=reject.message_id,
             message=reject.message,
             messages=reject.messages,
+            call=receipt.call,
+            inbox=receipt.inbox,
+            whole=spec.is_whole(reject, receipt.call),
         )
-        for reject, received_at in rejected
+        for reject, receipt in rejected
     )
     while some := list(islice(rows, 500)):
         Reject.objects.bulk_create(some)

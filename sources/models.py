@@ -58,9 +58,21 @@ class Inbox(Owned):
 
 
 class Reject(Owned):
-    """A message that could not be archived, or resolved, kept where its owner can see it."""
+    """A message that could not be archived, or resolved, kept where its owner can see it and drive it again.
+
+    What could not be archived came by a `call`. What a space could not resolve is archived at (piece, position).
+    """
 
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="rejects")
+    space = models.ForeignKey(
+        Space, on_delete=models.CASCADE, null=True, related_name="+", help_text="which could not resolve it"
+    )
+    piece = models.BigIntegerField(null=True, help_text="of the archive")
+    position = models.BigIntegerField(null=True, help_text="in the piece")
+    call = models.CharField(max_length=16, blank=True, default="", help_text="the request's, when this came in one")
+    inbox = models.BigIntegerField(null=True, help_text="the number that the request had in the inbox")
+    whole = models.BooleanField(default=False, help_text="`message` is all that it takes to archive it")
+    again = models.BooleanField(default=False, help_text="the space is to resolve it again")
     received_at = models.DateTimeField()
     code = models.CharField(max_length=40)
     reason = models.TextField()
@@ -70,7 +82,20 @@ class Reject(Owned):
     messages = models.IntegerField(default=1, help_text="how many it stands for: a refused request is one reject")
 
     class Meta:
-        indexes = [models.Index(fields=["source", "-id"], name="reject_newest_first")]
+        indexes = [
+            models.Index(fields=["source", "-id"], name="reject_newest_first"),
+            models.Index(fields=["space", "id"], condition=models.Q(again=True), name="reject_to_resolve_again"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["space", "source", "piece", "position"], name="reject_once_per_space_and_event"
+            )
+        ]
+
+    @property
+    def retriable(self) -> bool:
+        """Whether it can be driven again. Not when only a part of it is kept, or one example of many."""
+        return self.space_id is not None or self.whole
 
 
 class Tally(models.Model):

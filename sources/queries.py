@@ -59,7 +59,17 @@ def last_received(source: Source) -> datetime | None:
 
 
 def rejects_of(source: Source) -> QuerySet[Reject]:
-    return Reject.objects.filter(source=source)
+    return Reject.objects.filter(source=source).select_related("space")
+
+
+def retriable(rejects: QuerySet[Reject]) -> QuerySet[Reject]:
+    """Those of these that can be driven again, and that nobody asked for yet. As `Reject.retriable`."""
+    return rejects.filter(Q(space__isnull=False) | Q(whole=True), again=False)
+
+
+def sought_rejects(source: Source, *, code: str = "", wanted: str = "") -> QuerySet[Reject]:
+    """The source's rejects with this code and this text, all that there are."""
+    return _sought(rejects_of(source), code, wanted)
 
 
 def event_names_of(source: Source) -> QuerySet[EventName]:

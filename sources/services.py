@@ -7,20 +7,24 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils.text import slugify
 
 from access.services import COMMAND, ActorLike, audit
+from sources import queries
 from sources.events import archive
 from sources.events.archive import WHOLE_PIECE
 from sources.intake import Sender, keep
-from sources.models import Connection, Consumed, Replay, Source, Tally, WriteKey
+from sources.models import Connection, Consumed, Inbox, Reject, Replay, Source, Tally, WriteKey
 from sources.queries import ARCHIVE, complement, listening
+from sources.spec import SOURCE_DISABLED, again
 from spaces.clock import Clock
 from spaces.models import Log, Space, Workspace
 from spaces.pieces import Visible, visible_logs
 
 SLUG_TRIES = 20
+MOST_RETRIED = 10_000  # rejects at once
+RETRIED_AT_ONCE = 500  # of those that have to be read
 TEST_EVENT = "Test Event"
 NOTHING = [-1, 0, 0, -1]  # the key of a part of which nothing is consumed yet: before every event
 
@@ -88,6 +92,45 @@ def send_test(source: Source, *, by: ActorLike = COMMAND) -> None:
     with transaction.atomic():
         keep(sender, call="track", body=json.dumps(message).encode())
         audit(by, "source.test_sent", source)
+
+
+def retry_rejects(source: Source, rejects: QuerySet[Reject], *, by: ActorLike = COMMAND) -> int:
+    """These rejects of the source are driven again, each once, the oldest 10,000 of them. Returns how many.
+
+    What came in a request goes into the inbox once more, received when it was: from now on it is no reject, unless it
+    is refused again. What a space could not resolve it resolves from the archive; it is a reject until then.
+    """
+    with transaction.atomic():
+        mine = queries.retriable(rejects.filter(source=source)).order_by("pk")
+        chosen = list(mine.values_list("pk", flat=True)[:MOST_RETRIED])
+        asked = Reject.objects.filter(pk__in=chosen, space__isnull=False, again=False).update(again=True)
+        sent = 0
+        for start in range(0, len(chosen), RETRIED_AT_ONCE):
+            some = Reject.objects.filter(pk__in=chosen[start : start + RETRIED_AT_ONCE], space=None)
+            # Whoever asks for the same at the same time waits here, and finds none of them.
+            sent += _send_again(source, list(some.select_for_update(of=("self",)).order_by("pk")))
+        if asked or sent:
+            audit(by, "source.rejects_retried", source, rejects=asked + sent)
+    return asked + sent
+
+
+def _send_again(source: Source, rejects: Sequence[Reject]) -> int:
+    refused = "" if source.enabled else SOURCE_DISABLED
+    Inbox.objects.bulk_create(
+        Inbox(
+            workspace_id=source.workspace_id,
+            source=source,
+            call=reject.call,
+            body=again(reject.call, reject.path, reject.message),
+            received_at=reject.received_at,
+            refused=refused,
+        )
+        for reject in rejects
+    )
+    Reject.objects.filter(pk__in=[reject.pk for reject in rejects]).delete()
+    counted = sum(reject.messages for reject in rejects)
+    Tally.objects.filter(source=source).update(rejected=F("rejected") - counted)
+    return len(rejects)
 
 
 def add_write_key(source: Source, *, by: ActorLike = COMMAND) -> WriteKey:

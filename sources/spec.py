@@ -34,6 +34,7 @@ NETWORK_MS = 5_000  # up to here, what is between sending and receipt is the net
 LONGEST_TIME = 100  # characters
 LONGEST_INTEGER = 300  # digits; longer ones are beyond the range of a float too
 KEPT_OF_REJECT = 32_768  # characters of a rejected message
+UNSTORABLE = "unstorable"
 INVALID_ENCODING = "invalid_encoding"
 EVENT_NAMES = {"page": "Page Viewed", "screen": "Screen Viewed"}
 SOURCE_DISABLED = "source_disabled"
@@ -208,6 +209,33 @@ def grouped(rejects: Iterable[Rejected]) -> list[Rejected]:
         first = groups.get(key)
         groups[key] = reject if first is None else replace(first, messages=first.messages + reject.messages)
     return list(groups.values())
+
+
+def is_whole(reject: Rejected, call: str) -> bool:
+    """Whether the reject's text is all that was refused, so that `again` can send it. call: of its request."""
+    uncut = len(reject.message) < KEPT_OF_REJECT and "\ufffd" not in reject.message
+    alone = reject.messages == 1 if call == BATCH and reject.path.startswith("batch[") else reject.messages > 0
+    return reject.code == UNSTORABLE or (uncut and alone)
+
+
+def again(call: str, path: str, message: str) -> bytes:
+    """The body of a request that sends a rejected message once more, by the same call.
+
+    call, path, message: of the reject. A message of a batch is the only one of the new request.
+    """
+    if call == BATCH and path.startswith("batch["):
+        return f'{{"batch":[{message}]}}'.encode()
+    return message.encode()
+
+
+def as_sent(text: bytes) -> bytes:
+    """An archived message as a client would have sent it by the call of its type, so that it comes out the same."""
+    fields = msgspec.json.decode(text)
+    del fields["receivedAt"]
+    del fields["timestamp"]  # made of the receipt and these two
+    if "originalTimestamp" in fields:
+        fields["timestamp"] = fields.pop("originalTimestamp")
+    return _encode(fields)
 
 
 def event_name(type: str, event: str | None) -> str:

@@ -21,7 +21,7 @@ def urls(wake: Callable[[int], object]) -> list[URLPattern]:
         path(f"{SOURCE}/set-up/keys/<str:key>/remove", source.remove_key, name="source-key-remove"),
         path(f"{SOURCE}/debugger", debugger.page, {"wake": wake}, name="source-debugger"),
         path(f"{SOURCE}/debugger/messages", debugger.messages, name="source-messages"),
-        path(f"{SOURCE}/debugger/rejected", rejected.rejects, name="source-rejects"),
+        path(f"{SOURCE}/debugger/rejected", rejected.rejects, {"wake": wake}, name="source-rejects"),
         path(f"{SOURCE}/settings", source.settings, name="source-settings"),
         path(f"{SOURCE}/delete", source.delete, name="source-delete"),
         path(LISTENING, space.space_sources, name="space-sources"),

@@ -214,6 +214,16 @@ def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit:
     return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s ORDER BY {EVENT_ORDER}", rest))
 
 
+def read_rows(workspace_id: int, places: Sequence[tuple[int, int, int]]) -> pyarrow.Table:
+    """The rows at these places, each (source, piece, position), in event order. Columns as of `read_live`."""
+    if not places:
+        return _nothing()
+    at = join(", ", [sql("(%s, %s, %s)", *place) for place in places])
+    asked = sql("workspace = %s AND source IN %s", workspace_id, sorted({source for source, _, _ in places}))
+    asked += sql(" AND (source, piece, position) IN (%s)", at)
+    return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s ORDER BY {EVENT_ORDER}", asked))
+
+
 def key_of(rows: pyarrow.Table, index: int = -1) -> Key:
     """Where a row of a slice is in event order; by default the last."""
     row = rows.slice(index % rows.num_rows, 1)

@@ -1,26 +1,54 @@
 """The debugger's list of rejected messages: live or paused, searched by code and text, leafed through."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib import messages as notes
+from django.db.models import QuerySet
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access.listing import Pager, filtered_by, row_number
 from access.requests import PageRequest
-from sources import pretty, queries
+from sources import pretty, queries, services
 from sources.models import Reject, Source
 from sources.views.source import leaves, one
 from spaces.needs import needs
 
 
-@needs("sources.read")
-def rejects(request: PageRequest, workspace: str, source: str) -> HttpResponse:
-    """What was rejected after `?after=`; the whole list where there was nothing yet."""
+@needs("sources.read", POST="sources.edit")
+def rejects(request: PageRequest, workspace: str, source: str, wake: Callable[[int], object]) -> HttpResponse:
+    """What was rejected after `?after=`; the whole list where there was nothing yet. A POST drives again.
+
+    It names one reject, or a search for all that match. wake: called with the source's id once requests of it wait.
+    """
     found = one(request, source)
+    if request.method == "POST":
+        count = services.retry_rejects(found, _chosen(request, found), by=request)
+        wake(found.pk)
+        notes.success(request, _told(count)) if count else notes.warning(request, _told(count))
+        kept = {name: value for name in ("code", "q") if (value := request.POST.get(name))}
+        page = reverse("source-debugger", args=[workspace, source])
+        return redirect(f"{page}?{urlencode({'show': 'rejected'} | kept)}")
     template = "sources/_refused.html" if _number(request, "after") else "sources/_rejects.html"
     return render(request, template, {"source": found} | listed(request, found))
+
+
+def _chosen(request: PageRequest, source: Source) -> QuerySet[Reject]:
+    if "reject" in request.POST:
+        return queries.rejects_of(source).filter(pk=row_number(request.POST["reject"]) or 0)
+    code, wanted = request.POST.get("code", "")[:40], request.POST.get("q", "")
+    return queries.sought_rejects(source, code=code, wanted=wanted)
+
+
+def _told(count: int) -> str:
+    if not count:
+        return "There is nothing here that can be driven again, or it is on its way already."
+    those = "One message is" if count == 1 else f"{count:,} messages are"
+    more = " There may be more: ask once more." if count >= services.MOST_RETRIED else ""
+    return f"{those} driven again. What is refused again comes back to this list, with the reason of today.{more}"
 
 
 def listed(request: PageRequest, source: Source) -> dict[str, Any]:
@@ -55,6 +83,7 @@ def controls(request: PageRequest, source: Source) -> dict[str, Any]:
     return {
         "wanted": filtered_by(request),
         "code": code,
+        "retriable": queries.retriable(queries.rejects_of(source)).exists(),
         "codes": codes if not code or code in dict(codes) else [*codes, (code, 0)],
         "live_url": _address(request, request.path),
         "pause_url": _address(request, request.path, live="0"),

@@ -14,6 +14,7 @@ from sources.events import archive as events
 from sources.events import client
 from sources.models import EventName, Inbox, Reject
 from sources.queries import fates
+from sources.services import retry_rejects
 from spaces import pieces
 from spaces.errors import Unwritable
 from spaces.models import Abandoned, Log, Piece
@@ -371,6 +372,9 @@ class TestExactlyOnce:
         assert ids_in_archive(source) == ["a"]
 
 
+client_insert = events.insert
+
+
 class TestPoison:
     @pytest.fixture
     def picky(self, monkeypatch: Any) -> None:
@@ -419,6 +423,60 @@ class TestPoison:
         assert ids_in_archive(source) == ["p"]
         assert tally(source) == (1, 0, 1)
 
+    def test_goes_in_once_more_when_it_is_driven_again(self, source, picky, monkeypatch):
+        """As if it had never been refused: received when it was, with its own time and everything else."""
+        poison = track(messageId="p", event="poison", timestamp="2026-06-15T11:00:00Z", properties={"a": [1, None]})
+        twin = SourceFactory(correct_clocks=source.correct_clocks)
+        for each in (source, twin):
+            send(each, track(messageId="a"), poison, sentAt="2026-06-15T12:00:30Z", context={"ip": "1.2.3.4"})
+        archive_all(source)
+        monkeypatch.setattr(events, "insert", client_insert)
+        archive_all(twin)
+        assert (tally(source), ids_in_archive(source)) == ((1, 0, 1), ["a"])
+        rejects = Reject.objects.filter(source=source)
+        assert retry_rejects(source, rejects) == 1
+        assert retry_rejects(source, rejects) == 0
+        archive_all(source)
+        assert (tally(source), ids_in_archive(source)) == ((2, 0, 0), ["a", "p"])
+
+        def row(of):
+            found = next(row for row in archived(of) if row["message_id"] == "p")
+            return found["ts"], found["received_at"], found["event"], found["message"]
+
+        assert row(source) == row(twin)
+        assert not rejects.exists()
+
+    def test_a_message_that_the_rules_refused_goes_in_once_more_when_all_of_it_is_kept(self, source):
+        bad = {"type": "track", "event": "E"}
+        send(source, bad)  # alone in its batch
+        send(source, bad, bad)  # one example is kept of the two
+        send(source, {**bad, "properties": {"text": "x" * 33_000}})  # cut
+        InboxFactory(source=source, call="track", body=b'{"event": "E"}')
+        InboxFactory(source=source, call="batch", body=b"no json")
+        InboxFactory(source=source, call="batch", body=b'{"batch": [], "a": "\xff"}')  # no text
+        archive_all(source)
+        assert tally(source) == (0, 0, 6)
+        kept = [reject.retriable for reject in Reject.objects.filter(source=source).order_by("inbox")]
+        assert kept == [True, False, False, True, True, False]
+        assert retry_rejects(source, Reject.objects.all()) == 3
+        assert sorted((row.call, bytes(row.body)) for row in Inbox.objects.all()) == [
+            ("batch", b"no json"),
+            ("batch", b'{"batch":[{"type": "track", "event": "E"}]}'),
+            ("track", b'{"event": "E"}'),
+        ]
+        archive_all(source)
+        assert tally(source) == (0, 0, 6)
+
+    def test_driven_again_after_its_sender_did_it_itself_is_a_duplicate(self, source, picky, monkeypatch):
+        send(source, track(messageId="p", event="poison"))
+        archive_all(source)
+        send(source, track(messageId="p", event="cured"))
+        archive_all(source)
+        monkeypatch.setattr(events, "insert", client_insert)
+        assert retry_rejects(source, Reject.objects.filter(source=source)) == 1
+        archive_all(source)
+        assert (tally(source), ids_in_archive(source)) == ((1, 1, 0), ["p"])
+
     def test_in_a_request_that_cannot_be_decided_costs_only_that_request(self, source, monkeypatch):
         real = spec.parse
 
@@ -434,7 +492,13 @@ class TestPoison:
         archive_all(source)
         assert ids_in_archive(source) == ["a", "b"]
         assert tally(source) == (2, 0, 1)
-        assert "poison" in Reject.objects.get(source=source, code="unstorable").message
+        reject = Reject.objects.get(source=source, code="unstorable")
+        assert "poison" in reject.message
+        monkeypatch.setattr(spec, "parse", real)
+        assert retry_rejects(source, Reject.objects.all()) == 1
+        archive_all(source)
+        assert len(ids_in_archive(source)) == 3
+        assert tally(source) == (3, 0, 0)
 
 
 def test_a_piece_takes_about_eight_megabytes_of_requests(source, monkeypatch):

@@ -114,6 +114,22 @@ def test_rejects_come_newest_first_with_their_reason(cast, source):
     assert rows[0]["receivedAt"] == "2026-06-15T12:00:00.000Z"
 
 
+def test_rejects_are_driven_again(cast, source):
+    path = f"/api/sources/{source.public_id}/rejects"
+    old = RejectFactory(source=source)
+    named, *_ = (
+        RejectFactory(source=source, space=cast.space, piece=1, position=n, code="no_identifiers") for n in range(3)
+    )
+    row = ok(cast.call("owner", "GET", path))["rejects"][-2]
+    assert (row["id"], row["space"], row["retriable"]) == (str(named.pk), cast.space.public_id, True)
+    assert ok(cast.call("owner", "GET", path))["rejects"][-1]["retriable"] is False
+    again = f"{path}/again"
+    assert ok(cast.call("owner", "POST", again, {"ids": [str(named.pk), str(old.pk)]})) == {"count": 1, "left": 0}
+    assert ok(cast.call("owner", "POST", again, {"ids": [str(named.pk)]})) == {"count": 0, "left": 0}
+    assert ok(cast.call("owner", "POST", again, {"code": "no_identifiers"})) == {"count": 2, "left": 0}
+    assert refused(cast.call("owner", "POST", again, {"ids": ["x"]}))[0] == 422
+
+
 def test_the_schema_lists_events(cast, source):
     send(source, track(event="Order Completed"))
     archive_all(source)
@@ -193,6 +209,7 @@ ROUTES = [  # (method, path, body, who may)
     ("GET", "/api/sources/{source}", None, {"owner", "admin"}),
     ("GET", "/api/sources/{source}/rejects", None, {"owner", "admin"}),
     ("GET", "/api/sources/{source}/events", None, {"owner", "admin"}),
+    ("POST", "/api/sources/{source}/rejects/again", {}, {"owner"}),
     ("POST", "/api/sources", {"name": "x"}, {"owner"}),
     ("PATCH", "/api/sources/{source}", {"name": "x"}, {"owner"}),
     ("POST", "/api/sources/{source}/writekey", None, {"owner"}),

@@ -11,7 +11,7 @@ from access.models import AuditEntry
 from personas_site import pipeline
 from sources import services
 from sources.events import archive
-from sources.models import Connection, Consumed, Replay, Source, WriteKey
+from sources.models import Connection, Consumed, Inbox, Reject, Replay, Source, WriteKey
 from sources.services import create_source
 from spaces.clock import clock
 from tests.factories import SourceFactory
@@ -412,6 +412,49 @@ def test_rejected_messages_are_shown_with_code_reason_path_and_message(cast, sou
     for said in ("id_required", "A message needs a", "batch[0].userId", "no json {", "12 messages"):
         assert said in page
     assert "<b>mean</b>" not in page
+
+
+def a_reject_of(cast, source, number, **fields):
+    """One that the space could not resolve."""
+    return RejectFactory(source=source, space=cast.space, piece=1, position=number, code="no_identifiers", **fields)
+
+
+def test_rejects_are_driven_again_singly_and_all_that_match(cast, source):
+    RejectFactory(source=source, message="{}")
+    first = a_reject_of(cast, source, 0, message='{"plan": "pro"}')
+    a_reject_of(cast, source, 1, message='{"plan": "pro"}')
+    a_reject_of(cast, source, 2, message='{"plan": "free"}')
+    page, where = get(cast, of(cast, source, "/debugger"), show="rejected"), of(cast, source, "/debugger/rejected")
+    assert page.count("Drive again") == 3
+    assert f"not resolved in the space {cast.space.name}" in page
+    assert "Drive all again" in page
+    seen = get(cast, of(cast, source, "/debugger"), "admin", show="rejected")
+    assert "rive again" not in seen
+    assert "all again" not in seen
+    assert cast.browser("admin").post(where, {"reject": first.pk}).status_code == 403
+    answer = cast.browser("owner").post(where, {"reject": first.pk}, follow=True)
+    assert "One message is driven again" in answer.content.decode()
+    assert "about to be resolved again" in answer.content.decode()
+    answer = cast.browser("owner").post(where, {"reject": first.pk}, follow=True)
+    assert "nothing here that can be driven again" in answer.content.decode()
+    answer = cast.browser("owner").post(where, {"q": "PRO", "code": "no_identifiers"})
+    assert answer.headers["Location"].endswith("?show=rejected&code=no_identifiers&q=PRO")
+    assert sorted(Reject.objects.filter(again=True).values_list("position", flat=True)) == [0, 1]
+    assert AuditEntry.objects.filter(action="source.rejects_retried").count() == 2
+
+
+def test_what_came_in_a_request_goes_into_the_inbox_once_more(cast, source, monkeypatch):
+    woken = []
+    monkeypatch.setattr(pipeline.work, "apply_async", lambda args, **_: woken.append(args))
+    sent = {"messageId": "m", "event": "E", "userId": "u"}
+    reject = RejectFactory(
+        source=source, code="unstorable", path="", call="track", whole=True, message=json.dumps(sent)
+    )
+    cast.browser("owner").post(of(cast, source, "/debugger/rejected"), {"reject": reject.pk})
+    assert woken == [("archive", source.pk)]
+    waiting = Inbox.objects.get(source=source)
+    assert (json.loads(bytes(waiting.body)), waiting.call, waiting.received_at) == (sent, "track", reject.received_at)
+    assert not Reject.objects.exists()
 
 
 def rejected(cast, source, **query):
