@@ -35,6 +35,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES 
 
 # Private addresses that the one door out may reach, as host:port. For tests and closed networks.
 OUTBOUND_ALLOW = env.words("PERSONAS_OUTBOUND_ALLOW")
+DEDUP_DAYS = env.number("PERSONAS_DEDUP_DAYS", 30)  # how long a message id is remembered at least
 MAIL_FOLDER = PERSONAS_HOME / "mail"
 
 INSTALLED_APPS = [

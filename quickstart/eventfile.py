@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quickstart.resolver import DEFAULTS, find_user_identifiers, is_kept_out
-from quickstart.truth import DAY_MS, Happened
+from quickstart.truth import Happened
 
 TYPES = {"identify", "track", "page", "screen", "group", "alias"}
 MOST_BYTES = 32 * 1024  # of one message (spec §2)
@@ -62,22 +62,12 @@ class EventFile:
 
     @cached_property
     def messages(self) -> list[dict[str, Any]]:
-        """The good messages, each once: of doubles the first. A double has the same id, and its own time that day."""
-        good: dict[tuple[str, int | None], dict[str, Any]] = {}
-        for line in self.lines:
-            if line.fault is None:
-                given = given_time(line.message)
-                day = None if given is None else given // DAY_MS
-                good.setdefault((str(line.message["messageId"]), day), _storable(line.message))
-        return list(good.values())
+        """The good messages, each once: of doubles, which have the same id, the first."""
+        return list(self._by_id.values())
 
     def message(self, message_id: str, at: int) -> dict[str, Any] | None:
-        """The good message with this id; where days share an id, the one of which `at` can be the event time."""
-
-        def unlikely(message: dict[str, Any]) -> tuple[bool, bool]:
-            return given_time(message) != at, event_times(message, (at, at)) != (at, at)
-
-        return min(self._by_id.get(message_id, []), key=unlikely, default=None)
+        """The good message with this id."""
+        return self._by_id.get(message_id)
 
     @cached_property
     def favourite(self) -> str | None:
@@ -105,11 +95,12 @@ class EventFile:
         return found
 
     @cached_property
-    def _by_id(self) -> dict[str, list[dict[str, Any]]]:
-        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for message in self.messages:
-            found[str(message["messageId"])].append(message)
-        return found
+    def _by_id(self) -> dict[str, dict[str, Any]]:
+        good: dict[str, dict[str, Any]] = {}
+        for line in self.lines:
+            if line.fault is None:
+                good.setdefault(str(line.message["messageId"]), _storable(line.message))
+        return good
 
     @cached_property
     def _bytes(self) -> bytes:

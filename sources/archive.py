@@ -14,6 +14,7 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 import msgspec
+from django.conf import settings
 from django.db import connection
 
 from sources import spec
@@ -30,7 +31,6 @@ TEXT_PER_PIECE = 4 * BYTES_PER_PIECE  # of normalised messages: what a batch add
 LONGEST_EVENT_NAME = 200
 
 Result = spec.Message | spec.Rejected
-Seen = tuple[int, str]  # (day since 1970 of the message's own time, hash of its id in hexadecimal)
 
 
 class Decision(msgspec.Struct):
@@ -81,7 +81,7 @@ class Archive:
 
     def read(self, log: Log, limit: int) -> list[spec.Request] | None:
         """The oldest requests that wait, up to about 8 MB of them."""
-        self._prepare_days()
+        self._prepare_weeks()
         return _waiting_requests(log.owner, limit) or None
 
     def size(self, intake: list[spec.Request]) -> int:
@@ -165,12 +165,12 @@ class Archive:
             raise Overtaken(f"the requests of inbox rows {decision.rows[0]} … are gone")
         return [list(_parse(request, decision.correct_clocks)) for request in requests]
 
-    def _prepare_days(self) -> None:
-        """Once a day: the partitions of the days around now. Without one a day's ids go among the odd ones."""
+    def _prepare_weeks(self) -> None:
+        """Once a day: this week and the next have tables of their own, and ids that are too old are forgotten."""
         today = datetime.now(UTC).date()
         if self._prepared != today:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT sources_seen_prepare()")
+                cursor.execute("SELECT sources_seen_prepare(%s)", [settings.DEDUP_DAYS])
             self._prepared = today
 
 
@@ -295,36 +295,43 @@ def _close(ids: list[int]) -> None:
 
 def _find_doubled(log: Log, parsed: Parsed) -> list[int]:
     """The places of messages that the source sent before; all ids are kept as seen from now on."""
-    seen = [
-        (result.day, _hash(result.message_id)) if isinstance(result, spec.Message) else None for result, _ in parsed
-    ]
-    firsts: dict[Seen, int] = {}
-    for place, one in enumerate(seen):
-        if one is not None:
-            firsts.setdefault(one, place)
+    hashes = [_hash(result.message_id) if isinstance(result, spec.Message) else None for result, _ in parsed]
+    firsts: dict[str, int] = {}
+    for place, hash in enumerate(hashes):
+        if hash is not None:
+            firsts.setdefault(hash, place)
     new = _keep_seen(log, list(firsts))
-    return [place for place, one in enumerate(seen) if one is not None and (firsts[one] != place or one not in new)]
+    return [
+        place for place, hash in enumerate(hashes) if hash is not None and (firsts[hash] != place or hash not in new)
+    ]
 
 
-def _keep_seen(log: Log, seen: list[Seen]) -> set[Seen]:
-    """Which of these were never seen. They are looked up in the partition of their day alone."""
-    if not seen:
+def _keep_seen(log: Log, hashes: list[str]) -> set[str]:
+    """Which of these were not seen in any week that is kept.
+
+    No constraint spans the weeks. None is needed: Decide holds the row of the source's log, so that nobody else
+    looks and inserts at the same time.
+    """
+    if not hashes:
         return set()
     with connection.cursor() as cursor:
         cursor.execute(
-            """INSERT INTO sources_seen (workspace_id, source_id, day, hash)
-               SELECT %s, %s, date '1970-01-01' + day, hash FROM unnest(%s::int[], %s::uuid[]) AS s (day, hash)
-               ON CONFLICT DO NOTHING RETURNING day - date '1970-01-01', replace(hash::text, '-', '')""",
-            [log.workspace_id, log.owner, [day for day, _ in seen], [hash for _, hash in seen]],
+            """WITH old AS MATERIALIZED (
+                   SELECT hash FROM sources_seen WHERE source_id = %(source)s AND hash = ANY(%(hashes)s::uuid[])
+               )
+               INSERT INTO sources_seen (workspace_id, source_id, week, hash)
+               SELECT %(workspace)s, %(source)s, date_trunc('week', current_date)::date, hash
+               FROM unnest(%(hashes)s::uuid[]) AS sent (hash) WHERE hash NOT IN (SELECT hash FROM old)
+               RETURNING replace(hash::text, '-', '')""",
+            {"workspace": log.workspace_id, "source": log.owner, "hashes": hashes},
         )
-        return set(cursor.fetchall())
+        return {hash for (hash,) in cursor.fetchall()}
 
 
 def _forget(log: Log, message: spec.Message) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM sources_seen WHERE source_id = %s AND day = date '1970-01-01' + %s AND hash = %s",
-            [log.owner, message.day, _hash(message.message_id)],
+            "DELETE FROM sources_seen WHERE source_id = %s AND hash = %s", [log.owner, _hash(message.message_id)]
         )
 
 

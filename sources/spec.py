@@ -60,15 +60,13 @@ class Request(Struct, frozen=True):
 class Message(Struct, gc=False):
     """A message that can be archived.
 
-    ts: event time in milliseconds. day: the day of the message's own time since 1970, equal in every retry.
-    text: the normalised message as JSON.
+    ts: event time in milliseconds. text: the normalised message as JSON.
     """
 
     type: str
     event: str
     message_id: str
     ts: int
-    day: int
     text: bytes
 
 
@@ -498,13 +496,12 @@ def _normal(fields: _Fields, shared: _Shared, request: Request, index: int, corr
     normal = _Normal(type, message_id)
     _put_ids(normal, fields)
     _put_content(normal, fields, shared)
-    own, ts = _put_times(normal, fields, shared, request.received_at, correct_clocks)
+    ts = _put_times(normal, fields, shared, request.received_at, correct_clocks)
     return Message(
         type=type,
         event=event_name(type, normal.event or None),
         message_id=message_id,
         ts=ts,
-        day=own // 86_400_000 if own is not None else 0,
         text=_text(normal),
     )
 
@@ -561,18 +558,15 @@ def _take_traits_of_context(normal: _Normal) -> None:
         normal.traits = traits
 
 
-def _put_times(
-    normal: _Normal, fields: _Fields, shared: _Shared, received_at: int, correct_clocks: bool
-) -> tuple[int | None, int]:
-    """The message's own time, the same in every retry, and the event time: min(corrected, receipt)."""
-    own = None
+def _put_times(normal: _Normal, fields: _Fields, shared: _Shared, received_at: int, correct_clocks: bool) -> int:
+    """The event time: min(corrected, receipt)."""
+    original = None
     for name in ("timestamp", "originalTimestamp"):
         if (value := getattr(fields, name)) is not None and value != "":
-            own = _time(value, name)
+            original = _time(value, name)
             normal.originalTimestamp = value
             break
-    original = own
-    if own is None:
+    if original is None:
         original = _lenient_time(shared.timestamp)
         normal.originalTimestamp = UNSET if original is None else shared.timestamp
     sent_at = fields.sentAt or shared.sent_at
@@ -586,7 +580,7 @@ def _put_times(
     if ts < 0:
         raise _Refuse("timestamp_out_of_range", "sentAt", "Corrected by `sentAt`, the message is from before 1970.")
     normal.timestamp, normal.receivedAt = iso(ts), iso(received_at)
-    return own, ts
+    return ts
 
 
 def clock_error(lag: int) -> int:

@@ -2,11 +2,12 @@
 
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 
 from sources import archive, spec
 from sources.archive import Archive, waiting
@@ -206,11 +207,17 @@ class TestDedup:
             archive_all(source)
         assert tally(source) == (1, 1, 0)
 
-    def test_looks_only_at_the_day_of_the_messages_own_time(self, source):
+    @pytest.mark.parametrize(
+        "again", ["2026-06-15T10:00:00Z", "1999-01-01T00:00:00Z", "", None, "2099-01-01T00:00:00Z"]
+    )
+    @pytest.mark.parametrize("together", [True, False])
+    def test_is_by_the_id_alone_whatever_time_the_message_claims(self, source, again, together):
         send(source, track(messageId="a", timestamp="2026-06-14T10:00:00Z"))
-        send(source, track(messageId="a", timestamp="2026-06-15T10:00:00Z"))
+        if not together:
+            archive_all(source)
+        send(source, track(messageId="a", timestamp=again))
         archive_all(source)
-        assert tally(source) == (2, 0, 0)
+        assert tally(source) == (1, 1, 0)
 
     def test_does_not_take_ids_that_we_gave_for_retries(self, source):
         body = {"type": "track", "event": "E", "userId": "u"}
@@ -220,22 +227,83 @@ class TestDedup:
         assert tally(source) == (4, 0, 0)
         assert len(set(ids_in_archive(source))) == 4
 
-    def test_rows_of_days_around_now_have_partitions_of_their_own(self, source):
-        now = datetime.now(UTC)
-        send(source, track(timestamp=now.isoformat()), track(timestamp="1999-01-01T00:00:00Z"))
+    @pytest.mark.parametrize(("longer", "known"), [(0, True), (-1, False)])
+    def test_knows_an_id_for_so_many_days_as_the_setting_says(self, source, settings, longer, known):
+        """A week's ids go together, when even the last day of the week is longer ago."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT date_trunc('week', current_date)::date - 35, current_date")
+            monday, today = cursor.fetchone()
+        settings.DEDUP_DAYS = (today - (monday + timedelta(days=6))).days + longer
+        seen_in_week_of(monday, source, "a")
+        send(source, track(messageId="a"))
+        archive_all(source, Archive())
+        assert tally(source) == ((0, 1, 0) if known else (1, 0, 0))
+
+    def test_puts_this_weeks_ids_into_a_table_of_their_own(self, source):
+        send(source, track(messageId="a", timestamp="1999-01-01T00:00:00Z"))
         archive_all(source)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT tableoid::regclass::text FROM sources_seen WHERE source_id = %s", [source.pk])
-            assert {name for (name,) in cursor} == {f"sources_seen_{now:%Y%m%d}", "sources_seen_odd"}
+            cursor.execute(
+                """SELECT tableoid::regclass::text = 'sources_seen_week_' || to_char(week, 'YYYYMMDD'),
+                          week = date_trunc('week', current_date) FROM sources_seen WHERE source_id = %s""",
+                [source.pk],
+            )
+            assert cursor.fetchall() == [(True, True)]
 
-    def test_partitions_are_made_by_a_function_since_the_application_owns_nothing(self):
+    def test_partitions_are_made_and_dropped_by_a_function_since_the_application_owns_nothing(self):
         with connection.cursor() as cursor:
-            cursor.execute("SELECT sources_seen_prepare()")
+            cursor.execute("SELECT sources_seen_prepare(30)")
             assert cursor.fetchone() == (0,)  # they are there since the migration
             cursor.execute(
                 "SELECT pg_get_userbyid(relowner) = current_user FROM pg_class WHERE relname LIKE 'sources_seen%%'"
             )
             assert {owned for (owned,) in cursor} == {False}
+
+    def test_finds_each_of_many_ids_in_whatever_week_it_was_seen(self, source):
+        hashes = [archive._hash(str(n)) for n in range(5000)]
+        for week in range(6):
+            seen_in_week_of(date.fromisocalendar(2026, 20 + week, 1), source, *map(str, range(week * 100)))
+        assert archive._keep_seen(log_of(source), hashes) == set(hashes[500:])
+        assert archive._keep_seen(log_of(source), hashes) == set()
+
+
+@pytest.mark.django_db(databases=["default", "owner"])
+def test_an_installation_of_before_knows_what_it_had_seen():
+    """Both tables and the function, in a schema of their own, forwards and back."""
+    before, now = (import_module(f"sources.migrations.{name}") for name in ("0002_seen", "0005_seen_by_message_id"))
+    with connections["owner"].cursor() as cursor:
+        cursor.execute("CREATE SCHEMA trial")
+        cursor.execute("SET LOCAL search_path = trial")
+        cursor.execute(before.MAKE)
+        cursor.execute(
+            "INSERT INTO sources_seen SELECT 1, source, current_date - day, md5(id)::uuid FROM (VALUES "
+            "(1, 0, 'a'), (1, 1, 'a'), (1, 9000, 'b'), (2, 0, 'a')) AS v (source, day, id)"
+        )
+        (operation,) = now.Migration.operations
+        cursor.execute(operation.sql)
+        cursor.execute("SELECT source_id, week, hash FROM sources_seen")
+        rows = cursor.fetchall()
+        assert len(rows) == len({(source, hash) for source, _, hash in rows}) == 3
+        assert len({week for _, week, _ in rows}) == 1
+        cursor.execute("CREATE TABLE sources_seen_week_20260105 PARTITION OF sources_seen FOR VALUES IN ('2026-01-05')")
+        cursor.execute("SELECT sources_seen_prepare(30), to_regclass('sources_seen_week_20260105')")
+        assert cursor.fetchone() == (1, None)
+        cursor.execute(operation.reverse_sql)
+        cursor.execute("SELECT count(DISTINCT (source_id, hash)) FROM sources_seen WHERE day = '1970-01-01'")
+        assert cursor.fetchone() == (3,)
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'trial'::regnamespace AND relname ~ 'by_|week'"
+        )
+        assert cursor.fetchall() == []
+
+
+def seen_in_week_of(monday: date, source: Any, *ids: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO sources_seen (workspace_id, source_id, week, hash)
+               SELECT %s, %s, %s, hash FROM unnest(%s::uuid[]) AS s (hash)""",
+            [source.workspace_id, source.pk, monday, [archive._hash(id) for id in ids]],
+        )
 
 
 STEPS = ["in decide", "archive:decided", "in write", "archive:written", "in publish", "archive:published"]

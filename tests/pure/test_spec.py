@@ -1,7 +1,7 @@
 """What a request said: each message normalised, or rejected with a code, a reason and a path."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -395,15 +395,6 @@ def test_with_any_clock_only_the_difference_of_two_requests_can_turn_two_message
 def test_clocks_are_left_alone_where_the_source_says_so():
     body = {"batch": [GOOD | {"timestamp": "2026-06-15T10:50:00Z"}], "sentAt": "2026-06-15T11:00:00Z"}
     assert spec.iso(read(body, correct=False)[0].ts) == "2026-06-15T10:50:00.000Z"
-
-
-def test_the_day_is_that_of_the_messages_own_time_as_sent():
-    retried = GOOD | {"timestamp": "2026-06-14T23:59:59Z"}
-    first = one(retried, sentAt="2026-06-15T11:00:00Z")
-    later = one(retried, sentAt="2026-06-15T11:59:00Z")
-    assert first.ts != later.ts
-    assert first.day == later.day == (datetime(2026, 6, 14, tzinfo=UTC) - spec.EPOCH).days
-    assert one(GOOD).day == one(GOOD, timestamp="2026-06-14T00:00:00Z").day == 0
 
 
 def test_times_as_sent_are_kept_beside_the_event_time():
