@@ -12,6 +12,8 @@ import pytest
 from destinations.adapters import adapter_of, all_adapters
 from destinations.contract import Address, Audience, Change
 from destinations.declared import MASK, InvalidSetting, described, json_schema, parse, secrets_of, shown, struck
+from sources import spec
+from sources.spec import Request
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "adapters"
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -43,6 +45,20 @@ def test_an_adapter_sends_what_its_golden_file_says(kind: str, case: dict[str, A
     assert [each.id for each in requests] == case.get("ids", [each.id for each in requests])
     assert [json.loads(each.body) for each in requests] == [json.loads(body) for body in case["bodies"]]
     assert {row.id for each in requests for row in each.rows} == {each.id for each in changes}
+
+
+def test_what_a_receiver_forwards_to_us_stays_out_of_spaces() -> None:
+    """Whether it forwards a call as it came, or with its own `integrations`: else an audience would feed itself."""
+    adapter = adapter_of("webhook")
+    changes = [change(1, entering=True, user_id="u1"), change(2, entering=False, anonymous_id="a1")]
+    planned = adapter.plan(changes, AUDIENCE, parse(adapter.settings, URL), parse(adapter.options, {}), NOW)
+    calls = [json.loads(each.body) for each in planned]
+    assert len(calls) == 4
+    for call in (*calls, *(call | {"integrations": {"All": True}} for call in calls)):
+        request = Request(1, call["type"], json.dumps(call).encode(), 0)
+        (archived,) = spec.parse(request, correct_clocks=True)
+        assert isinstance(archived, spec.Message)
+        assert spec.stays_out_of_spaces(json.loads(archived.text))
 
 
 def change(
