@@ -15,6 +15,7 @@ TOKEN = re.compile(
 )
 # What follows the table's name when the rows are part of the statement, or come from another query.
 ROWS_INSIDE = {b"VALUES", b"SELECT", b"WITH", b"FROM", b"WATCH"}
+NAME_FOLLOWS = {b"INTO", b"TABLE", b"."}  # after these even a keyword is a name
 # Formats in which the pieces of a streamed result, put one after the other, are the whole.
 STREAMABLE = {"native", "rowbinary", "tabseparated", "tsv", "csv", "jsoneachrow", "jsonlines", "ndjson", "lineasstring"}
 TRAILING_FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.I)
@@ -24,11 +25,16 @@ COMMENTS = re.compile(r"(\s+|--[^\n]*(\n|$)|/\*.*?\*/)+", re.S)
 
 @dataclass(frozen=True)
 class DataInsert:
-    """An INSERT whose rows follow it as data: `sql` without its FORMAT clause, and where the data starts."""
+    """An INSERT whose rows follow it as data: it up to its SETTINGS clause, that clause, and where the data starts."""
 
-    sql: str
+    target: str
+    settings: str
     format: str
     data_at: int
+
+    def from_file(self, path: str) -> str:
+        """The same, with its rows in a file."""
+        return f"{self.target} FROM INFILE {quoted(path)} COMPRESSION 'none' {self.settings} FORMAT {self.format}"
 
 
 class Undecided(Exception):
@@ -40,7 +46,7 @@ def data_insert(text: bytes, *, whole: bool) -> DataInsert | None:
 
     whole: there is nothing after `text`. Raises Undecided when it takes more text to say.
     """
-    depth, first = 0, True
+    depth, first, before, settings_at = 0, True, b"", None
     for token in TOKEN.finditer(text):
         kind = token.lastgroup
         at_end = token.end() == len(text) and not whole
@@ -56,14 +62,17 @@ def data_insert(text: bytes, *, whole: bool) -> DataInsert | None:
         if depth == 0 and kind == "word":
             if word in ROWS_INSIDE:
                 return None
-            if word == b"FORMAT" and (found := _data_after(text, token, whole=whole)):
+            if word == b"SETTINGS" and before not in NAME_FOLLOWS:
+                settings_at = token.start()
+            if word == b"FORMAT" and (found := _data_after(text, token, settings_at, whole=whole)):
                 return found
+        before = word
     if whole:
         return None
     raise Undecided
 
 
-def _data_after(text: bytes, keyword: re.Match[bytes], *, whole: bool) -> DataInsert | None:
+def _data_after(text: bytes, keyword: re.Match[bytes], settings_at: int | None, *, whole: bool) -> DataInsert | None:
     """The rules are ClickHouse's: data starts after the first line break, or after the blanks if there is none."""
     name = re.compile(rb"\s+(\w+)[ \t\f]*(?:;[ \t\f]*)?(?:\r?\n)?").match(text, keyword.end())
     if not name:
@@ -72,7 +81,9 @@ def _data_after(text: bytes, keyword: re.Match[bytes], *, whole: bool) -> DataIn
         raise Undecided
     if name.end() == len(text) and not whole and not name[0].endswith(b"\n"):
         raise Undecided
-    return DataInsert(text[: keyword.start()].decode(), name[1].decode(), name.end())
+    split = keyword.start() if settings_at is None else settings_at
+    target, settings = text[:split].decode(), text[split : keyword.start()].decode()
+    return DataInsert(target, settings, name[1].decode(), name.end())
 
 
 def without_leading_comments(sql: str) -> str:

@@ -284,6 +284,29 @@ def test_a_bad_row_fails_the_insert(client, table):
     assert client.command(f"SELECT count() FROM {table}") == 0
 
 
+@pytest.mark.parametrize(
+    ("refusing", "code"),
+    [("ADD CONSTRAINT few CHECK a < 2", 469), ("MODIFY SETTING parts_to_throw_insert = 1", 252)],
+)
+def test_rows_that_the_table_does_not_take_are_not_acknowledged(client, table, refusing, code):
+    client.insert(table, [[1]], column_names=["a"])
+    client.command(f"ALTER TABLE {table} {refusing}")
+    with pytest.raises(DatabaseError) as refused:
+        client.insert(table, [[2], [3]], column_names=["a"])
+    assert refused.value.code == code
+    assert client.command(f"SELECT count() FROM {table}") == 1
+
+
+def test_an_insert_may_have_settings_of_its_own(client, table):
+    client.command(f"INSERT INTO {table} (a) SETTINGS max_block_size = 1, async_insert = 0 FORMAT TSV\n1\n2\n")
+    assert client.command(f"SELECT sum(a) FROM {table}") == 3
+
+
+def test_an_insert_of_nothing(client, table):
+    client.raw_insert(table, ["a"], b"", fmt="TSV")
+    assert client.command(f"SELECT count() FROM {table}") == 0
+
+
 @pytest.mark.parametrize("keep", [10, -5])
 def test_a_cut_compressed_body_inserts_nothing(places, client, table, keep):
     body = lz4.frame.compress(f"INSERT INTO {table} (a, s) FORMAT TSV\n".encode() + b"1\tx\n" * 1000)
