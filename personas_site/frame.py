@@ -14,6 +14,7 @@ from access.services import spaces_of
 from access.views import THEMES
 from sources.queries import is_replaying
 from spaces.models import Space
+from spaces.room import Room, room
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,12 @@ class Frame:
     def replaying(self) -> bool:
         """Whether the past is still coming into this space: what is computed from it is not complete yet."""
         return bool(self.space and is_replaying(self.space))
+
+    @property
+    def full_disk(self) -> Room | None:
+        """The room there is, when it is too little to take in what comes."""
+        now = room()
+        return None if now.accepts else now
 
     def may(self, need: str) -> bool:
         """Whether this person may do that here."""

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from sources.events.client import client
 from spaces.needs import ANYONE, needs
+from spaces.room import room
 
 logger = logging.getLogger(__name__)
 PATIENCE_S = 2.0
@@ -31,7 +32,17 @@ def _redis() -> None:
         store.ping()
 
 
-CHECKS: dict[str, Callable[[], None]] = {"postgresql": _postgresql, "clickhouse": _clickhouse, "redis": _redis}
+def _disk() -> None:
+    if not room().accepts:
+        raise OSError(str(room()))
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "postgresql": _postgresql,
+    "clickhouse": _clickhouse,
+    "redis": _redis,
+    "disk": _disk,
+}
 
 
 @needs(ANYONE)
@@ -42,15 +53,15 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 @needs(ANYONE)
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when every store answers, else 503; which one does not is named, the reason is in the log."""
-    stores = {name: _answers(name, check) for name, check in CHECKS.items()}
-    return JsonResponse(stores, status=200 if set(stores.values()) == {"ok"} else 503)
+    """200 when every store answers and events are taken in, else 503; what is not ready is named, the log says why."""
+    parts = {name: _answers(name, check) for name, check in CHECKS.items()}
+    return JsonResponse(parts, status=200 if set(parts.values()) == {"ok"} else 503)
 
 
 def _answers(name: str, check: Callable[[], None]) -> str:
     try:
         check()
-    except Exception as error:  # whatever it is, the store is not ready
+    except Exception as error:  # whatever it is, this part is not ready
         logger.warning("readyz: %s: %s", name, error)
         return "not ready"
     return "ok"

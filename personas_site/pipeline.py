@@ -42,6 +42,7 @@ from spaces.clock import clock
 from spaces.models import Log, Space
 from spaces.pieces import Group, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.rates import pace
+from spaces.room import room
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ def _compute(version: int, workspace: int) -> bool:
 
 
 def _fill(sample_id: int, workspace: int) -> bool:
-    sample.go_on(sample_id)
+    if room().accepts:
+        sample.go_on(sample_id)
     return False  # what comes next takes its time: beat asks again
 
 
@@ -182,7 +184,9 @@ def work(queue: str, **_: Any) -> None:
 
 
 def who_waits(queue: str, now: datetime) -> dict[Job, int]:
-    """Whoever has work at the queue, and may be tried: job → workspace."""
+    """Whoever has work at the queue, and may be tried: job → workspace. Nobody while the disk is almost full."""
+    if not room().works:
+        return {}
     found: dict[Job, int] = {}
     for kind, work in WORK.items():
         if work.queue == queue:

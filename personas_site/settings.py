@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from django.utils.log import CallbackFilter
+
 from personas_site import env
 from personas_site.embedded.places import Places
 from personas_site.secrets import kept_secret
@@ -21,6 +23,10 @@ CLICKHOUSE_ENGINE = env.text("CLICKHOUSE_ENGINE", "MergeTree")
 INSERTS_PER_SECOND = env.number("PERSONAS_INSERTS_PER_SECOND", 10)
 REDIS_URL = env.text("REDIS_URL") or PLACES.redis_url
 REDIS_CACHE_URL = env.text("REDIS_URL") or PLACES.redis_cache_url
+
+# The disk of the embedded stores, and how many of its bytes stay free: see spaces/room.py.
+DISK = None if env.text("DATABASE_URL") and env.text("CLICKHOUSE_URL") else PERSONAS_HOME
+DISK_RESERVE = env.number("PERSONAS_DISK_RESERVE_MB", 256) << 20
 
 DEBUG = env.flag("PERSONAS_DEBUG")
 SECRET_KEY = env.text("PERSONAS_SECRET_KEY") or kept_secret(PERSONAS_HOME, "secret.key")
@@ -185,5 +191,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("PERSONAS_LOG_LEVEL", "INFO")},
-    "loggers": {"httpx": {"level": "WARNING"}},
+    # A 503 is an answer that we chose to give, perhaps to thousands a second; who gives it says why.
+    "filters": {
+        "unforeseen": {"()": CallbackFilter, "callback": lambda record: getattr(record, "status_code", 0) != 503}
+    },
+    "loggers": {"httpx": {"level": "WARNING"}, "django.request": {"filters": ["unforeseen"]}},
 }

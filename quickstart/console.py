@@ -99,7 +99,8 @@ def _answers(address: str) -> bool:
 def _start(home: Path) -> Console:
     log = home / "log" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as output:
+    with open(log, "ab") as output:  # appending: the supervisor cuts logs that have grown too long
+        output.truncate(0)
         process = subprocess.Popen(
             [sys.executable, "-m", "personas_site.up"],
             cwd=PROJECT,

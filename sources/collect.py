@@ -29,6 +29,7 @@ from sources.charset import to_utf8
 from sources.intake import InboxFull, Sender, keep
 from sources.models import WriteKey
 from spaces.needs import ANYONE
+from spaces.room import room
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ class CollectView(View):
 
 def accept(sender: Sender, *, call: str, body: bytes) -> None:
     """The request is committed to the inbox, received at this moment by the database's clock. Raises Refused."""
+    if not room().accepts:
+        raise Refused(503, "disk_full", f"{room()}. Try again later.")
     try:
         keep(sender, call=call, body=body)
     except InboxFull as full:

@@ -29,6 +29,7 @@ MARK = "PERSONAS_SUPERVISED"  # in the environment of every child, so that what 
 LOG_MAX = 10 << 20
 TAIL_LINES = 8
 POLL = 0.05
+HOUSEKEEPING_EVERY = 10.0
 SERVICES_STOP_WITHIN = 5.5
 STORES_STOP_WITHIN = 4.0
 LOCK_WITHIN = 1.0  # also for ports
@@ -105,6 +106,7 @@ class Supervisor:
         self._running: dict[str, Running] = {}
         self._started = threading.Event()
         self._own_sockets = False
+        self._pids_unwritten = False
         self.failure: Exception | None = None
         self._lock: IO[str] | None = None
         self._thread: threading.Thread | None = None
@@ -210,6 +212,11 @@ class Supervisor:
             self._watch()
         except Stopping:
             self.failure = StartError("stopped while starting")
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self.failure = (
+                StartError(f"the disk of {self.home} is full: make room, then start again") if full else error
+            )
         except Exception as error:
             self.failure = error
         finally:
@@ -294,9 +301,10 @@ class Supervisor:
         """Start again what dies, until we are asked to stop."""
         while True:
             try:
-                event = self._events.get(timeout=self._next_restart())
+                event = self._events.get(timeout=min(self._next_restart(), HOUSEKEEPING_EVERY))
             except queue.Empty:
                 self._restart_due()
+                self._keep_house()
                 continue
             if event is STOP:
                 return
@@ -346,9 +354,18 @@ class Supervisor:
         if running.deaths > 1:
             self.say(f"{running.child.name} keeps stopping{self._tail(running)}")
 
-    def _next_restart(self) -> float | None:
+    def _keep_house(self) -> None:
+        """What the disk had no room for is written, and no log grows for ever."""
+        if self._pids_unwritten:
+            self._write_pids()
+        for path in self.places.logs.glob("*.log"):
+            with suppress(OSError):
+                if path.stat().st_size > LOG_MAX:
+                    _cut(path)
+
+    def _next_restart(self) -> float:
         due = [running.restart_at for running in self._running.values() if running.restart_at is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        return max(0.0, min(due) - time.monotonic()) if due else HOUSEKEEPING_EVERY
 
     def _restart_due(self) -> None:
         for running in self._running.values():
@@ -365,11 +382,7 @@ class Supervisor:
     def _launch(self, running: Running) -> None:
         child = running.child
         child.before()
-        path = self.places.log(child.name)
-        with suppress(FileNotFoundError):
-            if path.stat().st_size > LOG_MAX:
-                path.rename(path.with_suffix(".log.1"))
-        with open(path, "ab") as log:
+        with open(self.places.log(child.name), "ab") as log:
             running.log_at = log.tell()
             process = self._spawn(running, log.fileno())
         running.process, running.started = process, time.monotonic()
@@ -409,8 +422,13 @@ class Supervisor:
 
     def _write_pids(self) -> None:
         draft = self.places.pids.with_suffix(".new")
-        draft.write_text(json.dumps({"supervisor": os.getpid(), **self._pids()}, indent=1) + "\n")
-        draft.replace(self.places.pids)
+        try:
+            draft.write_text(json.dumps({"supervisor": os.getpid(), **self._pids()}, indent=1) + "\n")
+            draft.replace(self.places.pids)
+        except OSError:  # the disk is full: whoever asks is told a little later
+            self._pids_unwritten = True
+        else:
+            self._pids_unwritten = False
 
     def _pids(self) -> dict[str, int]:
         pids: dict[str, int] = {}
@@ -424,7 +442,8 @@ class Supervisor:
         """The last lines of its log, for a message."""
         path = self.places.log(running.child.name)
         with suppress(OSError), open(path, "rb") as log:
-            log.seek(max(running.log_at, path.stat().st_size - 4096))
+            size = path.stat().st_size
+            log.seek(max(running.log_at if running.log_at <= size else 0, size - 4096))  # it may have been cut
             lines = log.read().decode(errors="replace").strip().splitlines()[-TAIL_LINES:]
             return "".join(f"\n    {line}" for line in lines) + f"\n    (all of it in {path})"
         return ""
@@ -468,6 +487,13 @@ def _locked(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _cut(path: Path) -> None:
+    """The log begins again; what it held is in `.log.1`, if there is room. Its writers append, and notice nothing."""
+    with suppress(OSError):
+        shutil.copyfile(path, path.with_suffix(".log.1"))
+    os.truncate(path, 0)
 
 
 def _check_port(port: int, setting: str) -> None:

@@ -32,8 +32,7 @@ def settings(places: Places) -> dict[str, str]:
         "dir": str(places.valkey_data),
         "databases": "4",
         "save": "",
-        "appendonly": "yes",  # queued wake-ups survive a kill
-        "appendfsync": "everysec",
+        "appendonly": "no",  # it keeps nothing that matters, so that a full disk does not reach it
         "maxmemory": "256mb",
         "maxmemory-policy": "volatile-lru",  # may drop cache entries, which expire anyway; never a queue
         "hz": "1",  # background work once a second instead of ten times: there are few keys that expire

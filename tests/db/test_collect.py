@@ -493,3 +493,16 @@ class TestDisabledSource:
         services.update_source(key.source, enabled=False)
         archive_all(key.source)
         assert tally(key.source) == (1, 0, 0)
+
+
+def test_while_the_disk_is_almost_full_nothing_is_taken_in_and_the_client_is_told_when_to_come_back(
+    client, key, settings
+):
+    settings.DISK_RESERVE = 1 << 60
+    answer = post(client, **basic(key.key), origin="https://shop.example")
+    assert refusal(answer) == (503, "disk_full")
+    assert int(answer["Retry-After"]) > 0
+    assert answer["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert not Inbox.objects.exists()
+    settings.DISK_RESERVE = 0
+    assert post(client, **basic(key.key)).status_code == 200

@@ -208,7 +208,7 @@ def test_all_at_once(machine: Machine) -> None:
         assert page.status_code == 200
         (sheet, *_) = re.findall(r'href="(/static/[^"]+\.css)"', page.text)
         assert running.get(sheet).status_code == 200
-        assert running.get("/readyz").json() == {"postgresql": "ok", "clickhouse": "ok", "redis": "ok"}
+        assert set(running.get("/readyz").json().values()) == {"ok"}
     killed = Command(machine, project, "--stores-only", **where).__enter__()
     killed.kill()
     with Command(machine, project, "--stores-only", **where):  # at once, while the old stores are still ending

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from audiences.models import Audience
 from destinations.models import Subscription
 from identity.models import Profile
+from personas_site import pipeline
 from personas_site.frame import IN_SPACE, IN_WORKSPACE
 from sources.models import Inbox, Replay, Tally
 from spaces.clock import clock
@@ -266,7 +267,7 @@ def test_the_assets_come_from_installed_packages():
 
 def test_liveness_needs_no_store_and_readiness_names_each(monkeypatch):
     assert Client().get("/livez").content == b"ok"
-    assert Client().get("/readyz").json() == {"postgresql": "ok", "clickhouse": "ok", "redis": "ok"}
+    assert Client().get("/readyz").json() == {"postgresql": "ok", "clickhouse": "ok", "redis": "ok", "disk": "ok"}
 
     def away():
         raise ConnectionError("refused, and here is the password: secret")
@@ -274,5 +275,18 @@ def test_liveness_needs_no_store_and_readiness_names_each(monkeypatch):
     monkeypatch.setitem(__import__("personas_site.health").health.CHECKS, "redis", away)
     answer = Client().get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"postgresql": "ok", "clickhouse": "ok", "redis": "not ready"}
+    assert answer.json() == {"postgresql": "ok", "clickhouse": "ok", "redis": "not ready", "disk": "ok"}
     assert "secret" not in answer.content.decode()
+
+
+def test_while_the_disk_is_almost_full_every_page_says_so_and_no_stage_works(cast, settings, monkeypatch):
+    page = f"/w/{cast.workspace.slug}/"
+    monkeypatch.setattr("personas_site.pipeline._owners", lambda work, now: {1: 1})
+    assert "disk is almost full" not in cast.browser("owner").get(page).content.decode()
+    assert pipeline.who_waits("archive", clock.now())
+    settings.DISK_RESERVE = 1 << 60
+    text = cast.browser("owner").get(page).content.decode()
+    assert "The disk is almost full" in text
+    assert "profiles, audiences and deliveries stand still" in text
+    assert Client().get("/readyz").json()["disk"] == "not ready"
+    assert pipeline.who_waits("archive", clock.now()) == {}
