@@ -158,14 +158,17 @@ def compare_archive(expected: Expected, rows: Collection[Archived]) -> Faults:
     found = Counter((names[row.source], row.message["messageId"]) for row in rows)
     wanted = {(source, id) for source, ids in expected.archived.items() for id in ids}
     refused = {(source, id) for source, ids in expected.rejected.items() for id in ids}
-    rejects = set(Reject.objects.values_list("source__public_id", "message_id"))
+    # Equal ones of a request are one reject, which names the first of them and counts all.
+    rejects = list(Reject.objects.values_list("source__public_id", "message_id", "messages"))
+    unnamed = Counter(source for source, _ in refused - {(source, id) for source, id, _ in rejects})
+    more = Counter(source for source, _, messages in rejects for _ in range(messages - 1))
     tallied = set(Tally.objects.values_list("source__public_id", "archived"))
     say("archive", messages=len(wanted), rows=found.total(), rejects=len(refused))
     return [
         *named("acknowledged, and not archived", wanted - found.keys()),
         *named("archived, and never acknowledged", found.keys() - wanted),
         *named("archived more than once", repeated(found)),
-        *named("bad, and not among the rejects", refused - rejects),
+        *named("bad, and not among the rejects, in their source", (unnamed - more).items()),
         *differing("archived by the tally", tallied, set(Counter(source for source, _ in found).items()), "the rows"),
     ]
 
