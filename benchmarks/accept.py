@@ -14,7 +14,7 @@ BATCH, CLIENTS, SECONDS, RUNS = 50, 8, 3.0, 3
 def measure(running: Stack) -> list[Figure]:
     source = running.api.post("sources", {"name": "Accept", "kind": "server"})["source"]
     ingest = batch(running.address, source["writeKeys"][0], [_message(n) for n in range(BATCH)])
-    empty = request("GET", "/livez", running.address)
+    empty = request("OPTIONS", "/livez", running.address)  # a GET is answered before Django
     with watching(running) as cost:
         floor = median_of(RUNS, lambda: _per_second(running, empty))
         accepted = median_of(RUNS, lambda: _per_second(running, ingest))

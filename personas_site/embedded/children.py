@@ -58,7 +58,7 @@ def answers(port: int) -> bool:
     """Whether somebody speaks HTTP there, whatever it says."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
-            probe.sendall(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            probe.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
             return probe.recv(16).startswith(b"HTTP/1.1 ")
     except OSError:
         return False
