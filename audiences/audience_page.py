@@ -80,8 +80,12 @@ def _held_up(seen: Overview) -> str:
 
 def size_over_time(audience: Audience, until: datetime) -> Chart | None:
     """The newest MOST_POINTS changes of the size, the last of which holds until then; None before the first one."""
-    newest = Change.objects.filter(audience=audience).order_by("-tick", "-pk").values_list("at", "size")
-    points = [(at, float(size)) for at, size in newest[:MOST_POINTS]][::-1]
+    newest = Change.objects.filter(audience=audience).order_by("-tick", "-pk").values_list("at", "size")[:MOST_POINTS]
+    points: list[tuple[datetime, float]] = []
+    later = until
+    for at, size in newest:
+        later = min(at, later)  # a change that is dated after the next one was noted by a clock that ran ahead
+        points.insert(0, (later, float(size)))
     return stepped(points, label=f"People in {audience.name} over time", until=until) if points else None
 
 

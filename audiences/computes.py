@@ -14,7 +14,7 @@ from audiences.models import Audience, Evaluation, Version
 from audiences.reading import DefinitionError
 from sources.events import client
 from sources.models import Replay
-from spaces.clock import Clock, due
+from spaces.clock import Clock, rows_due
 from spaces.models import Space
 from spaces.pieces import Visible
 
@@ -80,7 +80,7 @@ def _is_idle() -> bool:
 
 def _waiting(now: datetime) -> QuerySet[Version]:
     to_compute = queries.kept_versions().filter(state__in=TO_COMPUTE)
-    return to_compute.filter(due("retry_at", now, longest=failures.TRIED_AGAIN))
+    return to_compute.filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN))
 
 
 def _ready(version: Version) -> bool:

@@ -10,6 +10,7 @@ A version that cannot be evaluated stops no other: it falls behind, and is caugh
 While a replay runs, nothing is computed in full and nothing joins: nobody enters and leaves on its way.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
@@ -27,10 +28,12 @@ from identity.models import Touch
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG
 from sources.events.sql import from_milliseconds, milliseconds
-from spaces.clock import Clock, due
+from spaces.clock import UNSTEADY, Clock, rows_due
 from spaces.clock import clock as database_clock
 from spaces.models import Log, Space
 from spaces.pieces import unfinished
+
+logger = logging.getLogger(__name__)
 
 NAME = "evaluate"
 SNAPSHOT_EVERY = 64  # changes, until the members are written down again
@@ -52,7 +55,7 @@ class Decision(msgspec.Struct):
     """A tick: touches up to `touched` and moments up to `at` are evaluated; nothing is due before `next_at` (ms).
 
     joined: versions that serve from now on. By version, why it could not be evaluated: failed, by its own fault;
-    troubled, by the engine's.
+    troubled, by the engine's. put_back_ms: by how much the clock had run ahead that was put back, if it was.
     """
 
     touched: int
@@ -62,6 +65,7 @@ class Decision(msgspec.Struct):
     joined: list[int] = []
     failed: dict[int, str] = {}
     troubled: dict[int, Trouble] = {}
+    put_back_ms: int | None = None
 
 
 class Evaluate:
@@ -96,6 +100,7 @@ class Evaluate:
             joined=[each.version.pk for each in intake.active if each.joins and each not in intake.problems],
             failed=intake.problems.failed,
             troubled=intake.problems.troubled,
+            put_back_ms=None if intake.put_back_by is None else intake.put_back_by // timedelta(milliseconds=1),
         )
 
     def write(self, log: Log, decision: Decision, number: int) -> None:
@@ -111,6 +116,8 @@ class Evaluate:
         for version in _joining(decision):
             _join(version, number, _after(before[version.audience_id], decision, version))
         _keep_snapshots(decision)
+        if decision.put_back_ms is not None:
+            _keep_put_back(held, decision)
         held.touched, held.clock_at = decision.touched, from_milliseconds(decision.at)
         held.next_at = None if decision.next_at is None else from_milliseconds(decision.next_at)
         held.save()
@@ -133,17 +140,18 @@ STAGE = Evaluate()
 
 
 def waiting(now: datetime) -> list[int]:
-    """Spaces where someone was touched, a window may have opened or closed, or a version is to join."""
+    """Spaces where someone was touched, a window may have opened or closed, a version is to join, or the clock was
+    put back."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT t.space_id FROM identity_touch t LEFT JOIN audiences_evaluation e USING (space_id)
                WHERE t.piece > coalesce(e.touched, 0)
-               UNION SELECT space_id FROM audiences_evaluation WHERE next_at <= %s""",
-            [now],
+               UNION SELECT space_id FROM audiences_evaluation WHERE next_at <= %s OR clock_at > %s""",
+            [now, now + UNSTEADY],
         )
         moved = {space for (space,) in cursor.fetchall()}
     joins = queries.kept_versions().filter(
-        due("retry_at", now, longest=failures.TRIED_AGAIN), state=Version.State.CATCHING_UP
+        rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state=Version.State.CATCHING_UP
     )
     return sorted({*moved, *joins.values_list("audience__space", flat=True), *unfinished(NAME)})
 
@@ -244,7 +252,7 @@ def _leave_behind(decision: Decision, number: int, held: Evaluation, now: dateti
         touched=held.touched,
         clock_at=held.clock_at,
         tick=number - 1,
-        exact_at=held.clock_at,
+        exact_at=held.clock_at and min(held.clock_at, from_milliseconds(decision.at)),
     )
     evaluated = Version.objects.filter(pk__in=problems, state=Version.State.CATCHING_UP)
     for version in evaluated.defer("snapshot").select_for_update():
@@ -252,6 +260,14 @@ def _leave_behind(decision: Decision, number: int, held: Evaluation, now: dateti
             failures.failed(version, decision.failed[version.pk], now, again=timedelta())
         else:
             failures.trouble(version, decision.troubled[version.pk], now)
+
+
+def _keep_put_back(held: Evaluation, decision: Decision) -> None:
+    """What the wrong clock left behind counts as of now; when that was, and by how much, is kept to be shown."""
+    now = from_milliseconds(decision.at)
+    held.put_back_at, held.put_back_by = now, timedelta(milliseconds=decision.put_back_ms or 0)
+    logger.warning("space %s was evaluated by a clock that ran %s ahead", held.space_id, held.put_back_by)
+    Audience.objects.filter(space=held.space_id, events_since__gt=now + UNSTEADY).update(events_since=now)
 
 
 def _joining(decision: Decision) -> QuerySet[Version]:

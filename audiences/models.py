@@ -18,6 +18,8 @@ class Evaluation(models.Model):
     next_at = models.DateTimeField(
         null=True, help_text="no window opens or closes before this moment; null = none will"
     )
+    put_back_at = models.DateTimeField(null=True, help_text="when the clock was last seen to have run ahead …")
+    put_back_by = models.DurationField(null=True, help_text="… by how much")
 
 
 class Audience(Owned):

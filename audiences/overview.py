@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import overload
 
 from django.db import connection
 from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
+from django.utils.timesince import timesince
 from pyroaring import BitMap
 
 from audiences import grammar, queries
@@ -24,6 +25,7 @@ Status = Audience.Status
 MOST_SIZES = 30
 UNREADABLE = "This version of Personas cannot read what this audience asks for."
 AILING = {Status.FAILED: "which failed", Status.BEHIND: "which is behind"}
+PUT_BACK_SHOWN = timedelta(days=7)
 PENDING = {Version.State.COMPUTING, Version.State.CATCHING_UP}
 
 
@@ -169,6 +171,14 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class PutBack:
+    """When the clock was seen to have run ahead, and by how much, in words."""
+
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True)
 class Moved:
     """Some of those who entered or left."""
 
@@ -238,6 +248,16 @@ def overviews(space: Space, audiences: Iterable[Audience]) -> list[Overview]:
 def as_of(space: Space) -> datetime | None:
     """The moment up to which the space's audiences are evaluated."""
     return queries.newest_tick(space)[1]
+
+
+def put_back(space: Space, now: datetime) -> PutBack | None:
+    """If the clock was seen lately to have run ahead."""
+    lately = Evaluation.objects.filter(space=space, put_back_at__gt=now - PUT_BACK_SHOWN)
+    found = lately.first()
+    if found is None or found.put_back_at is None or found.put_back_by is None:
+        return None
+    at, by = found.put_back_at, found.put_back_by
+    return PutBack(at, timesince(at, at + by) if by >= timedelta(minutes=1) else f"{by.seconds} seconds")
 
 
 def standing(audience: Audience) -> Standing:

@@ -30,7 +30,7 @@ from identity.queries import all_numbers
 from sources.events import client
 from sources.events.sql import from_milliseconds, milliseconds
 from sources.models import Replay
-from spaces.clock import Clock, due
+from spaces.clock import Clock, rows_due, was_put_back
 from spaces.models import Space
 from spaces.pieces import Visible
 
@@ -59,6 +59,7 @@ class Active:
     computed: bool
     since_piece: int
     since: datetime
+    rederived: bool  # what depends on time: it was evaluated by a clock that ran ahead
     since_tick: int
     old: BitMap
     base: BitMap
@@ -110,6 +111,7 @@ class Tick:
     """What is true at `now`, with all resolve pieces up to `end`.
 
     place: where the space's evaluation was before. next_at: ms. touched: by events, not by the clock.
+    put_back_by: how far ahead the clock was by which the space was evaluated before; None = it was not.
     """
 
     place: tuple[int, datetime | None]
@@ -118,6 +120,7 @@ class Tick:
     next_at: int | None
     active: Sequence[Active]
     touched: BitMap
+    put_back_by: timedelta | None
     problems: Problems
 
 
@@ -134,9 +137,15 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
 
 
 def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
-    """`at`, but never before a moment that was evaluated; in whole milliseconds, as events are."""
+    """`at`, but never before a moment that was evaluated, unless the clock was put back; in whole milliseconds, as
+    events are."""
     places = [evaluation.clock_at, *(version.clock_at for version in versions if _joins(version))]
-    return from_milliseconds(milliseconds(max([at, *(place for place in places if place)])))
+    known = [place for place in places if place and not was_put_back(place, at)]
+    return from_milliseconds(milliseconds(max([at, *known])))
+
+
+def was_ahead(evaluation: Evaluation, now: datetime) -> bool:
+    return evaluation.clock_at is not None and was_put_back(evaluation.clock_at, now)
 
 
 def _versions(space: Space, now: datetime) -> list[Version]:
@@ -147,7 +156,7 @@ def _versions(space: Space, now: datetime) -> list[Version]:
     states = [Version.State.LIVE, Version.State.CATCHING_UP]
     if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
         states = [Version.State.LIVE]
-    found = queries.kept_versions().filter(due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
+    found = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
     rows = found.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
     newest = {version.audience_id: version for version in rows}
     return [newest[key] for key in sorted(newest)]
@@ -165,7 +174,8 @@ def _touches(space: Space, evaluation: Evaluation, versions: Sequence[Version], 
 
 def _anything(evaluation: Evaluation, versions: Sequence[Version], touches: Sequence[Touch], now: datetime) -> bool:
     opens = evaluation.next_at is not None and evaluation.next_at <= now
-    return opens or any(map(_joins, versions)) or any(touch.piece > evaluation.touched for touch in touches)
+    touched = any(touch.piece > evaluation.touched for touch in touches)
+    return opens or touched or was_ahead(evaluation, now) or any(map(_joins, versions))
 
 
 def _tick(
@@ -191,6 +201,7 @@ def _tick(
         next_at=next_at,
         active=active,
         touched=touched,
+        put_back_by=evaluation.clock_at - now if evaluation.clock_at and was_ahead(evaluation, now) else None,
         problems=problems,
     )
 
@@ -199,6 +210,10 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
     """Those that this release can read."""
     kept = queries.members_of([version.audience for version in versions])
     for version in versions:
+        begins = version.audience.events_since
+        from_now_on = begins is not None and was_put_back(begins, now)
+        if from_now_on:
+            version.audience.events_since = now
         try:
             with queries.answering():
                 node = version.node
@@ -222,7 +237,8 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
             joins=joins,
             computed=joins and computed is not None,
             since_piece=place.touched or 0,
-            since=place.clock_at or now,
+            since=min(place.clock_at or now, now),
+            rederived=from_now_on or (bool(edges) and place.clock_at is not None and was_put_back(place.clock_at, now)),
             since_tick=(version.tick or 0) if joins else 0,
             old=old,
             base=old if computed is None else queries.bitmap(computed),
@@ -248,7 +264,8 @@ def _in_order(active: Iterable[Active], problems: Problems) -> list[Active]:
 def _mark_touched(each: Active, touches: Sequence[Touch]) -> None:
     """Whom events, traits, merges or new identifiers may have brought in or out."""
     mine = [touch for touch in touches if touch.piece > each.since_piece]
-    each.everyone = each.replayed = any(touch.key == Touch.EVERYTHING for touch in mine)
+    each.replayed = any(touch.key == Touch.EVERYTHING for touch in mine)
+    each.everyone = each.replayed or each.rederived
     each.touched = _union(_bitmap(touch) for touch in mine if touch.key in each.keys)
     each.identified = _union(_bitmap(touch) for touch in mine if touch.key in (Touch.IDENTIFIED, Touch.MERGED))
 

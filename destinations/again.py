@@ -7,6 +7,8 @@ from typing import Literal
 
 from destinations.models import Acknowledged, Subscription
 from destinations.queries import Delivery
+from destinations.retry import LONGEST_ASKED
+from spaces.clock import is_due
 
 Way = Literal["one", "all", ""]
 STOPPED = (Subscription.Status.SUSPENDED, Subscription.Status.PARKED)
@@ -50,14 +52,14 @@ def way(subscription: Subscription, row: Acknowledged | None, *, now: datetime) 
         return Again("", f"Nothing goes out while the {subscription.held_back_by} is disabled.")
     name = subscription.destination.name
     stopped = subscription.status in STOPPED
-    waits = stopped or bool(subscription.retry_at and subscription.retry_at > now)
+    waits = stopped or not is_due(subscription.retry_at, now, longest=LONGEST_ASKED)
     if row.refused:  # trying again all that waits leaves out what was refused
         return Again("one", f"{SAYS} It goes out once calls to {name} go on." if waits else SAYS, "Retry")
     if waits:
         why = "refuses or misses every call" if stopped else "does not answer"
         about = f"{name} {why}, so all calls to it wait. Trying again tries them all."
         return Again("all", about, f"Retry all that waits for {name}")
-    if row.retry_at and row.retry_at > now:
+    if not is_due(row.retry_at, now, longest=LONGEST_ASKED):
         return Again("one", SAYS, "Retry")
     return Again("", "It is tried again by itself within seconds.")
 

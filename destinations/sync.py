@@ -41,7 +41,7 @@ from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import milliseconds
 from spaces import pieces
-from spaces.clock import Clock, clock
+from spaces.clock import Clock, clock, is_due, rows_due
 from spaces.models import Log
 from spaces.rates import pace
 from spaces.secrets import Unopenable
@@ -137,7 +137,7 @@ class Sync:
             again = _due(subscription, now).order_by("tries", "id").values_list("identifier", flat=True)[:limit]
             intake = _intake(subscription, BitMap(again), limit)
         # In the middle of a long pass it is compared for its counts, at its end for what the pass has overlooked.
-        if subscription.compare_at and subscription.compare_at > now:
+        if not is_due(subscription.compare_at, now, longest=retry.LONGEST_ASKED):
             return intake
         if intake and subscription.pass_tick is None:
             return intake
@@ -242,7 +242,7 @@ def waiting(now: datetime) -> list[int]:
     sends = Q(enabled=True, destination__enabled=True, audience__enabled=True)
     sends &= ~Q(status=Subscription.Status.SUSPENDED)
     to_send = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due)
-    to_compare = Q(compare_at=None) | Q(compare_at__lte=now)
+    to_compare = _now_or_never(now, "compare_at")
     ready = Subscription.objects.filter(
         _now_or_never(now),
         (sends & to_send) | to_compare,
@@ -252,8 +252,8 @@ def waiting(now: datetime) -> list[int]:
     return sorted({*ready.values_list("pk", flat=True), *pieces.unfinished(STAGE.name)})
 
 
-def _now_or_never(now: datetime) -> Q:
-    return Q(retry_at=None) | Q(retry_at__lte=now)
+def _now_or_never(now: datetime, field: str = "retry_at") -> Q:
+    return rows_due(field, now, longest=retry.LONGEST_ASKED)
 
 
 def _subscription(log: Log) -> Subscription | None:
@@ -264,7 +264,7 @@ def _subscription(log: Log) -> Subscription | None:
 def _may_look(subscription: Subscription, now: datetime) -> bool:
     """Whether anything may be decided now. Nothing is, before the audience's first compute is complete."""
     ready = subscription.audience.serving_id is not None and subscription.audience.deleted_at is None
-    return ready and (subscription.retry_at is None or subscription.retry_at <= now)
+    return ready and is_due(subscription.retry_at, now, longest=retry.LONGEST_ASKED)
 
 
 def _due(subscription: Subscription, now: datetime | None) -> QuerySet[Acknowledged]:

@@ -49,6 +49,7 @@ def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "tiles": _tiles(within, [workspace, space], connected),
         "steps": [(step, reverse(step.page, args=[workspace, space])) for step in steps],
         "connected": connected,
+        "put_back": audiences.put_back(within, clock.now()),
         "as_of": clock.now(),
     }
     return render(request, "overview.html", context)

@@ -53,7 +53,7 @@ def is_due(at: datetime | None, now: datetime, *, longest: timedelta) -> bool:
     return at is None or not now < at <= now + longest
 
 
-def due(field: str, now: datetime, *, longest: timedelta) -> Q:
+def rows_due(field: str, now: datetime, *, longest: timedelta) -> Q:
     """The same of rows."""
     over = {f"{field}__lte": now}
     wrong = {f"{field}__gt": now + longest}

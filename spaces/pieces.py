@@ -35,6 +35,7 @@ from django.db import Error, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from spaces.clock import is_due
 from spaces.errors import Unwritable, is_ours, refuse_rows
 from spaces.faults import reach
 from spaces.models import Abandoned, Log, Piece
@@ -149,7 +150,7 @@ def resting(stage: str) -> set[int]:
 def rests(log: Log) -> bool:
     """Whether it is too early to try again."""
     tried_by_this_process = log.failed_at is None or log.failed_at > STARTED
-    return log.retry_at is not None and log.retry_at > timezone.now() and tried_by_this_process
+    return tried_by_this_process and not is_due(log.retry_at, timezone.now(), longest=max(LONGEST_WAIT.values()))
 
 
 def advance(stage: Stage[Any, Any, Any], log: Log) -> bool:

@@ -44,6 +44,7 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
     context = {
         **_about(seen),
         "exact_at": seen.exact_at or overview.as_of(request.space),
+        "put_back": overview.put_back(request.space, clock.now()),
         "steps": read.steps(seen),
         "chart": read.size_over_time(seen.audience, clock.now()),
         "moved": read.moved_lately(seen.audience),

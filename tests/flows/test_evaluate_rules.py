@@ -80,8 +80,11 @@ changes = st.one_of(
 meanwhile = st.just(()) | st.tuples(tells | waits, tells | waits | changes)
 computes_too = st.tuples(st.just("compute"), which, meanwhile)
 redefines = st.tuples(st.just("redefine"), which, redefined, meanwhile)
+puts_back = st.tuples(st.just("wait"), st.sampled_from([timedelta(hours=-1), timedelta(hours=-3)]), looks)
 engines = st.tuples(st.just("engine"), st.sampled_from([None, "Seen", "Bought", "plan"]))
-steps = st.one_of(tells, tells, tells, tells, waits, waits, changes, computes_too, redefines, redefines, engines)
+steps = st.one_of(
+    tells, tells, tells, tells, waits, waits, changes, computes_too, redefines, redefines, engines, puts_back
+)
 
 
 PLAIN = [
@@ -265,7 +268,8 @@ def refusing(story: Story, real: Any) -> Any:
 def test_members_are_those_of_a_full_computation_at_every_tick(monkeypatch, first, second, before, after):
     """Some audiences are live, one of them part of another, and people were there before them; then anything.
 
-    That the engine cannot answer for some of them, too: they are behind until it can, and the others are not.
+    That the engine cannot answer for some of them, too: they are behind until it can, and the others are not. And that
+    the clock ran ahead and is put back.
     """
     story = Story()
     for name in ("bitmaps", "rows"):

@@ -219,3 +219,20 @@ def test_the_pages_say_what_is_wrong_since_when_and_when_it_is_tried_again(cast,
         assert "Waiting" in page
     assert "This audience could not be computed: Types do not fit" in text(f"audiences/{lost.public_id}")
     assert "Behind" in text("") or "Failed" in text("")
+
+
+def test_the_pages_say_that_the_clock_ran_ahead(world, text, monkeypatch):
+    for module in ("destinations.views.audiences", "personas_site.overview"):
+        monkeypatch.setattr(f"{module}.clock", world.clock)
+    world.did("u1", "Signed Up")
+    audience = world.audience("new", SIGNED_UP)
+    world.computed()
+    pages = ("", f"audiences/{audience.public_id}")
+    assert not any("was put back" in text(page) for page in pages)
+    world.later(timedelta(hours=3))
+    world.later(timedelta(hours=-3))
+    for page in pages:
+        said = "The clock of the database ran 3 hours ahead. When it was put back, on 15 Jun 2026, 12:00 UTC"
+        assert said in text(page)
+    world.clock.advance(timedelta(days=8))
+    assert not any("was put back" in text(page) for page in pages)
