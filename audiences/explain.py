@@ -148,13 +148,13 @@ def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: d
     """A condition below an odd number of `not` is one that the audience wants to be untrue."""
     wanted = path.split(".").count("not") % 2 == 0
     said = f"They {condition.sentence()}."
-    found: list[str] = []
-    seen: list[Seen] = []
-    for measure in condition.measures(scope.now):
-        text, rows = (_events if measure.relation == EVENTS else _value)(scope, measure, names)
-        found.append(text)
-        seen += rows
-    return Reason(said, holds, wanted, "; ".join(found), seen)
+    read = [
+        (_events if measure.relation == EVENTS else _value)(scope, measure, names)
+        for measure in condition.measures(scope.now)
+    ]
+    # A name with dots may lead to several traits: those that they have say more than those that they have not.
+    told = [each for each in read if each[1]] or read[:1]
+    return Reason(said, holds, wanted, "; ".join(text for text, _ in told), [row for _, rows in told for row in rows])
 
 
 def _events(scope: Scope, measure: Measure, names: dict[int, str]) -> tuple[str, list[Seen]]:

@@ -1,23 +1,17 @@
 """PURE. What can be asked of a property or a trait. One row of OPERATORS holds everything about one question.
 
 Types are strict: a number equals no text. Negative questions are true only of a value that exists. Substring
-questions also read a list of texts, as its elements joined by commas. Dates are full ISO timestamps with their
-zone, or plain dates, which begin at midnight UTC.
+questions also read a list, as its texts joined by commas. Dates are moments as `audiences.dates` reads them.
 """
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from audiences import dates
 from audiences.reading import DefinitionError, Fields, listed, number, scalar, text
-from sources.events.sql import Sql, join, milliseconds, sql
-
-DATE = r"(19[1-9]\d|2[0-2]\d\d)-\d\d-\d\d"  # what DateTime64 can hold in every zone
-TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
-MOMENT = f"^{DATE}(T{TIME})?$"
+from sources.events.sql import Sql, join, sql
 
 
 class Operand(Protocol):
@@ -32,8 +26,8 @@ class Operand(Protocol):
         """NULL when it is none."""
 
     @property
-    def joined(self) -> Sql:
-        """A list of texts, '' when it is none."""
+    def list(self) -> Sql:
+        """Its JSON text, '' when it is none."""
 
     @property
     def numbers(self) -> tuple[Sql, ...]:
@@ -44,13 +38,24 @@ class Operand(Protocol):
         """NULL when it is neither true nor false."""
 
 
+Ask = Callable[[Operand], Sql]  # a condition on one value that is never NULL
+
+
+class Place(Protocol):
+    """Where a name leads to: one value, or the elements of a list."""
+
+    def some(self, ask: Ask) -> Sql:
+        """Whether a value there answers. Never NULL."""
+
+
 @dataclass(frozen=True)
 class Operator:
     name: str
     label: str
     read: Callable[[Any, str], Any] | None  # reads its value; None = it takes none
-    sql: Callable[[Operand, Any], Sql]  # never NULL
+    sql: Callable[[Place, Any], Sql]  # never NULL
     phrase: str
+    of_none: str = ""  # of a negative question: what is said of an element, before "for no element"
 
     @property
     def takes(self) -> str | None:
@@ -80,13 +85,20 @@ def _compares(sign: str) -> Callable[[Operand, Any], Sql]:
 
 def _in_text(function: str) -> Callable[[Operand, Any], Sql]:
     def ask(operand: Operand, value: str) -> Sql:
-        return _any([_some(sql(f"{function}(%s, %s)", each, value)) for each in (operand.text, operand.joined)])
+        in_text = _some(sql(f"{function}(%s, %s)", operand.text, value))
+        # The list is taken apart only where there is one.
+        in_list = sql(f"(%s != '' AND {function}(%s, %s))", operand.list, _joined(operand.list), value)
+        return _any([in_text, in_list])
 
     return ask
 
 
-def _but(ask: Callable[[Operand, Any], Sql]) -> Callable[[Operand, Any], Sql]:
-    return lambda operand, value: sql("(%s AND NOT %s)", operand.present, ask(operand, value))
+def _joined(list: Sql) -> Sql:
+    """The texts among the elements of a list, with commas between them."""
+    text = "if(startsWith(part, '\"'), JSONExtractString(part), '')"
+    return sql(
+        f"arrayStringConcat(arrayFilter(t -> t != '', arrayMap(part -> {text}, JSONExtractArrayRaw(%s))), ',')", list
+    )
 
 
 def _one_of(operand: Operand, values: Any) -> Sql:
@@ -96,27 +108,26 @@ def _one_of(operand: Operand, values: Any) -> Sql:
 
 
 def _dated(sign: str) -> Callable[[Operand, Any], Sql]:
-    def ask(operand: Operand, value: str) -> Sql:
-        written = sql("ifNull(%s, '')", operand.text)
-        read = sql("toUnixTimestamp64Milli(parseDateTime64BestEffortOrNull(%s, 3, 'UTC'))", written)
-        return sql(f"(match(%s, %s) AND ifNull(%s {sign} %s, 0))", written, MOMENT, read, milliseconds(moment(value)))
-
-    return ask
+    return lambda operand, value: dates.compares(
+        sql("ifNull(%s, '')", operand.text), sign, dates.milliseconds(value) or 0
+    )
 
 
-def moment(value: str) -> datetime:
-    found = datetime.fromisoformat(value)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+def _positive(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any], Sql]:
+    return lambda place, value: place.some(lambda operand: ask(operand, value))
+
+
+def _negative(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any], Sql]:
+    return lambda place, value: sql("(%s AND NOT %s)", _present(place, None), _positive(ask)(place, value))
+
+
+def _present(place: Place, value: Any) -> Sql:
+    return place.some(lambda operand: operand.present)
 
 
 def _date(value: Any, path: str) -> str:
-    wrong = DefinitionError(path, "must be a date such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z")
-    if not isinstance(value, str) or not re.match(MOMENT, value, re.ASCII) or value.endswith("\n"):
-        raise wrong
-    try:
-        moment(value)
-    except ValueError as error:
-        raise wrong from error
+    if not isinstance(value, str) or dates.milliseconds(value) is None:
+        raise DefinitionError(path, "must be a date such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z")
     return value
 
 
@@ -125,25 +136,41 @@ def _several(value: Any, path: str) -> tuple[Any, ...]:
 
 
 VALUES: dict[Any, str] = {scalar: "scalar", number: "number", text: "text", _several: "list", _date: "date"}
-_contains, _smaller, _larger = _in_text("position"), _compares("<"), _compares(">")
+_contains = _in_text("position")
 OPERATORS = {
     operator.name: operator
     for operator in (
-        Operator("equals", "equals", scalar, _equals, "is {}"),
-        Operator("notEquals", "does not equal", scalar, _but(_equals), "is there and is not {}"),
-        Operator("lessThan", "is less than", number, _smaller, "is less than {}"),
-        Operator("greaterThan", "is greater than", number, _larger, "is greater than {}"),
-        Operator("atMost", "is at most", number, _compares("<="), "is at most {}"),
-        Operator("atLeast", "is at least", number, _compares(">="), "is at least {}"),
-        Operator("contains", "contains", text, _contains, "contains {}"),
-        Operator("notContains", "does not contain", text, _but(_contains), "is there and does not contain {}"),
-        Operator("startsWith", "starts with", text, _in_text("startsWith"), "starts with {}"),
-        Operator("endsWith", "ends with", text, _in_text("endsWith"), "ends with {}"),
-        Operator("oneOf", "is one of", _several, _one_of, "is one of {}"),
-        Operator("before", "is before", _date, _dated("<"), "is before {}"),
-        Operator("after", "is after", _date, _dated(">"), "is after {}"),
-        Operator("exists", "exists", None, lambda operand, _: operand.present, "is there"),
-        Operator("notExists", "does not exist", None, lambda operand, _: "NOT " + operand.present, "is not there"),
+        Operator("equals", "equals", scalar, _positive(_equals), "is {}"),
+        Operator(
+            "notEquals", "does not equal", scalar, _negative(_equals), "is there and is not {}", "is there and is {}"
+        ),
+        Operator("lessThan", "is less than", number, _positive(_compares("<")), "is less than {}"),
+        Operator("greaterThan", "is greater than", number, _positive(_compares(">")), "is greater than {}"),
+        Operator("atMost", "is at most", number, _positive(_compares("<=")), "is at most {}"),
+        Operator("atLeast", "is at least", number, _positive(_compares(">=")), "is at least {}"),
+        Operator("contains", "contains", text, _positive(_contains), "contains {}"),
+        Operator(
+            "notContains",
+            "does not contain",
+            text,
+            _negative(_contains),
+            "is there and does not contain {}",
+            "is there and contains {}",
+        ),
+        Operator("startsWith", "starts with", text, _positive(_in_text("startsWith")), "starts with {}"),
+        Operator("endsWith", "ends with", text, _positive(_in_text("endsWith")), "ends with {}"),
+        Operator("oneOf", "is one of", _several, _positive(_one_of), "is one of {}"),
+        Operator("before", "is before", _date, _positive(_dated("<")), "is before {}"),
+        Operator("after", "is after", _date, _positive(_dated(">")), "is after {}"),
+        Operator("exists", "exists", None, _present, "is there"),
+        Operator(
+            "notExists",
+            "does not exist",
+            None,
+            lambda place, value: "NOT " + _present(place, value),
+            "is not there",
+            "is there",
+        ),
     )
 }
 
@@ -156,20 +183,24 @@ class Question:
     operator: str
     value: Any = None
 
-    def sql(self, operand: Operand) -> Sql:
-        return OPERATORS[self.operator].sql(operand, self.value)
+    def sql(self, place: Place) -> Sql:
+        return OPERATORS[self.operator].sql(place, self.value)
 
     def json(self) -> dict[str, Any]:
         value = {} if OPERATORS[self.operator].read is None else {"value": self.value}
         return {"op": self.operator} | (value if not isinstance(self.value, tuple) else {"value": list(self.value)})
 
-    def sentence(self) -> str:
-        return f"{quoted(self.name)} {OPERATORS[self.operator].phrase.format(_spoken(self.value))}"
+    def sentence(self, *, of_elements: bool = False) -> str:
+        """of_elements: the name leads to the elements of a list."""
+        operator = OPERATORS[self.operator]
+        phrase = (of_elements and operator.of_none) or operator.phrase
+        elements = f" for {'no' if operator.of_none else 'at least one'} element" if of_elements else ""
+        return f"{quoted(self.name)} {phrase.format(_spoken(self.value))}{elements}"
 
 
 def read_question(fields: Fields, name: str) -> Question:
     """Takes `name`, `op` and, where the operator wants one, `value`."""
-    about = read_path(fields.name(name), fields.at(name))
+    about = fields.name(name)
     op = fields.take("op")
     if not isinstance(op, str) or op not in OPERATORS:
         raise fields.error("op", f"must be one of {', '.join(OPERATORS)}")
@@ -177,13 +208,6 @@ def read_question(fields: Fields, name: str) -> Question:
     if read is None:
         return Question(about, op)
     return Question(about, op, read(fields.take("value"), fields.at("value")))
-
-
-def read_path(value: str, path: str) -> str:
-    """A name in which dots go into nested objects."""
-    if not all(value.split(".")):
-        raise DefinitionError(path, "must have a name on each side of a dot")
-    return value
 
 
 def quoted(value: Any) -> str:

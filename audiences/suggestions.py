@@ -1,10 +1,10 @@
 """What was seen in a space, offered while somebody describes an audience."""
 
-from audiences.conditions.event import identifier
-from audiences.operators import read_path
-from audiences.reading import DefinitionError
+from audiences.conditions.event import PropertyValue, identifier
+from audiences.values import cuts, elements, inside, read_each, texts_in
 from identity.queries import scope_of
 from sources.events import seen
+from sources.events.sql import Sql, sql
 from sources.models import EventName
 from sources.queries import listening
 from spaces.models import Space
@@ -23,9 +23,14 @@ def properties(space: Space, *, event: str) -> list[str]:
 
 
 def property_values(space: Space, *, event: str, name: str) -> list[str]:
-    if not event or not _is_path(name):
+    if not event or not name:
         return []
-    return seen.property_values(scope_of(space), event, identifier(name))
+    each = read_each(name)
+    if each is None:
+        texts = sql("[toString(properties.%s)]", identifier(name))
+    else:
+        texts = texts_in(elements(PropertyValue(identifier(each[0])).list, each[1]))
+    return seen.property_values(scope_of(space), event, texts)
 
 
 def traits(space: Space) -> list[str]:
@@ -33,14 +38,11 @@ def traits(space: Space) -> list[str]:
 
 
 def trait_values(space: Space, *, name: str) -> list[str]:
-    if not _is_path(name):
-        return []
-    key, *inside = name.split(".")
-    return seen.trait_values(scope_of(space), key, inside)
-
-
-def _is_path(name: str) -> bool:
-    try:
-        return bool(name) and bool(read_path(name, ""))
-    except DefinitionError:
-        return False
+    """Of the first trait with values that the name may lead to."""
+    scope, (head, below) = scope_of(space), read_each(name) or (name, None)
+    for key, inner in cuts(head) if name else []:
+        json = inside(Sql("value"), inner) if inner else Sql("value")
+        texts = texts_in(sql("[%s]", json) if below is None else elements(json, below))
+        if values := seen.trait_values(scope, key, texts):
+            return values
+    return []

@@ -15,6 +15,7 @@ import msgspec
 
 from identity.extract import Extracted, SetAside, camel, identifiers
 from identity.rules import Identifier, Policy
+from sources.events.properties import NOTHING, split
 from sources.events.text import storable
 from sources.spec import stays_out_of_spaces
 
@@ -54,7 +55,8 @@ class Integrations(msgspec.Struct, frozen=True, rename={"google": "Google Analyt
 class Message(msgspec.Struct, gc=False):
     """One archived event. user: the identifiers of its person, most trusted first; account: that of a group call.
 
-    properties, and the values of traits: JSON text that every store takes. traits: of identify and group calls.
+    properties, lists: as the timeline keeps them, see `sources.events.properties`. traits: of identify and group
+    calls, their values JSON text that every store takes.
     stays_out: it asks not to be in spaces; then it has neither identifiers nor traits.
     set_aside: values of identifiers that are not used.
     """
@@ -64,6 +66,7 @@ class Message(msgspec.Struct, gc=False):
     user: tuple[Identifier, ...]
     account: Identifier | None
     properties: bytes
+    lists: bytes
     traits: dict[str, bytes]
     stays_out: bool = False
     set_aside: tuple[SetAside, ...] = ()
@@ -130,7 +133,7 @@ class _Reader:
     def read(self, text: bytes) -> Message:
         if b"false" in text and _MAY_STAY_OUT.search(text) and stays_out_of_spaces(whole := _whole(text)):
             event = _event(whole["type"], whole.get("event"))
-            return Message(whole["type"], event, (), None, b"{}", NO_TRAITS, stays_out=True)
+            return Message(whole["type"], event, (), None, NOTHING, NOTHING, NO_TRAITS, stays_out=True)
         try:
             found: Any = self._outer.decode(text)
             extracted = self._remembered(text, found)
@@ -186,12 +189,14 @@ def _reader(policy: Policy) -> _Reader:
 
 
 def _message(found: Any, extracted: Extracted, properties: msgspec.Raw, traits: msgspec.Raw) -> Message:
+    own, lists = split(_properties(found, properties))
     return Message(
         type=found.type,
         event=_event(found.type, found.event),
         user=extracted.user,
         account=extracted.account,
-        properties=_properties(found, properties),
+        properties=own,
+        lists=lists,
         traits=_traits(traits) if traits and found.type in ("identify", "group") else NO_TRAITS,
         set_aside=extracted.blocked,
     )
@@ -217,7 +222,9 @@ def _properties(found: Any, raw: msgspec.Raw) -> bytes:
 
 
 def _with(text: bytes, key: bytes, value: str) -> bytes:
-    """The object with one more key at its end: of two equal keys the first counts."""
+    """The object with one more key at its end, if it has no such key yet."""
+    if key in text and key[1:-2].decode() in json.loads(text):
+        return text
     separator = b"," if text[1:-1].strip() else b""
     return b"%b%b%b%b}" % (text[:-1], separator, key, msgspec.json.encode(value))
 

@@ -11,6 +11,7 @@ import pyarrow
 from identity.graph import NOBODY
 from identity.messages import Message, owner_of_traits
 from identity.rules import Identifier
+from sources.events.properties import readable
 
 TIMES = pyarrow.timestamp("ms", tz="UTC")
 PAIRS = pyarrow.list_(pyarrow.struct([("type", pyarrow.string()), ("value", pyarrow.string())]))
@@ -45,6 +46,7 @@ class Resolved:
                 "type": pyarrow.array([message.type for message in self.messages], pyarrow.string()),
                 "event": pyarrow.array([message.event for message in self.messages], pyarrow.string()),
                 "properties_text": pyarrow.array([message.properties for message in self.messages], pyarrow.binary()),
+                "lists": pyarrow.array([message.lists for message in self.messages], pyarrow.binary()),
                 "identifiers": _identifiers([message.identifiers for message in self.messages]),
             }
         )
@@ -84,7 +86,7 @@ def resolved(
 
 def timeline(events: Resolved) -> pyarrow.Table:
     """Every event that has a profile, once."""
-    return events.take([*NAMED, "properties_text"], events.owned)
+    return events.take([*NAMED, "properties_text", "lists"], events.owned)
 
 
 def profile_events(events: Resolved) -> pyarrow.Table:
@@ -99,7 +101,7 @@ def profile_events(events: Resolved) -> pyarrow.Table:
 
 
 def traits(events: Resolved) -> pyarrow.Table:
-    """A row for each trait of each identify and group call, as sent."""
+    """A row for each trait of each identify and group call."""
     index, owners = array("q"), array("I")
     keys: list[str] = []
     values: list[bytes] = []
@@ -113,7 +115,7 @@ def traits(events: Resolved) -> pyarrow.Table:
         index.extend([row] * len(message.traits))
         owners.extend([owner] * len(message.traits))
         keys += message.traits.keys()
-        values += message.traits.values()
+        values += map(readable, message.traits.values())
     common = _with_profile(events.take(COMMON, numpy.array(index)), numpy.array(owners, "<u4"))
     return common.append_column("key", pyarrow.array(keys, pyarrow.string())).append_column(
         "value", pyarrow.array(values, pyarrow.binary())

@@ -8,22 +8,27 @@ from hypothesis import strategies as st
 
 from identity.rows import TIMES
 from sources.events import timeline
+from sources.events.properties import readable, split
 from sources.events.schema import OVERLAY, PROFILES, TIMELINE, TRAITS
 from spaces.pieces import Visible
 from tests.reference.oracle import UNITS, Event, Trait, World
 
 NOW = 1_781_524_800_000  # noon of the fixed day
 NAMES = ["Seen", "Bought", "O'Brien's 100 %s `x` \\ é"]
-PROPERTIES = ["p", "p.b", "p.b.c", "q", "it's `q` \\ %s é"]
-TRAITS_ASKED = ["plan", "plan.b", "plan.b.c", "a key's"]
+PROPERTIES = ["p", "p.b", "p.b.c", "p[]", "p[].b", "p.b[]", "p[][]", "p[].b[]", "q", "it's `q` \\ %s é"]
+TRAITS_ASKED = ["plan", "plan.b", "plan.b.c", "plan[]", "plan[].b", "plan.b[]", "a key's"]
 WINDOWS = [{"minutes": 1}, {"hours": 1}, {"days": 1}, {"days": 7}, {"weeks": 1}]
 DATES = ["2026-06-15", "2026-06-15T08:00:00Z", "2026-06-15T08:00:00.5Z", "2026-06-15T10:00:00+02:00"]
 VALUES = [
     None, True, False, 0, 1, 2, -1, 1.0, 1.5, 2**53 + 1, 2.0**53, 2**63, 1e300, "", "1", "x", "xy", "true", "null",
     "y,x", *DATES, "2026-06-15T07:59:59.9999Z", "2026-02-30", "2026-06-15 08:00:00", "20260615",
-    "2026-06-15T08:00:00Z\n", "1781510400",
-    [], ["x"], ["x", "y"], ["", "x"], ["x", None], [None], [1, 2], [1, "x"], [True], [["x"]], [{"b": 1}],
+    "2026-06-15T08:00:00Z\n", "1781510400", "2026-06-15T10:00+0200", "1969-01-01", "0001-01-01", "9999-12-31T23:59Z",
+    2**64, -(2**63) - 1, 10**30,
+    [], ["x"], ["x", "y"], ["", "x"], ["x", None], [None], [1, 2], [1, "x"], [True], [1, True], [["x"]], [["x"], [1]],
+    [{"b": 1}], ["x", 1, {"b": "x"}], [{"b": "x"}, {"b": 2}, {}], [{"b": {"c": 2}}, {"b.c": 1}], [{"b": ["x", 1]}],
+    [2**64],
     {}, {"b": 1}, {"b": "x"}, {"b": None}, {"b": {}}, {"b": {"c": 2}}, {"b": ["x"]}, {"c": 1},
+    {"b.c": 2}, {"b.c": None, "b": {"c": "x"}}, {"b.c": 1, "b": {"c": 2}}, {"b": 1, "b.c": 2},
 ]  # fmt: skip
 SCALARS = [True, False, 0, 1, 2, 1.0, 1.5, 2**53, 2.0**53, -1, "", "1", "x", "true", "2026-06-15"]
 NUMBERS = [0, 1, 1.0, 1.5, 2, -1, 2**53, 2**53 + 1, 2.0**53, 2**62]
@@ -49,7 +54,9 @@ BORDERS = [
 ]
 times = st.sampled_from(BORDERS) | st.sampled_from([at + 30_000 for at in BORDERS])
 names = st.sampled_from([*NAMES, *NAMES[:1] * 6])  # mostly one, so that much happens more than once
-objects = st.dictionaries(st.sampled_from(["p", "q", PROPERTIES[-1]]), st.sampled_from(VALUES), max_size=3)
+objects = st.dictionaries(
+    st.sampled_from(["p", "q", "p.b", "p.b.c", "p[]", PROPERTIES[-1]]), st.sampled_from(VALUES), max_size=3
+)
 questions = st.sampled_from(QUESTIONS)
 filters = st.builds(lambda name, each: {"property": name, **each}, st.sampled_from(PROPERTIES), questions)
 frequencies = st.one_of(
@@ -101,7 +108,15 @@ def worlds(draw):
     events = draw(st.lists(st.builds(Event, owners, names | st.just(""), times, objects), min_size=4, max_size=14))
     stamps = st.tuples(st.sampled_from([NOW, NOW - 1, NOW - 2]), st.integers(1, 2), st.integers(1, 2))
     told = draw(
-        st.lists(st.tuples(owners, st.sampled_from(["plan", "a key's"]), st.sampled_from(VALUES), stamps), max_size=8)
+        st.lists(
+            st.tuples(
+                owners,
+                st.sampled_from(["plan", "plan", "plan.b", "plan[]", "a key's"]),
+                st.sampled_from(VALUES),
+                stamps,
+            ),
+            max_size=8,
+        )
     )
     traits = [Trait(owner, key, value, (*stamp, place)) for place, (owner, key, value, stamp) in enumerate(told)]
     return World(known, frozenset({account}), merges, events, traits)
@@ -125,6 +140,7 @@ def _piece(space, number, world, places, merges, *, before=(), created=False, tr
         timeline.insert(table, rows, workspace_id=1, space_id=space, piece=number)
 
     events = [world.events[place] for place in places]
+    properties = [split(json.dumps(each.properties).encode()) for each in events]
     u32, u64, u8, text = pyarrow.uint32(), pyarrow.uint64(), pyarrow.uint8(), pyarrow.string()
     put(
         TIMELINE,
@@ -138,7 +154,8 @@ def _piece(space, number, world, places, merges, *, before=(), created=False, tr
             "type": (["track"] * len(events), text),
             "event": ([each.name for each in events], text),
             "message_id": ([f"m{place}" for place in places], text),
-            "properties_text": ([json.dumps(each.properties).encode() for each in events], pyarrow.binary()),
+            "properties_text": ([own for own, _ in properties], pyarrow.binary()),
+            "lists": ([lists for _, lists in properties], pyarrow.binary()),
         },
     )
     if traits:
@@ -149,7 +166,7 @@ def _piece(space, number, world, places, merges, *, before=(), created=False, tr
                 "profile": ([each.profile for each in world.traits], u32),
                 "key": ([each.key for each in world.traits], text),
                 "value": (
-                    [json.dumps(None if flip else each.value).encode() for each in world.traits],
+                    [readable(json.dumps(None if flip else each.value).encode()) for each in world.traits],
                     pyarrow.binary(),
                 ),
                 "ts": ([each.stamp[0] + flip for each in world.traits], TIMES),

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from audiences.entries import LABELS, QUESTION, meant, typed, whole
 from audiences.measures import EVENTS, Answers, Edge, Measure, at
-from audiences.operators import Question, quoted, read_question
+from audiences.operators import Place, Question, quoted, read_question
 from audiences.reading import DefinitionError, Fields
+from audiences.values import Each, One, elements, read_each
 from audiences.windows import UNITS, Window, parse_window
 from sources.events.sql import Sql, join, sql
 
@@ -18,24 +19,26 @@ WORDS = {"atLeast": "at least", "exactly": "exactly", "atMost": "at most"}
 
 @dataclass(frozen=True)
 class PropertyValue:
-    """What an event's `properties` hold at a path. Only the columns of the types asked for are read."""
+    """What an event has at a path (`sources.events.properties`). Only the columns of the types asked for are read."""
 
     path: Sql
 
     @property
     def present(self) -> Sql:
-        inside = "properties.^" + self.path
-        return sql("(isNotNull(properties.%s) OR notEmpty(JSONAllPaths(%s)))", self.path, inside)
+        return sql(
+            "(isNotNull(properties.%s) OR notEmpty(JSONAllPaths(properties.^%s)) OR isNotNull(lists.%s))",
+            self.path,
+            self.path,
+            self.path,
+        )
 
     @property
     def text(self) -> Sql:
         return self._as("String")
 
     @property
-    def joined(self) -> Sql:
-        return sql(
-            "arrayStringConcat(arrayFilter(e -> ifNull(e != '', 0), %s), ',')", self._as("Array(Nullable(String))")
-        )
+    def list(self) -> Sql:
+        return sql("ifNull(lists.%s.:`String`, '')", self.path)
 
     @property
     def numbers(self) -> tuple[Sql, ...]:
@@ -49,11 +52,19 @@ class PropertyValue:
         return sql(f"properties.%s.:`{type}`", self.path)
 
 
+def place(name: str) -> Place:
+    """Where the property of this name is."""
+    literal = PropertyValue(identifier(name))
+    each = read_each(name)
+    if each is None:
+        return One(literal)
+    head, below = each
+    return Each(elements(PropertyValue(identifier(head)).list, below), literal)
+
+
 def identifier(name: str) -> Sql:
-    """The path as quoted identifiers. All but plain letters are escaped: no name can end its quotes."""
-    return join(
-        ".", [Sql("`" + re.sub(rb"[^A-Za-z0-9_ ]", _hex, part.encode()).decode() + "`") for part in name.split(".")]
-    )
+    """The path as one quoted identifier. All but plain letters are escaped: no name can end its quotes."""
+    return Sql("`" + re.sub(rb"[^A-Za-z0-9_ .]", _hex, name.encode()).decode() + "`")
 
 
 def _hex(byte: re.Match[bytes]) -> bytes:
@@ -137,7 +148,7 @@ class Performed:
 
     def sentence(self) -> str:
         window = f" {self.within.sentence()}" if self.within else ""
-        where = f" (where {' and '.join(each.sentence() for each in self.where)})" if self.where else ""
+        where = f" (where {' and '.join(_sentence(each) for each in self.where)})" if self.where else ""
         if self.times == 0:
             return f"did not perform {quoted(self.name)}{where}{window}"
         times = "once" if self.times == 1 else f"{self.times} times"
@@ -175,7 +186,7 @@ class Performed:
         return replace(self, since=since)
 
     def _rows(self) -> Sql:
-        filters = [each.sql(PropertyValue(identifier(each.name))) for each in self.where]
+        filters = [each.sql(place(each.name)) for each in self.where]
         return join(" AND ", [sql("event = %s", self.name), *filters])
 
 
@@ -187,6 +198,10 @@ def _frequency(fields: Fields) -> tuple[str, int]:
     if not named:
         return "atLeast", 1
     return named[0], fields.count(named[0], least=1 if named[0] == "atLeast" else 0)
+
+
+def _sentence(question: Question) -> str:
+    return question.sentence(of_elements=read_each(question.name) is not None)
 
 
 def _filter(value: Any, path: str) -> Question:

@@ -7,43 +7,8 @@ from audiences.entries import LABELS, QUESTION, meant, typed
 from audiences.measures import TRAITS, Answers, Edge, Measure
 from audiences.operators import Question, read_question
 from audiences.reading import Fields
-from sources.events.sql import Sql, join, sql
-
-
-@dataclass(frozen=True)
-class TraitValue:
-    """A trait's JSON text, or what lies at a path inside it."""
-
-    json: Sql  # '' when there is none
-
-    @property
-    def present(self) -> Sql:
-        return sql("(%s NOT IN ('', 'null'))", self.json)
-
-    @property
-    def text(self) -> Sql:
-        return self._of_type("String", "JSONExtractString(%s)")
-
-    @property
-    def joined(self) -> Sql:
-        of_texts = sql("arrayAll(e -> JSONType(e) IN ('String', 'Null'), JSONExtractArrayRaw(%s))", self.json)
-        elements = sql("arrayFilter(e -> e != '', JSONExtract(%s, 'Array(String)'))", self.json)
-        return sql("if(%s, arrayStringConcat(%s, ','), '')", of_texts, elements)
-
-    @property
-    def numbers(self) -> tuple[Sql, ...]:
-        return (
-            self._of_type("Int64", "JSONExtractInt(%s)"),
-            self._of_type("Double", "JSONExtractFloat(%s)"),
-            self._of_type("UInt64", "JSONExtractUInt(%s)"),
-        )
-
-    @property
-    def truth(self) -> Sql:
-        return self._of_type("Bool", "JSONExtractBool(%s)")
-
-    def _of_type(self, type: str, value: str) -> Sql:
-        return sql(f"if(JSONType(%s) = '{type}', {value}, NULL)", self.json, self.json)
+from audiences.values import Each, JsonValue, One, cuts, elements, first, inside, read_each
+from sources.events.sql import Sql, sql
 
 
 @dataclass(frozen=True)
@@ -77,28 +42,40 @@ class HasTrait:
     def draw(entries: dict[str, Any]) -> dict[str, Any]:
         return ({"name": entries["name"]} if entries["name"] else {}) | meant(entries)
 
-    @property
-    def key(self) -> str:
-        return self.question.name.split(".")[0]
-
     def json(self) -> dict[str, Any]:
         return {"kind": self.kind, "name": self.question.name, **self.question.json()}
 
     def sentence(self) -> str:
-        return f"have a profile where the trait {self.question.sentence()}"
+        return f"have a profile where the trait {self.question.sentence(of_elements=self._each is not None)}"
 
     def measures(self, now: int) -> tuple[Measure, ...]:
         row = "(ts, source, origin_piece, origin_position, value)"
-        return (Measure(TRAITS, self.key, sql(f"maxIf({row}, key = %s)", self.key)),)
+        return tuple(Measure(TRAITS, key, sql(f"maxIf({row}, key = %s)", key)) for key in self._keys)
 
     def test(self, answers: Answers) -> Sql:
-        inside = self.question.name.split(".")[1:]
-        whole = Sql(f"{answers.columns[0]}.5")
-        path = join(", ", [whole, *(sql("%s", name) for name in inside)])
-        return self.question.sql(TraitValue("JSONExtractRaw(" + path + ")" if inside else whole))
+        columns = {key: Sql(f"{column}.5") for key, column in zip(self._keys, answers.columns, strict=True)}
+
+        def at(name: str) -> Sql:
+            return first([inside(columns[key], below) if below else columns[key] for key, below in cuts(name)])
+
+        literal = JsonValue(at(self.question.name))
+        if self._each is None:
+            return self.question.sql(One(literal))
+        head, below = self._each
+        return self.question.sql(Each(elements(at(head), below), literal))
 
     def touches(self) -> frozenset[str]:
-        return frozenset({f"trait:{self.key}"})
+        return frozenset(f"trait:{key}" for key in self._keys)
+
+    @property
+    def _each(self) -> tuple[str, tuple[str, ...]] | None:
+        return read_each(self.question.name)
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        """The traits that the name may lead to: dots may go into an object, or be part of the trait's own name."""
+        names = [self.question.name, *([self._each[0]] if self._each else [])]
+        return tuple(dict.fromkeys(key for name in names for key, _ in cuts(name)))
 
     def edges(self) -> tuple[Edge, ...]:
         return ()

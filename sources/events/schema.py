@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 MOMENT = "DateTime64(3, 'UTC')"
 WORD = "LowCardinality(String)"  # of few different values
-JSON = "JSON(max_dynamic_paths=256)"
 MONTH = "toYYYYMM(ts)"
 
 
@@ -53,7 +52,8 @@ TIMELINE = Table(
         "event": WORD,
         "message_id": "String",
         "properties_text": "String EPHEMERAL",  # what an insert gives: Arrow goes into JSON without our SETTINGS
-        "properties": f"{JSON} DEFAULT",
+        "properties": "JSON(max_dynamic_paths=256) DEFAULT",
+        "lists": "JSON(max_dynamic_paths=64) DEFAULT",
     },
     order="workspace, space, event, profile, ts",
     partition=MONTH,

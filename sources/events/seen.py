@@ -1,15 +1,17 @@
 """What names and values occur, to suggest them: a look at the newest rows, never at all of them."""
 
-from collections.abc import Sequence
+from collections import Counter
 from typing import Any
 
 from sources.events import client
-from sources.events.sql import Sql, join, sql
+from sources.events.properties import askable
+from sources.events.sql import Sql, sql
 from sources.events.timeline import Scope
 
 MOST = 50
 LONGEST = 200
 SAMPLED = 20_000  # newest rows of one event or trait that are looked at
+SAMPLED_LISTS = 500  # of those with lists, whose texts are read here
 # A suggestion that takes long is worth nothing: what was found by then is the answer.
 LIMITS: dict[str, Any] = {
     "max_rows_to_read": 5_000_000,
@@ -21,15 +23,19 @@ EDGE_LIMITS = LIMITS | {"max_rows_to_read": 100_000_000}  # of the times alone, 
 
 
 def properties(scope: Scope, event: str) -> list[str]:
-    """Names of the event's properties, the most frequent first; dots go into nested objects."""
-    sample = _rows("timeline", "properties", scope, sql("event = %s", event))
-    return _most(Sql("arrayJoin(JSONAllPaths(properties))"), sample)
+    """Names of the event's properties, the most frequent first; dots go into objects, `[]` to the elements of lists."""
+    mine = sql("event = %s", event)
+    names = _most(Sql("arrayJoin(JSONAllPaths(properties))"), _rows("timeline", "properties", scope, mine))
+    holding = sql("%s AND notEmpty(JSONAllPaths(lists))", mine)
+    query = sql("SELECT toJSONString(lists) FROM %s", _rows("timeline", "lists", scope, holding, SAMPLED_LISTS))
+    counts = Counter(name for (lists,) in client.rows(query, **LIMITS) for name in askable(lists))
+    of_elements = [name for name, _ in counts.most_common(MOST) if len(name) <= LONGEST]
+    return list(dict.fromkeys([*names, *of_elements]))
 
 
-def property_values(scope: Scope, event: str, path: Sql) -> list[str]:
-    """Values that the property has, as texts. path: quoted identifiers joined by dots."""
-    sample = _rows("timeline", "properties", scope, sql("event = %s", event))
-    return _most("toString(properties." + path + ")", sample)
+def property_values(scope: Scope, event: str, texts: Sql) -> list[str]:
+    """Values that the property has, as texts. texts: an array of them, from the columns properties and lists."""
+    return _most("arrayJoin(" + texts + ")", _rows("timeline", "properties, lists", scope, sql("event = %s", event)))
 
 
 def traits(scope: Scope) -> list[str]:
@@ -38,24 +44,20 @@ def traits(scope: Scope) -> list[str]:
     return [key for (key,) in client.rows(query, **LIMITS)]
 
 
-def trait_values(scope: Scope, key: str, inside: Sequence[str] = ()) -> list[str]:
-    """Values that the trait has, or what lies at this path inside of it, as texts. Objects and lists are left out."""
-    sample = _rows("traits", "value", scope, sql("key = %s AND value != 'null'", key))
-    path = join(", ", [Sql("value"), *(sql("%s", name) for name in inside)])
-    raw = "JSONExtractRaw(" + path + ")" if inside else Sql("value")
-    whole = "JSONExtractString(" + path + ")" if inside else Sql("JSONExtractString(value)")
-    return _most(sql("multiIf(startsWith(%s, '\"'), %s, match(%s, '^[{[n]'), '', %s)", raw, whole, raw, raw), sample)
+def trait_values(scope: Scope, key: str, texts: Sql) -> list[str]:
+    """Values that the trait has, or what is inside of it, as texts. texts: an array of them, from the column value."""
+    return _most("arrayJoin(" + texts + ")", _rows("traits", "value", scope, sql("key = %s AND value != 'null'", key)))
 
 
-def _rows(table: str, column: str, scope: Scope, condition: Sql) -> Sql:
+def _rows(table: str, columns: str, scope: Scope, condition: Sql, most: int = SAMPLED) -> Sql:
     """The newest rows by event time. In two steps: first the time of the oldest of them, from the times alone."""
     mine = sql("%s AND %s", scope.condition, condition)
     edge = sql(
-        f"SELECT toUnixTimestamp64Milli(ts) FROM {table} WHERE %s ORDER BY ts DESC LIMIT 1 OFFSET %s", mine, SAMPLED - 1
+        f"SELECT toUnixTimestamp64Milli(ts) FROM {table} WHERE %s ORDER BY ts DESC LIMIT 1 OFFSET %s", mine, most - 1
     )
     if found := client.rows(edge, **EDGE_LIMITS):
         mine += sql(" AND ts >= fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", found[0][0])
-    return sql(f"(SELECT {column} FROM {table} WHERE %s LIMIT %s)", mine, SAMPLED)
+    return sql(f"(SELECT {columns} FROM {table} WHERE %s LIMIT %s)", mine, most)
 
 
 def _most(value: Sql, sample: Sql) -> list[str]:

@@ -1,6 +1,7 @@
 """ClickHouse's tables are migrated in order, again after an interruption, and refused when they are something else."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from audiences.conditions.event import place
+from audiences.operators import Question
 from sources.events import client, migrate
+from sources.events.properties import split
 from sources.events.schema import TABLES
-from sources.events.sql import Sql
+from sources.events.sql import Sql, sql
 
 pytestmark = pytest.mark.django_db
 FIRST_RELEASE = Path(__file__).parent.parent / "stored" / "event_tables_of_the_first_release.sql"
@@ -60,6 +64,33 @@ def test_an_empty_store_gets_every_table_and_the_second_time_nothing(database):
 def test_the_tables_of_the_first_release_are_adopted_with_what_is_in_them(first_release):
     assert migrate.migrate() == NAMES
     assert client.rows(Sql("SELECT event, properties.a.b::String FROM timeline")) == [("Seen", "x")]
+
+
+def test_lists_of_the_first_release_are_asked_like_new_ones(first_release):
+    """Also those that the first release writes after the migration, while it still runs."""
+    into = "INSERT INTO timeline (workspace, space, piece, profile, event, properties_text"
+    old = f"{into}) VALUES (1, 1, 1, %s, 'Seen', %s)"
+    new = f"{into}, lists) VALUES (1, 1, 1, %s, 'Seen', %s, %s)"
+    told = {
+        "cart": {"items": [{"sku": "a.b", "qty": 2}, {"sku": 'é"'}]},
+        "tags": ["red", None],
+        "mixed": [1, "x"],
+        "n": 5,
+    }
+    client.run(sql(old, 1, json.dumps(told)))
+    client.run(sql(old, 2, "{}"))
+    migrate.migrate()
+    client.run(sql(old, 3, json.dumps(told)))
+    client.run(sql(new, 4, *(each.decode() for each in split(json.dumps(told).encode()))))
+    asked = ["tags contains red", "tags[] equals red", "mixed[] equals x", "cart.items[].sku equals a.b"]
+    asked += ['cart.items[].sku equals é"', "tags exists", "cart exists", "cart.items exists"]
+    for each in asked:
+        name, op, *value = each.split(" ")
+        question = Question(name, op, *value)
+        found = client.rows("SELECT profile FROM timeline WHERE space = 1 AND " + question.sql(place(name)))
+        assert sorted(profile for (profile,) in found) == [1, 3, 4], each
+    two = Question("cart.items[].qty", "greaterThan", 1).sql(place("cart.items[].qty"))
+    assert len(client.rows("SELECT profile FROM timeline WHERE space = 1 AND " + two)) == 3
 
 
 class Interrupted(Exception):

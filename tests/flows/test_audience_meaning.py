@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -54,7 +55,7 @@ def test_windows_are_half_open_to_the_millisecond():
     assert found == [Moment(world, NOW).members(each) for each in asked]
 
 
-@pytest.mark.parametrize("name", ["p", "p.b", "p.b.c"])
+@pytest.mark.parametrize("name", ["p", "p.b", "p.b.c", "p[]", "p[].b", "p[].b.c", "p[][]", "p.b[]"])
 @pytest.mark.parametrize("kind", ["event", "trait"])
 def test_every_question_of_every_kind_of_value_is_answered_as_the_oracle_does(kind, name):
     """A person for each value, a column for each question."""
@@ -78,6 +79,26 @@ def test_every_question_of_every_kind_of_value_is_answered_as_the_oracle_does(ki
             if differing:
                 wrong[json.dumps(definition)] = [(VALUES[number - 1], number in people) for number in differing]
     assert wrong == {}
+
+
+LISTS = [[1, "a"], ["red"], ["red", "blue"], [True, 2], []]
+
+
+@pytest.mark.parametrize("first", range(len(LISTS)))
+def test_no_list_hides_another_in_any_order_and_batch(first):
+    """Every order in which they may come, over two batches. The first of them is the parameter."""
+    asked = [
+        {"kind": "event", "name": "Seen", "where": [{"property": "p", "op": op, **value}]}
+        for op, value in (("contains", {"value": "red"}), ("notContains", {"value": "red"}), ("exists", {}))
+    ]
+    known = dict.fromkeys(range(1, len(LISTS) + 1), True)
+    for order in permutations(range(len(LISTS))):
+        if order[0] != first:
+            continue
+        world = World(known, events=[Event(place + 1, "Seen", NOW, {"p": LISTS[place]}) for place in order])
+        space, log = inserted(world, decoys=False)
+        found = answered(scope(space, log), [Asked(f"a{n}", parse(each)) for n, each in enumerate(asked)], {})
+        assert found == [{2, 3}, {1, 4, 5}, set(known)], order
 
 
 @given_time

@@ -4,16 +4,20 @@ It reads definitions as the API takes them, and shares no line with the product.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import date, time, timedelta
+from operator import ge, gt, le, lt
 from typing import Any
 
 UNITS = {"minutes": 60_000, "hours": 3_600_000, "days": 86_400_000, "weeks": 604_800_000}
-DATE = r"\d{4}-\d\d-\d\d"
-TIME = r"\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)"
+MOMENT = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)"
+    r"([Tt ](?P<minute>\d\d:\d\d)(:(?P<second>\d\d)([.,](?P<fraction>\d+))?)?"
+    r"( ?([Zz]|UTC|(?P<sign>[+-])(?P<hours>\d\d)(:?(?P<minutes>\d\d))?))?)?",
+    re.ASCII,
+)
 Json = Any
-NOTHING = object()  # a value that is not there
 
 
 @dataclass(frozen=True)
@@ -103,71 +107,115 @@ class Moment:
         return all(answers(each, property_of(event.properties, each["property"])) for each in node.get("where", []))
 
     def has_trait(self, node: Json, person: int) -> bool:
-        key, *inside = node["name"].split(".")
-        told = [each for each in self.world.traits if each.key == key and self.world.person(each.profile) == person]
-        value = max(told, key=lambda each: each.stamp).value if told else NOTHING
-        for name in inside:
-            value = value.get(name, NOTHING) if isinstance(value, dict) else NOTHING
-        return answers(node, value)
+        told = [each for each in self.world.traits if self.world.person(each.profile) == person]
+        traits = {each.key: each.value for each in sorted(told, key=lambda each: each.stamp)}
+        return answers(node, there(traits, node["name"]))
 
     def is_in(self, node: Json, person: int) -> bool:
         return person in self.others[node["key"]]
 
 
-def property_of(properties: Mapping[str, Json], name: str) -> Json:
-    """What lies at the path. An object without anything in it is not there: the store does not keep it."""
-    value: Json = properties
-    for part in name.split("."):
-        value = value.get(part, NOTHING) if isinstance(value, dict) else NOTHING
-    return NOTHING if isinstance(value, dict) and not _anything(value) else value
+def there(tree: Json, name: str) -> list[Json]:
+    """The values that a name leads to: one or none, or those of all elements when it has `[]` in it."""
+    literal = [value for value in [inside(tree, name)] if value is not None]
+    head, *below = name.split("[]")
+    if not below or not head or any(part and not re.fullmatch(r"\..+", part, re.DOTALL) for part in below):
+        return literal
+    found = _elements(inside(tree, head))
+    for part in below[:-1]:
+        found = [each for value in _within(found, part) for each in _elements(value)]
+    return literal + _within(found, below[-1])
 
 
-def _anything(value: Json) -> bool:
-    return any(map(_anything, value.values())) if isinstance(value, dict) else value is not None
+def property_of(properties: Json, name: str) -> list[Json]:
+    """Of properties, a key with dots makes an object of each of its parts, too."""
+    implied = any(path.startswith(name + ".") for path in _paths(properties))
+    return there(properties, name) or ([{}] if implied else [])
 
 
-def answers(question: Json, value: Json) -> bool:
-    """Whether the value is as asked. Types are strict: 1 is not "1", and nothing is compared with what is not there."""
+def _paths(tree: Json) -> Iterator[str]:
+    for key, value in tree.items():
+        if value is not None:
+            yield key
+        if isinstance(value, dict):
+            yield from (f"{key}.{path}" for path in _paths(value))
+
+
+def _elements(value: Json) -> list[Json]:
+    return [each for each in value if each is not None] if isinstance(value, list) else []
+
+
+def _within(values: list[Json], part: str) -> list[Json]:
+    found = [inside(value, part[1:]) if part else value for value in values]
+    return [value for value in found if value is not None]
+
+
+def inside(tree: Json, name: str) -> Json:
+    """What a name leads to in an object, the longest key first; None when nothing is there."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        value = tree.get(".".join(parts[:length])) if isinstance(tree, dict) else None
+        if value is not None and length < len(parts):
+            value = inside(value, ".".join(parts[length:]))
+        if value is not None:
+            return value
+    return None
+
+
+def answers(question: Json, values: list[Json]) -> bool:
+    """Whether one of the values is as asked; for a negative question, whether none of them is, and there are some."""
     op, asked = question["op"], question.get("value")
-    there = value is not NOTHING and value is not None
     if op == "exists":
-        return there
+        return bool(values)
     if op == "notExists":
-        return not there
+        return not values
     if op in ("notEquals", "notContains"):
-        return there and not POSITIVE[{"notEquals": "equals", "notContains": "contains"}[op]](value, asked)
-    return there and POSITIVE[op](value, asked)
+        opposite = POSITIVE[{"notEquals": "equals", "notContains": "contains"}[op]]
+        return bool(values) and not any(opposite(value, asked) for value in values)
+    return any(POSITIVE[op](value, asked) for value in values)
 
 
 def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _number(value: Json) -> Json:
+    """As it is kept: whole numbers of more than 64 bits are doubles."""
+    return value if isinstance(value, float) or -(2**63) <= value < 2**64 else float(value)
+
+
+def _compared(compare: Callable[[Json, Json], bool]) -> Callable[[Json, Json], bool]:
+    return lambda value, asked: _is_number(value) and compare(_number(value), asked)
+
+
 def _same(value: Json, asked: Json) -> bool:
     if _is_number(asked):
-        return _is_number(value) and value == asked
+        return _is_number(value) and _number(value) == asked
     return type(value) is type(asked) and value == asked
 
 
 def _texts(value: Json) -> list[str]:
-    """The text, or a list of texts as one."""
+    """The text, or those of a list as one."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and all(each is None or isinstance(each, str) for each in value):
-        return [",".join(each for each in value if each)]
+    if isinstance(value, list):
+        return [",".join(each for each in value if each and isinstance(each, str))]
     return []
 
 
 def _when(value: Json) -> int | None:
-    if not isinstance(value, str) or not re.fullmatch(f"{DATE}(T{TIME})?", value, re.ASCII):
+    found = MOMENT.fullmatch(value) if isinstance(value, str) else None
+    if not found:
         return None
+    sign, hours, minutes = found["sign"] or "+", found["hours"] or "00", found["minutes"] or "00"
     try:
-        at = datetime.fromisoformat(value)
+        day = date.fromisoformat(found["date"])
+        at = time.fromisoformat(f"{found['minute'] or '00:00'}:{found['second'] or '00'}{sign}{hours}:{minutes}")
     except ValueError:
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    delta = at - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+    seconds = (day.toordinal() - date(1970, 1, 1).toordinal()) * 86_400 + at.hour * 3600 + at.minute * 60 + at.second
+    offset = at.utcoffset() or timedelta()
+    return (seconds - int(offset.total_seconds())) * 1000 + int((found["fraction"] or "").ljust(3, "0")[:3])
 
 
 def _before(value: Json, asked: Json) -> bool:
@@ -178,10 +226,10 @@ def _before(value: Json, asked: Json) -> bool:
 POSITIVE = {
     "equals": _same,
     "oneOf": lambda value, asked: any(_same(value, each) for each in asked),
-    "lessThan": lambda value, asked: _is_number(value) and value < asked,
-    "greaterThan": lambda value, asked: _is_number(value) and value > asked,
-    "atMost": lambda value, asked: _is_number(value) and value <= asked,
-    "atLeast": lambda value, asked: _is_number(value) and value >= asked,
+    "lessThan": _compared(lt),
+    "greaterThan": _compared(gt),
+    "atMost": _compared(le),
+    "atLeast": _compared(ge),
     "contains": lambda value, asked: any(asked in each for each in _texts(value)),
     "startsWith": lambda value, asked: any(each.startswith(asked) for each in _texts(value)),
     "endsWith": lambda value, asked: any(each.endswith(asked) for each in _texts(value)),

@@ -1,5 +1,5 @@
 SELECT groupBitmapStateIf(profile, a0), groupBitmapStateIf(profile, a1)
-FROM (SELECT profile, (known AND ((counts[1] >= %s) AND NOT (ifNull(if(JSONType(newest[1].5) = 'String', JSONExtractString(newest[1].5), NULL) = %s, 0)))) AS a0, (known AND (bitmapContains(CAST(base64Decode(%s) AS AggregateFunction(groupBitmap, UInt32)), profile) OR NOT (a0))) AS a1
+FROM (SELECT profile, (known AND ((counts[1] >= %s) AND NOT (ifNull(if(startsWith(newest[1].5, '"'), JSONExtractString(newest[1].5), NULL) = %s, 0)))) AS a0, (known AND (bitmapContains(CAST(base64Decode(%s) AS AggregateFunction(groupBitmap, UInt32)), profile) OR NOT (a0))) AS a1
 FROM (SELECT if(winner = 0, raw, winner) AS profile, max(is_person) AS person, max(is_known) AS known, sumForEach(counts) AS counts, maxForEach(newest) AS newest
 FROM (SELECT profile AS raw, kind = 1 AS is_person, known AS is_known, CAST([] AS Array(UInt64)) AS counts, CAST([] AS Array(Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UInt32, String))) AS newest
 FROM profiles

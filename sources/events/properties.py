@@ -1,0 +1,128 @@
+"""PURE. An event's properties as the timeline keeps them: of one meaning, whatever other events came before or with it.
+
+A JSON column of ClickHouse gives a list the type of its elements together with those of lists beside it, reads
+`[1, true]` as `[1, 1]`, keeps no object that has no value, and takes whole numbers of more than 64 bits for text. So:
+
+    properties   every text, number and boolean under its path, as String, Int64, UInt64, Float64 or Bool.
+    lists        each outermost list under its path, as a String of JSON; and `{}` of each object in which there is
+                 nothing for `properties`, so that it is there at all.
+
+Whole numbers of more than 64 bits are the nearest double. Dots join keys to a path, so `{"a.b": 1}` and
+`{"a": {"b": 1}}` have the same one; of two values with one path that with the longer key counts. null is not there.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+NOTHING = b"{}"
+SMALLEST, LARGEST = -(2**63), 2**64 - 1
+LONG = b"0" * 19  # digits of a number that may not fit
+DIGITS = bytes(48 if 48 <= letter <= 57 else 32 for letter in range(256))
+_encode = msgspec.json.encode
+
+
+def split(text: bytes) -> tuple[bytes, bytes]:
+    """What goes into `properties` and into `lists`, each the JSON of an object. text: that of an object."""
+    # Most are flat, and are not decoded: a bracket or a long number in a text only costs the time to look.
+    if text.count(b"{") == 1 and b"[" not in text and LONG not in text.translate(DIGITS):
+        return text, NOTHING
+    tree = _read(text)
+    if _is_plain(tree):
+        return text, NOTHING
+    by_path: dict[str, Any] = {}
+    if dict in map(type, tree.values()):
+        for keys, value in sorted(_below(tree, ()), key=lambda node: [-len(key) for key in node[0]]):
+            if value is not None:
+                by_path.setdefault(".".join(keys), value)
+    else:  # no two paths can be the same
+        by_path = {key: value for key, value in tree.items() if value is not None}
+    properties = {path: _stored(value) for path, value in by_path.items() if not isinstance(value, dict | list)}
+    lists = {path: _encode(_stored(value)).decode() for path, value in by_path.items() if isinstance(value, list)}
+    objects = {path for path, value in by_path.items() if isinstance(value, dict)}
+    objects |= {above for path in lists if "." in path for above in _above(path)} - by_path.keys()
+    if objects:
+        objects -= {above for path in properties for above in _above(path)}
+    return _encode(properties), _encode(lists | dict.fromkeys(sorted(objects), "{}"))
+
+
+def readable(text: bytes) -> bytes:
+    """The same JSON value with no number that ClickHouse would take for text."""
+    if len(text) < 20 or text.startswith(b'"'):  # too short for such a number, or a text
+        return text
+    return _encode(_stored(_read(text)))
+
+
+def askable(lists: str) -> list[str]:
+    """Names that ask for elements of the lists in one row of `lists`: `tags[]`, `items[].price`."""
+    names: dict[str, None] = {}
+    for path, text in _below(_read(lists.encode()), ()):
+        elements = _read(text.encode()) if isinstance(text, str) else None
+        for element in elements if isinstance(elements, list) else []:
+            if isinstance(element, dict):
+                leaves = [keys for keys, value in _below(element, ()) if not isinstance(value, dict | list | None)]
+                names |= {f"{'.'.join(path)}[].{'.'.join(keys)}": None for keys in leaves}
+            elif not isinstance(element, list):
+                names[f"{'.'.join(path)}[]"] = None
+    return list(names)
+
+
+def _read(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:  # a number beyond a double
+        return json.loads(text)
+
+
+def _below(value: dict[str, Any], keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value inside, with the keys that lead to it. Lists are not gone into."""
+    for key, each in value.items():
+        yield (*keys, key), each
+        if isinstance(each, dict):
+            yield from _below(each, (*keys, key))
+
+
+def _stored(value: Any) -> Any:
+    """The value with doubles for the numbers that do not fit, and null for those beyond a double."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _stored(each) for key, each in value.items()}
+    if kind is list:
+        return [_stored(each) for each in value]
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if kind is not int or SMALLEST <= value <= LARGEST:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _fits(value: Any) -> bool:
+    return type(value) is not int or SMALLEST <= value <= LARGEST
+
+
+def _is_plain(tree: dict[str, Any]) -> bool:
+    """Whether every value in it is a scalar that fits, no object is without one, and no key has a dot."""
+    there = False
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            if not _is_plain(value):
+                return False
+            there = True
+        elif isinstance(value, list) or not _fits(value):
+            return False
+        elif value is not None:
+            there = True
+        if "." in key:
+            return False
+    return there
+
+
+def _above(path: str) -> Iterator[str]:
+    """The paths of the objects that it leads through."""
+    return (path[:at] for at, letter in enumerate(path) if letter == ".")
