@@ -1,4 +1,4 @@
-"""Named points at which a test may end a process, to show that nothing is lost between any two steps."""
+"""Named points at which a test may end a process or plant a bug, to show that nothing is lost between two steps."""
 
 import os
 import signal
@@ -6,18 +6,29 @@ from pathlib import Path
 
 
 def reach(point: str) -> None:
-    """Nothing, unless the file named by PERSONAS_FAULTS lists `point`: then die here by SIGKILL, once."""
+    """Nothing, unless the file named by PERSONAS_FAULTS lists `point`: then die here by SIGKILL, once.
+
+    A `point=bug` in it is a TypeError here, for as long as it is listed.
+    """
     path = os.environ.get("PERSONAS_FAULTS")
-    if path and _take(Path(path), point):
+    if not path:
+        return
+    if f"{point}=bug" in _listed(Path(path)):
+        raise TypeError(f"a bug at {point}")
+    if _take(Path(path), point):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except FileNotFoundError:
+        return []
 
 
 def _take(path: Path, point: str) -> bool:
     """Whether `point` was listed; it no longer is."""
-    try:
-        points = path.read_text().split()
-    except FileNotFoundError:
-        return False
+    points = _listed(path)
     if point not in points:
         return False
     points.remove(point)

@@ -18,6 +18,7 @@ from sources.events.bitmap import from_state
 from sources.events.schema import Table
 from sources.events.sql import Sql, join, sql
 from spaces.errors import ROW_CODES, Unwritable
+from spaces.faults import reach
 from spaces.pieces import Visible
 
 _local = threading.local()
@@ -94,6 +95,7 @@ def insert(table: Table, batch: pyarrow.Table) -> None:
     """
     if not batch.num_rows:
         return
+    reach(f"insert:{table.name}")
     gathered: Gathered | None = getattr(_local, "gathered", None)
     if gathered:
         gathered.add(table, batch)

@@ -158,6 +158,7 @@ def compare_archive(expected: Expected, rows: Collection[Archived]) -> Faults:
     found = Counter((names[row.source], row.message["messageId"]) for row in rows)
     wanted = {(source, id) for source, ids in expected.archived.items() for id in ids}
     refused = {(source, id) for source, ids in expected.rejected.items() for id in ids}
+    ours = set(Reject.objects.filter(space=None).values_list("source__public_id", "message_id"))
     # Equal ones of a request are one reject, which names the first of them and counts all.
     rejects = list(Reject.objects.values_list("source__public_id", "message_id", "messages"))
     unnamed = Counter(source for source, _ in refused - {(source, id) for source, id, _ in rejects})
@@ -169,6 +170,7 @@ def compare_archive(expected: Expected, rows: Collection[Archived]) -> Faults:
         *named("archived, and never acknowledged", found.keys() - wanted),
         *named("archived more than once", repeated(found)),
         *named("bad, and not among the rejects, in their source", (unnamed - more).items()),
+        *named("among what could not be archived, and not bad", ours - refused),
         *differing("archived by the tally", tallied, set(Counter(source for source, _ in found).items()), "the rows"),
     ]
 
