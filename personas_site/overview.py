@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,9 +20,11 @@ from identity import queries as identity
 from identity.models import Profile
 from sources import queries as sources
 from spaces.clock import clock
-from spaces.models import Space
+from spaces.models import Log, Space
 from spaces.needs import needs
+from spaces.pieces import failing
 
+SHOWN_OF_ERROR = 300  # characters
 Held = Audience.Status
 Sync = Subscription.Status
 
@@ -44,7 +46,14 @@ def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """What is in the space, and whether events flow through it."""
     within = request.space
     connected = sources.listening(within.pk).count()
-    steps = [_receiving(within), _resolving(within), _evaluating(within), _delivering(within)]
+    rows = list(within.subscriptions.values_list("pk", flat=True))
+    owners = {"archive": sources.heard_by(within), "resolve": [within.pk], "evaluate": [within.pk], "sync": rows}
+    looks = [_receiving, _resolving, _evaluating, _delivering]
+    told = request.membership.may("space.admin", within)
+    steps = [
+        _standing_still(look(within), failing(stage, owners[stage]), told=told)
+        for stage, look in zip(owners, looks, strict=True)
+    ]
     context = {
         "tiles": _tiles(within, [workspace, space], connected),
         "steps": [(step, reverse(step.page, args=[workspace, space])) for step in steps],
@@ -68,6 +77,18 @@ def _tiles(space: Space, slugs: list[str], connected: int) -> list[dict[str, Any
     return [{"label": label, "count": count, "url": url} for label, count, url in counts]
 
 
+def _standing_still(step: Step, logs: list[Log], *, told: bool) -> Step:
+    """The step, or that it stands still, and since when. told: whether also why, in the words of the machine."""
+    if not logs:
+        return step
+    log = logs[0]
+    pill = Pill("Stands still", "bad") if log.fault == Log.Fault.CODE else Pill("Held up", "warn")
+    whose = f"{log.get_fault_display()}. " if log.fault else ""
+    why = f"{log.error[:SHOWN_OF_ERROR]} — " if told and log.error else ""
+    text = f"{whose}{why}Nothing is lost: it is tried again. Tries so far: {log.failures:,}, since"
+    return replace(step, pill=pill, text=text, at=log.failing_since)
+
+
 def _receiving(space: Space) -> Step:
     found = [row.source for row in sources.listening(space.pk).select_related("source__tally")]
     waiting = sum(fate.waiting for fate in sources.fates(found).values())
@@ -86,8 +107,6 @@ def _resolving(space: Space) -> Step:
     found = identity.resolution(space)
     step = _step("Resolve", "Events become profiles", "profiles")
     waiting = f"Events waiting: {found.waiting:,}."
-    if failures := sources.failures_of(space):
-        return step(Pill("Held up", "warn"), f"Failures in a row: {failures:,}; it is tried again. {waiting}")
     if found.replaying:
         return step(Pill("Replaying", "busy"), f"The past comes in, oldest first. {waiting}")
     if found.waiting:

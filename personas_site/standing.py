@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Count, Min, Q, Sum
+from django.db.models import Count, Max, Min, Q, Sum
 
 from access import queries as access
 from access.models import Membership
+from audiences.evaluate import NAME as EVALUATE
 from audiences.models import Audience
 from destinations.models import Subscription
 from destinations.standing import STOPPED
@@ -88,4 +89,5 @@ def _replays(keys: list[int]) -> Any:
 
 
 def _failures(keys: list[int]) -> Any:
-    return Log.objects.filter(stage=RESOLVE, owner__in=keys).values_list("owner", "failures")
+    rows = Log.objects.filter(stage__in=[RESOLVE, EVALUATE], owner__in=keys).values("owner").order_by()
+    return rows.annotate(most=Max("failures")).values_list("owner", "most")

@@ -196,6 +196,11 @@ def listening(space_id: int) -> QuerySet[Connection]:
     return Connection.objects.filter(space_id=space_id).filter(~Q(state=Connection.State.DISCONNECTED))
 
 
+def heard_by(space: Space) -> list[int]:
+    """The ids of the sources that it listens to."""
+    return list(listening(space.pk).values_list("source_id", flat=True))
+
+
 def listeners(source: Source) -> list[int]:
     """The ids of the spaces that listen to it."""
     found = Connection.objects.filter(source=source).exclude(state=Connection.State.DISCONNECTED)

@@ -21,7 +21,7 @@ piece whole later; at once in a process that started after the failure: it may r
 
 import hashlib
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -151,6 +151,12 @@ def rests(log: Log) -> bool:
     """Whether it is too early to try again."""
     tried_by_this_process = log.failed_at is None or log.failed_at > STARTED
     return tried_by_this_process and not is_due(log.retry_at, timezone.now(), longest=max(LONGEST_WAIT.values()))
+
+
+def failing(stage: str, owners: Iterable[int]) -> list[Log]:
+    """Logs of these owners that stand still because of failures, the one that does so longest first."""
+    found = Log.objects.filter(stage=stage, owner__in=list(owners), failures__gt=0)
+    return list(found.order_by("failing_since", "pk"))
 
 
 def advance(stage: Stage[Any, Any, Any], log: Log) -> bool:

@@ -22,7 +22,7 @@ from spaces.pieces import open_log
 from tests.belongings import belongings
 from tests.cast import PASSWORD
 from tests.factories import SourceFactory, UserFactory
-from tests.factories_destinations import make_destination, make_subscription
+from tests.factories_destinations import AudienceFactory, make_destination, make_subscription
 from tests.factories_identity import IdentifierFactory, ProfileFactory
 from tests.factories_sources import ConnectionFactory
 from tests.routes import pages
@@ -200,12 +200,30 @@ def test_the_first_page_of_a_space_shows_where_things_wait(cast):
     assert steps(cast)[1] == ("Replaying", "The past comes in, oldest first. Events waiting: 990.")
 
 
-def test_a_stage_that_fails_again_and_again_is_shown_to_be_held_up(cast):
-    log = open_log(stage="resolve", owner=cast.space.pk, workspace_id=cast.workspace.pk)
-    Log.objects.filter(pk=log.pk).update(failures=4)
-    assert steps(cast)[1][0] == "Held up"
-    assert "could not be resolved, 4 times in a row" in text(cast, "sources")
-    Log.objects.filter(pk=log.pk).update(failures=0)
+def test_a_stage_that_fails_says_since_when_whose_fault_it_is_and_to_whom_may_know_why(cast):
+    source = SourceFactory(workspace=cast.workspace)
+    ConnectionFactory(space=cast.space, source=source)
+    subscription = make_subscription(AudienceFactory(space=cast.space), make_destination(cast.space))
+    owners = {"archive": source.pk, "resolve": cast.space.pk, "evaluate": cast.space.pk, "sync": subscription.pk}
+    fault = {"fault": "code", "error": "TypeError: no <b>name</b>", "failing_since": clock.now()}
+    for place, (stage, owner) in enumerate(owners.items()):
+        log = open_log(stage=stage, owner=owner, workspace_id=cast.workspace.pk)
+        Log.objects.filter(pk=log.pk).update(failures=4, **fault)
+        pills = [pill for pill, _ in steps(cast)]
+        assert pills.count("Stands still") == 1
+        assert pills[place] == "Stands still"
+        shown = text(cast, "")
+        assert "A fault of this release. TypeError: no &lt;b&gt;name&lt;/b&gt;" in shown
+        assert "Tries so far: 4, since" in shown
+        unsaid = cast.browser("user").get(path(cast, "")).content.decode()
+        assert "A fault of this release. Nothing is lost" in unsaid
+        assert "TypeError" not in unsaid
+        if stage == "resolve":
+            assert "could not be resolved, 4 times in a row" in text(cast, "sources")
+        Log.objects.filter(pk=log.pk).update(fault="store")
+        assert steps(cast)[place][0] == "Held up"
+        Log.objects.filter(pk=log.pk).update(failures=0)
+        assert {"Stands still", "Held up"}.isdisjoint(pill for pill, _ in steps(cast))
     assert "could not be resolved" not in text(cast, "sources")
 
 
