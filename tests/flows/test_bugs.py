@@ -15,7 +15,7 @@ from benchmarks.stack import Stack, stack, until
 from tests.crowd import SOURCES
 from tests.flows.test_kills import BACK_WITHIN_S, World, published, verified
 
-BUG_S = float(os.environ.get("BUG_S", "3"))
+BUG_S = float(os.environ.get("BUG_S", "1"))
 STAGES = ("sync", "evaluate", "resolve", "archive")  # the last one first: what is before it still brings it work
 RELEASES = {  # what is wrong in each of them
     "decide": {stage: f"{stage}:deciding" for stage in STAGES},
