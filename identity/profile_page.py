@@ -303,7 +303,10 @@ def _joined(row: Merge, ids: dict[int, str], names: dict[int, str]) -> Joined:
 
 def _refusal(row: Evidence, names: dict[int, str]) -> Refusal:
     return Refusal(
-        refused=[(type, value, why) for type, value, why in row.refused],
+        refused=[
+            *((type, value, why) for type, value, why in row.refused),
+            *((type, value, SET_ASIDE.get(why, why)) for type, value, why in row.set_aside),
+        ],
         together=_listed(row.identifiers),
         events=row.events,
         at=row.last_seen_at,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce, JSONObject
+from django.db.models.functions import JSONObject
 from pyroaring import BitMap
 
 from identity.models import SEARCHED, Evidence, Identifier, Link, Merge, Profile, searched_email, searched_name
@@ -154,12 +154,11 @@ def refusals_of(space: Space, numbers: Iterable[int]) -> "QuerySet[Evidence]":
 
 def relations_of(space: Space, numbers: BitMap) -> "QuerySet[Profile]":
     """The accounts of a user, or the users of an account, as they are now. numbers: all of this profile."""
-    mine = [*numbers]
-    links = Link.objects.filter(space=space)
-    ends = links.filter(account__in=mine).values("user").union(links.filter(user__in=mine).values("account"), all=True)
-    then = Profile.objects.filter(space=space, number__in=ends)
-    now = then.annotate(now=Coalesce("merged_into", "number")).values("now")
-    return Profile.objects.filter(space=space, merged_into=None, number__in=now).exclude(number__in=mine)
+    links = Link.objects.filter(Q(user__in=[*numbers]) | Q(account__in=[*numbers]), space=space)
+    ends = BitMap(number for pair in links.values_list("user", "account") for number in pair) - numbers
+    others = BitMap(canonical(space, ends).values()) - numbers
+    # As numbers, not as a subquery: without statistics the planner goes through all links for each profile.
+    return Profile.objects.filter(space=space, merged_into=None, number__in=[*others])
 
 
 def public_ids(space: Space, numbers: Iterable[int]) -> dict[int, str]:
