@@ -23,6 +23,7 @@ from rest_framework.request import Request
 from access import envelope
 from access.models import Membership, User
 from access.roles import PERMISSIONS, SPACE_PERMISSIONS
+from spaces.limits import asking
 from spaces.models import Space
 from spaces.needs import ANYONE, SIGNED_IN
 
@@ -158,6 +159,7 @@ def _space(membership: Membership | None, **which: str) -> Space | None:
 
 
 def _keep(request: HttpRequest, membership: Membership | None, space: Space | None) -> None:
+    asking(membership.workspace.public_id if membership else "")
     request.membership = membership  # type: ignore[attr-defined]
     request.workspace = membership.workspace if membership else None  # type: ignore[attr-defined]
     request.space = space  # type: ignore[attr-defined]

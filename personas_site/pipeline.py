@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from threading import Lock
 from typing import Any
 
@@ -39,7 +39,8 @@ from sources import archive
 from sources.events import client
 from sources.models import Source
 from spaces.clock import clock
-from spaces.models import Log, Space
+from spaces.limits import working
+from spaces.models import Log, Space, Workspace
 from spaces.pieces import Group, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.rates import pace
 from spaces.room import room
@@ -279,7 +280,8 @@ def _serve(job: Job, workspace: int, locks: Locks, turn: Callable[[int, int], bo
     if not locks.take(f"{stage.name if stage else kind}:{owner}"):
         return False  # whoever has it now looks again before it ends, or beat does
     try:
-        return turn(owner, workspace)
+        with working(_public_id(workspace)):
+            return turn(owner, workspace)
     except (Overtaken, Log.DoesNotExist) as error:
         logger.info("%s", error)
     except Exception as error:
@@ -287,6 +289,11 @@ def _serve(job: Job, workspace: int, locks: Locks, turn: Callable[[int, int], bo
         logger.log(level, "%s %s: %r", kind, owner, error, exc_info=None if stage else error)
         connection.close_if_unusable_or_obsolete()
     return False
+
+
+@lru_cache(maxsize=10_000)
+def _public_id(workspace: int) -> str:
+    return Workspace.objects.values_list("public_id", flat=True).get(pk=workspace)
 
 
 @app.task

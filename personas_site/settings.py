@@ -7,6 +7,7 @@ from django.utils.log import CallbackFilter
 from personas_site import env
 from personas_site.embedded.places import Places
 from personas_site.secrets import kept_secret
+from spaces.limits import Limits
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PERSONAS_HOME = Path(env.text("PERSONAS_HOME") or BASE_DIR / "var").resolve()
@@ -39,6 +40,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SESSION_COOKIE_AGE = 7 * 24 * 3600
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES else None
 
+# What one workspace may take: events a second, and what a statement of ClickHouse may cost.
+LIMITS = Limits(env.text("PERSONAS_LIMITS"))
 # Private addresses that the one door out may reach, as host:port. For tests and closed networks.
 OUTBOUND_ALLOW = env.words("PERSONAS_OUTBOUND_ALLOW")
 DEDUP_DAYS = env.number("PERSONAS_DEDUP_DAYS", 30)  # how long a message id is remembered at least

@@ -8,6 +8,7 @@ with a single message is not said here: the archive stage keeps it as a reject.
 import binascii
 import json
 import logging
+import math
 import time
 import zlib
 from base64 import b64decode
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 import msgspec
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.db.utils import IntegrityError
@@ -26,7 +28,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from sources import spec
 from sources.charset import to_utf8
-from sources.intake import InboxFull, Sender, keep
+from sources.intake import InboxFull, Sender, keep, wait_of
 from sources.models import WriteKey
 from spaces.needs import ANYONE
 from spaces.room import room
@@ -49,9 +51,9 @@ HEADERS_ALLOWED = (  # when the browser names none; else it gets those that it n
 class Refused(Exception):
     """An answer that is an error. Clients drop what they sent on a 4xx, and try again on a 5xx."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, retry_after_s: int = 0) -> None:
         super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.retry_after_s = status, code, message, retry_after_s
 
 
 class _Keys(msgspec.Struct):
@@ -61,10 +63,15 @@ class _Keys(msgspec.Struct):
     batch: Any = msgspec.Raw()  # a list where the body could only be read by `spec.outline`
 
 
+class _Batch(msgspec.Struct):
+    batch: list[msgspec.Raw] = []
+
+
 class _StrictKeys(_Keys):
     batch: msgspec.Raw = msgspec.Raw()
 
 
+_read_batch = msgspec.json.Decoder(_Batch).decode
 _read_keys = msgspec.json.Decoder(_StrictKeys).decode
 _known: dict[str, tuple[float, Sender]] = {}
 
@@ -81,8 +88,8 @@ class CollectView(View):
             answer = self._answer(request, kwargs["route"])
         except Refused as refused:
             answer = _error(refused.status, refused.code, refused.message)
-            if refused.status == 503:
-                answer["Retry-After"] = str(RETRY_AFTER_S)
+            if retry_after_s := refused.retry_after_s or (RETRY_AFTER_S if refused.status == 503 else 0):
+                answer["Retry-After"] = str(retry_after_s)
         except (OperationalError, InterfaceError):
             logger.exception("PostgreSQL is away")
             answer = _error(503, "unavailable", "The service is busy. Try again.")
@@ -107,6 +114,7 @@ class CollectView(View):
             raise _too_large()
         key_in_body = _key_in(body)  # also shows that the body is JSON
         sender = known or _sender(key_in_body or _no_key())
+        _keep_to_rate(sender, call, body)
         accept(sender, call=call, body=body)
         self._wake(sender.source_id)
         return HttpResponse(b'{"success":true}', content_type="application/json")
@@ -129,6 +137,20 @@ def accept(sender: Sender, *, call: str, body: bytes) -> None:
     except IntegrityError:  # the source was deleted a moment ago
         forget_write_keys()
         raise _unknown_key() from None
+
+
+def _keep_to_rate(sender: Sender, call: str, body: bytes) -> None:
+    """Raises Refused when the source, or its workspace, sends more than it may."""
+    if wait := wait_of(sender, lambda: _events_in(body) if call == "batch" else 1):
+        message = "More events a second than this source or its workspace may send. Try again later."
+        raise Refused(429, "too_many_requests", message, retry_after_s=math.ceil(wait))
+
+
+def _events_in(body: bytes) -> int:
+    try:
+        return max(len(_read_batch(body).batch), 1)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return 1  # what is wrong with it is said later
 
 
 def refusal(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
@@ -263,10 +285,17 @@ def _sender(key: str) -> Sender:
     known = _known.get(key)
     if known and known[0] > time.monotonic():
         return known[1]
-    found = None if "\0" in key else WriteKey.objects.select_related("source").filter(key=key).first()
+    found = None if "\0" in key else WriteKey.objects.select_related("source__workspace").filter(key=key).first()
     if found is None:
         raise _unknown_key()
-    sender = Sender(found.source_id, found.workspace_id, found.source.enabled)
+    source, limits = found.source, settings.LIMITS
+    sender = Sender(
+        source.pk,
+        source.workspace_id,
+        source.enabled,
+        source_rate=limits.rate("source", source.public_id),
+        workspace_rate=limits.rate("workspace", source.workspace.public_id),
+    )
     if len(_known) >= MOST_KNOWN:
         _known.clear()
     _known[key] = time.monotonic() + KNOWN_FOR_S, sender

@@ -3,15 +3,18 @@
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import connection
 
 from sources.spec import SOURCE_DISABLED
+from spaces.rates import spend
 
 EACH_ROW = 200  # bytes, beside its body
 SOONEST_S = 1.0  # between two measurements …
+BURST_S = 5.0  # of a rate may come at once
 COST = 20  # … and so many times as long as the last one took
 
 
@@ -26,6 +29,8 @@ class Sender:
     source_id: int
     workspace_id: int
     enabled: bool
+    source_rate: float = 0  # events a second; 0 = no limit
+    workspace_rate: float = 0
 
 
 def keep(sender: Sender, *, call: str, body: bytes) -> None:
@@ -41,6 +46,17 @@ def keep(sender: Sender, *, call: str, body: bytes) -> None:
                VALUES (%s, %s, %s, %s, clock_timestamp(), %s, false)""",
             [sender.workspace_id, sender.source_id, call, body, refused],
         )
+
+
+def wait_of(sender: Sender, events: Callable[[], int]) -> float:
+    """0.0 when the sender may send so many events now, and they count; else the seconds to wait."""
+    for kind, owner, rate in (
+        ("source", sender.source_id, sender.source_rate),
+        ("workspace", sender.workspace_id, sender.workspace_rate),
+    ):
+        if rate and (wait := spend(f"{kind}:{owner}", rate=rate, burst=max(rate * BURST_S, 1), cost=events())):
+            return wait
+    return 0.0
 
 
 class Gauge:

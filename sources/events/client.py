@@ -1,7 +1,7 @@
 """The one client of ClickHouse: reads and writes of the event tables go through here."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +19,7 @@ from sources.events.schema import Table
 from sources.events.sql import Sql, join, sql
 from spaces.errors import ROW_CODES, Unwritable
 from spaces.faults import reach
+from spaces.limits import of_statement
 from spaces.pieces import Visible
 
 _local = threading.local()
@@ -58,17 +59,17 @@ def client() -> Client:
 
 def rows(query: Sql, **limits: Any) -> Sequence[Sequence[Any]]:
     """All rows of the answer. `limits`: ClickHouse settings for this statement."""
-    return client().query(query.text, parameters=query.values or None, settings=limits or None).result_rows
+    return client().query(query.text, parameters=query.values or None, settings=_within(limits)).result_rows
 
 
 def arrow(query: Sql, **limits: Any) -> pyarrow.Table:
     """The answer as an Arrow table."""
-    return client().query_arrow(query.text, parameters=query.values or None, settings=limits or None)
+    return client().query_arrow(query.text, parameters=query.values or None, settings=_within(limits))
 
 
 def bitmaps(query: Sql, **limits: Any) -> list[BitMap]:
     """The columns of a one-row answer, each a groupBitmapState over UInt32."""
-    state = client().raw_query(query.text, parameters=query.values or None, settings=limits or None, fmt="RowBinary")
+    state = client().raw_query(query.text, parameters=query.values or None, settings=_within(limits), fmt="RowBinary")
     found, at = [], 0
     while at < len(state):
         members, size = from_state(state[at:])
@@ -81,6 +82,12 @@ def busy() -> bool:
     """Whether the engine works on anything that takes long or much memory. Raises when it does not answer at all."""
     heavy = f"elapsed > {BUSY_S} OR memory_usage > {BUSY_BYTES}"
     return bool(rows(Sql(f"SELECT count() FROM system.processes WHERE query_id != queryID() AND ({heavy})"))[0][0])
+
+
+def _within(own: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A statement's own settings, and no more of anything than the workspace may take."""
+    most = of_statement()
+    return {**most, **own, **{name: min(most[name], own[name]) for name in most.keys() & own.keys()}} or None
 
 
 def run(query: Sql) -> None:
