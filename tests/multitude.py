@@ -97,7 +97,7 @@ def _another(field: Any, value: Any, number: int) -> Any:
     if isinstance(field, models.BinaryField):
         return secrets.token_bytes(len(bytes(value)))
     if isinstance(field, models.IntegerField):
-        return value + 1 + number + 100_000 * secrets.randbelow(10_000)
+        return (value or 0) + 1 + number + 100_000 * secrets.randbelow(10_000)
     if isinstance(field, models.EmailField):
         return f"{secrets.token_hex(6)}@example.com"
     return f"{str(value)[:24]}-{secrets.token_hex(6)}"
