@@ -1,5 +1,8 @@
 """What the engine cannot answer, and what this release cannot read: it stops nobody else, and it is made up for."""
 
+import threading
+import time
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -12,6 +15,7 @@ from audiences.conditions.event import Performed
 from audiences.models import Audience, Change, Version
 from identity.models import Touch
 from sources.events import client
+from sources.events.sql import Sql
 from tests.factories_audiences import World
 from tests.factories_identity import message
 
@@ -311,6 +315,23 @@ def test_a_tick_loses_patience_and_asks_the_rest_alone_in_the_next(world, engine
     world.ticked()
     assert [world.members(each) for each in audiences] == [set() if n == 3 else {"u1"} for n in range(8)]
     assert states(*audiences) == ["catching_up" if n == 3 else "live" for n in range(8)]
+
+
+def test_the_engine_is_busy_while_it_works_on_something_long():
+    def work():
+        with suppress(DatabaseError):  # it takes longer than it may
+            client.rows(Sql("SELECT max(sipHash64(number)) FROM numbers(1000000000000)"), max_execution_time=20)
+
+    assert not client.busy()
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not (busy := client.busy()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    client.run(Sql("KILL QUERY WHERE query LIKE '%1000000000000%' AND query NOT LIKE '%KILL%' SYNC"))
+    thread.join()
+    assert busy
+    assert not client.busy()
 
 
 # what cannot be read, and bugs
