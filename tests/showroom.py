@@ -165,6 +165,8 @@ def _schema(source: Source) -> None:
     )
     no_name = {"code": "event_not_defined", "reason": "A track call needs an `event`.", "path": "batch[2].event"}
     RejectFactory(source=source, message='{"type": "track", "userId": "person-4"}', messages=3, **no_name)
+    refused = {"code": "unstorable", "reason": "The store refused a value of this message.", "path": ""}
+    RejectFactory(source=source, message='{"event": "A", "userId": "person-5"}', call="track", whole=True, **refused)
 
 
 def _people(space: Space, sources: list[Source]) -> None:

@@ -167,7 +167,8 @@ def test_rejected_messages_arrive_and_are_narrowed_to_a_code_by_keyboard(page, l
     sign_in(page, live_server, room)
     page.goto(f"{live_server.url}/w/northwind/sources/{room.website.public_id}/debugger?show=rejected")
     before = page.locator(".message").count()
-    RejectFactory(source=room.website, code="invalid_timestamp", reason="`timestamp` is no time.", message='{"a": 1}')
+    kept = {"code": "invalid_timestamp", "reason": "`timestamp` is no time.", "call": "track", "whole": True}
+    RejectFactory(source=room.website, message='{"a": 1}', **kept)
     page.locator(".message", has_text="is no time").wait_for(timeout=10_000)
     assert page.locator(".message").count() == before + 1
     page.reload()  # the codes are those there were when the page was opened
@@ -181,6 +182,10 @@ def test_rejected_messages_arrive_and_are_narrowed_to_a_code_by_keyboard(page, l
     page.keyboard.press("Enter")
     page.get_by_text("Raw", exact=True).wait_for()
     assert look(page, "source-debugger-rejected-code") == []
+    page.get_by_role("button", name="Drive again").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("One message is driven again").wait_for()
+    assert page.locator(".message").count() == before
     assert not complaints, complaints
 
 
