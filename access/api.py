@@ -15,7 +15,7 @@ from access.models import Invitation, Membership, Token
 from access.requests import ApiRequest
 from access.services import Invited, NotPossible
 from spaces.clock import clock
-from spaces.models import Space, Workspace
+from spaces.models import Deletion, Space, Workspace
 from spaces.needs import ANYONE, needs
 
 MOST_INVITATIONS = 50  # in one request
@@ -82,7 +82,10 @@ class SpaceView(APIView):
         return data(space=render_space(services.change_space(request.space, by=request, **changes)))
 
     def delete(self, request: ApiRequest, space_id: str) -> Response:
-        """The space, its profiles, audiences and destinations are gone. Sources and their archive stay."""
+        """The space, its profiles, audiences and destinations are out of sight, and are erased (see `/deletions`).
+
+        Sources and their archive stay.
+        """
         services.delete_space(request.space, by=request)
         return done()
 
@@ -127,6 +130,14 @@ class InviteView(APIView):
         except NotPossible as error:
             raise conflict(str(error)) from error
         return done()
+
+
+@needs("workspace.manage")
+class DeletionsView(APIView):
+    def get(self, request: ApiRequest) -> Response:
+        """What was deleted, newest first, and how far the erasing of it is: rows by table, verified before `done`."""
+        rows = Deletion.objects.filter(workspace=request.workspace)
+        return page(request, rows, name="deletions", render=render_deletion, order="-id")
 
 
 @needs("workspace.read")
@@ -203,6 +214,23 @@ def render_space(space: Space) -> dict[str, Any]:
         "name": space.name,
         "kind": space.kind,
         "createdAt": moment(space.created_at),
+    }
+
+
+def render_deletion(deletion: Deletion) -> dict[str, Any]:
+    return {
+        "id": deletion.public_id,
+        "kind": deletion.kind,
+        "of": deletion.target_id,
+        "name": deletion.name,
+        "state": deletion.state,
+        "table": deletion.table or None,
+        "total": deletion.total,
+        "done": deletion.done,
+        "erased": deletion.erased,
+        "requestedAt": moment(deletion.requested_at),
+        "checkAt": moment(deletion.check_at),
+        "finishedAt": moment(deletion.finished_at),
     }
 
 

@@ -11,6 +11,7 @@ urlpatterns = [
     path("users", api.UsersView.as_view(), name="api-users"),
     path("tokens", api.TokensView.as_view(), name="api-tokens"),
     path("tokens/<str:token_id>", api.TokenView.as_view(), name="api-token"),
+    path("deletions", api.DeletionsView.as_view(), name="api-deletions"),
     path("schema", api.SchemaView.as_view(), name="api-schema"),
     path("docs", api.DocsView.as_view(), name="api-docs"),
 ]

@@ -22,7 +22,8 @@ from audiences.models import Audience, Version
 from audiences.operators import quoted
 from audiences.reading import LONGEST_NAME, DefinitionError
 from sources.events.sql import milliseconds
-from spaces.models import Space
+from spaces import deletions
+from spaces.models import Deletion, Space
 
 KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 LONGEST_MADE_KEY = 60
@@ -162,6 +163,7 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
             raise NotPossible(f"It is part of other audiences: {', '.join(asking)}. Change or delete them first.")
         audience.deleted_at = now
         audience.save(update_fields=["deleted_at", "updated_at"])
+        deletions.begin(audience, Deletion.Kind.AUDIENCE, name=audience.name)
         audit(by, "audience.deleted", audience, name=audience.name, key=audience.key)
 
 

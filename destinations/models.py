@@ -3,7 +3,7 @@
 from django.db import models
 
 from audiences.models import Audience
-from spaces.models import Owned, Space, Workspace, public_id
+from spaces.models import Deletable, Owned, Space, Workspace, public_id
 
 
 class Many(models.Model):
@@ -15,7 +15,7 @@ class Many(models.Model):
         abstract = True
 
 
-class Destination(Owned):
+class Destination(Deletable, Owned):
     """A tool where people are needed. `kind` names an adapter and is never renamed."""
 
     public_id = public_id("dst")
@@ -30,7 +30,7 @@ class Destination(Owned):
         return self.name
 
 
-class Subscription(Owned):
+class Subscription(Deletable, Owned):
     """An audience goes to a destination: the owner of the sync stage."""
 
     class Status(models.TextChoices):
@@ -75,7 +75,9 @@ class Subscription(Owned):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["audience", "destination"], name="one_subscription_per_audience_and_destination"
+                fields=["audience", "destination"],
+                condition=models.Q(deleted_at=None),
+                name="one_subscription_per_audience_and_destination",
             )
         ]
 

@@ -18,7 +18,8 @@ from destinations.declared import InvalidSetting, camel, label, parse, secrets_o
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.rounds import Unanswered
 from destinations.transports import TRANSPORTS
-from spaces.models import Log, Space
+from spaces import deletions
+from spaces.models import Deletion, Log, Space
 from spaces.outbound import OutboundError, check_url
 from spaces.secrets import open_sealed, seal
 
@@ -93,9 +94,10 @@ def delete_destination(destination: Destination, *, by: ActorLike) -> None:
     """It is gone with what it acknowledged. Nobody is taken out of the tool: that would be a change over there."""
     with transaction.atomic():
         audit(by, "destination.deleted", destination, kind=destination.kind, name=destination.name)
-        owners = list(destination.subscriptions.values_list("pk", flat=True))
-        Log.objects.filter(stage=SYNC, owner__in=owners).delete()
-        destination.delete()
+        deletions.hide(destination)
+        deletions.begin(destination, Deletion.Kind.DESTINATION, name=destination.name)
+        for subscription in destination.subscriptions.all():
+            _hide(subscription)
 
 
 def test_destination(destination: Destination, *, now: datetime) -> Tested:
@@ -197,12 +199,19 @@ def change_subscription(
     subscription.refresh_from_db()
 
 
+def _hide(subscription: Subscription) -> None:
+    """It is out of sight, and whoever is writing a batch of it is too late."""
+    Log.objects.filter(stage=SYNC, owner=subscription.pk).delete()
+    deletions.hide(subscription)
+
+
 def unsubscribe(subscription: Subscription, *, by: ActorLike) -> None:
     """Nothing more goes there. Who is there stays there."""
     with transaction.atomic():
         audit(by, "subscription.deleted", subscription, audience=subscription.audience.public_id)
-        Log.objects.filter(stage=SYNC, owner=subscription.pk).delete()
-        subscription.delete()
+        name = f"{subscription.audience.name} at {subscription.destination.name}"
+        _hide(subscription)
+        deletions.begin(subscription, Deletion.Kind.SUBSCRIPTION, name=name)
 
 
 def resync(subscription: Subscription, *, by: ActorLike) -> None:

@@ -31,10 +31,10 @@ class Place:
 SOURCE_PAGES = (
     "source-new", "source", "source-setup", "source-debugger", "source-settings", "source-delete", "source-key-remove",
 )  # fmt: skip
-CONNECTING = ("space-connect", "space-disconnect", "space-replay-cancel")
+CONNECTING = ("space-connect", "space-disconnect", "space-replay", "space-replay-cancel")
 IN_WORKSPACE = (
     Place("workspace", "Home", "home", "workspace.read"),
-    Place("spaces", "Spaces", "spaces", "workspace.read", ("space-new",)),
+    Place("spaces", "Spaces", "spaces", "workspace.read", ("space-new", "deletions")),
     Place("sources", "Sources", "sources", "sources.read", SOURCE_PAGES),
     Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     Place("tokens", "API tokens", "key", "workspace.read"),

@@ -2,7 +2,7 @@
 
 An ASGI application around Django's WSGI one. The event loop reads the body, then one of the lane's threads runs the
 request to its end, then the event loop sends the answer: so a thread never waits for a client. Whatever a lane cannot
-begin in time is answered with 503 and Retry-After. `/livez` needs no thread. (docs/decisions/0012-lanes.md)
+begin in time is answered with 503 and Retry-After. `/livez` needs no thread. (docs/decisions/0017-lanes.md)
 """
 
 import asyncio

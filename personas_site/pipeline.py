@@ -31,16 +31,18 @@ from audiences.models import Version
 from destinations import sync
 from destinations.models import Subscription
 from identity import resolve
-from personas_site import sample
+from personas_site import erasure, sample
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
 from personas_site.models import Sample
+from personas_site.retention import retain
 from personas_site.turns import Turns
 from sources import archive
 from sources.events import client
+from sources.events.compaction import compact
 from sources.models import Source
 from spaces.clock import clock
 from spaces.limits import working
-from spaces.models import Log, Space, Workspace
+from spaces.models import Deletion, Log, Space, Workspace
 from spaces.pieces import Group, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.rates import pace
 from spaces.room import room
@@ -141,6 +143,12 @@ WORK = {
         waiting=lambda now: computes.computing(now),
         turn=_compute,
         feeds=("evaluate",),
+    ),
+    "deletion": Work(
+        queue="bulk",
+        owners=Deletion,
+        waiting=erasure.waiting,
+        turn=lambda deletion, workspace: erasure.go_on(deletion, clock.now()),
     ),
     "sample": Work(
         queue="bulk",
@@ -313,6 +321,8 @@ def clean(**_: Any) -> None:
             sweep(stage)
         except Exception:
             logger.exception("what %s abandoned is not cleaned", stage.name)
+    retain(clock.now())
+    compact()
 
 
 # Of this process: how many threads serve, and whose turn it is at each queue.

@@ -58,7 +58,8 @@ def add_sample(workspace: Workspace, *, by: ActorLike) -> Sample:
 def remove_sample(sample: Sample, *, by: ActorLike) -> None:
     """Its space and its sources are gone, with everything in them."""
     sources = list(Source.objects.filter(workspace=sample.workspace_id, pk__in=sample.sources.values()))
-    delete_space(sample.space, by=by)  # the sample's row goes with it: nobody goes on filling it
+    delete_space(sample.space, by=by)
+    sample.delete()  # nobody goes on filling it
     for source in sources:
         delete_source(source, by=by)
 

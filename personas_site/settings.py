@@ -44,6 +44,10 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES 
 LIMITS = Limits(env.text("PERSONAS_LIMITS"))
 # Private addresses that the one door out may reach, as host:port. For tests and closed networks.
 OUTBOUND_ALLOW = env.words("PERSONAS_OUTBOUND_ALLOW")
+KEEP_EVENTS_DAYS = env.number("PERSONAS_KEEP_EVENTS_DAYS", 3 * 365)  # of a source that says nothing else
+KEEP_REJECTS_DAYS = env.number("PERSONAS_KEEP_REJECTS_DAYS", 30)
+KEEP_DELIVERIES_DAYS = env.number("PERSONAS_KEEP_DELIVERIES_DAYS", 90)
+KEEP_CHANGES_DAYS = env.number("PERSONAS_KEEP_CHANGES_DAYS", 400)  # who entered and left, and who changed what
 DEDUP_DAYS = env.number("PERSONAS_DEDUP_DAYS", 30)  # how long a message id is remembered at least
 MAIL_FOLDER = PERSONAS_HOME / "mail"
 

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from personas_site import errors, guide, health, home, overview, sample_page, search, space_pages
+from personas_site import deletions_page, errors, guide, health, home, overview, sample_page, search, space_pages
 from personas_site.pipeline import wake
 from sources import collect_urls
 from sources import urls as source_urls
@@ -24,6 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("w/<slug:workspace>/s/<slug:space>/", overview.space, name="space"),
     path("w/<slug:workspace>/s/<slug:space>/guide", guide.guide, name="space-guide"),
     path("w/<slug:workspace>/spaces", space_pages.spaces, name="spaces"),
+    path("w/<slug:workspace>/deletions", deletions_page.deletions, name="deletions"),
     path("w/<slug:workspace>/spaces/new", space_pages.space_new, name="space-new"),
     path("w/<slug:workspace>/s/<slug:space>/settings", space_pages.space_settings, name="space-settings"),
     path("w/<slug:workspace>/s/<slug:space>/settings/delete", space_pages.space_delete, name="space-delete"),

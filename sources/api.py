@@ -22,6 +22,9 @@ LONGEST_REPLAY_DAYS = 3 * 365
 
 class SettingsBody(serializers.Serializer[Any]):
     correctClocks = serializers.BooleanField(default=True)
+    keepDays = serializers.IntegerField(
+        min_value=1, max_value=36_500, allow_null=True, default=None, help_text="null = the installation's setting"
+    )
 
 
 class SourceBody(serializers.Serializer[Any]):
@@ -64,10 +67,10 @@ class SourcesView(APIView):
     def post(self, request: ApiRequest) -> Response:
         """A new source, with one write key."""
         wanted = parsed(SourceBody, request)
-        correct = wanted.get("settings", {}).get("correctClocks", True)
+        settings = _settings(wanted.get("settings", {}))
         try:
             source = services.create_source(
-                request.workspace, name=wanted["name"], kind=wanted["kind"], correct_clocks=correct, by=request
+                request.workspace, name=wanted["name"], kind=wanted["kind"], by=request, **settings
             )
         except SourceError as error:
             raise conflict(str(error)) from error
@@ -85,8 +88,7 @@ class SourceView(APIView):
         """Rename, enable, disable. A disabled source still gets a 200; what it sends is kept as rejects."""
         source = _source(request, source_id)
         wanted = parsed(SourceChanges, request, partial=True)
-        settings = wanted.pop("settings", {})
-        changes = wanted | ({"correct_clocks": settings["correctClocks"]} if "correctClocks" in settings else {})
+        changes = wanted | _settings(wanted.pop("settings", {}))
         return data(source=render_source(services.update_source(source, by=request, **changes), request))
 
     def delete(self, request: ApiRequest, source_id: str) -> Response:
@@ -228,6 +230,12 @@ class CancelReplayView(APIView):
         return data(replay=render_replay(_replay(request, replay_id)))
 
 
+def _settings(sent: dict[str, Any]) -> dict[str, Any]:
+    """Of these settings of a source those that were sent, by our names."""
+    names = {"correctClocks": "correct_clocks", "keepDays": "keep_days"}
+    return {ours: sent[theirs] for theirs, ours in names.items() if theirs in sent}
+
+
 def render_source(source: Source, request: ApiRequest, fates: dict[int, Fate] | None = None) -> dict[str, Any]:
     """Write keys only for those who may edit sources."""
     fate = (fates or queries.fates([source]))[source.pk]
@@ -239,7 +247,7 @@ def render_source(source: Source, request: ApiRequest, fates: dict[int, Fate] | 
         "kind": source.kind,
         "enabled": source.enabled,
         "writeKeys": [key.key for key in sorted(keys, key=lambda key: key.pk)],
-        "settings": {"correctClocks": source.correct_clocks},
+        "settings": {"correctClocks": source.correct_clocks, "keepDays": source.keep_days},
         "tally": {
             "archived": fate.archived,
             "doubled": fate.doubled,

@@ -56,6 +56,13 @@ class SourceSettings(SourceForm):
         label="Correct wrong clocks",
         help_text="Event times are moved by how much the sender's clock is off. Off: times are taken as given.",
     )
+    keep_days = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=36_500,
+        label="Days to keep its events",
+        help_text="By event time; older ones are erased, in every space too. Empty: as this installation does.",
+    )
 
 
 class ReplayForm(Styled):

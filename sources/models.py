@@ -4,10 +4,10 @@ import secrets
 
 from django.db import models
 
-from spaces.models import Owned, Space, public_id
+from spaces.models import Deletable, Owned, Space, public_id
 
 
-class Source(Owned):
+class Source(Deletable, Owned):
     """A website, an app or a server that sends events with a write key of its own."""
 
     class Kind(models.TextChoices):
@@ -22,6 +22,7 @@ class Source(Owned):
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.HTTP)
     enabled = models.BooleanField(default=True)
     correct_clocks = models.BooleanField(default=True, help_text="off: times are taken as given")
+    keep_days = models.PositiveIntegerField(null=True, help_text="older events are erased; null = the setting")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

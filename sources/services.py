@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils.text import slugify
 
@@ -18,8 +18,9 @@ from sources.intake import Sender, keep
 from sources.models import Connection, Consumed, Inbox, Reject, Replay, Source, Tally, WriteKey
 from sources.queries import ARCHIVE, complement, listening
 from sources.spec import SOURCE_DISABLED, again
-from spaces.clock import Clock
-from spaces.models import Log, Space, Workspace
+from spaces import deletions
+from spaces.clock import Clock, clock
+from spaces.models import Deletion, Log, Space, Workspace
 from spaces.pieces import Visible, visible_logs
 
 SLUG_TRIES = 20
@@ -39,6 +40,7 @@ def create_source(
     name: str,
     kind: str = Source.Kind.HTTP,
     correct_clocks: bool = True,
+    keep_days: int | None = None,
     by: ActorLike = COMMAND,
 ) -> Source:
     """A source with one write key. Its slug is the name's, with a number when that is taken."""
@@ -47,7 +49,8 @@ def create_source(
         slug = base if number == 1 else f"{base}-{number}"
         try:
             with transaction.atomic():
-                source = _create(workspace, name=name, slug=slug, kind=kind, correct_clocks=correct_clocks)
+                settings = {"correct_clocks": correct_clocks, "keep_days": keep_days}
+                source = _create(workspace, name=name, slug=slug, kind=kind, **settings)
                 audit(by, "source.created", source, name=name, kind=kind)
                 return source
         except IntegrityError:
@@ -56,7 +59,10 @@ def create_source(
 
 
 def update_source(source: Source, *, by: ActorLike = COMMAND, **changes: Any) -> Source:
-    """changes: any of name, kind, enabled, correct_clocks. `enabled` takes effect on collect within five seconds."""
+    """changes: any of name, kind, enabled, correct_clocks, keep_days.
+
+    `enabled` takes effect on collect within five seconds.
+    """
     before = {field: getattr(source, field) for field in changes}
     for field, value in changes.items():
         setattr(source, field, value)
@@ -67,17 +73,16 @@ def update_source(source: Source, *, by: ActorLike = COMMAND, **changes: Any) ->
 
 
 def delete_source(source: Source, *, by: ActorLike = COMMAND) -> None:
-    """The source, what waits in its inbox and its archive are gone. What spaces made of its events stays."""
-    workspace_id, source_id = source.workspace_id, source.pk
-    archive.erase_source(workspace_id, source_id)
+    """The source takes nothing more, and its inbox and archive are going to be erased. What spaces made of it stays."""
     with transaction.atomic():
         audit(by, "source.deleted", source, name=source.name)
-        Log.objects.filter(stage=ARCHIVE, owner=source_id).delete()  # first: it ends whoever is writing a piece
-        with connection.cursor() as cursor:  # two tables that may hold millions, without a look at each row
-            cursor.execute("DELETE FROM sources_inbox WHERE source_id = %s", [source_id])
-            cursor.execute("DELETE FROM sources_seen WHERE source_id = %s", [source_id])
-        source.delete()
-    archive.erase_source(workspace_id, source_id)  # again: a piece may have been on its way
+        WriteKey.objects.filter(source=source).delete()
+        Log.objects.filter(stage=ARCHIVE, owner=source.pk).delete()  # it ends whoever is writing a batch
+        connected = Connection.objects.filter(source=source, space__deleted_at=None)
+        for each in connected.exclude(state=Connection.State.DISCONNECTED):
+            disconnect(each, clock, by=by)
+        deletions.hide(source)
+        deletions.begin(source, Deletion.Kind.SOURCE, name=source.name)
 
 
 def send_test(source: Source, *, by: ActorLike = COMMAND) -> None:

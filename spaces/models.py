@@ -1,6 +1,7 @@
 """Workspaces and spaces, and the logs that every stage of the line advances in numbered pieces."""
 
 from functools import partial
+from typing import TypeVar
 
 from django.db import models
 
@@ -33,7 +34,29 @@ class Owned(models.Model):
         abstract = True
 
 
-class Space(Owned):
+Row = TypeVar("Row", bound=models.Model, covariant=True)
+
+
+class Living(models.Manager[Row]):
+    """What was not deleted."""
+
+    def get_queryset(self) -> "models.QuerySet[Row]":
+        return super().get_queryset().filter(deleted_at=None)
+
+
+class Deletable(models.Model):
+    """Gone for everybody from the moment it is deleted, while a job erases what is kept of it (`Deletion`)."""
+
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects = Living()
+    everything = models.Manager()
+
+    class Meta:
+        abstract = True
+
+
+class Space(Deletable, Owned):
     """An isolated environment: its own identity rules, profiles, audiences and destinations."""
 
     class Kind(models.TextChoices):
@@ -111,3 +134,42 @@ class Abandoned(Owned):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["log", "number"], name="abandoned_once")]
+
+
+class Deletion(Owned):
+    """Something was deleted, and what every store keeps of it is being erased, table by table.
+
+    It can be gone on with anywhere: what is erased is counted, and looked at again after the last late insert.
+    """
+
+    class Kind(models.TextChoices):
+        SPACE = "space", "Space"
+        SOURCE = "source", "Source"
+        AUDIENCE = "audience", "Audience"
+        DESTINATION = "destination", "Destination"
+        SUBSCRIPTION = "subscription", "Audience at a destination"
+
+    class State(models.TextChoices):
+        ERASING = "erasing", "Erasing"
+        CHECKING = "checking", "Erased, to be checked"
+        DONE = "done", "Erased and checked"
+
+    public_id = public_id("del")
+    kind = models.CharField(max_length=16, choices=Kind)
+    target = models.BigIntegerField(help_text="its key; keys are never given out again")
+    target_id = models.CharField(max_length=40, help_text="its public id")
+    name = models.CharField(max_length=200)
+    scope = models.JSONField(default=dict, help_text="keys of its subscriptions, which are erased with it")
+    state = models.CharField(max_length=8, choices=State, default=State.ERASING)
+    step = models.IntegerField(default=0, help_text="how many tables are done")
+    table = models.CharField(max_length=60, blank=True, help_text="the one at work")
+    total = models.BigIntegerField(null=True, help_text="rows when it began")
+    erased = models.JSONField(default=dict, help_text="{table: rows}")
+    requested_at = models.DateTimeField(auto_now_add=True)
+    check_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    @property
+    def done(self) -> int:
+        """Rows erased so far."""
+        return sum(self.erased.values())

@@ -5,7 +5,8 @@ import secrets
 from django.db import IntegrityError, models, transaction
 from django.utils.text import slugify
 
-from spaces.models import Log, Space, Workspace
+from spaces import deletions
+from spaces.models import Deletion, Log, Space, Workspace
 
 RESERVED = {"new", "settings", "s", "api", "sources", "spaces", "access"}  # words of our own addresses
 TRIES = 5
@@ -34,10 +35,11 @@ def create_space(workspace: Workspace, *, name: str, kind: str = Space.Kind.DEV)
 
 
 def delete_space(space: Space) -> None:
-    """The space is gone, with everything in it and its logs. Its numbers in ClickHouse are never used again."""
+    """The space is out of sight, and everything in it is going to be erased. Its number is never used again."""
     with transaction.atomic():
         Log.objects.filter(workspace=space.workspace_id, stage__in=("resolve", "evaluate"), owner=space.pk).delete()
-        space.delete()
+        deletions.hide(space)
+        deletions.begin(space, Deletion.Kind.SPACE, name=space.name)
 
 
 def free_slug(name: str, rows: "models.QuerySet[models.Model, models.Model]", otherwise: str) -> str:

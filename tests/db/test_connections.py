@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from access.models import AuditEntry
+from personas_site import erasure
 from sources import queries, services
 from sources.events import archive
 from sources.events.archive import WHOLE_PIECE
@@ -228,7 +229,7 @@ def test_write_keys_come_and_go(source):
     assert key not in str(entry.detail)
 
 
-def test_nothing_is_left_of_a_deleted_source(space, source, other, clock):
+def test_of_a_deleted_source_nothing_can_be_seen_and_nothing_is_taken(space, source, other, clock):
     put(source, "a", "bad")
     put(other, "b")
     connect(space, [source], clock=clock)
@@ -239,8 +240,11 @@ def test_nothing_is_left_of_a_deleted_source(space, source, other, clock):
     services.delete_source(source)
     assert not Source.objects.filter(slug=source.slug).exists()
     assert not WriteKey.objects.filter(source_id=source_id).exists()
-    assert not Inbox.objects.exists()
     assert not Log.objects.filter(stage="archive", owner=source_id).exists()
+    for pk in erasure.waiting(clock.now()):
+        while erasure.go_on(pk, clock.now()):
+            pass
+    assert not Inbox.objects.exists()
     reach = archive.Reach((archive.Visible(source_id, 99),), RECEIVED_AT - timedelta(days=9999), RECEIVED_AT)
     assert archive.count_range(space.workspace_id, reach) == 0
     assert ids_in_archive(other) == ["b"]

@@ -15,6 +15,7 @@ from destinations import queries, services, sync
 from destinations.models import Acknowledged, Caught, Destination, Subscription
 from destinations.sync import Sync
 from identity.models import Identifier, Profile
+from personas_site import erasure
 from spaces import pieces
 from spaces.clock import FixedClock
 from spaces.models import Log, Space
@@ -669,8 +670,11 @@ def test_a_subscription_deleted_during_its_calls_is_gone_and_disturbs_nobody(
     with pytest.raises(pieces.Overtaken):
         pieces.advance(Sync(clock), log_of(subscription))
     assert not Subscription.objects.filter(pk=subscription.pk).exists()
-    assert not Acknowledged.objects.exists()
     assert not Log.objects.filter(owner=subscription.pk).exists()
+    (deletion,) = erasure.waiting(clock.now())
+    while erasure.go_on(deletion, clock.now()):
+        pass
+    assert not Acknowledged.objects.exists()
     assert sync.waiting(clock.now()) == [other.pk]
     assert run(other, clock).status == Status.IN_STEP
 

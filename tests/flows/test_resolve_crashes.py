@@ -330,7 +330,7 @@ def test_a_replay_of_which_every_source_was_deleted_ends(space, source):
     delete_source(source)
     resolved(space)
     replay.refresh_from_db()
-    assert replay.state == "complete"
+    assert replay.state == "cancelled"
     assert recorded(space) == []
 
 
@@ -495,4 +495,4 @@ def test_a_piece_of_a_source_that_was_deleted_meanwhile_keeps_what_others_sent(s
     assert first == []
     assert [row.message_id for row in recorded(space)] == [f"{other.pk}-{n}" for n in range(3)]
     assert recorded(space)[0].profile == 2
-    assert not Connection.objects.filter(source=source.pk).exists()
+    assert Connection.objects.get(source=source.pk).state == Connection.State.DISCONNECTED

@@ -36,15 +36,15 @@ def test_a_source_is_made_with_a_key(cast):
     assert made["id"].startswith("src_")
     assert (made["slug"], made["kind"], made["enabled"]) == ("my-app", "mobile", True)
     assert len(made["writeKeys"]) == 1
-    assert made["settings"] == {"correctClocks": True}
+    assert made["settings"] == {"correctClocks": True, "keepDays": None}
     assert made["tally"] == {"archived": 0, "doubled": 0, "rejected": 0, "waiting": 0}
     assert ok(cast.call("owner", "GET", f"/api/sources/{made['id']}"))["source"] == made
 
 
 def test_clocks_can_be_left_alone(cast):
-    body = {"name": "Import", "settings": {"correctClocks": False}}
+    body = {"name": "Import", "settings": {"correctClocks": False, "keepDays": 90}}
     made = ok(cast.call("owner", "POST", "/api/sources", body), 201)["source"]
-    assert made["settings"] == {"correctClocks": False}
+    assert made["settings"] == {"correctClocks": False, "keepDays": 90}
     assert Source.objects.get(public_id=made["id"]).correct_clocks is False
 
 
