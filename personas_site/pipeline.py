@@ -35,7 +35,7 @@ from personas_site import erasure, sample
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
 from personas_site.models import Sample
 from personas_site.retention import retain
-from personas_site.turns import Turns
+from personas_site.turns import MOST_KNOWN, Turns
 from sources import archive
 from sources.events import client
 from sources.events.compaction import compact
@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 ROUND_S = 2.0  # a task serves so long, then makes way for whatever else is in its queue
 LOOK_S = 0.1  # who waits is asked again after this, so that whoever comes new has a turn among the others
 TOGETHER_S, TOGETHER_BYTES = 0.1, 16 * 2**20  # how old and how large what is written together grows, about
+LONG_S = 0.01  # a turn worth remembering
 PENDING_S = 10  # a wake-up that Redis lost stops blocking later ones after this; one that lay so long is worth nothing
 
 Job = tuple[str, int]  # (kind of work, owner)
@@ -261,7 +262,10 @@ def _turn(queue: str, jobs: dict[Job, int], locks: Locks) -> bool | None:
 
 
 def _together(stage: Stage[Any, Any, Any], queue: str, jobs: dict[Job, int], served: list[Job], locks: Locks) -> bool:
-    """Serve the one that was taken, and more for as long as they make a batch of reasonable size and age."""
+    """Serve the one that was taken, and more for as long as they make a batch of reasonable size and age.
+
+    Whoever took longer the last time than there is time left has a turn of its own: nobody waits for it here.
+    """
     rows = client.Gathered()
     group = Group(stage, rows)
     end = time.monotonic() + TOGETHER_S
@@ -271,14 +275,25 @@ def _together(stage: Stage[Any, Any, Any], queue: str, jobs: dict[Job, int], ser
         return True
 
     while True:
+        begun = time.monotonic()
         _serve(served[-1], jobs.pop(served[-1]), locks, turn)
-        if rows.size > TOGETHER_BYTES or time.monotonic() > end:
+        now = time.monotonic()
+        _note_time(served[-1], now - begun)
+        if rows.size > TOGETHER_BYTES or now > end:
             break
-        job = _take(queue, jobs)
+        job = _take(queue, {job: workspace for job, workspace in jobs.items() if _took.get(job, 0) < end - now})
         if job is None:
             break
         served.append(job)
     return bool(group.write())
+
+
+def _note_time(job: Job, took: float) -> None:
+    _took.pop(job, None)
+    if took > LONG_S:
+        _took[job] = took
+        if len(_took) > MOST_KNOWN:
+            del _took[next(iter(_took))]
 
 
 def _serve(job: Job, workspace: int, locks: Locks, turn: Callable[[int, int], bool]) -> bool:
@@ -325,10 +340,11 @@ def clean(**_: Any) -> None:
     compact()
 
 
-# Of this process: how many threads serve, and whose turn it is at each queue.
+# Of this process: how many threads serve, whose turn it is at each queue, and how long turns were.
 _threads = 1
 _lock = Lock()
 _turns: dict[str, Turns[Job]] = {}
+_took: dict[Job, float] = {}  # how long the last turn was, in seconds, where it was long; the newest last
 
 
 def _turns_at(queue: str) -> Turns[Job]:

@@ -35,6 +35,7 @@ FLOOD = 40  # sources of one workspace
 def broker() -> Iterator[Any]:
     """Its client, with empty queues; and nobody has had a turn yet."""
     pipeline._turns.clear()
+    pipeline._took.clear()
     with app.connection_for_write() as connection:
         client = connection.default_channel.client
         for queue in pipeline.QUEUES:
@@ -163,6 +164,33 @@ def test_many_sources_at_once_make_few_inserts(monkeypatch: pytest.MonkeyPatch) 
             work("archive")
     assert sum(inserts) == 3 * FLOOD
     assert len(inserts) <= settings.INSERTS_PER_SECOND * (time.monotonic() - begun) + 2
+
+
+def test_nobody_waits_in_one_batch_with_whoever_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    (slow,) = flooded(1, 1)
+    calm = InboxFactory().source
+    decide = archive.STAGE.decide
+    batches: list[list[int]] = []
+    write = pipeline.Group.write
+
+    def slowly(log: Log, *args: Any) -> Any:
+        if log.owner == slow.pk:
+            time.sleep(2 * pipeline.TOGETHER_S)
+        return decide(log, *args)
+
+    def noted(group: pipeline.Group) -> list[Log]:
+        batches.append([log.owner for log, _ in group._open])
+        return write(group)
+
+    monkeypatch.setattr(archive.STAGE, "decide", slowly)
+    monkeypatch.setattr(pipeline.Group, "write", noted)
+    work("archive")  # shows who takes long
+    batches.clear()
+    for source in (calm, slow):
+        InboxFactory(source=source)
+    work("archive")
+    assert [calm.pk] in batches
+    assert [slow.pk] in batches
 
 
 # Wake-ups
