@@ -243,18 +243,20 @@ def _turn(queue: str, jobs: dict[Job, int], locks: Locks) -> bool | None:
     if job is None:
         return None
     work = WORK[job[0]]
-    if work.paced and work.stage:
-        pace(f"insert:{work.stage.name}", rate=settings.INSERTS_PER_SECOND)
     served = [job]
     try:
+        if work.paced and work.stage:
+            pace(f"insert:{work.stage.name}", rate=settings.INSERTS_PER_SECOND)
         if work.together and work.stage:
             moved = _together(work.stage, queue, jobs, served, locks)
         else:
             moved = _serve(job, jobs.pop(job), locks, work.turn)
     finally:
-        locks.release()
-        for each in served:
-            _done(queue, each)
+        try:
+            locks.release()
+        finally:  # it fails when PostgreSQL has gone; and who is not done is never taken again by this process
+            for each in served:
+                _done(queue, each)
     if moved:
         for fed in work.feeds:
             wake(fed)

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from destinations.models import Subscription
 from destinations.sync import Sync
 from identity import policies
+from personas_site import pipeline
 from sources import services as sources
 from sources.models import Connection, Replay
 from spaces.clock import FixedClock
@@ -117,3 +118,26 @@ def _chain(node: ast.AST) -> dict[str, ast.Call]:
         found[node.func.attr] = node
         node = node.func.value
     return found
+
+
+def test_who_is_served_while_the_locks_are_lost_is_served_again(monkeypatch):
+    """As when PostgreSQL is killed in the middle of a turn: no process may take the job for one that still runs."""
+    space = SpaceFactory()
+    served = []
+
+    def turn(owner, workspace):
+        served.append(owner)
+        if len(served) == 1:
+            with connection.cursor() as cursor:
+                locked = "datname = current_database() AND query LIKE '%pg_try_advisory_lock%'"
+                others = f"{locked} AND pid <> pg_backend_pid()"
+                cursor.execute(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {others}")
+                assert cursor.fetchall() == [(True,)]
+        return False
+
+    one = pipeline.Work(queue="one", owners=Space, waiting=lambda now: [space.pk], turn=turn)
+    monkeypatch.setattr(pipeline, "WORK", {"one": one})
+    with pytest.raises(psycopg2.Error):
+        pipeline.work("one")
+    pipeline.work("one")
+    assert served == [space.pk] * 2
