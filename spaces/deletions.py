@@ -8,10 +8,9 @@ from spaces.models import Deletion
 
 
 def begin(thing: Any, kind: str, *, name: str) -> Deletion:
-    """`thing` is to be erased. Inside the transaction that puts it out of sight."""
-    return Deletion.objects.create(
-        workspace_id=thing.workspace_id, kind=kind, target=thing.pk, target_id=thing.public_id, name=name[:200]
-    )
+    """`thing` is to be erased, once, however often it was asked for. In the transaction that puts it out of sight."""
+    known = {"workspace_id": thing.workspace_id, "target_id": thing.public_id, "name": name[:200]}
+    return Deletion.objects.get_or_create(kind=kind, target=thing.pk, defaults=known)[0]
 
 
 def hide(thing: Any) -> None:

@@ -169,6 +169,9 @@ class Deletion(Owned):
     check_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "target"], name="deleted_once")]
+
     @property
     def done(self) -> int:
         """Rows erased so far."""

@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.workspace')),
             ],
             options={
-                'abstract': False,
+                'constraints': [models.UniqueConstraint(fields=('kind', 'target'), name='deleted_once')],
             },
         ),
     ]
