@@ -94,7 +94,7 @@ def next_live(space: Space, limit: int) -> Intake | None:
 
 def next_rejects(space: Space, limit: int) -> Intake | None:
     """Rejects of the space that somebody asked to be resolved again; None when there are none."""
-    asked = Reject.objects.filter(space=space, again=True).order_by("id")[:limit]
+    asked = Reject.objects.filter(space=space, again=True, source__deleted_at=None).order_by("id")[:limit]
     places = [(reject.source_id, reject.piece or 0, reject.position or 0) for reject in asked]
     if not places:
         return None

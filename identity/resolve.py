@@ -224,7 +224,8 @@ def waiting(now: datetime) -> list[int]:
                WHERE c.state = 'live' AND (l.published, %s) > (c.piece, c.position)
                UNION SELECT space_id FROM sources_replay WHERE state = 'running'
                UNION SELECT space_id FROM identity_graph WHERE untouched
-               UNION SELECT space_id FROM sources_reject WHERE again""",
+               UNION SELECT r.space_id FROM sources_reject r JOIN sources_source s ON s.id = r.source_id
+               WHERE r.again AND s.deleted_at IS NULL""",
             [WHOLE_PIECE],
         )
         return sorted({space for (space,) in cursor.fetchall()} | set(unfinished(NAME)))

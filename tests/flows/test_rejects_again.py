@@ -14,11 +14,13 @@ from identity.models import Profile, Touch
 from identity.policies import change_policy, policy_of
 from identity.resolve import waiting
 from identity.rules import DEFAULT_POLICY, Blocked
+from personas_site import erasure
 from sources.events import timeline
 from sources.events.schema import TIMELINE
 from sources.models import Reject
 from sources.services import delete_source, retry_rejects
 from spaces import pieces
+from spaces.clock import clock
 from spaces.errors import Unwritable
 from spaces.pieces import advance
 from tests.factories import SourceFactory, SpaceFactory
@@ -195,4 +197,8 @@ def test_those_of_a_source_that_is_deleted_are_gone_and_hold_nobody_up(space, so
     retry_rejects(source, Reject.objects.all())
     delete_source(source)
     assert resolved(space) == 0
+    assert space.pk not in waiting(clock.now())
+    for pk in erasure.waiting(clock.now()):
+        while erasure.go_on(pk, clock.now()):
+            pass
     assert not Reject.objects.exists()

@@ -16,6 +16,7 @@ from personas_site.front import Front, environ_of, lane_of
 from personas_site.lanes import THREADS, Busy, Lane
 from spaces.lanes import CALLS, COLLECT, CONSOLE, PASSWORDS, QUERIES
 from tests.asgi import chunks, scope_of
+from tests.loops import run
 from tests.routes import routes
 
 pytestmark = pytest.mark.usefixtures("stores")
@@ -35,7 +36,7 @@ def trickle(part: bytes, every_s: float) -> Receive:
 
 def read(receive: Receive, room: Room | None = None) -> Body:
     body = Body(room or Room())
-    asyncio.run(body.read(receive))
+    run(body.read(receive))
     return body
 
 
@@ -77,10 +78,10 @@ class TestBodies:
         receive = chunks(b"x" * 60, 7)
         second = Body(room)
         with pytest.raises(NoRoom):
-            asyncio.run(second.read(receive))
+            run(second.read(receive))
         assert room.free == 40
         with pytest.raises(IndexError):  # it was read to its end: a client that is cut off hears no answer
-            asyncio.run(receive())  # type: ignore[arg-type]
+            run(receive())  # type: ignore[arg-type]
         first.drop()
         second.drop()
         assert room.free == 100
@@ -103,7 +104,7 @@ class TestLanes:
             lane = Lane("x", 3)
             await asyncio.gather(*(lane.run(call) for _ in range(30)))
 
-        asyncio.run(all_at_once())
+        run(all_at_once())
         assert most == [3]
 
     def test_tell_whoever_would_wait_too_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ class TestLanes:
             await asyncio.gather(*held)
             return late
 
-        assert [type(each) for each in asyncio.run(wait())] == [Busy] * 3
+        assert [type(each) for each in run(wait())] == [Busy] * 3
         assert "late" not in called
 
     def test_refuse_at_once_who_would_wait_too_long_and_only_those(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +147,7 @@ class TestLanes:
             assert sum(0 < each < 0.5 for each in took) > 300
             assert await ask() == 0  # an old pace keeps nobody out
 
-        asyncio.run(wait())
+        run(wait())
 
     def test_are_taken_until_the_thread_is_free_even_when_nobody_waits_for_it(self, monkeypatch: Any) -> None:
         monkeypatch.setattr(lanes, "PATIENCE_S", 0.1)
@@ -162,14 +163,14 @@ class TestLanes:
             end.set()
             await lane.run(lambda: None)
 
-        asyncio.run(wait())
+        run(wait())
 
     def test_hand_on_what_is_raised(self) -> None:
         async def fail() -> None:
             await Lane("x", 1).run(lambda: 1 // 0)
 
         with pytest.raises(ZeroDivisionError):
-            asyncio.run(fail())
+            run(fail())
 
 
 class Site:
@@ -194,7 +195,7 @@ class Site:
             finally:
                 self.end.set()
 
-        asyncio.run(inside())
+        run(inside())
 
     async def ask(self, method: str, path: str, receive: Receive | None = None, **headers: str) -> Reply:
         sent: list[dict[str, Any]] = []

@@ -1,6 +1,5 @@
 """Whatever is sent to an address, the fault is the sender's: 4xx, in the shape that the address speaks, never a 500."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +20,7 @@ from tests.asgi import chunks, scope_of
 from tests.belongings import belongings, body_ids
 from tests.cast import Cast
 from tests.factories import WriteKeyFactory
+from tests.loops import run
 from tests.routes import api_routes, example, pages, routes
 
 pytestmark = pytest.mark.django_db
@@ -277,7 +277,7 @@ def asked(method: str, path: str, sent: bytes, **headers: str) -> tuple[int, dic
         said["status"], said["headers"] = int(status.split()[0]), dict(headers)
 
     body = Body(Room())
-    asyncio.run(body.read(chunks(sent)))
+    run(body.read(chunks(sent)))
     scope = scope_of(method, path, {"host": "127.0.0.1", "transfer-encoding": "chunked"} | headers)
     try:
         answer = b"".join(Handler()(environ_of(scope, body), start_response))
