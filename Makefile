@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart up test check screens bench lock clean
+.PHONY: help quickstart up test check versions screens bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ check: .venv/.tests ## lint, types, import contracts, missing migrations
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
 	@$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks
+
+versions: .venv/.tests ## the first command on each Python from 3.11 to 3.13 that is here
+	@$(BIN)/python -m pytest -n 0 tests/versions.py
 
 screens: .venv/.tests ## a picture of every page, in both colours and both widths, in docs/screens/
 	@PERSONAS_SCREENS=docs/screens $(BIN)/python -m pytest tests/web -k browser
