@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 BYTES_PER_PIECE = 8 * 1024 * 1024  # of bodies
 TEXT_PER_PIECE = 4 * BYTES_PER_PIECE  # of normalised messages: what a batch adds to each can make them much longer
+MESSAGES_PER_PIECE = 5_000  # so that a flood of small ones has no longer turns than any other, and others have theirs
 LONGEST_EVENT_NAME = 200
 
 Result = spec.Message | spec.Rejected
@@ -80,7 +81,7 @@ class Archive:
         self._parsed: tuple[tuple[int, ...], bool, Parsed] | None = None
 
     def read(self, log: Log, limit: int) -> list[spec.Request] | None:
-        """The oldest requests that wait, up to about 8 MB of them."""
+        """The oldest requests that wait, up to about 8 MB of them; a piece takes as many as it has room for."""
         self._prepare_weeks()
         return _waiting_requests(log.owner, limit) or None
 
@@ -198,7 +199,7 @@ def _parse_some(intake: list[spec.Request], correct_clocks: bool) -> tuple[list[
     for request in intake:
         results = list(_parse(request, correct_clocks))
         size += sum(len(result.text) for result, _ in results if isinstance(result, spec.Message))
-        if taken and size > TEXT_PER_PIECE:
+        if taken and (size > TEXT_PER_PIECE or len(parsed) + len(results) > MESSAGES_PER_PIECE):
             break
         taken.append(request)
         parsed += results

@@ -586,6 +586,14 @@ def test_a_piece_does_not_grow_by_what_batches_add_to_their_messages(source, mon
     assert [row["piece"] for row in archived(source)] == [1] * 5 + [2] * 5 + [3] * 5
 
 
+def test_a_piece_of_many_small_messages_has_no_longer_turn_than_any_other(source, monkeypatch):
+    monkeypatch.setattr(archive, "MESSAGES_PER_PIECE", 10)
+    for size in (4, 6, 1, 12, 3):
+        send(source, *[track() for _ in range(size)])
+    archive_all(source)
+    assert [row["piece"] for row in archived(source)] == [1] * 10 + [2] + [3] * 12 + [4] * 3
+
+
 def test_sources_with_requests_and_with_unfinished_pieces_have_work(source, monkeypatch):
     idle = SourceFactory()
     log_of(idle)
