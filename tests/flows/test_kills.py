@@ -208,6 +208,6 @@ def verified(running: Stack, path: Path, world: World) -> str:
     }
     path.write_text(json.dumps(expected))
     code = f"from tests.flows import verify; verify.main({str(path)!r})"
-    done = running.run("manage.py", "shell", "-v", "0", "-c", code, timeout_s=240)
+    done = running.run("manage.py", "shell", "-v", "0", "-c", code, timeout_s=480)
     assert done.returncode == 0, f"seed {SEED}\n{done.stdout}\n{done.stderr[-3000:]}"
     return done.stdout

@@ -36,7 +36,7 @@ from spaces.models import Piece, Space
 from spaces.pieces import visible_logs
 from tests import factories_identity as made
 
-STEADY_WITHIN_S = 120
+STEADY_WITHIN_S = 360  # an audience that failed while a store was away waits up to minutes before it is tried again
 NAMED = 5  # of those who differ, so many are named
 Faults = list[str]
 Place = tuple[int, int, int]  # (source, archive piece, position)
