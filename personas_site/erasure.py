@@ -3,7 +3,7 @@
 What is deleted is out of sight from the start and nobody works on it any more. Its rows go table by table: first the
 tables of ClickHouse, then those of PostgreSQL that hold many, then the thing itself with what is left. A statement
 that was on its way when it was deleted may still write, so after the longest time that one may take all is looked at
-again. Every part counts what is left before it says that nothing is.
+again. A part is done when it is asked to erase and finds nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,22 +30,28 @@ Kind, State = Deletion.Kind, Deletion.State
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one table. left: how many there are; erase: some of them, and how many these were."""
+    """The rows of one table. left: how many there are; erase: some of them, and how many these were, 0 = none is left.
+
+    To count is for the total alone: a table of millions is erased in hundreds of parts.
+    """
 
     table: str
     left: Callable[[], int]
     erase: Callable[[], int]
 
 
-def waiting(now: datetime) -> Iterator[int]:
+def waiting(now: datetime) -> list[int]:
     """Deletions that can be gone on with."""
-    due = Q(state=State.ERASING) | Q(state=State.CHECKING, check_at__lte=now)
-    yield from Deletion.objects.filter(due).values_list("pk", flat=True)
+    return list(_due(now).values_list("pk", flat=True))
+
+
+def _due(now: datetime) -> "models.QuerySet[Deletion]":
+    return Deletion.objects.filter(Q(state=State.ERASING) | Q(state=State.CHECKING, check_at__lte=now))
 
 
 def go_on(pk: int, now: datetime) -> bool:
     """The deletion is a part further. False when there is nothing to do."""
-    deletion = Deletion.objects.filter(pk__in=waiting(now)).filter(pk=pk).first()
+    deletion = _due(now).filter(pk=pk).first()
     if deletion is None:
         return False
     if deletion.total is None:
@@ -53,8 +59,7 @@ def go_on(pk: int, now: datetime) -> bool:
     parts = list(_parts(deletion))
     while deletion.step < len(parts):
         part = parts[deletion.step]
-        if part.left():
-            erased = part.erase()
+        if erased := part.erase():
             deletion.table = part.table
             deletion.erased[part.table] = deletion.erased.get(part.table, 0) + erased
             deletion.save(update_fields=["step", "table", "erased"])
@@ -134,7 +139,8 @@ def _events(table: Table, condition: Sql) -> Part:
 
     def erase() -> int:
         rows = left()
-        client.run(sql(f"DELETE FROM {table.name} WHERE %s", condition))
+        if rows:  # a DELETE looks at every part of the table
+            client.run(sql(f"DELETE FROM {table.name} WHERE %s", condition))
         return rows
 
     return Part(table.name, left, erase)
@@ -146,8 +152,7 @@ def _rows(model: type[models.Model], **condition: Any) -> Part:
 
     def erase() -> int:
         some = list(rows.values_list("pk", flat=True)[:AT_ONCE])
-        gone: int = model._base_manager.filter(pk__in=some)._raw_delete(connection.alias)
-        return gone
+        return model._base_manager.filter(pk__in=some)._raw_delete(connection.alias) if some else 0
 
     return Part(model._meta.db_table, rows.count, erase)
 
@@ -185,8 +190,9 @@ def _path(model: type[models.Model], root: type[models.Model], depth: int = 3) -
         for field in model._meta.get_fields()
         if isinstance(field, models.ForeignKey) and field.remote_field.on_delete is models.CASCADE
     ]
-    if any(field.related_model is root for field in references):
-        return next(field.name for field in references if field.related_model is root)
+    for field in references:
+        if field.related_model is root:
+            return field.name
     if depth > 1:
         for field in references:
             further = _path(field.related_model, root, depth - 1)

@@ -14,6 +14,7 @@ from access.models import AuditEntry, Invitation
 from audiences.models import Change, Draft
 from destinations.models import Subscription
 from identity.models import Evidence
+from personas_site.erasure import AT_ONCE
 from sources.events import client
 from sources.events.schema import ARCHIVE, DELIVERY_LOG, MEMBERSHIP_LOG, PROFILE_EVENTS, TIMELINE, Table
 from sources.events.sql import Sql, moment, sql
@@ -22,7 +23,6 @@ from spaces.models import Deletion
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 20_000  # rows of PostgreSQL in one statement
 IDLE_DRAFT, IDLE_INVITATION = timedelta(days=90), timedelta(days=90)
 
 
@@ -61,8 +61,9 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
 
 def _rows(old: Callable[[datetime], "QuerySet[Any]"]) -> Callable[[datetime], None]:
     def erase(now: datetime) -> None:
-        while some := list(old(now).values_list("pk", flat=True)[:AT_ONCE]):
-            old(now).model._base_manager.filter(pk__in=some).delete()
+        rows = old(now)
+        while some := list(rows.values_list("pk", flat=True)[:AT_ONCE]):
+            rows.model._base_manager.filter(pk__in=some).delete()
 
     return erase
 

@@ -16,14 +16,19 @@ def consume_live(space_id: int, source_id: int, after: RowPlace, upto: RowPlace)
     if connection.filter(piece=after[0], position=after[1]).update(piece=upto[0], position=upto[1]):
         return
     for each in connection:
-        Consumed.objects.create(
-            workspace_id=each.workspace_id,
-            connection=each,
-            after_piece=after[0],
-            after_position=after[1],
-            piece=upto[0],
-            position=upto[1],
-        )
+        keep_stretch(each, after, upto)
+
+
+def keep_stretch(connection: Connection, after: RowPlace, upto: RowPlace) -> None:
+    """The live reader has this part of the log, which its present place and cut-off do not tell."""
+    Consumed.objects.create(
+        workspace_id=connection.workspace_id,
+        connection=connection,
+        after_piece=after[0],
+        after_position=after[1],
+        piece=upto[0],
+        position=upto[1],
+    )
 
 
 def consume_slice(replay_id: int, source_ids: Sequence[int], upto: Key) -> None:

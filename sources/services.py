@@ -12,6 +12,7 @@ from django.utils.text import slugify
 
 from access.services import COMMAND, ActorLike, audit
 from sources import queries
+from sources.consumption import keep_stretch
 from sources.events import archive
 from sources.events.archive import WHOLE_PIECE
 from sources.intake import Sender, keep
@@ -253,15 +254,9 @@ def _reconnect(old: Connection, log: Visible, *, resume: bool) -> None:
     """Live again: from where it stopped, or, when asked to, from now."""
     old.state, old.replay = Connection.State.LIVE, None
     if not resume:
-        if (old.piece, old.position) > (old.cutoff, WHOLE_PIECE):  # the next cut-off no longer tells
-            Consumed.objects.create(
-                workspace_id=old.workspace_id,
-                connection=old,
-                after_piece=old.cutoff,
-                after_position=WHOLE_PIECE,
-                piece=old.piece,
-                position=old.position,
-            )
+        began, came_to = (old.cutoff, WHOLE_PIECE), (old.piece, old.position)
+        if came_to > began:  # the next cut-off no longer tells
+            keep_stretch(old, began, came_to)
         old.cutoff, old.piece, old.position = log.end, log.end, WHOLE_PIECE
     old.save(update_fields=["state", "replay", "cutoff", "piece", "position"])
 

@@ -236,11 +236,6 @@ def erase(source_id: int, numbers: Sequence[int]) -> None:
     client.erase(ARCHIVE, "source", source_id, numbers)
 
 
-def erase_source(workspace_id: int, source_id: int) -> None:
-    """Nothing of the source is left in the archive."""
-    client.run(sql("DELETE FROM archive WHERE workspace = %s AND source = %s", workspace_id, source_id))
-
-
 def _same(value: int, count: int, kind: pyarrow.DataType) -> pyarrow.Array:
     return pyarrow.repeat(pyarrow.scalar(value, kind), count)
 
