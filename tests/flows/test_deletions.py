@@ -1,7 +1,7 @@
 """What is deleted is out of sight at once, and is erased from every store; what belongs to others stays as it was."""
 
 import subprocess
-import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from django.conf import settings
 from access.services import COMMAND, delete_space
 from audiences import services as audiences
 from audiences.models import Audience, Change
+from benchmarks.stack import until
 from destinations import services as destinations
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.sync import Sync
@@ -202,9 +203,8 @@ def test_no_file_of_any_store_holds_a_word_of_a_deleted_space_and_source():
     assert {each.state for each in erased(shop.clock.now())} == {Deletion.State.DONE}
     Deletion.objects.all().delete()
     clean_up()
-    give_up = time.monotonic() + 240
-    while files_with(word) and time.monotonic() < give_up:
-        time.sleep(1)
+    with suppress(TimeoutError):
+        until(lambda: not files_with(word), within_s=240, every_s=1)
     assert files_with(word) == []
 
 

@@ -1,7 +1,6 @@
 """What the engine cannot answer, and what this release cannot read: it stops nobody else, and it is made up for."""
 
 import threading
-import time
 from contextlib import suppress
 from datetime import timedelta
 
@@ -13,6 +12,7 @@ from access.services import COMMAND
 from audiences import compiler, computes, evaluate, failures, queries, services, ticks
 from audiences.conditions.event import Performed
 from audiences.models import Audience, Change, Version
+from benchmarks.stack import until
 from identity.models import Touch
 from sources.events import client
 from sources.events.sql import Sql
@@ -325,9 +325,9 @@ def test_the_engine_is_busy_while_it_works_on_something_long():
     assert not client.busy()
     thread = threading.Thread(target=work)
     thread.start()
-    deadline = time.monotonic() + 20
-    while not (busy := client.busy()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    busy = False
+    with suppress(TimeoutError):
+        busy = until(client.busy, within_s=20)
     client.run(Sql("KILL QUERY WHERE query LIKE '%1000000000000%' AND query NOT LIKE '%KILL%' SYNC"))
     thread.join()
     assert busy

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import httpx
 import psycopg2
@@ -66,6 +66,28 @@ def backends(running: Stack) -> list[str]:
         return [query for (query,) in cursor.fetchall()]
 
 
+@contextmanager
+def repeating(clients: int, prepare: Callable[[httpx.Client], Callable[[], object]]) -> Iterator[None]:
+    """So many clients do what `prepare` gives to each of them, over and over."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            once = prepare(client)
+            while not over.is_set():
+                once()
+
+    threads = [threading.Thread(target=go_on) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
 def post_status(running: Stack, source: Json) -> int:
     body = {"writeKey": source["writeKeys"][0], "type": "track", "event": "Viewed", "userId": "u"}
     return running.http.post(f"{running.address}/v1/track", json=body).status_code
@@ -88,24 +110,13 @@ def test_half_sent_bodies_stop_nobody_and_are_given_up(running: Stack, source: J
 
 
 def test_a_gzip_of_many_empty_members_stops_nobody(running: Stack, source: Json) -> None:
-    over = threading.Event()
     bomb = (b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03" + b"\0" * 9) * 240_000
 
-    def throw() -> None:
-        with httpx.Client(timeout=60, trust_env=False) as client:
-            while not over.is_set():
-                client.post(f"{running.address}/v1/batch", content=bomb)
+    def thrower(client: httpx.Client) -> Callable[[], object]:
+        return lambda: client.post(f"{running.address}/v1/batch", content=bomb)
 
-    threads = [threading.Thread(target=throw) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    try:
-        with probing(running.address) as livez:
-            found = load(running, source["writeKeys"][0], clients=4, seconds=4)
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+    with repeating(10, thrower), probing(running.address) as livez:
+        found = load(running, source["writeKeys"][0], clients=4, seconds=4)
     assert found.accepted > 10
     assert found.percentile(0.99) < AT_MOST_S
     assert max(livez) < AT_MOST_S
@@ -167,26 +178,14 @@ def test_a_test_of_a_silent_webhook_holds_up_no_page_and_no_event(
 
 
 def test_guesses_of_passwords_slow_nobody_down(running: Stack, source: Json) -> None:
-    over = threading.Event()
+    def guesser(client: httpx.Client) -> Callable[[], object]:
+        page = client.get(f"{running.address}/sign-in")
+        token = page.text.partition('name="csrfmiddlewaretoken" value="')[2].partition('"')[0]
+        form = {"csrfmiddlewaretoken": token, "username": "owner@example.com", "password": "a guess"}
+        return lambda: client.post(f"{running.address}/sign-in", data=form)
 
-    def guess() -> None:
-        with httpx.Client(timeout=60, trust_env=False) as client:
-            page = client.get(f"{running.address}/sign-in")
-            token = page.text.partition('name="csrfmiddlewaretoken" value="')[2].partition('"')[0]
-            form = {"csrfmiddlewaretoken": token, "username": "owner@example.com", "password": "a guess"}
-            while not over.is_set():
-                client.post(f"{running.address}/sign-in", data=form)
-
-    threads = [threading.Thread(target=guess) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    try:
-        with probing(running.address) as livez:
-            found = load(running, source["writeKeys"][0], clients=4, seconds=4)
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+    with repeating(16, guesser), probing(running.address) as livez:
+        found = load(running, source["writeKeys"][0], clients=4, seconds=4)
     assert set(found.counts) == {200}
     assert found.percentile(0.99) < AT_MOST_S
     assert max(livez) < AT_MOST_S
