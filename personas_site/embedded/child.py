@@ -39,6 +39,7 @@ class Child:
     ready: Callable[[], bool] = always
     members: tuple[str, ...] = ()  # processes of its own of which it reports, on the descriptor PERSONAS_REPORTS
     ready_within: float = 60.0
+    silent_within: float | None = None  # s: it hangs when it was ready and then is not for so long, and is ended
     retry_for: float = 0.0  # how long a first start may fail and be tried again
 
 

@@ -41,6 +41,7 @@ def _web(places: Places) -> Child:
         argv=[sys.executable, "-m", "personas_site.serve", "--port", str(places.web_port)],
         cwd=PROJECT_ROOT,
         ready=lambda: answers(places.web_port),
+        silent_within=60.0,
     )
 
 

@@ -8,6 +8,7 @@ end with it, so that nothing can leak from one statement into another.
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import base64
 import binascii
@@ -65,6 +66,7 @@ DRAIN_MAX = 256 << 20
 IDLE_TIMEOUT = 600.0
 STALL_TIMEOUT = 120.0
 STOP_WITHIN = 3.0
+SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED}
 ENDING = {signal.SIGTERM, signal.SIGINT}
 
 CODE_OF = re.compile(r"Code: (\d+)\.")
@@ -302,15 +304,21 @@ class Server:
     def serve(self) -> None:
         while True:
             try:
-                sock, _ = self.listener.accept()
-            except OSError as error:
+                self._begin(self.listener.accept()[0])
+            except (OSError, RuntimeError, MemoryError) as error:  # no more descriptors, threads or memory
                 if self.closing:
                     return
-                if error.errno in (errno.EMFILE, errno.ENFILE):  # wait for some to leave
-                    time.sleep(0.1)
-                    continue
-                raise
-            threading.Thread(target=self._converse, args=(sock,), daemon=True).start()
+                if isinstance(error, OSError) and error.errno not in SHORT:
+                    raise
+                time.sleep(0.1)  # until some have left
+
+    def _begin(self, sock: socket.socket) -> None:
+        try:
+            # Not a Thread, whose start waits for ever for one that had no memory to begin.
+            _thread.start_new_thread(self._converse, (sock,))
+        except BaseException:
+            sock.close()
+            raise
 
     def settle(self, within: float) -> bool:
         """Wait for the running statements. True if all have ended."""
@@ -449,15 +457,19 @@ def child(places: Places) -> Child:
         name="clickhouse",
         argv=[sys.executable, "-m", "personas_site.embedded.clickhouse", "--home", str(places.home)],
         cwd=PROJECT_ROOT,
-        ready=lambda: answers(places.clickhouse_port),
+        ready=lambda: answers(places),
+        silent_within=60.0,
     )
 
 
-def answers(port: int) -> bool:
+def answers(places: Places) -> bool:
+    """Whether the engine answers a statement, whatever it says."""
+    key = base64.b64encode(f"{USER}:{places.clickhouse_token}".encode()).decode()
+    ask = f"GET /?query=SELECT+1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {key}\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as probe:
-            probe.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            return probe.recv(64).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(("127.0.0.1", places.clickhouse_port), timeout=5) as probe:
+            probe.sendall(ask.encode())
+            return probe.recv(16).startswith(b"HTTP/1.1 ")
     except OSError:
         return False
 

@@ -104,9 +104,10 @@ class Leavers:
 
     def _watch(self) -> None:
         while True:
-            for descriptor, _ in self._poll.poll():
-                if query_id := self._queries.get(descriptor):
-                    self._engine.kill(query_id)
+            with suppress(MemoryError):
+                for descriptor, _ in self._poll.poll():
+                    if query_id := self._queries.get(descriptor):
+                        self._engine.kill(query_id)
             time.sleep(0.1)  # then again, while they wind down: a query may have left before the engine knew it
 
 

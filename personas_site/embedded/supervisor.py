@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import queue
 import shutil
@@ -30,6 +31,7 @@ LOG_MAX = 10 << 20
 TAIL_LINES = 8
 POLL = 0.05
 HOUSEKEEPING_EVERY = 10.0
+ASKED_EVERY = 5.0
 SERVICES_STOP_WITHIN = 5.5
 STORES_STOP_WITHIN = 4.0
 LOCK_WITHIN = 1.0  # also for ports
@@ -65,6 +67,12 @@ class Running:
 
 @dataclass(frozen=True)
 class Died:
+    running: Running
+    process: subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True)
+class Hangs:
     running: Running
     process: subprocess.Popen[bytes]
 
@@ -318,6 +326,9 @@ class Supervisor:
         if isinstance(event, Reported):
             self._note(event)
             return None
+        if isinstance(event, Hangs):
+            self._end_hanging(event)
+            return None
         assert isinstance(event, Died)
         running = event.running
         # What it started may live on for a moment and hold its sockets. Its number is still its own: not yet reaped.
@@ -344,6 +355,13 @@ class Supervisor:
             self.say(f"{name} stopped; starting it again")
         running.members[name] = event.facts["pid"]
         self._write_pids()
+
+    def _end_hanging(self, event: Hangs) -> None:
+        """Its death comes as any other."""
+        if event.process is event.running.process:
+            self.say(f"{event.running.child.name} does not answer: ending it")
+            with suppress(ProcessLookupError):
+                os.killpg(event.process.pid, signal.SIGKILL)
 
     def _schedule(self, running: Running) -> None:
         now = time.monotonic()
@@ -387,6 +405,9 @@ class Supervisor:
             process = self._spawn(running, log.fileno())
         running.process, running.started = process, time.monotonic()
         threading.Thread(target=self._report_death, args=(Died(running, process),), daemon=True).start()
+        if child.silent_within is not None:
+            args = (Hangs(running, process), child.silent_within)
+            threading.Thread(target=self._report_silence, args=args, daemon=True).start()
         self._write_pids()
 
     def _spawn(self, running: Running, log: int) -> subprocess.Popen[bytes]:
@@ -419,6 +440,16 @@ class Supervisor:
         with suppress(ChildProcessError):  # reaped by _stop_group, which had waited long enough
             os.waitid(os.P_PID, died.process.pid, os.WEXITED | os.WNOWAIT)
             self._events.put(died)
+
+    def _report_silence(self, hangs: Hangs, within: float) -> None:
+        running, answered = hangs.running, math.inf
+        while time.monotonic() - answered < within:
+            time.sleep(ASKED_EVERY)
+            if running.process is not hangs.process:
+                return
+            if running.child.ready():
+                answered = time.monotonic()
+        self._events.put(hangs)
 
     def _write_pids(self) -> None:
         draft = self.places.pids.with_suffix(".new")

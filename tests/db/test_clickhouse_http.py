@@ -5,6 +5,7 @@ import gzip
 import http.client
 import json
 import os
+import resource
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from contextlib import closing, suppress
 
 import clickhouse_connect
 import lz4.frame
+import psutil
 import pyarrow as pa
 import pytest
 import zstandard
@@ -534,3 +536,21 @@ def test_many_connections_leave_nothing_behind(places):
     for sock in socks:
         sock.close()
     until(lambda: ask(places, method="GET", path="/ping")[0] == 200)
+
+
+def test_it_answers_again_after_it_had_no_memory_for_threads(places):
+    server = psutil.Process(json.loads(places.pids.read_text())["clickhouse"])
+    server.rlimit(resource.RLIMIT_AS, (server.memory_info().vms, resource.RLIM_INFINITY))
+    try:
+        for _ in range(20):
+            with suppress(OSError):
+                ask(places, method="GET", path="/ping")
+    finally:
+        server.rlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    until(lambda: answers(places))
+
+
+def answers(places):
+    with suppress(OSError):
+        return ask(places, method="GET", path="/ping")[0] == 200
+    return False

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -228,6 +229,27 @@ def test_a_child_that_keeps_dying_is_started_ever_more_rarely_and_says_why(place
     with supervised(places, stores_only=False, stores=[], services=[fails], prepare=[], say=said.append):
         until(lambda: any("again in 1.0 s" in text for text in said))
     assert any("no such thing" in text for text in said)
+
+
+def test_a_child_that_hangs_is_started_again(places, monkeypatch):
+    monkeypatch.setattr(supervisor, "ASKED_EVERY", 0.05)
+    said, asked, answers = [], [], threading.Event()
+    answers.set()
+
+    def ready():
+        asked.append(1)
+        return answers.is_set()
+
+    hangs = Child(name="hangs", argv=FAMILY, ready=ready, silent_within=0.2)
+    with supervised(places, stores_only=False, stores=[], services=[hangs], prepare=[], say=said.append) as own:
+        before = own.pid("hangs")
+        until(lambda: len(asked) > 3)
+        answers.clear()
+        until(lambda: own.pid("hangs") not in (None, before))
+        again, so_far = own.pid("hangs"), len(asked)
+        until(lambda: len(asked) > so_far + 10)  # it may take its time to start
+        assert own.pid("hangs") == again
+        assert said == ["hangs does not answer: ending it", "hangs stopped; starting it again"]
 
 
 def test_a_log_is_cut_while_it_is_written_to(places, monkeypatch):
