@@ -158,6 +158,26 @@ def test_a_subscription_that_waits_for_a_moment_of_the_wrong_clock_goes_on(world
     assert advance(stage, log)
 
 
+def test_what_was_compared_by_the_wrong_clock_is_compared_again_at_once(world):
+    world.did("u1", "Ordered")
+    audience = world.audience("ever", EVER)
+    row = make_subscription(audience, make_destination(world.space))
+    stage = sync.Sync(world.clock)
+    log = open_log(stage="sync", owner=row.pk, workspace_id=row.workspace_id)
+    world.computed()
+    while advance(stage, log):
+        pass
+    world.clock.advance(6 * HOUR)
+    while advance(stage, log):
+        pass
+    world.clock.advance(-6 * HOUR)
+    assert Subscription.objects.get(pk=row.pk).compared_at == world.clock.now() + 6 * HOUR
+    assert row.pk in sync.waiting(world.clock.now())
+    assert advance(stage, log)
+    assert Subscription.objects.get(pk=row.pk).compared_at == world.clock.now()
+    assert row.pk not in sync.waiting(world.clock.now())
+
+
 def test_the_clock_never_goes_back_unless_it_was_put_back():
     clock = DatabaseClock()
     real = clock.now()
