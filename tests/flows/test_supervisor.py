@@ -283,7 +283,9 @@ app.conf.beat_schedule = {"tick": {"task": "touch", "schedule": 0.2, "args": [os
 
 @app.task(name="touch")
 def touch(path):
-    pathlib.Path(path).write_text(str(os.getpid()))
+    new = pathlib.Path(path + ".new")
+    new.write_text(str(os.getpid()))
+    new.rename(path)
 
 @app.task(name="hold")
 def hold(path):
