@@ -20,8 +20,8 @@ AWAY: tuple[type[Exception], ...] = (
 )
 
 # ClickHouse, src/Common/ErrorCodes.cpp. What the rows of an insert cause: cannot parse text, a quoted string, an
-# input, a date, a time, a number, an array, a domain, a boolean; not all data; out of range; incorrect; too large.
-ROW_CODES = {6, 26, 27, 33, 38, 41, 69, 72, 117, 130, 131, 321, 441, 467, 645}
+# input, a date, a time, a number, an array, a domain, a boolean; out of range; incorrect; too large.
+ROW_CODES = {6, 26, 27, 38, 41, 69, 72, 117, 130, 131, 321, 441, 467, 645}
 # What only another release, or another table, cures: no such column, function, type, table, database, setting,
 # parameter or format; columns that do not match in number or type; NULL where none may be; wrong arguments; syntax.
 CODE_CODES = {7, 8, 10, 16, 20, 34, 35, 36, 42, 43, 44, 46, 47, 48, 50, 53, 60, 62, 63, 70, 73, 81, 115, 122, 179, 184}

@@ -35,6 +35,7 @@ from personas_site.embedded import wire
 from personas_site.embedded.child import Child
 from personas_site.embedded.engine import Engine, Leavers, Refused, check, pieces_of
 from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.shortage import Shortage
 from personas_site.embedded.statements import (
     DataInsert,
     Undecided,
@@ -154,6 +155,7 @@ class Statement:
             rows.flush()
             done = conn.query(insert.from_file(f"/proc/self/fd/{rows.fileno()}"), "TSV")
             check(done)
+            self._check_written()
         self._reply(b"", written_rows=done.rows_written(), written_bytes=done.bytes_written())
 
     # Everything else
@@ -173,6 +175,8 @@ class Statement:
                     return self._stream(pieces, form, figures)
             result = conn.query(sql, default, params=values)
             check(result)
+        if not query:
+            self._check_written()
         view = result.get_memview()
         self._reply(
             view.view() if view.size() else b"",
@@ -216,6 +220,11 @@ class Statement:
         for data in packed:
             self.sock.sendall(wire.chunk(data))
         self.sock.sendall(wire.LAST_CHUNK)
+
+    def _check_written(self) -> None:
+        if self.server.shortage.since(self.started):
+            text = "The disk has no room: what was to be written may not have been"
+            raise Refused(243, "NOT_ENOUGH_SPACE", text)
 
     # Answers
 
@@ -296,6 +305,7 @@ class Server:
     def __init__(self, engine: Engine, token: str, listener: socket.socket) -> None:
         self.engine, self.listener = engine, listener
         self.leavers = Leavers(engine)
+        self.shortage = Shortage(engine.free, began=engine.hold, over=start_anew)
         self._token = token
         self.closing = False
         self._running = 0
@@ -437,7 +447,10 @@ def main(arguments: list[str] | None = None) -> int:
     engine = Engine(places.clickhouse_data)
     server = Server(engine, places.clickhouse_token, listener)
     threading.Thread(target=server.serve, name="accept", daemon=True).start()
+    threading.Thread(target=server.shortage.watch, name="shortage", daemon=True).start()
     print(f"ClickHouse {engine.version} answers on 127.0.0.1:{places.clickhouse_port}", flush=True)
+    for part in engine.set_aside():
+        print(f"set aside, since it was not written whole: {part}", flush=True)
     signal.sigwait(ENDING)
     server.closing = True
     listener.shutdown(socket.SHUT_RDWR)
@@ -447,6 +460,12 @@ def main(arguments: list[str] | None = None) -> int:
     # acknowledged is on disk; the engine is made to be killed.
     sys.stdout.flush()
     os._exit(0)
+
+
+def start_anew() -> None:
+    """The supervisor starts it again. What was acknowledged is on disk: the engine is made to be killed."""
+    print("the disk has room again: starting anew", flush=True)
+    os._exit(1)
 
 
 # For the supervisor

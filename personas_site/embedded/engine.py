@@ -67,6 +67,23 @@ class Engine:
         finally:
             conn.close()
 
+    def free(self) -> int:
+        """Bytes that the disk has left for us."""
+        status = os.statvfs(self._name)
+        return status.f_bavail * status.f_frsize
+
+    def hold(self) -> None:
+        """No parts are merged any more, and none that were merged are removed, as long as the process lives."""
+        with self._root_lock:
+            self._root.query("SYSTEM STOP MERGES", "TSV")
+            self._root.query("SYSTEM STOP CLEANUP", "TSV")
+
+    def set_aside(self) -> list[str]:
+        """The parts that it found broken when it started, by now and earlier."""
+        broken = "SELECT path FROM system.detached_parts WHERE reason LIKE 'broken%' ORDER BY path"
+        with self._root_lock:
+            return str(self._root.query(broken, "TSV").data()).split("\n")[:-1]
+
     def kill(self, query_id: str) -> None:
         """The statement with this id is told to end. (The engine's own ids cannot be chosen: see `log_comment`.)"""
         with self._root_lock, suppress(RuntimeError):

@@ -2,7 +2,7 @@
 
 from sources.events import client
 from sources.events.schema import TABLES
-from sources.events.sql import sql
+from sources.events.sql import Sql, sql
 
 
 def compact() -> list[str]:
@@ -20,4 +20,17 @@ def compact() -> list[str]:
     )
     for (table,) in marked:
         client.client().command(f"ALTER TABLE {table} APPLY DELETED MASK", settings={"mutations_sync": 2})
+    _drop_broken()
     return [table for (table,) in marked]
+
+
+def _drop_broken() -> None:
+    """What the engine set aside because it was not written whole, a day ago or earlier."""
+    broken = client.rows(
+        Sql(
+            "SELECT table, name FROM system.detached_parts WHERE database = currentDatabase()"
+            " AND reason LIKE 'broken%' AND modification_time < now() - INTERVAL 1 DAY"
+        )
+    )
+    for table, part in broken:
+        client.run(sql(f"ALTER TABLE {table} DROP DETACHED PART %s SETTINGS allow_drop_detached = 1", part))
