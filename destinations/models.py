@@ -57,6 +57,7 @@ class Subscription(Deletable, Owned):
     full = models.BooleanField(default=True, help_text="this pass looks at everyone: a first sync or a resync")
     pass_tick = models.BigIntegerField(null=True, help_text="changes up to this one are being planned; null = no pass")
     cursor = models.BigIntegerField(default=0, help_text="profile numbers up to this one are planned in this pass")
+    said_at = models.DateTimeField(null=True, help_text="the timestamp of the newest call; none is given an older one")
     synced_at = models.DateTimeField(null=True, help_text="when everything desired was last acknowledged")
     counts = models.JSONField(
         default=dict, help_text="of the newest comparison: desired, acknowledged, maybe, refused, due"

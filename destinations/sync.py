@@ -505,7 +505,13 @@ def _decide_rows(subscription: Subscription, intake: Intake, now: datetime) -> l
     Acknowledged.objects.filter(pk__in=unclear).update(retry_at=now + retry.FIRST)
     leaving = [acknowledged[number] for number, call in calls.items() if not call.entering]
     kept = _still_desired(subscription, leaving, intake.members)
-    decided = [_row(number, call, acknowledged.get(number), intake, kept, now) for number, call in calls.items()]
+    # A receiver believes the newest word about somebody, by its timestamp: none may be older than what was said before,
+    # even when the clock was put back.
+    at = milliseconds(max(now, subscription.said_at or now))
+    decided = [_row(number, call, acknowledged.get(number), intake, kept, at) for number, call in calls.items()]
+    if decided:
+        newest = moment(max(row.at for row in decided))
+        Subscription.objects.filter(pk=subscription.pk).update(said_at=newest)
     _mark(subscription, decided)
     return decided
 
@@ -531,8 +537,8 @@ def _still_desired(subscription: Subscription, leaving: Sequence[Acknowledged], 
     return {number for number, yes in _desired(subscription, members, found).items() if yes is not False}
 
 
-def _row(number: int, call: Call, known: Acknowledged | None, intake: Intake, kept: set[int], now: datetime) -> Row:
-    at, sent = milliseconds(now), intake.said.get(number, {})
+def _row(number: int, call: Call, known: Acknowledged | None, intake: Intake, kept: set[int], at: int) -> Row:
+    sent = intake.said.get(number, {})
     if known and (call.again or not call.entering):  # exits go to exactly what was sent
         sent = {type: (other, value) for type, (other, value) in known.sent.items()}
     if known and call.again:

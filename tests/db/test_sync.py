@@ -860,6 +860,23 @@ def test_the_catcher_holds_the_audience(style: str, space: Space, audience: Audi
     assert set(Caught.objects.values_list("times", flat=True)) == {1}
 
 
+@pytest.mark.parametrize("style", ["event", "list"])
+def test_what_is_said_after_a_clock_was_put_back_counts_as_newer(
+    style: str, space: Space, audience: Audience, clock: FixedClock
+) -> None:
+    subscription = catcher(audience, style=style)
+    one, other = make_people(space, 2)
+    changes: list[dict[str, Any]] = [
+        *({"entered": [one, other]}, {"left": [one]}, {"entered": [one], "left": [other]}, {"entered": [other]}),
+    ]
+    for given, ahead in zip(changes, [0, 5, 0, 0], strict=True):
+        clock.advance(timedelta(minutes=ahead))
+        change(audience, **given)
+        run(subscription, clock)
+        clock.advance(-timedelta(minutes=ahead))
+    assert len(queries.held(subscription.destination, "shoppers")) == 2
+
+
 def test_the_catcher_is_not_confused_by_an_old_call_that_comes_late(
     space: Space, audience: Audience, clock: FixedClock
 ) -> None:
