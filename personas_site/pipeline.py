@@ -64,7 +64,8 @@ class Work:
 
     turn: serve one owner of a workspace; whether that got anything done. feeds: the queues with more to do then.
     stage: whose failures are waited out, and whose abandoned numbers are swept. paced: it inserts into ClickHouse,
-    which takes few inserts a second. together: what several owners insert goes as one.
+    which takes few inserts a second. together: what several owners insert goes as one. frees: it makes room on the
+    disk, so it goes on when there is almost none.
     """
 
     queue: str
@@ -75,6 +76,7 @@ class Work:
     stage: Stage[Any, Any, Any] | None = None
     paced: bool = False
     together: bool = False
+    frees: bool = False
 
 
 def _piece(stage: Stage[Any, Any, Any], owner: int, workspace: int) -> bool:
@@ -150,6 +152,7 @@ WORK = {
         owners=Deletion,
         waiting=erasure.waiting,
         turn=lambda deletion, workspace: erasure.go_on(deletion, clock.now()),
+        frees=True,
     ),
     "sample": Work(
         queue="bulk",
@@ -194,12 +197,11 @@ def work(queue: str, **_: Any) -> None:
 
 
 def who_waits(queue: str, now: datetime) -> dict[Job, int]:
-    """Whoever has work at the queue, and may be tried: job → workspace. Nobody while the disk is almost full."""
-    if not room().works:
-        return {}
+    """Whoever has work at the queue, and may be tried: job → workspace. On a disk almost full, who makes room."""
+    works = room().works
     found: dict[Job, int] = {}
     for kind, work in WORK.items():
-        if work.queue == queue:
+        if work.queue == queue and (works or work.frees):
             try:
                 owners = _owners(work, now)
             except Exception:  # what is wrong with one kind of work keeps no other from being done

@@ -2,6 +2,7 @@
 
 import os
 import re
+from itertools import product
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
@@ -9,6 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from tests.cast import PASSWORD
 
 SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 360, "height": 740}}
+# Colours do not depend on the width, nor boxes on the colour: two looks show what four would.
+LOOKS = (("light", "wide"), ("dark", "narrow"))
 # What is wider than the box that scrolls it: readable, but only for whoever thinks of scrolling.
 CUT = """[...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth)
     .map((box) => box.getAttribute("aria-label") ?? box.getAttribute("aria-labelledby"))"""
@@ -42,16 +45,15 @@ def look_at(page, address, places):
 
 def look(page, name):
     """Everything that must hold for any page, in both colours and both widths."""
-    wrong = []
-    for theme in ("light", "dark"):
+    folder, wrong = os.environ.get("PERSONAS_SCREENS"), []
+    for theme, size in product(("light", "dark"), SIZES) if folder else LOOKS:
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # no colour half-way to the other
-        for size, box in SIZES.items():
-            page.set_viewport_size(box)
-            wrong += [f"{name} {theme} {size}: {problem}" for problem in _problems(page)]
-            if folder := os.environ.get("PERSONAS_SCREENS"):
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                page.evaluate("scrollTo(0, 0)")
-                page.screenshot(path=f"{folder}/{name}-{theme}-{size}.png", full_page=True, caret="initial")
+        page.set_viewport_size(SIZES[size])
+        wrong += [f"{name} {theme} {size}: {problem}" for problem in _problems(page)]
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.evaluate("scrollTo(0, 0)")
+            page.screenshot(path=f"{folder}/{name}-{theme}-{size}.png", full_page=True, caret="initial")
     return wrong
 
 
