@@ -25,6 +25,7 @@ NAMES = (
     "pages",
     "accept",
     "overload",
+    "flood",
 )  # idle first: it needs a stack that has done nothing
 RESULTS = Path(__file__).parent / "results.json"
 

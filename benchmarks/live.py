@@ -41,27 +41,27 @@ def measure(running: Stack) -> list[Figure]:
 def _run(running: Stack, space: str, sources: dict[str, dict[str, object]], seed: int) -> tuple[float, float]:
     """Seconds until all of a small shop was accepted, and until it was in the timeline."""
     ready = list(requests(running, sources, Shop(seed, anchor=now_ms(), size=SHOP).distinct))
-    wanted = _in_timeline(space) + EVENTS
+    wanted = in_timeline(space) + EVENTS
     begun = time.monotonic()
     send_all(running.address, ready)
     accepted = time.monotonic() - begun
-    until(lambda: _in_timeline(space) >= wanted, within_s=PATIENCE_S, every_s=LOOK_S)
+    until(lambda: in_timeline(space) >= wanted, within_s=PATIENCE_S, every_s=LOOK_S)
     return accepted, time.monotonic() - begun
 
 
 def _single(running: Stack, space: str, source: dict[str, list[str]], number: int) -> float:
     """Seconds from the answer to being in the timeline."""
     message = {"type": "track", "event": "Alone", "messageId": f"alone-{number}", "userId": "alone"}
-    wanted = _in_timeline(space) + 1
+    wanted = in_timeline(space) + 1
     connection = Connection(running.address)
     connection.send(batch(running.address, source["writeKeys"][0], [message]))
     begun = time.monotonic()
     connection.close()
-    until(lambda: _in_timeline(space) >= wanted, within_s=PATIENCE_S, every_s=0.01)
+    until(lambda: in_timeline(space) >= wanted, within_s=PATIENCE_S, every_s=0.01)
     return time.monotonic() - begun
 
 
-def _in_timeline(public_id: str) -> int:
+def in_timeline(public_id: str) -> int:
     """How many events of the space a reader sees."""
     from sources.events import timeline
     from spaces.models import Space

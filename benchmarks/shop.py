@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.sending import batch, send_all
 from benchmarks.stack import Stack, until
 from quickstart import making
-from quickstart.client import Json
+from quickstart.client import Api, Json
 from quickstart.feed import Origin
 from quickstart.shop import MOBILE, SERVER, WEBSITE, Sent, Shop
 
@@ -48,9 +48,9 @@ def replay(running: Stack, name: str) -> tuple[Json, Json]:
     return space, until(complete, within_s=PATIENCE_S, every_s=0.2)
 
 
-def make_sources(running: Stack, name: str) -> dict[str, Json]:
-    """By kind."""
-    return {kind: making.a_source(running.api, Origin(f"{name} {kind}", kind)) for kind in KINDS}
+def make_sources(running: Stack, name: str, api: Api | None = None) -> dict[str, Json]:
+    """By kind. api: of another workspace's owner."""
+    return {kind: making.a_source(api or running.api, Origin(f"{name} {kind}", kind)) for kind in KINDS}
 
 
 def send(running: Stack, sources: dict[str, Json], messages: Sequence[Sent]) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from quickstart.client import Api
 
 EMAIL, PASSWORD, WORKSPACE = "owner@example.com", "a long enough password", "Stack"
 URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "CLICKHOUSE_URL", "REDIS_URL")
-READY_WITHIN_S = 60
+READY_WITHIN_S = 240
 # Below the ports that the kernel gives to clients: one that tries again and again would come to be connected to itself.
 PORTS = range(20_000, 32_000)
 
@@ -79,12 +78,16 @@ class Stack:
             self.supervisor.kill()
             self.supervisor.wait()
             return True
-        pid = self._pids().get(name)
         with suppress(psutil.NoSuchProcess):
-            if pid and any(each.pid == pid for each in self.processes()):  # a number may be somebody else's by now
-                os.kill(pid, signal.SIGKILL)
+            if process := self.process(name):
+                process.kill()
                 return True
         return False
+
+    def process(self, name: str) -> psutil.Process | None:
+        """By the supervisor's name for it; None when it is not there just now."""
+        pid = self._pids().get(name)
+        return next((each for each in self.processes() if each.pid == pid), None)  # it may be somebody else's by now
 
     def processes(self) -> list[psutil.Process]:
         """The supervisor and everything below it."""
@@ -101,10 +104,14 @@ class Stack:
 
     def make_owner(self) -> None:
         """There is an owner with a workspace; `api` and EMAIL with PASSWORD are theirs."""
-        made = self.run("manage.py", "create_owner", EMAIL, WORKSPACE, "--password", PASSWORD, "--json")
+        self.token = self.owner_of(WORKSPACE)
+
+    def owner_of(self, workspace: str) -> str:
+        """The API token of the owner of this workspace, which is there."""
+        made = self.run("manage.py", "create_owner", EMAIL, workspace, "--password", PASSWORD, "--json")
         if made.returncode:
             raise RuntimeError(made.stderr)
-        self.token = json.loads(made.stdout)["api_token"]
+        return str(json.loads(made.stdout)["api_token"])
 
     def _pids(self) -> dict[str, int]:
         with suppress(OSError, ValueError):

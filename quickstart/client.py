@@ -38,6 +38,9 @@ class Api:
     def post(self, path: str, body: Json) -> Json:
         return self._call("POST", path, json=body)
 
+    def delete(self, path: str) -> None:
+        self._call("DELETE", path)
+
     def all(self, path: str, name: str, *, count: int = 1000, **query: Any) -> Iterator[Json]:
         """Every row of a list, over all its pages."""
         for page in self.pages(path, count=count, **query):

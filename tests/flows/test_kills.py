@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg2
@@ -20,7 +21,7 @@ import pytest
 
 from benchmarks.stack import Stack, stack, until
 from quickstart import making
-from quickstart.client import ApiError, Json
+from quickstart.client import Api, ApiError, Json
 from quickstart.feed import Origin
 from tests.crowd import SOURCES, Crowd
 
@@ -81,9 +82,9 @@ def test_whatever_is_killed_nothing_is_lost_doubled_or_false(
 class Sender(threading.Thread):
     """Posts one request after the other, each again and again until it is answered with 200."""
 
-    def __init__(self, address: str, sources: dict[str, Json]) -> None:
+    def __init__(self, address: str, sources: dict[str, Json], *, size: int = 8, every_s: float = 0.06) -> None:
         super().__init__(daemon=True)
-        self.address, self.sources = address, sources
+        self.address, self.sources, self.size, self.every_s = address, sources, size, every_s
         self.crowd = Crowd(SEED)
         self.http = httpx.Client(timeout=5, trust_env=False)
         self.ended = threading.Event()
@@ -94,12 +95,16 @@ class Sender(threading.Thread):
         self.rejected: dict[str, set[str]] = {source["id"]: set() for source in sources.values()}
 
     def run(self) -> None:
-        while not self.failure and not self.ended.wait(0.06):
+        while not self.failure and not self.ended.wait(self.every_s):
             self.send()
 
     def send(self, *, spread: timedelta = timedelta(seconds=2)) -> None:
         """One request more is acknowledged, and noted as such."""
-        name, messages = self.crowd.batch(datetime.now(UTC), size=8, spread=spread)
+        name, messages = self.crowd.batch(datetime.now(UTC), size=self.size, spread=spread)
+        self.post(name, messages)
+
+    def post(self, name: str, messages: list[Json]) -> None:
+        """They are acknowledged, and noted as such. name: of the source."""
         source = self.sources[name]
         body = {"writeKey": source["writeKeys"][0], "batch": messages}
         while not self._accepted(body):
@@ -130,15 +135,16 @@ class Sender(threading.Thread):
 class World:
     """A space that listens to two sources, with audiences that go to two catchers."""
 
-    def __init__(self, running: Stack) -> None:
-        self.running, self.api = running, running.api
+    def __init__(self, running: Stack, api: Api | None = None, **sends: Any) -> None:
+        """api: of its workspace's owner. sends: how its sender does it."""
+        self.running, self.api = running, api or running.api
         self.space = making.a_space(self.api, "Killed", "dev")
         self.sources = {name: making.a_source(self.api, Origin(name, "server")) for name in SOURCES}
-        self.sender = Sender(running.address, self.sources)
+        self.sender = Sender(running.address, self.sources, **sends)
 
-    def furnish(self) -> None:
+    def furnish(self, past: int = PAST) -> None:
         """One source with a past is connected; everything that follows from it is still to come."""
-        for _ in range(PAST):
+        for _ in range(past):
             self.sender.send(spread=timedelta(days=20))
         self.connect(SOURCES[0])
         style = ("event", "list")
@@ -198,16 +204,18 @@ def published(running: Stack, stage: str) -> int:
     return 0
 
 
-def verified(running: Stack, path: Path, world: World) -> str:
+def verified(running: Stack, path: Path, *worlds: World) -> str:
     """What was compared, in a process of its own."""
-    sender = world.sender
-    expected = {
-        "space": world.space["id"],
-        "archived": {source: sorted(ids) for source, ids in sender.archived.items()},
-        "rejected": {source: sorted(ids) for source, ids in sender.rejected.items()},
-    }
+    expected = [
+        {
+            "space": world.space["id"],
+            "archived": {source: sorted(ids) for source, ids in world.sender.archived.items()},
+            "rejected": {source: sorted(ids) for source, ids in world.sender.rejected.items()},
+        }
+        for world in worlds
+    ]
     path.write_text(json.dumps(expected))
     code = f"from tests.flows import verify; verify.main({str(path)!r})"
-    done = running.run("manage.py", "shell", "-v", "0", "-c", code, timeout_s=480)
+    done = running.run("manage.py", "shell", "-v", "0", "-c", code, timeout_s=900)
     assert done.returncode == 0, f"seed {SEED}\n{done.stdout}\n{done.stderr[-3000:]}"
     return done.stdout
