@@ -64,8 +64,9 @@ class Work:
 
     turn: serve one owner of a workspace; whether that got anything done. feeds: the queues with more to do then.
     stage: whose failures are waited out, and whose abandoned numbers are swept. paced: it inserts into ClickHouse,
-    which takes few inserts a second. together: what several owners insert goes as one. frees: it makes room on the
-    disk, so it goes on when there is almost none.
+    which takes few inserts a second. together: what several owners insert goes as one. shared: the most rows of a turn
+    while other workspaces have turns, too: larger pieces cost less for each row, but others wait for them. frees: it
+    makes room on the disk, so it goes on when there is almost none.
     """
 
     queue: str
@@ -76,6 +77,7 @@ class Work:
     stage: Stage[Any, Any, Any] | None = None
     paced: bool = False
     together: bool = False
+    shared: int | None = None
     frees: bool = False
 
 
@@ -116,6 +118,7 @@ WORK = {
         feeds=("evaluate",),
         paced=True,
         together=True,
+        shared=1_500,
     ),
     "replay": _stage(
         resolve.STAGE,
@@ -250,7 +253,7 @@ def _turn(queue: str, jobs: dict[Job, int], locks: Locks) -> bool | None:
         if work.paced and work.stage:
             pace(f"insert:{work.stage.name}", rate=settings.INSERTS_PER_SECOND)
         if work.together and work.stage:
-            moved = _together(work.stage, queue, jobs, served, locks)
+            moved = _together(work, work.stage, jobs, served, locks)
         else:
             moved = _serve(job, jobs.pop(job), locks, work.turn)
     finally:
@@ -265,7 +268,7 @@ def _turn(queue: str, jobs: dict[Job, int], locks: Locks) -> bool | None:
     return moved
 
 
-def _together(stage: Stage[Any, Any, Any], queue: str, jobs: dict[Job, int], served: list[Job], locks: Locks) -> bool:
+def _together(work: Work, stage: Stage[Any, Any, Any], jobs: dict[Job, int], served: list[Job], locks: Locks) -> bool:
     """Serve the one that was taken, and more for as long as they make a batch of reasonable size and age.
 
     Whoever took longer the last time than there is time left has a turn of its own: nobody waits for it here.
@@ -275,7 +278,8 @@ def _together(stage: Stage[Any, Any, Any], queue: str, jobs: dict[Job, int], ser
     end = time.monotonic() + TOGETHER_S
 
     def turn(owner: int, workspace: int) -> bool:
-        group.add(open_log(stage=stage.name, owner=owner, workspace_id=workspace))
+        most = work.shared if _turns_at(work.queue).shared(workspace) else None
+        group.add(open_log(stage=stage.name, owner=owner, workspace_id=workspace), most)
         return True
 
     while True:
@@ -285,7 +289,7 @@ def _together(stage: Stage[Any, Any, Any], queue: str, jobs: dict[Job, int], ser
         _note_time(served[-1], now - begun)
         if rows.size > TOGETHER_BYTES or now > end:
             break
-        job = _take(queue, {job: workspace for job, workspace in jobs.items() if _took.get(job, 0) < end - now})
+        job = _take(work.queue, {job: workspace for job, workspace in jobs.items() if _took.get(job, 0) < end - now})
         if job is None:
             break
         served.append(job)

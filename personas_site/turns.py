@@ -8,6 +8,7 @@ from math import inf
 from typing import Generic, TypeVar
 
 MOST_KNOWN = 20_000  # jobs, and workspaces, whose last turn is remembered
+LAST_TURNS = 20
 
 Job = TypeVar("Job", bound=Hashable)
 
@@ -42,6 +43,11 @@ class Turns(Generic[Job]):
         _note(self._jobs, job, self._turn)
         self._running[job] = waiting[job]
         return job
+
+    def shared(self, workspace: int) -> bool:
+        """Whether any other workspace had one of the last turns."""
+        newest = next((turn for other, turn in reversed(self._workspaces.items()) if other != workspace), 0)
+        return newest > max(self._turn - LAST_TURNS, 0)
 
     def done(self, job: Job) -> None:
         """It runs no more."""

@@ -188,12 +188,12 @@ class Group:
         self._open: list[tuple[Log, Generator[str, None, bool]]] = []
         self._done: list[Log] = []
 
-    def add(self, log: Log) -> None:
-        """The log's next piece is decided, and its rows are among those that will be written.
+    def add(self, log: Log, most: int | None = None) -> None:
+        """The log's next piece, of at most so many rows, is decided, and its rows are among those that will be written.
 
         What was left unfinished is done at once, by itself: it may be that the store refuses it. Raises as `advance`.
         """
-        steps = _steps(self._stage, log)
+        steps = _steps(self._stage, log, most)
         try:
             if next(steps) == UNFINISHED:
                 moved = _to_the_end(steps)
@@ -251,7 +251,7 @@ def _to_the_end(steps: Generator[str, None, bool]) -> bool:
             return bool(end.value)
 
 
-def _steps(stage: Stage[Any, Any, Any], log: Log) -> Generator[str, None, bool]:
+def _steps(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> Generator[str, None, bool]:
     """As `advance`, with stops: when it is known what comes next, UNFINISHED or NEW, and between Write and Publish."""
     log.refresh_from_db()
     if rests(log):
@@ -263,7 +263,7 @@ def _steps(stage: Stage[Any, Any, Any], log: Log) -> Generator[str, None, bool]:
             decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
             _renumber(log, piece)
         else:
-            piece = _decide(stage, log)
+            piece = _decide(stage, log, most or stage.batch)
             if piece is None:
                 return False
             decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
@@ -347,10 +347,10 @@ def _take_number(log: Log) -> int:
     return log.last_number
 
 
-def _decide(stage: Stage[Any, Any, Any], log: Log) -> Piece | None:
-    """The next piece; None when there is nothing to do, or not now."""
+def _decide(stage: Stage[Any, Any, Any], log: Log, most: int) -> Piece | None:
+    """The next piece, of at most so many rows; None when there is nothing to do, or not now."""
     while True:
-        limit = min(log.limit or stage.batch, stage.batch)
+        limit = min(log.limit or stage.batch, stage.batch, most)
         intake = stage.read(log, limit)
         if intake is None:
             _succeed(log)

@@ -74,6 +74,18 @@ def test_what_runs_is_not_taken_again_and_one_workspace_leaves_room_for_others()
     assert turns.take(waiting) == 3
 
 
+def test_turns_are_shared_while_another_workspace_has_some_of_the_last() -> None:
+    turns: Turns[int] = Turns()
+    assert serve(turns, {1: BUSY}) == 1
+    assert not turns.shared(BUSY)
+    assert serve(turns, {9: CALM}) == 9
+    for _ in range(module.LAST_TURNS):
+        assert turns.shared(BUSY)
+        serve(turns, {1: BUSY})
+    assert not turns.shared(BUSY)
+    assert turns.shared(CALM)
+
+
 def test_what_was_served_longest_ago_is_forgotten_first() -> None:
     turns: Turns[int] = Turns()
     many = {job: job for job in range(module.MOST_KNOWN + 2)}
