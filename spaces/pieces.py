@@ -263,7 +263,7 @@ def _steps(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> Ge
             decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
             _renumber(log, piece)
         else:
-            piece = _decide(stage, log, most or stage.batch)
+            piece = _decide(stage, log, most)
             if piece is None:
                 return False
             decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
@@ -347,10 +347,10 @@ def _take_number(log: Log) -> int:
     return log.last_number
 
 
-def _decide(stage: Stage[Any, Any, Any], log: Log, most: int) -> Piece | None:
+def _decide(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> Piece | None:
     """The next piece, of at most so many rows; None when there is nothing to do, or not now."""
     while True:
-        limit = min(log.limit or stage.batch, stage.batch, most)
+        limit = min(log.limit or stage.batch, stage.batch, most or stage.batch)
         intake = stage.read(log, limit)
         if intake is None:
             _succeed(log)
