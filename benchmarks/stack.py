@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks import prepared
 from personas_site.embedded.child import Child, spawn
 from personas_site.embedded.places import PROJECT_ROOT, Places
 from quickstart.client import Api
@@ -60,6 +61,8 @@ class Stack:
 
     def start(self) -> None:
         """Every process runs, and the site answers. To be called by the thread that stays: they end with it."""
+        if not self.places.postgres_data.exists():
+            prepared.prepare(self.home, self.environ)
         command = Child(name="up", argv=[sys.executable, "-m", "personas_site.up"], cwd=PROJECT_ROOT)
         with open(self.log, "ab") as log:
             self.supervisor = spawn(command, self.environ, log.fileno())

@@ -1,5 +1,6 @@
 """Stores for the tests that need them: real ones, embedded, in a folder of this run."""
 
+import os
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 
+from benchmarks import prepared
 from personas_site.embedded.supervisor import Supervisor
 from spaces.clock import FixedClock
 
@@ -42,7 +44,9 @@ def stores() -> Iterator[None]:
     settings.STORAGES = settings.STORAGES | {  # no manifest: no collectstatic before the tests
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
-    with Supervisor(Path(settings.PERSONAS_HOME), stores_only=True):
+    home = Path(settings.PERSONAS_HOME)
+    prepared.prepare(home, dict(os.environ))
+    with Supervisor(home, stores_only=True):
         yield
         connections.close_all()
 

@@ -39,7 +39,7 @@ BUGS = [
 ]
 BUGS += ["sync:written", "insert:archive", "insert:traits", "insert:membership_log"]  # half-way through Write
 JUMPS_S = (-300, -90, 90, 300)  # more than a window is long, the second and the third less than two
-PAST = {"Busy": 30, "Flood": 5, "Calm": 5}  # requests before the space listens
+PAST = {"Busy": 30, "Flood": 5}  # requests before the space listens
 FLOOD, FLOOD_EVERY_S, FLOOD_MOST = 250, 0.05, 80  # messages of a request, pause, requests until it is told to again
 
 
@@ -141,7 +141,7 @@ class Flood(Sender):
 
 
 def worlds_of(running: Stack) -> list[World]:
-    """Three workspaces, each with sources, audiences and destinations."""
+    """Two workspaces, each with sources, audiences and destinations."""
     worlds = []
     for name, past in PAST.items():
         world = World(running, Api(running.address, running.owner_of(name)))

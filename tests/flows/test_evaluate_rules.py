@@ -259,7 +259,7 @@ def refusing(story: Story, real: Any) -> Any:
 
 
 @settings(
-    max_examples=24,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     report_multiple_bugs=False,

@@ -25,7 +25,7 @@ from quickstart.client import Api, ApiError, Json
 from quickstart.feed import Origin
 from tests.crowd import SOURCES, Crowd
 
-KILLS = int(os.environ.get("KILLS", "32"))
+KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", "1"))
 # How often each in 32 kills. The crew takes the workers with it, the supervisor everything.
 PROCESSES = {
