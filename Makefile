@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart up test check versions screens bench lock clean
+.PHONY: help quickstart up test check versions house screens bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,8 +25,11 @@ check: .venv/.tests ## lint, types, import contracts, missing migrations
 	@$(BIN)/lint-imports
 	@$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks
 
-versions: .venv/.tests ## the first command on each Python from 3.11 to 3.13 that is here
-	@$(BIN)/python -m pytest -n 0 tests/versions.py
+versions: .venv/.tests ## the first command, wherever a machine puts one, and on each Python from 3.11 to 3.13 that is here
+	@$(BIN)/python -m pytest -n 0 tests/first_command.py tests/versions.py
+
+house: .venv/.tests ## how the code looks to a stranger, in figures
+	@$(BIN)/python -m tests.house
 
 screens: .venv/.tests ## a picture of every page, in both colours and both widths, in docs/screens/
 	@PERSONAS_SCREENS=docs/screens $(BIN)/python -m pytest tests/web -k browser

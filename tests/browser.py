@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from functools import cache
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PLACES = ("/usr/bin/chromium", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 ARGS = [
     "--no-sandbox",  # or it does not start as root
@@ -19,7 +19,8 @@ ARGS = [
     # A request to any other host fails, so that a page which loads something from outside breaks its test.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
-APT = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
+APT = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+PACKAGES = ("chromium-headless-shell", "chromium")  # the first costs a quarter less, and older systems have it not
 
 
 @cache
@@ -29,7 +30,7 @@ def chromium() -> str:
     if found is None and shutil.which("apt-get") and os.geteuid() == 0:
         quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
         subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)
-        subprocess.run(APT, check=False, **quiet)
+        any(subprocess.run([*APT, package], check=False, **quiet).returncode == 0 for package in PACKAGES)
         found = _find()
     if found is None:
         raise RuntimeError("The browser tests need Chromium or Chrome. Install it (Debian: apt install chromium).")

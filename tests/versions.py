@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from personas_site.embedded.places import PROJECT_ROOT
-from tests.flows.test_first_command import SPACES_AND_SCRIPTS
+from tests.first_command import SPACES_AND_SCRIPTS
 from tests.flows.test_quickstart import STORES, Story, free_port
 
 VERSIONS = ("3.11", "3.12", "3.13")

@@ -842,18 +842,21 @@ def test_secrets_are_in_no_log_and_no_error(
 
 
 @pytest.mark.parametrize("style", ["event", "list"])
-def test_the_catcher_holds_the_audience(style: str, space: Space, audience: Audience, clock: FixedClock) -> None:
+def test_the_catcher_holds_the_audience(
+    style: str, space: Space, audience: Audience, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sync, "batch", 50)  # of 60 people: a pass has several pieces
     subscription = catcher(audience, style=style)
-    people = [make_person(space, ("user_id", f"u{n}"), ("email", f"u{n}@x.org")) for n in range(600)]
+    people = [make_person(space, ("user_id", f"u{n}"), ("email", f"u{n}@x.org")) for n in range(60)]
     change(audience, entered=people)
     run(subscription, clock)
-    change(audience, left=people[:100])
+    change(audience, left=people[:10])
     run(subscription, clock)
-    change(audience, entered=people[:50])
+    change(audience, entered=people[:5])
     run(subscription, clock)
-    left = set(range(50, 100))
+    left = set(range(5, 10))
     expected = {
-        (t, f"u{n}{end}") for n in range(600) if n not in left for t, end in (("user_id", ""), ("email", "@x.org"))
+        (t, f"u{n}{end}") for n in range(60) if n not in left for t, end in (("user_id", ""), ("email", "@x.org"))
     }
     assert set(queries.held(subscription.destination, "shoppers")) == expected
     assert len(queries.held(subscription.destination, "other")) == 0
