@@ -102,3 +102,13 @@ def _plan(statement):
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN " + statement)
         return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def test_no_plan_counts_on_how_few_rows_a_new_space_has():
+    """What PostgreSQL knows of a space that has just begun is that it has none."""
+    tables = ("profile", "identifier", "evidence", "link", "merge")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT attrelid::regclass::text FROM pg_attribute WHERE attname = 'space_id' AND attstattarget = 0"
+        )
+        assert {f"identity_{table}" for table in tables} <= {name for (name,) in cursor.fetchall()}
