@@ -41,7 +41,7 @@ from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import milliseconds
 from spaces import pieces
-from spaces.clock import UNSTEADY, Clock, clock, is_due, rows_due, was_put_back
+from spaces.clock import Clock, clock, is_due, rows_due
 from spaces.models import Log
 from spaces.rates import pace
 from spaces.secrets import Unopenable
@@ -137,7 +137,8 @@ class Sync:
             again = _due(subscription, now).order_by("tries", "id").values_list("identifier", flat=True)[:limit]
             intake = _intake(subscription, BitMap(again), limit)
         # In the middle of a long pass it is compared for its counts, at its end for what the pass has overlooked.
-        if not _may_compare(subscription, now):
+        longest, noted = retry.LONGEST_ASKED, subscription.compared_at
+        if not is_due(subscription.compare_at, now, longest=longest, noted=noted):
             return intake
         if intake and subscription.pass_tick is None:
             return intake
@@ -242,7 +243,7 @@ def waiting(now: datetime) -> list[int]:
     sends = Q(enabled=True, destination__enabled=True, audience__enabled=True)
     sends &= ~Q(status=Subscription.Status.SUSPENDED)
     to_send = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due)
-    to_compare = _now_or_never(now, "compare_at") | Q(compared_at__gt=now + UNSTEADY)
+    to_compare = rows_due("compare_at", now, longest=retry.LONGEST_ASKED, noted="compared_at")
     ready = Subscription.objects.filter(
         _now_or_never(now),
         (sends & to_send) | to_compare,
@@ -252,8 +253,8 @@ def waiting(now: datetime) -> list[int]:
     return sorted({*ready.values_list("pk", flat=True), *pieces.unfinished(STAGE.name)})
 
 
-def _now_or_never(now: datetime, field: str = "retry_at") -> Q:
-    return rows_due(field, now, longest=retry.LONGEST_ASKED)
+def _now_or_never(now: datetime) -> Q:
+    return rows_due("retry_at", now, longest=retry.LONGEST_ASKED)
 
 
 def _subscription(log: Log) -> Subscription | None:
@@ -265,13 +266,6 @@ def _may_look(subscription: Subscription, now: datetime) -> bool:
     """Whether anything may be decided now. Nothing is, before the audience's first compute is complete."""
     ready = subscription.audience.serving_id is not None and subscription.audience.deleted_at is None
     return ready and is_due(subscription.retry_at, now, longest=retry.LONGEST_ASKED)
-
-
-def _may_compare(subscription: Subscription, now: datetime) -> bool:
-    """Whether it is time to. It is at once when the last time was by a clock that ran ahead."""
-    last = subscription.compared_at
-    was_ahead = last is not None and was_put_back(last, now)
-    return was_ahead or is_due(subscription.compare_at, now, longest=retry.LONGEST_ASKED)
 
 
 def _due(subscription: Subscription, now: datetime | None) -> QuerySet[Acknowledged]:

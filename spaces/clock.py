@@ -48,16 +48,20 @@ def was_put_back(before: datetime, now: datetime) -> bool:
     return before - now > UNSTEADY
 
 
-def is_due(at: datetime | None, now: datetime, *, longest: timedelta) -> bool:
-    """Whether a wait until `at` is over. One that would be longer than any wait was noted by a clock that was wrong."""
-    return at is None or not now < at <= now + longest
+def is_due(at: datetime | None, now: datetime, *, longest: timedelta, noted: datetime | None = None) -> bool:
+    """Whether a wait until `at` is over. One that would be longer than any wait was noted by a clock that was wrong.
+
+    noted: when it was, if that is known; a moment that is yet to come was of such a clock as well.
+    """
+    return at is None or not now < at <= now + longest or (noted is not None and was_put_back(noted, now))
 
 
-def rows_due(field: str, now: datetime, *, longest: timedelta) -> Q:
-    """The same of rows."""
+def rows_due(field: str, now: datetime, *, longest: timedelta, noted: str = "") -> Q:
+    """The same of rows. noted: the field that says when the wait was noted."""
     over = {f"{field}__lte": now}
     wrong = {f"{field}__gt": now + longest}
-    return Q(**{field: None}) | Q(**over) | Q(**wrong)
+    due = Q(**{field: None}) | Q(**over) | Q(**wrong)
+    return due | Q(**{f"{noted}__gt": now + UNSTEADY}) if noted else due
 
 
 clock: Clock = DatabaseClock()

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, at random and at once, under load: nothing is lost, doubled or false, and nobody stops another.
+"""Whatever goes wrong, at random and at once, under load: nothing is lost, doubled or false.
 
 For longer runs: `FAULTS=300 SEED=7 make test TESTS=tests/flows/test_chaos.py`.
 """

@@ -13,7 +13,6 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg2
@@ -135,12 +134,12 @@ class Sender(threading.Thread):
 class World:
     """A space that listens to two sources, with audiences that go to two catchers."""
 
-    def __init__(self, running: Stack, api: Api | None = None, **sends: Any) -> None:
-        """api: of its workspace's owner. sends: how its sender does it."""
+    def __init__(self, running: Stack, api: Api | None = None) -> None:
+        """api: of its workspace's owner."""
         self.running, self.api = running, api or running.api
         self.space = making.a_space(self.api, "Killed", "dev")
         self.sources = {name: making.a_source(self.api, Origin(name, "server")) for name in SOURCES}
-        self.sender = Sender(running.address, self.sources, **sends)
+        self.sender = Sender(running.address, self.sources)
 
     def furnish(self, past: int = PAST) -> None:
         """One source with a past is connected; everything that follows from it is still to come."""
