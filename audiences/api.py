@@ -15,16 +15,16 @@ from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences import overview, queries, services
 from audiences.conditions import KINDS
-from audiences.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
-from audiences.measures import Condition
 from audiences.models import Audience, Change
-from audiences.operators import OPERATORS, Operator
 from audiences.overview import Member, Overview, Problem
 from audiences.queries import NotComputed, Unanswerable
-from audiences.reading import LONGEST_NAME, DefinitionError
+from audiences.rules.aggregates import Condition
+from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
+from audiences.rules.operators import OPERATORS, Operator
+from audiences.rules.validation import LONGEST_NAME, DefinitionError
+from audiences.rules.windows import UNITS
 from audiences.services import KeyRefused
-from audiences.windows import UNITS
-from identity.profile_page import Person
+from identity.pages.presenters import Person
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs

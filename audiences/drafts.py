@@ -6,9 +6,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from access.services import ActorLike, actor_of
-from audiences import grammar, services, sketch
+from audiences import services
 from audiences.models import Audience, Draft
-from audiences.reading import DefinitionError
+from audiences.rules import draft_form, grammar
+from audiences.rules.validation import DefinitionError
 from spaces.clock import clock
 from spaces.models import Space
 
@@ -18,7 +19,7 @@ UNTITLED = "Untitled audience"
 def begin(space: Space, by: ActorLike) -> Draft:
     """A new draft, with one blank condition."""
     author = actor_of(by).user
-    return Draft.objects.create(workspace_id=space.workspace_id, space=space, author=author, sketch=sketch.blank())
+    return Draft.objects.create(workspace_id=space.workspace_id, space=space, author=author, sketch=draft_form.blank())
 
 
 def draft_of(space: Space, public_id: str) -> Draft | None:
@@ -35,7 +36,7 @@ def keep(draft: Draft, **fields: Any) -> None:
 
 def definition_of(draft: Draft) -> Any:
     """The JSON that its sketch means. Raises DefinitionError while it means nothing."""
-    return sketch.definition(sketch.shaped(draft.sketch))
+    return draft_form.definition(draft_form.shaped(draft.sketch))
 
 
 def said(draft: Draft) -> str:

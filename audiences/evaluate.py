@@ -4,7 +4,7 @@ A tick reads two logs up to one moment: the touches that resolve published, and 
 from the edges of the windows. Whoever neither touched is as before. The same statement that previews an audience,
 narrowed to these people, says of each audience that reads any of it who is in now.
 
-A new version is computed in full beside the ticks (`audiences.computes`), from a moment that it notes first; the
+A new version is computed in full beside the ticks (`audiences.backfill`), from a moment that it notes first; the
 next tick catches it up from there and puts it in the old one's place. What it changes is one change like any other.
 A version that cannot be evaluated stops no other: it falls behind, and is caught up with from its own place later.
 While a replay runs, nothing is computed in full and nothing joins: nobody enters and leaves on its way.
@@ -20,18 +20,18 @@ from django.db import connection
 from django.db.models import F, Min, QuerySet
 from pyroaring import BitMap
 
-from audiences import failures, queries, ticks
+from audiences import evaluation, failures, queries
+from audiences.evaluation import Active, Tick
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
-from audiences.ticks import Active, Tick
 from identity.models import Touch
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG
 from sources.events.sql import from_milliseconds, milliseconds
+from spaces.batches import unfinished
 from spaces.clock import UNSTEADY, Clock, rows_due
 from spaces.clock import clock as database_clock
 from spaces.models import Log, Space
-from spaces.pieces import unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Decision(msgspec.Struct):
 
 
 class Evaluate:
-    """The stage (spaces.pieces.Stage)."""
+    """The stage (spaces.batches.Stage)."""
 
     name = NAME
     decision = Decision
@@ -82,8 +82,8 @@ class Evaluate:
         space = Space.objects.filter(pk=log.owner).first()
         if space is None:
             return None
-        evaluation, _ = Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
-        return ticks.next_tick(space, evaluation, self.clock)
+        state, _ = Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
+        return evaluation.next_tick(space, state, self.clock)
 
     def size(self, intake: Tick) -> int:
         return 1
@@ -307,7 +307,7 @@ def _keep_snapshots(decision: Decision) -> None:
 
 
 def _forget_touches(held: Evaluation) -> None:
-    """Touches that every version has seen are of no use any more. `held` is locked (audiences.computes)."""
+    """Touches that every version has seen are of no use any more. `held` is locked (audiences.backfill)."""
     coming = queries.kept_versions().filter(audience__space=held.space_id).exclude(state=Version.State.LIVE)
     behind = coming.aggregate(oldest=Min("touched"))["oldest"]
     seen = held.touched if behind is None else min(held.touched, behind)

@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from audiences import queries
-from audiences.compiler import SETTINGS, Asked, Scope
-from audiences.grammar import Leaf, Node, located, sentence
-from audiences.grammar import audiences as keys_of
-from audiences.measures import EVENTS, Condition, Measure
 from audiences.models import Audience, Change, Version
+from audiences.rules.aggregates import EVENTS, Condition, Measure
+from audiences.rules.compiler import SETTINGS, Asked, Scope
+from audiences.rules.grammar import Leaf, Node, located, sentence
+from audiences.rules.grammar import audiences as keys_of
 from identity.models import Profile
 from identity.queries import all_numbers
 from sources.events import client
 from sources.events.sql import Sql, sql
 from sources.models import Source
+from spaces.batches import visible_logs
 from spaces.models import Space
-from spaces.pieces import visible_logs
 
 MOST_CONDITIONS = 40  # that are explained: each costs a look at the person's rows
 NEWEST = 3  # events that are shown as evidence

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from audiences.models import Version
-from audiences.reading import DefinitionError
+from audiences.rules.validation import DefinitionError
 
 FIRST_WAIT = timedelta(seconds=10)  # after the first failure; doubled from one to the next …
 LONGEST_WAIT = timedelta(minutes=15)  # … up to this

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.db import models
 
-from audiences import grammar
+from audiences.rules import grammar
 from sources.events.sql import milliseconds
 from spaces.models import Owned, Space, public_id
 
@@ -129,7 +129,7 @@ class Draft(Owned):
     public_id = public_id("drf")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="+")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
-    sketch = models.JSONField(help_text="the form as a tree, see audiences.sketch")
+    sketch = models.JSONField(help_text="the form as a tree, see audiences.rules.draft_form")
     name = models.CharField(max_length=255, blank=True)
     description = models.TextField(blank=True)
     include_anonymous = models.BooleanField(default=False)

@@ -13,11 +13,12 @@ from django.db.models.functions import Coalesce
 from django.utils.timesince import timesince
 from pyroaring import BitMap
 
-from audiences import grammar, queries
+from audiences import queries
 from audiences.models import Audience, Change, Evaluation, Version
-from audiences.reading import DefinitionError
+from audiences.rules import grammar
+from audiences.rules.validation import DefinitionError
 from identity.models import Profile
-from identity.profile_page import Person, people
+from identity.pages.presenters import Person, people
 from identity.queries import canonical
 from spaces.models import Space
 

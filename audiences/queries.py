@@ -12,16 +12,16 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from pyroaring import BitMap
 
-from audiences.compiler import MOST_MEASURES, SETTINGS, Asked, Scope, measures
-from audiences.compiler import members as members_sql
-from audiences.grammar import Node
-from audiences.grammar import audiences as keys_of
 from audiences.models import Audience, Change, Evaluation, Version
-from audiences.reading import DefinitionError
+from audiences.rules.compiler import MOST_MEASURES, SETTINGS, Asked, Scope, measures
+from audiences.rules.compiler import members as members_sql
+from audiences.rules.grammar import Node
+from audiences.rules.grammar import audiences as keys_of
+from audiences.rules.validation import DefinitionError
 from sources.events import client
 from sources.events.sql import milliseconds
+from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space
-from spaces.pieces import Visible, visible_logs
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,12 @@ from django.db.models import F, Q
 from pyroaring import BitMap
 
 from access.services import ActorLike, NotPossible, actor_of, audit
-from audiences import grammar, queries
-from audiences.grammar import Node
+from audiences import queries
 from audiences.models import Audience, Version
-from audiences.operators import quoted
-from audiences.reading import LONGEST_NAME, DefinitionError
+from audiences.rules import grammar
+from audiences.rules.grammar import Node
+from audiences.rules.operators import quoted
+from audiences.rules.validation import LONGEST_NAME, DefinitionError
 from sources.events.sql import milliseconds
 from spaces import deletions
 from spaces.models import Deletion, Space

@@ -1,7 +1,7 @@
 """What was seen in a space, offered while somebody describes an audience."""
 
 from audiences.conditions.event import PropertyValue, identifier
-from audiences.values import cuts, elements, inside, read_each, texts_in
+from audiences.rules.values import cuts, elements, inside, read_each, texts_in
 from identity.queries import scope_of
 from sources.events import seen
 from sources.events.sql import Sql, sql

@@ -64,8 +64,8 @@ def _single(running: Stack, space: str, source: dict[str, list[str]], number: in
 def in_timeline(public_id: str) -> int:
     """How many events of the space a reader sees."""
     from sources.events import timeline
+    from spaces.batches import visible_logs
     from spaces.models import Space
-    from spaces.pieces import visible_logs
 
     space = Space.objects.get(public_id=public_id)
     log = visible_logs(stage="resolve", owners=[space.pk])[space.pk]

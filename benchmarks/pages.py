@@ -57,7 +57,8 @@ def _ids(space: Json, made: dict[str, str]) -> dict[str, str]:
     """What the addresses of pages are made of; the profile is that of the most events."""
     from access.models import User
     from access.services import COMMAND
-    from audiences import drafts, sketch
+    from audiences import drafts
+    from audiences.rules import draft_form
     from identity.models import Profile
     from sources.events import client
     from sources.events.sql import sql
@@ -69,7 +70,7 @@ def _ids(space: Json, made: dict[str, str]) -> dict[str, str]:
     number = client.rows(sql(busiest, here.pk))[0][0]
     winner = Profile.objects.get(space=here, number=number).merged_into or number
     draft = drafts.begin(here, COMMAND)
-    drafts.keep(draft, sketch=sketch.of_definition(next(iter(AUDIENCES.values()))), name="Drafted")
+    drafts.keep(draft, sketch=draft_form.of_definition(next(iter(AUDIENCES.values()))), name="Drafted")
     source = Source.objects.get(public_id=made["source"])
     return {
         "workspace": here.workspace.slug,

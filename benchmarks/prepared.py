@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from personas_site.embedded.places import PROJECT_ROOT
+from personas_site.embedded.paths import PROJECT_ROOT
 from personas_site.embedded.supervisor import Supervisor
 
 CACHE = PROJECT_ROOT / ".pytest_cache" / "prepared"

@@ -64,8 +64,8 @@ def _preview(running: Stack, space: str, definition: dict[str, Any]) -> None:
 
 def _straight(space: str, definition: dict[str, Any]) -> Callable[[], object]:
     from audiences import queries
-    from audiences.compiler import SETTINGS, Asked, members
-    from audiences.grammar import parse
+    from audiences.rules.compiler import SETTINGS, Asked, members
+    from audiences.rules.grammar import parse
     from sources.events import client
     from spaces.clock import clock
     from spaces.models import Space
@@ -80,8 +80,8 @@ def _straight(space: str, definition: dict[str, Any]) -> Callable[[], object]:
 def _multiply(public_id: str) -> int:
     """The space's timeline holds each of its events several times more; how many that makes. Of the same people."""
     from sources.events import client, timeline
+    from spaces.batches import open_log, visible
     from spaces.models import Log, Space
-    from spaces.pieces import open_log, visible
 
     space = Space.objects.get(public_id=public_id)
     log = open_log(stage="resolve", owner=space.pk, workspace_id=space.workspace_id)

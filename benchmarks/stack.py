@@ -21,7 +21,7 @@ import psutil
 
 from benchmarks import prepared
 from personas_site.embedded.child import Child, spawn
-from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Places
 from quickstart.client import Api
 
 EMAIL, PASSWORD, WORKSPACE = "owner@example.com", "a long enough password", "Stack"

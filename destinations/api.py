@@ -11,10 +11,11 @@ from access.envelope import conflict, data, done, invalid, missing, page, parsed
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences.models import Audience
-from destinations import queries, services, standing
+from destinations import queries, services
 from destinations.adapters import adapter_of
-from destinations.declared import InvalidSetting, shown
 from destinations.models import Caught, Destination, Subscription
+from destinations.rules import status
+from destinations.rules.settings_schema import InvalidSetting, shown
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
@@ -299,7 +300,7 @@ def _status(destination: Destination) -> str | None:
     """The worst of what goes there; None when nothing does."""
     if not destination.enabled:
         return Subscription.Status.DISABLED
-    return standing.worst(each.standing for each in queries.going(destination)) or None
+    return status.worst(each.standing for each in queries.going(destination)) or None
 
 
 def _destination(request: ApiRequest, public_id: str) -> Destination:

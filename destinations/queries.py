@@ -12,17 +12,17 @@ from pyroaring import BitMap
 
 from audiences import queries as audiences
 from destinations.adapters import adapter_of, all_adapters
-from destinations.comparison import Comparison, Kind, compare
-from destinations.contract import Adapter
-from destinations.declared import described, json_schema
 from destinations.models import Destination, Subscription
+from destinations.rules.comparison import Comparison, Kind, compare
+from destinations.rules.contract import Adapter
+from destinations.rules.settings_schema import described, json_schema
 from destinations.transports import catcher
 from identity.models import Identifier
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import Sql, join, sql
+from spaces.batches import visible_logs
 from spaces.models import Space
-from spaces.pieces import visible_logs
 from spaces.secrets import open_sealed
 
 PEOPLES_TYPES = ("user_id", "email", "anonymous_id")

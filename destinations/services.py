@@ -11,12 +11,12 @@ from django.db.models import F, Q
 from access.services import ActorLike, NotPossible, audit
 from audiences import drafts
 from audiences.models import Audience, Draft
-from destinations import standing
 from destinations.adapters import adapter_of, all_adapters
-from destinations.contract import outcome_of
-from destinations.declared import InvalidSetting, camel, label, parse, secrets_of, stored, struck
 from destinations.models import Acknowledged, Destination, Subscription
-from destinations.rounds import Unanswered
+from destinations.rules.contract import outcome_of
+from destinations.rules.send_batch import Unanswered
+from destinations.rules.settings_schema import InvalidSetting, camel, label, parse, secrets_of, stored, struck
+from destinations.rules.status import STOPPED
 from destinations.transports import TRANSPORTS
 from spaces import deletions
 from spaces.models import Deletion, Log, Space
@@ -266,7 +266,7 @@ def _stop_waiting(subscription: Subscription) -> None:
 
     What changed while nothing went out no change may name, so it is compared, whatever happened lately.
     """
-    if subscription.status in standing.STOPPED:
+    if subscription.status in STOPPED:
         subscription.status = Subscription.Status.RETRYING
     subscription.retry_at = subscription.failing_since = subscription.compare_at = None
     subscription.repeated = 0

@@ -26,21 +26,22 @@ from pyroaring import BitMap
 from audiences import queries as audiences
 from audiences.models import Audience
 from audiences.models import Change as AudienceChange
-from destinations import comparison as comparison_rules
-from destinations import contract, queries, retry, services, standing
+from destinations import queries, services
 from destinations.adapters import adapter_of
-from destinations.comparison import Comparison
-from destinations.declared import secrets_of, stored, struck
-from destinations.flips import Call, Known, next_call, state_after
 from destinations.models import Acknowledged, Destination, Subscription
-from destinations.rounds import Attempt, Round, run_round
+from destinations.rules import backoff, contract, status
+from destinations.rules import comparison as comparison_rules
+from destinations.rules.comparison import Comparison
+from destinations.rules.send_batch import Attempt, Round, run_round
+from destinations.rules.settings_schema import secrets_of, stored, struck
+from destinations.rules.transitions import Call, Known, next_call, state_after
 from destinations.transports import TRANSPORTS
 from identity import queries as identity
 from identity.models import Identifier, Profile
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import milliseconds
-from spaces import pieces
+from spaces import batches
 from spaces.clock import Clock, clock, is_due, rows_due
 from spaces.models import Log
 from spaces.rates import pace
@@ -117,7 +118,7 @@ class Written:
 
 
 class Sync:
-    """The stage (spaces.pieces.Stage). One log per subscription."""
+    """The stage (spaces.batches.Stage). One log per subscription."""
 
     name = "sync"
     decision = Decision
@@ -133,11 +134,11 @@ class Sync:
             return None
         intake = None
         if subscription.sends:
-            limit = min(limit, retry.PROBE) if subscription.failures else limit
+            limit = min(limit, backoff.PROBE) if subscription.failures else limit
             again = _due(subscription, now).order_by("tries", "id").values_list("identifier", flat=True)[:limit]
             intake = _intake(subscription, BitMap(again), limit)
         # In the middle of a long pass it is compared for its counts, at its end for what the pass has overlooked.
-        longest, noted = retry.LONGEST_ASKED, subscription.compared_at
+        longest, noted = backoff.LONGEST_ASKED, subscription.compared_at
         if not is_due(subscription.compare_at, now, longest=longest, noted=noted):
             return intake
         if intake and subscription.pass_tick is None:
@@ -243,18 +244,18 @@ def waiting(now: datetime) -> list[int]:
     sends = Q(enabled=True, destination__enabled=True, audience__enabled=True)
     sends &= ~Q(status=Subscription.Status.SUSPENDED)
     to_send = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due)
-    to_compare = rows_due("compare_at", now, longest=retry.LONGEST_ASKED, noted="compared_at")
+    to_compare = rows_due("compare_at", now, longest=backoff.LONGEST_ASKED, noted="compared_at")
     ready = Subscription.objects.filter(
         _now_or_never(now),
         (sends & to_send) | to_compare,
         audience__deleted_at=None,
         audience__serving__isnull=False,
     )
-    return sorted({*ready.values_list("pk", flat=True), *pieces.unfinished(STAGE.name)})
+    return sorted({*ready.values_list("pk", flat=True), *batches.unfinished(STAGE.name)})
 
 
 def _now_or_never(now: datetime) -> Q:
-    return rows_due("retry_at", now, longest=retry.LONGEST_ASKED)
+    return rows_due("retry_at", now, longest=backoff.LONGEST_ASKED)
 
 
 def _subscription(log: Log) -> Subscription | None:
@@ -265,7 +266,7 @@ def _subscription(log: Log) -> Subscription | None:
 def _may_look(subscription: Subscription, now: datetime) -> bool:
     """Whether anything may be decided now. Nothing is, before the audience's first compute is complete."""
     ready = subscription.audience.serving_id is not None and subscription.audience.deleted_at is None
-    return ready and is_due(subscription.retry_at, now, longest=retry.LONGEST_ASKED)
+    return ready and is_due(subscription.retry_at, now, longest=backoff.LONGEST_ASKED)
 
 
 def _due(subscription: Subscription, now: datetime | None) -> QuerySet[Acknowledged]:
@@ -458,11 +459,11 @@ def _keep_comparison(subscription: Subscription, intake: Intake, now: datetime) 
     found = comparison_rules.fingerprint(overlooked)
     repeated = subscription.repeated + 1 if found and found == subscription.overlooked else 0
     if overlooked:
-        level = logging.ERROR if repeated >= standing.ALARMED_AFTER else logging.INFO
+        level = logging.ERROR if repeated >= status.ALARMED_AFTER else logging.INFO
         times = repeated + 1
         logger.log(level, "sync %s: %d identifiers differ, for %d comparisons", subscription.pk, len(overlooked), times)
     if repeated:
-        wait = min(retry.wait(repeated), comparison_rules.PATIENCE)
+        wait = min(backoff.wait(repeated), comparison_rules.PATIENCE)
     elif comparison.unsettled:
         wait = comparison_rules.CALM
     else:
@@ -496,7 +497,7 @@ def _decide_rows(subscription: Subscription, intake: Intake, now: datetime) -> l
         elif row and number in intake.due:
             unclear.append(row.pk)
     Acknowledged.objects.filter(pk__in=settled).update(due=False, refused="", tries=0, retry_at=None)
-    Acknowledged.objects.filter(pk__in=unclear).update(retry_at=now + retry.FIRST)
+    Acknowledged.objects.filter(pk__in=unclear).update(retry_at=now + backoff.FIRST)
     leaving = [acknowledged[number] for number, call in calls.items() if not call.entering]
     kept = _still_desired(subscription, leaving, intake.members)
     # A receiver believes the newest word about somebody, by its timestamp: none may be older than what was said before,
@@ -736,7 +737,7 @@ def _keep_outcome(
     row.tries = row.tries + 1 if kind == "retry" else 0 if kind == "delivered" else row.tries
     # When others get through, it is this row that has a problem, and it waits alone.
     alone = kind == "retry" and made is not None and (made.alive or decided.alone)
-    row.retry_at = now + retry.wait(row.tries) if alone else None
+    row.retry_at = now + backoff.wait(row.tries) if alone else None
 
 
 def _keep_health(subscription: Subscription, decision: Decision, made: Round | None, now: datetime) -> None:
@@ -752,14 +753,14 @@ def _keep_health(subscription: Subscription, decision: Decision, made: Round | N
     subscription.failures = subscription.failures + 1 if failed else 0
     subscription.failing_since = (subscription.failing_since or now) if failed else None
     subscription.error = made.reason("suspended") or (made.reason("retry") if failed else "")
-    wait = retry.wait(subscription.failures) if failed else timedelta()
-    wait = max(wait, retry.asked(made.hold_s))
+    wait = backoff.wait(subscription.failures) if failed else timedelta()
+    wait = max(wait, backoff.asked(made.hold_s))
     subscription.retry_at = now + wait if wait else None
     if made.any("suspended"):
         subscription.status, subscription.retry_at = Subscription.Status.SUSPENDED, None
-    elif failed and retry.parked(subscription.failing_since or now, now):
+    elif failed and backoff.parked(subscription.failing_since or now, now):
         subscription.status = Subscription.Status.PARKED
-        subscription.retry_at = now + max(retry.PROBED_EVERY, retry.asked(made.hold_s))
+        subscription.retry_at = now + max(backoff.PROBED_EVERY, backoff.asked(made.hold_s))
     elif failed or subscription.status in STOPPED:
         subscription.status = Subscription.Status.RETRYING
 
@@ -774,7 +775,7 @@ def _keep_status(subscription: Subscription, decision: Decision, made: Round | N
         verdict.kind == "refused" for verdict in (made.verdicts.values() if made else ())
     )
     subscription.counts["refused"] = refused
-    facts = standing.Facts(
+    facts = status.Facts(
         enabled=subscription.enabled,
         computed=subscription.audience.serving_id is not None,
         stopped=subscription.status if stopped else "",
@@ -786,6 +787,6 @@ def _keep_status(subscription: Subscription, decision: Decision, made: Round | N
         sending=subscription.full or subscription.pass_tick is not None,
         equal=decision.equal or subscription.status == Subscription.Status.IN_STEP,
     )
-    subscription.status = standing.status_of(facts)
+    subscription.status = status.status_of(facts)
     if subscription.status == Subscription.Status.IN_STEP:
         subscription.synced_at = now

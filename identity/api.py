@@ -14,9 +14,8 @@ from access.requests import ApiRequest
 from identity import queries
 from identity.models import Profile
 from identity.policies import change_policy, policy_of
-from identity.profile_page import KINDS
 from identity.queries import Placed
-from identity.rules import Policy, PolicyError
+from identity.rules.decision import Policy, PolicyError
 from identity.serializers import (
     COLLECTION_OF,
     RulesBody,
@@ -81,9 +80,9 @@ class ProfilesView(APIView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """People, or accounts, the oldest first. What was merged into another profile is not among them."""
         collection = request.query_params.get("collection", "users")
-        if collection not in KINDS:
+        if collection not in queries.COLLECTIONS:
             raise invalid("Must be users or accounts.", "collection")
-        rows = queries.living(request.space, KINDS[collection])
+        rows = queries.living(request.space, queries.COLLECTIONS[collection])
         if (wanted := request.query_params.get("identifier")) is not None:
             holders = _holders(request, wanted, field="identifier")
             rows = rows.filter(number__in=holders.values("number"))

@@ -5,7 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from access.services import COMMAND, ActorLike, audit, create_space
-from identity.rules import DEFAULT_POLICY, Policy
+from identity.rules.decision import DEFAULT_POLICY, Policy
 from spaces.models import Space, Workspace
 
 

@@ -14,13 +14,14 @@ from django.db.models.functions import JSONObject
 from pyroaring import BitMap
 
 from identity.models import SEARCHED, Evidence, Identifier, Link, Merge, Profile, searched_email, searched_name
-from sources.events import archive, timeline
+from sources.events import archive_table, timeline
 from sources.events.timeline import Recorded, Scope
 from sources.models import Replay, Source
 from sources.queries import listening, places
+from spaces.batches import visible_logs
 from spaces.models import Space
-from spaces.pieces import visible_logs
 
+COLLECTIONS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}  # as addresses name them
 MANY = 1_000  # of one profile's rows, where all of them are shown at once
 
 
@@ -189,7 +190,7 @@ def resolution(space: Space) -> Resolution:
     """How far the space is. Reads a few rows, however many events there are."""
     running = Replay.objects.filter(space=space, state=Replay.State.RUNNING)
     replay = running.aggregate(left=Sum(F("total") - F("done")), running=Count("pk"))
-    live = archive.count_live(space.workspace_id, places(list(listening(space.pk))))
+    live = archive_table.count_live(space.workspace_id, places(list(listening(space.pk))))
     return Resolution(live + max(replay["left"] or 0, 0), replay["running"] > 0, scope_of(space).log.end)
 
 

@@ -19,22 +19,23 @@ from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
-from identity import rows, services
-from identity.intake import Intake, Taken, again, next_live, next_rejects, next_slice
-from identity.messages import Message, read
+from identity import services
 from identity.models import Graph, Touch
 from identity.policies import policy_of
-from identity.resolution import Batch, Resolution, batch, differing, resolve
+from identity.reader import Intake, Taken, again, next_live, next_rejects, next_slice
+from identity.rules import event_rows
+from identity.rules.messages import Message, read
+from identity.rules.resolution import Batch, Resolution, batch, differing, resolve
 from identity.services import Written
 from sources.consumption import consume_all, consume_live, consume_slice
 from sources.events import timeline
-from sources.events.archive import WHOLE_PIECE
+from sources.events.archive_table import WHOLE_PIECE
 from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
 from sources.models import Connection, Replay
+from spaces.batches import unfinished
 from spaces.clock import Clock
 from spaces.clock import clock as database_clock
 from spaces.models import Log, Space
-from spaces.pieces import unfinished
 
 NAME = "resolve"
 REPLAY_ROWS = 40_000
@@ -78,7 +79,7 @@ class _Kept:
 
 
 class Resolve:
-    """spaces.pieces.Stage. replay_rows, live_rows: the most rows of a piece."""
+    """spaces.batches.Stage. replay_rows, live_rows: the most rows of a piece."""
 
     name = NAME
     decision = Decision
@@ -125,21 +126,21 @@ class Resolve:
             taken,
             stop=taken.rows,
             profiles=numpy.array(found.profiles, "<u4").tobytes(),
-            accounts=rows.pack(found.accounts.items()),
-            overlay=rows.pack(written.overlay),
-            people=rows.pack(written.people),
+            accounts=event_rows.pack(found.accounts.items()),
+            overlay=event_rows.pack(written.overlay),
+            people=event_rows.pack(written.people),
             touches={} if taken.slice else _touches(events, found, written),
             policy=space.identity_policy,
         )
 
     def write(self, log: Log, decision: Decision, number: int) -> None:
-        tables = {OVERLAY: rows.overlay(decision.overlay), PROFILES: rows.people(decision.people)}
+        tables = {OVERLAY: event_rows.overlay(decision.overlay), PROFILES: event_rows.people(decision.people)}
         if decision.stop > decision.start:
             events = self._resolved(log, decision)
             tables |= {
-                TIMELINE: rows.timeline(events),
-                PROFILE_EVENTS: rows.profile_events(events),
-                TRAITS: rows.traits(events),
+                TIMELINE: event_rows.timeline(events),
+                PROFILE_EVENTS: event_rows.profile_events(events),
+                TRAITS: event_rows.traits(events),
             }
         for table, columns in tables.items():
             timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.owner, piece=number)
@@ -184,7 +185,7 @@ class Resolve:
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
         timeline.erase(log.owner, numbers)
 
-    def _resolved(self, log: Log, decision: Decision) -> rows.Resolved:
+    def _resolved(self, log: Log, decision: Decision) -> event_rows.Resolved:
         """The decision's rows, with the profiles it gave them."""
         kept = self._kept
         if kept and kept.taken == decision.taken and kept.policy == decision.policy:
@@ -193,7 +194,7 @@ class Resolve:
             found, here = again(log.workspace_id, decision.taken)
             messages = read(found["message"].cast(pyarrow.binary()).to_pylist(), policy_of(decision.policy))
         within = range(decision.start, decision.stop)
-        return rows.resolved(found, messages, here, within, decision.profiles, decision.accounts)
+        return event_rows.resolved(found, messages, here, within, decision.profiles, decision.accounts)
 
     def _move(self, log: Log, decision: Decision) -> None:
         """What was taken is done, as far as anyone can see."""

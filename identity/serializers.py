@@ -10,15 +10,15 @@ from rest_framework import serializers
 
 from access.api import moment
 from identity import queries
-from identity.extract import ACCOUNT_TYPE
 from identity.models import Identifier, Merge, Profile
-from identity.profile_page import KINDS, name_of
-from identity.queries import Placed
+from identity.queries import COLLECTIONS, Placed
+from identity.rules.display_name import display_name
+from identity.rules.extract import ACCOUNT_TYPE
 from sources.events.timeline import ProfileEvent
 from spaces.models import Space
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-COLLECTION_OF = {int(kind): name for name, kind in KINDS.items()}
+COLLECTION_OF = {int(kind): name for name, kind in COLLECTIONS.items()}
 
 
 class RulesBody(serializers.Serializer[Any]):
@@ -56,7 +56,7 @@ def render_profile(space: Space, profile: Profile, numbers: BitMap) -> dict[str,
     return {
         "id": profile.public_id,
         "collection": COLLECTION_OF[profile.kind],
-        "name": name_of(profile, [(row.type, row.value) for row in held]) or None,
+        "name": display_name(profile.traits, [(row.type, row.value) for row in held]) or None,
         "traits": profile.traits,
         "identifiers": [render_identifier(row, sources) for row in held],
         "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),
@@ -69,7 +69,7 @@ def render_profile(space: Space, profile: Profile, numbers: BitMap) -> dict[str,
 
 def render_related(profile: Profile) -> dict[str, Any]:
     held: list[dict[str, str]] = profile.held  # type: ignore[attr-defined]
-    name = name_of(profile, [(each["type"], each["value"]) for each in held])
+    name = display_name(profile.traits, [(each["type"], each["value"]) for each in held])
     return {"id": profile.public_id, "name": name or None, "identifiers": held}
 
 

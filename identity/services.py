@@ -14,15 +14,15 @@ import msgspec
 import pyarrow
 from django.db import connection
 
-from identity.extract import SetAside
-from identity.graph import Graph, Node, Sight
-from identity.messages import Message
-from identity.resolution import LONGEST_ID, Batch, Resolution, Traits, newest, stored, unstored
-from identity.rules import Identifier, Policy
+from identity.rules.decision import Identifier, Policy
+from identity.rules.extract import SetAside
+from identity.rules.graph import Graph, Node, Sight
+from identity.rules.messages import Message
+from identity.rules.resolution import LONGEST_ID, Batch, Resolution, Traits, newest, stored, unstored
 from sources.events.text import plain
+from spaces.batches import Overtaken
 from spaces.ids import new_id
 from spaces.models import Space
-from spaces.pieces import Overtaken
 
 # A moment from whole milliseconds, exactly: a double holds them, and PostgreSQL counts in microseconds.
 MOMENT = "timestamptz 'epoch' + {} * interval '1 ms'"

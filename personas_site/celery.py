@@ -13,7 +13,7 @@ app = Celery("personas")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.include = ["personas_site.pipeline"]
 app.conf.task_default_queue = "bulk"
-app.conf.beat_scheduler = "personas_site.beating:Scheduler"
+app.conf.beat_scheduler = "personas_site.beat:Scheduler"
 app.conf.beat_schedule = {
     "beat": {"task": "personas_site.pipeline.beat", "schedule": 1.0},
     "clean": {"task": "personas_site.pipeline.clean", "schedule": 3600.0, "options": {"queue": "bulk"}},

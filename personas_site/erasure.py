@@ -70,7 +70,7 @@ def go_on(pk: int, now: datetime) -> bool:
 
 
 def _begin(deletion: Deletion) -> None:
-    """Whoever writes for it loses the right to (`spaces.pieces`), and what there is to erase is counted."""
+    """Whoever writes for it loses the right to (`spaces.batches`), and what there is to erase is counted."""
     if deletion.kind == Kind.SOURCE:
         owners: list[int] = []
         logs = Q(stage="archive", owner=deletion.target)

@@ -39,7 +39,7 @@ TAKEN_WITHIN_S = 30.0  # each part of an answer, by its client
 BUSY = "The service is busy. Try again."
 SLOW = "The body took too long."
 FAILED = "Something went wrong on our side. It is in the log; please try again."
-CSV_ASKED = b"format=csv"  # access.listing
+CSV_ASKED = b"format=csv"  # access.pages.tables
 LIVE_HEADERS = (("Content-Type", "text/plain"), ("Cache-Control", "no-store"))
 
 

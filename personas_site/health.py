@@ -9,8 +9,8 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from sources.events.client import client
+from spaces.disk_space import room
 from spaces.needs import ANYONE, needs
-from spaces.room import room
 
 logger = logging.getLogger(__name__)
 PATIENCE_S = 2.0

@@ -4,7 +4,7 @@
     sources     sources     identity    audiences    destinations
     (HTTP)      per source  per space   per space    per subscription
 
-Each stage has an owner, a log, and one function that moves the log by one piece (`spaces.pieces.advance`). Each queue
+Each stage has an owner, a log, and one function that moves the log by one piece (`spaces.batches.advance`). Each queue
 has workers of its own. A wake-up is a Celery task that says no more than that somebody waits at a queue, at most one
 pending per queue; the worker asks PostgreSQL who, and serves them by turns (`personas_site.turns`), a piece at a time,
 so that no workspace keeps another waiting. Losing a wake-up costs a second: `beat` asks every queue. Nothing that
@@ -26,26 +26,27 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 
-from audiences import computes, evaluate
+from audiences import backfill, evaluate
 from audiences.models import Version
+from console import sample
+from console.models import Sample
 from destinations import sync
 from destinations.models import Subscription
 from identity import resolve
-from personas_site import erasure, sample
+from personas_site import erasure
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
-from personas_site.models import Sample
 from personas_site.retention import retain
 from personas_site.turns import MOST_KNOWN, Turns
 from sources import archive
 from sources.events import client
 from sources.events.compaction import compact
 from sources.models import Source
+from spaces.batches import Group, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.clock import clock
+from spaces.disk_space import room
 from spaces.limits import working
 from spaces.models import Deletion, Log, Space, Workspace
-from spaces.pieces import Group, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.rates import pace
-from spaces.room import room
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def _piece(stage: Stage[Any, Any, Any], owner: int, workspace: int) -> bool:
 
 
 def _compute(version: int, workspace: int) -> bool:
-    return computes.compute(version, clock) is not None
+    return backfill.compute(version, clock) is not None
 
 
 def _fill(sample_id: int, workspace: int) -> bool:
@@ -146,7 +147,7 @@ WORK = {
     "compute": Work(
         queue="bulk",
         owners=Version,
-        waiting=lambda now: computes.computing(now),
+        waiting=lambda now: backfill.computing(now),
         turn=_compute,
         feeds=("evaluate",),
     ),

@@ -5,7 +5,7 @@ from pathlib import Path
 from django.utils.log import CallbackFilter
 
 from personas_site import env
-from personas_site.embedded.places import Places
+from personas_site.embedded.paths import Places
 from personas_site.secrets import kept_secret
 from spaces.limits import Limits
 
@@ -25,7 +25,7 @@ INSERTS_PER_SECOND = env.number("PERSONAS_INSERTS_PER_SECOND", 10)
 REDIS_URL = env.text("REDIS_URL") or PLACES.redis_url
 REDIS_CACHE_URL = env.text("REDIS_URL") or PLACES.redis_cache_url
 
-# The disk of the embedded stores, and how many of its bytes stay free: see spaces/room.py.
+# The disk of the embedded stores, and how many of its bytes stay free: see spaces/disk_space.py.
 DISK = None if env.text("DATABASE_URL") and env.text("CLICKHOUSE_URL") else PERSONAS_HOME
 DISK_RESERVE = env.number("PERSONAS_DISK_RESERVE_MB", 256) << 20
 
@@ -53,6 +53,7 @@ MAIL_FOLDER = PERSONAS_HOME / "mail"
 
 INSTALLED_APPS = [
     "personas_site",
+    "console",
     "destinations",
     "audiences",
     "identity",
@@ -100,7 +101,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "personas_site.frame.frame",
+                "console.pages.navigation.frame",
             ]
         },
     }

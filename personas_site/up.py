@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 from personas_site.embedded.accounts import StartError
-from personas_site.embedded.places import Places
+from personas_site.embedded.paths import Places
 from personas_site.embedded.supervisor import Supervisor, stopped_by_signals
 
 

@@ -17,12 +17,12 @@ import msgspec
 from django.conf import settings
 from django.db import connection
 
-from sources import spec
-from sources.events import archive as events
+from sources.events import archive_table as events
 from sources.models import Reject, Source
 from sources.queries import ARCHIVE, sources_waiting
+from sources.rules import spec
+from spaces.batches import Overtaken, unfinished
 from spaces.models import Log
-from spaces.pieces import Overtaken, unfinished
 
 logger = logging.getLogger(__name__)
 

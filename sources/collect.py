@@ -26,12 +26,12 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from sources import spec
-from sources.charset import to_utf8
-from sources.intake import InboxFull, Sender, keep, wait_of
+from sources.inbox import InboxFull, Sender, keep, wait_of
 from sources.models import WriteKey
+from sources.rules import spec
+from sources.rules.charset import to_utf8
+from spaces.disk_space import room
 from spaces.needs import ANYONE
-from spaces.room import room
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.urls import URLPattern, re_path
 
 from sources.collect import CollectView
-from sources.spec import SHORT, TYPES
+from sources.rules.spec import SHORT, TYPES
 
 
 def urls(wake: Callable[[int], object]) -> list[URLPattern]:

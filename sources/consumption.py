@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sources.events.archive import WHOLE_PIECE, Key, RowPlace
+from sources.events.archive_table import WHOLE_PIECE, Key, RowPlace
 from sources.events.sql import milliseconds
 from sources.models import Connection, Consumed, Replay
 from sources.queries import listening

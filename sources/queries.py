@@ -8,12 +8,12 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
-from sources.events import archive
-from sources.events.archive import Place, Reach, Region, RowPlace, up_to
+from sources.events import archive_table
+from sources.events.archive_table import Place, Reach, Region, RowPlace, up_to
 from sources.events.sql import milliseconds
 from sources.models import Connection, Consumed, EventName, Reject, Replay, Source, Tally
+from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space, Workspace
-from spaces.pieces import Visible, visible_logs
 
 ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
 SHOWN = 100  # messages at once
@@ -85,13 +85,13 @@ def connectable(space: Space) -> QuerySet[Source]:
 
 def events_since(workspace: Workspace, sources: Sequence[Source], *, now: datetime, days: int) -> dict[int, int]:
     """By source id: how many of its archived events happened in the last `days` days."""
-    found = archive.count_by_source(workspace.pk, _last_days(sources, now, days)) if sources else {}
+    found = archive_table.count_by_source(workspace.pk, _last_days(sources, now, days)) if sources else {}
     return {source.pk: found.get(source.pk, 0) for source in sources}
 
 
 def events_by_day(source: Source, *, now: datetime, days: int) -> list[tuple[date, int]]:
     """How many events each of the last `days` days has, oldest first, days without any included."""
-    found = archive.count_by_day(source.workspace_id, _last_days([source], now, days))
+    found = archive_table.count_by_day(source.workspace_id, _last_days([source], now, days))
     wanted = [now.date() - timedelta(days=back) for back in reversed(range(days))]
     return [(day, found.get(day, 0)) for day in wanted]
 
@@ -117,8 +117,10 @@ def newest_messages(
 ) -> Newest:
     """The newest of the source's archived messages, or of those before a place; and where to look further back."""
     log = _archive_of(source)
-    found, looked_to = archive.read_newest(source.workspace_id, log, limit, before=before, types=types, wanted=wanted)
-    more = archive.has_before(source.workspace_id, log, looked_to)
+    found, looked_to = archive_table.read_newest(
+        source.workspace_id, log, limit, before=before, types=types, wanted=wanted
+    )
+    more = archive_table.has_before(source.workspace_id, log, looked_to)
     return Newest([dict(row) for row in found.to_pylist()], looked_to if more else None)
 
 
@@ -127,7 +129,7 @@ def arrived_messages(
 ) -> list[dict[str, Any]]:
     """The newest of the messages that were archived after this place."""
     log = _archive_of(source)
-    found, _ = archive.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
+    found, _ = archive_table.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
     return [dict(row) for row in found.to_pylist()]
 
 
@@ -144,7 +146,7 @@ def newest_rejects(
 ) -> Rejects:
     """The newest rejects, or those before an id, among 5,000 of them: never a walk over all that there are."""
     mine = rejects_of(source) if before is None else rejects_of(source).filter(pk__lt=before)
-    edge = mine.order_by("-pk").values_list("pk", flat=True)[archive.LOOKED_AT - 1 :].first()
+    edge = mine.order_by("-pk").values_list("pk", flat=True)[archive_table.LOOKED_AT - 1 :].first()
     found = list(_sought(mine if edge is None else mine.filter(pk__gte=edge), code, wanted)[: limit + 1])
     if len(found) > limit:
         return Rejects(found[:limit], found[limit - 1].pk)
@@ -161,7 +163,7 @@ def arrived_rejects(
 
 def reject_codes(source: Source) -> list[tuple[str, int]]:
     """The codes of the newest rejects, and how many of these there are, most frequent first."""
-    newest = rejects_of(source).order_by("-pk").values("pk")[: archive.LOOKED_AT]
+    newest = rejects_of(source).order_by("-pk").values("pk")[: archive_table.LOOKED_AT]
     counted = Reject.objects.filter(pk__in=newest).values_list("code").annotate(count=Count("pk"))
     return list(counted.order_by("-count", "code"))
 

@@ -13,16 +13,16 @@ from django.utils.text import slugify
 from access.services import COMMAND, ActorLike, audit
 from sources import queries
 from sources.consumption import keep_stretch
-from sources.events import archive
-from sources.events.archive import WHOLE_PIECE
-from sources.intake import Sender, keep
+from sources.events import archive_table
+from sources.events.archive_table import WHOLE_PIECE
+from sources.inbox import Sender, keep
 from sources.models import Connection, Consumed, Inbox, Reject, Replay, Source, Tally, WriteKey
 from sources.queries import ARCHIVE, complement, listening
-from sources.spec import SOURCE_DISABLED, again
+from sources.rules.spec import SOURCE_DISABLED, again
 from spaces import deletions
+from spaces.batches import Visible, visible_logs
 from spaces.clock import Clock, clock
 from spaces.models import Deletion, Log, Space, Workspace
-from spaces.pieces import Visible, visible_logs
 
 SLUG_TRIES = 20
 MOST_RETRIED = 10_000  # rejects at once
@@ -267,7 +267,7 @@ def _begin_replay(
     """A replay of what these have not consumed; None when that is nothing, unless `even_empty`."""
     now = clock.now()
     reach = complement(connections, since=now - timedelta(days=since_days), until=now)
-    total = archive.count_range(space.workspace_id, reach)
+    total = archive_table.count_range(space.workspace_id, reach)
     if not total and not even_empty:
         return None
     made = Replay.objects.create(

@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 
-from audiences import computes, grammar, queries
+from audiences import backfill, queries
 from audiences.evaluate import Evaluate
 from audiences.models import Audience, Version
+from audiences.rules import grammar
 from identity.models import Identifier, Profile
+from spaces.batches import advance, open_log
 from spaces.clock import FixedClock
-from spaces.pieces import advance, open_log
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import NOON, archived, listening, message, resolved
 
@@ -49,14 +50,14 @@ class World:
 
     def ready(self):
         """The space's versions that can be computed now."""
-        mine = Version.objects.filter(audience__space=self.space, pk__in=computes.computing(self.clock.now()))
+        mine = Version.objects.filter(audience__space=self.space, pk__in=backfill.computing(self.clock.now()))
         return list(mine.order_by("pk").values_list("pk", flat=True))
 
     def computed(self):
         """Every version that can be computed is, and serves."""
         while versions := self.ready():
             for version in versions:
-                assert computes.compute(version, self.clock) == self.space.pk
+                assert backfill.compute(version, self.clock) == self.space.pk
             self.ticked()
 
     def ticked(self):

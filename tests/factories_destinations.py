@@ -13,8 +13,8 @@ from pyroaring import BitMap
 
 from audiences.models import Audience, Change, Version
 from destinations.adapters import adapter_of
-from destinations.declared import parse
 from destinations.models import Destination, Subscription
+from destinations.rules.settings_schema import parse
 from identity.models import Graph, Identifier, Profile
 from spaces.models import Space
 from spaces.secrets import seal

@@ -9,13 +9,13 @@ import factory
 
 from identity.models import Identifier, Link, Profile
 from identity.resolve import Resolve
-from sources.events import archive, client, timeline
-from sources.events.archive import WHOLE_PIECE, Row
+from sources.events import archive_table, client, timeline
+from sources.events.archive_table import WHOLE_PIECE, Row
 from sources.events.timeline import Scope
 from sources.models import Connection
+from spaces.batches import advance, open_log, visible
 from spaces.clock import FixedClock
 from spaces.models import Log
-from spaces.pieces import advance, open_log, visible
 from tests.reference.resolver import Fed, Reference
 
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -81,7 +81,7 @@ def archived(source, *messages, abandoned=False, received=NOON_MS):
         for each in messages
     ]
     if rows:
-        archive.insert(workspace_id=source.workspace_id, source_id=source.pk, piece=number, rows=rows)
+        archive_table.insert(workspace_id=source.workspace_id, source_id=source.pk, piece=number, rows=rows)
     if abandoned:
         log.abandoned.create(workspace_id=source.workspace_id, number=number)
     Log.objects.filter(pk=log.pk).update(last_number=number, published=number)

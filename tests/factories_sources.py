@@ -8,11 +8,11 @@ from typing import Any
 import factory
 
 from sources.archive import STAGE
-from sources.events import archive
-from sources.events.archive import Place
+from sources.events import archive_table
+from sources.events.archive_table import Place
 from sources.models import Connection, Consumed, EventName, Inbox, Reject, Replay, Source, Tally
+from spaces.batches import Stage, advance, open_log, visible
 from spaces.models import Log
-from spaces.pieces import Stage, advance, open_log, visible
 from tests.factories import SourceFactory, SpaceFactory
 
 RECEIVED_AT = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -125,7 +125,7 @@ def archive_all(source: Source, stage: Stage[Any, Any, Any] = STAGE) -> None:
 def archived(source: Source) -> list[dict[str, Any]]:
     """What readers see of the source's archive, in log order, each row with its `message` decoded."""
     place = Place(log=visible(log_of(source)), piece=0, position=-1)
-    table, _ = archive.read_live(source.workspace_id, [place], 1_000_000)
+    table, _ = archive_table.read_live(source.workspace_id, [place], 1_000_000)
     return [row | {"message": json.loads(row["message"])} for row in table.to_pylist()]
 
 

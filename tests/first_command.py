@@ -25,7 +25,7 @@ import pytest
 from personas_site.embedded import postgres
 from personas_site.embedded.accounts import Account, Capability, StartError, become, unprivileged
 from personas_site.embedded.child import working_in
-from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Places
 
 PARTS = ("personas_site", "destinations", "audiences", "identity", "sources", "access", "spaces", "quickstart")
 PARTS += ("templates", "static", "manage.py")

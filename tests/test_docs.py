@@ -7,7 +7,7 @@ import pytest
 
 from access.roles import SPACE_ROLES, WORKSPACE_ROLES
 from audiences.conditions import KINDS
-from audiences.operators import OPERATORS
+from audiences.rules.operators import OPERATORS
 from destinations.adapters import all_adapters
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,9 +5,9 @@ import pytest
 from access import roles
 from access.gate import NEEDS, need_of, view_class
 from spaces.needs import ANYONE, SIGNED_IN
-from tests.belongings import belongings
 from tests.cast import PEOPLE, make_cast
 from tests.routes import api_routes, pages, routes
+from tests.sample_rows import belongings
 
 # Whoever may open these, they are about nobody. A new one has to be added here on purpose.
 OPEN = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from personas_site.embedded.places import PROJECT_ROOT
+from personas_site.embedded.paths import PROJECT_ROOT
 from tests.first_command import SPACES_AND_SCRIPTS
 from tests.flows.test_quickstart import STORES, Story, free_port
 

@@ -6,11 +6,11 @@ import json
 import pyarrow
 from hypothesis import strategies as st
 
-from identity.rows import TIMES
+from identity.rules.event_rows import TIMES
 from sources.events import timeline
 from sources.events.properties import readable, split
 from sources.events.schema import OVERLAY, PROFILES, TIMELINE, TRAITS
-from spaces.pieces import Visible
+from spaces.batches import Visible
 from tests.reference.oracle import UNITS, Event, Trait, World
 
 NOW = 1_781_524_800_000  # noon of the fixed day

@@ -1,5 +1,6 @@
 """Everything that changes access. Each change leaves an audit entry."""
 
+from access.services.audit import COMMAND, Actor, ActorLike, NotPossible, actor_of, audit
 from access.services.grants import grant, grants_of, revoke, role_group, spaces_of, sync_roles
 from access.services.invitations import (
     INVITATION_DAYS,
@@ -11,7 +12,6 @@ from access.services.invitations import (
     revoke_invitation,
 )
 from access.services.tokens import create_token, revoke_token, tokens_of
-from access.services.trail import COMMAND, Actor, ActorLike, NotPossible, actor_of, audit
 from access.services.workspaces import (
     change_access,
     change_role,

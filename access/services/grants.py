@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from access import roles
 from access.models import Membership, SpaceGroupPermission, User
-from access.services.trail import ActorLike, NotPossible, actor_of, audit
+from access.services.audit import ActorLike, NotPossible, actor_of, audit
 from spaces.models import Space, Workspace
 
 

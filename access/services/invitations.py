@@ -14,8 +14,8 @@ from django.urls import reverse
 from access import roles
 from access.authentication import hashed
 from access.models import Invitation, Membership, User
+from access.services.audit import ActorLike, NotPossible, actor_of, audit
 from access.services.grants import leave_groups, may_give, role_group
-from access.services.trail import ActorLike, NotPossible, actor_of, audit
 from spaces.clock import clock
 from spaces.models import Space, Workspace
 

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from access.authentication import hashed
 from access.models import Membership, Token, User
-from access.services.trail import ActorLike, audit
+from access.services.audit import ActorLike, audit
 from spaces.clock import clock
 from spaces.models import Workspace
 

@@ -8,8 +8,8 @@ from django.db import transaction
 
 from access import roles
 from access.models import Membership, Token, User
+from access.services.audit import COMMAND, ActorLike, NotPossible, audit
 from access.services.grants import grant, grants_of, group_prefix, groups_of, revoke
-from access.services.trail import COMMAND, ActorLike, NotPossible, audit
 from spaces import services as spaces
 from spaces.clock import clock
 from spaces.models import Space, Workspace

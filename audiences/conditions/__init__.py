@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import cast
 
-from audiences.measures import Condition
+from audiences.rules.aggregates import Condition
 
 
 def _kinds() -> dict[str, type[Condition]]:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from audiences.measures import Answers, Edge, Measure
-from audiences.operators import quoted
-from audiences.reading import Fields
+from audiences.rules.aggregates import Answers, Edge, Measure
+from audiences.rules.operators import quoted
+from audiences.rules.validation import Fields
 from sources.events.sql import Sql
 
 

@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from audiences.entries import LABELS, QUESTION, meant, typed, whole
-from audiences.measures import EVENTS, Answers, Edge, Measure, at
-from audiences.operators import Place, Question, quoted, read_question
-from audiences.reading import DefinitionError, Fields
-from audiences.values import Each, One, elements, read_each
-from audiences.windows import UNITS, Window, parse_window
+from audiences.rules.aggregates import EVENTS, Answers, Edge, Measure, at
+from audiences.rules.operators import Place, Question, quoted, read_question
+from audiences.rules.validation import DefinitionError, Fields
+from audiences.rules.value_input import LABELS, QUESTION, meant, typed, whole
+from audiences.rules.values import Each, One, elements, read_each
+from audiences.rules.windows import UNITS, Window, parse_window
 from sources.events.sql import Sql, join, sql
 
 SIGNS = {"atLeast": ">=", "exactly": "=", "atMost": "<="}

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from audiences.entries import LABELS, QUESTION, meant, typed
-from audiences.measures import TRAITS, Answers, Edge, Measure
-from audiences.operators import Question, read_question
-from audiences.reading import Fields
-from audiences.values import Each, JsonValue, One, cuts, elements, first, inside, read_each
+from audiences.rules.aggregates import TRAITS, Answers, Edge, Measure
+from audiences.rules.operators import Question, read_question
+from audiences.rules.validation import Fields
+from audiences.rules.value_input import LABELS, QUESTION, meant, typed
+from audiences.rules.values import Each, JsonValue, One, cuts, elements, first, inside, read_each
 from sources.events.sql import Sql, sql
 
 

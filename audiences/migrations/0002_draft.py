@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.CharField(default=functools.partial(spaces.ids.new_id, *('drf',), **{}), editable=False, max_length=40, unique=True)),
-                ('sketch', models.JSONField(help_text='the form as a tree, see audiences.sketch')),
+                ('sketch', models.JSONField(help_text='the form as a tree, see audiences.rules.draft_form')),
                 ('name', models.CharField(blank=True, max_length=255)),
                 ('description', models.TextField(blank=True)),
                 ('include_anonymous', models.BooleanField(default=False)),

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from destinations.contract import Adapter
+from destinations.rules.contract import Adapter
 
 
 @cache

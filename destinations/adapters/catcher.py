@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from destinations.adapters.webhook import chunks
-from destinations.contract import Adapter, Audience, Capabilities, Change, Request, json_body
-from destinations.declared import field
-from destinations.payloads import EventOptions, batch_id, change_set, iso, messages
+from destinations.rules.contract import Adapter, Audience, Capabilities, Change, Request, json_body
+from destinations.rules.payloads import EventOptions, batch_id, change_set, iso, messages
+from destinations.rules.settings_schema import field
 
 LABEL = "Webhook Catcher"
 BATCH = 250

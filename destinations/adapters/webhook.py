@@ -6,10 +6,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from destinations.contract import Adapter, Audience, Capabilities, Change, Request, json_body
-from destinations.declared import InvalidSetting, field, secret
-from destinations.payloads import EventOptions, batch_id, change_set, iso, messages
-from destinations.signing import key_of, new_secret, segment, standard
+from destinations.rules.contract import Adapter, Audience, Capabilities, Change, Request, json_body
+from destinations.rules.payloads import EventOptions, batch_id, change_set, iso, messages
+from destinations.rules.settings_schema import InvalidSetting, field, secret
+from destinations.rules.signing import key_of, new_secret, segment, standard
 
 LABEL = "Webhooks"  # the name in `integrations`, as Segment's own webhook destination is called
 LARGEST_BATCH = 1000

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from destinations.contract import Request
 from destinations.models import Destination
+from destinations.rules.contract import Request
 from destinations.transports import catcher, http
 from spaces.answers import Answer
 

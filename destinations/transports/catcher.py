@@ -12,8 +12,8 @@ from django.db import connection
 from django.db.models import Count, Max, TextField
 from django.db.models.functions import Cast
 
-from destinations.contract import Request
 from destinations.models import Caught, Destination
+from destinations.rules.contract import Request
 from spaces.answers import Answer
 from spaces.clock import clock
 

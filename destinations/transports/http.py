@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from destinations.contract import Request
 from destinations.models import Destination
-from destinations.rounds import Unanswered
+from destinations.rules.contract import Request
+from destinations.rules.send_batch import Unanswered
 from spaces.answers import Answer
 from spaces.outbound import Caller, OutboundError
 

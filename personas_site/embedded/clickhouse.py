@@ -31,10 +31,11 @@ from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from personas_site.embedded import wire
+from personas_site.embedded import http
 from personas_site.embedded.child import Child
 from personas_site.embedded.engine import Engine, Leavers, Refused, check, pieces_of
-from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.http import BadRequest, Request
+from personas_site.embedded.paths import PROJECT_ROOT, Places
 from personas_site.embedded.shortage import Shortage
 from personas_site.embedded.statements import (
     DataInsert,
@@ -45,7 +46,6 @@ from personas_site.embedded.statements import (
     result_format,
     without_leading_comments,
 )
-from personas_site.embedded.wire import BadRequest, Request
 
 USER = "personas"
 # Parameters of the HTTP interface itself. Every other one is a setting of the engine.
@@ -110,7 +110,7 @@ class Statement:
         kind = self.request.headers.get("content-type", "")
         if not kind.lower().startswith("multipart/form-data"):
             return None
-        self.params.update(wire.form_fields(kind, b"".join(self.request.body())))
+        self.params.update(http.form_fields(kind, b"".join(self.request.body())))
         return iter(())
 
     def _database(self) -> str:
@@ -204,7 +204,7 @@ class Statement:
         held.append(packer.end())
         self._answer(200, b"".join(held), self._headers(form, coding, **figures))
 
-    def _rest(self, pieces: Iterable[bytes], packer: wire.Packer) -> Iterator[bytes]:
+    def _rest(self, pieces: Iterable[bytes], packer: http.Packer) -> Iterator[bytes]:
         try:
             for piece in pieces:
                 yield packer.pack(piece)
@@ -216,10 +216,10 @@ class Statement:
         headers = self._headers(form, coding) | {"Transfer-Encoding": "chunked"}
         headers["X-ClickHouse-Exception-Tag"] = _tag(self.query_id)
         self.sent = True
-        self.sock.sendall(wire.head(200, headers))
+        self.sock.sendall(http.head(200, headers))
         for data in packed:
-            self.sock.sendall(wire.chunk(data))
-        self.sock.sendall(wire.LAST_CHUNK)
+            self.sock.sendall(http.chunk(data))
+        self.sock.sendall(http.LAST_CHUNK)
 
     def _check_written(self) -> None:
         if self.server.shortage.since(self.started):
@@ -228,11 +228,11 @@ class Statement:
 
     # Answers
 
-    def _packer(self, first: bytes | memoryview) -> tuple[str, wire.Packer]:
+    def _packer(self, first: bytes | memoryview) -> tuple[str, http.Packer]:
         """How to compress an answer that starts like this: not at all if it is small, or nobody asked."""
         asked = self.params.get("enable_http_compression", "0") not in ("", "0", "false")
-        coding = wire.accepted_coding(self.request.headers) if asked and len(first) >= WORTH_PACKING else ""
-        return coding, wire.PACKERS[coding]() if coding else wire.Plain()
+        coding = http.accepted_coding(self.request.headers) if asked and len(first) >= WORTH_PACKING else ""
+        return coding, http.PACKERS[coding]() if coding else http.Plain()
 
     def _reply(self, body: bytes | memoryview, form: str = "TabSeparated", **figures: int) -> None:
         coding, packer = self._packer(body)
@@ -270,7 +270,7 @@ class Statement:
 
     def _answer(self, status: int, body: bytes | memoryview, headers: dict[str, str]) -> None:
         self.sent = True
-        wire.send(self.sock, status, headers, body, bare=self.request.method == "HEAD")
+        http.send(self.sock, status, headers, body, bare=self.request.method == "HEAD")
 
 
 def _split(blocks: Iterator[bytes]) -> tuple[DataInsert | None, bytes, Iterator[bytes]]:
@@ -337,7 +337,7 @@ class Server:
 
     def _converse(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with sock, sock.makefile("rb", buffering=wire.BLOCK) as rfile, suppress(OSError):
+        with sock, sock.makefile("rb", buffering=http.BLOCK) as rfile, suppress(OSError):
             while self._one_request(sock, rfile):
                 pass
 
@@ -345,9 +345,9 @@ class Server:
         """Answer one request. False when the connection is of no more use."""
         sock.settimeout(IDLE_TIMEOUT)
         try:
-            request = wire.read_request(rfile)
+            request = http.read_request(rfile)
         except BadRequest as error:
-            wire.send(sock, 400, {"Connection": "close"}, f"{error}\n".encode(), bare=False)
+            http.send(sock, 400, {"Connection": "close"}, f"{error}\n".encode(), bare=False)
             return False
         if request is None:
             return False
@@ -368,7 +368,7 @@ class Server:
         failure = ""
         try:
             if self._is_probe(request):
-                wire.send(
+                http.send(
                     sock, 200, {"Content-Type": "text/html; charset=UTF-8"}, b"Ok.\n", bare=request.method == "HEAD"
                 )
             else:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from personas_site.embedded.accounts import Account, StartError, unprivileged
 from personas_site.embedded.child import Child, end_earlier, run_as, working_in
-from personas_site.embedded.places import Places
+from personas_site.embedded.paths import Places
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_ENOUGH = 256 << 20

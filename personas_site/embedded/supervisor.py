@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-from personas_site.embedded import children
+from personas_site.embedded import services
 from personas_site.embedded.accounts import StartError
 from personas_site.embedded.child import Child, spawn
-from personas_site.embedded.crew import REPORTS
-from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.workers import REPORTS
 
 MARK = "PERSONAS_SUPERVISED"  # in the environment of every child, so that what a kill leaves over can be recognised
 LOG_MAX = 10 << 20
@@ -191,7 +191,7 @@ class Supervisor:
                 wanted["PERSONAS_WEB_PORT"] = self.places.web_port
         except ValueError as error:
             raise StartError(str(error)) from None
-        if children.is_set(self.places.environ, "CLICKHOUSE_URL"):
+        if services.is_set(self.places.environ, "CLICKHOUSE_URL"):
             del wanted["PERSONAS_CLICKHOUSE_PORT"]
         for setting, port in wanted.items():
             _check_port(port, setting)
@@ -234,12 +234,12 @@ class Supervisor:
     def _start_all(self) -> None:
         self.places.logs.mkdir(mode=0o700, exist_ok=True)
         self._make_sockets()
-        stores = children.stores(self.places) if self.stores is None else self.stores
+        stores = services.stores(self.places) if self.stores is None else self.stores
         self._start_group(stores, are_stores=True)
         if not self.stores_only:
             self._run_prepare()
-            services = children.services(self.places) if self.services is None else self.services
-            self._start_group(services, are_stores=False)
+            site = services.services(self.places) if self.services is None else self.services
+            self._start_group(site, are_stores=False)
 
     def _make_sockets(self) -> None:
         """The sockets' folder is ours alone: anyone may make folders in a temporary folder, under any name."""
@@ -290,7 +290,7 @@ class Supervisor:
         return running.alive and running.ready.issuperset(running.child.members) and running.child.ready()
 
     def _run_prepare(self) -> None:
-        argv = children.prepare() if self.prepare is None else list(self.prepare)
+        argv = services.prepare() if self.prepare is None else list(self.prepare)
         if not argv:
             return
         step = Running(Child(name="prepare", argv=argv, cwd=PROJECT_ROOT))

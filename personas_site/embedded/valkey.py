@@ -9,7 +9,7 @@ from pathlib import Path
 
 from personas_site.embedded.accounts import StartError
 from personas_site.embedded.child import Child, end_earlier
-from personas_site.embedded.places import Places
+from personas_site.embedded.paths import Places
 
 
 def binary() -> Path:

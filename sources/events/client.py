@@ -17,10 +17,10 @@ from pyroaring import BitMap
 from sources.events.bitmap import from_state
 from sources.events.schema import Table
 from sources.events.sql import Sql, join, sql
+from spaces.batches import Visible
 from spaces.errors import ROW_CODES, Unwritable
 from spaces.faults import reach
 from spaces.limits import of_statement
-from spaces.pieces import Visible
 
 _local = threading.local()
 
@@ -117,7 +117,7 @@ def insert(table: Table, batch: pyarrow.Table) -> None:
 
 
 class Gathered:
-    """Rows of several inserts (spaces.pieces.Rows), that become one insert per table."""
+    """Rows of several inserts (spaces.batches.Rows), that become one insert per table."""
 
     def __init__(self) -> None:
         self._batches: dict[tuple[Table, pyarrow.Schema], list[pyarrow.Table]] = {}

@@ -2,7 +2,7 @@
 
 PostgreSQL's jsonb refuses \\u0000 and halves of surrogate pairs; ClickHouse's JSON type refuses the latter, and deep
 nesting. One such value must not cost the other rows of its piece anything. Numbers beyond a double, which ClickHouse
-refuses too, are null in the archive already (sources.spec): looking for them would cost more than all the rest.
+refuses too, are null in the archive already (sources.rules.spec): looking for them would cost more than all the rest.
 """
 
 import json

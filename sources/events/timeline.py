@@ -12,7 +12,7 @@ import pyarrow
 from sources.events import client
 from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
 from sources.events.sql import Sql, join, moment, sql
-from spaces.pieces import Visible
+from spaces.batches import Visible
 
 WRITTEN = (TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES)  # by every resolve piece, at most one insert each
 Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)

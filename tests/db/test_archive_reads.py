@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sources.events import archive
-from sources.events.archive import WHOLE_PIECE, Place, Reach, Row
-from spaces.pieces import Visible
+from sources.events import archive_table
+from sources.events.archive_table import WHOLE_PIECE, Place, Reach, Row
+from spaces.batches import Visible
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +29,7 @@ def insert(source: int, piece: int, *times: int, workspace: int = 7, received: i
         )
         for n, ts in enumerate(times)
     ]
-    archive.insert(workspace_id=workspace, source_id=source, piece=piece, rows=rows)
+    archive_table.insert(workspace_id=workspace, source_id=source, piece=piece, rows=rows)
 
 
 def start(source: int, end: int, *abandoned: int) -> Place:
@@ -51,13 +51,13 @@ def other() -> int:
 
 
 def test_what_was_inserted_is_read_as_it_was(source):
-    archive.insert(
+    archive_table.insert(
         workspace_id=7,
         source_id=source,
         piece=1,
         rows=[Row(1_700_000_000_123, 1_700_000_000_456, "track", "Päge", "m1", '{"é":"\\u0001"}'.encode())],
     )
-    table, _ = archive.read_live(7, [start(source, 1)], 10)
+    table, _ = archive_table.read_live(7, [start(source, 1)], 10)
     row = table.to_pylist()[0]
     assert row["ts"] == datetime.fromtimestamp(1_700_000_000, tz=UTC).replace(microsecond=123_000)
     assert row["received_at"].microsecond == 456_000
@@ -68,9 +68,9 @@ def test_what_was_inserted_is_read_as_it_was(source):
 def test_live_rows_come_in_log_order_and_go_on_from_the_place(source):
     insert(source, 1, 50, 40, 30)
     insert(source, 2, 20, 10)
-    first, places = archive.read_live(7, [start(source, 2)], 2)
-    second, places = archive.read_live(7, places, 2)
-    third, places = archive.read_live(7, places, 2)
+    first, places = archive_table.read_live(7, [start(source, 2)], 2)
+    second, places = archive_table.read_live(7, places, 2)
+    third, places = archive_table.read_live(7, places, 2)
     assert [keys(part) for part in (first, second, third)] == [
         [(source, 1, 0), (source, 1, 1)],
         [(source, 1, 2), (source, 2, 0)],
@@ -83,12 +83,12 @@ def test_live_rows_come_in_log_order_and_go_on_from_the_place(source):
 def test_live_reads_nothing_beyond_the_end_and_nothing_abandoned(source):
     for piece in range(1, 5):
         insert(source, piece, piece)
-    table, _ = archive.read_live(7, [start(source, 3, 2)], 10)
+    table, _ = archive_table.read_live(7, [start(source, 3, 2)], 10)
     assert keys(table) == [(source, 1, 0), (source, 3, 0)]
 
 
 def test_places_move_over_pieces_that_hold_no_row(source):
-    table, places = archive.read_live(7, [start(source, 5)], 10)
+    table, places = archive_table.read_live(7, [start(source, 5)], 10)
     assert table.num_rows == 0
     assert (places[0].piece, places[0].has_more) == (5, False)
 
@@ -96,7 +96,7 @@ def test_places_move_over_pieces_that_hold_no_row(source):
 def test_a_busy_source_leaves_room_for_the_others(source, other):
     insert(source, 1, *range(100, 120))
     insert(other, 1, 105)
-    table, places = archive.read_live(7, [start(source, 1), start(other, 1)], 10)
+    table, places = archive_table.read_live(7, [start(source, 1), start(other, 1)], 10)
     assert (other, 1, 0) in keys(table)
     assert table.num_rows == 6
     assert [place.has_more for place in places] == [True, False]
@@ -105,7 +105,7 @@ def test_a_busy_source_leaves_room_for_the_others(source, other):
 def test_sources_are_interleaved_by_receipt_but_each_keeps_its_log_order(source, other):
     insert(source, 1, 30, 10, 50)
     insert(other, 1, 20, 40)
-    table, _ = archive.read_live(7, [start(source, 1), start(other, 1)], 10)
+    table, _ = archive_table.read_live(7, [start(source, 1), start(other, 1)], 10)
     assert keys(table) == [(source, 1, 0), (source, 1, 1), (other, 1, 0), (other, 1, 1), (source, 1, 2)] or keys(
         table
     ) == [(other, 1, 0), (source, 1, 0), (source, 1, 1), (other, 1, 1), (source, 1, 2)]
@@ -113,16 +113,16 @@ def test_sources_are_interleaved_by_receipt_but_each_keeps_its_log_order(source,
 
 def test_another_workspace_sees_nothing(source):
     insert(source, 1, 1)
-    assert archive.read_live(8, [start(source, 1)], 10)[0].num_rows == 0
-    assert archive.count_live(8, [start(source, 1)]) == 0
+    assert archive_table.read_live(8, [start(source, 1)], 10)[0].num_rows == 0
+    assert archive_table.count_live(8, [start(source, 1)]) == 0
 
 
 def test_counting_live_rows_counts_those_after_the_places(source, other):
     insert(source, 1, 1, 2, 3)
     insert(other, 1, 1)
     places = [Place(Visible(source, 1), 1, 0), start(other, 1)]
-    assert archive.count_live(7, places) == 3
-    assert archive.count_live(7, []) == 0
+    assert archive_table.count_live(7, places) == 3
+    assert archive_table.count_live(7, []) == 0
 
 
 def test_a_replay_reads_every_row_once_in_event_order(source, other):
@@ -133,33 +133,33 @@ def test_a_replay_reads_every_row_once_in_event_order(source, other):
     reach = Reach((Visible(source, 4, (2,)), Visible(other, 5)), SINCE, UNTIL)
     read, after = [], None
     while True:
-        table = archive.read_replay_slice(7, reach, after, 17)
+        table = archive_table.read_replay_slice(7, reach, after, 17)
         read += zip(table["ts"].to_pylist(), keys(table), strict=True)
         if table.num_rows < 17:
             break
-        after = archive.key_of(table)
+        after = archive_table.key_of(table)
     assert read == sorted(read)
-    assert len(read) == len(set(read)) == archive.count_range(7, reach) == 3 * 20 + 5 * 15
+    assert len(read) == len(set(read)) == archive_table.count_range(7, reach) == 3 * 20 + 5 * 15
 
 
 def test_a_replay_takes_both_ends_of_its_range_and_nothing_outside(source):
     insert(source, 1, 10, 20, 30, 40)
     reach = Reach((Visible(source, 1),), datetime.fromtimestamp(20, tz=UTC), datetime.fromtimestamp(30, tz=UTC))
-    assert keys(archive.read_replay_slice(7, reach, None, 10)) == [(source, 1, 1), (source, 1, 2)]
-    assert archive.count_range(7, reach) == 2
+    assert keys(archive_table.read_replay_slice(7, reach, None, 10)) == [(source, 1, 1), (source, 1, 2)]
+    assert archive_table.count_range(7, reach) == 2
 
 
 def test_a_replay_ends_at_the_cut_off(source):
     insert(source, 1, 10)
     insert(source, 2, 5)
-    reach = Reach((archive.up_to(Visible(source, 2), 1),), SINCE, UNTIL)
-    assert keys(archive.read_replay_slice(7, reach, None, 10)) == [(source, 1, 0)]
+    reach = Reach((archive_table.up_to(Visible(source, 2), 1),), SINCE, UNTIL)
+    assert keys(archive_table.read_replay_slice(7, reach, None, 10)) == [(source, 1, 0)]
 
 
 def test_a_replay_of_nothing_is_empty(source):
-    assert archive.read_replay_slice(7, Reach((), SINCE, UNTIL), None, 10).num_rows == 0
-    assert archive.count_range(7, Reach((), SINCE, UNTIL)) == 0
-    assert archive.read_replay_slice(7, Reach((Visible(source, 1),), SINCE, UNTIL), None, 10).num_rows == 0
+    assert archive_table.read_replay_slice(7, Reach((), SINCE, UNTIL), None, 10).num_rows == 0
+    assert archive_table.count_range(7, Reach((), SINCE, UNTIL)) == 0
+    assert archive_table.read_replay_slice(7, Reach((Visible(source, 1),), SINCE, UNTIL), None, 10).num_rows == 0
 
 
 def test_rows_at_one_moment_are_told_apart_by_where_they_are(source, other):
@@ -169,14 +169,14 @@ def test_rows_at_one_moment_are_told_apart_by_where_they_are(source, other):
     reach = Reach((Visible(source, 2), Visible(other, 1)), SINCE, UNTIL)
     read, after = [], None
     for _ in range(4):
-        table = archive.read_replay_slice(7, reach, after, 1)
+        table = archive_table.read_replay_slice(7, reach, after, 1)
         read += keys(table)
-        after = archive.key_of(table)
+        after = archive_table.key_of(table)
     assert read == [(source, 1, 0), (source, 2, 0), (other, 1, 0), (other, 1, 1)]
 
 
 def test_erased_pieces_hold_no_row(source):
     insert(source, 1, 1)
     insert(source, 2, 1)
-    archive.erase(source, [1])
-    assert keys(archive.read_live(7, [start(source, 2)], 10)[0]) == [(source, 2, 0)]
+    archive_table.erase(source, [1])
+    assert keys(archive_table.read_live(7, [start(source, 2)], 10)[0]) == [(source, 2, 0)]

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from sources import archive, spec
+from sources import archive
 from sources.archive import Archive, waiting
-from sources.events import archive as events
+from sources.events import archive_table as events
 from sources.events import client
 from sources.models import EventName, Inbox, Reject
 from sources.queries import fates
+from sources.rules import spec
 from sources.services import retry_rejects
-from spaces import pieces
+from spaces import batches
+from spaces.batches import Overtaken, advance
 from spaces.errors import Unwritable
 from spaces.models import Abandoned, Log, Piece
-from spaces.pieces import Overtaken, advance
 from tests.factories import SourceFactory
 from tests.factories_sources import (
     RECEIVED_AT,
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def deaths_are_expected(monkeypatch):
     """Any number of processes may die over a piece here without a pause."""
-    monkeypatch.setattr(pieces, "MANY_DEATHS", 1_000)
+    monkeypatch.setattr(batches, "MANY_DEATHS", 1_000)
 
 
 @pytest.fixture
@@ -328,7 +329,7 @@ def die_once(monkeypatch: Any, step: str) -> None:
 
         monkeypatch.setattr(module, name, call)
 
-    monkeypatch.setattr(pieces, "reach", reach)
+    monkeypatch.setattr(batches, "reach", reach)
     after(archive, "_find_doubled", "in decide")
     after(events, "insert", "in write")
     after(archive, "_count_event_names", "in publish")
@@ -434,7 +435,7 @@ class TestExactlyOnce:
             archive_all(source, Archive())
         archive_all(source, Archive())
         Abandoned.objects.update(since=RECEIVED_AT - timedelta(days=400))
-        pieces.sweep(Archive())
+        batches.sweep(Archive())
         rows = client.rows(client.sql("SELECT piece FROM archive WHERE source = %s", source.pk))
         assert [row[0] for row in rows] == [2]
         assert ids_in_archive(source) == ["a"]

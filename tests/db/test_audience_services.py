@@ -10,7 +10,7 @@ from django.db import connection
 from access.services import COMMAND, NotPossible
 from audiences import services
 from audiences.models import Audience, Version
-from audiences.reading import DefinitionError
+from audiences.rules.validation import DefinitionError
 from spaces.clock import clock
 from spaces.models import Space
 from tests.factories import SpaceFactory

@@ -22,7 +22,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureErr
 from pyroaring import BitMap
 
 from personas_site.embedded import clickhouse
-from personas_site.embedded.places import Places
+from personas_site.embedded.paths import Places
 from personas_site.embedded.supervisor import Supervisor
 
 

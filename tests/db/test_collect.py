@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from access.gate import need_of
 from personas_site.bodies import Body, Room
 from personas_site.front import environ_of
-from sources import collect, intake, services
+from sources import collect, inbox, services
 from sources.collect import LARGEST_BODY, CollectView
 from sources.collect_urls import urls
-from sources.intake import gauge
+from sources.inbox import gauge
 from sources.models import Inbox
 from spaces.needs import ANYONE
 from tests.asgi import chunks, scope_of
@@ -428,11 +428,11 @@ class TestInbox:
         other = WriteKeyFactory()
         assert refusal(self.fill(client, other)) == (503, "inbox_full")
         rows = Inbox.objects.all()
-        assert sum(len(row.body) + intake.EACH_ROW for row in rows) <= 10_000
+        assert sum(len(row.body) + inbox.EACH_ROW for row in rows) <= 10_000
 
     def test_takes_in_again_when_the_archive_has_caught_up(self, client, key, monkeypatch):
         now = [time.monotonic()]
-        monkeypatch.setattr(intake.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(inbox.time, "monotonic", lambda: now[0])
         self.fill(client, key)
         archive_all(key.source)
         assert refusal(post(client, BODY + b" " * 1000, **basic(key.key)))[0] == 503  # measured now and then only

@@ -7,8 +7,8 @@ import pytest
 from access.models import AuditEntry
 from personas_site import erasure
 from sources import queries, services
-from sources.events import archive
-from sources.events.archive import WHOLE_PIECE
+from sources.events import archive_table
+from sources.events.archive_table import WHOLE_PIECE
 from sources.models import Connection, Inbox, Replay, Source, WriteKey
 from sources.services import SourceError, connect
 from spaces.models import Log
@@ -50,13 +50,13 @@ def put(source, *ids, **fields):
 
 
 def replayed(replay) -> list[str]:
-    table = archive.read_replay_slice(replay.workspace_id, queries.reach_of(replay), None, 1000)
+    table = archive_table.read_replay_slice(replay.workspace_id, queries.reach_of(replay), None, 1000)
     return table["message_id"].to_pylist()
 
 
 def live(space) -> list[str]:
     """What the live reader of the space would read next."""
-    rows, _ = archive.read_live(space.workspace_id, queries.places(list(queries.listening(space.pk))), 1000)
+    rows, _ = archive_table.read_live(space.workspace_id, queries.places(list(queries.listening(space.pk))), 1000)
     return sorted(rows["message_id"].to_pylist())
 
 
@@ -245,6 +245,8 @@ def test_of_a_deleted_source_nothing_can_be_seen_and_nothing_is_taken(space, sou
         while erasure.go_on(pk, clock.now()):
             pass
     assert not Inbox.objects.exists()
-    reach = archive.Reach((archive.Visible(source_id, 99),), RECEIVED_AT - timedelta(days=9999), RECEIVED_AT)
-    assert archive.count_range(space.workspace_id, reach) == 0
+    reach = archive_table.Reach(
+        (archive_table.Visible(source_id, 99),), RECEIVED_AT - timedelta(days=9999), RECEIVED_AT
+    )
+    assert archive_table.count_range(space.workspace_id, reach) == 0
     assert ids_in_archive(other) == ["b"]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from audiences.conditions.event import place
-from audiences.operators import Question
+from audiences.rules.operators import Question
 from sources.events import client, migrate
 from sources.events.properties import split
 from sources.events.schema import TABLES

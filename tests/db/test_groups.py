@@ -15,9 +15,9 @@ from sources.archive import STAGE, Archive
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG, Table
 from sources.models import Reject, Source
+from spaces.batches import Group, visible
 from spaces.errors import Unwritable
 from spaces.models import Abandoned, Log
-from spaces.pieces import Group, visible
 from tests.factories import SourceFactory
 from tests.factories_sources import archive_all, ids_in_archive, log_of, send, track
 

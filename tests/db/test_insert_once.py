@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from clickhouse_connect.driver.exceptions import OperationalError
 
-from sources.events import archive, client
+from sources.events import archive_table, client
 from sources.events.sql import sql
 from tests.factories import SourceFactory
 
@@ -70,9 +70,9 @@ def severed(settings):
 
 def test_an_insert_whose_answer_was_lost_is_sent_once(severed):
     source = SourceFactory()
-    row = archive.Row(1_000, 1_000, "track", "Seen", "m1", b"{}")
+    row = archive_table.Row(1_000, 1_000, "track", "Seen", "m1", b"{}")
     with pytest.raises(OperationalError):
-        archive.insert(workspace_id=source.workspace_id, source_id=source.pk, piece=1, rows=[row])
+        archive_table.insert(workspace_id=source.workspace_id, source_id=source.pk, piece=1, rows=[row])
     assert len(severed) == 1
     count = sql("SELECT count() FROM archive WHERE workspace = %s", source.workspace_id)
     assert client.rows(count)[0][0] == 1

@@ -3,7 +3,7 @@
 import pytest
 from django.test import RequestFactory
 
-from access.listing import Column, arranged, csv_of, tabled
+from access.pages.tables import Column, arranged, csv_of, tabled
 from spaces.models import Space
 from tests.factories import SpaceFactory, WorkspaceFactory
 

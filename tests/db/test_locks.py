@@ -15,9 +15,9 @@ from identity import policies
 from personas_site import pipeline
 from sources import services as sources
 from sources.models import Connection, Replay
+from spaces.batches import open_log
 from spaces.clock import FixedClock
 from spaces.models import Space
-from spaces.pieces import open_log
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_destinations import AudienceFactory, change, make_destination, make_people, make_subscription
 from tests.factories_identity import NOON, archived, message

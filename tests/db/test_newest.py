@@ -2,7 +2,7 @@
 
 import pytest
 
-from sources.events import archive
+from sources.events import archive_table
 from sources.queries import arrived_messages, newest_messages
 from tests.factories import SourceFactory
 from tests.factories_identity import archived, message
@@ -45,7 +45,7 @@ def test_only_rows_of_the_source_that_are_published_and_not_given_up():
 
 
 def test_a_look_never_goes_further_back_than_the_newest_few_thousand(monkeypatch):
-    monkeypatch.setattr(archive, "LOOKED_AT", 3)
+    monkeypatch.setattr(archive_table, "LOOKED_AT", 3)
     source = SourceFactory()
     archived(source, *[message(event=f"e{number}") for number in range(3)])
     for number in range(3, 6):
@@ -77,7 +77,7 @@ def test_what_comes_meanwhile_does_not_move_the_older_pages():
 
 @pytest.mark.parametrize("looked_at", [1, 2, 3, 4, 50])
 def test_a_search_finds_what_is_further_back_by_looking_on(monkeypatch, looked_at):
-    monkeypatch.setattr(archive, "LOOKED_AT", looked_at)
+    monkeypatch.setattr(archive_table, "LOOKED_AT", looked_at)
     source = SourceFactory()
     archived(source, *[message(event=f"e{number}", sku="rare" if number == 1 else "") for number in range(4)])
     for number in range(4, 8):

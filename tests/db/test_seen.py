@@ -5,7 +5,7 @@ import pytest
 from sources.events import client, seen
 from sources.events.sql import sql
 from sources.events.timeline import Scope
-from spaces.pieces import Visible
+from spaces.batches import Visible
 from tests.factories import SpaceFactory
 
 pytestmark = pytest.mark.django_db

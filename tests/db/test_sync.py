@@ -16,7 +16,7 @@ from destinations.models import Acknowledged, Caught, Destination, Subscription
 from destinations.sync import Sync
 from identity.models import Identifier, Profile
 from personas_site import erasure
-from spaces import pieces
+from spaces import batches
 from spaces.clock import FixedClock
 from spaces.models import Log, Space
 from tests import factories_destinations as made
@@ -57,14 +57,14 @@ def catcher(audience: Audience, **settings: Any) -> Subscription:
 
 
 def log_of(subscription: Subscription) -> Log:
-    return pieces.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    return batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
 
 
 def run(subscription: Subscription, clock: FixedClock, **more: Any) -> Subscription:
     """Until there is nothing to do at this moment. Must come to an end."""
     log = log_of(subscription)
     for _ in range(200):
-        if not pieces.advance(Sync(clock, **more), log):
+        if not batches.advance(Sync(clock, **more), log):
             subscription.refresh_from_db()
             return subscription
     raise AssertionError("the stage does not come to rest")
@@ -126,7 +126,7 @@ def test_a_first_sync_goes_through_everyone_in_pieces(
     change(audience, entered=people)
     subscription = webhook(audience, receiver)
     stage, log = Sync(clock), log_of(subscription)
-    assert pieces.advance(stage, log)
+    assert batches.advance(stage, log)
     subscription.refresh_from_db()
     assert (subscription.status, subscription.cursor) == (Status.SYNCING, people[3])
     # While it goes on, someone behind leaves, someone ahead leaves, and someone new comes.
@@ -372,7 +372,7 @@ def test_a_call_that_timed_out_is_maybe_and_is_sent_again_under_the_same_id(
 
 
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from destinations.contract import Request
+    from destinations.rules.contract import Request
 
     monkeypatch.setattr(Request, "__init__", quick(Request.__init__))
 
@@ -632,7 +632,7 @@ def test_a_slow_destination_gives_the_worker_back(
     change(audience, entered=make_people(space, 10))
     subscription = webhook(audience, receiver)
     log = log_of(subscription)
-    pieces.advance(Sync(clock, round_s=0.0), log)  # no time at all
+    batches.advance(Sync(clock, round_s=0.0), log)  # no time at all
     assert receiver.got == []
     assert {state for state, _ in state_of(subscription).values()} == {State.OUT}
     run(subscription, clock)
@@ -648,10 +648,10 @@ def test_what_is_switched_off_sends_nothing(
     change(audience, entered=people[:1])
     subscription = webhook(audience, receiver)
     stage, log = Sync(clock), log_of(subscription)
-    decided = pieces._decide(stage, log)  # switched off between Decide and Write
+    decided = batches._decide(stage, log)  # switched off between Decide and Write
     assert decided is not None
     switch(subscription, what, on=False)
-    assert pieces.advance(stage, log)
+    assert batches.advance(stage, log)
     change(audience, entered=people[1:])
     run(subscription, clock)
     assert receiver.got == []
@@ -667,8 +667,8 @@ def test_a_subscription_deleted_during_its_calls_is_gone_and_disturbs_nobody(
     change(audience, entered=make_people(space, 3))
     subscription, other = webhook(audience, receiver), webhook(audience, receiver)
     receiver.answer = lambda got: unsubscribed(subscription)
-    with pytest.raises(pieces.Overtaken):
-        pieces.advance(Sync(clock), log_of(subscription))
+    with pytest.raises(batches.Overtaken):
+        batches.advance(Sync(clock), log_of(subscription))
     assert not Subscription.objects.filter(pk=subscription.pk).exists()
     assert not Log.objects.filter(owner=subscription.pk).exists()
     (deletion,) = erasure.waiting(clock.now())
@@ -693,7 +693,7 @@ def test_an_audience_that_was_deleted_is_sent_no_more(
 ) -> None:
     change(audience, entered=make_people(space, 3))
     subscription = webhook(audience, receiver)
-    decided = pieces._decide(Sync(clock), log_of(subscription))
+    decided = batches._decide(Sync(clock), log_of(subscription))
     assert decided is not None
     Audience.objects.filter(pk=audience.pk).update(deleted_at=clock.now())
     assert sync.waiting(clock.now()) == [subscription.pk]  # to end what was decided
@@ -722,7 +722,7 @@ def test_what_may_have_been_sent_before_it_was_switched_off_is_not_forgotten(
     change(audience, entered=people)
     subscription = webhook(audience, receiver)
     stage, log = Sync(clock), log_of(subscription)
-    piece = pieces._decide(stage, log)
+    piece = batches._decide(stage, log)
     stage.write(log, sync.msgspec.msgpack.decode(piece.decision, type=sync.Decision), piece.number)  # the end of it
     switch(subscription, "subscription", on=False)
     run(subscription, clock)
@@ -767,7 +767,7 @@ def test_a_resync_during_a_call_is_not_undone_by_its_answer(
 
     stage, log = Sync(clock), log_of(subscription)
     receiver.answer = meddle
-    pieces.advance(stage, log)
+    batches.advance(stage, log)
     assert state_of(subscription) == {"u0": (State.MAYBE, 2)}
 
 
@@ -909,7 +909,7 @@ def test_deliveries_are_of_the_published_pieces(
     change(audience, entered=make_people(space, 3))
     subscription = webhook(audience, receiver)
     stage, log = Sync(clock), log_of(subscription)
-    piece = pieces._decide(stage, log)
+    piece = batches._decide(stage, log)
     decision = sync.msgspec.msgpack.decode(piece.decision, type=sync.Decision)
     stage.write(log, decision, piece.number)  # and the process ends here
     assert len(queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space)) == 0
@@ -967,7 +967,7 @@ def test_much_that_no_change_names_is_a_pass_over_everyone(
     monkeypatch.setattr(Sync, "batch", 5)
     clock.advance(timedelta(hours=1))
     stage, log = Sync(clock), log_of(subscription)
-    assert pieces.advance(stage, log)
+    assert batches.advance(stage, log)
     subscription.refresh_from_db()
     assert (subscription.full, subscription.status) == (True, Status.SYNCING)
     run(subscription, clock)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from audiences.compiler import SETTINGS, Asked, Scope, Span, edges, members
-from audiences.grammar import beginning, conditions, parse
+from audiences.rules.compiler import SETTINGS, Asked, Scope, Span, edges, members
+from audiences.rules.grammar import beginning, conditions, parse
 from sources.events import client
 from tests.reference.oracle import UNITS, Event, Moment, Trait, World
 from tests.worlds import BORDERS, NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, performed, worlds

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 
 from benchmarks.stack import Stack, stack, until
-from tests.crowd import SOURCES
+from tests.event_generator import SOURCES
 from tests.flows.test_kills import BACK_WITHIN_S, World, published, verified
 
 BUG_S = float(os.environ.get("BUG_S", "1"))

@@ -24,7 +24,7 @@ import pytest
 
 from benchmarks.stack import Stack, own_environment, until
 from quickstart.client import Api, ApiError, Json
-from tests.crowd import SOURCES
+from tests.event_generator import SOURCES
 from tests.flows.test_full_disk import Disk
 from tests.flows.test_kills import PROCESSES, Sender, World, verified
 

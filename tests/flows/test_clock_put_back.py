@@ -6,14 +6,14 @@ import pytest
 from django.utils import timezone
 from pyroaring import BitMap
 
-from audiences import computes, evaluate
-from audiences.audience_page import size_over_time
+from audiences import backfill, evaluate
 from audiences.models import Audience, Change, Evaluation, Version
+from audiences.pages.presenters import size_over_time
 from destinations import sync
 from destinations.models import Subscription
+from spaces.batches import advance, open_log, rests
 from spaces.clock import UNSTEADY, DatabaseClock, is_due
 from spaces.models import Log
-from spaces.pieces import advance, open_log, rests
 from tests.factories_audiences import World
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import NOON
@@ -96,7 +96,7 @@ def test_a_version_that_was_computed_by_the_wrong_clock_joins_as_of_the_right_on
     recent = world.audience("recent", RECENT)
     world.clock.advance(DAY)
     (version,) = world.ready()
-    computes.compute(version, world.clock)
+    backfill.compute(version, world.clock)
     world.clock.advance(-DAY)
     world.ticked()
     assert world.members(recent) == {"u1"}

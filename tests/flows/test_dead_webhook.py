@@ -10,7 +10,7 @@ from audiences.models import Audience
 from destinations import queries
 from destinations.models import Subscription
 from destinations.sync import Sync, waiting
-from spaces.pieces import advance, open_log
+from spaces.batches import advance, open_log
 from tests import factories_destinations as made
 from tests.factories_audiences import World
 from tests.receiver import Got, Reply, receiving

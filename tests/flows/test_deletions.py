@@ -20,15 +20,15 @@ from destinations import services as destinations
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.sync import Sync
 from personas_site import erasure
-from personas_site.embedded.places import Places
+from personas_site.embedded.paths import Places
 from sources import services as sources
 from sources.events import client
 from sources.events.compaction import compact
 from sources.events.schema import TABLES
 from sources.events.sql import Sql, sql
 from sources.models import Reject, Source
+from spaces.batches import advance, open_log
 from spaces.models import Deletion, Log, Space
-from spaces.pieces import advance, open_log
 from tests.factories import SpaceFactory
 from tests.factories_audiences import World
 from tests.factories_destinations import make_destination, make_subscription

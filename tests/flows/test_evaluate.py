@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 from pyroaring import BitMap
 
-from audiences import computes, evaluate, queries
+from audiences import backfill, evaluate, queries
 from audiences.models import Audience, Change, Evaluation, Version
 from identity.models import Touch
 from sources.events import client
 from sources.models import Replay
 from sources.services import connect
+from spaces.batches import advance, open_log
 from spaces.models import Abandoned
-from spaces.pieces import advance, open_log
 from tests.factories import SourceFactory
 from tests.factories_audiences import World
 from tests.factories_identity import NOON, archived, message, resolved, stage
@@ -75,7 +75,7 @@ def test_nobody_is_in_an_audience_before_its_first_compute(world):
 def test_what_happens_during_a_compute_is_caught_up_with(world):
     world.did("u1", "Signed Up")
     new = world.audience("new", SIGNED_UP)
-    assert computes.compute(computes.computing(world.clock.now())[0], world.clock) == world.space.pk
+    assert backfill.compute(backfill.computing(world.clock.now())[0], world.clock) == world.space.pk
     world.did("u2", "Signed Up")
     world.clock.advance(7 * DAY)
     world.did("u3", "Signed Up")
@@ -87,8 +87,8 @@ def test_a_tick_during_a_compute_takes_no_touch_away_from_it(world):
     other = world.audience("other", ORDERED)
     world.computed()
     new = world.audience("new", SIGNED_UP)
-    (version,) = computes.computing(world.clock.now())
-    computes._note_place(Version.objects.get(pk=version), world.space, world.clock)  # it begins, and takes long
+    (version,) = backfill.computing(world.clock.now())
+    backfill._note_place(Version.objects.get(pk=version), world.space, world.clock)  # it begins, and takes long
     world.did("u1", "Signed Up")
     world.did("u1", "Ordered")
     world.ticked()
@@ -101,7 +101,7 @@ def test_a_tick_during_a_compute_takes_no_touch_away_from_it(world):
 def test_an_audience_of_an_audience_waits_for_it(world):
     world.did("u1", "Ordered")
     both = world.audience("both", {"all": [{"kind": "audience", "key": "buyers"}, ORDERED]})
-    assert computes.computing(world.clock.now()) == []
+    assert backfill.computing(world.clock.now()) == []
     world.audience("buyers", ORDERED)
     world.computed()
     assert world.members(both) == {"u1"}
@@ -393,7 +393,7 @@ def test_a_replay_touches_nobody_until_its_end(world):
     log = open_log(stage="resolve", owner=world.space.pk, workspace_id=world.space.workspace_id)
     assert advance(using, log)
     world.ticked()
-    assert computes.computing(world.clock.now()) == []
+    assert backfill.computing(world.clock.now()) == []
     assert world.members(buyers) == set()
     resolved(world.space, using)
     assert not Replay.objects.filter(state=Replay.State.RUNNING).exists()

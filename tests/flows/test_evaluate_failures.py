@@ -9,9 +9,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from pyroaring import BitMap
 
 from access.services import COMMAND
-from audiences import compiler, computes, evaluate, failures, queries, services, ticks
+from audiences import backfill, evaluate, evaluation, failures, queries, services
 from audiences.conditions.event import Performed
 from audiences.models import Audience, Change, Version
+from audiences.rules import compiler
 from benchmarks.stack import until
 from identity.models import Touch
 from sources.events import client
@@ -222,7 +223,7 @@ def test_it_has_failed_after_many_attempts_alone_on_an_idle_engine_and_is_tried_
     assert world.ready() == []
     world.clock.advance(HOUR)
     assert world.ready() == [version.pk]
-    computes.compute(version.pk, world.clock)
+    backfill.compute(version.pk, world.clock)
     assert (states(heavy), world.ready()) == (["failed"], [])
     engine.refuses.clear()
     world.clock.advance(HOUR)
@@ -256,11 +257,11 @@ def test_a_first_computation_waits_ever_longer_and_never_fails_at_once(world, en
     (version,) = world.ready()
     waits = []
     while states(heavy) == ["computing"]:
-        assert computes.compute(version, world.clock) is None
+        assert backfill.compute(version, world.clock) is None
         at = newest(heavy).retry_at
         waits.append(at - world.clock.now())
         assert world.ready() == []
-        assert computes.compute(version, world.clock) is None  # a task that was queued before
+        assert backfill.compute(version, world.clock) is None  # a task that was queued before
         world.clock.at = at
     assert waits[:3] == [10 * SECOND, 20 * SECOND, 40 * SECOND]
     assert waits[-2:] == [15 * MINUTE, HOUR]
@@ -275,7 +276,7 @@ def test_a_new_version_that_cannot_join_leaves_the_old_one_without_a_gap(world, 
     world.computed()
     world.version(both, HEAVY)
     (version,) = world.ready()
-    computes.compute(version, world.clock)
+    backfill.compute(version, world.clock)
     engine.refuses["Heavy"] = 241
     world.did("u1", "Ordered")
     world.did("u2", "Heavy")
@@ -307,7 +308,7 @@ def test_a_new_definition_of_one_that_is_behind_keeps_its_people_until_it_joins(
 def test_a_tick_loses_patience_and_asks_the_rest_alone_in_the_next(world, engine, monkeypatch):
     audiences = [world.audience(f"a{n}", {"kind": "event", "name": f"E{n}"}) for n in range(8)]
     world.computed()
-    monkeypatch.setattr(ticks, "PATIENCE_S", 0)  # one failing statement is enough
+    monkeypatch.setattr(evaluation, "PATIENCE_S", 0)  # one failing statement is enough
     engine.refuses["'E3'"] = 159
     for n in range(8):
         world.did("u1", f"E{n}")
@@ -362,7 +363,7 @@ def test_one_definition_that_a_release_no_longer_reads_stops_nobody_else(world, 
     assert reason in newest(old).error
     assert evaluate.waiting(world.clock.now()) == []
     for version in world.ready():
-        assert computes.compute(version, world.clock) is None
+        assert backfill.compute(version, world.clock) is None
     assert world.ready() == []
     Version.objects.filter(audience=old).update(definition=ORDERED)  # a release that reads it
     world.clock.advance(failures.READ_AGAIN)
@@ -402,7 +403,7 @@ def test_a_definitions_own_fault_fails_it_at_once_with_the_reason(world, engine)
     assert (world.members(buyers), states(buyers, heavy)) == ({"u1"}, ["live", "failed"])
     new = world.audience("new", HEAVY)
     for version in world.ready():
-        computes.compute(version, world.clock)
+        backfill.compute(version, world.clock)
     assert states(heavy, new) == ["failed", "failed"]
     assert (newest(new).error, newest(new).retry_at) == ("no. (NO)", world.clock.now() + HOUR)
     engine.refuses.clear()

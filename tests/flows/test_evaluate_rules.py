@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from access.services import COMMAND, NotPossible
-from audiences import computes, evaluate, queries, services
-from audiences.compiler import Asked
-from audiences.grammar import parse
+from audiences import backfill, evaluate, queries, services
 from audiences.models import Audience, Change, Version
-from audiences.reading import DefinitionError
+from audiences.rules.compiler import Asked
+from audiences.rules.grammar import parse
+from audiences.rules.validation import DefinitionError
 from sources.events import client
 from sources.events.sql import Sql
 from tests.factories_audiences import World
@@ -145,7 +145,7 @@ class Story:
         if ready:
             queries.answer = slow
             try:
-                computes.compute(ready[number % len(ready)], self.world.clock)
+                backfill.compute(ready[number % len(ready)], self.world.clock)
             finally:
                 queries.answer = answer
 

@@ -13,15 +13,15 @@ from django.conf import settings
 from django.core.cache import cache
 
 from personas_site import pipeline
-from personas_site.beating import Scheduler
+from personas_site.beat import Scheduler
 from personas_site.celery import app
 from personas_site.pipeline import Job, wake, who_waits, work
 from sources import archive
 from sources.events import client
 from sources.events.schema import Table
 from sources.models import Inbox, Source
+from spaces.batches import Locks
 from spaces.models import Log
-from spaces.pieces import Locks
 from tests import factories_destinations as made
 from tests.factories import SourceFactory, SpaceFactory, WorkspaceFactory
 from tests.factories_destinations import AudienceFactory, change, make_people

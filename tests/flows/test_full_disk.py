@@ -19,7 +19,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from benchmarks.stack import Stack, own_environment, until
 from personas_site.embedded import clickhouse
-from personas_site.embedded.places import Places
+from personas_site.embedded.paths import Places
 from personas_site.embedded.shortage import MARGIN
 from personas_site.embedded.supervisor import Supervisor
 from tests.flows.test_kills import SOURCES, World, verified

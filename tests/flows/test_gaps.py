@@ -10,8 +10,8 @@ from audiences.models import Audience
 from destinations import queries
 from destinations.models import Subscription
 from destinations.sync import Sync
+from spaces.batches import advance, open_log
 from spaces.clock import FixedClock
-from spaces.pieces import advance, open_log
 from tests.factories_audiences import World
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import message

@@ -22,7 +22,7 @@ from benchmarks.stack import Stack, stack, until
 from quickstart import making
 from quickstart.client import Api, ApiError, Json
 from quickstart.feed import Origin
-from tests.crowd import SOURCES, Crowd
+from tests.event_generator import SOURCES, Crowd
 
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", "1"))

@@ -18,7 +18,7 @@ from benchmarks.overload import MESSAGES, Outcome, load, probing, slow_clients
 from benchmarks.shop import until_archived
 from benchmarks.stack import Stack, own_environment, stack, until
 from personas_site import budget
-from personas_site.embedded.places import PROJECT_ROOT
+from personas_site.embedded.paths import PROJECT_ROOT
 from quickstart import making
 from quickstart.client import Json
 from tests.receiver import Receiver, Reply, receiving

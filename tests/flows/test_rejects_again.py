@@ -13,16 +13,16 @@ from identity import services
 from identity.models import Profile, Touch
 from identity.policies import change_policy, policy_of
 from identity.resolve import waiting
-from identity.rules import DEFAULT_POLICY, Blocked
+from identity.rules.decision import DEFAULT_POLICY, Blocked
 from personas_site import erasure
 from sources.events import timeline
 from sources.events.schema import TIMELINE
 from sources.models import Reject
 from sources.services import delete_source, retry_rejects
-from spaces import pieces
+from spaces import batches
+from spaces.batches import advance
 from spaces.clock import clock
 from spaces.errors import Unwritable
-from spaces.pieces import advance
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import (
     NOON,
@@ -149,7 +149,7 @@ def test_whoever_dies_on_the_way_each_is_resolved_once(space, source, monkeypatc
     class Killed(BaseException):
         pass
 
-    monkeypatch.setattr(pieces, "MANY_DEATHS", 1_000)
+    monkeypatch.setattr(batches, "MANY_DEATHS", 1_000)
     dice, passed = random.Random(3), itertools.count()
     refused_world(space, source)
     allow_null(space)
@@ -158,7 +158,7 @@ def test_whoever_dies_on_the_way_each_is_resolved_once(space, source, monkeypatc
         if next(passed) < 60 and dice.random() < 0.5:
             raise Killed(point)
 
-    monkeypatch.setattr(pieces, "reach", reach)
+    monkeypatch.setattr(batches, "reach", reach)
     for _ in range(200):
         retry_rejects(source, Reject.objects.all())
         try:

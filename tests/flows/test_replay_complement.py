@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sources import services
 from sources.models import Connection, Replay
 from sources.services import SourceError
+from spaces.batches import advance
 from spaces.clock import FixedClock
-from spaces.pieces import advance
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import DAY_MS, NOON, archived, message, recorded, resolve_log, resolved, stage
 

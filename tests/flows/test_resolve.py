@@ -12,8 +12,8 @@ from sources.events import client
 from sources.models import Connection, Reject, Replay
 from sources.queries import progress
 from sources.services import cancel_replay, connect, disconnect
+from spaces.batches import advance
 from spaces.clock import FixedClock
-from spaces.pieces import advance
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import (
     DAY_MS,
@@ -175,7 +175,7 @@ def test_an_event_without_identifiers_is_refused_once_and_kept_visible(space, so
     ],
 )
 def test_no_properties_can_spoil_a_piece(space, source, properties):
-    from sources.events import archive
+    from sources.events import archive_table
     from spaces.models import Log
 
     listening(space, source)
@@ -183,9 +183,10 @@ def test_no_properties_can_spoil_a_piece(space, source, properties):
     text = f'{{"type":"track","event":"E","userId":"u1","traits":{properties},"properties":{properties}}}'
     identify = f'{{"type":"identify","userId":"u1","traits":{properties}}}'
     rows = [
-        archive.Row(1_000, 1_000, "track", "E", f"m{n}", each.encode()) for n, each in enumerate((text, identify), 2)
+        archive_table.Row(1_000, 1_000, "track", "E", f"m{n}", each.encode())
+        for n, each in enumerate((text, identify), 2)
     ]
-    archive.insert(workspace_id=space.workspace_id, source_id=source.pk, piece=2, rows=rows)
+    archive_table.insert(workspace_id=space.workspace_id, source_id=source.pk, piece=2, rows=rows)
     Log.objects.filter(stage="archive", owner=source.pk).update(last_number=2, published=2)
     assert resolved(space) == 1
     assert len(recorded(space)) == 3

@@ -11,17 +11,17 @@ from identity import resolve
 from identity.models import Profile, Touch
 from identity.policies import change_policy
 from identity.resolve import Resolve
-from identity.rules import DEFAULT_POLICY
+from identity.rules.decision import DEFAULT_POLICY
 from sources.events import client, timeline
 from sources.events.schema import TIMELINE
 from sources.events.sql import Sql
 from sources.events.timeline import WRITTEN
 from sources.models import Connection, Reject
 from sources.services import cancel_replay, connect, delete_source, disconnect
-from spaces import pieces
+from spaces import batches
+from spaces.batches import advance
 from spaces.clock import FixedClock
 from spaces.errors import Unwritable
-from spaces.pieces import advance
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import (
     NOON,
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def deaths_are_expected(monkeypatch):
     """Any number of processes may die over a piece here without a pause."""
-    monkeypatch.setattr(pieces, "MANY_DEATHS", 1_000)
+    monkeypatch.setattr(batches, "MANY_DEATHS", 1_000)
 
 
 class Killed(BaseException):
@@ -109,7 +109,7 @@ def test_deaths_at_any_point_neither_lose_nor_double_nor_change_anything(space, 
     using = Mortal(lambda point: rng.random() < 0.15)
     insert = timeline.insert
     monkeypatch.setattr(timeline, "insert", lambda *a, **k: (using.reach("insert"), insert(*a, **k)))
-    monkeypatch.setattr(pieces, "reach", lambda point: using.reach(point))
+    monkeypatch.setattr(batches, "reach", lambda point: using.reach(point))
     deaths, more = 0, True
     while more:
         try:
@@ -142,12 +142,12 @@ def small_month(space):
         message(anonymousId="a3"),
         message(anonymousId="a3", userId="u2"),
     ]
-    pieces = {source: archived(source, *past)}
+    archived_in = {source: archived(source, *past)}
     connect(space, [source], clock=FixedClock(NOON))
     listening(space, live)
-    pieces[live] = archived(live, *now)
+    archived_in[live] = archived(live, *now)
     return [
-        (whose.pk, pieces[whose], place, each)
+        (whose.pk, archived_in[whose], place, each)
         for whose, rows in ((source, past), (live, now))
         for place, each in enumerate(rows)
     ]
@@ -157,7 +157,7 @@ def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anyt
     """Whoever works on the space dies at the first point it passes; another space's worker at the second; and so on."""
     insert, points, fate = timeline.insert, [], Fate(0)
     monkeypatch.setattr(timeline, "insert", lambda *a, **k: (fate.at("insert"), insert(*a, **k), fate.at("inserted")))
-    monkeypatch.setattr(pieces, "reach", lambda point: fate.at(point))
+    monkeypatch.setattr(batches, "reach", lambda point: fate.at(point))
     for number in itertools.count():
         space, fate = SpaceFactory(), Fate(number)
         sent, died = small_month(space), fate.died
@@ -223,7 +223,7 @@ def test_an_owner_that_is_overtaken_while_it_writes_changes_nothing(space, monke
         overtaken.append(resolved(space, stage(live_rows=2)))  # somebody else does all there is to do
 
     monkeypatch.setattr(timeline, "insert", meanwhile)
-    with pytest.raises(pieces.Overtaken):
+    with pytest.raises(batches.Overtaken):
         advance(stage(), log)
     assert overtaken == [4]
     resolved(space)
@@ -242,7 +242,7 @@ def test_an_owner_that_read_before_another_decided_decides_nothing(space, source
             resolved(space)
             return intake
 
-    with pytest.raises(pieces.Overtaken):
+    with pytest.raises(batches.Overtaken):
         advance(Slow(FixedClock(NOON)), resolve_log(space))
     assert [(row.message_id, row.piece) for row in recorded(space)] == [("m1", 1)]
 
@@ -364,7 +364,7 @@ def test_what_a_stalled_owner_writes_late_stays_invisible_and_is_swept(space, so
     for table in WRITTEN:
         left = client.rows(
             f"SELECT count() FROM {table.name} WHERE "
-            + timeline.Scope(space.workspace_id, space.pk, pieces.Visible(space.pk, 1)).condition
+            + timeline.Scope(space.workspace_id, space.pk, batches.Visible(space.pk, 1)).condition
         )
         assert left[0][0] == 0
 
@@ -413,7 +413,7 @@ def test_a_bug_in_one_release_loses_no_event(space, source, monkeypatch, module,
             tries += 1
     assert (tries, advance(using, log)) == (0, False), "it waits"
     monkeypatch.setattr(module, name, right)
-    monkeypatch.setattr(pieces, "STARTED", timezone.now())  # the fix is released
+    monkeypatch.setattr(batches, "STARTED", timezone.now())  # the fix is released
     archived(source, message(userId="after"))
     resolved(space)
     assert len(recorded(space)) == 65

@@ -3,20 +3,20 @@
 import pytest
 
 from access.services import NotPossible
-from audiences import computes, evaluate
+from audiences import backfill, evaluate
 from audiences.models import Audience
+from console import sample as data
+from console.models import Sample
 from destinations import sync
 from destinations.models import Subscription
 from identity import resolve
 from identity.models import Profile
-from personas_site import sample as data
-from personas_site.models import Sample
 from quickstart.shop import Size
 from sources import archive
 from sources.models import Connection, Inbox, Source, Tally
+from spaces.batches import advance, open_log
 from spaces.clock import clock
 from spaces.models import Space
-from spaces.pieces import advance, open_log
 from tests.cast import make_cast
 
 pytestmark = pytest.mark.django_db
@@ -59,8 +59,8 @@ def test_it_comes_the_way_of_all_data_and_is_whole(cast):
     assert sample.sent == sample.total == archived(sample) >= 600
     assert {row.state for row in Connection.objects.filter(space=sample.space)} == {"live"}
     assert Profile.objects.filter(space=sample.space, merged_into=None).count() >= 30
-    for version in computes.computing(clock.now()):
-        computes.compute(version, clock)
+    for version in backfill.computing(clock.now()):
+        backfill.compute(version, clock)
     log = open_log(stage="evaluate", owner=sample.space_id, workspace_id=cast.workspace.pk)
     while advance(evaluate.STAGE, log):
         pass

@@ -13,7 +13,7 @@ from django.db import connection
 
 from audiences.models import Audience
 from destinations.models import Subscription
-from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Places
 from personas_site.pipeline import wake
 from spaces.models import Piece
 from tests import factories_destinations as made
@@ -46,7 +46,7 @@ def receivers() -> Iterator[list[Receiver]]:
 def worker(receivers: list[Receiver], settings: Any) -> Iterator[subprocess.Popen[bytes]]:
     """The embedded crew with the sync worker alone, allowed to call the receivers."""
     places = ",".join(receiver.place for receiver in receivers)
-    argv = [sys.executable, "-m", "personas_site.embedded.crew", "worker-sync"]
+    argv = [sys.executable, "-m", "personas_site.embedded.workers", "worker-sync"]
     process = subprocess.Popen(argv, cwd=PROJECT_ROOT, env={**os.environ, "PERSONAS_OUTBOUND_ALLOW": places})
     yield process
     for receiver in receivers:

@@ -24,7 +24,7 @@ from celery import Celery
 from personas_site.embedded import supervisor, valkey
 from personas_site.embedded.accounts import StartError, unprivileged
 from personas_site.embedded.child import Child, spawn, working_in
-from personas_site.embedded.places import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Places
 from personas_site.embedded.supervisor import Supervisor
 
 # A child with a child of its own, which survives its parent's death.
@@ -299,7 +299,7 @@ def crew(places, tmp_path):
     """Started on a Celery application of three tasks; the test may import it."""
     (tmp_path / "crew_app.py").write_text(CREW_APP)
     members = ("worker-live", "worker-bulk", "worker-sync", "beat")
-    argv = [sys.executable, "-m", "personas_site.embedded.crew", "--app", "crew_app:app", *members]
+    argv = [sys.executable, "-m", "personas_site.embedded.workers", "--app", "crew_app:app", *members]
     env = {"PYTHONPATH": str(tmp_path), "REDIS_URL": places.redis_url, "TICKS": str(tmp_path / "ticks")}
     child = Child(name="crew", argv=argv, env=env, cwd=PROJECT_ROOT, members=members)
     own = supervised(places, stores_only=False, services=[child], prepare=[], stores=[valkey.child(places)])
@@ -492,7 +492,7 @@ def test_a_stranger_cannot_prepare_our_folder_of_sockets(tmp_path, environ):
 
 
 def test_the_token_is_ours_alone_and_made_once(tmp_path):
-    code = "import sys; from pathlib import Path; from personas_site.embedded.places import Places"
+    code = "import sys; from pathlib import Path; from personas_site.embedded.paths import Places"
     argv = [sys.executable, "-c", f"{code}; print(Places(Path(sys.argv[1])).clickhouse_token)", str(tmp_path / "var")]
     racers = [subprocess.Popen(argv, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) for _ in range(6)]
     assert len({racer.communicate()[0] for racer in racers}) == 1

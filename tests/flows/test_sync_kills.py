@@ -15,7 +15,7 @@ from audiences.models import Audience
 from destinations.models import Acknowledged, Subscription
 from destinations.sync import Sync
 from sources.events import client
-from spaces import pieces
+from spaces import batches
 from spaces.clock import clock
 from tests import factories_destinations as made
 from tests.factories import SpaceFactory
@@ -29,7 +29,7 @@ PEOPLE = 30
 @pytest.fixture(autouse=True)
 def deaths_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any number of processes may die over a piece here without a pause."""
-    monkeypatch.setattr(pieces, "MANY_DEATHS", 1_000)
+    monkeypatch.setattr(batches, "MANY_DEATHS", 1_000)
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def _work(subscription: int, faults: Path | None) -> None:
         if faults:
             os.environ["PERSONAS_FAULTS"] = str(faults)
         workspace = Subscription.objects.get(pk=subscription).workspace_id
-        log = pieces.open_log(stage="sync", owner=subscription, workspace_id=workspace)
-        while pieces.advance(Sync(clock), log):
+        log = batches.open_log(stage="sync", owner=subscription, workspace_id=workspace)
+        while batches.advance(Sync(clock), log):
             pass
         os._exit(0)
     except BaseException:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from audiences.compiler import SETTINGS, Asked, Scope, members
-from audiences.grammar import parse
-from audiences.operators import OPERATORS
+from audiences.rules.compiler import SETTINGS, Asked, Scope, members
+from audiences.rules.grammar import parse
+from audiences.rules.operators import OPERATORS
 from identity.queries import scope_of
 from sources.events import client
 from sources.services import connect

@@ -23,8 +23,8 @@ from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
 from audiences import queries as audiences
-from audiences.grammar import parse
 from audiences.models import Audience, Change, Evaluation, Version
+from audiences.rules.grammar import parse
 from destinations import queries as destinations
 from destinations.models import Acknowledged, Subscription
 from identity import resolve
@@ -33,9 +33,9 @@ from quickstart.resolver import DEFAULTS, Fed, Reference, find_group_identifier,
 from sources.events import client
 from sources.events.sql import sql
 from sources.models import Inbox, Reject, Replay, Source, Tally
+from spaces.batches import visible_logs
 from spaces.clock import UNSTEADY, clock
 from spaces.models import Piece, Space
-from spaces.pieces import visible_logs
 from tests import factories_identity as made
 
 STEADY_WITHIN_S = 360  # an audience that failed while a store was away waits up to minutes before it is tried again

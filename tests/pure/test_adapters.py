@@ -10,10 +10,19 @@ import jsonschema
 import pytest
 
 from destinations.adapters import adapter_of, all_adapters
-from destinations.contract import Address, Audience, Change
-from destinations.declared import MASK, InvalidSetting, described, json_schema, parse, secrets_of, shown, struck
-from sources import spec
-from sources.spec import Request
+from destinations.rules.contract import Address, Audience, Change
+from destinations.rules.settings_schema import (
+    MASK,
+    InvalidSetting,
+    described,
+    json_schema,
+    parse,
+    secrets_of,
+    shown,
+    struck,
+)
+from sources.rules import spec
+from sources.rules.spec import Request
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "adapters"
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

@@ -8,8 +8,8 @@ from django.conf import settings
 from personas_site import budget
 from personas_site.budget import TooFew, check
 from personas_site.embedded import postgres
-from personas_site.embedded.children import MEMBERS
-from personas_site.embedded.crew import POOLS
+from personas_site.embedded.services import MEMBERS
+from personas_site.embedded.workers import POOLS
 from tests.pure.test_compose import COMMANDS, dockerfile
 
 DEFAULTS = {"max_connections": 100, "superuser_reserved_connections": 3, "reserved_connections": 0}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sources.charset import to_utf8
+from sources.rules.charset import to_utf8
 
 CHARSETS = ["", "utf-8", "us-ascii", "latin-1", "windows-1252", "cp1251", "shift_jis", "gbk", "utf-16", "utf-7", "hex"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from access.charts import NARROW, WIDE, bars, spark, stepped
+from access.pages.charts import NARROW, WIDE, bars, spark, stepped
 
 BEGIN = datetime(2026, 6, 1, tzinfo=UTC)
 VALUES = st.lists(st.integers(0, 10**9), min_size=1, max_size=40)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from personas_site.checklist import CURRENT, DONE, LATER, Facts, SpaceFacts, farthest, health, steps
+from console.checklist import CURRENT, DONE, LATER, Facts, SpaceFacts, farthest, health, steps
 
 DEV = SpaceFacts("Shop (Dev)", "dev", sources=2, people=1204, audiences=3, computed=2, subscriptions=2, in_step=1)
 FULL = Facts(dev=DEV, prod=replace(DEV, name="Shop", slug="prod"), members=3)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pyroaring import BitMap
 
-from audiences.compiler import LISTED, Asked, Scope, Span, edges, measures, members
-from audiences.grammar import conditions, parse
+from audiences.rules.compiler import LISTED, Asked, Scope, Span, edges, measures, members
+from audiences.rules.grammar import conditions, parse
 from sources.events.sql import Sql
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "statements"

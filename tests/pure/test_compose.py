@@ -13,7 +13,7 @@ from django.core.management import get_commands, load_command_class
 from granian.cli import cli as granian
 
 from personas_site import serve
-from personas_site.embedded.children import MEMBERS
+from personas_site.embedded.services import MEMBERS
 from personas_site.pipeline import QUEUES
 
 ROOT = Path(__file__).resolve().parents[2]

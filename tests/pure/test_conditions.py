@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from audiences.conditions import KINDS
-from audiences.grammar import Leaf, parse, sentence, to_json
-from audiences.measures import Answers
+from audiences.rules.aggregates import Answers
+from audiences.rules.grammar import Leaf, parse, sentence, to_json
 from sources.events.sql import Sql
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "conditions"

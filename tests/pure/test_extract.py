@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identity.extract import Extracted, SetAside, identifiers
-from identity.rules import DEFAULT_POLICY, Blocked, Definition, Policy
-from sources.spec import Message, Request, parse
+from identity.rules.decision import DEFAULT_POLICY, Blocked, Definition, Policy
+from identity.rules.extract import Extracted, SetAside, identifiers
+from sources.rules.spec import Message, Request, parse
 from tests.reference.resolver import find_group_identifier, find_user_identifiers
 
 CUSTOM = Policy((*DEFAULT_POLICY.identifiers, Definition("loyalty_id"), Definition("crm")))

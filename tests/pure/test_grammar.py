@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiences import grammar
-from audiences.grammar import DEEPEST, MOST_CONDITIONS, located, parse, sentence, to_json, to_sql, touches
-from audiences.operators import OPERATORS
-from audiences.reading import DefinitionError
+from audiences.rules import grammar
+from audiences.rules.grammar import DEEPEST, MOST_CONDITIONS, located, parse, sentence, to_json, to_sql, touches
+from audiences.rules.operators import OPERATORS
+from audiences.rules.validation import DefinitionError
 from sources.events.sql import Sql
 from tests.reference.oracle import Moment, World
 from tests.worlds import NOW, definitions, worlds

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from identity.extract import identifiers
-from identity.messages import read
-from identity.rules import DEFAULT_POLICY, Definition, Policy
+from identity.rules.decision import DEFAULT_POLICY, Definition, Policy
+from identity.rules.extract import identifiers
+from identity.rules.messages import read
 from tests.reference.resolver import is_kept_out
 
 CUSTOM = Policy((*DEFAULT_POLICY.identifiers, Definition("crm_id"), Definition("loyalty")))

@@ -8,7 +8,7 @@ import pytest
 
 from quickstart.eventfile import EventFile, FileError, given_time
 from quickstart.truth import Happened
-from sources import spec
+from sources.rules import spec
 
 NOON = int(datetime(2026, 6, 15, 12, tzinfo=UTC).timestamp() * 1000)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from identity.extract import identifiers
-from identity.rules import DAY_MS, DEFAULT_POLICY, Candidate, Definition, Limit, Merge, Policy, Refuse, decide
+from identity.rules.decision import DAY_MS, DEFAULT_POLICY, Candidate, Definition, Limit, Merge, Policy, Refuse, decide
+from identity.rules.extract import identifiers
 from tests.reference.resolver import Fed, Reference
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identity.rules import (
+from identity.rules.decision import (
     DAY_MS,
     DEFAULT_POLICY,
     Attach,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from destinations.adapters import adapter_of
-from destinations.contract import Address, Audience, Change
-from destinations.declared import parse
-from destinations.signing import key_of, new_secret, segment, standard
+from destinations.rules.contract import Address, Audience, Change
+from destinations.rules.settings_schema import parse
+from destinations.rules.signing import key_of, new_secret, segment, standard
 
 AT = datetime(2026, 6, 15, 12, tzinfo=UTC)
 

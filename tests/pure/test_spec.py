@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sources import spec
-from sources.spec import Message, Rejected, Request, parse
+from sources.rules import spec
+from sources.rules.spec import Message, Rejected, Request, parse
 from tests.reference.resolver import is_kept_out
 
 RECEIVED = 1_781_524_800_000  # 2026-06-15T12:00:00Z

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests import showroom
+from tests import demo_data
 from tests.browser import ARGS, chromium
 from tests.cast import Cast, make_cast
 
@@ -29,7 +29,7 @@ def browser_type_launch_args(browser_type_launch_args):
 
 @pytest.fixture
 def room():
-    return showroom.furnish()
+    return demo_data.furnish()
 
 
 @pytest.fixture

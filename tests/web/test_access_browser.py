@@ -7,7 +7,7 @@ import pytest
 from access import services
 from access.models import Invitation, Membership, Token
 from access.services import grants_of
-from tests.looking import look, sign_in
+from tests.page_checks import look, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,10 +7,11 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from access.models import AuditEntry
-from audiences import compiler, computes, queries
+from audiences import backfill, queries
 from audiences.conditions import KINDS
 from audiences.models import Audience, Change, Version
-from audiences.operators import OPERATORS
+from audiences.rules import compiler
+from audiences.rules.operators import OPERATORS
 from identity.models import Identifier, Profile
 from sources.events import client
 from tests.factories_audiences import World
@@ -423,7 +424,7 @@ def test_an_audience_says_what_is_wrong_with_it_and_when_it_is_tried_again(world
     world.ticked()
     new = made("New")
     for version in world.ready():
-        computes.compute(version, world.clock)
+        backfill.compute(version, world.clock)
     found = {each["id"]: each for each in api("GET", "audiences")["audiences"]}
     behind, computing = found[buyers["id"]], found[new["id"]]
     assert (behind["status"], behind["asOf"]) == ("behind", "2026-06-15T12:00:00.000Z")

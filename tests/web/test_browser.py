@@ -11,7 +11,7 @@ from access.models import Invitation
 from access.services import COMMAND, Invited, invite
 from spaces.needs import ANYONE
 from tests.cast import PASSWORD
-from tests.looking import SIZES, look, look_at, sign_in
+from tests.page_checks import SIZES, look, look_at, sign_in
 from tests.routes import pages
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,9 +5,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from audiences import drafts, sketch
+from audiences import drafts
 from audiences.models import Audience, Draft, Version
-from tests.looking import look, sign_in
+from audiences.rules import draft_form
+from tests.page_checks import look, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -257,7 +258,7 @@ def real(complaints):
 def _half_way(room):
     """A draft with a nested group, and a condition that is not complete."""
     draft = drafts.begin(room.dev, room.owner)
-    tree, _ = sketch.edited(sketch.of_definition(SKETCHED), "add", "", "audience")
+    tree, _ = draft_form.edited(draft_form.of_definition(SKETCHED), "add", "", "audience")
     drafts.keep(draft, sketch=tree, name="Looked at boots")
     return draft
 

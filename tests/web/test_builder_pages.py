@@ -8,8 +8,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
-from audiences import drafts, sketch
+from audiences import drafts
 from audiences.models import Audience, Draft, Version
+from audiences.rules import draft_form
 from sources.models import EventName
 from tests.factories_audiences import World
 from tests.factories_identity import NOON, message
@@ -44,7 +45,7 @@ def draft(cast):
 
 def fields(definition, **more):
     """The form as the page shows it for this definition."""
-    return sketch.fields_of(sketch.of_definition(definition)) | more
+    return draft_form.fields_of(draft_form.of_definition(definition)) | more
 
 
 def words(answer):
@@ -243,7 +244,7 @@ def test_the_buttons_are_for_those_who_may_use_them(cast, base, draft):
 
 
 def test_drafts_are_told_apart_by_what_they_mean(user, base, draft, cast):
-    drafts.keep(drafts.begin(cast.space, cast.people["user"]), sketch=sketch.of_definition(PRO))
+    drafts.keep(drafts.begin(cast.space, cast.people["user"]), sketch=draft_form.of_definition(PRO))
     page = words(user.get(f"{base}/new"))
     assert "Untitled draft The conditions are not complete yet." in page
     assert "Untitled draft People who have a profile where the trait &quot;plan&quot; is &quot;pro&quot;." in page
@@ -288,7 +289,7 @@ def test_names_and_values_that_were_seen_are_suggested(world, user, base):
 def test_the_page_asks_the_database_the_same_however_many_rows_there_are(user, base, cast):
     def asked(count):
         draft = drafts.begin(cast.space, cast.people["owner"])
-        drafts.keep(draft, sketch=sketch.of_definition({"all": [PRO] * count}))
+        drafts.keep(draft, sketch=draft_form.of_definition({"all": [PRO] * count}))
         with CaptureQueriesContext(connection) as queries:
             assert user.get(f"{base}/drafts/{draft.public_id}").status_code == 200
         return len(queries)

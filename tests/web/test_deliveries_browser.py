@@ -5,18 +5,18 @@ import re
 import pytest
 
 from destinations.sync import Sync
-from spaces import pieces
+from spaces import batches
 from spaces.clock import clock
 from tests.factories_destinations import AudienceFactory, change, make_destination, make_people, make_subscription
-from tests.looking import look, sign_in
+from tests.page_checks import look, sign_in
 from tests.receiver import Reply, receiving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def sync(subscription):
-    log = pieces.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
-    while pieces.advance(Sync(clock), log):
+    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    while batches.advance(Sync(clock), log):
         pass
 
 

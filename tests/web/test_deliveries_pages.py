@@ -15,7 +15,7 @@ from audiences.models import Audience
 from destinations import services
 from destinations.models import Destination, Subscription
 from destinations.sync import Sync
-from spaces import pieces
+from spaces import batches
 from spaces.clock import FixedClock
 from tests import factories_destinations as made
 from tests.cast import Cast
@@ -44,8 +44,8 @@ def text(cast: Cast, rest: str, **query: str) -> str:
 
 
 def delivered(subscription: Subscription, clock: FixedClock) -> None:
-    log = pieces.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
-    while pieces.advance(Sync(clock), log):
+    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    while batches.advance(Sync(clock), log):
         pass
 
 
@@ -172,7 +172,7 @@ def test_a_refused_call_is_tried_again_alone_from_the_log(
 def test_when_all_calls_wait_the_log_says_that_all_of_them_are_tried(
     cast: Cast, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("destinations.views.deliveries.clock", clock)
+    monkeypatch.setattr("destinations.pages.views.deliveries.clock", clock)
     change(audience, entered=make_people(cast.space, 2))
     receiver.answer = lambda got: Reply(503)
     subscription = to_webhook(audience, receiver)

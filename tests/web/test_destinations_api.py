@@ -11,12 +11,12 @@ from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
 from audiences.models import Audience
-from destinations.declared import MASK
 from destinations.models import Acknowledged, Destination, Subscription
+from destinations.rules.settings_schema import MASK
 from destinations.services import settings_of
 from destinations.sync import Sync
 from destinations.transports import catcher
-from spaces import pieces
+from spaces import batches
 from spaces.clock import FixedClock
 from spaces.models import Log
 from tests import factories_destinations as made
@@ -52,8 +52,8 @@ def body(answer: Any, status: int = 200) -> Any:
 
 def delivered(subscription: Subscription) -> None:
     clock = FixedClock(datetime(2026, 6, 15, 12, tzinfo=UTC))
-    log = pieces.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
-    while pieces.advance(Sync(clock), log):
+    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    while batches.advance(Sync(clock), log):
         pass
 
 

@@ -4,10 +4,11 @@ import re
 
 import pytest
 
-from audiences import drafts, sketch
+from audiences import drafts
+from audiences.rules import draft_form
 from destinations.models import Destination, Subscription
-from tests.looking import look, look_at, sign_in
-from tests.showroom import DEFINITIONS
+from tests.demo_data import DEFINITIONS
+from tests.page_checks import look, look_at, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,7 +65,7 @@ def test_an_audience_is_sent_to_a_new_destination_by_mouse(page, live_server, ro
 
 
 def test_a_draft_is_sent_somewhere_named_and_created_by_mouse(page, live_server, room, space_url, complaints):
-    drafts.keep(room.draft, sketch=sketch.of_definition(DEFINITIONS[1][1]))
+    drafts.keep(room.draft, sketch=draft_form.of_definition(DEFINITIONS[1][1]))
     sign_in(page, live_server, room)
     page.goto(f"{space_url}/audiences/drafts/{room.draft.public_id}/destinations")
     page.get_by_label("Webhook catcher").check()
@@ -81,7 +82,7 @@ def test_a_draft_is_sent_somewhere_named_and_created_by_mouse(page, live_server,
 
 
 def test_a_draft_is_sent_somewhere_named_and_created_without_javascript(browser, live_server, room, space_url):
-    drafts.keep(room.draft, sketch=sketch.of_definition(DEFINITIONS[1][1]))
+    drafts.keep(room.draft, sketch=draft_form.of_definition(DEFINITIONS[1][1]))
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     sign_in(page, live_server, room)

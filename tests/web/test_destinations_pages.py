@@ -8,14 +8,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
-from audiences import drafts, sketch
+from audiences import drafts
 from audiences.models import Audience, Draft, Version
-from destinations.declared import MASK
+from audiences.rules import draft_form
 from destinations.models import Destination, Subscription
+from destinations.rules.settings_schema import MASK
 from destinations.services import settings_of
 from destinations.sync import Sync
 from sources.models import Replay
-from spaces import pieces
+from spaces import batches
 from spaces.clock import FixedClock
 from tests.cast import Cast
 from tests.factories_destinations import (
@@ -47,7 +48,7 @@ def audience(cast: Cast) -> Audience:
 @pytest.fixture
 def draft(cast: Cast) -> Draft:
     made = drafts.begin(cast.space, cast.people["user"])
-    drafts.keep(made, sketch=sketch.of_definition(DEFINITION), name="New people")
+    drafts.keep(made, sketch=draft_form.of_definition(DEFINITION), name="New people")
     return made
 
 
@@ -66,8 +67,8 @@ def post(cast: Cast, rest: str, who: str = "admin", **data: Any) -> Any:
 
 
 def delivered(subscription: Subscription) -> None:
-    log = pieces.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
-    while pieces.advance(Sync(FixedClock(BORN)), log):
+    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    while batches.advance(Sync(FixedClock(BORN)), log):
         pass
 
 

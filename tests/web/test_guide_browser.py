@@ -5,7 +5,7 @@ import re
 import pytest
 
 from audiences.models import Audience
-from tests.looking import look, sign_in
+from tests.page_checks import look, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -17,11 +17,11 @@ from personas_site.front import environ_of
 from personas_site.requests import Handler
 from spaces.models import Space
 from tests.asgi import chunks, scope_of
-from tests.belongings import belongings, body_ids
 from tests.cast import Cast
 from tests.factories import WriteKeyFactory
 from tests.loops import run
 from tests.routes import api_routes, example, pages, routes
+from tests.sample_rows import belongings, body_ids
 
 pytestmark = pytest.mark.django_db
 

@@ -6,11 +6,11 @@ import pytest
 
 from access.models import AuditEntry
 from identity.models import Profile
-from identity.rules import DEFAULT_POLICY
+from identity.rules.decision import DEFAULT_POLICY
 from sources.services import connect, delete_source
+from spaces.batches import advance
 from spaces.clock import FixedClock
 from spaces.models import Log
-from spaces.pieces import advance
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import (
     NOON,

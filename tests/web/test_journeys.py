@@ -13,10 +13,10 @@ from segment.analytics.client import Client
 from destinations import sync
 from destinations.models import Destination
 from quickstart.console import open_console
-from spaces.pieces import advance, open_log
+from spaces.batches import advance, open_log
 from tests.cast import PASSWORD
 from tests.factories_destinations import make_destination, make_subscription
-from tests.hands import Keyboard, Mouse, PlainMouse
+from tests.page_driver import Keyboard, Mouse, PlainMouse
 from tests.receiver import Reply, receiving
 
 GUIDE = " ".join((Path(__file__).parents[2] / "docs" / "guide.md").read_text().split())

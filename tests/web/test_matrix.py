@@ -12,9 +12,9 @@ from django.urls import Resolver404, resolve
 from access import roles
 from access.gate import need_of
 from spaces.needs import ANYONE, SIGNED_IN
-from tests.belongings import belongings
 from tests.cast import PEOPLE, Cast
 from tests.routes import Route, pages
+from tests.sample_rows import belongings
 from tests.test_routes import GRANTED, ROLES, expected
 
 pytestmark = pytest.mark.django_db

@@ -11,21 +11,21 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from audiences.models import Audience
+from console.pages.navigation import IN_SPACE, IN_WORKSPACE
 from destinations.models import Subscription
 from identity.models import Profile
 from personas_site import pipeline
-from personas_site.frame import IN_SPACE, IN_WORKSPACE
 from sources.models import Inbox, Replay, Tally
+from spaces.batches import open_log
 from spaces.clock import clock
 from spaces.models import Log
-from spaces.pieces import open_log
-from tests.belongings import belongings
 from tests.cast import PASSWORD
 from tests.factories import SourceFactory, UserFactory
 from tests.factories_destinations import AudienceFactory, make_destination, make_subscription
 from tests.factories_identity import IdentifierFactory, ProfileFactory
 from tests.factories_sources import ConnectionFactory
 from tests.routes import pages
+from tests.sample_rows import belongings
 
 pytestmark = pytest.mark.django_db
 

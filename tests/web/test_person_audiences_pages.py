@@ -7,8 +7,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audiences import explain, person_views
+from audiences import explain
 from audiences.models import Audience
+from audiences.pages.views import person
 from identity.models import Identifier, Profile
 from tests.factories_audiences import World
 from tests.factories_identity import message
@@ -23,7 +24,7 @@ PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
 @pytest.fixture
 def world(cast, monkeypatch):
     world = World(cast.space)
-    monkeypatch.setattr(person_views, "clock", world.clock)
+    monkeypatch.setattr(person, "clock", world.clock)
     return world
 
 

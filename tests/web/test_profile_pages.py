@@ -9,8 +9,9 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from identity import profile_page, views
 from identity.models import Evidence, Profile, searched_name
+from identity.pages import presenters
+from identity.pages.views import profiles
 from sources.services import delete_source
 from spaces.clock import FixedClock
 from tests.factories import SourceFactory
@@ -298,7 +299,7 @@ def downloaded(cast, **query):
 
 
 def test_a_download_holds_what_the_search_finds(cast, ada, monkeypatch):
-    monkeypatch.setattr(profile_page, "CSV_ROWS", 1)
+    monkeypatch.setattr(presenters, "CSV_ROWS", 1)
     assert [row["Name"] for row in downloaded(cast)] == ["Björn", "Ada Obi"]
     (row,) = downloaded(cast, q="ada@")
     assert row["Identifiers"] == "anonymous_id:a1, user_id:u1, email:ada@x.org"
@@ -354,14 +355,14 @@ def test_an_event_is_shown_pretty_and_raw(cast, ada):
 
 
 def test_the_chart_counts_the_events_of_each_of_the_last_30_days(cast, ada, monkeypatch):
-    monkeypatch.setattr(views, "clock", FixedClock(NOON))
+    monkeypatch.setattr(profiles, "clock", FixedClock(NOON))
     context, text = of(cast, 1, tab="events")
     assert context["in_days"] == 4
     assert "Events per day of the last 30 days: 4 in all" in text
     assert "<title>14 Jun: 2</title>" in text
-    monkeypatch.setattr(views, "clock", FixedClock(NOON + timedelta(days=29)))
+    monkeypatch.setattr(profiles, "clock", FixedClock(NOON + timedelta(days=29)))
     assert of(cast, 1, tab="events")[0]["in_days"] == 1
-    monkeypatch.setattr(views, "clock", FixedClock(NOON + timedelta(days=300)))
+    monkeypatch.setattr(profiles, "clock", FixedClock(NOON + timedelta(days=300)))
     assert of(cast, 1, tab="events")[0]["chart"] is None
 
 

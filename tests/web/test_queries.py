@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from access.gate import need_of
 from sources.events import client as clickhouse
 from spaces.needs import ANYONE
-from tests.multitude import multiply
+from tests.bulk_rows import multiply
 from tests.routes import pages
 
 pytestmark = pytest.mark.django_db

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.looking import SIZES, look_at, sign_in
+from tests.page_checks import SIZES, look_at, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,9 +7,9 @@ from django.test.utils import CaptureQueriesContext
 from access import services
 from identity.models import Profile
 from sources.models import Source, WriteKey
-from tests.belongings import belongings
 from tests.factories import SpaceFactory
 from tests.factories_destinations import AudienceFactory, make_destination, make_person
+from tests.sample_rows import belongings
 
 pytestmark = pytest.mark.django_db
 

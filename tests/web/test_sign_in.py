@@ -15,11 +15,11 @@ from destinations.models import Destination
 from personas_site import settings as product
 from sources.models import Source
 from spaces.models import Space
-from tests.belongings import belongings
 from tests.cast import PASSWORD
 from tests.factories import UserFactory
 from tests.factories_identity import IdentifierFactory, ProfileFactory
 from tests.routes import pages
+from tests.sample_rows import belongings
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ from sources.models import Connection, Replay, Source
 from spaces.clock import clock
 from tests.factories_identity import DAY_MS, NOON, archived, message
 from tests.factories_sources import RejectFactory
-from tests.looking import look, sign_in
+from tests.page_checks import look, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SPACE = "/w/northwind/s/shop-dev/sources"

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from access.models import AuditEntry
 from personas_site import pipeline
 from sources import services
-from sources.events import archive
+from sources.events import archive_table
 from sources.models import Connection, Consumed, Inbox, Reject, Replay, Source, WriteKey
 from sources.services import create_source
 from spaces.clock import clock
@@ -369,7 +369,7 @@ def test_older_messages_are_leafed_through_and_searched_further_back(cast, sourc
 
 
 def test_a_search_that_finds_nothing_leads_further_back_while_there_is_more(cast, source, monkeypatch):
-    monkeypatch.setattr(archive, "LOOKED_AT", 3)
+    monkeypatch.setattr(archive_table, "LOOKED_AT", 3)
     put_in_archive(source, *[message(event=f"e{number}", sku="rare" if not number else "") for number in range(6)])
     answer = cast.browser("owner").get(of(cast, source, "/debugger"), {"q": "rare"})
     assert "Look at older ones" in answer.content.decode()
@@ -500,7 +500,7 @@ def test_older_rejected_messages_are_leafed_through_with_the_same_search(cast, s
 
 
 def test_a_search_of_rejected_messages_leads_further_back_while_there_is_more(cast, source, monkeypatch):
-    monkeypatch.setattr(archive, "LOOKED_AT", 3)
+    monkeypatch.setattr(archive_table, "LOOKED_AT", 3)
     for number in range(6):
         RejectFactory(source=source, message=json.dumps({"sku": "" if number else "rare"}))
     answer, found = rejected(cast, source, q="rare")

@@ -6,7 +6,7 @@ import pytest
 
 from identity.policies import policy_of
 from spaces.models import Space
-from tests.looking import look, look_at, sign_in
+from tests.page_checks import look, look_at, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

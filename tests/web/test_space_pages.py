@@ -11,11 +11,11 @@ from access.models import AuditEntry
 from access.services import COMMAND
 from identity.models import Identifier
 from identity.policies import change_policy, policy_of
-from identity.rules import DEFAULT_POLICY, RECOMMENDED, moved
+from identity.rules.decision import DEFAULT_POLICY, RECOMMENDED, moved
 from spaces.models import Space
-from tests.belongings import belongings
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import IdentifierFactory, ProfileFactory, archived, listening, message, resolved
+from tests.sample_rows import belongings
 
 pytestmark = pytest.mark.django_db
 

@@ -1,7 +1,7 @@
 """Two workspaces in one installation: nothing of one is there for the other. Generated from the URLconf.
 
 A new route is tried without a word here. One with a new kind of id in its path, or in its body, fails until
-`tests.belongings` can make such a thing; one with a body of free form, until it is looked at and listed in FREE.
+`tests.sample_rows` can make such a thing; one with a body of free form, until it is looked at and listed in FREE.
 """
 
 import inspect
@@ -14,11 +14,11 @@ from access.gate import need_of, view_class
 from personas_site.errors import unknown_api
 from spaces.models import Space, Workspace
 from spaces.needs import ANYONE
-from tests.belongings import belongings, body_ids
 from tests.cast import Cast
 from tests.factories import SpaceFactory
 from tests.factories_identity import IdentifierFactory, ProfileFactory
 from tests.routes import Route, api_routes, example, routes
+from tests.sample_rows import belongings, body_ids
 
 pytestmark = pytest.mark.django_db
 

@@ -6,13 +6,13 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from audiences import computes
+from audiences import backfill
 from audiences.conditions.event import Performed
 from audiences.models import Audience, Version
 from sources.models import Replay
-from tests.belongings import belongings
 from tests.factories_audiences import World
 from tests.routes import routes
+from tests.sample_rows import belongings
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +84,7 @@ def test_it_is_shown_with_its_reason_and_can_be_replaced_switched_and_deleted(ca
     Replay.objects.update(state=Replay.State.COMPLETE)
     Version.objects.update(definition=GARBAGE[1])
     for version in world.ready():
-        computes.compute(version, world.clock)
+        backfill.compute(version, world.clock)
     path = f"/api/spaces/{cast.space.public_id}/audiences/{ids['audience_id']}"
     shown = cast.call("user", "GET", path).json()["data"]["audience"]
     assert shown["status"] == "failed"

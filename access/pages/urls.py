@@ -1,0 +1,18 @@
+from django.urls import path
+
+from access.pages.views import account, people, tokens
+
+ACCESS = "w/<slug:workspace>/settings/access-management"
+
+urlpatterns = [
+    path("", account.home, name="home"),
+    path("sign-in", account.SignInView.as_view(), name="sign-in"),
+    path("sign-out", account.SignOutView.as_view(), name="sign-out"),
+    path("theme", account.theme, name="theme"),
+    path("invitations/<str:secret>", account.AcceptView.as_view(), name="accept-invitation"),
+    path("goto-my-workspace/settings/access-management", people.goto, name="goto-access"),
+    path(ACCESS, people.access, name="access"),
+    path(f"{ACCESS}/invite", people.invite, name="access-invite"),
+    path(f"{ACCESS}/people/<str:person>", people.person, name="access-person"),
+    path("w/<slug:workspace>/settings/tokens", tokens.tokens, name="tokens"),
+]

@@ -1,0 +1,104 @@
+"""Full computes: a new version of an audience gets its members beside the ticks, and joins at the next one."""
+
+from datetime import datetime
+
+from clickhouse_connect.driver.exceptions import DatabaseError
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from audiences import evaluation, failures, queries
+from audiences.failures import Trouble
+from audiences.models import Audience, Evaluation, Version
+from audiences.rules.grammar import audiences as keys_of
+from audiences.rules.grammar import parse
+from audiences.rules.validation import DefinitionError
+from sources.events import client
+from sources.models import Replay
+from spaces.batches import Visible
+from spaces.clock import Clock, rows_due
+from spaces.models import Space
+
+TO_COMPUTE = (Version.State.COMPUTING, Version.State.FAILED)
+
+
+def computing(now: datetime) -> list[int]:
+    """Versions whose full query is to run now: new ones, and those that have failed once more.
+
+    No replay is under way, what they ask about has been computed, and they do not wait for their next attempt.
+    """
+    replaying = Replay.objects.filter(space=OuterRef("audience__space"), state=Replay.State.RUNNING)
+    found = _waiting(now).exclude(Exists(replaying)).defer("snapshot")
+    return [version.pk for version in found.select_related("audience") if _ready(version)]
+
+
+def compute(version: int, clock: Clock) -> int | None:
+    """The version's members are known as of a noted moment, and it joins at the next tick of the returned space.
+
+    None when there is nothing to compute, or it did not work: then it is tried again, and says why.
+    """
+    found = _waiting(clock.now()).filter(pk=version).select_related("audience__space").defer("snapshot").first()
+    if found is None:
+        return None
+    space = found.audience.space
+    seen, now = _note_place(found, space, clock)
+    noted = Version.objects.filter(pk=found.pk, state=found.state, touched=seen.end, clock_at=now)
+    idle = found.failures > 0 and _is_idle()
+    try:
+        matched = queries.matching(
+            space, found.node, include_anonymous=found.audience.include_anonymous, now=now, log=seen
+        )
+    except queries.NotComputed:
+        return None  # beat tries again
+    except (DefinitionError, queries.Unanswerable) as error:
+        with transaction.atomic():
+            unanswered = noted.select_for_update().first()
+            if unanswered is not None:
+                _keep_failure(unanswered, error, idle=idle, now=clock.now())
+        return None
+    if not noted.update(state=Version.State.CATCHING_UP, computed=matched.members.serialize(), **failures.WELL):
+        return None  # somebody else began again
+    return space.pk
+
+
+def _keep_failure(
+    version: Version, error: DefinitionError | queries.Unanswerable, *, idle: bool, now: datetime
+) -> None:
+    if isinstance(error, DefinitionError):
+        failures.failed(version, failures.unreadable(error), now, again=failures.READ_AGAIN)
+    elif error.passes:
+        failures.trouble(version, Trouble(str(error), alone=True, idle=idle and _is_idle()), now)
+    else:
+        failures.failed(version, str(error), now)
+
+
+def _is_idle() -> bool:
+    try:
+        return not client.busy()
+    except DatabaseError:
+        return False
+
+
+def _waiting(now: datetime) -> QuerySet[Version]:
+    to_compute = queries.kept_versions().filter(state__in=TO_COMPUTE)
+    return to_compute.filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN))
+
+
+def _ready(version: Version) -> bool:
+    try:
+        keys = keys_of(parse(version.definition))
+    except DefinitionError:
+        return True  # so that it fails, with the reason
+    computed = Audience.objects.filter(space=version.audience.space_id, key__in=keys, serving__isnull=False)
+    return computed.count() == len(keys)
+
+
+def _note_place(version: Version, space: Space, clock: Clock) -> tuple[Visible, datetime]:
+    """The version starts from here. With the space's evaluation held, so that no touch it needs is forgotten."""
+    with transaction.atomic():
+        Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
+        state = Evaluation.objects.select_for_update().get(space=space)
+        seen = queries.resolved(space)
+        now = evaluation.now_of(clock.now(), state, [])
+        tick, _ = queries.newest_tick(space)
+        Version.objects.filter(pk=version.pk).update(touched=seen.end, clock_at=now, tick=tick)
+    return seen, now

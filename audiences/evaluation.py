@@ -1,0 +1,444 @@
+"""What a tick of a space finds out: whom the touches and the clock concern, and who is in each audience now.
+
+Nothing is written here. `audiences.evaluate` decides, writes and publishes what is found.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from graphlib import CycleError, TopologicalSorter
+from itertools import groupby
+from typing import TypeVar
+
+from pyroaring import BitMap
+
+from audiences import failures, queries
+from audiences.failures import Trouble
+from audiences.models import Audience, Change, Evaluation, Version
+from audiences.rules.aggregates import Edge
+from audiences.rules.compiler import SETTINGS, Asked, Scope, Span
+from audiences.rules.compiler import edges as edges_sql
+from audiences.rules.grammar import Node, conditions
+from audiences.rules.grammar import audiences as keys_of
+from audiences.rules.grammar import touches as touches_of
+from audiences.rules.validation import DefinitionError
+from identity.models import Touch
+from identity.queries import all_numbers
+from sources.events import client
+from sources.events.sql import from_milliseconds, milliseconds
+from sources.models import Replay
+from spaces.batches import Visible
+from spaces.clock import Clock, rows_due, was_put_back
+from spaces.models import Space
+
+HORIZON = timedelta(hours=1)  # how far ahead the next moment is looked for; then it is looked for again
+HORIZON_MS = HORIZON // timedelta(milliseconds=1)
+MOST_SPANS = 50  # per statement
+PATIENCE_S = 120  # of a tick, with statements that get no answer; whoever is left is asked alone in the next
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Active:
+    """A version that a tick keeps up to date. since_piece, since, since_tick: its places on the logs of touches, of
+    the clock, and of what the other audiences are as of.
+
+    joins: it has a place of its own, and becomes live. computed: by a full query, which no change has said yet.
+    old: who was in the audience before the tick. base: the members of this version as of these places.
+    """
+
+    audience: Audience
+    version: Version
+    node: Node
+    joins: bool
+    computed: bool
+    since_piece: int
+    since: datetime
+    rederived: bool  # what depends on time: it was evaluated by a clock that ran ahead
+    since_tick: int
+    old: BitMap
+    base: BitMap
+    keys: frozenset[str]  # touch keys that may concern it
+    edges: frozenset[Edge]
+    asks: frozenset[str]  # keys of audiences
+    touched: BitMap = field(default_factory=BitMap)
+    identified: BitMap = field(default_factory=BitMap)  # of them, whose identifiers changed
+    due: BitMap = field(default_factory=BitMap)  # by the clock, or through another audience
+    everyone: bool = False
+    replayed: bool = False  # everyone, because a replay ended
+    new: BitMap = field(default_factory=BitMap)
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.audience.key, self.node, self.audience.include_anonymous)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it gets a statement of its own: it may be too heavy for one that others share."""
+        return self.version.failures > 0
+
+    @property
+    def concerned(self) -> bool:
+        return self.everyone or bool(self.touched) or bool(self.due)
+
+
+@dataclass
+class Problems:
+    """Which versions cannot be evaluated in this tick, and why. They stay as they are."""
+
+    failed: dict[int, str] = field(default_factory=dict)  # by their own fault
+    troubled: dict[int, Trouble] = field(default_factory=dict)  # by the engine's
+    spent_s: float = 0  # with statements that got no answer …
+    reason: str = ""  # … the last of them for this
+
+    def __contains__(self, each: Active) -> bool:
+        return each.version.pk in self.failed or each.version.pk in self.troubled
+
+    def note(self, version: int, why: queries.Unanswerable | Trouble) -> None:
+        if isinstance(why, Trouble):
+            self.troubled[version] = why
+        else:
+            self.failed[version] = str(why)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What is true at `now`, with all resolve pieces up to `end`.
+
+    place: where the space's evaluation was before. next_at: ms. touched: by events, not by the clock.
+    put_back_by: how far ahead the clock was by which the space was evaluated before; None = it was not.
+    """
+
+    place: tuple[int, datetime | None]
+    end: int
+    now: datetime
+    next_at: int | None
+    active: Sequence[Active]
+    touched: BitMap
+    put_back_by: timedelta | None
+    problems: Problems
+
+
+def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None:
+    """What has happened since the space's evaluation; None when nothing that matters has."""
+    seen = queries.resolved(space)
+    at = clock.now()
+    versions = _versions(space, at)
+    touches = _touches(space, evaluation, versions, seen)
+    now = now_of(at, evaluation, versions)
+    if not _anything(evaluation, versions, touches, now):
+        return None
+    return _tick(space, evaluation, seen, now, versions, touches)
+
+
+def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
+    """`at`, but never before a moment that was evaluated, unless the clock was put back; in whole milliseconds, as
+    events are."""
+    places = [evaluation.clock_at, *(version.clock_at for version in versions if _joins(version))]
+    known = [place for place in places if place and not was_put_back(place, at)]
+    return from_milliseconds(milliseconds(max([at, *known])))
+
+
+def was_ahead(evaluation: Evaluation, now: datetime) -> bool:
+    return evaluation.clock_at is not None and was_put_back(evaluation.clock_at, now)
+
+
+def _versions(space: Space, now: datetime) -> list[Version]:
+    """What a tick evaluates: of each audience the version that is ready to join, else the one that serves.
+
+    None joins on the way of a replay: at its end everyone is looked at.
+    """
+    states = [Version.State.LIVE, Version.State.CATCHING_UP]
+    if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
+        states = [Version.State.LIVE]
+    found = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
+    rows = found.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
+    newest = {version.audience_id: version for version in rows}
+    return [newest[key] for key in sorted(newest)]
+
+
+def _joins(version: Version) -> bool:
+    return version.state == Version.State.CATCHING_UP
+
+
+def _touches(space: Space, evaluation: Evaluation, versions: Sequence[Version], seen: Visible) -> list[Touch]:
+    """The touches that any of the versions has not seen, oldest first."""
+    since = min([evaluation.touched, *(version.touched or 0 for version in versions if _joins(version))])
+    return list(Touch.objects.filter(space=space, piece__gt=since, piece__lte=seen.end).order_by("piece", "pk"))
+
+
+def _anything(evaluation: Evaluation, versions: Sequence[Version], touches: Sequence[Touch], now: datetime) -> bool:
+    opens = evaluation.next_at is not None and evaluation.next_at <= now
+    touched = any(touch.piece > evaluation.touched for touch in touches)
+    return opens or touched or was_ahead(evaluation, now) or any(map(_joins, versions))
+
+
+def _tick(
+    space: Space,
+    evaluation: Evaluation,
+    seen: Visible,
+    now: datetime,
+    versions: Sequence[Version],
+    touches: Sequence[Touch],
+) -> Tick:
+    problems = Problems()
+    active = _in_order(_active(evaluation, versions, now, problems), problems)
+    for each in active:
+        _mark_touched(each, touches)
+    touched = _closed(space, [each.touched for each in active])
+    next_at = _mark_due(space, evaluation, seen, now, active, touched, problems)
+    _mark_through_others(active)
+    _answer(space, seen, now, active, problems)
+    return Tick(
+        place=(evaluation.touched, evaluation.clock_at),
+        end=seen.end,
+        now=now,
+        next_at=next_at,
+        active=active,
+        touched=touched,
+        put_back_by=evaluation.clock_at - now if evaluation.clock_at and was_ahead(evaluation, now) else None,
+        problems=problems,
+    )
+
+
+def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, problems: Problems) -> Iterator[Active]:
+    """Those that this release can read."""
+    kept = queries.members_of([version.audience for version in versions])
+    for version in versions:
+        begins = version.audience.events_since
+        from_now_on = begins is not None and was_put_back(begins, now)
+        if from_now_on:
+            version.audience.events_since = now
+        try:
+            with queries.answering():
+                node = version.node
+                keys = {Touch.CREATED, Touch.MERGED, Touch.IDENTIFIED} | {_touch_key(key) for key in touches_of(node)}
+                edges = {edge for condition in conditions(node) for edge in condition.edges()}
+                asks = keys_of(node)
+        except DefinitionError as error:
+            problems.failed[version.pk] = failures.unreadable(error)
+            continue
+        except queries.Unanswerable as error:
+            problems.troubled[version.pk] = Trouble(str(error), alone=True)
+            continue
+        joins, serves = _joins(version), version.audience.serving_id == version.pk
+        place = version if joins else evaluation
+        old = kept[version.audience_id]
+        computed = version.computed if version.computed is not None or serves else version.snapshot
+        yield Active(
+            audience=version.audience,
+            version=version,
+            node=node,
+            joins=joins,
+            computed=joins and computed is not None,
+            since_piece=place.touched or 0,
+            since=min(place.clock_at or now, now),
+            rederived=from_now_on or (bool(edges) and place.clock_at is not None and was_put_back(place.clock_at, now)),
+            since_tick=(version.tick or 0) if joins else 0,
+            old=old,
+            base=old if computed is None else queries.bitmap(computed),
+            keys=frozenset(keys),
+            edges=frozenset(edges),
+            asks=asks,
+        )
+
+
+def _in_order(active: Iterable[Active], problems: Problems) -> list[Active]:
+    """Each after those that it asks about. A circle, which no service accepts, fails alone."""
+    by_key = {each.audience.key: each for each in active}
+    while True:
+        asks = {key: each.asks & by_key.keys() for key, each in by_key.items()}
+        try:
+            return [by_key[key] for key in TopologicalSorter(asks).static_order()]
+        except CycleError as error:
+            circle = error.args[1]
+            for key in set(circle):
+                problems.failed[by_key.pop(key).version.pk] = f"It is a part of itself: {' → '.join(circle[::-1])}"
+
+
+def _mark_touched(each: Active, touches: Sequence[Touch]) -> None:
+    """Whom events, traits, merges or new identifiers may have brought in or out."""
+    mine = [touch for touch in touches if touch.piece > each.since_piece]
+    each.replayed = any(touch.key == Touch.EVERYTHING for touch in mine)
+    each.everyone = each.replayed or each.rederived
+    each.touched = _union(_bitmap(touch) for touch in mine if touch.key in each.keys)
+    each.identified = _union(_bitmap(touch) for touch in mine if touch.key in (Touch.IDENTIFIED, Touch.MERGED))
+
+
+def _touch_key(key: str) -> str:
+    """As resolve writes it (identity.models.Touch): long names are cut."""
+    kind, _, name = key.partition(":")
+    return {"event": Touch.event, "trait": Touch.trait}.get(kind, lambda _: key)(name)
+
+
+def _mark_due(
+    space: Space,
+    evaluation: Evaluation,
+    seen: Visible,
+    now: datetime,
+    active: Sequence[Active],
+    touched: BitMap,
+    problems: Problems,
+) -> int | None:
+    """Whom the clock may have brought in or out. Returns the next moment at which that may happen, in ms.
+
+    When none has come since the last tick, only the touched can bring a nearer one.
+    """
+    spans = _spans(active)
+    if not spans:
+        return None
+    known = _known(evaluation, now, active)
+    if known is not None and not touched:
+        return known
+    scope = queries.scope_of(space, seen, now, None if known is None else touched)
+    found: dict[Edge, tuple[BitMap, int]] = {}
+    shared = {edge for each in active if not each.alone for edge in each.edges}
+    for alone, run in _runs(spans, lambda span: span.edge not in shared, most=MOST_SPANS):
+        for span, moments in _each(run, partial(_moments, scope), problems, alone=alone):
+            if isinstance(moments, tuple):
+                found[span.edge] = moments
+                continue
+            for each in active:
+                if span.edge in each.edges:
+                    problems.note(each.version.pk, moments)
+    for each in active:
+        each.due |= _union(due for edge, (due, _) in found.items() if edge in each.edges)
+    ahead = [first + edge.after for edge, (_, first) in found.items() if first]
+    return min([milliseconds(now + HORIZON) if known is None else known, *ahead])
+
+
+def _known(evaluation: Evaluation, now: datetime, active: Sequence[Active]) -> int | None:
+    """The next moment as the last tick found it, while it is still to come and holds for all of these."""
+    next_at = evaluation.next_at
+    if next_at is None or next_at <= now or any(each.joins or each.everyone for each in active):
+        return None
+    return milliseconds(next_at)
+
+
+def _spans(active: Sequence[Active]) -> list[Span]:
+    """Each edge once, from the earliest place of those that have it."""
+    since: dict[Edge, int] = {}
+    for each in active:
+        for edge in each.edges:
+            since[edge] = min(since.get(edge, milliseconds(each.since)), milliseconds(each.since))
+    return [Span(edge, at) for edge, at in since.items()]
+
+
+def _moments(scope: Scope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
+    """For each who is due, and the time of the first event that will be; 0 = none."""
+    with queries.answering():
+        (row,) = client.rows(edges_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S)
+    return [(BitMap(row[2 * place]), int(row[2 * place + 1])) for place in range(len(spans))]
+
+
+def _mark_through_others(active: Sequence[Active]) -> None:
+    """Whoever may have come into or out of an audience may do so in those that ask about it."""
+    by_key = {each.audience.key: each for each in active}
+    for each in active:
+        for key in each.asks & by_key.keys():
+            other = by_key[key]
+            each.everyone = each.everyone or other.everyone
+            each.replayed = each.replayed or other.replayed
+            each.due |= other.touched | other.due
+            if other.joins:
+                each.due |= other.base ^ other.old
+        if each.joins:
+            each.due |= _moved_meanwhile(each)
+
+
+def _moved_meanwhile(each: Active) -> BitMap:
+    """Who went in or out while it was computed, of what it asks about: also where that was switched off since."""
+    asked = Change.objects.filter(space=each.audience.space_id, audience__key__in=each.asks)
+    moved = asked.filter(tick__gt=each.since_tick).values_list("entered", "left")
+    return _union(queries.bitmap(kept) for change in moved for kept in change)
+
+
+def _answer(space: Space, seen: Visible, now: datetime, active: Sequence[Active], problems: Problems) -> None:
+    """Each one's `new` members; those that get no answer stay as they are, and are among the problems."""
+    others = {each.audience.key: each.old for each in active}
+    others |= queries.computed_of(space, {key for each in active for key in each.asks} - others.keys())
+    for each in active:
+        missing = sorted(each.asks - others.keys())
+        if missing:
+            problems.troubled[each.version.pk] = Trouble(str(queries.NotComputed(missing[0])), alone=True)
+    asked = [each for each in active if each not in problems]
+    narrow = [each for each in asked if (each.touched or each.due) and not each.everyone]
+    numbers = _closed(space, [each.touched | each.due for each in narrow])
+    for each in active:
+        each.new = each.old if each in problems else each.base
+        others[each.audience.key] = each.new
+    for part, among in ((narrow, numbers), ([each for each in asked if each.everyone], None)):
+        scope = queries.scope_of(space, seen, now, among)
+
+        def ask(some: Sequence[Active], scope: Scope = scope) -> list[BitMap]:
+            return queries.answer(scope, [each.asked for each in some], others)
+
+        for alone, run in _runs(part, lambda each: each.alone):
+            for each, found in _each(run, ask, problems, alone=alone):
+                if isinstance(found, BitMap):
+                    each.new = found if among is None else (each.base - among) | found
+                else:
+                    problems.note(each.version.pk, found)
+                    each.new = each.old
+                others[each.audience.key] = each.new
+
+
+def _runs(
+    items: Sequence[Item], alone: Callable[[Item], bool], *, most: int = sys.maxsize
+) -> Iterator[tuple[bool, Sequence[Item]]]:
+    """(whether it is one of those to be asked alone, items to ask in one go), in the order of the items."""
+    for on_its_own, run in groupby(items, key=alone):
+        together = [*run]
+        size = 1 if on_its_own else most
+        for start in range(0, len(together), size):
+            yield on_its_own, together[start : start + size]
+
+
+def _each(
+    items: Sequence[Item], ask: Callable[[Sequence[Item]], Sequence[Answer]], problems: Problems, *, alone: bool = False
+) -> Iterator[tuple[Item, Answer | Trouble | queries.Unanswerable]]:
+    """Each with its answer, or with why there is none. In one go; if that does not work in halves, to find out whose
+    fault it is. An answer is asked for when those before it have been taken: it may depend on them.
+
+    alone: whether it is known to make trouble, so that it matters what else the engine is doing.
+    Raises what the client raises when the engine does not answer at all: that is nobody's fault.
+    """
+    if problems.spent_s > PATIENCE_S:
+        yield from ((item, Trouble(problems.reason)) for item in items)
+        return
+    idle = alone and not client.busy()
+    begun = time.monotonic()
+    try:
+        answers = ask(items)
+    except queries.Unanswerable as error:
+        problems.spent_s += time.monotonic() - begun
+        problems.reason = str(error)
+        busy = error.passes and client.busy()
+        if len(items) > 1:
+            middle = len(items) // 2
+            yield from _each(items[:middle], ask, problems)
+            yield from _each(items[middle:], ask, problems)
+        else:
+            why = Trouble(str(error), alone=True, idle=idle and not busy) if error.passes else error
+            yield items[0], why
+        return
+    yield from zip(items, answers, strict=True)
+
+
+def _closed(space: Space, parts: Iterable[BitMap]) -> BitMap:
+    """All numbers of all these people."""
+    together = _union(parts)
+    return all_numbers(space, together) if together else together
+
+
+def _union(parts: Iterable[BitMap]) -> BitMap:
+    return BitMap.union(BitMap(), *parts)
+
+
+def _bitmap(touch: Touch) -> BitMap:
+    return queries.bitmap(touch.profiles)

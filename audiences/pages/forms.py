@@ -1,0 +1,29 @@
+"""Forms about an audience that exists."""
+
+from django import forms
+
+from access.pages.forms import Styled
+
+
+class AudienceSettings(Styled):
+    """Its key is not among them: it never changes, since tools know the audience by it."""
+
+    name = forms.CharField(max_length=255)
+    description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 3}))
+    enabled = forms.BooleanField(
+        required=False,
+        help_text="Switched off, it is not computed and nobody is sent. Whoever is in a tool stays there.",
+    )
+
+
+class Review(Styled):
+    """The last step of a new audience."""
+
+    name = forms.CharField(max_length=255, label="Name", help_text="How people know it, such as “New users, 7 days”")
+    description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
+    include_historical = forms.BooleanField(
+        required=False,
+        label="Gather historical data",
+        help_text="Count what happened before now as well. Without it, only events from the creation on count; "
+        "what is known of people counts either way. It cannot be changed later.",
+    )

@@ -1,0 +1,73 @@
+"""Pages about audiences: the list."""
+
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+
+from access.pages.charts import spark
+from access.pages.tables import Column, Pill, arranged, csv_of, tabled, wants_csv
+from access.requests import PageRequest
+from audiences import overview
+from audiences.models import Audience
+from audiences.overview import Overview
+from spaces.needs import needs
+
+STATUSES = {
+    Audience.Status.COMPUTING: Pill("Computing", "busy"),
+    Audience.Status.WAITING: Pill("Waiting", "warn"),
+    Audience.Status.LIVE: Pill("Live", "good"),
+    Audience.Status.BEHIND: Pill("Behind", "warn"),
+    Audience.Status.DISABLED: Pill("Disabled"),
+    Audience.Status.FAILED: Pill("Failed", "bad"),
+}
+UPDATING = Pill("Updating", "busy")
+COLUMNS = (
+    Column("name", "Audience", "name"),
+    Column("status", "Status", "rank"),
+    Column("size", "People", "size", num=True),
+    Column("changed", "Lately", "changed_at"),
+    Column("created", "Created", "pk"),
+)
+SEARCHED = ("name", "key", "description")
+IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created")
+
+
+@needs("space.read")
+def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
+    """Every audience of the space: who is meant, how many they are, how that went lately, and as of when."""
+    rows = overview.listed(request.space)
+    listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
+    if wants_csv(request):
+        found = overview.overviews(request.space, arranged(request, rows, **listing))
+        return csv_of("audiences", IN_CSV, map(_line, found))
+    table = tabled(request, rows, **listing)
+    sizes = overview.sizes_of(table.rows)
+    context = {
+        "table": table,
+        "rows": [_row(each, sizes.get(each.audience.pk, [])) for each in overview.overviews(request.space, table.rows)],
+        "as_of": overview.as_of(request.space),
+    }
+    return render(request, "audiences/audiences.html", context)
+
+
+def _row(found: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
+    """sizes: after each of the last changes, oldest first."""
+    return {
+        "spark": spark([size for _, size in sizes]),
+        "spark_label": f"From {sizes[0][1]:,} to {sizes[-1][1]:,} people in {len(sizes)} changes" if sizes else "",
+        "changed_at": sizes[-1][0] if sizes else None,
+        "audience": found.audience,
+        "sentence": found.sentence,
+        "state": UPDATING if found.updating else STATUSES[found.status],
+        "seen": found,
+        "problem": found.problem,
+    }
+
+
+def _line(found: Overview) -> list[Any]:
+    audience = found.audience
+    state = UPDATING if found.updating else STATUSES[found.status]
+    said = [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size]
+    return [*said, audience.changed_at, audience.created_at]  # type: ignore[attr-defined]

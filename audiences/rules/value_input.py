@@ -1,0 +1,71 @@
+"""PURE. The value of a question as somebody types it: a text, and what kind of value that text is."""
+
+import json
+from typing import Any
+
+from audiences.rules.operators import OPERATORS
+
+QUESTION = {"op": "equals", "type": "text", "value": ""}  # the entries of a blank question
+LABELS = {"op": "Operator", "type": "Kind of value", "value": "Value", "property": "Property"}
+TYPES = {"text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
+TRUTHS = {"true": True, "false": False}
+
+
+def typed(question: dict[str, Any]) -> dict[str, str]:
+    """The entries that show the `op` and `value` of a definition. Several values stand in a line each."""
+    op = question["op"]
+    if "value" not in question:
+        return {**QUESTION, "op": op}
+    value = question["value"]
+    if OPERATORS[op].takes == "list":
+        kinds = {_kind(each) for each in value}
+        kind = kinds.pop() if len(kinds) == 1 else "json"
+        return {"op": op, "type": kind, "value": "\n".join(_written(each, kind) for each in value)}
+    kind = _kind(value)
+    return {"op": op, "type": kind, "value": _written(value, kind)}
+
+
+def meant(entries: dict[str, str]) -> dict[str, Any]:
+    """The `op` and `value` of a definition, which need not be right: the operator reads them strictly.
+
+    What cannot be read as its kind stays the text that it is, and an empty one is left out.
+    """
+    op, kind, written = entries["op"], entries["type"], entries["value"]
+    takes = OPERATORS[op].takes if op in OPERATORS else "scalar"
+    if takes is None or not written.strip():
+        return {"op": op}
+    if takes == "list":
+        lines = [line for line in written.splitlines() if line.strip()]
+        return {"op": op, "value": [_read(line, kind) for line in lines]}
+    if takes == "scalar" or kind == "json":
+        return {"op": op, "value": _read(written, kind)}
+    return {"op": op, "value": _read(written, "number") if takes == "number" else written}
+
+
+def whole(written: str) -> int | str:
+    """A whole number; what is none stays as it is written, for the grammar to refuse."""
+    return int(written) if written.strip().isdecimal() and len(written) < 20 else written
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "truth"
+    if isinstance(value, str):
+        return "text" if value.strip() and value.splitlines() == [value] else "json"
+    return "number"
+
+
+def _written(value: Any, kind: str) -> str:
+    return value if kind == "text" else json.dumps(value)
+
+
+def _read(written: str, kind: str) -> Any:
+    if kind == "text":
+        return written
+    if kind == "truth":
+        return TRUTHS.get(written.strip().lower())
+    try:
+        found = json.loads(written)
+    except (ValueError, RecursionError):
+        return None if kind == "json" else written
+    return found if kind == "json" or not isinstance(found, str | bool) else written

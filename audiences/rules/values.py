@@ -1,0 +1,127 @@
+"""PURE. JSON text as ClickHouse reads it, and how a name leads to values in it. One meaning for properties and traits.
+
+A dot in a name goes into an object, or is part of a key: of what there is, that under the longer key counts. `[]`
+behind a name stands for each element of the list there, so that `items[].price` asks for the prices of all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audiences.rules.operators import Ask, Operand
+from sources.events.sql import Sql, join, sql
+
+EACH = "[]"
+MOST_PARTS = 3  # of a name inside a value, all whose dots may be part of keys: each more doubles the statement
+
+
+@dataclass(frozen=True)
+class JsonValue:
+    """JSON text, '' when there is none."""
+
+    json: Sql
+
+    @property
+    def present(self) -> Sql:
+        return sql("(%s NOT IN ('', 'null'))", self.json)
+
+    @property
+    def text(self) -> Sql:
+        return sql("if(startsWith(%s, '\"'), JSONExtractString(%s), NULL)", self.json, self.json)
+
+    @property
+    def list(self) -> Sql:
+        return sql("if(startsWith(%s, '['), %s, '')", self.json, self.json)
+
+    @property
+    def numbers(self) -> tuple[Sql, ...]:
+        # Whole numbers of more than 64 bits are Strings to JSONType; doubles are written like that inside of lists.
+        wide = "JSONType(%s) IN ('Double', 'String') AND NOT startsWith(%s, '\"')"
+        return (
+            self._of_type("Int64", "JSONExtractInt(%s)"),
+            sql(f"if({wide}, JSONExtractFloat(%s), NULL)", self.json, self.json, self.json),
+            self._of_type("UInt64", "JSONExtractUInt(%s)"),
+        )
+
+    @property
+    def truth(self) -> Sql:
+        return self._of_type("Bool", "JSONExtractBool(%s)")
+
+    def _of_type(self, type: str, value: str) -> Sql:
+        return sql(f"if(JSONType(%s) = '{type}', {value}, NULL)", self.json, self.json)
+
+
+def texts_in(values: Sql) -> Sql:
+    """An array of JSON texts as plain texts, without objects, lists and null."""
+    text = "if(startsWith(part, '\"'), JSONExtractString(part), part)"
+    scalar = "JSONType(part) NOT IN ('Object', 'Array', 'Null')"
+    return sql(f"arrayMap(part -> {text}, arrayFilter(part -> {scalar}, %s))", values)
+
+
+@dataclass(frozen=True)
+class One:
+    """A place where one value is, or none."""
+
+    value: Operand
+
+    def some(self, ask: Ask) -> Sql:
+        return ask(self.value)
+
+
+@dataclass(frozen=True)
+class Each:
+    """The elements of a list; and the value whose key is written just so, if somebody has called it `tags[]`."""
+
+    elements: Sql  # an array of JSON texts
+    literal: Operand
+
+    def some(self, ask: Ask) -> Sql:
+        each = ask(JsonValue(Sql("each")))
+        return sql("(%s OR arrayExists(each -> %s, %s))", ask(self.literal), each, self.elements)
+
+
+def read_each(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """The name of a list, and for each `[]` the name inside of its elements, '' = they themselves. None = no `[]`."""
+    head, *below = name.split(EACH)
+    if not head or not below or not all(part == "" or (part[0] == "." and part != ".") for part in below):
+        return None
+    return head, tuple(part[1:] for part in below)
+
+
+def elements(json: Sql, below: Sequence[str]) -> Sql:
+    """An array of the JSON texts that such a name leads to from a list's JSON text."""
+    found = sql("JSONExtractArrayRaw(%s)", json)
+    for number, name in enumerate(below):
+        if number:
+            found = sql("arrayFlatten(arrayMap(list -> JSONExtractArrayRaw(list), %s))", found)
+        if name:
+            found = sql("arrayMap(object -> %s, %s)", inside(Sql("object"), name), found)
+    return found
+
+
+def inside(json: Sql, name: str) -> Sql:
+    """The JSON text that a name leads to inside of an object; '' when nothing is there."""
+    return first(
+        [sql("JSONExtractRaw(%s)", join(", ", [json, *(sql("%s", key) for key in keys)])) for keys in _keys(name)]
+    )
+
+
+def first(values: Sequence[Sql]) -> Sql:
+    """The first of several JSON texts that is there."""
+    if len(values) == 1:
+        return values[0]
+    return sql("arrayFirst(found -> found NOT IN ('', 'null'), [%s])", join(", ", values))
+
+
+def _keys(name: str) -> list[tuple[str, ...]]:
+    """The keys that may be meant, one behind the other: those with longer keys first."""
+    parts = name.split(".")
+    if len(parts) > MOST_PARTS:
+        return [(name,), tuple(parts)]
+    return [(name,)] + [(key, *rest) for key, inner in cuts(name)[1:] for rest in _keys(inner)]
+
+
+def cuts(name: str) -> list[tuple[str, str]]:
+    """(key, name inside of its value) that may be meant, the longest key first; a key is the name or up to 3 parts."""
+    parts = name.split(".")
+    lengths = [len(parts), *range(min(MOST_PARTS, len(parts) - 1), 0, -1)]
+    return [(".".join(parts[:length]), ".".join(parts[length:])) for length in lengths]

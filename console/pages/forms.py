@@ -1,0 +1,82 @@
+"""Forms about spaces: a new one with its identity rules, and the name of one that there is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django import forms
+
+from access.pages.forms import Styled
+from identity.policies import policy_of
+from identity.rules.decision import Policy
+from spaces.models import Space
+
+KINDS = {
+    Space.Kind.DEV: "To try things out. Connect real sources, check profiles, build audiences: nobody relies on it.",
+    Space.Kind.PROD: "For real. What was found right in a Dev space is set up here, and reaches your customers.",
+}
+DEFAULT, IMPORT, OWN = "default", "import", "own"
+RULES = {
+    DEFAULT: ("Out of the box", "One user_id for each person, up to five of everything else. Right for most."),
+    IMPORT: ("As in another space", "The rules of that space as they are now: priority, limits and blocked values."),
+    OWN: ("Rules of my own", "You set them on the next page, before any source is connected."),
+}
+
+
+class SpaceName(Styled):
+    """What a space is called, and whether it is for real."""
+
+    name = forms.CharField(label="Name", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    kind = forms.ChoiceField(
+        label="What it is for", choices=Space.Kind.choices, initial=Space.Kind.DEV, widget=forms.RadioSelect
+    )
+
+    @property
+    def kinds(self) -> list[dict[str, Any]]:
+        return _cards(self["kind"], {kind.value: about for kind, about in KINDS.items()})
+
+
+class NewSpace(SpaceName):
+    """A space with the rules by which it will tell who is who."""
+
+    rules = forms.ChoiceField(
+        label="How it tells who is who",
+        choices=[(key, label) for key, (label, _) in RULES.items()],
+        initial=DEFAULT,
+        widget=forms.RadioSelect,
+    )
+    origin = forms.ChoiceField(label="Import the rules from", required=False)
+
+    def __init__(self, *args: Any, spaces: Sequence[Space], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.spaces = {space.public_id: space for space in spaces}
+        origin: Any = self.fields["origin"]
+        origin.choices = [("", "Choose a space"), *((key, space.name) for key, space in self.spaces.items())]
+        if not self.spaces:
+            rules: Any = self.fields["rules"]
+            rules.choices = [choice for choice in rules.choices if choice[0] != IMPORT]
+
+    def clean(self) -> dict[str, Any]:
+        entries = super().clean() or {}
+        if entries.get("rules") == IMPORT and not entries.get("origin"):
+            self.add_error("origin", "Choose the space whose rules are wanted.")
+        return entries
+
+    @property
+    def rule_cards(self) -> list[dict[str, Any]]:
+        return _cards(self["rules"], {key: about for key, (_, about) in RULES.items()})
+
+    @property
+    def policy(self) -> Policy | None:
+        """The rules to begin with; None = the default ones."""
+        if self.cleaned_data["rules"] != IMPORT:
+            return None
+        kept = self.spaces[self.cleaned_data["origin"]].identity_policy
+        return None if kept is None else policy_of(kept)
+
+    @property
+    def wants_own_rules(self) -> bool:
+        return bool(self.cleaned_data["rules"] == OWN)
+
+
+def _cards(field: Any, about: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"option": option, "about": about[str(option.data["value"])]} for option in field]

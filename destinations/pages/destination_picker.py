@@ -1,0 +1,61 @@
+"""Choosing where an audience goes: the space's destinations as cards, each with the options that its kind declares."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from destinations import queries
+from destinations.adapters import adapter_of
+from destinations.models import Destination
+from destinations.pages.forms import Declared, declared_form
+from destinations.rules.settings_schema import InvalidSetting, camel, parse
+
+CHOSEN = "destination"  # the name of the check boxes; the value is a destination's public id
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A destination as a card with a check box. options: the form for how this audience goes there."""
+
+    destination: Destination
+    label: str
+    about: str
+    style: str
+    chosen: bool
+    options: Declared
+
+
+def choices(
+    destinations: Iterable[Destination],
+    *,
+    data: Mapping[str, Any] | None = None,
+    chosen: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Choice]:
+    """data: what was sent. chosen: options by public id, of what was chosen before."""
+    return [_choice(each, data, chosen or {}) for each in destinations]
+
+
+def picked(rows: Sequence[Choice]) -> list[tuple[Destination, dict[str, Any]]] | None:
+    """The destinations that were chosen, with their options; None when the options of one are wrong."""
+    wanted = [row for row in rows if row.chosen]
+    valid = [row.options.is_valid() for row in wanted]  # of each: all of them say what is wrong with them
+    agreeing = [_agrees(row) for row in wanted] if all(valid) else [False]
+    return [(row.destination, row.options.given) for row in wanted] if all(agreeing) else None
+
+
+def _agrees(row: Choice) -> bool:
+    """Whether the kind takes these options together; else the form says what is wrong."""
+    try:
+        parse(adapter_of(row.destination.kind).options, row.options.given)
+    except InvalidSetting as error:
+        row.options.refuse(error)
+        return False
+    return True
+
+
+def _choice(destination: Destination, data: Any, chosen: Mapping[str, Mapping[str, Any]]) -> Choice:
+    adapter, id = adapter_of(destination.kind), destination.public_id
+    ticked = id in (data.getlist(CHOSEN) if data is not None else chosen)
+    values = {camel(name): value for name, value in chosen.get(id, {}).items()}
+    form = declared_form(adapter.options, prefix=id, data=data if ticked else None, values=values)
+    return Choice(destination, adapter.label, adapter.description, queries.style_of(destination), ticked, form)

@@ -1,0 +1,61 @@
+"""Forms for what adapters declare: each setting becomes the field that its type, choices and bounds ask for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+
+from access.pages.forms import Styled
+from destinations.rules.settings_schema import InvalidSetting, described
+
+
+class Named(Styled):
+    """What a destination is called here."""
+
+    name = forms.CharField(
+        label="Name", max_length=100, help_text="How it is called in this space, such as “Newsletter tool”"
+    )
+
+
+class Declared(Styled):
+    """The fields of a declared dataclass, named as the API names them.
+
+    A secret shows its mask, which changes nothing when it is sent back. `given` is what `declared.parse` takes.
+    """
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was entered; a number that was left empty counts as not given."""
+        return {name: value for name, value in self.cleaned_data.items() if value is not None}
+
+    def refuse(self, error: InvalidSetting) -> None:
+        """Puts the error next to the field that it is about."""
+        self.add_error(error.field if error.field in self.fields else None, str(error))
+
+
+def declared_form(
+    declared: type[Any], *, prefix: str, data: Mapping[str, Any] | None = None, values: Mapping[str, Any] | None = None
+) -> Declared:
+    """values: what the fields show at first, in camelCase, as `declared.shown` makes it."""
+    fields = {each["name"]: _field(each) for each in described(declared)}
+    made: type[Declared] = type(declared.__name__, (Declared,), fields)
+    return made(data, prefix=prefix, initial=values or {})
+
+
+def _field(about: Mapping[str, Any]) -> forms.Field:
+    shared = {"label": about["label"], "help_text": about["help"], "initial": about["default"]}
+    if about["type"] == "boolean":
+        return forms.BooleanField(required=False, **shared)
+    if about["choices"]:
+        return forms.ChoiceField(choices=[(each, each.capitalize()) for each in about["choices"]], **shared)
+    if about["type"] == "integer":
+        low, high = about["minimum"], about["maximum"]
+        return forms.IntegerField(required=about["required"], min_value=low, max_value=high, **shared)
+    return forms.CharField(required=about["required"], widget=_text(about), **shared)
+
+
+def _text(about: Mapping[str, Any]) -> forms.Widget:
+    quiet = {"autocomplete": "off", "spellcheck": "false"}
+    if about["secret"]:  # what is shown is the mask, or what this person typed a moment ago
+        return forms.PasswordInput(attrs=quiet | {"autocomplete": "new-password"}, render_value=True)
+    return forms.TextInput(attrs=quiet)

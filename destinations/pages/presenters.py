@@ -1,0 +1,81 @@
+"""How destinations and subscriptions look on every page: pills, styles, cards."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from access.pages.tables import Pill
+from destinations import queries
+from destinations.adapters import adapter_of
+from destinations.models import Destination, Subscription
+from destinations.rules.status import REFUSED, TONES
+from destinations.rules.status import worst as worst_of
+
+NOT_DELETED = "Nothing was deleted: the name that was typed is another one."
+CATCHER = "catcher"  # the transport that keeps what it is given
+HELD_BACK = {
+    "subscription": Pill("Disabled"),
+    "destination": Pill("Destination disabled"),
+    "audience": Pill("Audience disabled"),
+}
+STYLES = {
+    "event": ("Send as events", "Each person who enters or leaves is an event there: good for campaigns and journeys."),
+    "list": ("Send as a list", "Who was added and who was removed: good for tools that keep lists of people."),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cards of one style, with what the style means."""
+
+    style: str
+    title: str
+    about: str
+    cards: Sequence[Any]
+
+
+def status(row: Subscription) -> Pill:
+    """What was switched off counts before whatever the sync stage says."""
+    return HELD_BACK[row.held_back_by] if row.held_back_by else together([row])
+
+
+def together(rows: Iterable[Subscription]) -> Pill:
+    """How several stand: the worst of them, in its own words. There must be one."""
+    going = list(rows)
+    worst = worst_of(row.standing for row in going)
+    refused = sum(row.counts.get("refused", 0) for row in going if row.standing == worst == REFUSED)
+    label = f"{refused:,} refused" if refused else str(Subscription.Status(worst).label)
+    return Pill(label, TONES[worst])
+
+
+def working(row: Destination) -> Pill:
+    """Whether calls get through to it: as its worst subscription stands; only enabled while nothing goes there."""
+    if not row.enabled:
+        return Pill("Disabled")
+    going = queries.going(row)
+    idle = all(each.held_back_by for each in going)
+    return Pill("Enabled", "" if going else "good") if idle else together(going)
+
+
+def catches(row: Destination) -> bool:
+    return adapter_of(row.kind).transport == CATCHER
+
+
+def with_tallies(rows: Sequence[Subscription]) -> list[dict[str, Any]]:
+    """Each subscription with its pill, its counts, and how many per cent of those desired are acknowledged."""
+    tallies = queries.tallies(rows)
+    return [{"row": row, "pill": status(row), **with_counts(tallies[row.pk])} for row in rows]
+
+
+def grouped(cards: Iterable[tuple[str, Any]]) -> list[Group]:
+    """(style, card) as groups, in the order of STYLES; those without a card are left out."""
+    pairs = list(cards)
+    groups = [Group(style, *STYLES[style], [card for own, card in pairs if own == style]) for style in STYLES]
+    return [group for group in groups if group.cards]
+
+
+def with_counts(tally: dict[str, int]) -> dict[str, Any]:
+    """The counts, and how many per cent of those desired are acknowledged."""
+    desired, acknowledged = tally["desired"], tally["acknowledged"]
+    percent = min(100.0, round(100 * acknowledged / desired, 1)) if desired else 0.0
+    return {"tally": tally, "percent": percent}

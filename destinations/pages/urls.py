@@ -1,0 +1,15 @@
+from django.urls import path
+
+from destinations.pages.views import deliveries, destinations
+
+SPACE = "w/<slug:workspace>/s/<slug:space>"
+DESTINATION = f"{SPACE}/destinations/<str:destination>"
+
+urlpatterns = [
+    path(f"{SPACE}/destinations", destinations.destinations, name="destinations"),
+    path(f"{SPACE}/destinations/catalog", destinations.catalog, name="destination-catalog"),
+    path(f"{SPACE}/destinations/new", destinations.create, name="destination-create"),
+    path(DESTINATION, destinations.destination, name="destination"),
+    path(f"{DESTINATION}/caught", deliveries.caught, name="caught"),
+    path(f"{SPACE}/deliveries", deliveries.deliveries, name="deliveries"),
+]

@@ -1,0 +1,199 @@
+"""Pages about deliveries: what goes where, every call that was made, and what the catcher received."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse, HttpResponseBadRequest
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from access.pages.tables import Pager, Pill, listed, row_number
+from access.requests import PageRequest
+from access.services import NotPossible
+from destinations import queries, services
+from destinations.adapters import adapter_of
+from destinations.models import Caught, Destination, Subscription
+from destinations.pages.presenters import catches, with_tallies, working
+from destinations.retry import Again, ways
+from spaces.clock import clock
+from spaces.needs import needs
+
+OUTCOMES = {
+    "delivered": Pill("Delivered", "good"),
+    "retry": Pill("Will be tried again", "warn"),
+    "refused": Pill("Refused", "bad"),
+    "suspended": Pill("Suspended", "bad"),
+}
+ROWS = 50
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A choice above the log. any: what it is called when nothing is chosen. options: (key, label)."""
+
+    name: str
+    label: str
+    any: str
+    options: Sequence[tuple[str, str]]
+    chosen: str
+
+
+@needs("space.read", POST="space.use")
+def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """Which audience goes where, in what state, and the calls that the filter leaves, newest first.
+
+    A POST tries again what failed: what waits about one identifier, or all that waits for its destination.
+    """
+    if request.method == "POST":
+        return _tried_again(request) if "subscription" in request.POST else HttpResponseBadRequest()
+    within = request.space
+    rows = list(within.subscriptions.select_related("audience", "destination"))
+    living = [row for row in rows if row.audience.deleted_at is None]
+    filters, person = _filters(request, rows), request.GET.get("person", "").strip()[:600]
+    log, pager = _log(request, rows, {each.name: each.chosen for each in filters}, person)
+    destinations = queries.with_going(within.destinations.all()).order_by("name", "id")
+    context = {
+        "subscriptions": with_tallies(living),
+        "destinations": [_destination(request, row) for row in destinations],
+        "log": log,
+        "pager": pager,
+        "filters": filters,
+        "person": person,
+        "filtered": bool(person) or any(each.chosen for each in filters),
+    }
+    return render(request, "destinations/deliveries.html", context)
+
+
+def _tried_again(request: PageRequest) -> HttpResponse:
+    asked, identifier = request.POST["subscription"], request.POST.get("identifier", "")
+    row = request.space.subscriptions.select_related("destination").filter(public_id=asked).first()
+    if row is None:
+        raise Http404
+    if request.POST.get("do") == "all":
+        services.resume(row, by=request)
+        messages.success(request, f"Everything that waits for {row.destination.name} is tried again now.")
+    else:
+        _one_tried_again(request, row, identifier)
+    return redirect(f"{request.get_full_path()}#log")
+
+
+def _one_tried_again(request: PageRequest, row: Subscription, identifier: str) -> None:
+    number = row_number(identifier)
+    if number is None:
+        raise Http404
+    try:
+        services.retry_one(row, number, by=request)
+    except NotPossible as error:
+        messages.info(request, f"{error}.")
+    else:
+        messages.success(request, "It is tried again now. The new call is in the log within seconds.")
+
+
+def _log(
+    request: PageRequest, rows: Sequence[Subscription], chosen: dict[str, str], person: str
+) -> tuple[list[dict[str, Any]], Pager]:
+    """One page of the calls. A filter that names nothing there is leaves none."""
+    own = {
+        row.pk: row
+        for row in rows
+        if chosen["destination"] in ("", row.destination.public_id)
+        and chosen["audience"] in ("", row.audience.public_id)
+    }
+    identifier = queries.identifier_like(request.space, person) if person else None
+    if person and identifier is None:
+        return [], Pager("", "", "")
+    page = int(text) if (text := request.GET.get("page", "")).isascii() and text.isdigit() and len(text) < 6 else 1
+    subscriptions = request.space.subscriptions.filter(pk__in=own)
+    outcome = chosen["outcome"] or None
+    calls = queries.deliveries(subscriptions, space=request.space, outcome=outcome, identifier=identifier)
+    start = max(page - 1, 0) * ROWS
+    found = calls[start : start + ROWS + 1]
+    back = _page_url(request, page - 1) if page > 1 else ""
+    on = _page_url(request, page + 1) if len(found) > ROWS else ""
+    shown = [(row, own[row.subscription]) for row in found[:ROWS]]
+    agains = ways(shown, now=clock.now())
+    log = [_delivery(row, subscription, again) for (row, subscription), again in zip(shown, agains, strict=True)]
+    return log, Pager(back, on, f"Page {page}", "Newer")
+
+
+def _page_url(request: PageRequest, page: int) -> str:
+    query = request.GET.copy()
+    query["page"] = str(page)
+    return f"?{query.urlencode()}#log"
+
+
+def _filters(request: PageRequest, rows: Sequence[Subscription]) -> list[Filter]:
+    destinations = {row.destination.public_id: row.destination.name for row in rows}
+    audiences = {row.audience.public_id: row.audience.name for row in rows}
+    outcomes = {key: OUTCOMES[key].label for key in queries.OUTCOMES}
+    return [
+        _filter(request, "destination", "Destination", "All destinations", destinations),
+        _filter(request, "audience", "Audience", "All audiences", audiences),
+        _filter(request, "outcome", "Outcome", "All outcomes", outcomes),
+    ]
+
+
+def _filter(request: PageRequest, name: str, label: str, any: str, options: dict[str, str]) -> Filter:
+    """What the address names counts only when there is such a thing."""
+    asked = request.GET.get(name, "")
+    return Filter(
+        name, label, any, sorted(options.items(), key=lambda each: each[1]), asked if asked in options else ""
+    )
+
+
+@needs("space.read")
+def caught(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
+    """What the catcher received, newest first, and whom that leaves in the audience `?key=`."""
+    within = request.space
+    found = within.destinations.filter(public_id=destination).first()
+    if found is None or not catches(found):
+        raise Http404
+    rows, pager = listed(request, Caught.objects.filter(destination=found), order="-id")
+    keys = list(found.subscriptions.order_by("audience__key").values_list("audience__key", flat=True))
+    key = request.GET.get("key", "") if request.GET.get("key") in keys else ""
+    held = queries.held(found, key) if key else ()
+    context = {
+        "destination": found,
+        "rows": [_caught(row) for row in rows],
+        "pager": pager,
+        "keys": keys,
+        "key": key,
+        "held": held[:ROWS],
+        "size": len(held),
+    }
+    return render(request, "destinations/caught.html", context)
+
+
+def _destination(request: PageRequest, row: Destination) -> dict[str, Any]:
+    slugs = [request.workspace.slug, request.space.slug]
+    url = reverse("caught", args=[*slugs, row.public_id]) if catches(row) else ""
+    return {"row": row, "label": adapter_of(row.kind).label, "caught_url": url, "pill": working(row)}
+
+
+def _delivery(row: queries.Delivery, subscription: Subscription, again: Again | None) -> dict[str, Any]:
+    who = f"{row.who['type']}: {row.who['value']}" if row.who else "somebody who is gone"
+    verb = "entered" if row.entering else "left"
+    shown = {"outcome": _outcome(row.outcome), "request": _pretty(row.request)}
+    return {"row": row, "who": who, "verb": verb, "subscription": subscription, "again": again, **shown}
+
+
+def _pretty(body: str) -> str:
+    """JSON as people read it; as it is when the log has cut it off."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body
+
+
+def _outcome(key: str) -> Pill:
+    return OUTCOMES.get(key, Pill(key))
+
+
+def _caught(row: Caught) -> dict[str, Any]:
+    body = row.body if isinstance(row.body, dict) else {}
+    name = body.get("event") or body.get("type") or "request"
+    who = body.get("userId") or body.get("anonymousId") or ""
+    return {"row": row, "name": name, "who": who, "text": json.dumps(row.body, indent=2, ensure_ascii=False)}

@@ -1,0 +1,197 @@
+"""Pages about destinations: those of the space, the catalogue, and one destination with its settings."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Count, Q
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from access.requests import PageRequest
+from destinations import queries, services
+from destinations.adapters import adapter_of, all_adapters
+from destinations.models import Destination
+from destinations.pages.forms import Declared, Named, declared_form
+from destinations.pages.presenters import NOT_DELETED, STYLES, catches, grouped, with_tallies, working
+from destinations.pages.return_to import back_with
+from destinations.rules.settings_schema import InvalidSetting, shown
+from spaces.clock import clock
+from spaces.lanes import CALLS, lane
+from spaces.needs import needs
+
+
+@needs("space.read")
+def destinations(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """The tools where people of this space are needed, by the way they are said there."""
+    living = Count("subscriptions", filter=Q(subscriptions__audience__deleted_at=None))
+    rows = queries.with_going(request.space.destinations.all()).annotate(audiences=living).order_by("name", "id")
+    groups = grouped((queries.style_of(row), _card(row)) for row in rows)
+    return render(request, "destinations/destinations.html", {"groups": groups})
+
+
+@needs("space.read")
+def catalog(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """Every kind of destination, as cards by style."""
+    return _catalog(request)
+
+
+@needs("space.admin")
+def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """A new destination of the kind `?kind=`. What was made for it in secret is shown once, in the answer."""
+    kind = request.GET.get("kind", "")
+    if kind not in all_adapters():
+        return _catalog(request)
+    adapter = adapter_of(kind)
+    chosen = {"style": request.GET["style"]} if request.GET.get("style") in STYLES else {}
+    named = Named(request.POST or None, initial={"name": adapter.label})
+    settings = declared_form(adapter.settings, prefix="settings", data=request.POST or None, values=chosen)
+    if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
+        try:
+            made, secrets = services.create_destination(
+                request.space, kind=kind, name=named.cleaned_data["name"], settings=settings.given, by=request
+            )
+        except InvalidSetting as error:
+            settings.refuse(error)
+        else:
+            return _created(request, made, secrets)
+    context = {"adapter": adapter, "named": named, "settings": settings, "next": _next(request)}
+    return render(request, "destinations/create.html", context, status=422 if request.method == "POST" else 200)
+
+
+@needs("space.read", POST="space.admin")
+@lane(POST=CALLS)
+def destination(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
+    """One destination: what goes there, its settings, a test call, and its end."""
+    found = _found(request, destination)
+    named, settings = _forms(request, found)
+    doing = request.POST.get("do", "")
+    if request.method != "POST":
+        return _page(request, found, named, settings)
+    if "confirm" in request.POST:
+        return _deleted(request, found, named, settings)
+    if doing == "test":
+        return _page(request, found, named, settings, tested=services.test_destination(found, now=clock.now()))
+    if doing in ("enable", "disable"):
+        services.change_destination(found, enabled=doing == "enable", by=request)
+        messages.success(request, f"{found.name} is {doing}d.")
+        return redirect("destination", workspace=workspace, space=space, destination=destination)
+    return _changed(request, found)
+
+
+def _changed(request: PageRequest, found: Destination) -> HttpResponse:
+    """The page again when something is wrong, or when a secret was made, which is shown this once."""
+    named, settings = _forms(request, found, data=request.POST)
+    if all([named.is_valid(), settings.is_valid()]):
+        try:
+            secrets = services.change_destination(
+                found, name=named.cleaned_data["name"], settings=settings.given, by=request
+            )
+        except InvalidSetting as error:
+            settings.refuse(error)
+        else:
+            return _kept(request, found, secrets)
+    return _page(request, found, named, settings, status=422)
+
+
+def _kept(request: PageRequest, found: Destination, secrets: dict[str, str]) -> HttpResponse:
+    if secrets:
+        return _once(request, found, secrets, "destination")
+    messages.success(request, "The settings are saved. They count from the next call on.")
+    return redirect(
+        "destination", workspace=request.workspace.slug, space=request.space.slug, destination=found.public_id
+    )
+
+
+def _created(request: PageRequest, made: Destination, secrets: dict[str, str]) -> HttpResponse:
+    messages.success(request, f"{made.name} is ready.")
+    following = back_with(made, _next(request))
+    if secrets:
+        return _once(request, made, secrets, "created", following)
+    if following:
+        return redirect(following)
+    return redirect(
+        "destination", workspace=request.workspace.slug, space=request.space.slug, destination=made.public_id
+    )
+
+
+def _deleted(request: PageRequest, found: Destination, named: Named, settings: Declared) -> HttpResponse:
+    if request.POST["confirm"] != found.name:
+        return _page(request, found, named, settings, wrong=NOT_DELETED, status=422)
+    services.delete_destination(found, by=request)
+    messages.success(request, f"{found.name} is deleted. Whoever is in the tool stays there.")
+    return redirect("destinations", workspace=request.workspace.slug, space=request.space.slug)
+
+
+def _once(
+    request: PageRequest, found: Destination, secrets: dict[str, str], did: str, following: str = ""
+) -> HttpResponse:
+    """An answer that nobody keeps, with secrets that nobody sees again."""
+    labels = {each["name"]: each["label"] for each in queries.described_settings(found)}
+    rows = [(name, labels[name], value) for name, value in secrets.items()]
+    context = {"destination": found, "secrets": rows, "did": did, "next": following}
+    response = render(request, "destinations/secrets.html", context)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _forms(request: PageRequest, found: Destination, *, data: Any = None) -> tuple[Named, Declared]:
+    values = shown(services.settings_of(found))
+    named = Named(data, initial={"name": found.name})
+    return named, declared_form(adapter_of(found.kind).settings, prefix="settings", data=data, values=values)
+
+
+def _page(
+    request: PageRequest,
+    found: Destination,
+    named: Named,
+    settings: Declared,
+    *,
+    tested: services.Tested | None = None,
+    wrong: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    going = found.subscriptions.filter(audience__deleted_at=None).select_related("audience", "destination")
+    declared, facts = queries.described_settings(found), shown(services.settings_of(found))
+    context = {
+        "destination": found,
+        "adapter": adapter_of(found.kind),
+        "pill": working(found),
+        "catches": catches(found),
+        "going": with_tallies(list(going.order_by("audience__name", "id"))),
+        "facts": [(each["label"], facts[each["name"]]) for each in declared],
+        "secretive": any(each["secret"] for each in declared),
+        "named": named,
+        "settings": settings,
+        "tested": tested,
+        "wrong": wrong,
+    }
+    return render(request, "destinations/destination.html", context, status=status)
+
+
+def _catalog(request: PageRequest) -> HttpResponse:
+    cards = [(style, adapter) for adapter in all_adapters().values() for style in adapter.capabilities.styles]
+    return render(request, "destinations/catalog.html", {"groups": grouped(cards), "next": _next(request)})
+
+
+def _card(row: Any) -> dict[str, Any]:
+    return {
+        "row": row,
+        "label": adapter_of(row.kind).label,
+        "pill": working(row),
+        "audiences": row.audiences,
+        "catches": catches(row),
+    }
+
+
+def _found(request: PageRequest, public_id: str) -> Destination:
+    found: Destination | None = request.space.destinations.filter(public_id=public_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _next(request: PageRequest) -> str:
+    """Where somebody came from to make a destination, if that is a page of ours."""
+    wanted = request.POST.get("next") or request.GET.get("next", "")
+    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else ""

@@ -1,0 +1,156 @@
+"""Whether a destination holds whom it should: who differs, why, and how it stands with one person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+
+from audiences import queries as audiences
+from destinations import queries
+from destinations.models import Acknowledged, Subscription
+from identity.models import Identifier
+from identity.pages.presenters import Person, people, search
+from sources.events.sql import join, sql
+
+FIRST = 50  # of those that differ
+PEOPLE, IDENTIFIERS = 3, 20  # of whoever a search finds
+LONGEST_MS = 5000
+IN, MAYBE = Acknowledged.State.IN, Acknowledged.State.MAYBE
+
+
+@dataclass(frozen=True)
+class Differing:
+    """An identifier that should be there and is not known to be, or the other way round."""
+
+    type: str
+    value: str
+    desired: bool
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How it stands with one identifier of a person. since: when the newest change was decided."""
+
+    type: str
+    value: str
+    state: str
+    agrees: bool
+    since: datetime | None
+    refused: str
+    last: queries.Delivery | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A person that was looked up, and whether they belong there."""
+
+    person: Person
+    desired: bool
+    standings: Sequence[Standing]
+
+
+DIFFERING = """
+    WITH desired AS (
+        SELECT held.number FROM unnest(%(members)s::bigint[]) AS member(number)
+        JOIN identity_identifier held ON held.space_id = %(space)s AND held.profile = member.number
+        WHERE held.type = ANY(%(types)s)
+    ), known AS (
+        SELECT identifier, state, tries, refused FROM destinations_acknowledged WHERE subscription_id = %(subscription)s
+    )
+    SELECT coalesce(desired.number, known.identifier) AS identifier, desired.number IS NOT NULL,
+           coalesce(known.state, 0), coalesce(known.tries, 0), coalesce(known.refused, '')
+    FROM desired FULL JOIN known ON known.identifier = desired.number
+    WHERE coalesce(known.state, 0) <> CASE WHEN desired.number IS NULL THEN 0 ELSE 1 END
+    ORDER BY coalesce(known.refused, '') = '', 1 LIMIT %(limit)s
+"""
+
+
+def differing(subscription: Subscription, *, limit: int = FIRST) -> list[Differing] | None:
+    """The first that differ, refused ones before others. None when it takes too long to find them."""
+    members = audiences.members(subscription.audience)
+    values: dict[str, Any] = {
+        "members": "{" + ",".join(map(str, members)) + "}",
+        "space": subscription.space_id,
+        "types": queries.types_of(subscription),
+        "subscription": subscription.pk,
+        "limit": limit,
+    }
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {LONGEST_MS}")
+            cursor.execute(DIFFERING, values)
+            rows = cursor.fetchall()
+            cursor.execute("SET LOCAL statement_timeout = DEFAULT")
+    except OperationalError:
+        return None
+    names = queries.named_identifiers(subscription.space, [row[0] for row in rows])
+    gone = {"type": "", "value": "an identifier that is gone"}
+    return [_differing(subscription, names.get(row[0], gone), *row[1:]) for row in rows]
+
+
+def looked_up(subscription: Subscription, text: str) -> list[Checked]:
+    """Whoever has this identifier, as `value` or `type:value`, and how it stands with each of theirs."""
+    profiles = list(search(subscription.space, text).order_by("number")[:PEOPLE])
+    if not profiles:
+        return []
+    members, types = audiences.members(subscription.audience), queries.types_of(subscription)
+    found = people(subscription.space, profiles)
+    held = {
+        person.profile.pk: [each for each in person.identifiers if each.type in types][:IDENTIFIERS] for person in found
+    }
+    numbers = [each.number for rows in held.values() for each in rows]
+    known = {each.identifier: each for each in subscription.acknowledged.filter(identifier__in=numbers)}
+    calls = _last_calls(subscription, numbers)
+    return [
+        Checked(
+            person,
+            (inside := person.profile.number in members),
+            [
+                _standing(each, known.get(each.number), calls.get(each.number), inside)
+                for each in held[person.profile.pk]
+            ],
+        )
+        for person in found
+    ]
+
+
+def _standing(held: Identifier, row: Acknowledged | None, last: queries.Delivery | None, desired: bool) -> Standing:
+    state = Acknowledged.State(row.state) if row else Acknowledged.State.OUT
+    agrees = state == (IN if desired else Acknowledged.State.OUT)
+    since, refused = (row.at, row.refused) if row else (None, "")
+    return Standing(held.type, held.value, str(state.label), agrees, since, refused, last)
+
+
+def _last_calls(subscription: Subscription, numbers: Sequence[int]) -> dict[int, queries.Delivery]:
+    """The newest call about each of these identifiers."""
+    if not numbers:
+        return {}
+    wanted = sql("identifier IN (%s)", join(", ", [sql("%s", number) for number in numbers]))
+    log = queries.Deliveries(subscription.space, [subscription.pk], [sql("space = %s", subscription.space_id), wanted])
+    return {call.identifier: call for call in log.newest_of_each(len(numbers))}
+
+
+def _differing(
+    subscription: Subscription, who: dict[str, str], desired: bool, state: int, tries: int, refused: str
+) -> Differing:
+    label = str(Acknowledged.State(state).label)
+    return Differing(who["type"], who["value"], desired, label, _reason(subscription, desired, state, tries, refused))
+
+
+def _reason(subscription: Subscription, desired: bool, state: int, tries: int, refused: str) -> str:
+    """Why it differs: the destination's own words first, then what holds everything up, then what is on its way."""
+    if refused:
+        return f"Refused: {refused}"
+    if subscription.held_back_by:
+        return f"Nothing goes out while the {subscription.held_back_by} is disabled."
+    if subscription.status in (Subscription.Status.SUSPENDED, Subscription.Status.PARKED):
+        return f"Nothing goes out: {subscription.error or subscription.get_status_display().lower()}"
+    if tries:
+        return f"Tried {tries} time{'' if tries == 1 else 's'} without success; it is tried again."
+    if state == MAYBE:
+        return "A call was begun and its answer is not known; it is said again."
+    return "Not sent yet: it goes out with the next calls." if desired else "Still there: that they left goes out next."

@@ -1,0 +1,87 @@
+"""PURE. Whom a destination should hold against whom it is known to hold: sets of identifier numbers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import blake2b
+
+from pyroaring import BitMap
+
+from destinations.rules.transitions import IN, MAYBE
+
+EVERY = timedelta(hours=1)  # even when no change names anybody
+CALM = timedelta(seconds=5)  # between two comparisons of what is in step and goes on changing
+MIDWAY = timedelta(seconds=1)  # in the middle of a pass, where a comparison is for its counts
+PATIENCE = timedelta(minutes=5)  # at most, between two comparisons of what goes on differing
+PER_SECOND = 20_000  # identifiers: a comparison of so many costs some 50 ms, so comparing takes a twentieth of the time
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Identifiers of which the same is known. entering: what the newest call about them asked for.
+
+    due: it is said again by itself. refused: it is not, until somebody asks for it.
+    """
+
+    state: int
+    entering: bool
+    due: bool
+    refused: bool
+    numbers: BitMap
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many identifiers are what, and which of them differ without anybody being about to change that.
+
+    unsettled: those of people who were merged since the newest tick, which are not counted as overlooked.
+    """
+
+    desired: int
+    acknowledged: int
+    maybe: int
+    refused: int
+    due: int
+    overlooked: BitMap
+    unsettled: int = 0
+
+    @property
+    def equal(self) -> bool:
+        """Whether exactly those are acknowledged that are desired."""
+        return not (self.overlooked or self.due or self.refused or self.maybe or self.unsettled)
+
+    def without(self, unsettled: BitMap) -> "Comparison":
+        """Of these nobody can say yet where they belong."""
+        found = self.overlooked & unsettled
+        return replace(self, overlooked=self.overlooked - found, unsettled=len(found))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        names = ("desired", "acknowledged", "maybe", "refused", "due")
+        return {name: getattr(self, name) for name in names}
+
+
+def compare(desired: BitMap, known: Iterable[Kind]) -> Comparison:
+    """desired: who should be there. known: every identifier that was ever said, each in one kind."""
+    kinds = list(known)
+    inside = BitMap.union(BitMap(), *(kind.numbers for kind in kinds if kind.state == IN))
+    maybe = BitMap.union(BitMap(), *(kind.numbers for kind in kinds if kind.state == MAYBE))
+    due = BitMap.union(BitMap(), *(kind.numbers for kind in kinds if kind.due))
+    differing = (desired ^ inside) | maybe
+    refused, cared_for = BitMap(), BitMap()
+    for kind in kinds:
+        # A call that asked for the opposite of what is desired now does not mend anything.
+        same = differing & kind.numbers & desired if kind.entering else (differing & kind.numbers) - desired
+        refused |= same if kind.refused else BitMap()
+        cared_for |= same if kind.due or kind.refused else BitMap()
+    return Comparison(len(desired), len(inside), len(maybe), len(refused), len(due), differing - cared_for)
+
+
+def pause(compared: int) -> timedelta:
+    """How long to wait after a comparison of so many identifiers: none after one that costs next to nothing."""
+    return timedelta(seconds=compared // PER_SECOND)
+
+
+def fingerprint(numbers: BitMap) -> str:
+    """The same for the same numbers; "" of none."""
+    return blake2b(numbers.serialize(), digest_size=16).hexdigest() if numbers else ""

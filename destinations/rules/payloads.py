@@ -1,0 +1,117 @@
+"""PURE. What is said to a destination, as hundreds of existing integrations read it (spec/segment.md §9).
+
+One change is one identifier. In event style it is an identify with the boolean trait and a track; in list style
+an entry of `added` or `removed`. Decision note: docs/decisions/0010-what-a-destination-is-told.md.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from destinations.rules.contract import Address, Audience, Change
+from destinations.rules.settings_schema import InvalidSetting, field
+
+ENTERED, EXITED = "Audience Entered", "Audience Exited"
+
+
+@dataclass(frozen=True)
+class EventOptions:
+    """How one audience goes to an event destination."""
+
+    send_identify: bool = field("Send identify calls", default=True, help="With the audience's key as a boolean trait")
+    send_track: bool = field("Send track calls", default=True, help="Audience Entered and Audience Exited")
+    entered_event: str = field("Event name on entering", default=ENTERED, longest=200)
+    exited_event: str = field("Event name on leaving", default=EXITED, longest=200)
+
+    def check(self) -> None:
+        if not (self.send_identify or self.send_track):
+            raise InvalidSetting("sendTrack", "At least one of identify and track must be sent")
+        if self.send_track and not (self.entered_event and self.exited_event):
+            raise InvalidSetting("enteredEvent" if not self.entered_event else "exitedEvent", "Must not be empty")
+
+
+def messages(change: Change, audience: Audience, options: EventOptions, label: str) -> list[dict[str, Any]]:
+    """The calls of event style: first identify, so that the trait is there when the event starts a campaign."""
+    identify = [_identify(change, audience, label)] if options.send_identify else []
+    return identify + ([_track(change, audience, options, label)] if options.send_track else [])
+
+
+def _identify(change: Change, audience: Audience, label: str) -> dict[str, Any]:
+    email = {"email": change.address.email} if change.address.email else {}
+    return {
+        "type": "identify",
+        **_common(change, f"{change.id}-identify", label),
+        "traits": {audience.key: change.entering, **email},
+        "context": _context(audience),
+    }
+
+
+def _track(change: Change, audience: Audience, options: EventOptions, label: str) -> dict[str, Any]:
+    traits = {"traits": {"email": change.address.email}} if change.address.email else {}
+    return {
+        "type": "track",
+        "event": options.entered_event if change.entering else options.exited_event,
+        **_common(change, f"{change.id}-track", label),
+        "properties": {"audience_key": audience.key, audience.key: change.entering},
+        "context": {**traits, **_context(audience)},
+    }
+
+
+def _common(change: Change, message_id: str, label: str) -> dict[str, Any]:
+    at = iso(change.at)
+    return {
+        "messageId": message_id,
+        **_ids(change.address),
+        "integrations": {"All": False, label: True},
+        "timestamp": at,
+        "originalTimestamp": at,
+    }
+
+
+def _ids(address: Address) -> dict[str, str]:
+    ids = {"userId": address.user_id, "anonymousId": address.anonymous_id}
+    return {name: value for name, value in ids.items() if value is not None}
+
+
+def _context(audience: Audience) -> dict[str, Any]:
+    return {
+        "integrations": {"personas": False},  # the loop guard: these calls must not come back in
+        "library": {"name": "unknown", "version": "unknown"},
+        "personas": {
+            "computation_class": "audience",
+            "computation_id": audience.id,
+            "computation_key": audience.key,
+            "namespace": audience.space,
+            "space_id": audience.space,
+        },
+    }
+
+
+def change_set(changes: Sequence[Change], audience: Audience) -> dict[str, Any]:
+    """The body of list style: who is added and removed, in one batch of one audience."""
+    return {
+        "type": "audience",
+        "messageId": batch_id(changes),
+        "timestamp": iso(max(change.at for change in changes)),
+        "audience": {"id": audience.id, "key": audience.key, "name": audience.name},
+        "context": {"personas": _context(audience)["personas"]},
+        "added": [_entry(change) for change in changes if change.entering],
+        "removed": [_entry(change) for change in changes if not change.entering],
+    }
+
+
+def _entry(change: Change) -> dict[str, Any]:
+    email = {"email": change.address.email} if change.address.email else {}
+    return {"messageId": change.id, **_ids(change.address), **email, "timestamp": iso(change.at)}
+
+
+def batch_id(changes: Sequence[Change]) -> str:
+    """The same for the same changes, and for no others."""
+    together = "\n".join(change.id for change in changes).encode()
+    return "batch_" + hashlib.blake2b(together, digest_size=16).hexdigest()
+
+
+def iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

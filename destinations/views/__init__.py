@@ -1,1 +1,0 @@
-"""Pages of destinations and of what goes to them."""

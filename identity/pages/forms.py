@@ -1,0 +1,153 @@
+"""The form for the identity rules of a space: a row for each identifier, in the order of priority."""
+
+import re
+from typing import Any
+
+from django import forms
+
+from access.pages.forms import Styled
+from identity.rules.decision import PER, RECOMMENDED, Blocked, Definition, Limit, Policy, PolicyError, extended
+
+MOST_OF_A_TYPE = 1_000_000
+LINES = {"rows": 4, "spellcheck": "false", "autocomplete": "off", "class": "mono"}
+PARTS = {"limit.count": "count", "limit.period": "period", "blocked.values": "values", "blocked.patterns": "patterns"}
+
+
+class Rules(Styled):
+    """Limit, period and blocked values of each identifier. `policy` is what the entries mean, once they are valid."""
+
+    policy: Policy
+
+    def __init__(self, *args: Any, kept: Policy, **kwargs: Any) -> None:
+        self.kept = kept
+        super().__init__(*args, **kwargs)
+
+    def clean(self) -> dict[str, Any]:
+        """The rules are read as the API reads them, so that both allow the same."""
+        entries = super().clean() or {}
+        if not self.errors:
+            try:
+                self.policy = Policy.from_json(self._as_json(entries))
+            except PolicyError as error:
+                self.add_error(self._field_at(error.path), error.message)
+        return entries
+
+    def _as_json(self, entries: dict[str, Any]) -> dict[str, Any]:
+        rows = [
+            {
+                "type": each.type,
+                "limit": {"count": entries[f"count-{each.type}"], "period": entries[f"period-{each.type}"]},
+                "blocked": {part: _written(entries[f"{part}-{each.type}"]) for part in ("values", "patterns")},
+            }
+            for each in self.kept.identifiers
+        ]
+        return self.kept.to_json() | {"identifiers": rows}
+
+    def _field_at(self, path: str) -> str | None:
+        """The field behind a path such as `identifiers[1].blocked.patterns[0]`."""
+        found = re.match(r"identifiers\[(\d+)\]\.(\w+\.\w+)", path)
+        return f"{PARTS[found[2]]}-{self.kept.identifiers[int(found[1])].type}" if found else None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        last = len(self.kept.identifiers) - 1
+        return [
+            {
+                "type": each.type,
+                "rank": number + 1,
+                "first": number == 0,
+                "last": number == last,
+                "open": any(self.errors.get(f"{part}-{each.type}") for part in ("values", "patterns")),
+                "blocked": len(each.blocked.values) + len(each.blocked.patterns),
+            }
+            | {part: self[f"{part}-{each.type}"] for part in PARTS.values()}
+            for number, each in enumerate(self.kept.identifiers)
+        ]
+
+
+FIRST = "-"  # after none: no identifier can have this name
+
+
+class NewIdentifier(Styled):
+    """An identifier of the space's own. `policy` is the rules with it, once the entries are valid."""
+
+    policy: Policy
+
+    name = forms.CharField(
+        label="Name",
+        max_length=60,
+        help_text="Small letters and digits, words parted by _ . or -, such as loyalty_id.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "mono"}),
+    )
+    count = forms.IntegerField(label="Most values of one person", min_value=1, max_value=MOST_OF_A_TYPE, initial=5)
+    period = forms.ChoiceField(label="Within which time", choices=PER.items(), initial="ever")
+    after = forms.ChoiceField(
+        label="Priority",
+        help_text="When a limit would be broken, the least trusted identifier of an event is left out.",
+    )
+    recommended = forms.BooleanField(
+        label="Block what careless programs send",
+        required=False,
+        initial=True,
+        help_text="Such as null, undefined and zeroes: nobody is known by these.",
+    )
+
+    def __init__(self, *args: Any, kept: Policy, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kept = kept
+        types = [each.type for each in kept.identifiers]
+        ranks = [(type, f"{rank}: after {type}") for rank, type in enumerate(types, 2)]
+        after: Any = self.fields["after"]
+        after.choices, after.initial = [(FIRST, "1: the most trusted"), *ranks], types[-1]
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if name in self.kept.rank:
+            raise forms.ValidationError(f"This space has the identifier {name} already.")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        """Whether it can be is for the rules to say, as by the API."""
+        entries = super().clean() or {}
+        if not self.errors:
+            limit = Limit(entries["count"], entries["period"])
+            new = Definition(entries["name"], limit, RECOMMENDED if entries["recommended"] else Blocked())
+            try:
+                self.policy = extended(self.kept, new, after=entries["after"])
+            except PolicyError as error:
+                said = f"{error.message[:1].upper()}{error.message[1:]}."
+                self.add_error("name" if error.path.endswith(".type") else None, said)
+        return entries
+
+
+def rules_form(entries: Any, *, kept: Policy) -> Rules:
+    """The form with a row for each identifier of these rules."""
+    fields: dict[str, forms.Field] = {}
+    for each in kept.identifiers:
+        fields[f"count-{each.type}"] = forms.IntegerField(
+            label=f"Most values of {each.type}",
+            min_value=1,
+            max_value=MOST_OF_A_TYPE,
+            initial=each.limit.count,
+            widget=forms.NumberInput(attrs={"class": "form-control-sm"}),
+        )
+        fields[f"period-{each.type}"] = forms.ChoiceField(
+            label=f"Period for {each.type}",
+            choices=PER.items(),
+            initial=each.limit.period,
+            widget=forms.Select(attrs={"class": "form-select-sm"}),
+        )
+        fields[f"values-{each.type}"] = _lines(f"Exact values of {each.type}, one on each line", each.blocked.values)
+        fields[f"patterns-{each.type}"] = _lines(
+            f"Patterns of {each.type}: RE2 regular expressions, one on each line", each.blocked.patterns
+        )
+    return type("RulesOfSpace", (Rules,), fields)(entries, kept=kept)
+
+
+def _lines(label: str, lines: tuple[str, ...]) -> forms.Field:
+    text = "\n".join(lines)
+    return forms.CharField(label=label, required=False, initial=text, widget=forms.Textarea(attrs=dict(LINES)))
+
+
+def _written(text: str) -> list[str]:
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

@@ -1,0 +1,304 @@
+"""What the pages about people show: lists, one profile, its history. Ready to be shown."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from pyroaring import BitMap
+
+from identity import queries
+from identity.models import Evidence, Identifier, Merge, Profile
+from identity.pages.event_view import Part, parts
+from identity.policies import policy_of
+from identity.rules.decision import DEFAULT_TYPES
+from identity.rules.display_name import display_name, email_of
+from sources.events import timeline
+from sources.events.sql import from_milliseconds
+from sources.events.timeline import Key, ProfileEvent
+from sources.models import Source
+from spaces.models import Space
+
+EVENTS_SHOWN = 50
+NAMED = 5  # of those it belongs with
+SET_ASIDE = {  # why a value is not used (identity.rules.extract.Why)
+    "blocked_value": "a blocked value",
+    "blocked_pattern": "it matches a blocked pattern",
+    "too_long": "longer than 500 characters",
+    "not_text": "it could not be read as text",
+    "second_of_type": "a second value of its type: the first one counts",
+}
+MANY = 200  # rows of one profile that a page shows, of each kind
+MOST_FOUND = 500  # of those whom a search finds by name, and as many again by e-mail address
+CSV_ROWS = 500  # read at a time
+DAYS = 30
+DELETED = "a deleted source"
+
+
+@dataclass(frozen=True)
+class Person:
+    """A profile in a list. `hint` tells those apart that have no name."""
+
+    profile: Profile
+    name: str
+    email: str
+    initial: str
+    hint: str = ""
+    identifiers: Sequence[Identifier] = ()
+
+    @property
+    def changed_at(self) -> datetime:
+        """The newest event that brought a trait or an identifier."""
+        times = [from_milliseconds(seen[0]) for seen in self.profile.traits_seen.values()]
+        return max(times + [row.first_seen_at for row in self.identifiers], default=self.profile.first_seen_at)
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A value and where it is from; `shown` is text."""
+
+    key: str
+    shown: str
+    at: datetime | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """An identifier, and the event that brought it. number: what it is called in its space."""
+
+    number: int
+    type: str
+    value: str
+    at: datetime
+    source: str
+    message_id: str
+
+    @property
+    def said(self) -> str:
+        """Which event brought it, from where and when."""
+        return f"{self.type} {self.value}: brought by message {self.message_id} from {self.source}, {_moment(self.at)}"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A profile that became part of another, and because of which event."""
+
+    loser: str
+    winner: str
+    at: datetime
+    source: str
+    message_id: str
+    reason: str
+
+    @property
+    def said(self) -> str:
+        why = self.reason or "the same identifier was on both"
+        return f"{self.loser}: {why}; message {self.message_id} from {self.source}, {_moment(self.at)}"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Identifiers that came with this person's events and were not taken as theirs: (type, value, why)."""
+
+    refused: Sequence[tuple[str, str, str]]
+    together: str
+    events: int
+    at: datetime
+    source: str
+    message_id: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a profile's history. `text` is the message as archived, indented; `parts` what it says."""
+
+    name: str
+    type: str
+    at: datetime
+    source: str
+    text: str
+    identifiers: str
+    parts: Sequence[Part] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """Events by day, newest first. older: where the rest begins, "" when this is all."""
+
+    days: Sequence[tuple[datetime, Sequence[Event]]] = field(default_factory=list)
+    older: str = ""
+
+
+def search(space: Space, text: str) -> "QuerySet[Profile]":
+    """Profiles, merged ones aside, that have this as their id, as an identifier, or as `type:value`; and those whose
+    name or e-mail address begins with it, the first that are found if they are many."""
+    text = text.strip()
+    if text.startswith("use_"):
+        found = queries.profile_of(space, text)
+        return Profile.objects.filter(pk=found.pk) if found else Profile.objects.none()
+    # By type and value, since that is the index.
+    types = {*DEFAULT_TYPES, *policy_of(space.identity_policy).rank}
+    wanted = Q(type__in=types, value__in={text, text.lower()})
+    type, _, value = text.partition(":")
+    if value:
+        wanted |= Q(type=type.strip(), value__in={value.strip(), value.strip().lower()})
+    holders = Identifier.objects.filter(wanted, space=space).values_list("profile", flat=True)[:MOST_FOUND]
+    numbers = BitMap(holders) | queries.called(space, text, MOST_FOUND)
+    return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])
+
+
+def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
+    """As a list shows them. One query, however many there are."""
+    held: dict[int, list[Identifier]] = defaultdict(list)
+    numbers = [profile.number for profile in profiles]
+    for row in Identifier.objects.filter(space=space, profile__in=numbers).order_by("id"):
+        held[row.profile].append(row)
+    return [person(profile, held[profile.number]) for profile in profiles]
+
+
+def every(space: Space, profiles: "QuerySet[Profile]") -> Iterator[Person]:
+    """All of them, newest first, read a part at a time: for downloads."""
+    last: int | None = None
+    while True:
+        rest = profiles if last is None else profiles.filter(number__lt=last)
+        found = list(rest.order_by("-number")[:CSV_ROWS])
+        if not found:
+            return
+        yield from people(space, found)
+        last = found[-1].number
+
+
+def person(profile: Profile, identifiers: Sequence[Identifier]) -> Person:
+    pairs = [(row.type, row.value) for row in identifiers]
+    email, name = email_of(profile.traits, pairs), display_name(profile.traits, pairs)
+    if name:
+        return Person(profile, name, email, name[0].upper(), identifiers=identifiers)
+    hint = identifiers[0].value if identifiers else ""
+    return Person(profile, "Anonymous visitor", email, "?", hint, identifiers)
+
+
+def identifiers(held: Iterable[Identifier]) -> list[Held]:
+    """By type, the oldest first."""
+    rows = sorted(held, key=lambda row: (row.type, row.first_seen_at, row.number))[:MANY]
+    names = _source_names(row.source_id for row in rows)
+    return [
+        Held(row.number, row.type, row.value, row.first_seen_at, _named(row.source_id, names), row.message_id)
+        for row in rows
+    ]
+
+
+def traits(profile: Profile) -> list[Trait]:
+    """By name, each with the event time and the source of the event it came with."""
+    names = _source_names(seen[1] for seen in profile.traits_seen.values())
+    return [_trait(key, value, profile.traits_seen.get(key), names) for key, value in sorted(profile.traits.items())]
+
+
+def traits_with(text: str, rows: Iterable[Trait]) -> list[Trait]:
+    """Those that have the text in their name or in their value."""
+    return [row for row in rows if text.lower() in f"{row.key}\n{row.shown}".lower()]
+
+
+def merges(space: Space, numbers: BitMap) -> list[Joined]:
+    """What became part of it, directly or as part of another, newest first. numbers: all of this person."""
+    rows = list(queries.merges_of(space, numbers).order_by("-id")[:MANY])
+    ids, names = queries.own_ids(space, numbers), _source_names(row.source_id for row in rows)
+    return [_joined(row, ids, names) for row in rows]
+
+
+def refusals(space: Space, numbers: BitMap) -> list[Refusal]:
+    """What was not taken as theirs, newest first. numbers: all of this person."""
+    rows = list(queries.refusals_of(space, numbers).order_by("-last_seen_at", "-id")[:MANY])
+    names = _source_names(row.last_source_id for row in rows)
+    return [_refusal(row, names) for row in rows]
+
+
+def relations(space: Space, numbers: BitMap) -> tuple[list[Person], int]:
+    """The first accounts of a user, or users of an account, and how many there are."""
+    rows = queries.relations_of(space, numbers).order_by("number")
+    return people(space, list(rows[:NAMED])), rows.count()
+
+
+def history(space: Space, numbers: BitMap, *, before: str = "") -> History:
+    """The newest events of the profile and of all that were merged into it; those before a place in it."""
+    scope = queries.scope_of(space)
+    found = timeline.events_of(scope, [*numbers], before=_place(before), limit=EVENTS_SHOWN + 1)
+    shown = found[:EVENTS_SHOWN]
+    names = _source_names(row.source for row in shown)
+    days: dict[datetime, list[Event]] = {}
+    for row in shown:
+        at = datetime.fromtimestamp(row.ts / 1000, UTC)
+        days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(_event(row, at, names))
+    older = ".".join(map(str, shown[-1].key)) if len(found) > EVENTS_SHOWN else ""
+    return History(list(days.items()), older)
+
+
+def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[date, int]]:
+    """Of each of the last 30 days (UTC), the last one being that of `until`, how many events there were."""
+    last = until.astimezone(UTC).date()
+    days = [last - timedelta(days=ago) for ago in reversed(range(DAYS))]
+    start = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC)
+    scope, which = queries.scope_of(space), timeline.Which(start=start, end=start + timedelta(days=DAYS))
+    counted = timeline.per_day(scope, [*numbers], which=which)
+    return [(day, counted.get(day, 0)) for day in days]
+
+
+def _place(text: str) -> Key | None:
+    """A place in a history from its address; None for what is none."""
+    parts = text.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 14 for part in parts):
+        return None
+    at, source, piece, position = map(int, parts)
+    return at, source, piece, position
+
+
+def _source_names(ids: Iterable[int | None]) -> dict[int, str]:
+    return dict(Source.objects.filter(pk__in={id for id in ids if id}).values_list("pk", "name"))
+
+
+def _named(source: int | None, names: dict[int, str]) -> str:
+    return names.get(source or 0, DELETED)
+
+
+def _trait(key: str, value: Any, seen: Any, names: dict[int, str]) -> Trait:
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if not seen:
+        return Trait(key, shown, None, "")
+    return Trait(key, shown, datetime.fromtimestamp(seen[0] / 1000, UTC), _named(seen[1], names))
+
+
+def _joined(row: Merge, ids: dict[int, str], names: dict[int, str]) -> Joined:
+    source = _named(row.source_id, names)
+    return Joined(ids[row.loser], ids[row.winner], row.at, source, row.message_id, row.reason)
+
+
+def _refusal(row: Evidence, names: dict[int, str]) -> Refusal:
+    return Refusal(
+        refused=[
+            *((type, value, why) for type, value, why in row.refused),
+            *((type, value, SET_ASIDE.get(why, why)) for type, value, why in row.set_aside),
+        ],
+        together=_listed(row.identifiers),
+        events=row.events,
+        at=row.last_seen_at,
+        source=_named(row.last_source_id, names),
+        message_id=row.last_message_id,
+    )
+
+
+def _event(row: ProfileEvent, at: datetime, names: dict[int, str]) -> Event:
+    text = json.dumps(json.loads(row.message), indent=2, ensure_ascii=False)
+    name = row.event or row.type.capitalize()
+    pretty = parts(json.loads(row.message), row.identifiers)
+    return Event(name, row.type, at, _named(row.source, names), text, _listed(row.identifiers), pretty)
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+
+
+def _listed(identifiers: Iterable[Sequence[str]]) -> str:
+    return ", ".join(f"{type}: {value}" for type, value in identifiers)

@@ -1,0 +1,14 @@
+from django.urls import path
+
+from identity.pages.views import identity_rules, profiles
+
+urlpatterns = [
+    path(
+        "w/<slug:workspace>/s/<slug:space>/settings/identity",
+        identity_rules.identity_settings,
+        name="identity-settings",
+    ),
+    path("w/<slug:workspace>/s/<slug:space>/profiles", profiles.profiles, name="profiles"),
+    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>", profiles.profile, name="profile"),
+    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/sheet", profiles.sheet, name="profile-sheet"),
+]

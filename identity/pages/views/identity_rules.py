@@ -1,0 +1,91 @@
+"""Settings → Identity: the rules by which a space tells who is who, to be read and, for its admins, changed."""
+
+import json
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from access.requests import PageRequest
+from identity import queries
+from identity.pages.forms import NewIdentifier, Rules, rules_form
+from identity.policies import change_policy, policy_of
+from identity.rules.decision import Policy, moved
+from identity.rules.extract import is_custom, places_of
+from spaces.needs import needs
+
+SAVED = "The rules are saved. They count for events that come in from now on."
+EXAMPLE = "loyalty_id"
+RESET = "The space has the rules out of the box again. They count for events that come in from now on."
+
+
+@needs("space.read", POST="space.admin")
+def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """The rules as a table; for those who may, with `?edit=1` as a form, with `?add=1` a form for one more identifier.
+
+    A POST saves the rules, moves a row, resets them, or adds the identifier.
+    """
+    within = request.space
+    policy = policy_of(within.identity_policy)
+    if request.method == "POST":
+        return _add(request, policy) if "add" in request.POST else _change(request, policy)
+    if "add" in request.GET and request.membership.may("space.admin", within):
+        return _adding(request, NewIdentifier(kept=policy))
+    if "edit" in request.GET and request.membership.may("space.admin", within):
+        return _page(request, policy, form=rules_form(None, kept=policy))
+    return _page(request, policy)
+
+
+def _change(request: PageRequest, policy: Policy) -> HttpResponse:
+    here = reverse("identity-settings", args=[request.workspace.slug, request.space.slug])
+    if "reset" in request.POST:
+        change_policy(request.space, None, by=request)
+        messages.success(request, RESET)
+        return redirect(here)
+    form = rules_form(request.POST, kept=policy)
+    if not form.is_valid():
+        return _page(request, policy, form=form, status=422)
+    way, _, type = request.POST.get("move", "").partition(":")
+    change_policy(request.space, moved(form.policy, type, up=way == "up") if type else form.policy, by=request)
+    messages.success(request, f"{type} was moved {way}. {SAVED}" if type else SAVED)
+    return redirect(f"{here}?edit=1" if type else here)
+
+
+def _add(request: PageRequest, policy: Policy) -> HttpResponse:
+    form = NewIdentifier(request.POST, kept=policy)
+    if not form.is_valid():
+        return _adding(request, form, status=422)
+    change_policy(request.space, form.policy, by=request)
+    messages.success(request, f"{form.cleaned_data['name']} is an identifier of this space. {SAVED}")
+    return redirect("identity-settings", workspace=request.workspace.slug, space=request.space.slug)
+
+
+def _adding(request: PageRequest, form: NewIdentifier, *, status: int = 200) -> HttpResponse:
+    context = {"form": form, "places": [_example(*place) for place in places_of(EXAMPLE)]}
+    return render(request, "identity/add_identifier.html", context, status=status)
+
+
+def _example(section: str, keys: tuple[str, ...]) -> tuple[str, str]:
+    """A part of a message, and what stands there for the example."""
+    if section == "context.externalIds":
+        entry = {"id": "L-1", "type": keys[0], "collection": "users", "encoding": "none"}
+        return section, json.dumps(entry)
+    return section, " or ".join(keys)
+
+
+def _page(request: PageRequest, policy: Policy, *, form: Rules | None = None, status: int = 200) -> HttpResponse:
+    types = [each.type for each in policy.identifiers]
+    context: dict[str, Any] = {
+        "rules": [
+            {"rank": rank, "rule": rule, "custom": is_custom(rule.type)}
+            for rank, rule in enumerate(policy.identifiers, 1)
+        ],
+        "own": [type for type in types if is_custom(type)],
+        "seen": queries.seen_types(request.space, types),
+        "policy": policy,
+        "is_default": request.space.identity_policy is None,
+        "form": form,
+    }
+    return render(request, "identity/settings.html", context, status=status)

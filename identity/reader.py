@@ -1,0 +1,178 @@
+"""What a resolve piece takes from the archives, and how to take the very same again.
+
+Live: the rows after each live connection's place, in log order. Replay: the next slice in order of event time.
+Archived rows never change, so the ranges alone say which events a piece is made of.
+"""
+
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+import numpy
+import pyarrow
+
+from sources.events import archive_table
+from sources.events.archive_table import Place, Reach, Region, key_of, up_to
+from sources.models import Connection, Reject, Replay, Source
+from sources.queries import places as places_of
+from sources.queries import reach_of
+from spaces.batches import visible_logs
+from spaces.models import Space
+
+ARCHIVE = "archive"
+Key = tuple[int, int, int, int]
+
+
+class Lost(Exception):
+    """The archive does not give back the rows that were decided on."""
+
+
+class LiveRange(msgspec.Struct, frozen=True, array_like=True):
+    """Of one source's log: from after (after_piece, after_position) up to (piece, position), this included."""
+
+    source: int
+    after_piece: int
+    after_position: int
+    piece: int
+    position: int
+
+
+class Slice(msgspec.Struct, frozen=True, array_like=True):
+    """Of a replay: from after a key in event order, so many rows that `upto` is the last. cutoffs: (source, piece).
+
+    consumed: what was left out, since the space had it when this was decided.
+    """
+
+    replay: int
+    cutoffs: list[tuple[int, int]]
+    since: datetime
+    until: datetime
+    after: Key | None
+    upto: Key
+    consumed: list[Region] = []
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """The rows of a piece. whose: for each row, as two bytes, which of `sources` it is from.
+
+    rejects: (source, piece, position) of such as were rejects and are resolved again.
+    """
+
+    rows: int = 0
+    live: list[LiveRange] = []
+    slice: Slice | None = None
+    rejects: list[tuple[int, int, int]] = []
+    sources: list[int] = []
+    whose: bytes = b""
+
+
+@dataclass
+class Intake:
+    """What was read for a space. rows: None when the piece only says that a replay is over.
+
+    ends: the replay of which nothing is left to read; None when it was cancelled.
+    """
+
+    space: Space
+    taken: Taken
+    rows: pyarrow.Table | None = None
+    ends: int | None = None
+
+
+def next_live(space: Space, limit: int) -> Intake | None:
+    """The next live rows; None when no live connection has any."""
+    connections = Connection.objects.filter(space=space, state=Connection.State.LIVE).order_by("source_id")
+    ahead = [place for place in places_of(list(connections)) if place.has_more][:limit]
+    if not ahead:
+        return None
+    rows, after = archive_table.read_live(space.workspace_id, ahead, limit)
+    ranges = [_range(old, new) for old, new in zip(ahead, after, strict=True)]
+    return Intake(space, _taken(rows, live=ranges), rows)
+
+
+def next_rejects(space: Space, limit: int) -> Intake | None:
+    """Rejects of the space that somebody asked to be resolved again; None when there are none."""
+    asked = Reject.objects.filter(space=space, again=True, source__deleted_at=None).order_by("id")[:limit]
+    places = [(reject.source_id, reject.piece or 0, reject.position or 0) for reject in asked]
+    if not places:
+        return None
+    rows = archive_table.read_rows(space.workspace_id, places)
+    found = list(zip(*(rows[name].to_pylist() for name in ("source", "piece", "position")), strict=True))
+    for source, piece, position in set(places) - set(found):  # the archive forgot it
+        Reject.objects.filter(space=space, source=source, piece=piece, position=position).delete()
+    return Intake(space, _taken(rows, rejects=found), rows) if found else None
+
+
+def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
+    """The next slice of the replay, or word that it is at its end."""
+    reach = reach_of(replaying)
+    after = tuple(replaying.cursor) if replaying.cursor else None
+    rows = archive_table.read_replay_slice(space.workspace_id, reach, after, limit)
+    if not rows.num_rows:
+        return Intake(space, Taken(), ends=replaying.pk)
+    cutoffs = [(log.owner, log.end) for log in reach.logs]
+    taken = Slice(replaying.pk, cutoffs, reach.since, reach.until, after, key_of(rows), list(reach.consumed))
+    return Intake(space, _taken(rows, slice=taken), rows)
+
+
+def again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.ndarray]:
+    """The rows of the piece, read a second time, and for each row taken whether it is still there.
+
+    Rows of a source that was deleted meanwhile are not. Raises Lost when others are missing.
+    """
+    if taken.rejects:
+        rows = archive_table.read_rows(workspace_id, taken.rejects)
+    else:
+        rows = _live_again(workspace_id, taken.live) if taken.live else _slice_again(workspace_id, taken)
+    left = set(Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True))
+    rows = rows.filter(pyarrow.array(numpy.isin(rows["source"].to_numpy(), list(left))))
+    here = numpy.array([source in left for source in taken.sources])[numpy.frombuffer(taken.whose, "<u2")]
+    if rows.num_rows != here.sum():
+        raise Lost(f"{rows.num_rows} of {here.sum()} rows found again")
+    return rows, here
+
+
+def _range(old: Place, new: Place) -> LiveRange:
+    return LiveRange(old.log.owner, old.piece, old.position, new.piece, new.position)
+
+
+def _taken(
+    rows: pyarrow.Table,
+    *,
+    live: Sequence[LiveRange] = (),
+    slice: Slice | None = None,
+    rejects: Sequence[tuple[int, int, int]] = (),
+) -> Taken:
+    sources, whose = numpy.unique(rows["source"].to_numpy(), return_inverse=True)
+    return Taken(
+        rows=rows.num_rows,
+        live=list(live),
+        slice=slice,
+        rejects=list(rejects),
+        sources=sources.tolist(),
+        whose=whose.astype("<u2").tobytes(),
+    )
+
+
+def _live_again(workspace_id: int, ranges: Sequence[LiveRange]) -> pyarrow.Table:
+    logs = visible_logs(stage=ARCHIVE, owners=[each.source for each in ranges])
+    starts = [Place(up_to(logs[each.source], each.piece), each.after_piece, each.after_position) for each in ranges]
+    rows, _ = archive_table.read_live(workspace_id, starts, 2**31)
+    within = numpy.zeros(rows.num_rows, bool)
+    source, piece, position = (rows[name].to_numpy() for name in ("source", "piece", "position"))
+    for each in ranges:
+        within |= (source == each.source) & ((piece < each.piece) | (position <= each.position))
+    return rows.filter(pyarrow.array(within))
+
+
+def _slice_again(workspace_id: int, taken: Taken) -> pyarrow.Table:
+    part = taken.slice
+    assert part is not None
+    logs = visible_logs(stage=ARCHIVE, owners=[source for source, _ in part.cutoffs])
+    ends = tuple(up_to(logs[source], end) for source, end in part.cutoffs)
+    reach = Reach(ends, part.since, part.until, tuple(part.consumed))
+    # Without a source that was deleted since, as many rows reach further than the piece did.
+    rows = archive_table.read_replay_slice(workspace_id, reach, part.after, taken.rows)
+    return rows.slice(0, bisect(range(rows.num_rows), part.upto, key=lambda index: key_of(rows, index)))

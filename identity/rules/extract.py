@@ -1,0 +1,225 @@
+"""The identifiers on a message. Pure: a message and the space's policy in, (type, value) pairs out.
+
+Where each is read, in this order, the first usable value counting (spec/segment.md §5):
+
+    user_id             userId
+    anonymous_id        anonymousId
+    email               traits.email, context.traits.email, properties.email; lower-cased
+    group_id            groupId of a group call; it names the account, never the user
+    android.id, ios.id  context.device.id, by context.device.type in any case
+    *.idfa              context.device.advertisingId, only while adTrackingEnabled is true
+    *.push_token        context.device.token
+    ga_client_id        context.integrations['Google Analytics'].clientId
+    any other type      traits, properties, context.traits (loyalty_id, then loyaltyId), context.externalIds[]
+
+A value is a string or a whole number, trimmed; null, "" and anything else is absent. The traits of a group call are
+the account's: an office's e-mail address there must not join everyone who works in it. `previousId` is not read:
+alias merges nothing. A value with U+FFFD is set aside: what stood there could not be read, and other people's values
+look the same without it. A blocked value is set aside and the next place is tried. Of externalIds the first complete
+entry of a type counts: it needs id, type, collection "users" and encoding "none".
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from identity.rules import patterns
+from identity.rules.decision import Definition, Identifier, Policy
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ODD = re.compile("[\0\ud800-\udfff]")
+MAX_LENGTH = 500  # Segment's limit for groupId; here for every identifier
+ACCOUNT_TYPE = "group_id"
+
+Why = Literal["blocked_value", "blocked_pattern", "too_long", "not_text", "second_of_type"]
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """A value that is not used. `rule` is the blocked value or pattern it met; a long value is cut at 500.
+
+    An event identifies by one value of a type: of two that could be used the first place counts.
+    """
+
+    type: str
+    value: str
+    why: Why
+    rule: str | None = None
+
+
+class Extracted(msgspec.Struct, frozen=True):
+    """user: at most one per type, by priority. account: of a group call. blocked: what of both is set aside, as met."""
+
+    user: tuple[Identifier, ...] = ()
+    account: Identifier | None = None
+    blocked: tuple[SetAside, ...] = ()
+
+
+Place = tuple[str, str]  # (section, key), see _sections
+Check = Callable[[str], SetAside | None]
+Reader = tuple[str, tuple[Place, ...], Check]
+
+_PLACES: dict[str, tuple[Place, ...]] = {
+    "user_id": (("message", "userId"),),
+    "anonymous_id": (("message", "anonymousId"),),
+    "email": (("traits", "email"), ("context.traits", "email"), ("properties", "email")),
+    "ga_client_id": (("ga", "clientId"),),
+    ACCOUNT_TYPE: (("message", "groupId"),),
+} | {
+    f"{system}.{kind}": (("device", f"{system}.{kind}"),)
+    for system in ("android", "ios")
+    for kind in ("id", "idfa", "push_token")
+}
+
+
+def identifiers(message: Mapping[str, Any], policy: Policy) -> Extracted:
+    """The identifiers of one archived message. Raises nothing, whatever the message holds."""
+    sections = _sections(message)
+    user_readers, account_readers = _readers(policy)
+    blocked: list[SetAside] = []
+    user = tuple(found for reader in user_readers if (found := _read(reader, sections, blocked)))
+    account = None
+    if message.get("type") == "group":
+        account = next((found for reader in account_readers if (found := _read(reader, sections, blocked))), None)
+    return Extracted(user, account, tuple(blocked))
+
+
+def _read(reader: Reader, sections: Mapping[str, Mapping[str, Any]], blocked: list[SetAside]) -> Identifier | None:
+    type, places, check = reader
+    used = ""
+    for section, key in places:
+        raw = sections[section].get(key)
+        if raw is None:
+            continue
+        value = _text(raw)
+        if not value:
+            continue
+        if type == "email":
+            value = value.lower()
+        refused = check(value)
+        if refused is None and not used:
+            used = value
+        elif value != used:
+            refused = refused or SetAside(type, value, "second_of_type")
+            if refused not in blocked:  # the same value stands in two places of many messages
+                blocked.append(refused)
+    return (type, used) if used else None
+
+
+def _text(raw: object) -> str:
+    """The value as an id is compared: trimmed text. "" stands for absent."""
+    if isinstance(raw, str):
+        return raw.strip()
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        # Python refuses to write out a number of thousands of digits; all we need of it is that it is too long.
+        return str(raw) if raw.bit_length() < 4 * MAX_LENGTH else "9" * (MAX_LENGTH + 1)
+    return ""
+
+
+_NOTHING: dict[str, Any] = {}
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _sections(message: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parts of a message that identifiers are read from; a missing or malformed part is empty."""
+    context = _object(message.get("context"))
+    return {
+        "message": message,
+        "traits": _NOTHING if message.get("type") == "group" else _object(message.get("traits")),
+        "properties": _object(message.get("properties")),
+        "context.traits": _object(context.get("traits")),
+        "ga": _object(_object(context.get("integrations")).get("Google Analytics")),
+        "device": _device(_object(context.get("device"))),
+        "externalIds": _external_ids(context.get("externalIds")),
+    }
+
+
+def _device(device: Mapping[str, Any]) -> Mapping[str, Any]:
+    system = device.get("type")
+    if not isinstance(system, str) or (system := system.strip().lower()) not in ("android", "ios"):
+        return _NOTHING
+    tracked = device.get("adTrackingEnabled") is True
+    return {
+        f"{system}.id": device.get("id"),
+        f"{system}.idfa": device.get("advertisingId") if tracked else None,
+        f"{system}.push_token": device.get("token"),
+    }
+
+
+def _external_ids(entries: object) -> Mapping[str, Any]:
+    """The id of the first complete entry of each type."""
+    if not isinstance(entries, list):
+        return _NOTHING
+    ids: dict[str, Any] = {}
+    for entry in map(_object, entries):
+        type, value = entry.get("type"), entry.get("id")
+        usable = entry.get("collection") == "users" and entry.get("encoding") == "none"
+        if usable and isinstance(type, str) and _text(value):
+            ids.setdefault(type, value)
+    return ids
+
+
+@lru_cache(maxsize=1024)
+def _readers(policy: Policy) -> tuple[tuple[Reader, ...], tuple[Reader, ...]]:
+    """How to read each of the policy's identifiers, by priority: those of users, and those of accounts."""
+    readers = [(each.type, _places(each.type), _check(each)) for each in policy.identifiers]
+    users = tuple(reader for reader in readers if reader[0] != ACCOUNT_TYPE)
+    return users, tuple(reader for reader in readers if reader[0] == ACCOUNT_TYPE)
+
+
+def _places(type: str) -> tuple[Place, ...]:
+    if type in _PLACES:
+        return _PLACES[type]
+    keys = dict.fromkeys((type, camel(type)))
+    sections = ("traits", "properties", "context.traits")
+    return (*((section, key) for section in sections for key in keys), ("externalIds", type))
+
+
+def is_custom(type: str) -> bool:
+    """Whether it is a space's own identifier, none of those that every space knows how to read."""
+    return type not in _PLACES
+
+
+def places_of(type: str) -> list[tuple[str, tuple[str, ...]]]:
+    """(section of a message, names in it) where a space's own identifier is looked for, in this order."""
+    found: dict[str, list[str]] = {}
+    for section, key in _places(type):
+        found.setdefault(section, []).append(key)
+    return [("context." * (section == "externalIds") + section, tuple(keys)) for section, keys in found.items()]
+
+
+def camel(name: str) -> str:
+    return re.sub(r"[_.-]+([a-z0-9])", lambda match: match[1].upper(), name)
+
+
+def _check(definition: Definition) -> Check:
+    """A function that says why a value of this identifier is set aside, or None when it may be used."""
+    type = definition.type
+    fold = str.lower if type == "email" else str  # as they are stored
+    values = {fold(value): value for value in definition.blocked.values}
+    searches = [(text, patterns.search(text, any_case=type == "email")) for text in definition.blocked.patterns]
+
+    def check(value: str) -> SetAside | None:
+        if len(value) > MAX_LENGTH:  # before the patterns, whose time grows with the length
+            return SetAside(type, _storable(value[:MAX_LENGTH]), "too_long")
+        if value in values:
+            return SetAside(type, value, "blocked_value", values[value])
+        storable = value if value.isascii() and "\0" not in value else _storable(value)
+        if REPLACEMENT in storable:
+            return SetAside(type, storable, "not_text")
+        for text, search in searches:
+            if search(value):
+                return SetAside(type, value, "blocked_pattern", text)
+        return None
+
+    return check
+
+
+def _storable(value: str) -> str:
+    """Text that PostgreSQL takes: it can hold neither NUL nor half of a surrogate pair."""
+    return _ODD.sub(REPLACEMENT, value)

@@ -1,5 +1,0 @@
-from django.apps import AppConfig
-
-
-class PersonasSiteConfig(AppConfig):
-    name = "personas_site"

@@ -1,0 +1,221 @@
+"""A space's sources: which it listens to, connecting and disconnecting them, and how far the replays are."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from access.pages.tables import Pill
+from access.requests import PageRequest
+from sources import queries, services
+from sources.models import Connection, Replay, Source
+from sources.pages.forms import DAYS, ConnectForm, ReplayForm
+from sources.services import SourceError
+from spaces.clock import clock
+from spaces.models import Space
+from spaces.needs import needs
+
+STOP_POLLING = 286  # htmx 2 swaps the answer in and asks no more
+STATES = {
+    Connection.State.REPLAYING: Pill("Replaying", "busy"),
+    Connection.State.LIVE: Pill("Live", "good"),
+    Connection.State.DISCONNECTED: Pill("Disconnected"),
+}
+REPLAYS = {
+    Replay.State.RUNNING: Pill("Replaying", "busy"),
+    Replay.State.COMPLETE: Pill("Complete", "good"),
+    Replay.State.CANCELLED: Pill("Cancelled", "warn"),
+}
+FINISHED_SHOWN = 3
+NOTICED_FOR = timedelta(days=1)  # a replay that is complete is announced so long
+
+
+@needs("space.read")
+def space_sources(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """The sources that this space listens to, and its replays."""
+    return render(request, "sources/space_sources.html", _listening(request))
+
+
+@needs("space.read")
+def replays(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """The same without the page around it, for a page that looks again every two seconds while a replay runs."""
+    context = _listening(request)
+    return render(request, "sources/_listening.html", context, status=200 if context["running"] else STOP_POLLING)
+
+
+@needs("space.admin")
+def connect(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """Choose sources that the space shall listen to, and how much of their past it wants."""
+    choices = list(queries.connectable(request.space).order_by("name", "id"))
+    form = ConnectForm(request.POST if request.method == "POST" else None, sources=choices)
+    if request.method == "POST" and form.is_valid() and _connected(request, form, choices):
+        return redirect("space-sources", workspace=workspace, space=space)
+    context = {"form": form, "choices": _choices(request, form, choices), "days": DAYS}
+    return render(request, "sources/connect.html", context, status=422 if form.errors else 200)
+
+
+@needs("space.admin")
+def disconnect(request: PageRequest, workspace: str, space: str, connection: str) -> HttpResponse:
+    """Asked first, then done."""
+    found = queries.listening(request.space.pk).filter(public_id=connection).select_related("source").first()
+    if found is None:
+        raise Http404
+    if request.method == "POST":
+        services.disconnect(found, clock, by=request)
+        messages.success(request, f"{request.space.name} no longer listens to {found.source.name}.")
+        return redirect("space-sources", workspace=workspace, space=space)
+    return render(request, "sources/disconnect.html", {"source": found.source, "url": request.path})
+
+
+@needs("space.admin")
+def cancel_replay(request: PageRequest, workspace: str, space: str, replay: str) -> HttpResponse:
+    """Asked first, then done; of a replay that has ended nothing is asked."""
+    found = _with_sources(Replay.objects.filter(space=request.space, public_id=replay)).first()
+    if found is None:
+        raise Http404
+    running = found.state == Replay.State.RUNNING
+    if request.method == "POST":
+        if running:
+            services.cancel_replay(found, clock, by=request)
+            messages.success(request, "The replay is cancelled. Its sources are live from here on.")
+        return redirect("space-sources", workspace=workspace, space=space)
+    context = {"running": running, "row": _progress(found, clock.now()), "url": request.path}
+    return render(request, "sources/cancel_replay.html", context)
+
+
+@needs("space.admin")
+def replay_more(request: PageRequest, workspace: str, space: str, connection: str) -> HttpResponse:
+    """Choose how far back the space shall have the source's past; what it has already is left out."""
+    found = queries.listening(request.space.pk).filter(public_id=connection).select_related("source", "replay").first()
+    if found is None:
+        raise Http404
+    form = ReplayForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid() and _replayed(request, form, found.source):
+        return redirect("space-sources", workspace=workspace, space=space)
+    context = {"form": form, "source": found.source, "connection": found, "url": request.path}
+    return render(request, "sources/replay.html", context, status=422 if form.errors else 200)
+
+
+def _replayed(request: PageRequest, form: ReplayForm, source: Source) -> bool:
+    """Whether it worked; if not, the form says why."""
+    days = form.cleaned_data["days"]
+    try:
+        replay = services.replay_more(request.space, [source], since_days=days, clock=clock, by=request)
+    except SourceError as error:
+        form.add_error(None, str(error))
+        return False
+    if replay:
+        messages.success(request, f"A replay of {replay.total:,} events has begun.")
+    else:
+        messages.info(request, f"{request.space.name} has all events of {source.name} of the last {days:,} days.")
+    return True
+
+
+def _connected(request: PageRequest, form: ConnectForm, choices: list[Source]) -> bool:
+    """Whether it worked; if not, the form says why."""
+    wanted = [source for source in choices if source.public_id in form.cleaned_data["sources"]]
+    asked: dict[str, Any] = {"since_days": form.cleaned_data["days"], "replay": form.cleaned_data["replay"]}
+    try:
+        replay = services.connect(request.space, wanted, clock=clock, by=request, **asked)
+    except SourceError as error:
+        form.add_error(None, str(error))
+        return False
+    names = ", ".join(source.name for source in wanted)
+    more = f" A replay of {replay.total:,} events has begun." if replay else ""
+    messages.success(request, f"{request.space.name} listens to {names}.{more}")
+    return True
+
+
+def _choices(request: PageRequest, form: ConnectForm, sources: list[Source]) -> list[dict[str, Any]]:
+    """Each source beside its check box."""
+    counts = queries.events_since(request.workspace, sources, now=clock.now(), days=DAYS)
+    before = set(Connection.objects.filter(space=request.space).values_list("source_id", flat=True))
+    return [
+        {"source": source, "option": option, "events": counts[source.pk], "known": source.pk in before}
+        for source, option in zip(sources, form["sources"], strict=True)
+    ]
+
+
+def _listening(request: PageRequest) -> dict[str, Any]:
+    space, now = request.space, clock.now()
+    connections = list(queries.connections_of(space).select_related("source__tally").order_by("source__name", "id"))
+    shown = [_progress(replay, now) for replay in _shown(space)]
+    running = [row for row in shown if row["running"]]
+    return {
+        "rows": _rows(connections),
+        "replays": running,
+        "ended": [row for row in shown if not row["running"]],
+        "complete": None if running else _notice(shown, now),
+        "failures": queries.failures_of(space),
+        "running": bool(running),
+        "as_of": now,
+        "connect_url": reverse("space-connect", args=[request.workspace.slug, space.slug]),
+    }
+
+
+def _shown(space: Space) -> list[Replay]:
+    """The running replays and the newest that ended."""
+    of_space = _with_sources(Replay.objects.filter(space=space)).order_by("-id")
+    running = list(of_space.filter(state=Replay.State.RUNNING))
+    return running + list(of_space.exclude(state=Replay.State.RUNNING)[:FINISHED_SHOWN])
+
+
+def _with_sources(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
+    return replays.prefetch_related("parts__connection__source")
+
+
+def _notice(shown: list[dict[str, Any]], now: datetime) -> dict[str, Any] | None:
+    """The newest replay, if it is the one to be told about: it is complete, and that is news."""
+    newest = max(shown, key=lambda row: row["replay"].pk, default=None)
+    if newest is None or newest["replay"].state != Replay.State.COMPLETE:
+        return None
+    ended = newest["replay"].finished_at
+    return newest if ended is None or now - ended < NOTICED_FOR else None
+
+
+def _rows(connections: list[Connection]) -> list[dict[str, Any]]:
+    fates = queries.fates([connection.source for connection in connections])
+    return [
+        {
+            "connection": connection,
+            "source": connection.source,
+            "state": STATES[Connection.State(connection.state)],
+            "listens": connection.state != Connection.State.DISCONNECTED,
+            "replay": REPLAYS[Replay.State(connection.replay.state)] if connection.replay else None,
+            "share": f"{queries.percent(connection.replay):.1f}" if connection.replay else "",
+            "fate": fates[connection.source_id],
+            "last": queries.last_received(connection.source),
+        }
+        for connection in connections
+    ]
+
+
+def _progress(replay: Replay, now: datetime) -> dict[str, Any]:
+    found = queries.progress(replay, now)
+    return {
+        "replay": replay,
+        "running": replay.state == Replay.State.RUNNING,
+        "state": REPLAYS[Replay.State(replay.state)],
+        "sources": ", ".join(sorted(part.connection.source.name for part in replay.parts.all())),
+        "percent": found.percent,
+        "event_time": found.event_time,
+        "rate": round(found.rate),
+        "left": _span(found.seconds_left) if replay.state == Replay.State.RUNNING else "",
+        "took": _span((replay.finished_at - replay.created_at).total_seconds()) if replay.finished_at else "",
+    }
+
+
+def _span(seconds: float | None) -> str:
+    """A span of time to be read: `41 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds is None:
+        return "not known yet"
+    whole = timedelta(seconds=round(seconds)) // timedelta(seconds=1)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,75 @@
+"""The sources of a workspace: the list of them, and a new one."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+
+from access.pages.tables import Column, Pill, arranged, csv_of, tabled, wants_csv
+from access.requests import PageRequest
+from sources import queries, services
+from sources.models import Source
+from sources.pages.forms import SourceForm
+from sources.services import SourceError
+from spaces.needs import needs
+
+COLUMNS = (
+    Column("name", "Source", "name"),
+    Column("enabled", "Status", "enabled"),
+    Column("archived", "Archived", "tally__archived", num=True),
+    Column("doubled", "Doubled", "tally__doubled", num=True),
+    Column("rejected", "Rejected", "tally__rejected", num=True),
+    Column("waiting", "Requests waiting", num=True),
+    Column("last", "Last received", "tally__last_received_at", num=True),
+)
+HEADER = ("id", "name", "kind", "enabled", "archived", "doubled", "rejected", "last_received_at")
+LIST: dict[str, Any] = {"columns": COLUMNS, "sort": "name", "search": ("name", "slug", "public_id")}
+
+
+def enabled(source: Source) -> Pill:
+    return Pill("Enabled", "good") if source.enabled else Pill("Disabled")
+
+
+@needs("sources.read")
+def sources(request: PageRequest, workspace: str) -> HttpResponseBase:
+    """Every source of the workspace, with what became of its messages."""
+    found = Source.objects.filter(workspace=request.workspace).select_related("tally")
+    if wants_csv(request):
+        return csv_of("sources", HEADER, _lines(arranged(request, found, **LIST).iterator(chunk_size=500)))
+    table = tabled(request, found, **LIST)
+    return render(request, "sources/sources.html", {"table": table, "pager": table.pager, "rows": _rows(table.rows)})
+
+
+@needs("sources.edit")
+def new(request: PageRequest, workspace: str) -> HttpResponse:
+    """A source of this name and kind; then, how to send with it."""
+    form = SourceForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = services.create_source(request.workspace, by=request, **form.cleaned_data)
+        except SourceError as error:
+            form.add_error("name", str(error))
+        else:
+            messages.success(request, f"{made.name} is there. Send it a first event.")
+            return redirect("source-setup", workspace=workspace, source=made.public_id)
+    return render(request, "sources/new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+def _rows(sources: Iterable[Source]) -> list[dict[str, Any]]:
+    found = list(sources)
+    fates = queries.fates(found)
+    return [
+        {"source": source, "enabled": enabled(source), "fate": fates[source.pk], "last": queries.last_received(source)}
+        for source in found
+    ]
+
+
+def _lines(sources: Iterable[Source]) -> Iterator[tuple[Any, ...]]:
+    for source in sources:
+        tally = getattr(source, "tally", None)
+        counts = (tally.archived, tally.doubled, tally.rejected) if tally else (0, 0, 0)
+        last = queries.last_received(source) or ""
+        yield source.public_id, source.name, source.kind, "yes" if source.enabled else "no", *counts, last

@@ -1,0 +1,170 @@
+"""A round of calls: who is delivered, who is to blame, and when it is ended early."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from destinations.rules.backoff import GIVEN_UP_AFTER
+from destinations.rules.contract import Address, Change, Outcome, Request, outcome_of, read_by_status, retry_after_s
+from destinations.rules.send_batch import Round, Unanswered, run_round
+from spaces.answers import Answer
+
+AT = datetime(2026, 6, 15, tzinfo=UTC)
+
+
+def rows(how_many: int) -> list[Change]:
+    return [Change(str(n), True, AT, Address(user_id=str(n)), person=n) for n in range(how_many)]
+
+
+def in_batches(size: int) -> Callable[[Sequence[Change]], list[Request]]:
+    def plan(changes: Sequence[Change]) -> list[Request]:
+        parts = [changes[start : start + size] for start in range(0, len(changes), size)]
+        return [Request(id="-".join(row.id for row in part), rows=part) for part in parts]
+
+    return plan
+
+
+def play(
+    changes: Sequence[Change],
+    answer: Callable[[Request], Answer],
+    *,
+    size: int = 1,
+    concurrency: int = 1,
+    seconds: float = 60,
+) -> Round:
+    return run_round(
+        changes, plan=in_batches(size), read=read_by_status, call=answer, concurrency=concurrency, seconds=seconds
+    )
+
+
+def ids(made: Round, kind: str) -> set[str]:
+    return {id for id, verdict in made.verdicts.items() if verdict.kind == kind}
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sets(st.integers(0, 39)))
+def test_halving_finds_exactly_the_bad_rows(how_many: int, size: int, bad: set[int]) -> None:
+    def answer(request: Request) -> Answer:
+        return Answer(400, body=b"bad") if any(int(row.id) in bad for row in request.rows) else Answer(200)
+
+    made = play(rows(how_many), answer, size=size)
+    assert ids(made, "refused") == {str(n) for n in bad if n < how_many}
+    assert ids(made, "delivered") == {str(n) for n in range(how_many) if n not in bad}
+    named = [row.id for attempt in made.attempts for row in attempt.request.rows]
+    assert sorted(named) == sorted(str(n) for n in range(how_many))  # each row in the log once
+
+
+def test_a_change_with_two_calls_is_delivered_when_both_are() -> None:
+    def plan(changes: Sequence[Change]) -> list[Request]:
+        return [Request(id=f"{row.id}-{part}", rows=[row]) for row in changes for part in ("a", "b")]
+
+    def answer(request: Request) -> Answer:
+        return Answer(422, body=b"no") if request.id == "1-b" else Answer(200)
+
+    made = run_round(rows(3), plan=plan, read=read_by_status, call=answer, concurrency=1, seconds=60)
+    assert ids(made, "delivered") == {"0", "2"}
+    assert made.verdicts["1"].touched  # its first call took effect, so it has to be taken back some day
+
+
+def test_calls_of_one_person_keep_their_order_among_many_threads() -> None:
+    seen: list[str] = []
+
+    def plan(changes: Sequence[Change]) -> list[Request]:
+        return [Request(id=f"{row.id}-{part}", rows=[row]) for row in changes for part in ("a", "b")]
+
+    others = threading.Event()
+
+    def answer(request: Request) -> Answer:
+        if request.id == "0-a":
+            others.wait(5)  # long enough for "0-b" to be called, if it could be
+        seen.append(request.id)
+        if request.id == "49-b":
+            others.set()
+        return Answer(200)
+
+    run_round(rows(50), plan=plan, read=read_by_status, call=answer, concurrency=8, seconds=60)
+    assert all(seen.index(f"{n}-a") < seen.index(f"{n}-b") for n in range(50))
+
+
+def failing(request: Request) -> Answer:
+    raise Unanswered("gone")
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_round_in_vain_is_ended_early(concurrency: int) -> None:
+    made = play(rows(500), failing, concurrency=concurrency)
+    assert GIVEN_UP_AFTER <= len(made.attempts) < GIVEN_UP_AFTER + concurrency
+    assert not made.alive
+    assert len(ids(made, "unsent")) == 500 - len(made.attempts)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(401), Answer(429), Answer(503, {"retry-after": "5"})],
+    ids=["not allowed", "too many", "asked to wait"],
+)
+def test_a_round_ends_when_it_is_told_to(answer: Answer) -> None:
+    assert len(play(rows(50), lambda request: answer).attempts) == 1
+
+
+def test_an_address_that_may_not_be_called_suspends() -> None:
+    def refused(request: Request) -> Answer:
+        raise Unanswered("private", permanent=True)
+
+    made = play(rows(5), refused)
+    assert ids(made, "suspended") == {"0"}
+    assert made.reason("suspended") == "private"
+
+
+def test_without_time_nothing_is_called() -> None:
+    made = play(rows(3), failing, seconds=-1)
+    assert made.attempts == []
+    assert ids(made, "unsent") == {"0", "1", "2"}
+
+
+def test_an_adapter_must_judge_every_row() -> None:
+    with pytest.raises(ValueError, match="1 outcomes for 2 rows"):
+        run_round(
+            rows(2),
+            plan=in_batches(2),
+            read=lambda request, answer: [Outcome("delivered")],
+            call=lambda request: Answer(200),
+            concurrency=1,
+            seconds=60,
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, "delivered"), (202, "delivered"), (204, "delivered"), (301, "retry"), (400, "refused"), (401, "suspended"),
+     (403, "suspended"), (404, "retry"), (405, "retry"), (408, "retry"), (410, "suspended"), (413, "refused"),
+     (422, "refused"), (425, "retry"), (429, "retry"), (500, "retry"), (502, "retry"), (599, "retry"), (0, "retry")],
+)  # fmt: skip
+def test_what_a_status_means(status: int, kind: str) -> None:
+    assert outcome_of(Answer(status)).kind == kind
+
+
+def test_too_many_requests_asks_for_a_pause_even_when_it_does_not_say_so() -> None:
+    assert outcome_of(Answer(429)).retry_after_s == outcome_of(Answer(429, {"retry-after": "0"})).retry_after_s == 2
+    assert outcome_of(Answer(429, {"retry-after": "60"})).retry_after_s == 60
+    assert outcome_of(Answer(503)).retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "120"}, 120),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "Mon, 15 Jun 2026 12:00:30 GMT", "date": "Mon, 15 Jun 2026 12:00:00 GMT"}, 30),
+        ({"retry-after": "Mon, 15 Jun 2026 11:00:00 GMT", "date": "Mon, 15 Jun 2026 12:00:00 GMT"}, 0),
+        ({"retry-after": "Mon, 15 Jun 2026 12:00:30 GMT"}, None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(Answer(429, headers)) == seconds
