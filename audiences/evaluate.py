@@ -27,11 +27,11 @@ from audiences.models import Audience, Change, Evaluation, Version
 from identity.models import Touch
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG
-from sources.events.sql import from_milliseconds, milliseconds
 from spaces.batches import unfinished
 from spaces.clock import UNSTEADY, Clock, rows_due
 from spaces.clock import clock as database_clock
 from spaces.models import Log, Space
+from spaces.times import from_milliseconds, milliseconds
 
 logger = logging.getLogger(__name__)
 

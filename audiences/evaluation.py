@@ -28,11 +28,11 @@ from audiences.rules.validation import DefinitionError
 from identity.models import Touch
 from identity.queries import all_numbers
 from sources.events import client
-from sources.events.sql import from_milliseconds, milliseconds
 from sources.models import Replay
 from spaces.batches import Visible
 from spaces.clock import Clock, rows_due, was_put_back
 from spaces.models import Space
+from spaces.times import from_milliseconds, milliseconds
 
 HORIZON = timedelta(hours=1)  # how far ahead the next moment is looked for; then it is looked for again
 HORIZON_MS = HORIZON // timedelta(milliseconds=1)

@@ -4,8 +4,8 @@ from django.conf import settings
 from django.db import models
 
 from audiences.rules import grammar
-from sources.events.sql import milliseconds
 from spaces.models import Owned, Space, public_id
+from spaces.times import milliseconds
 
 
 class Evaluation(models.Model):

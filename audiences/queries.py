@@ -19,9 +19,9 @@ from audiences.rules.grammar import Node
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.validation import DefinitionError
 from sources.events import client
-from sources.events.sql import milliseconds
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space
+from spaces.times import milliseconds
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from audiences.rules import grammar
 from audiences.rules.grammar import Node
 from audiences.rules.operators import quoted
 from audiences.rules.validation import LONGEST_NAME, DefinitionError
-from sources.events.sql import milliseconds
 from spaces import deletions
 from spaces.models import Deletion, Space
+from spaces.times import milliseconds
 
 KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 LONGEST_MADE_KEY = 60

@@ -40,12 +40,12 @@ from identity import queries as identity
 from identity.models import Identifier, Profile
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
-from sources.events.sql import milliseconds
 from spaces import batches
 from spaces.clock import Clock, clock, is_due, rows_due
 from spaces.models import Log
 from spaces.rates import pace
 from spaces.secrets import Unopenable
+from spaces.times import milliseconds
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from django.db import models
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Left, Lower
 
-from sources.events.text import plain
 from sources.models import Source
 from spaces.models import Space, Workspace, public_id
+from spaces.text import storable
 
 KEY_LENGTH = 300
 
@@ -174,8 +174,8 @@ class Touch(InSpace):
     @staticmethod
     def event(name: str) -> str:
         """The key of an event's name. Long names may share one: then too many are looked at, never too few."""
-        return f"event:{plain(name)}"[:KEY_LENGTH]
+        return f"event:{storable(name)}"[:KEY_LENGTH]
 
     @staticmethod
     def trait(name: str) -> str:
-        return f"trait:{plain(name)}"[:KEY_LENGTH]
+        return f"trait:{storable(name)}"[:KEY_LENGTH]

@@ -19,10 +19,10 @@ from identity.rules.extract import SetAside
 from identity.rules.graph import Graph, Node, Sight
 from identity.rules.messages import Message
 from identity.rules.resolution import LONGEST_ID, Batch, Resolution, Traits, newest, stored, unstored
-from sources.events.text import plain
 from spaces.batches import Overtaken
 from spaces.ids import new_id
 from spaces.models import Space
+from spaces.text import storable
 
 # A moment from whole milliseconds, exactly: a double holds them, and PostgreSQL counts in microseconds.
 MOMENT = "timestamptz 'epoch' + {} * interval '1 ms'"
@@ -95,7 +95,7 @@ def reject(space_id: int, rows: pyarrow.Table, indexes: Iterable[int], *, code: 
                     ON CONFLICT (space_id, source_id, piece, position) DO NOTHING"""
     columns = "source bigint, piece bigint, position bigint, at bigint, id text, message text"
     with connection.cursor() as cursor:
-        parameters = {"space": space_id, "code": code, "reason": plain(reason)[:LONGEST_REASON]}
+        parameters = {"space": space_id, "code": code, "reason": storable(reason)[:LONGEST_REASON]}
         execute(cursor, statement, columns, refused, parameters)
 
 
@@ -124,8 +124,8 @@ def _refused(rows: pyarrow.Table, index: int) -> tuple[int, int, int, int, str, 
         row["piece"][0].as_py(),
         row["position"][0].as_py(),
         row["received_at"].cast(pyarrow.int64())[0].as_py(),
-        plain(row["message_id"][0].as_py())[:LONGEST_ID],
-        plain(row["message"][0].as_py())[:LONGEST_MESSAGE],
+        storable(row["message_id"][0].as_py())[:LONGEST_ID],
+        storable(row["message"][0].as_py())[:LONGEST_MESSAGE],
     )
 
 

@@ -23,6 +23,8 @@ from sources.queries import ARCHIVE, sources_waiting
 from sources.rules import spec
 from spaces.batches import Overtaken, unfinished
 from spaces.models import Log
+from spaces.text import text_of
+from spaces.times import from_milliseconds
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ class Archive:
         for message, receipt in _archived(decision, parsed):
             _forget(log, message)
             text = spec.as_sent(message.text).decode()
-            reject = spec.Rejected(spec.UNSTORABLE, _reason(error), "", message.message_id, text)
+            reject = spec.Rejected(spec.UNSTORABLE, text_of(error, 1000), "", message.message_id, text)
             outcome.rejected.append((reject, receipt._replace(call=message.type)))
         self.publish(log, decision, 0, outcome)
 
@@ -143,7 +145,7 @@ class Archive:
         for request in intake[:1]:
             text = request.body.decode("utf-8", "replace").replace("\0", "\ufffd")
             code = spec.UNSTORABLE if text.encode() == request.body else spec.INVALID_ENCODING
-            reject = spec.Rejected(code, _reason(error), "", message=text)
+            reject = spec.Rejected(code, text_of(error, 1000), "", message=text)
             _keep_rejects(log, [(reject, Receipt(request.inbox, request.received_at, request.call))])
             _count(log, 0, 0, 1, request.received_at)
             _close([request.inbox])
@@ -245,14 +247,6 @@ def _hash(message_id: str) -> str:
     return hashlib.blake2b(message_id.encode(), digest_size=16).hexdigest()
 
 
-def _reason(error: Exception) -> str:
-    return str(error)[:1000].replace("\0", "\ufffd")
-
-
-def _at(ts: int) -> datetime:
-    return datetime.fromtimestamp(ts // 1000, tz=UTC).replace(microsecond=ts % 1000 * 1000)
-
-
 # --- PostgreSQL
 
 
@@ -341,7 +335,7 @@ def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, Receipt]]) -
         Reject(
             workspace_id=log.workspace_id,
             source_id=log.owner,
-            received_at=_at(receipt.at),
+            received_at=from_milliseconds(receipt.at),
             code=reject.code,
             reason=reject.reason,
             path=reject.path,
@@ -383,8 +377,8 @@ def _count_event_names(log: Log, archived: Sequence[spec.Message]) -> None:
                 [type for type, _ in counts],
                 [event for _, event in counts],
                 list(counts.values()),
-                [_at(spans[key][0]) for key in counts],
-                [_at(spans[key][1]) for key in counts],
+                [from_milliseconds(spans[key][0]) for key in counts],
+                [from_milliseconds(spans[key][1]) for key in counts],
             ],
         )
 
@@ -399,5 +393,5 @@ def _count(log: Log, archived: int, doubled: int, rejected: int, last_received_a
                    doubled = t.doubled + excluded.doubled,
                    rejected = t.rejected + excluded.rejected,
                    last_received_at = greatest(t.last_received_at, excluded.last_received_at)""",
-            [log.workspace_id, log.owner, archived, doubled, rejected, _at(last_received_at)],
+            [log.workspace_id, log.owner, archived, doubled, rejected, from_milliseconds(last_received_at)],
         )

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from sources.events.archive_table import WHOLE_PIECE, Key, RowPlace
-from sources.events.sql import milliseconds
 from sources.models import Connection, Consumed, Replay
 from sources.queries import listening
+from spaces.times import milliseconds
 
 LAST = (2**32 - 1, 2**63 - 1, WHOLE_PIECE)  # a place after every row of the same time
 

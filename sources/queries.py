@@ -10,10 +10,10 @@ from django.db.models import Count, Q, QuerySet
 
 from sources.events import archive_table
 from sources.events.archive_table import Place, Reach, Region, RowPlace, up_to
-from sources.events.sql import milliseconds
 from sources.models import Connection, Consumed, EventName, Reject, Replay, Source, Tally
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space, Workspace
+from spaces.times import milliseconds
 
 ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
 SHOWN = 100  # messages at once

@@ -39,6 +39,7 @@ from spaces.clock import is_due
 from spaces.errors import Unwritable, is_ours, refuse_rows
 from spaces.faults import reach
 from spaces.models import Abandoned, Log, Piece
+from spaces.text import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -483,7 +484,7 @@ def _back_off(log: Log, error: Exception) -> None:
     """The log says since when it fails, whose fault it is and why; nothing is tried again at once."""
     now = timezone.now()
     fault = Log.Fault.CODE if is_ours(error) else Log.Fault.STORE
-    text = f"{type(error).__name__}: {_said(error)}"
+    text = f"{type(error).__name__}: {text_of(error, 2000)}"
     # Every try uses up a number, and many that failed together should not come back together.
     longest = LONGEST_WAIT[fault]
     wait = min(timedelta(seconds=2 ** min(log.failures + 1, 16)), longest) * uniform(0.75, 1)
@@ -511,8 +512,3 @@ def _succeed(log: Log) -> None:
 def _recovered(log: Log) -> None:
     if log.failures:
         logger.warning("%s %s goes on after %d failures: %s", log.stage, log.owner, log.failures, log.error)
-
-
-def _said(error: Exception) -> str:
-    """What went wrong, as PostgreSQL takes it: errors quote what they are about, and it may hold anything."""
-    return str(error)[:2000].encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

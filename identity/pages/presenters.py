@@ -17,10 +17,10 @@ from identity.policies import policy_of
 from identity.rules.decision import DEFAULT_TYPES
 from identity.rules.display_name import display_name, email_of
 from sources.events import timeline
-from sources.events.sql import from_milliseconds
 from sources.events.timeline import Key, ProfileEvent
 from sources.models import Source
 from spaces.models import Space
+from spaces.times import from_milliseconds
 
 EVENTS_SHOWN = 50
 NAMED = 5  # of those it belongs with

@@ -28,9 +28,8 @@ import msgspec
 
 from identity.rules import patterns
 from identity.rules.decision import Definition, Identifier, Policy
+from spaces.text import REPLACEMENT, storable
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_ODD = re.compile("[\0\ud800-\udfff]")
 MAX_LENGTH = 500  # Segment's limit for groupId; here for every identifier
 ACCOUNT_TYPE = "group_id"
 
@@ -206,20 +205,15 @@ def _check(definition: Definition) -> Check:
 
     def check(value: str) -> SetAside | None:
         if len(value) > MAX_LENGTH:  # before the patterns, whose time grows with the length
-            return SetAside(type, _storable(value[:MAX_LENGTH]), "too_long")
+            return SetAside(type, storable(value[:MAX_LENGTH]), "too_long")
         if value in values:
             return SetAside(type, value, "blocked_value", values[value])
-        storable = value if value.isascii() and "\0" not in value else _storable(value)
-        if REPLACEMENT in storable:
-            return SetAside(type, storable, "not_text")
-        for text, search in searches:
+        text = storable(value)
+        if REPLACEMENT in text:
+            return SetAside(type, text, "not_text")
+        for pattern, search in searches:
             if search(value):
-                return SetAside(type, value, "blocked_pattern", text)
+                return SetAside(type, value, "blocked_pattern", pattern)
         return None
 
     return check
-
-
-def _storable(value: str) -> str:
-    """Text that PostgreSQL takes: it can hold neither NUL nor half of a surrogate pair."""
-    return _ODD.sub(REPLACEMENT, value)

@@ -15,8 +15,8 @@ import msgspec
 
 from identity.rules.decision import Identifier, Policy
 from identity.rules.extract import Extracted, SetAside, camel, identifiers
+from sources.events.json_text import storable_json
 from sources.events.properties import NOTHING, split
-from sources.events.text import storable
 from sources.rules.spec import stays_out_of_spaces
 
 NAMED = {"page": "Page Viewed", "screen": "Screen Viewed"}  # events whose call has no event name of its own
@@ -160,7 +160,7 @@ class _Reader:
 
     def _read_slowly(self, text: bytes) -> Message:
         whole = _whole(text)
-        parts = msgspec.json.decode(storable(text), type=dict[str, msgspec.Raw])
+        parts = msgspec.json.decode(storable_json(text), type=dict[str, msgspec.Raw])
         found = _Loose(str(whole.get("type")), whole.get("event"), whole.get("name"), whole.get("category"))
         sections = [parts.get(name, EMPTY) for name in ("properties", "traits")]
         return _message(found, identifiers(whole, self.policy), *sections)
@@ -218,7 +218,7 @@ def _properties(found: Any, raw: msgspec.Raw) -> bytes:
             text = _with(text, NAME_OF[found.type], found.name)
         if isinstance(found.category, str):
             text = _with(text, CATEGORY_OF[found.type], found.category)
-    return storable(text)
+    return storable_json(text)
 
 
 def _with(text: bytes, key: bytes, value: str) -> bytes:
@@ -230,7 +230,7 @@ def _with(text: bytes, key: bytes, value: str) -> bytes:
 
 
 def _traits(raw: msgspec.Raw) -> dict[str, bytes]:
-    text = storable(bytes(raw))
+    text = storable_json(bytes(raw))
     if text[:1] != b"{":
         return NO_TRAITS
     return {key: bytes(value) for key, value in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()}

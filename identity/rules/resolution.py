@@ -11,7 +11,7 @@ from identity.rules.decision import Identifier, Policy
 from identity.rules.extract import SetAside
 from identity.rules.graph import NOBODY, Graph
 from identity.rules.messages import Message, Stamp, owner_of_traits, read
-from sources.events.text import plain
+from spaces.text import storable
 
 MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
 LONGEST_ID = 200  # of a message, as the identity tables keep it
@@ -60,7 +60,7 @@ def batch(rows: pyarrow.Table, policy: Policy) -> Batch:
         sources=rows["source"].to_pylist(),
         pieces=rows["piece"].to_pylist(),
         positions=rows["position"].to_pylist(),
-        ids=[plain(id)[:LONGEST_ID] for id in rows["message_id"].to_pylist()],
+        ids=[storable(id)[:LONGEST_ID] for id in rows["message_id"].to_pylist()],
     )
 
 

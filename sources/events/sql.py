@@ -5,13 +5,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from pyroaring import BitMap
 
 from sources.events.bitmap import to_clickhouse
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from spaces.times import milliseconds
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,6 @@ def join(separator: str, parts: Iterable[Sql]) -> Sql:
 def moment(at: datetime) -> Sql:
     """A moment as a DateTime64(3): milliseconds, by truncation."""
     return sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", milliseconds(at))
-
-
-def milliseconds(at: datetime) -> int:
-    """Since 1970, rounded down; exact, unlike a float timestamp."""
-    delta = at.astimezone(UTC) - EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
-
-
-def from_milliseconds(ms: int) -> datetime:
-    """Since 1970."""
-    return EPOCH + timedelta(milliseconds=ms)
 
 
 def bitmap(members: BitMap) -> Sql:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sources.events.text import DEEPEST, plain, storable
+from sources.events.json_text import DEEPEST, storable_json
+from spaces.text import storable
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ from sources.events.text import DEEPEST, plain, storable
     ],
 )
 def test_what_both_stores_take_is_not_touched(text):
-    assert json.loads(storable(text)) == json.loads(text)
+    assert json.loads(storable_json(text)) == json.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -32,15 +33,15 @@ def test_what_both_stores_take_is_not_touched(text):
     ],
 )
 def test_what_a_store_refuses_is_replaced(text, kept):
-    assert json.loads(storable(text)) == kept
+    assert json.loads(storable_json(text)) == kept
 
 
 def test_deep_nesting_ends_in_null():
     text = b'{"a":' + b"[" * 500 + b"1" + b"]" * 500 + b"}"
-    cleaned = storable(text)
+    cleaned = storable_json(text)
     assert cleaned.count(b"[") < DEEPEST
     assert b"null" in cleaned
 
 
 def test_plain_text_loses_only_what_is_not_text():
-    assert plain("a\0b\ud800c é") == "a\ufffdb\ufffdc é"
+    assert storable("a\0b\ud800c é") == "a\ufffdb\ufffdc é"

@@ -7,15 +7,14 @@ refuses too, are null in the archive already (sources.rules.spec): looking for t
 
 import json
 import math
-import re
 from typing import Any
 
+from spaces.text import storable
+
 DEEPEST = 100  # ClickHouse reads to 1,000, PostgreSQL to where its stack ends
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_ODD = re.compile("[\0\ud800-\udfff]")
 
 
-def storable(text: bytes) -> bytes:
+def storable_json(text: bytes) -> bytes:
     """The same JSON value without what a store refuses: such characters become U+FFFD, such values null."""
     if b"\\u" not in text and text.count(b"[") + text.count(b"{") < DEEPEST:
         return text
@@ -24,11 +23,6 @@ def storable(text: bytes) -> bytes:
     except RecursionError:
         return b"{}" if text.startswith(b"{") else b"null"
     return json.dumps(_clean(value, 0), ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def plain(text: str) -> str:
-    """The same for text that is not JSON."""
-    return text if text.isascii() and "\0" not in text else _ODD.sub(REPLACEMENT, text)
 
 
 def _finite(text: str) -> float | None:
@@ -42,11 +36,11 @@ def _short(text: str) -> int | None:
 
 def _clean(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return plain(value)
+        return storable(value)
     if depth >= DEEPEST and isinstance(value, list | dict):
         return None
     if isinstance(value, list):
         return [_clean(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {plain(key): _clean(item, depth + 1) for key, item in value.items()}
+        return {storable(key): _clean(item, depth + 1) for key, item in value.items()}
     return value

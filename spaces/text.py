@@ -1,0 +1,23 @@
+"""PURE. Text that every store takes: PostgreSQL refuses NUL, and nothing encodes half of a surrogate pair."""
+
+import re
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def is_storable(text: str) -> bool:
+    # Nearly all text is ASCII, and to ask that costs next to nothing.
+    return "\0" not in text if text.isascii() else not _UNSTORABLE.search(text)
+
+
+def storable(text: str) -> str:
+    """The same text with U+FFFD for each character that a store refuses. Two halves side by side become their pair."""
+    if is_storable(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", REPLACEMENT)
+
+
+def text_of(error: BaseException, longest: int) -> str:
+    """An error's message as it is kept, at most so many characters: errors quote what they are about."""
+    return storable(str(error)[:longest])
