@@ -1,6 +1,6 @@
-"""The evaluate stage: one log per space, whose pieces are ticks. Who entered and who left, because of what, since when.
+"""The evaluate stage: one log per space, whose batches are ticks. Who entered and left, because of what, since when.
 
-A tick reads two logs up to one moment: the touches that resolve published, and the clock, whose entries are derived
+A tick reads two logs up to one moment: the touches that resolve committed, and the clock, whose entries are derived
 from the edges of the windows. Whoever neither touched is as before. The same statement that previews an audience,
 narrowed to these people, says of each audience that reads any of it who is in now.
 
@@ -51,7 +51,7 @@ class Changed(msgspec.Struct, array_like=True):
     size: int
 
 
-class Decision(msgspec.Struct):
+class PreparedTick(msgspec.Struct):
     """A tick: touches up to `touched` and moments up to `at` are evaluated; nothing is due before `next_at` (ms).
 
     joined: versions that serve from now on. By version, why it could not be evaluated: failed, by its own fault;
@@ -72,14 +72,14 @@ class Evaluate:
     """The stage (spaces.batches.Stage)."""
 
     name = NAME
-    decision = Decision
-    batch = 1
+    prepared = PreparedTick
+    batch_size = 1
 
     def __init__(self, clock: Clock = database_clock) -> None:
         self.clock = clock
 
     def read(self, log: Log, limit: int) -> Tick | None:
-        space = Space.objects.filter(pk=log.owner).first()
+        space = Space.objects.filter(pk=log.partition).first()
         if space is None:
             return None
         state, _ = Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
@@ -88,11 +88,11 @@ class Evaluate:
     def size(self, intake: Tick) -> int:
         return 1
 
-    def decide(self, log: Log, intake: Tick, number: int) -> Decision | None:
-        held = Evaluation.objects.select_for_update().filter(space=log.owner).first()
+    def prepare(self, log: Log, intake: Tick, number: int) -> PreparedTick | None:
+        held = Evaluation.objects.select_for_update().filter(space=log.partition).first()
         if held is None or (held.touched, held.clock_at) != intake.place:
             return None
-        return Decision(
+        return PreparedTick(
             touched=intake.end,
             at=milliseconds(intake.now),
             next_at=intake.next_at,
@@ -103,37 +103,37 @@ class Evaluate:
             put_back_ms=None if intake.put_back_by is None else intake.put_back_by // timedelta(milliseconds=1),
         )
 
-    def write(self, log: Log, decision: Decision, number: int) -> None:
-        rows = [_rows(log, decision, number, *part) for part in _parts(decision)]
+    def write(self, log: Log, prepared: PreparedTick, number: int) -> None:
+        rows = [_rows(log, prepared, number, *part) for part in _parts(prepared)]
         if rows:
             client.insert(MEMBERSHIP_LOG, pyarrow.concat_tables(rows))
 
-    def publish(self, log: Log, decision: Decision, number: int, outcome: None) -> None:
-        held = Evaluation.objects.select_for_update().get(space=log.owner)
-        before = queries.members_of([version.audience for version in _joining(decision)])
-        _keep_changes(log, decision, number)
-        _leave_behind(decision, number, held, self.clock.now())
-        for version in _joining(decision):
-            _join(version, number, _after(before[version.audience_id], decision, version))
-        _keep_snapshots(decision)
-        if decision.put_back_ms is not None:
-            _keep_put_back(held, decision)
-        held.touched, held.clock_at = decision.touched, from_milliseconds(decision.at)
-        held.next_at = None if decision.next_at is None else from_milliseconds(decision.next_at)
+    def commit(self, log: Log, prepared: PreparedTick, number: int, outcome: None) -> None:
+        held = Evaluation.objects.select_for_update().get(space=log.partition)
+        before = queries.members_of([version.audience for version in _joining(prepared)])
+        _keep_changes(log, prepared, number)
+        _leave_behind(prepared, number, held, self.clock.now())
+        for version in _joining(prepared):
+            _join(version, number, _after(before[version.audience_id], prepared, version))
+        _keep_snapshots(prepared)
+        if prepared.put_back_ms is not None:
+            _keep_put_back(held, prepared)
+        held.touched, held.clock_at = prepared.touched, from_milliseconds(prepared.at)
+        held.next_at = None if prepared.next_at is None else from_milliseconds(prepared.next_at)
         held.save()
         _forget_touches(held)
 
-    def split(self, decision: Decision) -> Sequence[Decision]:
+    def split(self, prepared: PreparedTick) -> Sequence[PreparedTick]:
         return []
 
-    def refuse(self, log: Log, decision: Decision, error: Exception) -> Decision:
+    def refuse(self, log: Log, prepared: PreparedTick, error: Exception) -> PreparedTick:
         raise error  # numbers alone: nothing in them can be refused
 
     def skip(self, log: Log, intake: Tick, error: Exception) -> None:
         raise error
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
-        client.erase(MEMBERSHIP_LOG, "space", log.owner, numbers)
+        client.erase(MEMBERSHIP_LOG, "space", log.partition, numbers)
 
 
 STAGE = Evaluate()
@@ -156,7 +156,7 @@ def waiting(now: datetime) -> list[int]:
     return sorted({*moved, *joins.values_list("audience__space", flat=True), *unfinished(NAME)})
 
 
-# Deciding
+# Preparing
 
 
 def _changes(each: Active, tick: Tick) -> Iterator[Changed]:
@@ -189,61 +189,63 @@ def _causes(each: Active, tick: Tick, changed: BitMap) -> list[tuple[str, BitMap
 # Writing
 
 
-def _parts(decision: Decision) -> Iterator[tuple[Changed, BitMap, int]]:
+def _parts(prepared: PreparedTick) -> Iterator[tuple[Changed, BitMap, int]]:
     """(change, people, 1 = they entered)."""
-    for change in decision.changes:
+    for change in prepared.changes:
         yield change, queries.bitmap(change.entered), 1
         yield change, queries.bitmap(change.left), 0
 
 
-def _rows(log: Log, decision: Decision, number: int, change: Changed, people: BitMap, entered: int) -> pyarrow.Table:
+def _rows(
+    log: Log, prepared: PreparedTick, number: int, change: Changed, people: BitMap, entered: int
+) -> pyarrow.Table:
     def same(value: object, kind: pyarrow.DataType) -> pyarrow.Array:
         return pyarrow.repeat(pyarrow.scalar(value, kind), len(people))
 
     return pyarrow.table(
         {
             "workspace": same(log.workspace_id, pyarrow.uint32()),
-            "space": same(log.owner, pyarrow.uint32()),
+            "space": same(log.partition, pyarrow.uint32()),
             "piece": same(number, pyarrow.uint64()),
             "audience": same(change.audience, pyarrow.uint32()),
             "profile": pyarrow.array(people.to_array(), pyarrow.uint32()),
-            "at": same(from_milliseconds(decision.at), pyarrow.timestamp("ms", tz="UTC")),
+            "at": same(from_milliseconds(prepared.at), pyarrow.timestamp("ms", tz="UTC")),
             "entered": same(entered, pyarrow.uint8()),
             "cause": same(change.cause, pyarrow.string()),
         }
     )
 
 
-# Publishing
+# Committing
 
 
-def _keep_changes(log: Log, decision: Decision, number: int) -> None:
+def _keep_changes(log: Log, prepared: PreparedTick, number: int) -> None:
     Change.objects.bulk_create(
         Change(
             workspace_id=log.workspace_id,
-            space_id=log.owner,
+            space_id=log.partition,
             audience_id=each.audience,
             tick=number,
-            at=from_milliseconds(decision.at),
+            at=from_milliseconds(prepared.at),
             cause=each.cause,
             entered=each.entered,
             left=each.left,
             refreshed=each.refreshed,
             size=each.size,
         )
-        for each in decision.changes
+        for each in prepared.changes
     )
-    for each in decision.changes:
+    for each in prepared.changes:
         Audience.objects.filter(pk=each.audience).update(size=each.size)
 
 
-def _leave_behind(decision: Decision, number: int, held: Evaluation, now: datetime) -> None:
+def _leave_behind(prepared: PreparedTick, number: int, held: Evaluation, now: datetime) -> None:
     """Who was not evaluated stays where the space was before this tick, and is caught up with later.
 
     `held`: the place of the space before it. That is so for a version that serves as well when it was another one,
     which was to take its place, that could not be evaluated.
     """
-    problems = decision.failed.keys() | decision.troubled.keys()
+    problems = prepared.failed.keys() | prepared.troubled.keys()
     if not problems:
         return
     live = Version.objects.filter(audience__versions__in=problems, audience__serving=F("pk"), state=Version.State.LIVE)
@@ -252,30 +254,30 @@ def _leave_behind(decision: Decision, number: int, held: Evaluation, now: dateti
         touched=held.touched,
         clock_at=held.clock_at,
         tick=number - 1,
-        exact_at=held.clock_at and min(held.clock_at, from_milliseconds(decision.at)),
+        exact_at=held.clock_at and min(held.clock_at, from_milliseconds(prepared.at)),
     )
     evaluated = Version.objects.filter(pk__in=problems, state=Version.State.CATCHING_UP)
     for version in evaluated.defer("snapshot").select_for_update():
-        if version.pk in decision.failed:
-            failures.failed(version, decision.failed[version.pk], now, again=timedelta())
+        if version.pk in prepared.failed:
+            failures.failed(version, prepared.failed[version.pk], now, again=timedelta())
         else:
-            failures.trouble(version, decision.troubled[version.pk], now)
+            failures.trouble(version, prepared.troubled[version.pk], now)
 
 
-def _keep_put_back(held: Evaluation, decision: Decision) -> None:
+def _keep_put_back(held: Evaluation, prepared: PreparedTick) -> None:
     """What the wrong clock left behind counts as of now; when that was, and by how much, is kept to be shown."""
-    now = from_milliseconds(decision.at)
-    held.put_back_at, held.put_back_by = now, timedelta(milliseconds=decision.put_back_ms or 0)
+    now = from_milliseconds(prepared.at)
+    held.put_back_at, held.put_back_by = now, timedelta(milliseconds=prepared.put_back_ms or 0)
     logger.warning("space %s was evaluated by a clock that ran %s ahead", held.space_id, held.put_back_by)
     Audience.objects.filter(space=held.space_id, events_since__gt=now + UNSTEADY).update(events_since=now)
 
 
-def _joining(decision: Decision) -> QuerySet[Version]:
-    return Version.objects.filter(pk__in=decision.joined).select_related("audience")
+def _joining(prepared: PreparedTick) -> QuerySet[Version]:
+    return Version.objects.filter(pk__in=prepared.joined).select_related("audience")
 
 
-def _after(members: BitMap, decision: Decision, version: Version) -> BitMap:
-    for change in decision.changes:
+def _after(members: BitMap, prepared: PreparedTick, version: Version) -> BitMap:
+    for change in prepared.changes:
         if change.audience == version.audience_id:
             members = (members - queries.bitmap(change.left)) | queries.bitmap(change.entered)
     return members
@@ -296,9 +298,9 @@ def _join(version: Version, number: int, members: BitMap) -> None:
     Audience.objects.filter(pk=version.audience_id).update(serving=version)
 
 
-def _keep_snapshots(decision: Decision) -> None:
+def _keep_snapshots(prepared: PreparedTick) -> None:
     """Reading the members never means going through many changes."""
-    changed = Version.objects.filter(audience__in=[each.audience for each in decision.changes])
+    changed = Version.objects.filter(audience__in=[each.audience for each in prepared.changes])
     for version in changed.filter(audience__serving=F("pk")).select_related("audience"):
         ticks = list(queries.changes_after(version.audience, version.snapshot_tick).values_list("tick", flat=True))
         if len(ticks) >= SNAPSHOT_EVERY:

@@ -1,6 +1,6 @@
 """What a tick of a space finds out: whom the touches and the clock concern, and who is in each audience now.
 
-Nothing is written here. `audiences.evaluate` decides, writes and publishes what is found.
+Nothing is written here. `audiences.evaluate` prepares, writes and commits what is found.
 """
 
 import sys
@@ -108,7 +108,7 @@ class Problems:
 
 @dataclass(frozen=True)
 class Tick:
-    """What is true at `now`, with all resolve pieces up to `end`.
+    """What is true at `now`, with all resolve batches up to `end`.
 
     place: where the space's evaluation was before. next_at: ms. touched: by events, not by the clock.
     put_back_by: how far ahead the clock was by which the space was evaluated before; None = it was not.

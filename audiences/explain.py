@@ -128,7 +128,7 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
     by_id = {each.pk: each for each in audiences}
     if not by_id:
         return {}
-    seen = client.seen(visible_logs(stage="evaluate", owners=[space.pk])[space.pk])
+    seen = client.seen(visible_logs(stage="evaluate", partitions=[space.pk])[space.pk])
     query = sql(
         "SELECT audience, toUnixTimestamp64Milli(argMax(at, piece)), argMax(cause, piece) FROM membership_log"
         " WHERE workspace = %s AND space = %s AND audience IN %s AND profile = %s AND entered = 1 AND %s"

@@ -13,7 +13,7 @@ class Evaluation(models.Model):
 
     space = models.OneToOneField(Space, on_delete=models.CASCADE, primary_key=True, related_name="evaluation")
     workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
-    touched = models.BigIntegerField(default=0, help_text="resolve pieces up to this one are evaluated")
+    touched = models.BigIntegerField(default=0, help_text="resolve batches up to this one are evaluated")
     clock_at = models.DateTimeField(null=True, help_text="moments up to this one are evaluated")
     next_at = models.DateTimeField(
         null=True, help_text="no window opens or closes before this moment; null = none will"
@@ -75,9 +75,9 @@ class Version(Owned):
     definition = models.JSONField()
     state = models.CharField(max_length=12, choices=State, default=State.COMPUTING)
     error = models.TextField(blank=True)
-    touched = models.BigIntegerField(null=True, help_text="evaluated up to this resolve piece …")
+    touched = models.BigIntegerField(null=True, help_text="evaluated up to this resolve batch …")
     clock_at = models.DateTimeField(null=True, help_text="… and up to this moment")
-    tick = models.BigIntegerField(null=True, help_text="… and with other audiences as of this evaluate piece")
+    tick = models.BigIntegerField(null=True, help_text="… and with other audiences as of this evaluate batch")
     computed = models.BinaryField(null=True, help_text="members as of its place, by a full query; it is to join")
     failures = models.IntegerField(default=0, help_text="attempts in a row that the engine did not answer …")
     idle_failures = models.IntegerField(default=0, help_text="… of these, alone on an engine that was idle")
@@ -109,7 +109,7 @@ class Change(Owned):
 
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="+")
     audience = models.ForeignKey(Audience, on_delete=models.CASCADE, related_name="changes")
-    tick = models.BigIntegerField(help_text="number of the published evaluate piece")
+    tick = models.BigIntegerField(help_text="number of the committed evaluate batch")
     at = models.DateTimeField(help_text="the tick's now")
     cause = models.CharField(max_length=8, choices=Cause)
     entered = models.BinaryField(help_text="Roaring bitmap of profile numbers")

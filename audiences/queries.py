@@ -61,7 +61,7 @@ class NotComputed(ValueError):
 
 @dataclass(frozen=True)
 class Matched:
-    """The members of a definition, exact at `as_of`, with all resolve pieces up to `resolve_end`."""
+    """The members of a definition, exact at `as_of`, with all resolve batches up to `resolve_end`."""
 
     members: BitMap
     as_of: datetime
@@ -92,8 +92,8 @@ def changes_after(audience: Audience, tick: int) -> QuerySet[Change]:
 
 
 def newest_tick(space: Space) -> tuple[int, datetime | None]:
-    """The newest published tick of the space, and the moment that its audiences are as of."""
-    tick = Log.objects.filter(stage="evaluate", owner=space.pk).values_list("published", flat=True).first()
+    """The newest committed tick of the space, and the moment that its audiences are as of."""
+    tick = Log.objects.filter(stage="evaluate", partition=space.pk).values_list("committed", flat=True).first()
     at = Evaluation.objects.filter(space=space).values_list("clock_at", flat=True).first()
     return tick or 0, at
 
@@ -107,7 +107,7 @@ def kept_versions() -> QuerySet[Version]:
 
 def resolved(space: Space) -> Visible:
     """What of the space's events is visible now."""
-    return visible_logs(stage="resolve", owners=[space.pk])[space.pk]
+    return visible_logs(stage="resolve", partitions=[space.pk])[space.pk]
 
 
 def scope_of(space: Space, log: Visible, now: datetime, numbers: BitMap | None = None) -> Scope:

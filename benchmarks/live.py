@@ -68,5 +68,5 @@ def in_timeline(public_id: str) -> int:
     from spaces.models import Space
 
     space = Space.objects.get(public_id=public_id)
-    log = visible_logs(stage="resolve", owners=[space.pk])[space.pk]
+    log = visible_logs(stage="resolve", partitions=[space.pk])[space.pk]
     return timeline.count(timeline.Scope(space.workspace_id, space.pk, log))

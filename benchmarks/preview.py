@@ -84,7 +84,7 @@ def _multiply(public_id: str) -> int:
     from spaces.models import Log, Space
 
     space = Space.objects.get(public_id=public_id)
-    log = open_log(stage="resolve", owner=space.pk, workspace_id=space.workspace_id)
+    log = open_log(stage="resolve", partition=space.pk, workspace_id=space.workspace_id)
     seen = timeline.Scope(space.workspace_id, space.pk, visible(log)).condition
     number = log.last_number + 1
     changed = f"{number} AS piece, concat(message_id, '-', toString(copy)) AS message_id"
@@ -92,5 +92,5 @@ def _multiply(public_id: str) -> int:
         f"INSERT INTO timeline SELECT * EXCEPT copy REPLACE ({changed}) FROM "
         f"(SELECT *, arrayJoin(range({COPIES})) AS copy FROM timeline WHERE " + seen + ")"
     )
-    Log.objects.filter(pk=log.pk).update(last_number=number, published=number)
+    Log.objects.filter(pk=log.pk).update(last_number=number, committed=number)
     return timeline.count(timeline.Scope(space.workspace_id, space.pk, visible(log)))

@@ -89,5 +89,5 @@ def _replays(keys: list[int]) -> Any:
 
 
 def _failures(keys: list[int]) -> Any:
-    rows = Log.objects.filter(stage__in=[RESOLVE, EVALUATE], owner__in=keys).values("owner").order_by()
-    return rows.annotate(most=Max("failures")).values_list("owner", "most")
+    rows = Log.objects.filter(stage__in=[RESOLVE, EVALUATE], partition__in=keys).values("partition").order_by()
+    return rows.annotate(most=Max("failures")).values_list("partition", "most")

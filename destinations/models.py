@@ -53,7 +53,7 @@ class Subscription(Deletable, Owned):
     status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
     options = models.JSONField(default=dict, help_text="of the adapter's Options: event names and the like")
     external_id = models.CharField(max_length=200, blank=True, help_text="the audience's name over there")
-    tick = models.BigIntegerField(default=0, help_text="changes up to this evaluate piece are planned or sent")
+    tick = models.BigIntegerField(default=0, help_text="changes up to this evaluate batch are planned or sent")
     full = models.BooleanField(default=True, help_text="this pass looks at everyone: a first sync or a resync")
     pass_tick = models.BigIntegerField(null=True, help_text="changes up to this one are being planned; null = no pass")
     cursor = models.BigIntegerField(default=0, help_text="profile numbers up to this one are planned in this pass")
@@ -105,7 +105,7 @@ class Subscription(Deletable, Owned):
 class Acknowledged(Many):
     """What a destination is known to hold of one identifier. No row means OUT.
 
-    due: a call was decided and is not acknowledged, or must be looked at again. It is not forgotten by the
+    due: a call was prepared and is not acknowledged, or must be looked at again. It is not forgotten by the
     subscription's tick moving on.
     """
 
@@ -122,7 +122,7 @@ class Acknowledged(Many):
     state = models.SmallIntegerField(choices=State)
     entering = models.BooleanField(help_text="what the newest call asked for")
     flip = models.IntegerField(help_text="counts the changes of direction; part of the message id")
-    at = models.DateTimeField(help_text="when that flip was decided; the message's timestamp")
+    at = models.DateTimeField(help_text="when that flip was prepared; the message's timestamp")
     profile = models.BigIntegerField(help_text="number of the profile that held it then")
     sent = models.JSONField(default=dict, help_text="{type: [identifier number, value]} that the newest call said")
     due = models.BooleanField(default=False)

@@ -56,7 +56,7 @@ class Deliveries(Sequence[Delivery]):
 
     def __init__(self, space: Space, subscriptions: Sequence[int], conditions: Sequence[Sql] = ()) -> None:
         self._space = space
-        seen = client.seen_by_owner(list(visible_logs(stage="sync", owners=subscriptions).values()), "subscription")
+        seen = client.seen_by_owner(list(visible_logs(stage="sync", partitions=subscriptions).values()), "subscription")
         self._where = join(" AND ", [sql("workspace = %s", space.workspace_id), seen, *conditions])
 
     def __len__(self) -> int:

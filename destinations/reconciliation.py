@@ -33,7 +33,7 @@ class Differing:
 
 @dataclass(frozen=True)
 class Standing:
-    """How it stands with one identifier of a person. since: when the newest change was decided."""
+    """How it stands with one identifier of a person. since: when the newest change was prepared."""
 
     type: str
     value: str

@@ -201,7 +201,7 @@ def change_subscription(
 
 def _hide(subscription: Subscription) -> None:
     """It is out of sight, and whoever is writing a batch of it is too late."""
-    Log.objects.filter(stage=SYNC, owner=subscription.pk).delete()
+    Log.objects.filter(stage=SYNC, partition=subscription.pk).delete()
     deletions.hide(subscription)
 
 

@@ -1,8 +1,8 @@
 """The sync stage: each subscription keeps what its destination holds in step with its audience.
 
-*Decide* compares what is desired with what was acknowledged, for the next people of this pass or for the rows
-whose retry is due, and marks MAYBE what it is going to say. *Write* says it. *Publish* notes what was answered.
-A pass goes through the changed profiles by number, so that any number of them costs no more per piece; what
+*Prepare* compares what is desired with what was acknowledged, for the next people of this pass or for the rows
+whose retry is due, and marks MAYBE what it is going to say. *Write* says it. *Commit* notes what was answered.
+A pass goes through the changed profiles by number, so that any number of them costs no more per batch; what
 changes meanwhile is the next pass. Rows that got no answer are `due` and are looked at again, on their own time.
 
 A pass goes where changes lead it, and a change may have been missed: while an audience stood still, say. So when
@@ -49,15 +49,15 @@ from spaces.times import milliseconds
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500  # people, or due rows, per piece
-ROUND_S = 20.0  # of calls per piece: no destination keeps a worker for longer
+BATCH = 500  # people, or due rows, per batch
+ROUND_S = 20.0  # of calls per batch: no destination keeps a worker for longer
 LOGGED_REQUEST = 8000  # characters of a body kept in the delivery log
 
 Said = dict[str, tuple[int, str]]  # {identifier type: (number, value)}: whom a call is about
 
 
 class Row(msgspec.Struct, array_like=True):
-    """One call that was decided.
+    """One call that was prepared.
 
     at: ms. was: the acknowledged state before. alone: it failed before while others got through.
     """
@@ -72,8 +72,8 @@ class Row(msgspec.Struct, array_like=True):
     alone: bool = False
 
 
-class Decision(msgspec.Struct):
-    """number: under which it was decided; written under another one, it may have been begun before."""
+class PreparedSync(msgspec.Struct):
+    """number: under which it was prepared; written under another one, it may have been begun before."""
 
     number: int
     rows: list[Row]
@@ -92,7 +92,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Intake:
-    """What a Decide looks at.
+    """What a Prepare looks at.
 
     numbers: of the identifiers in question, also such as no longer exist. due: those of them whose retry is due.
     desired: for each of them; None while it cannot be said. said: whom the calls of the desired ones are about.
@@ -121,8 +121,8 @@ class Sync:
     """The stage (spaces.batches.Stage). One log per subscription."""
 
     name = "sync"
-    decision = Decision
-    batch = BATCH
+    prepared = PreparedSync
+    batch_size = BATCH
 
     def __init__(self, clock: Clock = clock, round_s: float = ROUND_S) -> None:
         self.clock, self.round_s = clock, round_s
@@ -148,9 +148,9 @@ class Sync:
     def size(self, intake: Intake) -> int:
         return len(intake.numbers)
 
-    def decide(self, log: Log, intake: Intake, number: int) -> Decision | None:
+    def prepare(self, log: Log, intake: Intake, number: int) -> PreparedSync | None:
         held = Subscription.objects.select_for_update(of=("self",))  # not its space: that would stop every other stage
-        subscription = held.select_related("space").get(pk=log.owner)
+        subscription = held.select_related("space").get(pk=log.partition)
         if _place(subscription) != intake.before:
             return None  # someone asked for a resync in the meantime
         now = self.clock.now()
@@ -158,45 +158,45 @@ class Sync:
         _move(subscription, intake.after)
         _keep_comparison(subscription, intake, now)
         equal = intake.comparison is not None and intake.comparison.equal
-        return Decision(number, rows, equal=equal and intake.before == intake.after and not rows)
+        return PreparedSync(number, rows, equal=equal and intake.before == intake.after and not rows)
 
-    def write(self, log: Log, decision: Decision, number: int) -> Written:
+    def write(self, log: Log, prepared: PreparedSync, number: int) -> Written:
         subscription = _subscription(log)
-        if subscription is None or not subscription.sends or not decision.rows:
+        if subscription is None or not subscription.sends or not prepared.rows:
             return Written(None)
         if not client.client().ping():
             raise ConnectionError("The delivery log is away: nothing is sent that could not be shown")
-        made = self._round(subscription, decision.rows)
-        _log_attempts(subscription, decision.rows, made, number, self.clock.now())
+        made = self._round(subscription, prepared.rows)
+        _log_attempts(subscription, prepared.rows, made, number, self.clock.now())
         return Written(made)
 
-    def publish(self, log: Log, decision: Decision, number: int, outcome: Written) -> None:
+    def commit(self, log: Log, prepared: PreparedSync, number: int, outcome: Written) -> None:
         held = Subscription.objects.select_for_update(of=("self",)).select_related("audience")
-        subscription = held.filter(pk=log.owner).first()
+        subscription = held.filter(pk=log.partition).first()
         if subscription is None:
             return
         now = self.clock.now()
-        _keep_outcomes(subscription, decision, outcome, first=decision.number == number, now=now)
-        _keep_health(subscription, decision, outcome.round, now)
-        _keep_status(subscription, decision, outcome.round, now)
+        _keep_outcomes(subscription, prepared, outcome, first=prepared.number == number, now=now)
+        _keep_health(subscription, prepared, outcome.round, now)
+        _keep_status(subscription, prepared, outcome.round, now)
         subscription.save()
 
-    def split(self, decision: Decision) -> Sequence[Decision]:
-        if len(decision.rows) < 2:
+    def split(self, prepared: PreparedSync) -> Sequence[PreparedSync]:
+        if len(prepared.rows) < 2:
             return []
-        middle = len(decision.rows) // 2
-        return [Decision(decision.number, part) for part in (decision.rows[:middle], decision.rows[middle:])]
+        middle = len(prepared.rows) // 2
+        return [PreparedSync(prepared.number, part) for part in (prepared.rows[:middle], prepared.rows[middle:])]
 
-    def refuse(self, log: Log, decision: Decision, error: Exception) -> None:
+    def refuse(self, log: Log, prepared: PreparedSync, error: Exception) -> None:
         """The row cannot even be put into a request: it is kept with the reason."""
-        numbers = [row.identifier for row in decision.rows]
-        rows = Acknowledged.objects.filter(subscription=log.owner, identifier__in=numbers)
+        numbers = [row.identifier for row in prepared.rows]
+        rows = Acknowledged.objects.filter(subscription=log.partition, identifier__in=numbers)
         rows.update(refused=str(error)[:2000] or type(error).__name__, due=False, retry_at=None)
 
     def skip(self, log: Log, intake: Intake, error: Exception) -> None:
-        """Step over one person, or one row, that cannot be decided."""
-        logger.error("sync %s: stepped over %s: %s", log.owner, list(intake.numbers), error)
-        subscription = Subscription.objects.get(pk=log.owner)
+        """Step over one person, or one row, that cannot be prepared."""
+        logger.error("sync %s: stepped over %s: %s", log.partition, list(intake.numbers), error)
+        subscription = Subscription.objects.get(pk=log.partition)
         told: dict[str, Any] = {"refused": str(error)[:2000] or type(error).__name__, "due": False, "retry_at": None}
         known = Acknowledged.objects.filter(subscription=subscription, identifier__in=intake.numbers)
         known.update(**told)
@@ -213,7 +213,7 @@ class Sync:
         Subscription.objects.filter(pk=subscription.pk).update(compare_at=None)
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
-        client.erase(DELIVERY_LOG, "subscription", log.owner, numbers)
+        client.erase(DELIVERY_LOG, "subscription", log.partition, numbers)
 
     def _round(self, subscription: Subscription, rows: Sequence[Row]) -> Round:
         destination = subscription.destination
@@ -260,11 +260,11 @@ def _now_or_never(now: datetime) -> Q:
 
 def _subscription(log: Log) -> Subscription | None:
     related = ("audience__serving", "destination", "space")
-    return Subscription.objects.select_related(*related).filter(pk=log.owner).first()
+    return Subscription.objects.select_related(*related).filter(pk=log.partition).first()
 
 
 def _may_look(subscription: Subscription, now: datetime) -> bool:
-    """Whether anything may be decided now. Nothing is, before the audience's first compute is complete."""
+    """Whether anything may be prepared now. Nothing is, before the audience's first compute is complete."""
     ready = subscription.audience.serving_id is not None and subscription.audience.deleted_at is None
     return ready and is_due(subscription.retry_at, now, longest=backoff.LONGEST_ASKED)
 
@@ -428,7 +428,7 @@ def _email_traits(space_id: int, profiles: Sequence[int]) -> dict[int, str]:
     return {number: email.strip().lower() for number, email in rows if isinstance(email, str)}
 
 
-# Deciding
+# Preparing
 
 
 def _place(subscription: Subscription) -> Place:
@@ -442,7 +442,7 @@ def _move(subscription: Subscription, place: Place) -> None:
 
 
 def _keep_comparison(subscription: Subscription, intake: Intake, now: datetime) -> None:
-    """What was compared, and when it is compared next: soon after a piece, for it may have brought them together."""
+    """What was compared, and when it is compared next: soon after a batch, for it may have brought them together."""
     place = Subscription.objects.filter(pk=subscription.pk)
     comparison = intake.comparison
     if comparison is None:
@@ -694,19 +694,19 @@ def _line(
     }
 
 
-# Publishing
+# Committing
 
 
 def _keep_outcomes(
-    subscription: Subscription, decision: Decision, outcome: Written, *, first: bool, now: datetime
+    subscription: Subscription, prepared: PreparedSync, outcome: Written, *, first: bool, now: datetime
 ) -> None:
     """Each row as it was answered. A row that was flipped or resynced since then keeps what it says now."""
-    numbers = [row.identifier for row in decision.rows]
+    numbers = [row.identifier for row in prepared.rows]
     rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=numbers)
     known = {row.identifier: row for row in rows}
     made = outcome.round
     changed = []
-    for decided in decision.rows:
+    for decided in prepared.rows:
         row = known.get(decided.identifier)
         if row is None or (row.flip, row.entering, row.due) != (decided.flip, decided.entering, True):
             continue
@@ -729,7 +729,7 @@ def _keep_outcome(
 ) -> None:
     verdict = made.verdicts[message_id(subscription, decided)] if made else None
     kind = verdict.kind if verdict else "unsent"
-    # A piece that is written again may have been sent before, whatever happened this time.
+    # A batch that is written again may have been sent before, whatever happened this time.
     touched = bool(verdict and verdict.touched) or not first
     row.state = state_after(entering=decided.entering, was=decided.was, kind=kind, touched=touched)
     row.due = kind not in {"delivered", "refused"}
@@ -740,14 +740,14 @@ def _keep_outcome(
     row.retry_at = now + backoff.wait(row.tries) if alone else None
 
 
-def _keep_health(subscription: Subscription, decision: Decision, made: Round | None, now: datetime) -> None:
+def _keep_health(subscription: Subscription, prepared: PreparedSync, made: Round | None, now: datetime) -> None:
     """Whether the destination is there, and when to try again.
 
     Unchanged when nothing was tried, or only what fails alone: that says nothing of the destination.
     """
     if made is None or not made.attempts:
         return
-    if all(row.alone for row in decision.rows) and not (made.alive or made.hold_s or made.any("suspended")):
+    if all(row.alone for row in prepared.rows) and not (made.alive or made.hold_s or made.any("suspended")):
         return
     failed = made.any("retry") and not made.alive
     subscription.failures = subscription.failures + 1 if failed else 0
@@ -768,7 +768,7 @@ def _keep_health(subscription: Subscription, decision: Decision, made: Round | N
 STOPPED = {Subscription.Status.SUSPENDED, Subscription.Status.PARKED}
 
 
-def _keep_status(subscription: Subscription, decision: Decision, made: Round | None, now: datetime) -> None:
+def _keep_status(subscription: Subscription, prepared: PreparedSync, made: Round | None, now: datetime) -> None:
     """What it was found to be in step by one comparison, it stays while all that is said since is acknowledged."""
     stopped = subscription.status in STOPPED and (subscription.failures or subscription.error)
     refused = subscription.counts.get("refused", 0) + sum(
@@ -785,7 +785,7 @@ def _keep_status(subscription: Subscription, decision: Decision, made: Round | N
         repeated=subscription.repeated,
         unsettled=subscription.unsettled,
         sending=subscription.full or subscription.pass_tick is not None,
-        equal=decision.equal or subscription.status == Subscription.Status.IN_STEP,
+        equal=prepared.equal or subscription.status == Subscription.Status.IN_STEP,
     )
     subscription.status = status.status_of(facts)
     if subscription.status == Subscription.Status.IN_STEP:

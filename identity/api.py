@@ -42,7 +42,7 @@ class ResolutionView(APIView):
     paged = False
 
     def get(self, request: ApiRequest, space_id: str) -> Response:
-        """How many archived events are not resolved yet, whether a replay runs, and the newest piece."""
+        """How many archived events are not resolved yet, whether a replay runs, and the newest batch."""
         now = clock.now()  # before the look: what was archived by then is resolved, or waits
         found = queries.resolution(request.space)
         return data(waiting=found.waiting, replaying=found.replaying, asOf=moment(now), piece=found.piece)

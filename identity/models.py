@@ -134,7 +134,7 @@ class Merge(InSpace):
 
     loser = models.BigIntegerField()
     winner = models.BigIntegerField()
-    piece = models.BigIntegerField(help_text="number of the resolve piece when it was decided")
+    piece = models.BigIntegerField(help_text="number of the resolve batch when it was prepared")
     at = models.DateTimeField(help_text="event time")
     source = seen_at()
     message_id = models.CharField(max_length=200)
@@ -157,12 +157,12 @@ class Link(InSpace):
 
 
 class Touch(InSpace):
-    """Who a resolve piece changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS."""
+    """Who a resolve batch changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS."""
 
     CREATED, MERGED, IDENTIFIED, EVERYTHING = "created", "merged", "identified", "everything"
     KEYS = (CREATED, MERGED, IDENTIFIED, EVERYTHING)
 
-    piece = models.BigIntegerField(help_text="number of the published resolve piece")
+    piece = models.BigIntegerField(help_text="number of the committed resolve batch")
     key = models.CharField(max_length=KEY_LENGTH)
     profiles = models.BinaryField(
         help_text="a serialised Roaring bitmap of canonical numbers; of no use with EVERYTHING"

@@ -15,7 +15,7 @@ def policy_of(kept: Any) -> Policy:
 
 
 def change_policy(space: Space, policy: Policy | None, *, by: ActorLike = COMMAND) -> None:
-    """The space resolves by these rules from its next piece on; None = by the default ones.
+    """The space resolves by these rules from its next batch on; None = by the default ones.
 
     What was resolved before stays: loosening is safe, tightening leaves older profiles outside the rules.
     """

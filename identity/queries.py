@@ -196,7 +196,7 @@ def resolution(space: Space) -> Resolution:
 
 def scope_of(space: Space) -> Scope:
     """The space's events as of now."""
-    return Scope(space.workspace_id, space.pk, visible_logs(stage="resolve", owners=[space.pk])[space.pk])
+    return Scope(space.workspace_id, space.pk, visible_logs(stage="resolve", partitions=[space.pk])[space.pk])
 
 
 def recorded(space: Space, scope: Scope, *, after: tuple[int, int], limit: int) -> list[Placed]:

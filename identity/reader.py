@@ -1,7 +1,7 @@
-"""What a resolve piece takes from the archives, and how to take the very same again.
+"""What a resolve batch takes from the archives, and how to take the very same again.
 
 Live: the rows after each live connection's place, in log order. Replay: the next slice in order of event time.
-Archived rows never change, so the ranges alone say which events a piece is made of.
+Archived rows never change, so the ranges alone say which events a batch is made of.
 """
 
 from bisect import bisect
@@ -26,7 +26,7 @@ Key = tuple[int, int, int, int]
 
 
 class Lost(Exception):
-    """The archive does not give back the rows that were decided on."""
+    """The archive does not give back the rows that were prepared on."""
 
 
 class LiveRange(msgspec.Struct, frozen=True, array_like=True):
@@ -42,7 +42,7 @@ class LiveRange(msgspec.Struct, frozen=True, array_like=True):
 class Slice(msgspec.Struct, frozen=True, array_like=True):
     """Of a replay: from after a key in event order, so many rows that `upto` is the last. cutoffs: (source, piece).
 
-    consumed: what was left out, since the space had it when this was decided.
+    consumed: what was left out, since the space had it when this was prepared.
     """
 
     replay: int
@@ -55,7 +55,7 @@ class Slice(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """The rows of a piece. whose: for each row, as two bytes, which of `sources` it is from.
+    """The rows of a batch. whose: for each row, as two bytes, which of `sources` it is from.
 
     rejects: (source, piece, position) of such as were rejects and are resolved again.
     """
@@ -70,7 +70,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 @dataclass
 class Intake:
-    """What was read for a space. rows: None when the piece only says that a replay is over.
+    """What was read for a space. rows: None when the batch only says that a replay is over.
 
     ends: the replay of which nothing is left to read; None when it was cancelled.
     """
@@ -112,13 +112,13 @@ def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
     rows = archive_table.read_replay_slice(space.workspace_id, reach, after, limit)
     if not rows.num_rows:
         return Intake(space, Taken(), ends=replaying.pk)
-    cutoffs = [(log.owner, log.end) for log in reach.logs]
+    cutoffs = [(log.partition, log.end) for log in reach.logs]
     taken = Slice(replaying.pk, cutoffs, reach.since, reach.until, after, key_of(rows), list(reach.consumed))
     return Intake(space, _taken(rows, slice=taken), rows)
 
 
 def again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.ndarray]:
-    """The rows of the piece, read a second time, and for each row taken whether it is still there.
+    """The rows of the batch, read a second time, and for each row taken whether it is still there.
 
     Rows of a source that was deleted meanwhile are not. Raises Lost when others are missing.
     """
@@ -135,7 +135,7 @@ def again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.ndarray
 
 
 def _range(old: Place, new: Place) -> LiveRange:
-    return LiveRange(old.log.owner, old.piece, old.position, new.piece, new.position)
+    return LiveRange(old.log.partition, old.piece, old.position, new.piece, new.position)
 
 
 def _taken(
@@ -157,7 +157,7 @@ def _taken(
 
 
 def _live_again(workspace_id: int, ranges: Sequence[LiveRange]) -> pyarrow.Table:
-    logs = visible_logs(stage=ARCHIVE, owners=[each.source for each in ranges])
+    logs = visible_logs(stage=ARCHIVE, partitions=[each.source for each in ranges])
     starts = [Place(up_to(logs[each.source], each.piece), each.after_piece, each.after_position) for each in ranges]
     rows, _ = archive_table.read_live(workspace_id, starts, 2**31)
     within = numpy.zeros(rows.num_rows, bool)
@@ -170,9 +170,9 @@ def _live_again(workspace_id: int, ranges: Sequence[LiveRange]) -> pyarrow.Table
 def _slice_again(workspace_id: int, taken: Taken) -> pyarrow.Table:
     part = taken.slice
     assert part is not None
-    logs = visible_logs(stage=ARCHIVE, owners=[source for source, _ in part.cutoffs])
+    logs = visible_logs(stage=ARCHIVE, partitions=[source for source, _ in part.cutoffs])
     ends = tuple(up_to(logs[source], end) for source, end in part.cutoffs)
     reach = Reach(ends, part.since, part.until, tuple(part.consumed))
-    # Without a source that was deleted since, as many rows reach further than the piece did.
+    # Without a source that was deleted since, as many rows reach further than the batch did.
     rows = archive_table.read_replay_slice(workspace_id, reach, part.after, taken.rows)
     return rows.slice(0, bisect(range(rows.num_rows), part.upto, key=lambda index: key_of(rows, index)))

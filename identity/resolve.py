@@ -1,6 +1,6 @@
 """The resolve stage: one log per space, from archived events to profiles, timeline and touches.
 
-Live events and replays go through the same pieces. While a replay runs and live events wait, odd and even numbers
+Live events and replays go through the same batches. While a replay runs and live events wait, odd and even numbers
 take turns, so that neither starves. A replay touches no audience; its end touches everyone, once.
 """
 
@@ -45,13 +45,13 @@ UNUSABLE = "No matching identifiers on event: what it carries is missing or bloc
 UNWRITABLE = "unstorable"
 
 
-class Decision(msgspec.Struct):
+class PreparedResolve(msgspec.Struct):
     """What became of the rows [start, stop) of `taken`.
 
     profiles: for each the number of its profile as 4 bytes, 0 = refused. accounts: (row, account) of group calls.
     overlay: (loser, winner). people: (number, kind, known). All little-endian 4-byte integers. touches: bitmaps.
     whole: with it everything of `taken` is done, so that places may move. ends: the replay that is complete with it.
-    policy: the rules it was decided by, when they were not the default.
+    policy: the rules it was prepared by, when they were not the default.
     """
 
     taken: Taken
@@ -70,7 +70,7 @@ class Decision(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _Kept:
-    """The piece that this process decided last, so that writing it need not read its rows again."""
+    """The batch that this process prepared last, so that writing it need not read its rows again."""
 
     taken: Taken
     policy: Any
@@ -79,20 +79,20 @@ class _Kept:
 
 
 class Resolve:
-    """spaces.batches.Stage. replay_rows, live_rows: the most rows of a piece."""
+    """spaces.batches.Stage. replay_rows, live_rows: the most rows of a batch."""
 
     name = NAME
-    decision = Decision
+    prepared = PreparedResolve
 
     def __init__(
         self, clock: Clock = database_clock, *, replay_rows: int = REPLAY_ROWS, live_rows: int = LIVE_ROWS
     ) -> None:
-        self.clock, self.batch, self.live_rows = clock, replay_rows, live_rows
+        self.clock, self.batch_size, self.live_rows = clock, replay_rows, live_rows
         self._kept: _Kept | None = None
 
     def read(self, log: Log, limit: int) -> Intake | None:
         self._kept = None
-        space = Space.objects.get(pk=log.owner)
+        space = Space.objects.get(pk=log.partition)
         running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
             return Intake(space, Taken())  # the replay was cancelled
@@ -106,14 +106,14 @@ class Resolve:
     def size(self, intake: Intake) -> int:
         return 1 if intake.rows is None else intake.rows.num_rows
 
-    def decide(self, log: Log, intake: Intake, number: int) -> Decision:
+    def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
         if intake.rows is None:
             everyone = {Touch.EVERYTHING: BitMap().serialize()}
-            return Decision(intake.taken, ends=intake.ends, settles=True, touches=everyone)
+            return PreparedResolve(intake.taken, ends=intake.ends, settles=True, touches=everyone)
         with _no_collection():
-            return self._decide(intake.space, intake.taken, intake.rows, number)
+            return self._resolve(intake.space, intake.taken, intake.rows, number)
 
-    def _decide(self, space: Space, taken: Taken, archived: pyarrow.Table, number: int) -> Decision:
+    def _resolve(self, space: Space, taken: Taken, archived: pyarrow.Table, number: int) -> PreparedResolve:
         policy = policy_of(space.identity_policy)
         events = batch(archived, policy)
         services.take_again(space.pk, taken.rejects)
@@ -122,7 +122,7 @@ class Resolve:
         written = services.record(space, number, graph, events, found)
         services.reject(space.pk, archived, found.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
         self._kept = _Kept(taken, space.identity_policy, archived, events.messages)
-        return Decision(
+        return PreparedResolve(
             taken,
             stop=taken.rows,
             profiles=numpy.array(found.profiles, "<u4").tobytes(),
@@ -133,91 +133,92 @@ class Resolve:
             policy=space.identity_policy,
         )
 
-    def write(self, log: Log, decision: Decision, number: int) -> None:
-        tables = {OVERLAY: event_rows.overlay(decision.overlay), PROFILES: event_rows.people(decision.people)}
-        if decision.stop > decision.start:
-            events = self._resolved(log, decision)
+    def write(self, log: Log, prepared: PreparedResolve, number: int) -> None:
+        tables = {OVERLAY: event_rows.overlay(prepared.overlay), PROFILES: event_rows.people(prepared.people)}
+        if prepared.stop > prepared.start:
+            events = self._resolved(log, prepared)
             tables |= {
                 TIMELINE: event_rows.timeline(events),
                 PROFILE_EVENTS: event_rows.profile_events(events),
                 TRAITS: event_rows.traits(events),
             }
         for table, columns in tables.items():
-            timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.owner, piece=number)
+            timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.partition, piece=number)
 
-    def publish(self, log: Log, decision: Decision, number: int, outcome: None) -> None:
+    def commit(self, log: Log, prepared: PreparedResolve, number: int, outcome: None) -> None:
         self._kept = None
-        _touch(log, number, decision.touches)
-        self._move(log, decision)
-        if decision.settles:
-            services.mark_untouched(log.owner, untouched=False)
-        elif decision.taken.slice:
-            services.mark_untouched(log.owner, untouched=True)
+        _touch(log, number, prepared.touches)
+        self._move(log, prepared)
+        if prepared.settles:
+            services.mark_untouched(log.partition, untouched=False)
+        elif prepared.taken.slice:
+            services.mark_untouched(log.partition, untouched=True)
 
-    def split(self, decision: Decision) -> Sequence[Decision]:
+    def split(self, prepared: PreparedResolve) -> Sequence[PreparedResolve]:
         """The first part brings profiles and merges; the last tells about them, and moves the places."""
-        half = (decision.stop - decision.start) // 2
+        half = (prepared.stop - prepared.start) // 2
         if half == 0:
             return []
-        middle, cut = decision.start + half, 4 * half
+        middle, cut = prepared.start + half, 4 * half
         replace = msgspec.structs.replace
         return [
-            replace(decision, stop=middle, profiles=decision.profiles[:cut], touches={}, whole=False),
-            replace(decision, start=middle, profiles=decision.profiles[cut:], overlay=b"", people=b""),
+            replace(prepared, stop=middle, profiles=prepared.profiles[:cut], touches={}, whole=False),
+            replace(prepared, start=middle, profiles=prepared.profiles[cut:], overlay=b"", people=b""),
         ]
 
-    def refuse(self, log: Log, decision: Decision, error: Exception) -> Decision:
-        if decision.start == decision.stop:
+    def refuse(self, log: Log, prepared: PreparedResolve, error: Exception) -> PreparedResolve:
+        if prepared.start == prepared.stop:
             raise error  # numbers alone: nothing in them can be refused
-        refused = self._resolved(log, decision).rows
+        refused = self._resolved(log, prepared).rows
         self._kept = None
-        services.reject(log.owner, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
-        _count(decision)
-        return msgspec.structs.replace(decision, start=decision.stop, profiles=b"")
+        services.reject(log.partition, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
+        _count(prepared)
+        return msgspec.structs.replace(prepared, start=prepared.stop, profiles=b"")
 
     def skip(self, log: Log, intake: Intake, error: Exception) -> None:
         if intake.rows is None:
             raise error
-        services.take_again(log.owner, intake.taken.rejects)
-        services.reject(log.owner, intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
-        self._move(log, Decision(intake.taken, stop=intake.taken.rows))
+        services.take_again(log.partition, intake.taken.rejects)
+        services.reject(log.partition, intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
+        self._move(log, PreparedResolve(intake.taken, stop=intake.taken.rows))
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
-        timeline.erase(log.owner, numbers)
+        timeline.erase(log.partition, numbers)
 
-    def _resolved(self, log: Log, decision: Decision) -> event_rows.Resolved:
-        """The decision's rows, with the profiles it gave them."""
+    def _resolved(self, log: Log, prepared: PreparedResolve) -> event_rows.Resolved:
+        """The prepared rows, with the profiles it gave them."""
         kept = self._kept
-        if kept and kept.taken == decision.taken and kept.policy == decision.policy:
+        if kept and kept.taken == prepared.taken and kept.policy == prepared.policy:
             found, messages, here = kept.rows, kept.messages, numpy.ones(kept.rows.num_rows, bool)
         else:
-            found, here = again(log.workspace_id, decision.taken)
-            messages = read(found["message"].cast(pyarrow.binary()).to_pylist(), policy_of(decision.policy))
-        within = range(decision.start, decision.stop)
-        return event_rows.resolved(found, messages, here, within, decision.profiles, decision.accounts)
+            found, here = again(log.workspace_id, prepared.taken)
+            messages = read(found["message"].cast(pyarrow.binary()).to_pylist(), policy_of(prepared.policy))
+        within = range(prepared.start, prepared.stop)
+        return event_rows.resolved(found, messages, here, within, prepared.profiles, prepared.accounts)
 
-    def _move(self, log: Log, decision: Decision) -> None:
+    def _move(self, log: Log, prepared: PreparedResolve) -> None:
         """What was taken is done, as far as anyone can see."""
         now = self.clock.now()
-        _count(decision)
-        if not decision.whole:
+        _count(prepared)
+        if not prepared.whole:
             return
-        for part in decision.taken.live:
-            consume_live(log.owner, part.source, (part.after_piece, part.after_position), (part.piece, part.position))
-        if replayed := decision.taken.slice:
+        for part in prepared.taken.live:
+            start, end = (part.after_piece, part.after_position), (part.piece, part.position)
+            consume_live(log.partition, part.source, start, end)
+        if replayed := prepared.taken.slice:
             Replay.objects.filter(pk=replayed.replay).update(
                 cursor=list(replayed.upto), started_at=Coalesce("started_at", Value(now))
             )
             consume_slice(replayed.replay, [source for source, _ in replayed.cutoffs], replayed.upto)
-        if decision.ends:
-            _complete(decision.ends, now)
+        if prepared.ends:
+            _complete(prepared.ends, now)
 
 
 STAGE = Resolve()
 
 
 def waiting(now: datetime) -> list[int]:
-    """Spaces with events that are archived and not resolved, a replay to go on with, or a piece to finish."""
+    """Spaces with events that are archived and not resolved, a replay to go on with, or a batch to finish."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT c.space_id FROM sources_connection c
@@ -239,7 +240,7 @@ def replaying() -> set[int]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """No garbage collection: a piece makes 100,000s of objects that all stay; looking through them takes a fifth."""
+    """No garbage collection: a batch makes 100,000s of objects that all stay; looking through them takes a fifth."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -249,9 +250,9 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _count(decision: Decision) -> None:
-    if part := decision.taken.slice:
-        Replay.objects.filter(pk=part.replay).update(done=F("done") + decision.stop - decision.start)
+def _count(prepared: PreparedResolve) -> None:
+    if part := prepared.taken.slice:
+        Replay.objects.filter(pk=part.replay).update(done=F("done") + prepared.stop - prepared.start)
 
 
 def _complete(replay: int, now: datetime) -> None:
@@ -269,13 +270,13 @@ def _complete(replay: int, now: datetime) -> None:
 
 def _touch(log: Log, number: int, touches: dict[str, bytes]) -> None:
     Touch.objects.bulk_create(
-        Touch(workspace_id=log.workspace_id, space_id=log.owner, piece=number, key=key, profiles=profiles)
+        Touch(workspace_id=log.workspace_id, space_id=log.partition, piece=number, key=key, profiles=profiles)
         for key, profiles in touches.items()
     )
 
 
 def _touches(events: Batch, found: Resolution, written: Written) -> dict[str, bytes]:
-    """Who changed, by what; by the numbers that are left at the end of the piece."""
+    """Who changed, by what; by the numbers that are left at the end of the batch."""
     touched: dict[str, Iterable[int]] = {
         Touch.CREATED: written.created,
         Touch.MERGED: written.winners.values(),

@@ -1,6 +1,6 @@
-"""The identity graph in PostgreSQL: loaded and written for a whole piece at a time.
+"""The identity graph in PostgreSQL: loaded and written for a whole batch at a time.
 
-Every statement takes all of its rows at once: the number of statements does not grow with the piece.
+Every statement takes all of its rows at once: the number of statements does not grow with the batch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,9 +34,9 @@ MOST_SET_ASIDE, SHOWN_OF_SET_ASIDE = 20, 200  # values kept of one set of identi
 
 @dataclass
 class Written:
-    """What a piece changed, for whoever reads ClickHouse and for audiences.
+    """What a batch changed, for whoever reads ClickHouse and for audiences.
 
-    winners: of every profile merged in this piece the last winner. overlay: (loser, winner) for these, and for those
+    winners: of every profile merged in this batch the last winner. overlay: (loser, winner) for these, and for those
     who had lost to one of them before. people: (number, kind, known). gained: profiles, not new ones, that have an
     identifier more, or are known now. traits: of each profile whose traits are others now, (before, after).
     """
@@ -60,7 +60,7 @@ def load(space: Space, messages: Sequence[Message], policy: Policy) -> Graph:
 
 
 def record(space: Space, piece: int, graph: Graph, events: Batch, found: Resolution) -> Written:
-    """The piece's graph, evidence, traits and links are in PostgreSQL. `piece`: the number of its Decide."""
+    """The batch's graph, evidence, traits and links are in PostgreSQL. `piece`: the number of its Prepare."""
     with connection.cursor() as cursor:
         tables = _Tables(cursor, space, piece, events)
         overlay = tables.merge(graph)
@@ -191,7 +191,7 @@ def _nodes(cursor: Any, space: Space, numbers: Sequence[int]) -> list[Node]:
 
 
 def _changed_traits(tables: "_Tables", graph: Graph, found: Resolution) -> dict[int, tuple[Traits, Traits]]:
-    """(before, after) of each profile that is left and whose traits the piece, its events or its merges, changed."""
+    """(before, after) of each profile that is left and whose traits the batch, its events or its merges, changed."""
     winners = graph.winners()
     sent: dict[int, list[Traits]] = {}
     for number, part in found.traits.items():
@@ -226,7 +226,7 @@ def _people(graph: Graph) -> list[tuple[int, int, int]]:
 
 
 class _Tables:
-    """The tables of one space during one piece. Statements are named by what is true after them."""
+    """The tables of one space during one batch. Statements are named by what is true after them."""
 
     def __init__(self, cursor: Any, space: Space, piece: int, events: Batch) -> None:
         self.cursor, self.events = cursor, events
@@ -444,7 +444,7 @@ def _of_set(identifiers: tuple[Identifier, ...]) -> tuple[str, str]:
 
 
 def _of_node(node: Node | None) -> tuple[int, int]:
-    """(kind, merges). A profile that was made and merged within the piece has no node left: it was a person."""
+    """(kind, merges). A profile that was made and merged within the batch has no node left: it was a person."""
     if node is None:
         return USER, 0
     return ACCOUNT if node.is_account else USER, node.merges

@@ -73,13 +73,13 @@ def _begin(deletion: Deletion) -> None:
     """Whoever writes for it loses the right to (`spaces.batches`), and what there is to erase is counted."""
     if deletion.kind == Kind.SOURCE:
         owners: list[int] = []
-        logs = Q(stage="archive", owner=deletion.target)
+        logs = Q(stage="archive", partition=deletion.target)
     else:
         how = "pk" if deletion.kind == Kind.SUBSCRIPTION else deletion.kind
         owners = list(Subscription.everything.filter(**{how: deletion.target}).values_list("pk", flat=True))
-        logs = Q(stage="sync", owner__in=owners)
+        logs = Q(stage="sync", partition__in=owners)
     if deletion.kind == Kind.SPACE:
-        logs |= Q(stage__in=("resolve", "evaluate"), owner=deletion.target)
+        logs |= Q(stage__in=("resolve", "evaluate"), partition=deletion.target)
     Log.objects.filter(logs, workspace=deletion.workspace_id).delete()
     deletion.scope = {"subscriptions": owners}
     deletion.total = sum(part.left() for part in _parts(deletion))

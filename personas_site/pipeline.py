@@ -4,9 +4,9 @@
     sources     sources     identity    audiences    destinations
     (HTTP)      per source  per space   per space    per subscription
 
-Each stage has an owner, a log, and one function that moves the log by one piece (`spaces.batches.advance`). Each queue
+Each stage has an owner, a log, and one function that moves the log by one batch (`spaces.batches.advance`). Each queue
 has workers of its own. A wake-up is a Celery task that says no more than that somebody waits at a queue, at most one
-pending per queue; the worker asks PostgreSQL who, and serves them by turns (`personas_site.turns`), a piece at a time,
+pending per queue; the worker asks PostgreSQL who, and serves them by turns (`personas_site.turns`), a batch at a time,
 so that no workspace keeps another waiting. Losing a wake-up costs a second: `beat` asks every queue. Nothing that
 matters is in Redis.
 """
@@ -66,7 +66,7 @@ class Work:
     turn: serve one owner of a workspace; whether that got anything done. feeds: the queues with more to do then.
     stage: whose failures are waited out, and whose abandoned numbers are swept. paced: it inserts into ClickHouse,
     which takes few inserts a second. together: what several owners insert goes as one. shared: the most rows of a turn
-    while other workspaces have turns, too: larger pieces cost less for each row, but others wait for them. frees: it
+    while other workspaces have turns, too: larger batches cost less for each row, but others wait for them. frees: it
     makes room on the disk, so it goes on when there is almost none.
     """
 
@@ -83,8 +83,8 @@ class Work:
 
 
 def _piece(stage: Stage[Any, Any, Any], owner: int, workspace: int) -> bool:
-    """One piece of the owner's log."""
-    return advance(stage, open_log(stage=stage.name, owner=owner, workspace_id=workspace))
+    """One batch of the owner's log."""
+    return advance(stage, open_log(stage=stage.name, partition=owner, workspace_id=workspace))
 
 
 def _compute(version: int, workspace: int) -> bool:
@@ -280,7 +280,7 @@ def _together(work: Work, stage: Stage[Any, Any, Any], jobs: dict[Job, int], ser
 
     def turn(owner: int, workspace: int) -> bool:
         most = work.shared if _turns_at(work.queue).shared(workspace) else None
-        group.add(open_log(stage=stage.name, owner=owner, workspace_id=workspace), most)
+        group.add(open_log(stage=stage.name, partition=owner, workspace_id=workspace), most)
         return True
 
     while True:

@@ -1,8 +1,8 @@
-"""The archive stage, per source: what waits in the inbox becomes numbered pieces of the archive, each message once.
+"""The archive stage, per source: what waits in the inbox becomes numbered batches of the archive, each message once.
 
-Every message of every accepted request ends as exactly one of archived, doubled and rejected. A decision holds no
+Every message of every accepted request ends as exactly one of archived, doubled and rejected. A prepared batch holds no
 message: which inbox rows it took and which of their messages are doubled is enough, since the rows stay until
-Publish and `spec.parse` is pure. So write and publish, however often they are done, work on the same messages.
+Commit and `spec.parse` is pure. So write and commit, however often they are done, work on the same messages.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ LONGEST_EVENT_NAME = 200
 Result = spec.Message | spec.Rejected
 
 
-class Decision(msgspec.Struct):
-    """What a piece takes: the messages [start, stop) of these inbox rows, counted through; stop None = all of them.
+class PreparedArchive(msgspec.Struct):
+    """What a batch takes: the messages [start, stop) of these inbox rows, counted through; stop None = all of them.
 
     doubled: which of them were archived before, by their place in the count. closes: whether the rows are done with
     it; a row that was split is closed by its last part.
@@ -60,7 +60,7 @@ class Receipt(NamedTuple):
 
 
 class Outcome(msgspec.Struct):
-    """What a piece came to, for Publish."""
+    """What a batch came to, for Commit."""
 
     archived: list[spec.Message]
     doubled: int
@@ -72,73 +72,73 @@ Parsed = list[tuple[Result, Receipt]]
 
 
 class Archive:
-    """The stage. It keeps what Decide parsed for the Write that follows at once; a Write elsewhere parses again."""
+    """The stage. It keeps what Prepare parsed for the Write that follows at once; a Write elsewhere parses again."""
 
     name = ARCHIVE
-    decision = Decision
-    batch = 2000  # requests
+    prepared = PreparedArchive
+    batch_size = 2000  # requests
 
     def __init__(self) -> None:
         self._prepared: date | None = None
         self._parsed: tuple[tuple[int, ...], bool, Parsed] | None = None
 
     def read(self, log: Log, limit: int) -> list[spec.Request] | None:
-        """The oldest requests that wait, up to about 8 MB of them; a piece takes as many as it has room for."""
+        """The oldest requests that wait, up to about 8 MB of them; a batch takes as many as it has room for."""
         self._prepare_weeks()
-        return _waiting_requests(log.owner, limit) or None
+        return _waiting_requests(log.partition, limit) or None
 
     def size(self, intake: list[spec.Request]) -> int:
         return len(intake)
 
-    def decide(self, log: Log, intake: list[spec.Request], number: int) -> Decision | None:
-        correct_clocks = Source.objects.values_list("correct_clocks", flat=True).get(pk=log.owner)
+    def prepare(self, log: Log, intake: list[spec.Request], number: int) -> PreparedArchive | None:
+        correct_clocks = Source.objects.values_list("correct_clocks", flat=True).get(pk=log.partition)
         taken, parsed = _parse_some(intake, correct_clocks)
         ids = [request.inbox for request in taken]
         _take(ids)
         self._parsed = (tuple(ids), correct_clocks, parsed)
-        return Decision(ids, correct_clocks, doubled=_find_doubled(log, parsed))
+        return PreparedArchive(ids, correct_clocks, doubled=_find_doubled(log, parsed))
 
-    def write(self, log: Log, decision: Decision, number: int) -> Outcome:
-        parsed = self._messages(decision)
-        archived = _archived(decision, parsed)
+    def write(self, log: Log, prepared: PreparedArchive, number: int) -> Outcome:
+        parsed = self._messages(prepared)
+        archived = _archived(prepared, parsed)
         rows = [
             events.Row(message.ts, receipt.at, message.type, message.event, message.message_id, message.text)
             for message, receipt in archived
         ]
-        events.insert(workspace_id=log.workspace_id, source_id=log.owner, piece=number, rows=rows)
+        events.insert(workspace_id=log.workspace_id, source_id=log.partition, piece=number, rows=rows)
         return _outcome(parsed, [message for message, _ in archived])
 
-    def publish(self, log: Log, decision: Decision, number: int, outcome: Outcome) -> None:
+    def commit(self, log: Log, prepared: PreparedArchive, number: int, outcome: Outcome) -> None:
         _keep_rejects(log, outcome.rejected)
         _count_event_names(log, outcome.archived)
         rejected = sum(reject.messages for reject, _ in outcome.rejected)
         _count(log, len(outcome.archived), outcome.doubled, rejected, outcome.last_received_at)
-        if decision.closes:
-            _close(decision.rows)
+        if prepared.closes:
+            _close(prepared.rows)
 
-    def split(self, decision: Decision) -> Sequence[Decision]:
+    def split(self, prepared: PreparedArchive) -> Sequence[PreparedArchive]:
         """By requests while there are several, then by the messages of the one."""
-        if len(decision.rows) > 1:
-            return _split_rows(decision, self._messages_by_row(decision))
-        start, stop = decision.start, decision.stop
-        stop = len(self._messages_by_row(decision)[0]) if stop is None else stop
+        if len(prepared.rows) > 1:
+            return _split_rows(prepared, self._messages_by_row(prepared))
+        start, stop = prepared.start, prepared.stop
+        stop = len(self._messages_by_row(prepared)[0]) if stop is None else stop
         if stop - start < 2:
             return ()
         middle = (start + stop) // 2
-        first = msgspec.structs.replace(decision, start=start, stop=middle, closes=False)
-        return first, msgspec.structs.replace(decision, start=middle, stop=stop)
+        first = msgspec.structs.replace(prepared, start=start, stop=middle, closes=False)
+        return first, msgspec.structs.replace(prepared, start=middle, stop=stop)
 
-    def refuse(self, log: Log, decision: Decision, error: Exception) -> None:
+    def refuse(self, log: Log, prepared: PreparedArchive, error: Exception) -> None:
         """The one message is a reject, kept whole, and can be sent again: its id counts as never seen."""
-        parsed = self._messages(decision)
-        outcome = _outcome(parsed, [message for message, _ in _archived(decision, parsed)])
+        parsed = self._messages(prepared)
+        outcome = _outcome(parsed, [message for message, _ in _archived(prepared, parsed)])
         outcome.archived = []
-        for message, receipt in _archived(decision, parsed):
+        for message, receipt in _archived(prepared, parsed):
             _forget(log, message)
             text = spec.as_sent(message.text).decode()
             reject = spec.Rejected(spec.UNSTORABLE, text_of(error, 1000), "", message.message_id, text)
             outcome.rejected.append((reject, receipt._replace(call=message.type)))
-        self.publish(log, decision, 0, outcome)
+        self.commit(log, prepared, 0, outcome)
 
     def skip(self, log: Log, intake: list[spec.Request], error: Exception) -> None:
         """The one request is a reject, kept whole when it is text: who sent it was told that it was accepted."""
@@ -151,22 +151,22 @@ class Archive:
             _close([request.inbox])
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
-        events.erase(log.owner, numbers)
+        events.erase(log.partition, numbers)
 
-    def _messages(self, decision: Decision) -> Parsed:
-        """The messages that the decision is about."""
+    def _messages(self, prepared: PreparedArchive) -> Parsed:
+        """The messages of the prepared batch."""
         parsed, self._parsed = self._parsed, None
-        if parsed and parsed[:2] == (tuple(decision.rows), decision.correct_clocks):
+        if parsed and parsed[:2] == (tuple(prepared.rows), prepared.correct_clocks):
             found = parsed[2]
         else:
-            found = [result for row in self._messages_by_row(decision) for result in row]
-        return found[decision.start : decision.stop]
+            found = [result for row in self._messages_by_row(prepared) for result in row]
+        return found[prepared.start : prepared.stop]
 
-    def _messages_by_row(self, decision: Decision) -> list[Parsed]:
-        requests = _requests(decision.rows)
-        if len(requests) != len(decision.rows):
-            raise Overtaken(f"the requests of inbox rows {decision.rows[0]} … are gone")
-        return [list(_parse(request, decision.correct_clocks)) for request in requests]
+    def _messages_by_row(self, prepared: PreparedArchive) -> list[Parsed]:
+        requests = _requests(prepared.rows)
+        if len(requests) != len(prepared.rows):
+            raise Overtaken(f"the requests of inbox rows {prepared.rows[0]} … are gone")
+        return [list(_parse(request, prepared.correct_clocks)) for request in requests]
 
     def _prepare_weeks(self) -> None:
         """Once a day: this week and the next have tables of their own, and ids that are too old are forgotten."""
@@ -194,7 +194,7 @@ def _parse(request: spec.Request, correct_clocks: bool) -> Iterator[tuple[Result
 
 
 def _parse_some(intake: list[spec.Request], correct_clocks: bool) -> tuple[list[spec.Request], Parsed]:
-    """The first requests, at least one, and their messages; no more than fit into a piece."""
+    """The first requests, at least one, and their messages; no more than fit into a batch."""
     taken: list[spec.Request] = []
     parsed: Parsed = []
     size = 0
@@ -208,11 +208,11 @@ def _parse_some(intake: list[spec.Request], correct_clocks: bool) -> tuple[list[
     return taken, parsed
 
 
-def _archived(decision: Decision, parsed: Parsed) -> list[tuple[spec.Message, Receipt]]:
-    doubled = set(decision.doubled)
+def _archived(prepared: PreparedArchive, parsed: Parsed) -> list[tuple[spec.Message, Receipt]]:
+    doubled = set(prepared.doubled)
     return [
         (result, receipt)
-        for place, (result, receipt) in enumerate(parsed, decision.start)
+        for place, (result, receipt) in enumerate(parsed, prepared.start)
         if isinstance(result, spec.Message) and place not in doubled
     ]
 
@@ -231,15 +231,15 @@ def _outcome(parsed: Parsed, archived: list[spec.Message]) -> Outcome:
     )
 
 
-def _split_rows(decision: Decision, rows: list[Parsed]) -> tuple[Decision, Decision]:
-    middle = len(decision.rows) // 2
+def _split_rows(prepared: PreparedArchive, rows: list[Parsed]) -> tuple[PreparedArchive, PreparedArchive]:
+    middle = len(prepared.rows) // 2
     before = sum(len(row) for row in rows[:middle])
-    first = [place for place in decision.doubled if place < before]
-    second = [place - before for place in decision.doubled if place >= before]
+    first = [place for place in prepared.doubled if place < before]
+    second = [place - before for place in prepared.doubled if place >= before]
     replace = msgspec.structs.replace
     return (
-        replace(decision, rows=decision.rows[:middle], doubled=first),
-        replace(decision, rows=decision.rows[middle:], doubled=second),
+        replace(prepared, rows=prepared.rows[:middle], doubled=first),
+        replace(prepared, rows=prepared.rows[middle:], doubled=second),
     )
 
 
@@ -304,7 +304,7 @@ def _find_doubled(log: Log, parsed: Parsed) -> list[int]:
 def _keep_seen(log: Log, hashes: list[str]) -> set[str]:
     """Which of these were not seen in any week that is kept.
 
-    No constraint spans the weeks. None is needed: Decide holds the row of the source's log, so that nobody else
+    No constraint spans the weeks. None is needed: Prepare holds the row of the source's log, so that nobody else
     looks and inserts at the same time.
     """
     if not hashes:
@@ -318,7 +318,7 @@ def _keep_seen(log: Log, hashes: list[str]) -> set[str]:
                SELECT %(workspace)s, %(source)s, date_trunc('week', current_date)::date, hash
                FROM unnest(%(hashes)s::uuid[]) AS sent (hash) WHERE hash NOT IN (SELECT hash FROM old)
                RETURNING replace(hash::text, '-', '')""",
-            {"workspace": log.workspace_id, "source": log.owner, "hashes": hashes},
+            {"workspace": log.workspace_id, "source": log.partition, "hashes": hashes},
         )
         return {hash for (hash,) in cursor.fetchall()}
 
@@ -326,7 +326,7 @@ def _keep_seen(log: Log, hashes: list[str]) -> set[str]:
 def _forget(log: Log, message: spec.Message) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM sources_seen WHERE source_id = %s AND hash = %s", [log.owner, _hash(message.message_id)]
+            "DELETE FROM sources_seen WHERE source_id = %s AND hash = %s", [log.partition, _hash(message.message_id)]
         )
 
 
@@ -334,7 +334,7 @@ def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, Receipt]]) -
     rows = (
         Reject(
             workspace_id=log.workspace_id,
-            source_id=log.owner,
+            source_id=log.partition,
             received_at=from_milliseconds(receipt.at),
             code=reject.code,
             reason=reject.reason,
@@ -373,7 +373,7 @@ def _count_event_names(log: Log, archived: Sequence[spec.Message]) -> None:
                    last_seen_at = greatest(e.last_seen_at, excluded.last_seen_at)""",
             [
                 log.workspace_id,
-                log.owner,
+                log.partition,
                 [type for type, _ in counts],
                 [event for _, event in counts],
                 list(counts.values()),
@@ -393,5 +393,5 @@ def _count(log: Log, archived: int, doubled: int, rejected: int, last_received_a
                    doubled = t.doubled + excluded.doubled,
                    rejected = t.rejected + excluded.rejected,
                    last_received_at = greatest(t.last_received_at, excluded.last_received_at)""",
-            [log.workspace_id, log.owner, archived, doubled, rejected, from_milliseconds(last_received_at)],
+            [log.workspace_id, log.partition, archived, doubled, rejected, from_milliseconds(last_received_at)],
         )

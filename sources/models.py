@@ -52,7 +52,7 @@ class Inbox(Owned):
     body = models.BinaryField(help_text="as received, decompressed")
     received_at = models.DateTimeField(help_text="by the database's clock")
     refused = models.CharField(max_length=40, blank=True, help_text="why all of it is refused: source_disabled")
-    taken = models.BooleanField(default=False, help_text="an archive piece was decided from it")
+    taken = models.BooleanField(default=False, help_text="an archive batch was prepared from it")
 
     class Meta:
         indexes = [models.Index(fields=["source", "id"], condition=models.Q(taken=False), name="inbox_waiting")]
@@ -69,7 +69,7 @@ class Reject(Owned):
         Space, on_delete=models.CASCADE, null=True, related_name="+", help_text="which could not resolve it"
     )
     piece = models.BigIntegerField(null=True, help_text="of the archive")
-    position = models.BigIntegerField(null=True, help_text="in the piece")
+    position = models.BigIntegerField(null=True, help_text="in the batch")
     call = models.CharField(max_length=16, blank=True, default="", help_text="the request's, when this came in one")
     inbox = models.BigIntegerField(null=True, help_text="the number that the request had in the inbox")
     whole = models.BooleanField(default=False, help_text="`message` is all that it takes to archive it")
@@ -144,7 +144,7 @@ class Replay(Owned):
     done = models.BigIntegerField(default=0)
     cursor = models.JSONField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    started_at = models.DateTimeField(null=True, help_text="when its first piece was published")
+    started_at = models.DateTimeField(null=True, help_text="when its first batch was committed")
     finished_at = models.DateTimeField(null=True)
 
 
@@ -163,8 +163,8 @@ class Connection(Owned):
     replay = models.ForeignKey(
         Replay, on_delete=models.SET_NULL, null=True, related_name="connections", help_text="the newest"
     )
-    cutoff = models.BigIntegerField(help_text="archive pieces up to this one are for replays, later ones for live")
-    piece = models.BigIntegerField(help_text="the live reader's place: the archive piece it is in …")
+    cutoff = models.BigIntegerField(help_text="archive batches up to this one are for replays, later ones for live")
+    piece = models.BigIntegerField(help_text="the live reader's place: the archive batch it is in …")
     position = models.BigIntegerField(
         default=-1, help_text="… and the last row of it that is done; -1 = none, 2**32 - 1 = all of it"
     )

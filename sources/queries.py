@@ -176,11 +176,11 @@ def _sought(rows: QuerySet[Reject], code: str, wanted: str) -> QuerySet[Reject]:
 
 
 def _archive_of(source: Source) -> Visible:
-    return visible_logs(stage=ARCHIVE, owners=[source.pk])[source.pk]
+    return visible_logs(stage=ARCHIVE, partitions=[source.pk])[source.pk]
 
 
 def sources_waiting() -> list[int]:
-    """Sources with requests that no piece was decided from. One look into the index per source."""
+    """Sources with requests that no batch was prepared from. One look into the index per source."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT id FROM sources_source s
@@ -211,7 +211,7 @@ def listeners(source: Source) -> list[int]:
 
 def places(connections: Sequence[Connection]) -> list[Place]:
     """How far each has come in its source's archive, and where that ends now. In one query."""
-    logs = visible_logs(stage=ARCHIVE, owners=[connection.source_id for connection in connections])
+    logs = visible_logs(stage=ARCHIVE, partitions=[connection.source_id for connection in connections])
     return [
         Place(log=logs[connection.source_id], piece=connection.piece, position=connection.position)
         for connection in connections
@@ -232,7 +232,7 @@ def complement(
     without: what this replay consumed does not count; its own cursor says it.
     """
     cutoffs = {each.source_id: (each.pk, each.cutoff) for each in connections}
-    logs = visible_logs(stage=ARCHIVE, owners=list(cutoffs))
+    logs = visible_logs(stage=ARCHIVE, partitions=list(cutoffs))
     parts = Consumed.objects.filter(connection__in=[pk for pk, _ in cutoffs.values()]).order_by("pk")
     return Reach(
         logs=tuple(up_to(logs[source], cutoff) for source, (_, cutoff) in sorted(cutoffs.items())),
@@ -277,11 +277,11 @@ def is_replaying(space: Space) -> bool:
 
 def failures_of(space: Space) -> int:
     """How often in a row the space's newest events could not be resolved: 0 = all is well. It is tried again."""
-    return Log.objects.filter(stage=RESOLVE, owner=space.pk).values_list("failures", flat=True).first() or 0
+    return Log.objects.filter(stage=RESOLVE, partition=space.pk).values_list("failures", flat=True).first() or 0
 
 
 def _last_days(sources: Sequence[Source], now: datetime, days: int) -> Reach:
-    logs = visible_logs(stage=ARCHIVE, owners=[source.pk for source in sources])
+    logs = visible_logs(stage=ARCHIVE, partitions=[source.pk for source in sources])
     return Reach(logs=tuple(logs.values()), since=now - timedelta(days=days), until=now)
 
 

@@ -78,7 +78,7 @@ def delete_source(source: Source, *, by: ActorLike = COMMAND) -> None:
     with transaction.atomic():
         audit(by, "source.deleted", source, name=source.name)
         WriteKey.objects.filter(source=source).delete()
-        Log.objects.filter(stage=ARCHIVE, owner=source.pk).delete()  # it ends whoever is writing a batch
+        Log.objects.filter(stage=ARCHIVE, partition=source.pk).delete()  # it ends whoever is writing a batch
         connected = Connection.objects.filter(source=source, space__deleted_at=None)
         for each in connected.exclude(state=Connection.State.DISCONNECTED):
             disconnect(each, clock, by=by)
@@ -174,7 +174,7 @@ def connect(
         Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # two requests at once: one after the other
         known = {old.source_id: old for old in Connection.objects.filter(space=space, source__in=sources)}
         _refuse_connected(known, sources)
-        logs = visible_logs(stage=ARCHIVE, owners=[source.pk for source in sources])
+        logs = visible_logs(stage=ARCHIVE, partitions=[source.pk for source in sources])
         for old in known.values():
             _reconnect(old, logs[old.source_id], resume=replay)
         fresh = [_listen(space, source, logs[source.pk]) for source in sources if source.pk not in known]

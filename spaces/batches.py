@@ -1,22 +1,22 @@
-"""Decide, write, publish: the one mechanism by which every stage moves its log forward, exactly once.
+"""Prepare, write, commit: the one mechanism by which every stage moves its log forward, exactly once.
 
-PostgreSQL and ClickHouse share no transaction. So a stage works in numbered pieces (design, "Pieces"):
+PostgreSQL and ClickHouse share no transaction. So a stage works in numbered batches (design, "Batches"):
 
-1. *Decide*, one PostgreSQL transaction: what the piece takes, its number, and every result that is not a
-   pure function of its input. The decision is kept in `Piece`.
-2. *Write* to the outside (ClickHouse rows, calls to a destination), made only from what was decided.
-   Every row carries the piece's number.
-3. *Publish*, one PostgreSQL transaction: the log's end moves to the number.
+1. *Prepare*, one PostgreSQL transaction: what the batch takes, its number, and every result that is not a
+   pure function of its input. What it comes to is kept in `Batch`.
+2. *Write* to the outside (ClickHouse rows, calls to a destination), made only from what was prepared.
+   Every row carries the batch's number.
+3. *Commit*, one PostgreSQL transaction: the log's end moves to the number.
 
-A piece that was decided and not published is written again under a new number by whoever finds it; the old
+A batch that was prepared and not committed is written again under a new number by whoever finds it; the old
 number is abandoned in the same transaction. Readers ask for `Visible`: numbers up to the end, without the
-abandoned ones. So a crash anywhere, or an owner that stalls and wakes up late, neither loses, doubles nor
-falsifies a row. Decide and Publish expect a state (an UPDATE that must hit one row); the advisory lock only
-saves two owners from working in vain.
+abandoned ones. So a crash anywhere, or a worker that stalls and wakes up late, neither loses, doubles nor
+falsifies a row. Prepare and Commit expect a state (an UPDATE that must hit one row); the advisory lock only
+saves two workers from working in vain.
 
 Whoever is at fault for a failure (`spaces.errors`) bears it. Rows that a store refuses are found by halving, and kept
 as rejects. Every other failure, in whatever step, leaves all as it was: the log waits, says why, and does the same
-piece whole later; at once in a process that started after the failure: it may run the release that cures it.
+batch whole later; at once in a process that started after the failure: it may run the release that cures it.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ from django.utils import timezone
 from spaces.clock import is_due
 from spaces.errors import Unwritable, is_ours, refuse_rows
 from spaces.faults import reach
-from spaces.models import Abandoned, Log, Piece
+from spaces.models import Abandoned, Batch, Log
 from spaces.text import text_of
 
 logger = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ KEPT_ABANDONED = timedelta(days=1)  # until then a late insert under an abandone
 
 
 class Overtaken(Exception):
-    """Another owner moved this log in the meantime. What was done here counts for nothing."""
+    """Another worker moved this log in the meantime. What was done here counts for nothing."""
 
 
 class Died(Exception):
-    """Processes that worked on a piece ended without a word, again and again: one may end others' work with its own."""
+    """Processes that worked on a batch ended without a word, again and again: one may end others' work with its own."""
 
 
 class Wholesale(Exception):
@@ -66,16 +66,16 @@ class Wholesale(Exception):
 
 
 Found = TypeVar("Found")  # what a read found
-Decided = TypeVar("Decided")  # the decision, a msgspec Struct
+Prepared = TypeVar("Prepared")  # what a prepared batch comes to, a msgspec Struct
 Learnt = TypeVar("Learnt")  # what a write learnt
 
 
-class Stage(Protocol[Found, Decided, Learnt]):
+class Stage(Protocol[Found, Prepared, Learnt]):
     """One kind of log."""
 
     name: str
-    decision: type[Decided]
-    batch: int  # the most rows a Decide takes
+    prepared: type[Prepared]
+    batch_size: int  # the most rows of a batch
 
     def read(self, log: Log, limit: int) -> Found | None:
         """What there is to do, at most `limit` rows; None when nothing. Outside any transaction."""
@@ -83,23 +83,23 @@ class Stage(Protocol[Found, Decided, Learnt]):
     def size(self, intake: Found) -> int:
         """How many rows these are."""
 
-    def decide(self, log: Log, intake: Found, number: int) -> Decided | None:
+    def prepare(self, log: Log, intake: Found, number: int) -> Prepared | None:
         """Record what follows from `intake`; None takes it all back. Inside a transaction that holds the log."""
 
-    def write(self, log: Log, decision: Decided, number: int) -> Learnt:
-        """Put rows made only from `decision` outside, each carrying `number`. Outside any transaction."""
+    def write(self, log: Log, prepared: Prepared, number: int) -> Learnt:
+        """Put rows made only from `prepared` outside, each carrying `number`. Outside any transaction."""
 
-    def publish(self, log: Log, decision: Decided, number: int, outcome: Learnt) -> None:
+    def commit(self, log: Log, prepared: Prepared, number: int, outcome: Learnt) -> None:
         """Make what follows visible, inside the transaction that moves the log's end."""
 
-    def split(self, decision: Decided) -> Sequence[Decided]:
-        """Two decisions that together are this one; empty when it is a single row."""
+    def split(self, prepared: Prepared) -> Sequence[Prepared]:
+        """Two that together are this one; empty when it is a single row."""
 
-    def refuse(self, log: Log, decision: Decided, error: Exception) -> Decided | None:
-        """Keep the single row of `decision` as a reject with its reason; what is left to write, if anything."""
+    def refuse(self, log: Log, prepared: Prepared, error: Exception) -> Prepared | None:
+        """Keep the single row of `prepared` as a reject with its reason; what is left to write, if anything."""
 
     def skip(self, log: Log, intake: Found, error: Exception) -> None:
-        """Keep the single row of `intake`, that cannot even be decided, as a reject, and step over it."""
+        """Keep the single row of `intake`, that cannot even be prepared, as a reject, and step over it."""
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
         """Delete whatever rows carry these abandoned numbers."""
@@ -109,43 +109,43 @@ class Stage(Protocol[Found, Decided, Learnt]):
 class Visible:
     """Which numbers of one log a reader may see: one consistent moment of it."""
 
-    owner: int
+    partition: int
     end: int
     abandoned: tuple[int, ...] = ()
 
 
 def visible(log: Log) -> Visible:
     """The log as of now."""
-    return visible_logs(stage=log.stage, owners=[log.owner])[log.owner]
+    return visible_logs(stage=log.stage, partitions=[log.partition])[log.partition]
 
 
-def visible_logs(*, stage: str, owners: Sequence[int]) -> dict[int, Visible]:
-    """The same for several owners; one that has no log yet has end 0."""
+def visible_logs(*, stage: str, partitions: Sequence[int]) -> dict[int, Visible]:
+    """The same for several partitions; one that has no log yet has end 0."""
     with connection.cursor() as cursor:  # one statement, so that end and abandoned are of one snapshot
         cursor.execute(
             """SELECT l.owner, l.published, coalesce(array_agg(a.number) FILTER (WHERE a.number IS NOT NULL), '{}')
                FROM spaces_log l LEFT JOIN spaces_abandoned a ON a.log_id = l.id AND a.number <= l.published
                WHERE l.stage = %s AND l.owner = ANY(%s) GROUP BY l.id""",
-            [stage, list(owners)],
+            [stage, list(partitions)],
         )
-        found = {owner: Visible(owner, end, tuple(sorted(gone))) for owner, end, gone in cursor.fetchall()}
-    return {owner: found.get(owner, Visible(owner, 0)) for owner in owners}
+        found = {partition: Visible(partition, end, tuple(sorted(gone))) for partition, end, gone in cursor.fetchall()}
+    return {partition: found.get(partition, Visible(partition, 0)) for partition in partitions}
 
 
-def open_log(*, stage: str, owner: int, workspace_id: int) -> Log:
-    """The log of this owner, made when it is the first time."""
-    return Log.objects.get_or_create(stage=stage, owner=owner, defaults={"workspace_id": workspace_id})[0]
+def open_log(*, stage: str, partition: int, workspace_id: int) -> Log:
+    """The log of this partition, made when it is the first time."""
+    return Log.objects.get_or_create(stage=stage, partition=partition, defaults={"workspace_id": workspace_id})[0]
 
 
 def unfinished(stage: str) -> list[int]:
-    """Owners with a piece that was decided and not published."""
-    return list(Piece.objects.filter(log__stage=stage).values_list("log__owner", flat=True).distinct())
+    """Partitions with a batch that was prepared and not committed."""
+    return list(Batch.objects.filter(log__stage=stage).values_list("log__partition", flat=True).distinct())
 
 
 def resting(stage: str) -> set[int]:
-    """Owners that failed, and are not to be tried again yet."""
+    """Partitions that failed, and are not to be tried again yet."""
     failed = Log.objects.filter(stage=stage, retry_at__gt=timezone.now())
-    return {log.owner for log in failed if rests(log)}
+    return {log.partition for log in failed if rests(log)}
 
 
 def rests(log: Log) -> bool:
@@ -154,14 +154,14 @@ def rests(log: Log) -> bool:
     return tried_by_this_process and not is_due(log.retry_at, timezone.now(), longest=max(LONGEST_WAIT.values()))
 
 
-def failing(stage: str, owners: Iterable[int]) -> list[Log]:
-    """Logs of these owners that stand still because of failures, the one that does so longest first."""
-    found = Log.objects.filter(stage=stage, owner__in=list(owners), failures__gt=0)
+def failing(stage: str, partitions: Iterable[int]) -> list[Log]:
+    """Logs of these partitions that stand still because of failures, the one that does so longest first."""
+    found = Log.objects.filter(stage=stage, partition__in=list(partitions), failures__gt=0)
     return list(found.order_by("failing_since", "pk"))
 
 
 def advance(stage: Stage[Any, Any, Any], log: Log) -> bool:
-    """Bring one piece from wherever it is to published. False when there was nothing to do.
+    """Bring one batch from wherever it is to committed. False when there was nothing to do.
 
     Raises what went wrong in any step, once the log says it; the same is tried again later, under a new number.
     """
@@ -179,9 +179,9 @@ class Rows(Protocol):
 
 
 class Group:
-    """Pieces of several logs of one stage whose rows are written as one: a store takes few large inserts, not many.
+    """Batches of several logs of one stage whose rows are written as one: a store takes few large inserts, not many.
 
-    Each piece keeps its own number and its own Publish, so that it is as if each had been written by itself.
+    Each batch keeps its own number and its own Commit, so that it is as if each had been written by itself.
     """
 
     def __init__(self, stage: Stage[Any, Any, Any], rows: Rows) -> None:
@@ -190,7 +190,7 @@ class Group:
         self._done: list[Log] = []
 
     def add(self, log: Log, most: int | None = None) -> None:
-        """The log's next piece, of at most so many rows, is decided, and its rows are among those that will be written.
+        """The log's next batch, of at most so many rows, is prepared; its rows are among those that will be written.
 
         What was left unfinished is done at once, by itself: it may be that the store refuses it. Raises as `advance`.
         """
@@ -209,7 +209,7 @@ class Group:
             self._done.append(log)
 
     def write(self) -> list[Log]:
-        """The rows are written and the pieces published. Returns the logs that went on; the others say why not."""
+        """The rows are written and the batches committed. Returns the logs that went on; the others say why not."""
         try:
             if self._open:
                 self._rows.write()
@@ -235,7 +235,7 @@ class Group:
         except StopIteration as end:
             moved = end.value
         except Exception as error:  # the log says it, and when it is tried again
-            logger.info("%s %s: %r", self._stage.name, log.owner, error)
+            logger.info("%s %s: %r", self._stage.name, log.partition, error)
             return
         if moved:
             self._done.append(log)
@@ -253,38 +253,38 @@ def _to_the_end(steps: Generator[str, None, bool]) -> bool:
 
 
 def _steps(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> Generator[str, None, bool]:
-    """As `advance`, with stops: when it is known what comes next, UNFINISHED or NEW, and between Write and Publish."""
+    """As `advance`, with stops: when it is known what comes next, UNFINISHED or NEW, and between Write and Commit."""
     log.refresh_from_db()
     if rests(log):
         return False
     try:
-        piece = log.pieces.order_by("id").first()
-        yield UNFINISHED if piece else NEW
-        if piece:
-            decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
-            _renumber(log, piece)
+        batch = log.batches.order_by("id").first()
+        yield UNFINISHED if batch else NEW
+        if batch:
+            prepared = msgspec.msgpack.decode(batch.prepared, type=stage.prepared)
+            _renumber(log, batch)
         else:
-            piece = _decide(stage, log, most)
-            if piece is None:
+            batch = _prepare(stage, log, most)
+            if batch is None:
                 return False
-            decision = msgspec.msgpack.decode(piece.decision, type=stage.decision)
-        reach(f"{stage.name}:decided")
+            prepared = msgspec.msgpack.decode(batch.prepared, type=stage.prepared)
+        reach(f"{stage.name}:prepared")
         try:
-            outcome = stage.write(log, decision, piece.number)
+            outcome = stage.write(log, prepared, batch.number)
             yield WRITTEN
             reach(f"{stage.name}:written")
-            _publish(stage, log, piece, decision, outcome)
+            _commit(stage, log, batch, prepared, outcome)
         except Unwritable as error:
-            logger.warning("%s %s: piece %s is refused: %s", stage.name, log.owner, piece.number, error)
-            _poisoned(stage, log, piece, decision, error)
+            logger.warning("%s %s: batch %s is refused: %s", stage.name, log.partition, batch.number, error)
+            _poisoned(stage, log, batch, prepared, error)
     except (Overtaken, Log.DoesNotExist):
         raise
     except Exception as error:
         _back_off(log, error)
         with suppress(Error):
-            log.pieces.update(attempts=0)  # it ended, and told how
+            log.batches.update(attempts=0)  # it ended, and told how
         raise
-    reach(f"{stage.name}:published")
+    reach(f"{stage.name}:committed")
     return True
 
 
@@ -343,15 +343,15 @@ def _take_number(log: Log) -> int:
     """The next number; holds the log's row until the transaction ends."""
     hit = Log.objects.filter(pk=log.pk, last_number=log.last_number).update(last_number=F("last_number") + 1)
     if not hit:
-        raise Overtaken(f"{log.stage} {log.owner} is past {log.last_number}")
+        raise Overtaken(f"{log.stage} {log.partition} is past {log.last_number}")
     log.last_number += 1
     return log.last_number
 
 
-def _decide(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> Piece | None:
-    """The next piece, of at most so many rows; None when there is nothing to do, or not now."""
+def _prepare(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> Batch | None:
+    """The next batch, of at most so many rows; None when there is nothing to do, or not now."""
     while True:
-        limit = min(log.limit or stage.batch, stage.batch, most or stage.batch)
+        limit = min(log.limit or stage.batch_size, stage.batch_size, most or stage.batch_size)
         intake = stage.read(log, limit)
         if intake is None:
             _succeed(log)
@@ -360,25 +360,25 @@ def _decide(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> P
         try:
             with transaction.atomic(), connection.execute_wrapper(refuse_rows):
                 number = _take_number(log)
-                decision = stage.decide(log, intake, number)
-                if decision is None:
+                prepared = stage.prepare(log, intake, number)
+                if prepared is None:
                     transaction.set_rollback(True)
                     return None
-                reach(f"{stage.name}:deciding")
-                if log.limit:  # the row that cannot be decided is among fewer now
+                reach(f"{stage.name}:preparing")
+                if log.limit:  # the row that cannot be prepared is among fewer now
                     suspects = log.suspects - rows
                     limit_after = max(suspects // 2, 1) if suspects > 0 else None
                     Log.objects.filter(pk=log.pk).update(suspects=max(suspects, 0), limit=limit_after)
-                return Piece.objects.create(
+                return Batch.objects.create(
                     workspace_id=log.workspace_id,
                     log=log,
                     number=number,
                     rows=rows,
                     attempts=1,
-                    decision=msgspec.msgpack.encode(decision),
+                    prepared=msgspec.msgpack.encode(prepared),
                 )
         except Unwritable as error:
-            logger.warning("%s %s: cannot decide: %s", stage.name, log.owner, error)
+            logger.warning("%s %s: cannot be prepared: %s", stage.name, log.partition, error)
             log.refresh_from_db()
             _undecidable(stage, log, intake, min(limit, rows), error)
             log.refresh_from_db()
@@ -389,8 +389,8 @@ def _decide(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> P
 def _undecidable(stage: Stage[Any, Any, Any], log: Log, intake: Any, rows: int, error: Unwritable) -> None:
     """Count the refusal; from the third on take half as much, until the one bad row is alone and is skipped.
 
-    While it is searched, every Decide takes half of those that are left, so that it is found in as many steps as
-    doubling takes to come to the batch; then all is taken again.
+    While it is searched, every Prepare takes half of those that are left, so that it is found in as many steps as
+    doubling takes to come to the batch size; then all is taken again.
     """
     refusals = log.refusals + 1
     kept = Log.objects.filter(pk=log.pk)
@@ -407,53 +407,53 @@ def _undecidable(stage: Stage[Any, Any, Any], log: Log, intake: Any, rows: int, 
             kept.update(refusals=0, suspects=0, limit=None, refused=F("refused") + 1)
 
 
-def _renumber(log: Log, piece: Piece) -> None:
-    """Give a found piece a new number and abandon the old one: its first writer may still be writing."""
+def _renumber(log: Log, batch: Batch) -> None:
+    """Give a found batch a new number and abandon the old one: its first writer may still be writing."""
     with transaction.atomic():
-        old = piece.number
+        old = batch.number
         number = _take_number(log)
-        if not Piece.objects.filter(pk=piece.pk, number=old).update(number=number, attempts=F("attempts") + 1):
-            raise Overtaken(f"piece {old} of {log.stage} {log.owner} has gone on")
+        if not Batch.objects.filter(pk=batch.pk, number=old).update(number=number, attempts=F("attempts") + 1):
+            raise Overtaken(f"batch {old} of {log.stage} {log.partition} has gone on")
         if old != UNNUMBERED:
             Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=old)
-    piece.number = number
-    if piece.attempts >= MANY_DEATHS:  # noted beforehand: afterwards nobody may be there to do it
-        _back_off(log, Died(f"{piece.attempts} processes have ended while they worked on this"))
+    batch.number = number
+    if batch.attempts >= MANY_DEATHS:  # noted beforehand: afterwards nobody may be there to do it
+        _back_off(log, Died(f"{batch.attempts} processes have ended while they worked on this"))
 
 
-def _publish(stage: Stage[Any, Any, Any], log: Log, piece: Piece, decision: Any, outcome: Any) -> None:
-    left = max(1 - piece.rows / LAST_ROWS, 0)  # of what was counted before
-    counted = {"accepted": min(log.accepted * left + piece.rows, LAST_ROWS), "refused": log.refused * left}
-    well = HEALTHY if piece.rows else {}
+def _commit(stage: Stage[Any, Any, Any], log: Log, batch: Batch, prepared: Any, outcome: Any) -> None:
+    left = max(1 - batch.rows / LAST_ROWS, 0)  # of what was counted before
+    counted = {"accepted": min(log.accepted * left + batch.rows, LAST_ROWS), "refused": log.refused * left}
+    well = HEALTHY if batch.rows else {}
     with transaction.atomic(), connection.execute_wrapper(refuse_rows):
-        moved = Log.objects.filter(pk=log.pk, published__lt=piece.number).update(
-            published=piece.number, **counted, **well
+        moved = Log.objects.filter(pk=log.pk, committed__lt=batch.number).update(
+            committed=batch.number, **counted, **well
         )
-        gone = Piece.objects.filter(pk=piece.pk, number=piece.number).delete()[0]
+        gone = Batch.objects.filter(pk=batch.pk, number=batch.number).delete()[0]
         if not (moved and gone):
-            raise Overtaken(f"piece {piece.number} of {log.stage} {log.owner} was taken over")
-        stage.publish(log, decision, piece.number, outcome)
-        reach(f"{stage.name}:publishing")
-    if piece.rows:
+            raise Overtaken(f"batch {batch.number} of {log.stage} {log.partition} was taken over")
+        stage.commit(log, prepared, batch.number, outcome)
+        reach(f"{stage.name}:committing")
+    if batch.rows:
         _recovered(log)
 
 
-def _poisoned(stage: Stage[Any, Any, Any], log: Log, piece: Piece, decision: Any, error: Unwritable) -> None:
-    """Count the refusal; from the third on halve the piece, or refuse the one row that it is."""
-    refusals = piece.refusals + 1
+def _poisoned(stage: Stage[Any, Any, Any], log: Log, batch: Batch, prepared: Any, error: Unwritable) -> None:
+    """Count the refusal; from the third on halve the batch, or refuse the one row that it is."""
+    refusals = batch.refusals + 1
     with transaction.atomic(), connection.execute_wrapper(refuse_rows):
         log = Log.objects.select_for_update().get(pk=log.pk)
-        parts = list(stage.split(decision)) if refusals >= POISON_AFTER else []
+        parts = list(stage.split(prepared)) if refusals >= POISON_AFTER else []
         if parts:
             # What a part is refused for, it was refused for before: no need to see that three times more.
-            _replace(log, piece, parts, rows=max(piece.rows // 2, 1), refusals=POISON_AFTER - 1)
+            _replace(log, batch, parts, rows=max(batch.rows // 2, 1), refusals=POISON_AFTER - 1)
             return
         if refusals > POISON_AFTER or (refusals == POISON_AFTER and not _wholesale(log)):
-            rest = stage.refuse(log, decision, error)
+            rest = stage.refuse(log, prepared, error)
             Log.objects.filter(pk=log.pk).update(refused=F("refused") + 1)
-            _replace(log, piece, [] if rest is None else [rest], rows=0, refusals=0)
+            _replace(log, batch, [] if rest is None else [rest], rows=0, refusals=0)
             return
-        Piece.objects.filter(pk=piece.pk, number=piece.number).update(refusals=refusals, attempts=0)
+        Batch.objects.filter(pk=batch.pk, number=batch.number).update(refusals=refusals, attempts=0)
     if refusals == POISON_AFTER:
         _back_off(log, Wholesale(str(error)))
 
@@ -463,14 +463,14 @@ def _wholesale(log: Log) -> bool:
     return log.refused > MANY_REFUSED and log.refused > MUCH_REFUSED * (log.refused + log.accepted)
 
 
-def _replace(log: Log, piece: Piece, parts: Sequence[Any], **each: int) -> None:
-    """Put `parts` where `piece` was, before whatever was queued behind it. each: fields of theirs."""
-    behind = list(log.pieces.filter(id__gt=piece.pk).order_by("id"))
-    log.pieces.filter(id__gte=piece.pk).delete()
-    if piece.number != UNNUMBERED:
-        Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=piece.number)
-    new = [Piece(decision=msgspec.msgpack.encode(part), **each) for part in parts]
-    new += [Piece(decision=old.decision, rows=old.rows, refusals=old.refusals) for old in behind]
+def _replace(log: Log, batch: Batch, parts: Sequence[Any], **each: int) -> None:
+    """Put `parts` where `batch` was, before whatever was queued behind it. each: fields of theirs."""
+    behind = list(log.batches.filter(id__gt=batch.pk).order_by("id"))
+    log.batches.filter(id__gte=batch.pk).delete()
+    if batch.number != UNNUMBERED:
+        Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=batch.number)
+    new = [Batch(prepared=msgspec.msgpack.encode(part), **each) for part in parts]
+    new += [Batch(prepared=old.prepared, rows=old.rows, refusals=old.refusals) for old in behind]
     for one in new:
         one.workspace_id, one.log, one.number = log.workspace_id, log, UNNUMBERED
         one.save()
@@ -499,7 +499,7 @@ def _back_off(log: Log, error: Exception) -> None:
         )
     known = log.fault == fault and log.error.partition(":")[0] == type(error).__name__
     level = logging.INFO if known else logging.ERROR if fault == Log.Fault.CODE else logging.WARNING
-    logger.log(level, "%s %s stands still: %s", log.stage, log.owner, text, exc_info=None if known else error)
+    logger.log(level, "%s %s stands still: %s", log.stage, log.partition, text, exc_info=None if known else error)
 
 
 def _succeed(log: Log) -> None:
@@ -511,4 +511,4 @@ def _succeed(log: Log) -> None:
 
 def _recovered(log: Log) -> None:
     if log.failures:
-        logger.warning("%s %s goes on after %d failures: %s", log.stage, log.owner, log.failures, log.error)
+        logger.warning("%s %s goes on after %d failures: %s", log.stage, log.partition, log.failures, log.error)

@@ -1,4 +1,4 @@
-"""Workspaces and spaces, and the logs that every stage of the line advances in numbered pieces."""
+"""Workspaces and spaces, and the logs that every stage of the line advances in numbered batches."""
 
 from functools import partial
 from typing import TypeVar
@@ -84,9 +84,9 @@ class Space(Deletable, Owned):
 
 
 class Log(Owned):
-    """What one owner of one stage has written: pieces 1 … `published`, without the abandoned ones.
+    """What one stage has written of one partition: batches 1 … `committed`, without the abandoned ones.
 
-    The counter is a column, not a sequence, so that a rolled-back Decide gives its number back.
+    The counter is a column, not a sequence, so that a rolled-back Prepare gives its number back.
     """
 
     class Fault(models.TextChoices):
@@ -94,35 +94,38 @@ class Log(Owned):
         CODE = "code", "A fault of this release"
 
     stage = models.CharField(max_length=16)
-    owner = models.BigIntegerField(help_text="id of the source, space or subscription")
+    partition = models.BigIntegerField(db_column="owner", help_text="id of the source, space or subscription")
     last_number = models.BigIntegerField(default=0, help_text="newest number given out")
-    published = models.BigIntegerField(default=0, help_text="the log's end")
+    committed = models.BigIntegerField(db_column="published", default=0, help_text="the log's end")
     failures = models.IntegerField(default=0, help_text="attempts in a row that failed")
     failing_since = models.DateTimeField(null=True)
     failed_at = models.DateTimeField(null=True, help_text="the last of them")
     retry_at = models.DateTimeField(null=True, help_text="nothing to do before this moment")
     fault = models.CharField(max_length=8, choices=Fault, blank=True, default="", help_text="whose it is")
     error = models.TextField(blank=True, default="", help_text="what the last one said")
-    refusals = models.IntegerField(default=0, help_text="Decides in a row that a store refused")
-    limit = models.IntegerField(null=True, help_text="how many rows the next Decide may take while it searches …")
-    suspects = models.IntegerField(default=0, help_text="… the one among so many that cannot be decided")
+    refusals = models.IntegerField(default=0, help_text="Prepares in a row that a store refused")
+    limit = models.IntegerField(null=True, help_text="how many rows the next Prepare may take while it searches …")
+    suspects = models.IntegerField(default=0, help_text="… the one among so many that cannot be prepared")
     accepted = models.FloatField(default=0, help_text="of about the last 500 rows")
     refused = models.FloatField(default=0, help_text="of about the last 500 rows")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["stage", "owner"], name="one_log_per_stage_and_owner")]
+        constraints = [models.UniqueConstraint(fields=["stage", "partition"], name="one_log_per_stage_and_owner")]
 
 
-class Piece(Owned):
-    """A piece that was decided and is not published yet. The lowest id of a log is written next."""
+class Batch(Owned):
+    """A batch that was prepared and is not committed yet. The lowest id of a log is written next."""
 
-    log = models.ForeignKey(Log, on_delete=models.CASCADE, related_name="pieces")
+    log = models.ForeignKey(Log, on_delete=models.CASCADE, related_name="batches")
     number = models.BigIntegerField()
-    decision = models.BinaryField()
+    prepared = models.BinaryField(db_column="decision")
     attempts = models.IntegerField(default=0, help_text="in a row that ended without a word, and the one under way")
     refusals = models.IntegerField(default=0, help_text="times that a store refused it, or what it is a part of")
     rows = models.IntegerField(default=1, help_text="about how many; 0 = they were refused, and their end is left")
-    decided_at = models.DateTimeField(auto_now_add=True)
+    prepared_at = models.DateTimeField(db_column="decided_at", auto_now_add=True)
+
+    class Meta:
+        db_table = "spaces_piece"
 
 
 class Abandoned(Owned):

@@ -37,7 +37,7 @@ def create_space(workspace: Workspace, *, name: str, kind: str = Space.Kind.DEV)
 def delete_space(space: Space) -> None:
     """The space is out of sight, and everything in it is going to be erased. Its number is never used again."""
     with transaction.atomic():
-        Log.objects.filter(workspace=space.workspace_id, stage__in=("resolve", "evaluate"), owner=space.pk).delete()
+        Log.objects.filter(workspace=space.workspace_id, stage__in=("resolve", "evaluate"), partition=space.pk).delete()
         deletions.hide(space)
         deletions.begin(space, Deletion.Kind.SPACE, name=space.name)
 

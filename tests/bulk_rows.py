@@ -8,9 +8,9 @@ from django.apps import apps
 from django.db import models
 
 from access.models import Invitation, User
-from spaces.models import Abandoned, Log, Piece, Workspace
+from spaces.models import Abandoned, Batch, Log, Workspace
 
-LINE = {Log, Piece, Abandoned}  # what the stages keep for themselves; no page lists it
+LINE = {Log, Batch, Abandoned}  # what the stages keep for themselves; no page lists it
 Model = type[models.Model]
 
 

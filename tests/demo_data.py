@@ -319,7 +319,7 @@ def _wander(audience: Audience) -> None:
 
 def _record(space: Space) -> None:
     """What the changes say is in the membership log too, as the evaluate stage leaves it."""
-    log = open_log(stage="evaluate", owner=space.pk, workspace_id=space.workspace_id)
+    log = open_log(stage="evaluate", partition=space.pk, workspace_id=space.workspace_id)
     entries = []
     for change in Change.objects.filter(space=space):
         people = BitMap.deserialize(bytes(change.entered))
@@ -337,7 +337,7 @@ def _record(space: Space) -> None:
         entries.append(pyarrow.table({**columns, "profile": profiles}))
     client.insert(MEMBERSHIP_LOG, pyarrow.concat_tables(entries))
     newest = max(Change.objects.filter(space=space).values_list("tick", flat=True))
-    Log.objects.filter(pk=log.pk).update(last_number=newest, published=newest)
+    Log.objects.filter(pk=log.pk).update(last_number=newest, committed=newest)
 
 
 def _deliver(space: Space, audiences: list[Audience]) -> Destination:
@@ -345,7 +345,7 @@ def _deliver(space: Space, audiences: list[Audience]) -> Destination:
     catcher = make_destination(space)
     Destination.objects.filter(pk=catcher.pk).update(name="Webhook catcher")
     first = make_subscription(audiences[0], catcher)
-    log = open_log(stage="sync", owner=first.pk, workspace_id=space.workspace_id)
+    log = open_log(stage="sync", partition=first.pk, workspace_id=space.workspace_id)
     while advance(sync.STAGE, log):
         pass
     make_subscription(audiences[2], catcher)

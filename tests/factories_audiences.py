@@ -62,7 +62,7 @@ class World:
 
     def ticked(self):
         """Everything that waits is evaluated. Returns how many ticks it took."""
-        log = open_log(stage="evaluate", owner=self.space.pk, workspace_id=self.space.workspace_id)
+        log = open_log(stage="evaluate", partition=self.space.pk, workspace_id=self.space.workspace_id)
         ticks = 0
         while advance(self.stage, log):
             ticks += 1

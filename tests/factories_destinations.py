@@ -107,7 +107,7 @@ def merge(space: Space, loser: int, winner: int) -> None:
 def change(
     audience: Audience, *, entered: Any = (), left: Any = (), refreshed: Any = (), at: datetime = BORN
 ) -> Change:
-    """One tick of the audience, as evaluate publishes it."""
+    """One tick of the audience, as evaluate commits it."""
     newest = Change.objects.filter(space=audience.space).aggregate(newest=Max("tick"))["newest"] or 0
     entered, left = BitMap(entered), BitMap(left)
     size = (audience.size or 0) + len(entered) - len(left)

@@ -73,8 +73,8 @@ def at_ms(sent):
 
 
 def archived(source, *messages, abandoned=False, received=NOON_MS):
-    """The messages are the next piece of the source's archive. abandoned: written, then given up."""
-    log = open_log(stage="archive", owner=source.pk, workspace_id=source.workspace_id)
+    """The messages are the next batch of the source's archive. abandoned: written, then given up."""
+    log = open_log(stage="archive", partition=source.pk, workspace_id=source.workspace_id)
     number = log.last_number + 1
     rows = [
         Row(at_ms(each), received, each["type"], each.get("event", ""), each["messageId"], json.dumps(each).encode())
@@ -84,13 +84,13 @@ def archived(source, *messages, abandoned=False, received=NOON_MS):
         archive_table.insert(workspace_id=source.workspace_id, source_id=source.pk, piece=number, rows=rows)
     if abandoned:
         log.abandoned.create(workspace_id=source.workspace_id, number=number)
-    Log.objects.filter(pk=log.pk).update(last_number=number, published=number)
+    Log.objects.filter(pk=log.pk).update(last_number=number, committed=number)
     return number
 
 
 def listening(space, source):
     """The space hears what the source archives from now on."""
-    end = open_log(stage="archive", owner=source.pk, workspace_id=source.workspace_id).published
+    end = open_log(stage="archive", partition=source.pk, workspace_id=source.workspace_id).committed
     return Connection.objects.create(
         workspace_id=space.workspace_id,
         space=space,
@@ -103,7 +103,7 @@ def listening(space, source):
 
 
 def resolve_log(space):
-    return open_log(stage="resolve", owner=space.pk, workspace_id=space.workspace_id)
+    return open_log(stage="resolve", partition=space.pk, workspace_id=space.workspace_id)
 
 
 def stage(**sizes):
@@ -111,7 +111,7 @@ def stage(**sizes):
 
 
 def resolved(space, using=None):
-    """Everything that waits is resolved. Returns how many pieces it took."""
+    """Everything that waits is resolved. Returns how many batches it took."""
     log, using, pieces = resolve_log(space), using or stage(), 0
     while advance(using, log):
         pieces += 1
@@ -163,7 +163,7 @@ def links(space):
 def reference(space, policy, sent):
     """The slow resolver, fed with the messages in the order in which the space recorded them.
 
-    sent: (source id, archive piece, position, message). Those that are not recorded are nobody's there too.
+    sent: (source id, archive batch, position, message). Those that are not recorded are nobody's there too.
     """
     by_id = {(source, each["messageId"]): (source, piece, place, each) for source, piece, place, each in sent}
     slow = Reference(policy.to_json())

@@ -113,7 +113,7 @@ def send(source: Source, *messages: Any, received_at: datetime = RECEIVED_AT, **
 
 
 def log_of(source: Source) -> Log:
-    return open_log(stage="archive", owner=source.pk, workspace_id=source.workspace_id)
+    return open_log(stage="archive", partition=source.pk, workspace_id=source.workspace_id)
 
 
 def archive_all(source: Source, stage: Stage[Any, Any, Any] = STAGE) -> None:

@@ -123,13 +123,13 @@ def worlds(draw):
 
 
 def inserted(world, *, decoys=True):
-    """(space, log): the world is in the tables, over two pieces. decoys: rows that nobody may see lie beside."""
+    """(space, log): the world is in the tables, over two batches. decoys: rows that nobody may see lie beside."""
     space = next(_spaces)
     half = len(world.events) // 2
     _piece(space, 2, world, range(half), world.merges[:1], created=True)
     _piece(space, 5, world, range(half, len(world.events)), world.merges[1:], before=world.merges[:1], traits=True)
     if decoys:
-        for number in (3, 6):  # given up; not published yet
+        for number in (3, 6):  # given up; not committed yet
             _piece(space, number, world, range(len(world.events)), [], created=True, traits=True, flip=True)
     return space, Visible(space, 5, (3,))
 

@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('loser', models.BigIntegerField()),
                 ('winner', models.BigIntegerField()),
-                ('piece', models.BigIntegerField(help_text='number of the resolve piece when it was decided')),
+                ('piece', models.BigIntegerField(help_text='number of the resolve batch when it was prepared')),
                 ('at', models.DateTimeField(help_text='event time')),
                 ('message_id', models.CharField(max_length=200)),
                 ('reason', models.TextField(blank=True)),
@@ -124,7 +124,7 @@ class Migration(migrations.Migration):
             name='Touch',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('piece', models.BigIntegerField(help_text='number of the published resolve piece')),
+                ('piece', models.BigIntegerField(help_text='number of the committed resolve batch')),
                 ('key', models.CharField(max_length=300)),
                 ('profiles', models.BinaryField(help_text='a serialised Roaring bitmap of canonical numbers; of no use with EVERYTHING')),
                 ('space', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.space')),

@@ -1,4 +1,4 @@
-"""PURE. A resolved piece as the columns of the event tables: made from archived rows and what was decided, only."""
+"""PURE. A resolved batch as the columns of the event tables: made from archived rows and what was decided, only."""
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ NAMED = (*COMMON, "type", "event", "message_id")
 
 @dataclass(frozen=True)
 class Resolved:
-    """Archived rows with their messages. position: where each is in the piece. profile: its number, or NOBODY.
+    """Archived rows with their messages. position: where each is in the batch. profile: its number, or NOBODY.
 
     accounts: of group calls, by position.
     """
@@ -70,7 +70,7 @@ def resolved(
     profiles: bytes,
     accounts: bytes,
 ) -> Resolved:
-    """The part `within` of a piece. here: which of all its rows `rows` and `messages` are."""
+    """The part `within` of a batch. here: which of all its rows `rows` and `messages` are."""
     position = numpy.flatnonzero(here)
     chosen = numpy.flatnonzero((position >= within.start) & (position < within.stop))
     position = position[chosen]

@@ -1,6 +1,6 @@
-"""PURE. The part of a space's identity graph that one piece touches, moved on event by event by the rules.
+"""PURE. The part of a space's identity graph that one batch touches, moved on event by event by the rules.
 
-It starts from the profiles that hold any identifier of the piece, and ends with everything that has to be written.
+It starts from the profiles that hold any identifier of the batch, and ends with everything that has to be written.
 """
 
 from collections.abc import Iterable
@@ -37,9 +37,9 @@ Refused = tuple[str, str, str]  # (type, value, what it was refused for)
 
 @dataclass(slots=True)
 class Sight:
-    """What the piece saw of one set of identifiers, and whose it was the last time.
+    """What the batch saw of one set of identifiers, and whose it was the last time.
 
-    first, last: event times; first_index, last_index: their events in the piece.
+    first, last: event times; first_index, last_index: their events in the batch.
     """
 
     node: Node
@@ -61,7 +61,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Gained:
-    """An identifier that came to a profile: at which event time, by which event of the piece."""
+    """An identifier that came to a profile: at which event time, by which event of the batch."""
 
     identifier: Identifier
     at: int
@@ -140,7 +140,7 @@ class Graph:
     # what came of it
 
     def winners(self) -> dict[int, int]:
-        """The last winner of each profile that was merged in this piece."""
+        """The last winner of each profile that was merged in this batch."""
         last: dict[int, int] = {}
         for merge in reversed(self.merged):
             last[merge.loser] = last.get(merge.winner, merge.winner)

@@ -24,7 +24,7 @@ NAME_OF = {type: b'"%b_name":' % type.encode() for type in NAMED}
 CATEGORY_OF = {type: b'"%b_category":' % type.encode() for type in NAMED}
 REMEMBERED = 100_000  # combinations of ids, per policy and process
 EMPTY = msgspec.Raw(b"")
-Stamp = tuple[int, int, int, int]  # (event time in ms, source, archive piece, position): which of two traits is newer
+Stamp = tuple[int, int, int, int]  # (event time in ms, source, archive batch, position): which of two traits is newer
 _MAY_STAY_OUT = re.compile(rb'"(?:personas|all)"\s*:\s*false', re.IGNORECASE)
 NO_TRAITS: dict[str, bytes] = {}
 

@@ -1,4 +1,4 @@
-"""PURE. The events of a piece in order, and what becomes of each: whose it is, and which traits and links it brings."""
+"""PURE. The events of a batch in order, and what becomes of each: whose it is, and which traits and links it brings."""
 
 from array import array
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ Traits = dict[str, Trait]
 
 @dataclass
 class Batch:
-    """Archived rows as columns, and their messages. times in ms; pieces, positions: where they are in the archive."""
+    """Archived rows as columns, and their messages. times in ms; batches, positions: where they are in the archive."""
 
     messages: list[Message]
     times: list[int]

@@ -1,4 +1,4 @@
-"""The archive: every event as received, in numbered pieces per source. Written once, read in two orders.
+"""The archive: every event as received, in numbered batches per source. Written once, read in two orders.
 
 *Log order* is (source, piece, position), for what is live. *Event order* is (ts, source, piece, position), for a
 replay. Both readers go on from a place, so a reader that stops anywhere can be taken up by another.
@@ -18,8 +18,8 @@ from sources.events.schema import ARCHIVE
 from sources.events.sql import Sql, join, moment, sql
 from spaces.batches import Visible
 
-WHOLE_PIECE = 2**32 - 1  # a position after every row of a piece
-LOOKED_AT = 5_000  # how many of the newest rows, and of the newest pieces, a look at them may touch
+WHOLE_PIECE = 2**32 - 1  # a position after every row of a batch
+LOOKED_AT = 5_000  # how many of the newest rows, and of the newest batches, a look at them may touch
 BEGINNING = (0, -1)  # before the first row of any source
 COLUMNS = "source, piece, position, ts, received_at, type, event, message_id, message"
 EVENT_ORDER = "ts, source, piece, position"
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 class Place:
     """How far a live reader has come in the log of one source: every row up to (piece, position) is done.
 
-    `position` is WHOLE_PIECE when nothing of the piece is left.
+    `position` is WHOLE_PIECE when nothing of the batch is left.
     """
 
     log: Visible
@@ -90,7 +90,7 @@ def up_to(log: Visible, cutoff: int) -> Visible:
 
 
 def insert(*, workspace_id: int, source_id: int, piece: int, rows: Sequence[Row]) -> None:
-    """The rows are in the archive under this piece, numbered from 0 in their order."""
+    """The rows are in the archive under this batch, numbered from 0 in their order."""
     count = len(rows)
     columns = {
         "workspace": _same(workspace_id, count, pyarrow.uint32()),
@@ -112,7 +112,7 @@ def read_live(workspace_id: int, places: Sequence[Place], limit: int) -> tuple[p
 
     Columns: source, piece, position, ts, received_at, type, event, message_id, message. Each source's rows are in
     its log order; sources are interleaved by receipt and share the limit evenly, so that none waits behind another.
-    The places also move over pieces that hold no row (all of it doubled), so they may move when no row comes.
+    The places also move over batches that hold no row (all of it doubled), so they may move when no row comes.
     """
     open_places = [place for place in places if place.has_more]
     if not open_places:
@@ -122,7 +122,7 @@ def read_live(workspace_id: int, places: Sequence[Place], limit: int) -> tuple[p
     parts = [_after(workspace_id, place, share + 1) for place in open_places]
     found = client.arrow(sql("SELECT * FROM (%s)", join(" UNION ALL ", parts)))
     taken, moved = _shares(found, open_places, share)
-    return _interleaved(taken), [moved.get(place.log.owner, place) for place in places]
+    return _interleaved(taken), [moved.get(place.log.partition, place) for place in places]
 
 
 def count_live(workspace_id: int, places: Sequence[Place]) -> int:
@@ -232,7 +232,7 @@ def key_of(rows: pyarrow.Table, index: int = -1) -> Key:
 
 
 def erase(source_id: int, numbers: Sequence[int]) -> None:
-    """No row of these pieces of the source is left."""
+    """No row of these batches of the source is left."""
     client.erase(ARCHIVE, "source", source_id, numbers)
 
 
@@ -258,7 +258,7 @@ def _count(condition: Sql) -> int:
 
 def _of_source(workspace_id: int, log: Visible, before: RowPlace | None) -> Sql:
     """The condition that a row is of this log, and, if there is such a place, before it."""
-    mine = sql("workspace = %s AND source = %s AND %s", workspace_id, log.owner, client.seen(log))
+    mine = sql("workspace = %s AND source = %s AND %s", workspace_id, log.partition, client.seen(log))
     return (
         mine if before is None else mine + sql(" AND piece <= %s AND (piece < %s OR position < %s)", before[0], *before)
     )
@@ -268,7 +268,7 @@ def _is_after(workspace_id: int, place: Place) -> Sql:
     return sql(
         "workspace = %s AND source = %s AND piece >= %s AND (piece > %s OR position > %s) AND %s",
         workspace_id,
-        place.log.owner,
+        place.log.partition,
         place.piece,
         place.piece,
         place.position,
@@ -288,7 +288,7 @@ def _shares(found: pyarrow.Table, places: Iterable[Place], share: int) -> tuple[
     """Each source's rows in log order, at most `share`, and its place after them."""
     taken, moved = [], {}
     for place in places:
-        mine = found.filter(compute.equal(found["source"], place.log.owner))
+        mine = found.filter(compute.equal(found["source"], place.log.partition))
         mine = mine.sort_by([("piece", "ascending"), ("position", "ascending")])
         if mine.num_rows > share:
             mine = mine.slice(0, share)
@@ -296,7 +296,7 @@ def _shares(found: pyarrow.Table, places: Iterable[Place], share: int) -> tuple[
         else:
             end = replace(place, piece=place.log.end, position=WHOLE_PIECE)
         taken.append(mine)
-        moved[place.log.owner] = end
+        moved[place.log.partition] = end
     return taken, moved
 
 

@@ -96,7 +96,7 @@ def run(query: Sql) -> None:
 
 
 def insert(table: Table, batch: pyarrow.Table) -> None:
-    """All rows of `batch`, in one insert. Raises Unwritable when what is in them is the reason.
+    """All rows of `piece`, in one insert. Raises Unwritable when what is in them is the reason.
 
     While they are gathered (`Gathered`) they only come to the others.
     """
@@ -184,9 +184,9 @@ def seen_by_owner(logs: Sequence[Visible], owner_column: str) -> Sql:
     """The same over several logs of one table, each with its own end; nothing when there are no logs."""
     if not logs:
         return Sql("0")
-    return "(" + join(" OR ", [sql(f"({owner_column} = %s AND %s)", log.owner, seen(log)) for log in logs]) + ")"
+    return "(" + join(" OR ", [sql(f"({owner_column} = %s AND %s)", log.partition, seen(log)) for log in logs]) + ")"
 
 
 def erase(table: Table, owner_column: str, owner: int, numbers: Sequence[int]) -> None:
-    """No row of these piece numbers is left."""
+    """No row of these batch numbers is left."""
     run(sql(f"DELETE FROM {table.name} WHERE {owner_column} = %s AND piece IN %s", owner, list(numbers)))

@@ -1,7 +1,7 @@
 """PURE. JSON text that both stores take: what JSON allows and they refuse is replaced, everything else is untouched.
 
 PostgreSQL's jsonb refuses \\u0000 and halves of surrogate pairs; ClickHouse's JSON type refuses the latter, and deep
-nesting. One such value must not cost the other rows of its piece anything. Numbers beyond a double, which ClickHouse
+nesting. One such value must not cost the other rows of its batch anything. Numbers beyond a double, which ClickHouse
 refuses too, are null in the archive already (sources.rules.spec): looking for them would cost more than all the rest.
 """
 

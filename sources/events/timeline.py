@@ -14,7 +14,7 @@ from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, T
 from sources.events.sql import Sql, join, moment, sql
 from spaces.batches import Visible
 
-WRITTEN = (TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES)  # by every resolve piece, at most one insert each
+WRITTEN = (TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES)  # by every resolve batch, at most one insert each
 Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)
 START = (0, -1)
 
@@ -87,7 +87,7 @@ EVERY = Which()
 
 
 def insert(table: Table, rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -> None:
-    """These rows are in the table under this piece: one insert, or none when there are no rows."""
+    """These rows are in the table under this batch: one insert, or none when there are no rows."""
     for name, value, kind in (
         ("workspace", workspace_id, pyarrow.uint32()),
         ("space", space_id, pyarrow.uint32()),
@@ -98,7 +98,7 @@ def insert(table: Table, rows: pyarrow.Table, *, workspace_id: int, space_id: in
 
 
 def erase(space_id: int, numbers: Sequence[int]) -> None:
-    """No row of these resolve pieces of the space is left."""
+    """No row of these resolve batches of the space is left."""
     for table in WRITTEN:
         client.erase(table, "space", space_id, numbers)
 
@@ -106,7 +106,7 @@ def erase(space_id: int, numbers: Sequence[int]) -> None:
 def page(scope: Scope, *, after: tuple[int, int] = START, limit: int) -> list[Recorded]:
     """The timeline in the order in which it was resolved, after a (piece, position).
 
-    In two steps: first the piece of the last row, from narrow columns alone, so that a page of a long timeline does
+    In two steps: first the batch of the last row, from narrow columns alone, so that a page of a long timeline does
     not read and sort all message ids that come after it.
     """
     rest = sql("%s AND piece >= %s AND (piece > %s OR position > %s)", scope.condition, after[0], *after)

@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='connection',
             name='cutoff',
-            field=models.BigIntegerField(help_text='archive pieces up to this one are for replays, later ones for live'),
+            field=models.BigIntegerField(help_text='archive batches up to this one are for replays, later ones for live'),
         ),
         migrations.AlterField(
             model_name='connection',

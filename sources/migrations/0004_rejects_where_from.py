@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='reject',
             name='position',
-            field=models.BigIntegerField(help_text='in the piece', null=True),
+            field=models.BigIntegerField(help_text='in the batch', null=True),
         ),
         migrations.AddField(
             model_name='reject',

@@ -1,7 +1,7 @@
 """PURE. What a request said: every message in it, normalised, or rejected with a code, a reason and a path.
 
 The rules are Segment's (spec/segment.md §2), the tolerance is what the client libraries need (spec/ecosystem.md §1).
-`parse` is a pure function of what is in the inbox row, so that a piece can be written again and be the same, and it
+`parse` is a pure function of what is in the inbox row, so that a batch can be written again and be the same, and it
 raises nothing whatever the bytes are. A request is read as JSON by msgspec; only when that refuses (NaN, which
 Python's clients send, lone surrogates, 1e999) its messages are told apart by `outline`, and each is read leniently and
 made storable, as a browser's JSON.stringify would have: NaN and infinities become null. So no message costs another.
@@ -285,7 +285,7 @@ def iso(ts: int) -> str:
 
 
 def _envelope_of(body: bytes) -> _Envelope:
-    """Raises _Refuse when the body is no JSON object, or its `batch` no list."""
+    """Raises _Refuse when the body is no JSON object, or its `piece` no list."""
     try:
         return _envelope.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -339,7 +339,7 @@ def _count(request: Request) -> int:
 
 
 def outline(body: bytes) -> dict[str, Any]:
-    """The fields of the JSON object that the body is: each as raw JSON, `batch` as a list of its messages.
+    """The fields of the JSON object that the body is: each as raw JSON, `piece` as a list of its messages.
 
     Whatever is in them: NaN, bytes that are no UTF-8, a thousand objects inside one another. Raises ValueError, with
     a reason fit for the sender, when the body is no JSON object.

@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='log',
             name='refusals',
-            field=models.IntegerField(default=0, help_text='Decides in a row that a store refused'),
+            field=models.IntegerField(default=0, help_text='Prepares in a row that a store refused'),
         ),
         migrations.AddField(
             model_name='log',
@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='log',
             name='suspects',
-            field=models.IntegerField(default=0, help_text='… the one among so many that cannot be decided'),
+            field=models.IntegerField(default=0, help_text='… the one among so many that cannot be prepared'),
         ),
         migrations.AddField(
             model_name='piece',
@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='log',
             name='limit',
-            field=models.IntegerField(help_text='how many rows the next Decide may take while it searches …', null=True),
+            field=models.IntegerField(help_text='how many rows the next Prepare may take while it searches …', null=True),
         ),
         migrations.AlterField(
             model_name='piece',

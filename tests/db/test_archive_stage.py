@@ -20,7 +20,7 @@ from sources.services import retry_rejects
 from spaces import batches
 from spaces.batches import Overtaken, advance
 from spaces.errors import Unwritable
-from spaces.models import Abandoned, Log, Piece
+from spaces.models import Abandoned, Batch, Log
 from tests.factories import SourceFactory
 from tests.factories_sources import (
     RECEIVED_AT,
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def deaths_are_expected(monkeypatch):
-    """Any number of processes may die over a piece here without a pause."""
+    """Any number of processes may die over a batch here without a pause."""
     monkeypatch.setattr(batches, "MANY_DEATHS", 1_000)
 
 
@@ -307,7 +307,7 @@ def seen_in_week_of(monday: date, source: Any, *ids: str) -> None:
         )
 
 
-STEPS = ["in decide", "archive:decided", "in write", "archive:written", "in publish", "archive:published"]
+STEPS = ["in decide", "archive:prepared", "in write", "archive:written", "in publish", "archive:committed"]
 
 
 def die_once(monkeypatch: Any, step: str) -> None:
@@ -350,7 +350,7 @@ class TestExactlyOnce:
         assert Reject.objects.filter(source=source).count() == 1
         assert EventName.objects.get(source=source).archived == 4
         assert not Inbox.objects.filter(source=source).exists()
-        assert not Piece.objects.filter(log=log_of(source)).exists()
+        assert not Batch.objects.filter(log=log_of(source)).exists()
 
     def test_after_many_kills_at_random_steps(self, source, monkeypatch):
         chance = random.Random(11)
@@ -384,7 +384,7 @@ class TestExactlyOnce:
 
     def test_a_change_of_the_sources_clocks_between_two_tries_changes_nothing(self, source, monkeypatch):
         send(source, track(timestamp="2026-06-15T10:00:00Z"), sentAt="2026-06-15T11:00:00Z")
-        die_once(monkeypatch, "archive:decided")
+        die_once(monkeypatch, "archive:prepared")
         with pytest.raises(Killed):
             archive_all(source, Archive())
         type(source).objects.filter(pk=source.pk).update(correct_clocks=False)
@@ -397,14 +397,14 @@ class TestExactlyOnce:
         intake = stage.read(late, 10)
         archive_all(source)
         with pytest.raises(Overtaken):
-            stage.decide(late, intake, 2)
+            stage.prepare(late, intake, 2)
 
     def test_a_late_write_finds_its_requests_gone(self, source, monkeypatch):
         send(source, track(messageId="a"))
-        die_once(monkeypatch, "archive:decided")
+        die_once(monkeypatch, "archive:prepared")
         with pytest.raises(Killed):
             archive_all(source, Archive())
-        decision = archive.msgspec.msgpack.decode(Piece.objects.get().decision, type=archive.Decision)
+        decision = archive.msgspec.msgpack.decode(Batch.objects.get().prepared, type=archive.PreparedArchive)
         archive_all(source, Archive())
         with pytest.raises(Overtaken):
             Archive().write(log_of(source), decision, 1)
@@ -468,7 +468,7 @@ class TestPoison:
         assert {reject.reason for reject in unstorable} == {"cannot parse"}
         assert unstorable.filter(message_id="p").exists()
         assert not Inbox.objects.filter(source=source).exists()
-        assert not Piece.objects.filter(log=log_of(source)).exists()
+        assert not Batch.objects.filter(log=log_of(source)).exists()
 
     def test_survives_kills_while_it_is_being_found(self, source, picky, monkeypatch):
         send(source, *[track(messageId=f"m{n}") for n in range(4)], track(messageId="p", event="poison"))
@@ -600,7 +600,7 @@ def test_sources_with_requests_and_with_unfinished_pieces_have_work(source, monk
     log_of(idle)
     send(source, track())
     assert waiting(RECEIVED_AT) == [source.pk]
-    die_once(monkeypatch, "archive:decided")
+    die_once(monkeypatch, "archive:prepared")
     with pytest.raises(Killed):
         archive_all(source, Archive())
     assert waiting(RECEIVED_AT) == [source.pk]

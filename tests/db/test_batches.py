@@ -1,4 +1,4 @@
-"""Decide, write, publish: the mechanism itself, with a stage whose outside is a list."""
+"""Prepare, write, commit: the mechanism itself, with a stage whose outside is a list."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from spaces import batches
 from spaces.batches import Overtaken, advance, open_log, owning, resting, unfinished, visible
 from spaces.errors import Unwritable
-from spaces.models import Abandoned, Log, Piece
+from spaces.models import Abandoned, Batch, Log
 from tests.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db
@@ -32,13 +32,13 @@ class Words:
     """
 
     name = "words"
-    decision = Taken
-    batch = 4
+    prepared = Taken
+    batch_size = 4
 
-    def __init__(self, source: Sequence[str], batch: int = 4) -> None:
-        self.source, self.batch = list(source), batch
+    def __init__(self, source: Sequence[str], batch_size: int = 4) -> None:
+        self.source, self.batch_size = list(source), batch_size
         self.outside: list[tuple[int, str]] = []
-        self.published: list[str] = []
+        self.committed: list[str] = []
         self.rejected: list[str] = []
         self.undecidable: set[str] = set()
         self.planted: dict[str, Callable[[], Exception]] = {}
@@ -53,32 +53,32 @@ class Words:
     def size(self, intake: list[str]) -> int:
         return len(intake)
 
-    def decide(self, log: Log, intake: list[str], number: int) -> Taken | None:
+    def prepare(self, log: Log, intake: list[str], number: int) -> Taken | None:
         self.decides.append(len(intake))
-        self.fail("decide")
+        self.fail("prepare")
         if self.undecidable & set(intake):
             raise Unwritable("the database refuses it")
         del self.source[: len(intake)]
         return Taken(intake)
 
-    def write(self, log: Log, decision: Taken, number: int) -> None:
+    def write(self, log: Log, prepared: Taken, number: int) -> None:
         self.fail("write")
-        self.outside += [(number, word) for word in decision.words]
-        if "poison" in decision.words:
+        self.outside += [(number, word) for word in prepared.words]
+        if "poison" in prepared.words:
             raise Unwritable("poison")
         self.meanwhile()
 
-    def publish(self, log: Log, decision: Taken, number: int, outcome: None) -> None:
-        self.fail("publish")
-        self.published += decision.words
+    def commit(self, log: Log, prepared: Taken, number: int, outcome: None) -> None:
+        self.fail("commit")
+        self.committed += prepared.words
 
-    def split(self, decision: Taken) -> list[Taken]:
-        half = len(decision.words) // 2
-        return [Taken(decision.words[:half]), Taken(decision.words[half:])] if half else []
+    def split(self, prepared: Taken) -> list[Taken]:
+        half = len(prepared.words) // 2
+        return [Taken(prepared.words[:half]), Taken(prepared.words[half:])] if half else []
 
-    def refuse(self, log: Log, decision: Taken, error: Exception) -> Taken | None:
+    def refuse(self, log: Log, prepared: Taken, error: Exception) -> Taken | None:
         self.fail("refuse")
-        self.rejected += decision.words
+        self.rejected += prepared.words
         return None
 
     def skip(self, log: Log, intake: list[str], error: Exception) -> None:
@@ -100,11 +100,11 @@ class Words:
 
 @pytest.fixture
 def log() -> Log:
-    return open_log(stage="words", owner=1, workspace_id=WorkspaceFactory().pk)
+    return open_log(stage="words", partition=1, workspace_id=WorkspaceFactory().pk)
 
 
 def drain(stage: Words, log: Log) -> int:
-    """Everything that can be done now is done. Returns how many pieces it took."""
+    """Everything that can be done now is done. Returns how many batches it took."""
     for done in range(500):
         if not advance(stage, log):
             return done
@@ -124,7 +124,7 @@ def away() -> Exception:
     return ConnectionError("the store is away")
 
 
-STEPS = ("read", "decide", "write", "publish")
+STEPS = ("read", "prepare", "write", "commit")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -136,12 +136,12 @@ def test_a_bug_of_one_release_leaves_everything_to_the_next(log: Log, monkeypatc
             advance(stage, log)
         assert not advance(stage, log), "waits before it tries again"
         Log.objects.update(retry_at=timezone.now())
-    assert (stage.published, stage.rejected, stage.readable(log)) == ([], [], [])
-    assert Piece.objects.count() == (step in {"write", "publish"}), "whole, as it was decided"
+    assert (stage.committed, stage.rejected, stage.readable(log)) == ([], [], [])
+    assert Batch.objects.count() == (step in {"write", "commit"}), "whole, as it was decided"
     stage.planted.clear()
     a_release_starts(monkeypatch)
     drain(stage, log)
-    assert stage.readable(log) == stage.published == list("abcdefg")
+    assert stage.readable(log) == stage.committed == list("abcdefg")
     assert stage.rejected == []
 
 
@@ -219,8 +219,8 @@ def test_a_stored_decision_that_this_release_cannot_read_waits_for_one_that_can(
     stage.planted["write"] = away
     with suppress(ConnectionError):
         advance(stage, log)
-    good = bytes(Piece.objects.get().decision)
-    Piece.objects.update(decision=msgspec.msgpack.encode({"words": 7}))
+    good = bytes(Batch.objects.get().prepared)
+    Batch.objects.update(prepared=msgspec.msgpack.encode({"words": 7}))
     Log.objects.update(retry_at=None)
     stage.planted.clear()
     number = Log.objects.get(pk=log.pk).last_number
@@ -229,7 +229,7 @@ def test_a_stored_decision_that_this_release_cannot_read_waits_for_one_that_can(
     assert not advance(stage, log)
     log.refresh_from_db()
     assert (log.fault, log.last_number) == (Log.Fault.CODE, number), "no number is used up"
-    Piece.objects.update(decision=good)
+    Batch.objects.update(prepared=good)
     a_release_starts(monkeypatch)
     drain(stage, log)
     assert stage.readable(log) == list("abc")
@@ -247,7 +247,7 @@ def refused_by_postgresql(value: Any, kind: str) -> Callable[[], Exception]:
 @pytest.mark.parametrize(
     ("value", "kind"), [("a\0b", "text"), ("\ud800", "text"), ("10000000000", "int"), ("2026-02-30", "date")]
 )
-@pytest.mark.parametrize("step", ["decide", "publish"])
+@pytest.mark.parametrize("step", ["prepare", "commit"])
 def test_what_postgresql_or_its_driver_refuses_for_its_value_is_the_rows_fault(
     log: Log, step: str, value: Any, kind: str
 ) -> None:
@@ -262,12 +262,12 @@ def test_what_postgresql_or_its_driver_refuses_for_its_value_is_the_rows_fault(
     setattr(stage, step, picky)
     drain(stage, log)
     assert stage.rejected == ["odd"]
-    assert stage.readable(log) == stage.published == ["a", "b"]
+    assert stage.readable(log) == stage.committed == ["a", "b"]
     assert not Log.objects.get(pk=log.pk).failures
 
 
 @pytest.mark.parametrize("statement", ["SELECT nothing", "SELECT 1 FROM nowhere", "SELEC", "SELECT 1 WHERE %s = 1"])
-@pytest.mark.parametrize("step", ["decide", "publish"])
+@pytest.mark.parametrize("step", ["prepare", "commit"])
 def test_a_statement_that_is_wrong_is_not_the_rows_fault(log: Log, step: str, statement: str) -> None:
     stage = Words("abc")
 
@@ -287,24 +287,24 @@ def test_a_statement_that_is_wrong_is_not_the_rows_fault(log: Log, step: str, st
 
 @pytest.mark.parametrize("step", ["refuse", "skip"])
 def test_a_bug_in_keeping_a_reject_loses_nothing_either(log: Log, monkeypatch: Any, step: str) -> None:
-    stage = Words(["a", "poison", "X", "b"], batch=1)
+    stage = Words(["a", "poison", "X", "b"], batch_size=1)
     stage.undecidable = {"X"}
     stage.planted[step] = bug
     for _ in range(12):
         Log.objects.update(retry_at=None)
         with suppress(TypeError):
             advance(stage, log)
-    assert "b" not in stage.published
+    assert "b" not in stage.committed
     stage.planted.clear()
     a_release_starts(monkeypatch)
     drain(stage, log)
-    assert (stage.published, stage.rejected) == (["a", "b"], ["poison", "X"])
+    assert (stage.committed, stage.rejected) == (["a", "b"], ["poison", "X"])
 
 
 def test_a_release_whose_every_row_is_refused_does_not_refuse_them_all(log: Log, monkeypatch: Any) -> None:
     """Such as one that builds a wrong column: the store's words are about a row, and it is not the row's fault."""
     words = [f"w{n}" for n in range(400)]
-    stage = Words(words, batch=400)
+    stage = Words(words, batch_size=400)
 
     def refused() -> Exception:
         return Unwritable("cannot parse")
@@ -325,21 +325,21 @@ def test_a_release_whose_every_row_is_refused_does_not_refuse_them_all(log: Log,
     stage.planted.clear()
     a_release_starts(monkeypatch)
     drain(stage, log)
-    assert stage.readable(log) == stage.published == words[len(stage.rejected) :]
+    assert stage.readable(log) == stage.committed == words[len(stage.rejected) :]
     assert stage.rejected == words[: len(stage.rejected)], "to be driven again"
     assert not Log.objects.get(pk=log.pk).failures
 
 
 def test_a_few_bad_rows_among_many_keep_nobody_waiting(log: Log) -> None:
     words = ["poison" if n % 16 == 7 else f"w{n}" for n in range(480)]
-    stage = Words(words, batch=240)
+    stage = Words(words, batch_size=240)
     drain(stage, log)
     assert stage.rejected == ["poison"] * 30
-    assert stage.published == [word for word in words if word != "poison"]
+    assert stage.committed == [word for word in words if word != "poison"]
 
 
 def test_rows_that_no_decide_can_take_are_not_all_skipped(log: Log) -> None:
-    stage = Words([f"w{n}" for n in range(40)], batch=1)
+    stage = Words([f"w{n}" for n in range(40)], batch_size=1)
     stage.undecidable = set(stage.source)
     drain(stage, log)
     assert len(stage.rejected) == batches.MANY_REFUSED + 1
@@ -350,11 +350,11 @@ def test_rows_that_no_decide_can_take_are_not_all_skipped(log: Log) -> None:
 def test_after_an_undecidable_row_everything_is_taken_again(log: Log, place: int) -> None:
     words = [f"w{n}" for n in range(3 * 4096)]
     words[place] = "X"
-    stage = Words(words, batch=4096)
+    stage = Words(words, batch_size=4096)
     stage.undecidable = {"X"}
     drain(stage, log)
     assert stage.rejected == ["X"]
-    assert stage.published == [word for word in words if word != "X"]
+    assert stage.committed == [word for word in words if word != "X"]
     assert len(stage.decides) <= 3 + 13 + 4, "the search costs as many steps as doubling takes to come to the batch"
     assert stage.decides[-2:-1] == [4096]
 
@@ -366,28 +366,28 @@ def test_after_an_undecidable_row_everything_is_taken_again(log: Log, place: int
     st.lists(st.sampled_from([*STEPS, "refuse", "skip"]), max_size=6),
 )
 def test_whatever_is_odd_and_whatever_fails_every_word_ends_once(
-    batch: int, kinds: list[str], fails: list[str]
+    batch_size: int, kinds: list[str], fails: list[str]
 ) -> None:
-    log = open_log(stage="words", owner=1, workspace_id=WorkspaceFactory().pk)
-    Log.objects.filter(pk=log.pk).update(published=0, last_number=0, limit=None, suspects=0, refused=0, accepted=0)
-    stage = Words([f"{kind}-{n}" for n, kind in enumerate(kinds)], batch=batch)
+    log = open_log(stage="words", partition=1, workspace_id=WorkspaceFactory().pk)
+    Log.objects.filter(pk=log.pk).update(committed=0, last_number=0, limit=None, suspects=0, refused=0, accepted=0)
+    stage = Words([f"{kind}-{n}" for n, kind in enumerate(kinds)], batch_size=batch_size)
     words = list(stage.source)
     stage.undecidable = {word for word in words if word.startswith("X")}
     write = stage.write
 
-    def picky(log: Log, decision: Taken, number: int) -> None:
-        if any(word.startswith("poison") for word in decision.words):
+    def picky(log: Log, prepared: Taken, number: int) -> None:
+        if any(word.startswith("poison") for word in prepared.words):
             raise Unwritable("poison")
-        write(log, decision, number)
+        write(log, prepared, number)
 
     stage.write = picky  # type: ignore[method-assign]
     for _ in range(3000):
         stage.planted = {fails.pop(): bug} if fails else {}
         Log.objects.update(retry_at=None)
         with suppress(TypeError):
-            if not advance(stage, log) and not stage.source and not Piece.objects.exists():
+            if not advance(stage, log) and not stage.source and not Batch.objects.exists():
                 break
-    assert stage.published == [word for word in words if word.startswith("good")]
+    assert stage.committed == [word for word in words if word.startswith("good")]
     assert sorted(stage.rejected) == sorted(word for word in words if not word.startswith("good"))
     Abandoned.objects.all().delete()
 
@@ -419,8 +419,8 @@ def test_a_piece_that_ends_processes_comes_to_be_tried_seldom(log: Log, monkeypa
 def test_every_word_is_readable_once_and_in_order(log: Log) -> None:
     stage = Words("abcdefghij")
     drain(stage, log)
-    assert stage.readable(log) == stage.published == list("abcdefghij")
-    assert not Piece.objects.exists()
+    assert stage.readable(log) == stage.committed == list("abcdefghij")
+    assert not Batch.objects.exists()
 
 
 def test_a_decided_piece_found_later_is_written_under_a_new_number(log: Log) -> None:
@@ -444,7 +444,7 @@ def test_a_store_that_is_away_poisons_nothing(log: Log) -> None:
         Log.objects.update(retry_at=None)
         with pytest.raises(ConnectionError):
             advance(stage, log)
-    assert Piece.objects.count() == 1
+    assert Batch.objects.count() == 1
     assert stage.rejected == []
 
 
@@ -452,7 +452,7 @@ def test_a_poison_word_is_found_by_halving_and_the_rest_goes_through_in_order(lo
     stage = Words(["a", "b", "poison", "c", "d", "e"])
     drain(stage, log)
     assert stage.rejected == ["poison"]
-    assert stage.readable(log) == stage.published == ["a", "b", "c", "d", "e"]
+    assert stage.readable(log) == stage.committed == ["a", "b", "c", "d", "e"]
 
 
 ODD = "the row \0 \ud800 is odd"
@@ -490,11 +490,11 @@ def test_a_word_that_cannot_be_decided_is_skipped_alone(log: Log) -> None:
 
 def test_an_owner_that_was_overtaken_publishes_nothing(log: Log) -> None:
     stage, other = Words("ab"), Words("")
-    other.outside, other.published = stage.outside, stage.published
-    stage.meanwhile = lambda: advance(other, Log.objects.get(pk=log.pk))  # a second owner finds the piece
+    other.outside, other.committed = stage.outside, stage.committed
+    stage.meanwhile = lambda: advance(other, Log.objects.get(pk=log.pk))  # a second owner finds the batch
     with pytest.raises(Overtaken):
         advance(stage, log)
-    assert stage.published == list("ab"), "by the other"
+    assert stage.committed == list("ab"), "by the other"
     assert stage.readable(log) == list("ab")
 
 
@@ -509,7 +509,7 @@ def test_two_owners_that_decide_at_once_take_different_numbers(log: Log) -> None
 def test_rows_of_abandoned_numbers_go_after_a_day(log: Log) -> None:
     stage = Words("")
     stage.outside = [(1, "late"), (2, "good")]
-    Log.objects.filter(pk=log.pk).update(published=2, last_number=2)
+    Log.objects.filter(pk=log.pk).update(committed=2, last_number=2)
     Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=1)
     batches.sweep(stage)
     assert len(stage.outside) == 2, "a late insert may still arrive"

@@ -44,7 +44,7 @@ def other(space):
 
 
 def put(source, *ids, **fields):
-    """Archived in one piece."""
+    """Archived in one batch."""
     send(source, *[track(messageId=id, **fields) for id in ids])
     archive_all(source)
 
@@ -240,7 +240,7 @@ def test_of_a_deleted_source_nothing_can_be_seen_and_nothing_is_taken(space, sou
     services.delete_source(source)
     assert not Source.objects.filter(slug=source.slug).exists()
     assert not WriteKey.objects.filter(source_id=source_id).exists()
-    assert not Log.objects.filter(stage="archive", owner=source_id).exists()
+    assert not Log.objects.filter(stage="archive", partition=source_id).exists()
     for pk in erasure.waiting(clock.now()):
         while erasure.go_on(pk, clock.now()):
             pass

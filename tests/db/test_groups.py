@@ -1,4 +1,4 @@
-"""Pieces of several owners that are written as one: few inserts, and each piece as if it were alone."""
+"""Batches of several owners that are written as one: few inserts, and each batch as if it were alone."""
 
 import threading
 from collections import Counter
@@ -59,7 +59,7 @@ def test_many_sources_make_one_insert_and_each_its_own_piece(inserts: list[pyarr
     sources = sources_with_messages(5)
     idle = SourceFactory()
     moved = together(*sources, idle)
-    assert [log.owner for log in moved] == [source.pk for source in sources]
+    assert [log.partition for log in moved] == [source.pk for source in sources]
     assert len(inserts) == 1
     for number, source in enumerate(sources):
         assert ids_in_archive(source) == [f"{number}.{place}" for place in range(number + 1)]
@@ -104,20 +104,20 @@ def test_a_store_that_is_away_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) 
 
 def test_whoever_fails_before_the_write_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     first, broken, last = sources_with_messages(3)
-    decide = Archive.decide
+    decide = Archive.prepare
 
     def failing(self: Archive, log: Log, *args: Any) -> Any:
-        if log.owner == broken.pk:
+        if log.partition == broken.pk:
             raise ZeroDivisionError
         return decide(self, log, *args)
 
-    monkeypatch.setattr(Archive, "decide", failing)
+    monkeypatch.setattr(Archive, "prepare", failing)
     group = Group(STAGE, client.Gathered())
     group.add(log_of(first))
     with pytest.raises(ZeroDivisionError):
         group.add(log_of(broken))
     group.add(log_of(last))
-    assert [log.owner for log in group.write()] == [first.pk, last.pk]
+    assert [log.partition for log in group.write()] == [first.pk, last.pk]
 
 
 def test_one_that_was_overtaken_meanwhile_publishes_nothing_and_stops_nobody() -> None:
@@ -125,8 +125,8 @@ def test_one_that_was_overtaken_meanwhile_publishes_nothing_and_stops_nobody() -
     group = Group(STAGE, client.Gathered())
     group.add(log_of(first))
     group.add(log_of(second))
-    archive_all(first)  # somebody else finds the unfinished piece, and takes it over
-    assert [log.owner for log in group.write()] == [second.pk]
+    archive_all(first)  # somebody else finds the unfinished batch, and takes it over
+    assert [log.partition for log in group.write()] == [second.pk]
     assert ids_in_archive(first) == ["0.0"]
 
 
@@ -154,7 +154,7 @@ def test_whatever_happens_to_groups_each_message_is_archived_once(fates: list[st
     for source in sources:
         for _ in range(200):
             Log.objects.update(retry_at=None)
-            if not together(source) and not log_of(source).pieces.exists():
+            if not together(source) and not log_of(source).batches.exists():
                 break
         assert ids_in_archive(source) == [f"{source.pk}-{n}" for n in range(sent[source.pk])]
 

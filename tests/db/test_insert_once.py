@@ -1,4 +1,4 @@
-"""An insert that was done and never acknowledged is not sent again by the driver: only a new piece number may do so."""
+"""An insert that was done and never acknowledged is not sent again by the driver: only a new batch number may do so."""
 
 import http.client
 import socket

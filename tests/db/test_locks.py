@@ -67,16 +67,16 @@ def syncing(space: Space) -> None:
     audience = AudienceFactory(space=space)
     change(audience, entered=make_people(space, 2))
     subscription = make_subscription(audience, make_destination(space))
-    log = open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    log = open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     stage = Sync(FixedClock(NOON))
     intake = stage.read(log, 10)
     assert intake is not None
-    assert stage.decide(log, intake, 1) is not None
+    assert stage.prepare(log, intake, 1) is not None
 
 
 @pytest.mark.parametrize("doing", [connecting, disconnecting, cancelling, changing_the_rules, syncing])
 def test_a_change_in_a_space_stops_no_stage_from_adding_rows(doing: Callable[[Space], None], other: Any) -> None:
-    """Such a row refers to its space; while that were locked, the commit of a resolve Decide would wait."""
+    """Such a row refers to its space; while that were locked, the commit of a resolve Prepare would wait."""
     space = SpaceFactory()
     with transaction.atomic():
         doing(space)

@@ -57,7 +57,7 @@ def catcher(audience: Audience, **settings: Any) -> Subscription:
 
 
 def log_of(subscription: Subscription) -> Log:
-    return batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    return batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
 
 
 def run(subscription: Subscription, clock: FixedClock, **more: Any) -> Subscription:
@@ -121,7 +121,7 @@ def test_the_first_sync_sends_everyone_and_later_ones_only_changes(
 def test_a_first_sync_goes_through_everyone_in_pieces(
     space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Sync, "batch", 4)
+    monkeypatch.setattr(Sync, "batch_size", 4)
     people = make_people(space, 11)
     change(audience, entered=people)
     subscription = webhook(audience, receiver)
@@ -648,7 +648,7 @@ def test_what_is_switched_off_sends_nothing(
     change(audience, entered=people[:1])
     subscription = webhook(audience, receiver)
     stage, log = Sync(clock), log_of(subscription)
-    decided = batches._decide(stage, log)  # switched off between Decide and Write
+    decided = batches._prepare(stage, log)  # switched off between Prepare and Write
     assert decided is not None
     switch(subscription, what, on=False)
     assert batches.advance(stage, log)
@@ -670,7 +670,7 @@ def test_a_subscription_deleted_during_its_calls_is_gone_and_disturbs_nobody(
     with pytest.raises(batches.Overtaken):
         batches.advance(Sync(clock), log_of(subscription))
     assert not Subscription.objects.filter(pk=subscription.pk).exists()
-    assert not Log.objects.filter(owner=subscription.pk).exists()
+    assert not Log.objects.filter(partition=subscription.pk).exists()
     (deletion,) = erasure.waiting(clock.now())
     while erasure.go_on(deletion, clock.now()):
         pass
@@ -693,10 +693,10 @@ def test_an_audience_that_was_deleted_is_sent_no_more(
 ) -> None:
     change(audience, entered=make_people(space, 3))
     subscription = webhook(audience, receiver)
-    decided = batches._decide(Sync(clock), log_of(subscription))
+    decided = batches._prepare(Sync(clock), log_of(subscription))
     assert decided is not None
     Audience.objects.filter(pk=audience.pk).update(deleted_at=clock.now())
-    assert sync.waiting(clock.now()) == [subscription.pk]  # to end what was decided
+    assert sync.waiting(clock.now()) == [subscription.pk]  # to end what was prepared
     run(subscription, clock)
     assert (receiver.got, sync.waiting(clock.now())) == ([], [])
 
@@ -722,8 +722,8 @@ def test_what_may_have_been_sent_before_it_was_switched_off_is_not_forgotten(
     change(audience, entered=people)
     subscription = webhook(audience, receiver)
     stage, log = Sync(clock), log_of(subscription)
-    piece = batches._decide(stage, log)
-    stage.write(log, sync.msgspec.msgpack.decode(piece.decision, type=sync.Decision), piece.number)  # the end of it
+    piece = batches._prepare(stage, log)
+    stage.write(log, sync.msgspec.msgpack.decode(piece.prepared, type=sync.PreparedSync), piece.number)  # the end of it
     switch(subscription, "subscription", on=False)
     run(subscription, clock)
     change(audience, left=people)
@@ -845,7 +845,7 @@ def test_secrets_are_in_no_log_and_no_error(
 def test_the_catcher_holds_the_audience(
     style: str, space: Space, audience: Audience, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Sync, "batch", 50)  # of 60 people: a pass has several pieces
+    monkeypatch.setattr(Sync, "batch_size", 50)  # of 60 people: a pass has several batches
     subscription = catcher(audience, style=style)
     people = [make_person(space, ("user_id", f"u{n}"), ("email", f"u{n}@x.org")) for n in range(60)]
     change(audience, entered=people)
@@ -909,8 +909,8 @@ def test_deliveries_are_of_the_published_pieces(
     change(audience, entered=make_people(space, 3))
     subscription = webhook(audience, receiver)
     stage, log = Sync(clock), log_of(subscription)
-    piece = batches._decide(stage, log)
-    decision = sync.msgspec.msgpack.decode(piece.decision, type=sync.Decision)
+    piece = batches._prepare(stage, log)
+    decision = sync.msgspec.msgpack.decode(piece.prepared, type=sync.PreparedSync)
     stage.write(log, decision, piece.number)  # and the process ends here
     assert len(queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space)) == 0
     run(subscription, clock)
@@ -964,7 +964,7 @@ def test_much_that_no_change_names_is_a_pass_over_everyone(
     subscription = run(webhook(audience, receiver), clock)
     for number in people:
         give(space, number, "email", f"{number}@x.org")
-    monkeypatch.setattr(Sync, "batch", 5)
+    monkeypatch.setattr(Sync, "batch_size", 5)
     clock.advance(timedelta(hours=1))
     stage, log = Sync(clock), log_of(subscription)
     assert batches.advance(stage, log)
@@ -1034,9 +1034,9 @@ def test_what_stays_different_whatever_is_said_is_shown_and_reported_and_compare
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A planted fault: nobody is ever said. With as many as fit into a piece, and with more."""
+    """A planted fault: nobody is ever said. With as many as fit into a batch, and with more."""
     change(audience, entered=make_people(space, 2))
-    monkeypatch.setattr(Sync, "batch", batch)
+    monkeypatch.setattr(Sync, "batch_size", batch)
     monkeypatch.setattr(sync, "next_call", lambda *args, **kwargs: None)
     subscription = webhook(audience, receiver)
     compared = set()
@@ -1065,7 +1065,7 @@ def test_people_who_were_merged_since_the_newest_tick_are_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(Sync, "batch", batch)
+    monkeypatch.setattr(Sync, "batch_size", batch)
     winner, loser = make_person(space, ("user_id", "u1")), make_person(space, ("user_id", "u2"))
     change(audience, entered=[loser])
     subscription = run(webhook(audience, receiver), clock)

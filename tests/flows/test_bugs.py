@@ -18,14 +18,14 @@ from tests.flows.test_kills import BACK_WITHIN_S, World, published, verified
 BUG_S = float(os.environ.get("BUG_S", "1"))
 STAGES = ("sync", "evaluate", "resolve", "archive")  # the last one first: what is before it still brings it work
 RELEASES = {  # what is wrong in each of them
-    "decide": {stage: f"{stage}:deciding" for stage in STAGES},
+    "prepare": {stage: f"{stage}:preparing" for stage in STAGES},
     "write": {  # half-way through
         "sync": "sync:written",
         "evaluate": "insert:membership_log",
         "resolve": "insert:traits",
         "archive": "insert:archive",
     },
-    "publish": {stage: f"{stage}:publishing" for stage in STAGES},
+    "commit": {stage: f"{stage}:committing" for stage in STAGES},
 }
 
 

@@ -148,7 +148,7 @@ def test_a_subscription_that_waits_for_a_moment_of_the_wrong_clock_goes_on(world
     audience = world.audience("ever", EVER)
     world.computed()
     row = make_subscription(audience, make_destination(world.space))
-    log = open_log(stage="sync", owner=row.pk, workspace_id=row.workspace_id)
+    log = open_log(stage="sync", partition=row.pk, workspace_id=row.workspace_id)
     stage = sync.Sync(world.clock)
     Subscription.objects.filter(pk=row.pk).update(retry_at=world.clock.now() + MINUTE)
     assert not advance(stage, log)
@@ -163,7 +163,7 @@ def test_what_was_compared_by_the_wrong_clock_is_compared_again_at_once(world):
     audience = world.audience("ever", EVER)
     row = make_subscription(audience, make_destination(world.space))
     stage = sync.Sync(world.clock)
-    log = open_log(stage="sync", owner=row.pk, workspace_id=row.workspace_id)
+    log = open_log(stage="sync", partition=row.pk, workspace_id=row.workspace_id)
     world.computed()
     while advance(stage, log):
         pass

@@ -43,7 +43,7 @@ def subscribed(audience: Audience, url: str) -> Subscription:
 
 def synced(world: World, subscription: Subscription) -> Subscription:
     """As the line does it: whatever waits at this moment."""
-    log = open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    log = open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     while subscription.pk in waiting(world.clock.now()) and advance(Sync(world.clock), log):
         pass
     subscription.refresh_from_db()

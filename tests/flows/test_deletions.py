@@ -50,7 +50,7 @@ class Shop(World):
         self.computed()
         self.destination = make_destination(self.space)
         self.subscription = make_subscription(self.buyers, self.destination)
-        log = open_log(stage="sync", owner=self.subscription.pk, workspace_id=self.space.workspace_id)
+        log = open_log(stage="sync", partition=self.subscription.pk, workspace_id=self.space.workspace_id)
         while advance(Sync(self.clock), log):
             pass
         send(self.source, track(userId=word))
@@ -105,7 +105,7 @@ def test_a_space_is_out_of_sight_at_once_and_then_gone_from_every_table():
         left
     )
     assert not Log.objects.filter(stage__in=("resolve", "evaluate"), owner=going.space.pk).exists()
-    assert not Log.objects.filter(stage="sync", owner=going.subscription.pk).exists()
+    assert not Log.objects.filter(stage="sync", partition=going.subscription.pk).exists()
     assert (staying.counts(), beside.counts()) == before
 
 

@@ -390,7 +390,7 @@ def test_a_replay_touches_nobody_until_its_end(world):
     connect(world.space, [other], clock=world.clock)
     late = world.audience("late", ORDERED)
     using = stage(replay_rows=2)
-    log = open_log(stage="resolve", owner=world.space.pk, workspace_id=world.space.workspace_id)
+    log = open_log(stage="resolve", partition=world.space.pk, workspace_id=world.space.workspace_id)
     assert advance(using, log)
     world.ticked()
     assert backfill.computing(world.clock.now()) == []
@@ -404,7 +404,7 @@ def test_a_replay_touches_nobody_until_its_end(world):
     assert changes(buyers) == [("compute", 0, 0), ("replay", 4, 0)]
 
 
-# the pieces
+# the batches
 
 
 def test_touches_go_once_everyone_has_seen_them(world):
@@ -416,19 +416,19 @@ def test_touches_go_once_everyone_has_seen_them(world):
     assert not Touch.objects.filter(space=world.space).exists()
 
 
-@pytest.mark.parametrize("step", ["write", "publish"])
+@pytest.mark.parametrize("step", ["write", "commit"])
 def test_a_tick_that_was_interrupted_is_done_once(world, monkeypatch, step):
     new = world.audience("new", SIGNED_UP)
     world.computed()
     world.did("u1", "Signed Up")
-    log = open_log(stage="evaluate", owner=world.space.pk, workspace_id=world.space.workspace_id)
+    log = open_log(stage="evaluate", partition=world.space.pk, workspace_id=world.space.workspace_id)
     wrote = evaluate.Evaluate.write
 
     class Killed(BaseException):
         pass
 
     def die(*args):
-        if step == "publish":
+        if step == "commit":
             wrote(*args)
         raise Killed
 
@@ -449,8 +449,8 @@ def test_a_tick_that_somebody_else_did_first_is_not_done_again(world):
     new = world.audience("new", SIGNED_UP)
     world.computed()
     world.did("u1", "Signed Up")
-    log = open_log(stage="evaluate", owner=world.space.pk, workspace_id=world.space.workspace_id)
+    log = open_log(stage="evaluate", partition=world.space.pk, workspace_id=world.space.workspace_id)
     intake = world.stage.read(log, 1)
     world.ticked()
-    assert world.stage.decide(log, intake, 99) is None
+    assert world.stage.prepare(log, intake, 99) is None
     assert world.members(new) == {"u1"}

@@ -132,7 +132,7 @@ def test_an_engine_that_is_away_is_nobodys_fault(world, monkeypatch):
         patched.setattr(client, "bitmaps", away)
         patched.setattr(client, "rows", away)
         with pytest.raises(OperationalError):
-            world.stage.read(evaluate.Log.objects.get(stage="evaluate", owner=world.space.pk), 1)
+            world.stage.read(evaluate.Log.objects.get(stage="evaluate", partition=world.space.pk), 1)
     assert states(buyers) == ["live"]
     assert newest(buyers).failures == 0
     world.ticked()

@@ -87,7 +87,7 @@ def test_the_flood_of_one_source_has_one_piece_before_another_tenant_has_its_tur
     served: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive.STAGE, "batch", 1)
-    monkeypatch.setattr(pipeline, "LOOK_S", 0)  # the turns alone are counted, however fast a piece is
+    monkeypatch.setattr(pipeline, "LOOK_S", 0)  # the turns alone are counted, however fast a batch is
     (source,) = flooded(1, 20)
     for _ in range(3):
         calm = InboxFactory().source
@@ -99,14 +99,14 @@ def test_the_flood_of_one_source_has_one_piece_before_another_tenant_has_its_tur
 
 def test_what_goes_wrong_with_one_owner_stops_nobody_else(monkeypatch: pytest.MonkeyPatch, served: list[Job]) -> None:
     bad, *good = flooded(5, 1)
-    decide = archive.STAGE.decide
+    decide = archive.STAGE.prepare
 
     def broken(log: Log, *args: Any) -> Any:
-        if log.owner == bad.pk:
+        if log.partition == bad.pk:
             raise ZeroDivisionError
         return decide(log, *args)
 
-    monkeypatch.setattr(archive.STAGE, "decide", broken)
+    monkeypatch.setattr(archive.STAGE, "prepare", broken)
     work("archive")
     assert list(Inbox.objects.values_list("source", flat=True)) == [bad.pk]
     assert len(served) <= 2 * len([bad, *good])  # nor is it tried again and again
@@ -169,20 +169,20 @@ def test_many_sources_at_once_make_few_inserts(monkeypatch: pytest.MonkeyPatch) 
 def test_nobody_waits_in_one_batch_with_whoever_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
     (slow,) = flooded(1, 1)
     calm = InboxFactory().source
-    decide = archive.STAGE.decide
+    decide = archive.STAGE.prepare
     batches: list[list[int]] = []
     write = pipeline.Group.write
 
     def slowly(log: Log, *args: Any) -> Any:
-        if log.owner == slow.pk:
+        if log.partition == slow.pk:
             time.sleep(2 * pipeline.TOGETHER_S)
         return decide(log, *args)
 
     def noted(group: pipeline.Group) -> list[Log]:
-        batches.append([log.owner for log, _ in group._open])
+        batches.append([log.partition for log, _ in group._open])
         return write(group)
 
-    monkeypatch.setattr(archive.STAGE, "decide", slowly)
+    monkeypatch.setattr(archive.STAGE, "prepare", slowly)
     monkeypatch.setattr(pipeline.Group, "write", noted)
     work("archive")  # shows who takes long
     batches.clear()

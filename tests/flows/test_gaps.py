@@ -21,7 +21,7 @@ ORDERED = {"kind": "event", "name": "Ordered"}
 
 
 def synced(subscription: Subscription, clock: FixedClock) -> Subscription:
-    log = open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    log = open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     for _ in range(50):
         if not advance(Sync(clock), log):
             break

@@ -46,7 +46,7 @@ BACK_WITHIN_S = 60
 PAST = 60  # requests that are there before the space listens
 POINTS = [
     f"{stage}:{step}"
-    for step in ("deciding", "decided", "written", "publishing", "published")
+    for step in ("preparing", "prepared", "written", "committing", "committed")
     for stage in ("archive", "resolve", "evaluate", "sync")
 ]
 WINDOW_S = 60  # the shortest there is
@@ -195,7 +195,7 @@ def kill_at(running: Stack, faults: Path, point: str) -> None:
 
 
 def published(running: Stack, stage: str) -> int:
-    """How many pieces the logs of a stage have published; 0 while PostgreSQL is away."""
+    """How many batches the logs of a stage have committed; 0 while PostgreSQL is away."""
     with suppress(psycopg2.OperationalError), closing(psycopg2.connect(running.places.database_url)) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT coalesce(sum(published), 0) FROM spaces_log WHERE stage = %s", [stage])

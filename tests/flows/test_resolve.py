@@ -45,7 +45,7 @@ def source(space):
 
 
 def heard(space, *messages):
-    """The space, live on one source, has resolved these, a piece for each."""
+    """The space, live on one source, has resolved these, a batch for each."""
     source = SourceFactory(workspace=space.workspace)
     listening(space, source)
     for each in messages:
@@ -187,7 +187,7 @@ def test_no_properties_can_spoil_a_piece(space, source, properties):
         for n, each in enumerate((text, identify), 2)
     ]
     archive_table.insert(workspace_id=space.workspace_id, source_id=source.pk, piece=2, rows=rows)
-    Log.objects.filter(stage="archive", owner=source.pk).update(last_number=2, published=2)
+    Log.objects.filter(stage="archive", partition=source.pk).update(last_number=2, committed=2)
     assert resolved(space) == 1
     assert len(recorded(space)) == 3
     assert not Reject.objects.filter(source=source).exists()

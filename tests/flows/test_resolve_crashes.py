@@ -1,4 +1,4 @@
-"""Whoever dies between decide, write and publish: each event is in the timeline once, and the profiles are right."""
+"""Whoever dies between prepare, write and commit: each event is in the timeline once, and the profiles are right."""
 
 import contextlib
 import itertools
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def deaths_are_expected(monkeypatch):
-    """Any number of processes may die over a piece here without a pause."""
+    """Any number of processes may die over a batch here without a pause."""
     monkeypatch.setattr(batches, "MANY_DEATHS", 1_000)
 
 
@@ -53,19 +53,19 @@ class Killed(BaseException):
 
 
 class Mortal(Resolve):
-    """Dies at some of the points of a piece."""
+    """Dies at some of the points of a batch."""
 
     def __init__(self, dies_at):
         super().__init__(FixedClock(NOON), replay_rows=4, live_rows=3)
         self.dies_at = dies_at
 
-    def decide(self, log, intake, number):
-        decision = super().decide(log, intake, number)
+    def prepare(self, log, intake, number):
+        decision = super().prepare(log, intake, number)
         self.reach("in decide")
         return decision
 
-    def publish(self, log, decision, number, outcome):
-        super().publish(log, decision, number, outcome)
+    def commit(self, log, decision, number, outcome):
+        super().commit(log, decision, number, outcome)
         self.reach("in publish")
 
     def reach(self, point):
@@ -176,14 +176,14 @@ def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anyt
     assert len(points) > 30
     assert set(points) == {
         "in decide",
-        "resolve:deciding",
-        "resolve:decided",
+        "resolve:preparing",
+        "resolve:prepared",
         "insert",
         "inserted",
         "resolve:written",
         "in publish",
-        "resolve:publishing",
-        "resolve:published",
+        "resolve:committing",
+        "resolve:committed",
     }
 
 
@@ -248,7 +248,7 @@ def test_an_owner_that_read_before_another_decided_decides_nothing(space, source
 
 
 def decided(space):
-    """A piece was decided, and its owner died."""
+    """A batch was prepared, and its owner died."""
     with pytest.raises(Killed):
         advance(Mortal(lambda point: point == "in publish"), resolve_log(space))
     assert recorded(space) == []
@@ -352,8 +352,8 @@ def test_what_a_stalled_owner_writes_late_stays_invisible_and_is_swept(space, so
     log, stalled = resolve_log(space), Mortal(lambda point: point == "in publish")
     with pytest.raises(Killed):
         advance(stalled, log)
-    piece = log.pieces.get()
-    decision = resolve.msgspec.msgpack.decode(bytes(piece.decision), type=resolve.Decision)
+    piece = log.batches.get()
+    decision = resolve.msgspec.msgpack.decode(bytes(piece.prepared), type=resolve.PreparedResolve)
     resolved(space)
     before = visible_rows(space)
     stage().write(log, decision, piece.number)
@@ -376,7 +376,7 @@ def test_a_piece_written_anew_is_the_same_to_the_row(space, source):
     kept, fresh = stage(), stage()
     log = resolve_log(space)
     intake = kept.read(log, 100)
-    decision = kept.decide(log, intake, 1)
+    decision = kept.prepare(log, intake, 1)
     kept.write(log, decision, 1)
     fresh.write(log, decision, 2)
     rows = {
@@ -396,7 +396,8 @@ def test_a_piece_written_anew_is_the_same_to_the_row(space, source):
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(resolve, "batch"), (resolve.rows, "timeline"), (resolve.rows, "traits"), (resolve, "_touch")]
+    ("module", "name"),
+    [(resolve, "batch"), (resolve.event_rows, "timeline"), (resolve.event_rows, "traits"), (resolve, "_touch")],
 )
 def test_a_bug_in_one_release_loses_no_event(space, source, monkeypatch, module, name):
     listening(space, source)

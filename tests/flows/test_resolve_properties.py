@@ -62,7 +62,7 @@ def expected(slow):
 
 
 def sent_to(sources, stream):
-    """The stream archived in pieces of three; each message with its source and its place there."""
+    """The stream archived in batches of three; each message with its source and its place there."""
     kept, rows = [], [[], []]
     for number, (type, at, more, which) in enumerate(stream):
         rows[which].append(message(type, id=f"m{number}", at=at, **more))

@@ -64,7 +64,7 @@ BOUNDS = {
     "sources.WriteKey": MADE_BY_HAND,
     "spaces.Abandoned": "goes after a day (spaces.batches.sweep)",
     "spaces.Log": OF_ONE,
-    "spaces.Piece": IN_WORK,
+    "spaces.Batch": IN_WORK,
     "spaces.Space": MADE_BY_HAND,
     "spaces.Workspace": MADE_BY_HAND,
 }

@@ -36,7 +36,7 @@ def worked(cast):
         (resolve.STAGE, Space.objects.filter(workspace=cast.workspace)),
     ):
         for owner in owners:
-            log = open_log(stage=stage.name, owner=owner.pk, workspace_id=cast.workspace.pk)
+            log = open_log(stage=stage.name, partition=owner.pk, workspace_id=cast.workspace.pk)
             while advance(stage, log):
                 pass
 
@@ -61,7 +61,7 @@ def test_it_comes_the_way_of_all_data_and_is_whole(cast):
     assert Profile.objects.filter(space=sample.space, merged_into=None).count() >= 30
     for version in backfill.computing(clock.now()):
         backfill.compute(version, clock)
-    log = open_log(stage="evaluate", owner=sample.space_id, workspace_id=cast.workspace.pk)
+    log = open_log(stage="evaluate", partition=sample.space_id, workspace_id=cast.workspace.pk)
     while advance(evaluate.STAGE, log):
         pass
     sizes = dict(Audience.objects.filter(space=sample.space).values_list("name", "size"))
@@ -69,7 +69,7 @@ def test_it_comes_the_way_of_all_data_and_is_whole(cast):
     assert sizes["Signed up in the last 7 days"] >= sizes["Signed up, no order in 7 days"] > 0
     assert sizes["Pro customers"] > 0
     for row in Subscription.objects.filter(space=sample.space):
-        log = open_log(stage="sync", owner=row.pk, workspace_id=cast.workspace.pk)
+        log = open_log(stage="sync", partition=row.pk, workspace_id=cast.workspace.pk)
         while advance(sync.STAGE, log):
             pass
     assert {row.status for row in Subscription.objects.filter(space=sample.space)} == {"in_step"}

@@ -15,7 +15,7 @@ from audiences.models import Audience
 from destinations.models import Subscription
 from personas_site.embedded.paths import PROJECT_ROOT, Places
 from personas_site.pipeline import wake
-from spaces.models import Piece
+from spaces.models import Batch
 from tests import factories_destinations as made
 from tests.factories import SpaceFactory
 from tests.factories_destinations import AudienceFactory, change, make_people
@@ -86,7 +86,7 @@ def test_destinations_that_hang_do_not_delay_another(
     wake("sync")
     until(lambda: now(fine).status == Subscription.Status.IN_STEP)
     # All the others are still in their first calls, which are given up after 10 s.
-    assert Piece.objects.filter(log__owner__in=[each.pk for each in hanging]).count() == HANG
+    assert Batch.objects.filter(log__owner__in=[each.pk for each in hanging]).count() == HANG
     until(lambda: sessions() <= 2 * (HANG + 1))
 
 

@@ -28,7 +28,7 @@ PEOPLE = 30
 
 @pytest.fixture(autouse=True)
 def deaths_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any number of processes may die over a piece here without a pause."""
+    """Any number of processes may die over a batch here without a pause."""
     monkeypatch.setattr(batches, "MANY_DEATHS", 1_000)
 
 
@@ -44,7 +44,7 @@ def audience(receiver: Receiver) -> Audience:
     return AudienceFactory(space=SpaceFactory(), key="shoppers")
 
 
-@pytest.mark.parametrize("point", ["sync:decided", "sync:written", "sync:published"])
+@pytest.mark.parametrize("point", ["sync:prepared", "sync:written", "sync:committed"])
 @pytest.mark.parametrize("style", ["event", "list"])
 def test_killed_between_two_steps(
     point: str, style: str, audience: Audience, receiver: Receiver, tmp_path: Path
@@ -110,7 +110,7 @@ def _work(subscription: int, faults: Path | None) -> None:
         if faults:
             os.environ["PERSONAS_FAULTS"] = str(faults)
         workspace = Subscription.objects.get(pk=subscription).workspace_id
-        log = batches.open_log(stage="sync", owner=subscription, workspace_id=workspace)
+        log = batches.open_log(stage="sync", partition=subscription, workspace_id=workspace)
         while batches.advance(Sync(clock), log):
             pass
         os._exit(0)
@@ -135,7 +135,7 @@ def killing(pid: int, after_calls: int) -> Callable[[Got], Reply]:
 
 
 def in_step(subscription: Subscription, receiver: Receiver, members: Any) -> bool:
-    """Every flip that was ever decided was said, and what was said, each once, makes the audience."""
+    """Every flip that was ever prepared was said, and what was said, each once, makes the audience."""
     rows = Acknowledged.objects.filter(subscription=subscription)
     expected = {f"{subscription.public_id}-{row.identifier}-{n}" for row in rows for n in range(1, row.flip + 1)}
     said = statements(receiver)

@@ -35,13 +35,13 @@ from sources.events.sql import sql
 from sources.models import Inbox, Reject, Replay, Source, Tally
 from spaces.batches import visible_logs
 from spaces.clock import UNSTEADY, clock
-from spaces.models import Piece, Space
+from spaces.models import Batch, Space
 from tests import factories_identity as made
 
 STEADY_WITHIN_S = 360  # an audience that failed while a store was away waits up to minutes before it is tried again
 NAMED = 5  # of those who differ, so many are named
 Faults = list[str]
-Place = tuple[int, int, int]  # (source, archive piece, position)
+Place = tuple[int, int, int]  # (source, archive batch, position)
 
 
 class Expected(msgspec.Struct):
@@ -113,7 +113,7 @@ def under_way() -> str:
     evaluated = Evaluation.objects.filter(space=OuterRef("space")).values("touched")
     found = {
         "requests": Inbox.objects.count(),
-        "pieces": [f"{each.log.stage} {each.number} {each.log.error}" for each in Piece.objects.select_related("log")],
+        "pieces": [f"{each.log.stage} {each.number} {each.log.error}" for each in Batch.objects.select_related("log")],
         "replays": Replay.objects.filter(state=Replay.State.RUNNING).count(),
         "spaces to resolve": resolve.waiting(now),
         "replays nobody was told of": Graph.objects.filter(untouched=True).count(),
@@ -149,7 +149,7 @@ def compare(expected: Expected) -> Faults:
 def archive_of(space: Space) -> list[Archived]:
     """Every visible row of the workspace."""
     sources = Source.objects.filter(workspace=space.workspace_id).values_list("pk", flat=True)
-    logs = visible_logs(stage="archive", owners=list(sources))
+    logs = visible_logs(stage="archive", partitions=list(sources))
     query = sql(
         "SELECT source, piece, position, toUnixTimestamp64Milli(ts), message FROM archive WHERE workspace = %s AND %s",
         space.workspace_id,
@@ -281,7 +281,7 @@ def telescoped(changes: Collection[Change]) -> tuple[set[int], Faults]:
 
 def logged(space: Space, audience: Audience) -> set[int]:
     """Who entered once more often than they left, by the copy in ClickHouse."""
-    log = visible_logs(stage="evaluate", owners=[space.pk])[space.pk]
+    log = visible_logs(stage="evaluate", partitions=[space.pk])[space.pk]
     query = sql(
         "SELECT profile FROM membership_log WHERE workspace = %s AND space = %s AND audience = %s AND %s "
         "GROUP BY profile HAVING sum(if(entered = 1, 1, -1)) = 1",

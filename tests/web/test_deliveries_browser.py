@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def sync(subscription):
-    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     while batches.advance(Sync(clock), log):
         pass
 

@@ -44,7 +44,7 @@ def text(cast: Cast, rest: str, **query: str) -> str:
 
 
 def delivered(subscription: Subscription, clock: FixedClock) -> None:
-    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     while batches.advance(Sync(clock), log):
         pass
 

@@ -52,7 +52,7 @@ def body(answer: Any, status: int = 200) -> Any:
 
 def delivered(subscription: Subscription) -> None:
     clock = FixedClock(datetime(2026, 6, 15, 12, tzinfo=UTC))
-    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     while batches.advance(Sync(clock), log):
         pass
 

@@ -67,7 +67,7 @@ def post(cast: Cast, rest: str, who: str = "admin", **data: Any) -> Any:
 
 
 def delivered(subscription: Subscription) -> None:
-    log = batches.open_log(stage="sync", owner=subscription.pk, workspace_id=subscription.workspace_id)
+    log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     while batches.advance(Sync(FixedClock(BORN)), log):
         pass
 

@@ -146,7 +146,7 @@ def test_a_piece_that_is_written_anew_is_not_read_twice(cast, source, monkeypatc
     heard(cast, source, message(id="m0", userId="u1"), message(id="m1", userId="u1"))
     archived(source, message(id="m2", userId="u1"))
     using = stage()
-    monkeypatch.setattr(using, "publish", lambda *_: (_ for _ in ()).throw(OSError("away")))
+    monkeypatch.setattr(using, "commit", lambda *_: (_ for _ in ()).throw(OSError("away")))
     with pytest.raises(OSError, match="away"):
         advance(using, resolve_log(cast.space))
     first = get(cast, "timeline", **{"pagination[count]": 1})

@@ -131,7 +131,7 @@ def synced(audience, url):
     destination = make_destination(audience.space, "webhook", url=url)
     Destination.objects.filter(pk=destination.pk).update(name="Dialler")
     way = make_subscription(audience, destination, sendIdentify=False)
-    log = open_log(stage="sync", owner=way.pk, workspace_id=way.workspace_id)
+    log = open_log(stage="sync", partition=way.pk, workspace_id=way.workspace_id)
     while advance(sync.STAGE, log):
         pass
 

@@ -207,7 +207,7 @@ def test_a_stage_that_fails_says_since_when_whose_fault_it_is_and_to_whom_may_kn
     owners = {"archive": source.pk, "resolve": cast.space.pk, "evaluate": cast.space.pk, "sync": subscription.pk}
     fault = {"fault": "code", "error": "TypeError: no <b>name</b>", "failing_since": clock.now()}
     for place, (stage, owner) in enumerate(owners.items()):
-        log = open_log(stage=stage, owner=owner, workspace_id=cast.workspace.pk)
+        log = open_log(stage=stage, partition=owner, workspace_id=cast.workspace.pk)
         Log.objects.filter(pk=log.pk).update(failures=4, **fault)
         pills = [pill for pill, _ in steps(cast)]
         assert pills.count("Stands still") == 1

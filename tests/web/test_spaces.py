@@ -91,9 +91,9 @@ def test_a_slug_is_never_a_word_of_our_addresses(cast):
 
 
 def test_deleting_a_space_forgets_its_logs_and_role_groups(cast):
-    Log.objects.create(workspace=cast.workspace, stage="resolve", owner=cast.space.pk)
+    Log.objects.create(workspace=cast.workspace, stage="resolve", partition=cast.space.pk)
     services.delete_space(cast.space, by=cast.people["owner"])
-    assert not Log.objects.filter(stage="resolve", owner=cast.space.pk).exists()
+    assert not Log.objects.filter(stage="resolve", partition=cast.space.pk).exists()
     assert not cast.people["admin"].groups.exists()
 
 
