@@ -156,9 +156,23 @@ def _kept(parts: HttpResponseBase) -> IO[bytes]:
 
 
 def _unserved(scope: Message, status: int, message: str) -> Answer:
-    """In the shape that the address speaks."""
-    answer = unserved(Utf8Request(environ_of(scope, Body(Room()))), status, message)
-    return answer.status_code, answer.items(), BytesIO(answer.content)
+    """In the shape that the address speaks, and readable by the page that asked."""
+    origin = b",".join(value for name, value in scope["headers"] if name == b"origin")
+    headers, content = _unserved_answer(scope["raw_path"], origin, status, message)
+    return status, headers, BytesIO(content)
+
+
+@lru_cache(maxsize=256)  # perhaps thousands a second, when there is least time for them
+def _unserved_answer(raw_path: bytes, origin: bytes, status: int, message: str) -> tuple[Headers, bytes]:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": unquote_to_bytes(raw_path).decode("latin-1"),
+        "wsgi.input": BytesIO(),
+    }
+    if origin:
+        environ["HTTP_ORIGIN"] = origin.decode("latin-1")
+    answer = unserved(Utf8Request(environ), status, message)
+    return tuple(answer.items()), answer.content
 
 
 async def _send(send: Send, status: int, headers: Headers, content: IO[bytes]) -> None:
