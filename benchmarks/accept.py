@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from benchmarks.figures import Figure, median_of, watching
+from benchmarks.figures import Cost, Figure, median_of, watching
 from benchmarks.sending import Connection, batch, request, side_by_side
 from benchmarks.shop import until_archived
 from benchmarks.stack import Stack
@@ -15,10 +15,17 @@ def measure(running: Stack) -> list[Figure]:
     source = running.api.post("sources", {"name": "Accept", "kind": "server"})["source"]
     ingest = batch(running.address, source["writeKeys"][0], [_message(n) for n in range(BATCH)])
     empty = request("OPTIONS", "/livez", running.address)  # a GET is answered before Django
-    with watching(running) as cost:
-        floor = median_of(RUNS, lambda: _per_second(running, empty))
-        accepted = median_of(RUNS, lambda: _per_second(running, ingest))
-        until_archived(running, [source])  # leave the next benchmark an idle stack
+    floor = median_of(RUNS, lambda: _per_second(running, empty))
+
+    cost = Cost()
+
+    def accept() -> float:
+        with watching(running, cost):
+            rate = _per_second(running, ingest)
+        until_archived(running, [source])  # the next one begins with nothing queued
+        return rate
+
+    accepted = median_of(RUNS, accept)
     return [
         Figure(
             f"requests accepted ({BATCH} events, {len(ingest) // 1000} kB each)",
@@ -27,7 +34,7 @@ def measure(running: Stack) -> list[Figure]:
             RUNS,
             "an empty view",
             floor,
-            f"{accepted * BATCH:,.0f} events/s; {CLIENTS} connections; {cost}",
+            f"{accepted * BATCH:,.0f} events/s; {CLIENTS} connections; {cost}, over all runs",
         )
     ]
 

@@ -1,9 +1,11 @@
 """What a benchmark finds out: medians, each beside a floor from the same run, and the memory that it took."""
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import psutil
@@ -12,6 +14,8 @@ from benchmarks.stack import Stack
 
 MIB = 2**20
 SAMPLED_EVERY_S = 1.0
+GENERATOR = "generator"  # this process, and what it has started and waited for
+LEAST_SHARE = 0.005  # of a core; what takes less is not named
 
 
 @dataclass(frozen=True)
@@ -47,41 +51,69 @@ def memory(running: Stack) -> float:
 
 
 def cpu_seconds(running: Stack) -> float:
-    """Of all processes that are there, since each began."""
-    found = 0.0
+    """Of the stack's processes, since each began."""
+    return sum(seconds for name, seconds in cpu_by_name(running).items() if name != GENERATOR)
+
+
+def cpu_by_name(running: Stack) -> Counter[str]:
+    """Seconds of CPU since each began, by the supervisor's names, and those of whoever measures."""
+    names = {pid: name for name, pid in running.pids().items()}
+    seconds: Counter[str] = Counter()
     for process in running.processes():
         with suppress(psutil.NoSuchProcess):
-            spent = process.cpu_times()
-            found += spent.user + spent.system
-    return found
+            line = [process, *process.parents()]  # a worker is below the crew: the nearest name is its own
+            name = next((names[one.pid] for one in line if one.pid in names), "supervisor")
+            seconds[name] += _cpu_of(process)
+    seconds[GENERATOR] = _cpu_of(psutil.Process())
+    return seconds
+
+
+def _cpu_of(process: psutil.Process) -> float:
+    """With what its children took that are gone: PostgreSQL has one for each connection."""
+    spent = process.cpu_times()
+    return float(spent.user + spent.system + spent.children_user + spent.children_system)
 
 
 @dataclass
 class Cost:
-    """What the whole stack used. It tells a slow product from a machine that was busy with something else."""
+    """What was used meanwhile. It tells a slow product from a machine that was busy with something else."""
 
-    cpu_s: float
-    mib: float
+    seconds: Counter[str] = field(default_factory=Counter)
+    elapsed_s: float = 0.0
+    mib: float = 0.0
+
+    @property
+    def cpu_s(self) -> float:
+        """Of the stack."""
+        return self.seconds.total() - self.seconds[GENERATOR]
 
     def __str__(self) -> str:
-        return f"{self.cpu_s:,.1f} CPU s, at most {self.mib:,.0f} MiB in all processes"
+        shares = [(name, spent / self.elapsed_s) for name, spent in self.seconds.most_common()]
+        named = ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= LEAST_SHARE)
+        return f"{self.cpu_s:,.1f} CPU s, at most {self.mib:,.0f} MiB in all processes; of a core: {named}"
 
 
 @contextmanager
-def watching(running: Stack) -> Iterator[Cost]:
-    """The cost of what is done meanwhile, complete at the end. Memory is looked at once a second and at both ends."""
-    cost, ended = Cost(-cpu_seconds(running), memory(running)), threading.Event()
+def watching(running: Stack, cost: Cost | None = None) -> Iterator[Cost]:
+    """What is done meanwhile is added to the cost. Memory is looked at once a second and at both ends."""
+    cost = cost or Cost()
+    before, begun, ended = cpu_by_name(running), time.monotonic(), threading.Event()
+
+    def look() -> None:
+        cost.mib = max(cost.mib, memory(running))
 
     def watch() -> None:
         while not ended.wait(SAMPLED_EVERY_S):
-            cost.mib = max(cost.mib, memory(running))
+            look()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         yield cost
     finally:
+        cost.elapsed_s += time.monotonic() - begun
+        cost.seconds.update(cpu_by_name(running))
+        cost.seconds.subtract(before)
         ended.set()
         watcher.join()
-        cost.mib = max(cost.mib, memory(running))
-        cost.cpu_s += cpu_seconds(running)
+        look()

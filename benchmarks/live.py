@@ -3,7 +3,7 @@
 import time
 from statistics import median
 
-from benchmarks.figures import Figure, watching
+from benchmarks.figures import Cost, Figure, watching
 from benchmarks.sending import Connection, batch, send_all
 from benchmarks.shop import KINDS, make_sources, now_ms, requests
 from benchmarks.stack import Stack, until
@@ -19,9 +19,9 @@ def measure(running: Stack) -> list[Figure]:
     sources = make_sources(running, "Live")
     space = making.a_space(running.api, "Live", "dev")
     making.connections(running.api, space, [*sources.values()])
-    _run(running, space["id"], sources, seed=100)  # warms up
-    with watching(running) as cost:
-        runs = [_run(running, space["id"], sources, seed) for seed in range(101, 101 + RUNS)]
+    _run(running, space["id"], sources, 100, Cost())  # warms up
+    cost = Cost()
+    runs = [_run(running, space["id"], sources, seed, cost) for seed in range(101, 101 + RUNS)]
     accepted, through = (median(EVENTS / run[place] for run in runs) for place in (0, 1))
     single = median(_single(running, space["id"], sources[KINDS[0]], number) for number in range(SINGLES))
     return [
@@ -38,15 +38,18 @@ def measure(running: Stack) -> list[Figure]:
     ]
 
 
-def _run(running: Stack, space: str, sources: dict[str, dict[str, object]], seed: int) -> tuple[float, float]:
-    """Seconds until all of a small shop was accepted, and until it was in the timeline."""
+def _run(
+    running: Stack, space: str, sources: dict[str, dict[str, object]], seed: int, cost: Cost
+) -> tuple[float, float]:
+    """Seconds until all of a small shop was accepted, and until it was in the timeline; the cost is added."""
     ready = list(requests(running, sources, Shop(seed, anchor=now_ms(), size=SHOP).distinct))
     wanted = in_timeline(space) + EVENTS
-    begun = time.monotonic()
-    send_all(running.address, ready)
-    accepted = time.monotonic() - begun
-    until(lambda: in_timeline(space) >= wanted, within_s=PATIENCE_S, every_s=LOOK_S)
-    return accepted, time.monotonic() - begun
+    with watching(running, cost):
+        begun = time.monotonic()
+        send_all(running.address, ready)
+        accepted = time.monotonic() - begun
+        until(lambda: in_timeline(space) >= wanted, within_s=PATIENCE_S, every_s=LOOK_S)
+        return accepted, time.monotonic() - begun
 
 
 def _single(running: Stack, space: str, source: dict[str, list[str]], number: int) -> float:

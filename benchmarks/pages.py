@@ -44,9 +44,8 @@ def _furnish(running: Stack, space: Json) -> dict[str, str]:
         return live and all(each["status"] == "in_step" for each in ways)
 
     until(in_step, within_s=PATIENCE_S, every_s=0.2)
-    source = next(running.api.all("sources", "sources"))["id"]
     return {
-        "source": source,
+        "source": shop.archived(running)[0]["id"],  # other benchmarks make sources too: the space knows this one
         "audience": made[0]["id"],
         "destination": catcher["id"],
         "subscription": going["id"],

@@ -22,7 +22,7 @@ class Connection:
         """It was answered with 200. Raises RuntimeError."""
         self._socket.sendall(request)
         answer = b""
-        while not _is_whole(answer):
+        while not is_whole(answer):
             part = self._socket.recv(65536)
             if not part:
                 raise RuntimeError("the server closed the connection")
@@ -34,7 +34,7 @@ class Connection:
         self._socket.close()
 
 
-def _is_whole(answer: bytes) -> bool:
+def is_whole(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
     length = LENGTH.search(head)
     return bool(end) and len(body) >= (int(length.group(1)) if length else 0)

@@ -89,7 +89,7 @@ class Stack:
 
     def process(self, name: str) -> psutil.Process | None:
         """By the supervisor's name for it; None when it is not there just now."""
-        pid = self._pids().get(name)
+        pid = self.pids().get(name)
         return next((each for each in self.processes() if each.pid == pid), None)  # it may be somebody else's by now
 
     def processes(self) -> list[psutil.Process]:
@@ -116,7 +116,8 @@ class Stack:
             raise RuntimeError(made.stderr)
         return str(json.loads(made.stdout)["api_token"])
 
-    def _pids(self) -> dict[str, int]:
+    def pids(self) -> dict[str, int]:
+        """By the supervisor's names."""
         with suppress(OSError, ValueError):
             found: dict[str, int] = json.loads(self.places.pids.read_text())
             return found

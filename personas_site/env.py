@@ -27,7 +27,7 @@ def database(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     options = {"connect_timeout": "5"} | dict(parse_qsl(parts.query))
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "personas_site.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -22,7 +22,7 @@ from access.gate import view_class
 from personas_site.bodies import Body, Gone, NoRoom, Receive, Room, TooSlow
 from personas_site.errors import unserved
 from personas_site.lanes import THREADS, Busy, Lane
-from personas_site.requests import Utf8Request
+from personas_site.requests import RESOLVED, Utf8Request
 from spaces.lanes import COLLECT, CONSOLE, QUERIES
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ TAKEN_WITHIN_S = 30.0  # each part of an answer, by its client
 BUSY = "The service is busy. Try again."
 SLOW = "The body took too long."
 FAILED = "Something went wrong on our side. It is in the log; please try again."
+COOKIE = "HTTP_COOKIE"
 CSV_ASKED = b"format=csv"  # access.pages.tables
 LIVE_HEADERS = (("Content-Type", "text/plain"), ("Cache-Control", "no-store"))
 
@@ -79,9 +80,11 @@ def lane_of(scope: Message) -> str:
     if scope["path"].startswith("/v1/"):  # also what is no call: it comes from client libraries
         return COLLECT
     try:
-        view = resolve(scope["path"]).func
+        match = resolve(scope["path"])
     except Resolver404:
         return CONSOLE
+    scope[RESOLVED] = scope["path"], match
+    view = match.func
     if CSV_ASKED in scope["query_string"]:
         return QUERIES
     lanes: dict[str, str] = getattr(view, "lanes", None) or getattr(view_class(view), "lanes", {})
@@ -107,15 +110,24 @@ def environ_of(scope: Message, body: Body) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
+    if RESOLVED in scope:
+        environ[RESOLVED] = scope[RESOLVED]
     for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").upper(), raw_value.decode("latin-1")
-        if "_" in name or name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
-            continue  # `X_Forwarded_Proto` would pass for `X-Forwarded-Proto`
-        key = "CONTENT_TYPE" if name == "CONTENT-TYPE" else f"HTTP_{name.replace('-', '_')}"
-        environ[key] = f"{environ[key]}{'; ' if name == 'COOKIE' else ','}{value}" if key in environ else value
+        if key := _key_of(raw_name):
+            value = raw_value.decode("latin-1")
+            environ[key] = f"{environ[key]}{'; ' if key == COOKIE else ','}{value}" if key in environ else value
     if body.length or scope["method"] in ("POST", "PUT", "PATCH"):
         environ["CONTENT_LENGTH"] = str(body.length)
     return environ
+
+
+@lru_cache(maxsize=1024)  # a client may send names that no other does
+def _key_of(raw_name: bytes) -> str:
+    """Of the header in the environ; "" for one that has no place there."""
+    name = raw_name.decode("latin-1").upper()
+    if "_" in name or name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
+        return ""  # `X_Forwarded_Proto` would pass for `X-Forwarded-Proto`
+    return "CONTENT_TYPE" if name == "CONTENT-TYPE" else f"HTTP_{name.replace('-', '_')}"
 
 
 def _run(wsgi: Wsgi, environ: dict[str, Any]) -> Answer:
@@ -125,20 +137,42 @@ def _run(wsgi: Wsgi, environ: dict[str, Any]) -> Answer:
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
         said[:] = [int(status[:3]), headers]
 
-    content = SpooledTemporaryFile(ANSWER_IN_MEMORY)  # noqa: SIM115 - closed when it is sent
     parts = wsgi(environ, start_response)
     try:
-        content.writelines(parts)
+        content = _kept(parts)
     finally:
         parts.close()  # ends the request: Django gives back what it holds
-    content.seek(0)
     return said[0], said[1], content
 
 
+def _kept(parts: HttpResponseBase) -> IO[bytes]:
+    """To be read, and to be closed when it is sent. Most answers are one small part."""
+    if not parts.streaming and len(content := parts.content) <= ANSWER_IN_MEMORY:  # type: ignore[attr-defined]
+        return BytesIO(content)
+    file = SpooledTemporaryFile(ANSWER_IN_MEMORY)  # noqa: SIM115
+    file.writelines(parts)
+    file.seek(0)
+    return file
+
+
 def _unserved(scope: Message, status: int, message: str) -> Answer:
-    """In the shape that the address speaks."""
-    answer = unserved(Utf8Request(environ_of(scope, Body(Room()))), status, message)
-    return answer.status_code, answer.items(), BytesIO(answer.content)
+    """In the shape that the address speaks, and readable by the page that asked."""
+    origin = b",".join(value for name, value in scope["headers"] if name == b"origin")
+    headers, content = _unserved_answer(scope["raw_path"], origin, status, message)
+    return status, headers, BytesIO(content)
+
+
+@lru_cache(maxsize=256)  # perhaps thousands a second, when there is least time for them
+def _unserved_answer(raw_path: bytes, origin: bytes, status: int, message: str) -> tuple[Headers, bytes]:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": unquote_to_bytes(raw_path).decode("latin-1"),
+        "wsgi.input": BytesIO(),
+    }
+    if origin:
+        environ["HTTP_ORIGIN"] = origin.decode("latin-1")
+    answer = unserved(Utf8Request(environ), status, message)
+    return tuple(answer.items()), answer.content
 
 
 async def _send(send: Send, status: int, headers: Headers, content: IO[bytes]) -> None:

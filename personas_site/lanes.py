@@ -37,18 +37,10 @@ class Lane:
     async def run(self, call: Callable[[], Result]) -> Result:
         """What `call` returns or raises, from one of the lane's threads. Raises Busy, and then it was not called."""
         loop = asyncio.get_running_loop()
-        if self._line * self._pace > PATIENCE_S:  # it would be told so later
-            raise Busy
-        if not self._line:
-            self._line_since = loop.time()
-        self._line += 1
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Busy from None
-        finally:
-            self._line -= 1
+        if self._free.locked():
+            await self._wait_in_line()
+        else:
+            await self._free.acquire()  # at once
         outcome: asyncio.Future[Result] = loop.create_future()
 
         def finish(result: Result | None, error: BaseException | None) -> None:
@@ -71,6 +63,22 @@ class Lane:
 
         self._pool.submit(work)
         return await outcome
+
+    async def _wait_in_line(self) -> None:
+        """A thread is ours. Raises Busy."""
+        loop = asyncio.get_running_loop()
+        if self._line * self._pace > PATIENCE_S:  # it would be told so later
+            raise Busy
+        if not self._line:
+            self._line_since = loop.time()
+        self._line += 1
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Busy from None
+        finally:
+            self._line -= 1
 
     def _note_pace(self, now: float) -> None:
         if self._line:

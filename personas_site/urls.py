@@ -1,9 +1,12 @@
 """Every address of the product. Who may use one is stated on its view and enforced by access.gate."""
 
+from functools import partial
+
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from personas_site import errors, health
 from personas_site.pipeline import wake
+from personas_site.waking import Waker
 from sources import collect_urls
 from sources.pages import urls as source_urls
 
@@ -12,7 +15,13 @@ def _wake_archive(source_id: int) -> None:
     wake("archive")
 
 
+_archive = Waker(partial(wake, "archive"))
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
+    *collect_urls.urls(wake=lambda source_id: _archive.ask()),  # first: asked for most
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
     path("api/", include("access.api_urls")),
     path("api/", include("sources.api_urls")),
     path("api/", include("identity.api_urls")),
@@ -24,10 +33,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("audiences.pages.urls")),
     path("", include("destinations.pages.urls")),
     path("", include("console.pages.urls")),
-    *collect_urls.urls(wake=_wake_archive),
     re_path(r"^api/.*$", errors.unknown_api),
-    path("livez", health.livez, name="livez"),
-    path("readyz", health.readyz, name="readyz"),
 ]
 
 handler400 = errors.bad_request

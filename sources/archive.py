@@ -21,6 +21,7 @@ from sources.events import archive_table as events
 from sources.models import Reject, Source
 from sources.queries import ARCHIVE, sources_waiting
 from sources.rules import spec
+from sources.rules.packing import unpack
 from spaces.batches import Overtaken, unfinished
 from spaces.models import Log
 from spaces.text import text_of
@@ -250,15 +251,18 @@ def _hash(message_id: str) -> str:
 # --- PostgreSQL
 
 
-REQUEST = "id, call, body, (extract(epoch FROM date_trunc('milliseconds', received_at)) * 1000)::bigint, refused"
+REQUEST = (
+    "id, call, body, length, (extract(epoch FROM date_trunc('milliseconds', received_at)) * 1000)::bigint, refused"
+)
 
 
 def _waiting_requests(source: int, limit: int) -> list[spec.Request]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""SELECT {REQUEST} FROM (
-                    SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before FROM (
-                        SELECT * FROM sources_inbox WHERE source_id = %s AND NOT taken ORDER BY id LIMIT %s
+                    SELECT *, sum(size) OVER (ORDER BY id) - size AS before FROM (
+                        SELECT *, coalesce(length, octet_length(body)) AS size
+                          FROM sources_inbox WHERE source_id = %s AND NOT taken ORDER BY id LIMIT %s
                     ) oldest
                 ) counted WHERE before < %s ORDER BY id""",
             [source, limit, BYTES_PER_PIECE],
@@ -272,8 +276,8 @@ def _requests(ids: list[int]) -> list[spec.Request]:
         return _as_requests(cursor.fetchall())
 
 
-def _as_requests(rows: Sequence[tuple[int, str, memoryview, int, str]]) -> list[spec.Request]:
-    return [spec.Request(id, call, bytes(body), at, refused) for id, call, body, at, refused in rows]
+def _as_requests(rows: Sequence[tuple[int, str, memoryview, int | None, int, str]]) -> list[spec.Request]:
+    return [spec.Request(id, call, unpack(body, length), at, refused) for id, call, body, length, at, refused in rows]
 
 
 def _take(ids: list[int]) -> None:

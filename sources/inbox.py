@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import connection
 
+from sources.rules.packing import pack
 from sources.rules.spec import SOURCE_DISABLED
 from spaces.rates import spend
 
@@ -40,11 +41,12 @@ def keep(sender: Sender, *, call: str, body: bytes) -> None:
     """
     gauge.admit(sender.source_id, EACH_ROW + len(body))
     refused = "" if sender.enabled else SOURCE_DISABLED
+    kept, length = pack(body)
     with connection.cursor() as cursor:
         cursor.execute(
-            """INSERT INTO sources_inbox (workspace_id, source_id, call, body, received_at, refused, taken)
-               VALUES (%s, %s, %s, %s, clock_timestamp(), %s, false)""",
-            [sender.workspace_id, sender.source_id, call, body, refused],
+            """INSERT INTO sources_inbox (workspace_id, source_id, call, body, length, received_at, refused, taken)
+               VALUES (%s, %s, %s, %s, %s, clock_timestamp(), %s, false)""",
+            [sender.workspace_id, sender.source_id, call, kept, length, refused],
         )
 
 
@@ -90,7 +92,8 @@ class Gauge:
         begun = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT source_id, sum(octet_length(body) + %s)::bigint FROM sources_inbox GROUP BY source_id",
+                """SELECT source_id, sum(coalesce(length, octet_length(body)) + %s)::bigint
+                     FROM sources_inbox GROUP BY source_id""",
                 [EACH_ROW],
             )
             self._bytes = Counter(dict(cursor.fetchall()))

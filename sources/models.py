@@ -49,7 +49,8 @@ class Inbox(Owned):
 
     source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="+")
     call = models.CharField(max_length=16, help_text="the route's name: batch, track, …")
-    body = models.BinaryField(help_text="as received, decompressed")
+    body = models.BinaryField(help_text="as received, decompressed; packed where it has a length")
+    length = models.PositiveIntegerField(null=True, help_text="the body's, in bytes, where it is packed")
     received_at = models.DateTimeField(help_text="by the database's clock")
     refused = models.CharField(max_length=40, blank=True, help_text="why all of it is refused: source_disabled")
     taken = models.BooleanField(default=False, help_text="an archive batch was prepared from it")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections
+from sources.intake import Sender, keep
 
 from sources import archive
 from sources.archive import Archive, waiting
@@ -27,6 +28,7 @@ from tests.factories_sources import (
     InboxFactory,
     archive_all,
     archived,
+    batch,
     ids_in_archive,
     log_of,
     send,
@@ -577,6 +579,17 @@ def test_a_piece_takes_about_eight_megabytes_of_requests(source, monkeypatch):
     send(source, track(properties={"x": "y" * 4000}))
     archive_all(source)
     assert [row["piece"] for row in archived(source)] == [1, 1, 2, 2, 3, 3]
+
+
+def test_a_piece_takes_no_more_requests_because_they_wait_packed(source, monkeypatch):
+    monkeypatch.setattr(archive, "BYTES_PER_PIECE", 5000)
+    sender = Sender(source.pk, source.workspace_id, enabled=True)
+    for _ in range(4):
+        keep(sender, call="batch", body=batch(track(properties={"x": "y" * 4000})))
+    assert all(len(row.body) < 1000 < row.length for row in Inbox.objects.all())
+    archive_all(source)
+    assert [row["piece"] for row in archived(source)] == [1, 1, 2, 2]
+    assert tally(source) == (4, 0, 0)
 
 
 def test_a_piece_does_not_grow_by_what_batches_add_to_their_messages(source, monkeypatch):

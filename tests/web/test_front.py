@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from django.http import HttpResponse
+from django.urls import URLResolver
 
 from personas_site import bodies, front, lanes
 from personas_site.bodies import LARGEST, LARGEST_READ, Body, NoRoom, Room, TooSlow
 from personas_site.front import Front, environ_of, lane_of
 from personas_site.lanes import THREADS, Busy, Lane
+from personas_site.requests import Handler
 from spaces.lanes import CALLS, COLLECT, CONSOLE, PASSWORDS, QUERIES
 from tests.asgi import chunks, scope_of
 from tests.loops import run
@@ -280,7 +282,11 @@ class TestRefusals:
     @pytest.fixture
     def busy(self, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
         settings.ALLOWED_HOSTS = ["testserver"]
-        monkeypatch.setattr(lanes, "PATIENCE_S", -1)
+
+        async def run(lane: Lane, call: Callable[[], Any]) -> Any:
+            raise Busy
+
+        monkeypatch.setattr(Lane, "run", run)
 
     def said(self, path: str, receive: Receive | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
         answers = []
@@ -363,6 +369,26 @@ def test_a_request_is_what_it_was() -> None:
 )
 def test_each_address_has_its_lane(method: str, path: str, lane: str) -> None:
     assert lane_of(scope_of(method, path)) == lane
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("raw_path", "status", "times"), [(b"/sign-in", 200, 1), (b"/sign-in%FF", 404, 2)])
+def test_what_was_resolved_for_the_lane_is_not_resolved_again_unless_the_request_reads_as_another_address(
+    raw_path: bytes, status: int, times: int, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.ALLOWED_HOSTS = ["testserver"]
+    resolve, resolved, said = URLResolver.resolve, [], []
+
+    def count(self: URLResolver, path: str) -> Any:
+        if path.startswith("/"):  # the root
+            resolved.append(path)
+        return resolve(self, path)
+
+    monkeypatch.setattr(URLResolver, "resolve", count)
+    scope = scope_of("GET", "/sign-in") | {"raw_path": raw_path}
+    assert lane_of(scope) == CONSOLE
+    Handler()(environ_of(scope, Body(Room())), lambda line, headers: said.append(line))
+    assert (int(said[0][:3]), len(resolved)) == (status, times)
 
 
 def test_every_mark_names_a_lane() -> None:
