@@ -13,11 +13,11 @@ def _wake_archive(source_id: int) -> None:
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("api/", include("access.api_urls")),
-    path("api/", include("sources.api_urls")),
-    path("api/", include("identity.api_urls")),
-    path("api/", include("audiences.api_urls")),
-    path("api/", include("destinations.api_urls")),
+    path("api/", include("access.api.urls")),
+    path("api/", include("sources.api.urls")),
+    path("api/", include("identity.api.urls")),
+    path("api/", include("audiences.api.urls")),
+    path("api/", include("destinations.api.urls")),
     path("", include("access.urls")),
     path("w/<slug:workspace>/", home.workspace, name="workspace"),
     path("w/<slug:workspace>/search", search.search, name="search"),

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from audiences.entries import LABELS, QUESTION, meant, typed
-from audiences.measures import TRAITS, Answers, Edge, Measure
-from audiences.operators import Question, read_question
+from audiences.measures import TRAITS, Answers, Edge, Measure, kind_schema
+from audiences.operators import Question, question_schema, read_question
 from audiences.reading import Fields
 from audiences.values import Each, JsonValue, One, cuts, elements, first, inside, read_each
 from sources.events.sql import Sql, sql
@@ -18,6 +18,10 @@ class HasTrait:
     kind: ClassVar[str] = "trait"
     label: ClassVar[str] = "Have a custom trait"
     fields: ClassVar[dict[str, str]] = {"name": "Trait", "op": "Operator", "value": "Value"}
+    schema: ClassVar[dict[str, Any]] = {
+        **question_schema("name", kind=kind_schema("trait")),
+        "examples": [{"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}],
+    }
     icon: ClassVar[str] = "trait"
     labels: ClassVar[dict[str, str]] = LABELS
     blank: ClassVar[dict[str, Any]] = {"name": "", **QUESTION}
