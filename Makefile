@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart up test check versions house screens bench lock clean
+.PHONY: help quickstart up test check openapi versions house screens bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,12 +18,16 @@ up: .venv/.installed ## an empty console on embedded stores (data in PERSONAS_HO
 test: .venv/.tests ## every test, browser included
 	@$(BIN)/python -m pytest $(TESTS)
 
-check: .venv/.tests ## lint, types, import contracts, missing migrations
+check: .venv/.tests ## lint, types, import contracts, missing migrations, the API's description
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
 	@$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks
+	@$(BIN)/python -m tests.openapi
+
+openapi: .venv/.installed ## write what the code says of the API into docs/openapi.json
+	@$(BIN)/python manage.py spectacular --fail-on-warn --format openapi-json --file docs/openapi.json
 
 versions: .venv/.tests ## the first command, wherever a machine puts one, and on each Python from 3.11 to 3.13 that is here
 	@$(BIN)/python -m pytest -n 0 tests/first_command.py tests/versions.py

@@ -16,11 +16,12 @@ from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, resolve_url
-from rest_framework.exceptions import NotAuthenticated
+from rest_framework import exceptions
+from rest_framework.exceptions import NotAuthenticated, NotFound
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from access import envelope
+from access.errors import NOTHING, is_api, plain
 from access.models import Membership, User
 from access.roles import PERMISSIONS, SPACE_PERMISSIONS
 from spaces.limits import asking
@@ -129,9 +130,9 @@ class Needed(BasePermission):
         if answer is Answer.SIGN_IN or (user and membership is None):
             raise NotAuthenticated("Send an API token as `Authorization: Bearer pat_…`; this one opens nothing.")
         if answer is Answer.MISSING or (asked and space is None):
-            raise envelope.missing()
+            raise NotFound(NOTHING)
         if answer is Answer.FORBIDDEN:
-            raise envelope.forbidden(_lacking(need, space))
+            raise exceptions.PermissionDenied(_lacking(need, space))
         _keep(request._request, membership, space)
         return True
 
@@ -174,8 +175,8 @@ def _refuse(request: HttpRequest, error: Unmarked) -> HttpResponseBase:
     if getattr(settings, "GATE_RAISES", settings.DEBUG):
         raise error
     logger.error("%s", error)
-    if envelope.is_api(request):
-        return envelope.plain(403, UNMARKED)
+    if is_api(request):
+        return plain(403, UNMARKED)
     return HttpResponse(UNMARKED, status=403, content_type="text/plain; charset=utf-8")
 
 

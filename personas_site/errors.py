@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
 
-from access.envelope import is_api, plain
+from access.errors import NOTHING, is_api, plain
 from personas_site.headers import with_policy
 from sources.collect import RETRY_AFTER_S, refusal
 from spaces.needs import ANYONE, needs
@@ -29,7 +29,7 @@ CODES = {
 @needs(ANYONE)
 def unknown_api(request: HttpRequest, **kwargs: Any) -> HttpResponse:
     """Every path under /api/ that is none of ours."""
-    return plain(404, "There is nothing here, or nothing that you may see.")
+    return plain(404, NOTHING)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -45,7 +45,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def missing(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _answer(request, 404, "There is nothing here, or nothing that you may see.")
+    return _answer(request, 404, NOTHING)
 
 
 def failed(request: HttpRequest) -> HttpResponse:

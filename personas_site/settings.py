@@ -168,17 +168,26 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.BearerToken"],
     "DEFAULT_PERMISSION_CLASSES": ["access.gate.Needed"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["access.bodies.Json"],
-    "DEFAULT_SCHEMA_CLASS": "access.openapi.Schema",
-    "EXCEPTION_HANDLER": "access.envelope.handle",
+    "DEFAULT_PARSER_CLASSES": ["access.api.parsers.Json"],
+    "DEFAULT_METADATA_CLASS": "access.api.metadata.Metadata",
+    "DEFAULT_SCHEMA_CLASS": "access.api.schema.Schema",
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     "UNAUTHENTICATED_USER": None,
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "access.api.errors.ErrorHandler",
+    "EXCEPTION_FORMATTER_CLASS": "access.api.errors.ErrorFormatter",
+    "ALLOWED_ERROR_STATUS_CODES": ["400", "401", "403", "404", "422", "default"],
+    "ERROR_SCHEMAS": dict.fromkeys(("400", "401", "403", "404", "422", "default"), "access.api.serializers.Errors"),
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Personas API",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "POSTPROCESSING_HOOKS": [],  # choices stay where they are used: several kinds are called "kind"
+    "COMPONENT_SPLIT_PATCH": False,
+    # Choices stay where they are used: several kinds are called "kind".
+    "POSTPROCESSING_HOOKS": ["access.api.schema.with_examples"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -10,10 +10,12 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
+from django.test import Client
 
 from benchmarks import prepared
 from personas_site.embedded.supervisor import Supervisor
 from spaces.clock import FixedClock
+from tests import contract
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,6 +61,21 @@ def django_db_setup(stores: None, django_db_blocker: Any) -> None:
         with connections["owner"].cursor() as cursor:  # only so that tests with transactions can be emptied
             cursor.execute("GRANT TRUNCATE ON ALL TABLES IN SCHEMA public TO personas_app")
         connections["owner"].close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def answers_are_as_described() -> Iterator[None]:
+    """Whatever a test asks the API, the answer is as docs/openapi.json has it."""
+    request = Client.request
+
+    def asked(self: Client, **environ: Any) -> Any:
+        answer = request(self, **environ)
+        contract.check(environ["REQUEST_METHOD"], environ["PATH_INFO"], answer)
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "request", asked)
+        yield
 
 
 @pytest.fixture

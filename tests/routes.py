@@ -1,5 +1,6 @@
 """Every route of the product, read from the URLconf, so that no test has a list of its own that can be forgotten."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,9 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from rest_framework import serializers
 
 from access.gate import view_class
+from tests import contract
 
+UNDESCRIBED = ("api/schema", "api/docs")
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -39,7 +42,19 @@ class Route:
         return reverse(self.name, kwargs={name: values[name] for name in self.kwargs})
 
     def takes(self, method: str) -> type[serializers.Serializer[Any]] | None:
-        return getattr(view_class(self.view), "takes", {}).get(method)
+        """The serializer of the body, as the view declares it."""
+        behind: Any = view_class(self.view)
+        if method in ("GET", "DELETE") or self.path in UNDESCRIBED:
+            return None
+        declared: Any = getattr(behind, method.lower()).kwargs["schema"]()
+        declared.view, declared.method = behind(request=None, kwargs={}), method
+        return declared.get_request_serializer()  # type: ignore[no-any-return]
+
+    def asks(self) -> list[str]:
+        """What may be asked of it in the query, but for the page."""
+        operation = contract.described()["paths"].get("/" + re.sub(r"<\w+:(\w+)>", r"{\1}", self.path), {})
+        parameters = operation.get("get", {}).get("parameters", [])
+        return [each["name"] for each in parameters if each["in"] == "query" and "[" not in each["name"]]
 
     def __str__(self) -> str:
         return self.name or self.path

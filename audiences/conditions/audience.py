@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from audiences.rules.aggregates import Answers, Edge, Measure
+from audiences.rules.aggregates import Answers, Edge, Measure, kind_schema
 from audiences.rules.operators import quoted
-from audiences.rules.validation import Fields
+from audiences.rules.validation import NAME_SCHEMA, Fields
 from sources.events.sql import Sql
 
 
@@ -16,6 +16,13 @@ class PartOfAudience:
     kind: ClassVar[str] = "audience"
     label: ClassVar[str] = "Part of an audience"
     fields: ClassVar[dict[str, str]] = {"key": "Audience"}
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["kind", "key"],
+        "properties": {"kind": kind_schema("audience"), "key": NAME_SCHEMA},
+        "additionalProperties": False,
+        "examples": [{"kind": "audience", "key": "buyers"}],
+    }
     icon: ClassVar[str] = "audiences"
     labels: ClassVar[dict[str, str]] = {}
     blank: ClassVar[dict[str, Any]] = {"key": ""}

@@ -4,16 +4,18 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from audiences.rules.aggregates import EVENTS, Answers, Edge, Measure, at
-from audiences.rules.operators import Place, Question, quoted, read_question
-from audiences.rules.validation import DefinitionError, Fields
+from audiences.rules.aggregates import EVENTS, Answers, Edge, Measure, at, kind_schema
+from audiences.rules.operators import Place, Question, question_schema, quoted, read_question
+from audiences.rules.validation import COUNT_SCHEMA, NAME_SCHEMA, DefinitionError, Fields
 from audiences.rules.value_input import LABELS, QUESTION, meant, typed, whole
 from audiences.rules.values import Each, One, elements, read_each
+from audiences.rules.windows import SCHEMA as WINDOW_SCHEMA
 from audiences.rules.windows import UNITS, Window, parse_window
 from sources.events.sql import Sql, join, sql
 
 SIGNS = {"atLeast": ">=", "exactly": "=", "atMost": "<="}
 USUAL_COUNT = "7"  # what the form offers as soon as a unit of time is chosen
+MOST_FILTERS = 50
 WORDS = {"atLeast": "at least", "exactly": "exactly", "atMost": "at most"}
 
 
@@ -85,6 +87,21 @@ class Performed:
         "where": "With properties",
         "within": "Within the last",
     }
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["kind", "name"],
+        "properties": {
+            "kind": kind_schema("event"),
+            "name": NAME_SCHEMA,
+            "atLeast": COUNT_SCHEMA | {"minimum": 1},
+            "exactly": COUNT_SCHEMA,
+            "atMost": COUNT_SCHEMA,
+            "where": {"type": "array", "items": question_schema("property"), "minItems": 1, "maxItems": MOST_FILTERS},
+            "within": WINDOW_SCHEMA,
+        },
+        "additionalProperties": False,
+        "examples": [{"kind": "event", "name": "Order Completed", "atLeast": 2, "within": {"days": 7}}],
+    }
     icon: ClassVar[str] = "event"
     labels: ClassVar[dict[str, str]] = {**LABELS, **{unit: unit.title() for unit in UNITS}}
     blank: ClassVar[dict[str, Any]] = {
@@ -112,7 +129,7 @@ class Performed:
         found = cls(
             fields.name("name"),
             *_frequency(fields),
-            fields.rows("where", _filter, most=50),
+            fields.rows("where", _filter, most=MOST_FILTERS),
             parse_window(fields.take("within"), fields.at("within")) if "within" in fields else None,
         )
         fields.done()

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from audiences.rules.aggregates import TRAITS, Answers, Edge, Measure
-from audiences.rules.operators import Question, read_question
+from audiences.rules.aggregates import TRAITS, Answers, Edge, Measure, kind_schema
+from audiences.rules.operators import Question, question_schema, read_question
 from audiences.rules.validation import Fields
 from audiences.rules.value_input import LABELS, QUESTION, meant, typed
 from audiences.rules.values import Each, JsonValue, One, cuts, elements, first, inside, read_each
@@ -18,6 +18,10 @@ class HasTrait:
     kind: ClassVar[str] = "trait"
     label: ClassVar[str] = "Have a custom trait"
     fields: ClassVar[dict[str, str]] = {"name": "Trait", "op": "Operator", "value": "Value"}
+    schema: ClassVar[dict[str, Any]] = {
+        **question_schema("name", kind=kind_schema("trait")),
+        "examples": [{"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}],
+    }
     icon: ClassVar[str] = "trait"
     labels: ClassVar[dict[str, str]] = LABELS
     blank: ClassVar[dict[str, Any]] = {"name": "", **QUESTION}

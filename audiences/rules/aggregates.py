@@ -33,6 +33,10 @@ TRAITS = Relation(
 RELATIONS = (EVENTS, TRAITS)
 
 
+def kind_schema(kind: str) -> dict[str, Any]:
+    return {"type": "string", "enum": [kind]}
+
+
 def at(milliseconds: int) -> Sql:
     """A moment given in milliseconds since 1970."""
     return sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", milliseconds)
@@ -76,6 +80,7 @@ class Condition(Protocol):
     icon: ClassVar[str]  # a symbol of static/icons.svg
     blank: ClassVar[dict[str, Any]]  # the entries of its form, saying nothing yet: texts, and lists of rows
     rows: ClassVar[dict[str, dict[str, str]]]  # of each such list: the entries of a blank row
+    schema: ClassVar[dict[str, Any]]  # JSON Schema of its JSON: whatever `parse` takes, it takes
     entry_of: ClassVar[dict[str, str]]  # JSON field -> the entry it is made of, where that has another name
 
     @classmethod

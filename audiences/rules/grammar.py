@@ -50,6 +50,31 @@ def parse(value: Any) -> Node:
     return node
 
 
+def schemas(reference: str) -> dict[str, dict[str, Any]]:
+    """The grammar as JSON Schema, by name. reference: how one refers to another, as in "#/$defs/{}".
+
+    It takes all that `parse` takes, and little else: what it cannot say are depth, and how many conditions there are.
+    """
+
+    def refer(*names: str) -> list[dict[str, str]]:
+        return [{"$ref": reference.format(name)} for name in names]
+
+    (definition,) = refer("Definition")
+    several = {"type": "array", "items": definition, "minItems": 1, "maxItems": 500}
+    inside = {**dict.fromkeys(GROUPS, several), "not": definition}
+    groups = {
+        f"{word.capitalize()}Group": {
+            "type": "object",
+            "required": [word],
+            "properties": {word: schema},
+            "additionalProperties": False,
+        }
+        for word, schema in inside.items()
+    }
+    leaves = {f"{kind.capitalize()}Condition": condition.schema for kind, condition in KINDS.items()}
+    return {"Definition": {"oneOf": refer(*leaves, *groups)}, **leaves, **groups}
+
+
 def conditions(node: Node) -> Iterator[Condition]:
     """Every condition, in the order in which they are written."""
     return (condition for _, condition in located(node))

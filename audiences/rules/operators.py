@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from audiences.rules import dates
-from audiences.rules.validation import DefinitionError, Fields, listed, number, scalar, text
+from audiences.rules.validation import LONGEST_TEXT, NAME_SCHEMA, DefinitionError, Fields, listed, number, scalar, text
 from sources.events.sql import Sql, join, sql
 
 
@@ -208,6 +208,20 @@ def read_question(fields: Fields, name: str) -> Question:
     if read is None:
         return Question(about, op)
     return Question(about, op, read(fields.take("value"), fields.at("value")))
+
+
+def question_schema(name: str, **more: Any) -> dict[str, Any]:
+    """What `read_question` takes, as JSON Schema, beside the fields of `more`."""
+    scalars = [{"type": "string", "maxLength": LONGEST_TEXT}, {"type": "number"}, {"type": "boolean"}]
+    several = {"type": "array", "items": {"anyOf": scalars}, "minItems": 1, "maxItems": 500}
+    takes = "; ".join(f"`{each.name}`: {each.takes or 'none'}" for each in OPERATORS.values())
+    value = {"anyOf": [*scalars, several], "description": f"What each operator takes. {takes}."}
+    return {
+        "type": "object",
+        "required": [*more, name, "op"],
+        "properties": {**more, name: NAME_SCHEMA, "op": {"type": "string", "enum": [*OPERATORS]}, "value": value},
+        "additionalProperties": False,
+    }
 
 
 def quoted(value: Any) -> str:

@@ -7,6 +7,10 @@ LONGEST_TEXT = 1000
 LONGEST_NAME = 200  # archive cuts event names there; a touch key adds its prefix
 INT64 = 2**63
 
+# What `Fields.name` and `Fields.count` take, as JSON Schema.
+NAME_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
+COUNT_SCHEMA: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 1_000_000_000}
+
 Row = TypeVar("Row")
 
 

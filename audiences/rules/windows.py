@@ -3,10 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-from audiences.rules.validation import DefinitionError, Fields
+from audiences.rules.validation import COUNT_SCHEMA, DefinitionError, Fields
 
 UNITS = {"minutes": 60_000, "hours": 3_600_000, "days": 86_400_000, "weeks": 604_800_000}  # in milliseconds
 LONGEST = 3660 * UNITS["days"]
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {unit: COUNT_SCHEMA | {"minimum": 1} for unit in UNITS},
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections
-from sources.intake import Sender, keep
 
 from sources import archive
 from sources.archive import Archive, waiting
 from sources.events import archive_table as events
 from sources.events import client
+from sources.inbox import Sender, keep
 from sources.models import EventName, Inbox, Reject
 from sources.queries import fates
 from sources.rules import spec

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from audiences.rules import grammar
 from audiences.rules.grammar import DEEPEST, MOST_CONDITIONS, located, parse, sentence, to_json, to_sql, touches
@@ -135,6 +136,22 @@ def test_a_wrong_definition_names_the_place_and_what_should_be_there(definition,
         parse(definition)
     assert (raised.value.path, raised.value.message) == (path, message)
     assert str(raised.value) == (f"{path}: {message}" if path else message)
+
+
+SCHEMA = Draft202012Validator({"$ref": "#/$defs/Definition", "$defs": grammar.schemas("#/$defs/{}")})
+# What the schema leaves to the parser: depth and number, which value an operator takes, and what is no JSON.
+LEFT = ("nested deeper", "500 conditions", "be stored", "cannot be used with", "ten years", "64 bits", "must be a date")
+
+
+@given(definitions())
+def test_the_schema_takes_whatever_the_parser_takes(definition):
+    SCHEMA.validate(definition)
+
+
+@pytest.mark.parametrize(("definition", "path", "message"), BAD)
+def test_the_schema_refuses_what_the_parser_refuses_but_for_what_it_cannot_say(definition, path, message):
+    left = any(words in message for words in LEFT) or path.endswith("value") or definition == event(atLeast=1.0)
+    assert left or not SCHEMA.is_valid(definition)
 
 
 junk = st.recursive(

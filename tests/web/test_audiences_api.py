@@ -29,7 +29,7 @@ LADDER = ["read_only", "user", "admin", "owner"]
 def world(cast, monkeypatch):
     """The cast's space, which hears one source; the clock stands still."""
     made = World(cast.space)
-    monkeypatch.setattr("audiences.api.clock", made.clock)
+    monkeypatch.setattr("audiences.api.views.clock", made.clock)
     return made
 
 
@@ -434,7 +434,7 @@ def test_an_audience_says_what_is_wrong_with_it_and_when_it_is_tried_again(world
     members_now = api("GET", f"audiences/{buyers['id']}/members")
     assert (members_now["status"], members_now["asOf"]) == ("behind", "2026-06-15T12:00:00.000Z")
     monkeypatch.undo()
-    monkeypatch.setattr("audiences.api.clock", world.clock)
+    monkeypatch.setattr("audiences.api.views.clock", world.clock)
     world.clock.advance(DAY)
     world.computed()
     world.ticked()
@@ -514,7 +514,7 @@ def test_changes_say_who_came_and_went_and_why(world, api, made):
 
 
 def test_only_some_of_many_are_named(world, api, made, monkeypatch):
-    monkeypatch.setattr("audiences.api.MOST_NAMED", 2)
+    monkeypatch.setattr("audiences.api.serializers.MOST_NAMED", 2)
     world.sent(*(message(userId=f"u{n}", event="Ordered") for n in range(5)))
     path = f"audiences/{made('A')['id']}/changes"
     world.computed()

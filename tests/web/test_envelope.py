@@ -2,16 +2,19 @@
 
 import pytest
 from django.test import Client
+from drf_standardized_errors.handler import exception_handler
 from rest_framework import serializers
-from rest_framework.exceptions import Throttled
+from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from access import envelope
-from access.api import InvitesBody
-from access.envelope import ApiError
+from access.api.pagination import Pages, encoded
+from access.api.parsers import parsed
+from access.api.serializers import CreateInvites
 from spaces.models import Space
 from tests.factories import SpaceFactory, WorkspaceFactory
+from tests.routes import UNDESCRIBED, api_routes
+from tests.sample_rows import belongings
 
 pytestmark = pytest.mark.django_db
 
@@ -46,6 +49,14 @@ def test_a_wrong_token_is_a_401(header):
 def test_a_method_that_is_not_there_is_a_405(cast):
     answer = cast.call("owner", "PUT", "/api/spaces", {})
     assert (answer.status_code, error_of(answer)) == (405, "method-not-allowed")
+
+
+def test_every_address_says_by_options_what_it_is(cast):
+    ids = belongings(cast.space)
+    for route in (route for route in api_routes() if route.path not in UNDESCRIBED):
+        answer = cast.call("owner", "OPTIONS", route.url(ids))
+        assert answer.status_code == 200, route
+        assert {"name", "description", "renders", "parses"} == set(answer.json()), route
 
 
 def test_a_body_that_is_no_json_is_a_400(cast):
@@ -85,32 +96,53 @@ def request(body=None, **query):
     return Request(made, parsers=[JSONParser()])
 
 
+def refusal(serializer, body):
+    """The errors of the answer to this body."""
+    with pytest.raises(ValidationError) as refused:
+        parsed(serializer, request(body))
+    answer = exception_handler(refused.value, {})
+    assert answer.status_code == 422
+    return answer.data["errors"]
+
+
 def test_each_wrong_field_is_named_by_its_path():
     body = {"invites": [{"email": "a@example.com"}, {"email": "no", "grants": [{"spaceId": "x", "role": "king"}]}]}
-    with pytest.raises(ApiError) as refused:
-        envelope.parsed(InvitesBody, request(body))
-    assert refused.value.status_code == 422
-    assert {error["field"] for error in refused.value.errors} == {"invites[1].email", "invites[1].grants[0].role"}
+    errors = refusal(CreateInvites, body)
+    assert {error["field"] for error in errors} == {"invites[1].email", "invites[1].grants[0].role"}
 
 
 def test_a_misspelt_field_is_an_error_and_not_ignored():
-    with pytest.raises(ApiError) as refused:
-        envelope.parsed(InvitesBody, request({"invites": [{"email": "a@example.com"}], "invitez": 1}))
-    assert refused.value.errors == [{"type": "validation-error", "message": "Unknown field.", "field": "invitez"}]
+    errors = refusal(CreateInvites, {"invites": [{"email": "a@example.com"}], "invitez": 1})
+    assert errors == [{"type": "validation-error", "message": "Unknown field.", "field": "invitez"}]
 
 
 def test_a_list_of_numbers_names_the_wrong_one():
     class Numbers(serializers.Serializer):
         counts = serializers.ListField(child=serializers.IntegerField())
 
-    with pytest.raises(ApiError) as refused:
-        envelope.parsed(Numbers, request({"counts": [1, "x"]}))
-    assert refused.value.errors[0]["field"] == "counts[1]"
+    assert refusal(Numbers, {"counts": [1, "x"]})[0]["field"] == "counts[1]"
+
+
+def test_what_is_wrong_with_the_whole_has_no_field():
+    class Range(serializers.Serializer):
+        def validate(self, attrs):
+            raise ValidationError("The end is before the beginning.")
+
+    class Ranges(serializers.Serializer):
+        range = Range()
+
+    assert refusal(Range, {}) == [{"type": "validation-error", "message": "The end is before the beginning."}]
+    assert refusal(Ranges, {"range": {}})[0]["field"] == "range"
 
 
 def test_being_asked_to_wait_says_how_long():
-    answer = envelope.handle(Throttled(wait=3), {})
+    answer = exception_handler(Throttled(wait=3), {})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")
+
+
+def page(asked, rows, **options):
+    pagination = Pages.of("rows", **options)()
+    return pagination.get_paginated_response(pagination.paginate_queryset(rows, asked)).data["data"]
 
 
 def pages(rows, count, **options):
@@ -118,7 +150,7 @@ def pages(rows, count, **options):
     cursor, found = "", []
     while True:
         asked = request(**{"pagination[count]": str(count), "pagination[cursor]": cursor})
-        body = envelope.page(asked, rows, name="rows", render=lambda row: row, **options).data["data"]
+        body = page(asked, rows, **options)
         found.append(body["rows"])
         cursor = body["pagination"].get("next", "")
         if not cursor:
@@ -144,17 +176,17 @@ def test_a_queryset_comes_in_pages_without_gap_or_repeat(order):
 
 @pytest.mark.parametrize("count", ["0", "-1", "x", "1001", "", "9" * 5000, "²"])
 def test_a_senseless_count_is_refused(count):
-    with pytest.raises(ApiError, match="1 to 1000"):
-        envelope.page(request(**{"pagination[count]": count}), [], name="rows", render=str)
+    with pytest.raises(ValidationError, match="1 to 1000"):
+        page(request(**{"pagination[count]": count}), [])
 
 
 @pytest.mark.parametrize("cursor", ["x", "e30=", "dHJ1ZQ==", "Ig==", "LTE=", "é"])
 def test_a_senseless_cursor_is_refused(cursor):
-    with pytest.raises(ApiError, match="Not a cursor"):
-        envelope.page(request(**{"pagination[cursor]": cursor}), [1], name="rows", render=str)
+    with pytest.raises(ValidationError, match="Not a cursor"):
+        page(request(**{"pagination[cursor]": cursor}), [1])
 
 
 def test_a_cursor_of_another_list_is_refused():
-    text = envelope._encode("abc")
-    with pytest.raises(ApiError, match="Not a cursor"):
-        envelope.page(request(**{"pagination[cursor]": text}), Space.objects.all(), name="rows", render=str)
+    text = encoded("abc")
+    with pytest.raises(ValidationError, match="Not a cursor"):
+        page(request(**{"pagination[cursor]": text}), Space.objects.all())

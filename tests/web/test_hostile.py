@@ -11,7 +11,7 @@ from django.db import close_old_connections
 from django.test import Client
 from rest_framework import serializers
 
-from access.bodies import DEEPEST
+from access.api.parsers import DEEPEST
 from personas_site.bodies import LARGEST, Body, Room
 from personas_site.front import environ_of
 from personas_site.requests import Handler

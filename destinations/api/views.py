@@ -1,96 +1,96 @@
 """Destinations, and which audiences go to them, by REST."""
 
-from datetime import datetime
-from typing import Any
-
-from rest_framework import serializers
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from access.envelope import conflict, data, done, invalid, missing, page, parsed
+from access.api.pagination import PagedView, Pages
+from access.api.parsers import parsed
+from access.api.serializers import Errors, Success, answer, done
+from access.errors import NOTHING, Conflict, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences.models import Audience
 from destinations import queries, services
 from destinations.adapters import adapter_of
+from destinations.api.serializers import (
+    CatalogAnswer,
+    CaughtSerializer,
+    ChangedDestinationAnswer,
+    ChangeDestination,
+    ChangeSubscription,
+    CheckAnswer,
+    CreateDestination,
+    CreateSubscription,
+    DeliverySerializer,
+    DestinationAnswer,
+    DestinationSerializer,
+    ListedSerializer,
+    RetryIdentifier,
+    SubscriptionAnswer,
+    SubscriptionSerializer,
+)
 from destinations.models import Caught, Destination, Subscription
-from destinations.rules import status
-from destinations.rules.settings_schema import InvalidSetting, shown
+from destinations.rules.settings_schema import InvalidSetting
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
 
 
-class DestinationBody(serializers.Serializer[Any]):
-    kind = serializers.CharField(max_length=40)
-    name = serializers.CharField(max_length=100)
-    settings = serializers.DictField(default=dict)
-
-
-class DestinationChanges(serializers.Serializer[Any]):
-    name = serializers.CharField(max_length=100, required=False)
-    settings = serializers.DictField(required=False)
-    enabled = serializers.BooleanField(required=False)
-
-
-class ConnectionBody(serializers.Serializer[Any]):
-    destinationId = serializers.CharField(max_length=40)
-    options = serializers.DictField(default=dict)
-
-
-class ConnectionChanges(serializers.Serializer[Any]):
-    options = serializers.DictField(required=False)
-    enabled = serializers.BooleanField(required=False)
-
-
-class RetryBody(serializers.Serializer[Any]):
-    identifier = serializers.CharField(max_length=600, help_text="as `type:value`")
-
-
 @needs("workspace.read")
+@extend_schema(tags=["destinations"])
 class CatalogView(APIView):
-    paged = False
-
+    @extend_schema(operation_id="list_destination_kinds", responses=CatalogAnswer)
     def get(self, request: ApiRequest) -> Response:
         """Every kind of destination, with its settings and the options of an audience that goes there."""
-        return data(destinationsCatalog=queries.catalogue())
+        return answer(CatalogAnswer, destinationsCatalog=queries.catalogue())
 
 
 @needs("space.read", POST="space.admin")
-class DestinationsView(APIView):
-    takes = {"POST": DestinationBody}
+@extend_schema(tags=["destinations"])
+class DestinationsView(PagedView):
+    pagination_class = Pages.of("destinations")
 
+    @extend_schema(operation_id="list_destinations", responses=DestinationSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's destinations, oldest first."""
-        found = queries.with_going(request.space.destinations.all())
-        return page(request, found, name="destinations", render=render_destination)
+        destinations = self.paginate_queryset(queries.with_going(request.space.destinations.all()))
+        return self.get_paginated_response(DestinationSerializer(destinations, many=True).data)
 
+    @extend_schema(
+        operation_id="create_destination", request=CreateDestination, responses={201: ChangedDestinationAnswer}
+    )
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new destination. A secret that was made for it is in `generated`, this once."""
-        body = parsed(DestinationBody, request)
+        body = parsed(CreateDestination, request)
         try:
             destination, made = services.create_destination(request.space, **body, by=request)
         except InvalidSetting as error:
             raise invalid(str(error), "kind" if error.field == "kind" else _path("settings", error)) from error
-        return data(201, destination=render_destination(destination), generated=made)
+        return answer(ChangedDestinationAnswer, 201, destination=destination, generated=made)
 
 
 @needs("space.read", PATCH="space.admin", DELETE="space.admin")
+@extend_schema(tags=["destinations"])
 class DestinationView(APIView):
-    takes = {"PATCH": DestinationChanges}
-
+    @extend_schema(operation_id="get_destination", responses=DestinationAnswer)
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
-        return data(destination=render_destination(_destination(request, destination_id)))
+        """One destination. Secrets are masked."""
+        return answer(DestinationAnswer, destination=_destination(request, destination_id))
 
+    @extend_schema(operation_id="change_destination", request=ChangeDestination, responses=ChangedDestinationAnswer)
     def patch(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """What is given changes. A masked secret stays; an empty one is made anew where one is made at all."""
         destination = _destination(request, destination_id)
         try:
-            made = services.change_destination(destination, **parsed(DestinationChanges, request), by=request)
+            made = services.change_destination(destination, **parsed(ChangeDestination, request), by=request)
         except InvalidSetting as error:
             raise invalid(str(error), _path("settings", error)) from error
-        return data(destination=render_destination(destination), generated=made)
+        return answer(ChangedDestinationAnswer, destination=destination, generated=made)
 
+    @extend_schema(operation_id="delete_destination", responses={200: Success})
     def delete(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """It is gone. Nobody is taken out of the tool by this."""
         services.delete_destination(_destination(request, destination_id), by=request)
@@ -99,22 +99,29 @@ class DestinationView(APIView):
 
 @needs("space.admin")
 @lane(CALLS)
+@extend_schema(tags=["destinations"])
 class TestView(APIView):
+    @extend_schema(operation_id="check_destination", request=None, responses=CheckAnswer)
     def post(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """One harmless call, and what came of it."""
-        found = services.test_destination(_destination(request, destination_id), now=clock.now())
-        test = {"ok": found.ok, "message": found.message, "status": found.status, "milliseconds": found.milliseconds}
-        return data(test=test)
+        test = services.test_destination(_destination(request, destination_id), now=clock.now())
+        return answer(CheckAnswer, test=test)
 
 
 @needs("space.read")
-class DeliveriesView(APIView):
-    asks = {
-        "outcome": f"only calls with this one: {', '.join(queries.OUTCOMES)}",
-        "identifier": "only calls about this one: `type:value`, the whole value",
-        "audienceId": "only calls for this audience",
-    }
+@extend_schema(tags=["destinations"])
+class DeliveriesView(PagedView):
+    pagination_class = Pages.of("deliveries")
 
+    @extend_schema(
+        operation_id="list_deliveries",
+        parameters=[
+            OpenApiParameter("outcome", enum=queries.OUTCOMES, description="Only calls with this one."),
+            OpenApiParameter("identifier", description="Only calls about this one: `type:value`, the whole value."),
+            OpenApiParameter("audienceId", description="Only calls for this audience."),
+        ],
+        responses=DeliverySerializer(many=True),
+    )
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """Calls, newest first."""
         destination = _destination(request, destination_id)
@@ -125,50 +132,65 @@ class DeliveriesView(APIView):
         found = queries.deliveries(
             subscriptions, space=request.space, outcome=_outcome(request), identifier=_identifier(request)
         )
-        return page(request, found, name="deliveries", render=lambda each: render_delivery(each, names))
+        deliveries = DeliverySerializer(self.paginate_queryset(found), many=True, context={"names": names})
+        return self.get_paginated_response(deliveries.data)
 
 
 @needs("space.read")
-class CaughtView(APIView):
+@extend_schema(tags=["destinations"])
+class CaughtView(PagedView):
+    pagination_class = Pages.of("caught", order="-id")
+
+    @extend_schema(operation_id="list_caught", responses=CaughtSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """What the catcher received, newest first, each message once; `times` says how often it came."""
-        caught = Caught.objects.filter(destination=_catcher(request, destination_id))
-        return page(request, caught, name="caught", render=render_caught, order="-id")
+        caught = self.paginate_queryset(Caught.objects.filter(destination=_catcher(request, destination_id)))
+        return self.get_paginated_response(CaughtSerializer(caught, many=True).data)
 
 
 @needs("space.read")
-class ListView(APIView):
-    asks = {"key": "of the audience; it has to be given"}
+@extend_schema(tags=["destinations"])
+class ListView(PagedView):
+    pagination_class = Pages.of("list", beside={"key": {"type": "string", "examples": ["buyers"]}})
 
+    @extend_schema(
+        operation_id="list_held",
+        parameters=[OpenApiParameter("key", required=True, description="Of the audience.")],
+        responses=ListedSerializer(many=True),
+    )
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """Whom the catcher holds in the audience `key`, derived from what it received and nothing else."""
         destination = _catcher(request, destination_id)
         key = request.query_params.get("key")
         if not key:
             raise invalid("Say which audience: its key.", "key")
-        held = queries.held(destination, key)
-        return page(request, held, name="list", render=lambda each: {"type": each[0], "value": each[1]}, key=key)
+        rows = self.paginate_queryset(queries.held(destination, key))
+        return self.get_paginated_response(ListedSerializer(rows, many=True).data, key=key)
 
 
 @needs("space.read", POST="space.use")
-class ConnectionsView(APIView):
-    takes = {"POST": ConnectionBody}
+@extend_schema(tags=["subscriptions"])
+class SubscriptionsView(PagedView):
+    pagination_class = Pages.of("subscriptions")
 
+    @extend_schema(operation_id="list_subscriptions", responses=SubscriptionSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """Where this audience goes."""
-        subscriptions = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
-        tallies = queries.tallies(list(subscriptions))
-        return page(
-            request,
-            subscriptions,
-            name="subscriptions",
-            render=lambda each: render_subscription(each, tallies.get(each.pk)),
-        )
+        rows = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
+        subscriptions = self.paginate_queryset(rows)
+        context = {"tallies": queries.tallies(subscriptions)}
+        shown = SubscriptionSerializer(subscriptions, many=True, context=context)
+        return self.get_paginated_response(shown.data)
 
+    @extend_schema(
+        operation_id="create_subscription",
+        request=CreateSubscription,
+        responses={201: SubscriptionAnswer, 409: Errors},
+    )
     def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """Send the audience to a destination: everyone in it once, then whoever enters and leaves."""
         audience = _audience(request, audience_id)  # first: a stranger learns nothing from a wrong body
-        body = parsed(ConnectionBody, request)
+        body = parsed(CreateSubscription, request)
         destination = request.space.destinations.filter(public_id=body["destinationId"]).first()
         if destination is None:
             raise invalid("There is no such destination.", "destinationId")
@@ -177,26 +199,29 @@ class ConnectionsView(APIView):
         except InvalidSetting as error:
             raise invalid(str(error), _path("options", error)) from error
         except NotPossible as error:
-            raise conflict(str(error)) from error
-        return data(201, subscription=render_subscription(subscription))
+            raise Conflict(str(error)) from error
+        return answer(SubscriptionAnswer, 201, subscription=subscription)
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
-class ConnectionView(APIView):
-    takes = {"PATCH": ConnectionChanges}
-
+@extend_schema(tags=["subscriptions"])
+class SubscriptionView(APIView):
+    @extend_schema(operation_id="get_subscription", responses=SubscriptionAnswer)
     def get(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
-        return data(subscription=render_subscription(_subscription(request, audience_id, subscription_id)))
+        """One audience at one destination, and how far it is."""
+        return answer(SubscriptionAnswer, subscription=_subscription(request, audience_id, subscription_id))
 
+    @extend_schema(operation_id="change_subscription", request=ChangeSubscription, responses=SubscriptionAnswer)
     def patch(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
         """Switch it on or off, or change what is sent from now on."""
         subscription = _subscription(request, audience_id, subscription_id)
         try:
-            services.change_subscription(subscription, **parsed(ConnectionChanges, request), by=request)
+            services.change_subscription(subscription, **parsed(ChangeSubscription, request), by=request)
         except InvalidSetting as error:
             raise invalid(str(error), _path("options", error)) from error
-        return data(subscription=render_subscription(subscription))
+        return answer(SubscriptionAnswer, subscription=subscription)
 
+    @extend_schema(operation_id="delete_subscription", responses={200: Success})
     def delete(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
         """Nothing more goes there. Who is there stays there."""
         services.unsubscribe(_subscription(request, audience_id, subscription_id), by=request)
@@ -204,132 +229,64 @@ class ConnectionView(APIView):
 
 
 @needs("space.use")
+@extend_schema(tags=["subscriptions"])
 class ResyncView(APIView):
+    @extend_schema(operation_id="resync_subscription", request=None, responses=SubscriptionAnswer)
     def post(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
         """Say everyone anew, for a tool that lost what it had."""
         subscription = _subscription(request, audience_id, subscription_id)
         services.resync(subscription, by=request)
-        return data(subscription=render_subscription(subscription))
+        return answer(SubscriptionAnswer, subscription=subscription)
 
 
 @needs("space.use")
+@extend_schema(tags=["subscriptions"])
 class ResumeView(APIView):
+    @extend_schema(operation_id="resume_subscription", request=None, responses=SubscriptionAnswer)
     def post(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
         """Try again now, after it was parked or suspended."""
         subscription = _subscription(request, audience_id, subscription_id)
         services.resume(subscription, by=request)
-        return data(subscription=render_subscription(subscription))
+        return answer(SubscriptionAnswer, subscription=subscription)
 
 
 @needs("space.use")
+@extend_schema(tags=["subscriptions"])
 class RetryView(APIView):
-    takes = {"POST": RetryBody}
-
+    @extend_schema(
+        operation_id="retry_identifier", request=RetryIdentifier, responses={200: SubscriptionAnswer, 409: Errors}
+    )
     def post(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
         """Try again now what failed about one identifier; what was acknowledged is never said twice."""
         subscription = _subscription(request, audience_id, subscription_id)
-        number = queries.identifier_number(request.space, parsed(RetryBody, request)["identifier"])
+        number = queries.identifier_number(request.space, parsed(RetryIdentifier, request)["identifier"])
         if number is None:
             raise invalid("There is no such identifier in the space", "identifier")
         try:
             services.retry_one(subscription, number, by=request)
         except NotPossible as error:
-            raise conflict(str(error)) from error
-        return data(subscription=render_subscription(subscription))
-
-
-def render_destination(destination: Destination) -> dict[str, Any]:
-    return {
-        "id": destination.public_id,
-        "kind": destination.kind,
-        "name": destination.name,
-        "enabled": destination.enabled,
-        "status": _status(destination),
-        "settings": shown(services.settings_of(destination)),
-        "createdAt": _iso(destination.created_at),
-    }
-
-
-def render_subscription(subscription: Subscription, tally: dict[str, int] | None = None) -> dict[str, Any]:
-    options = adapter_of(subscription.destination.kind).options(**subscription.options)
-    return {
-        "id": subscription.public_id,
-        "audienceId": subscription.audience.public_id,
-        "destinationId": subscription.destination.public_id,
-        "enabled": subscription.enabled,
-        "status": subscription.standing,
-        "heldBackBy": subscription.held_back_by or None,
-        "options": shown(options),
-        "tick": subscription.tick,
-        **(tally or queries.tally(subscription)),
-        "comparedAt": _iso(subscription.compared_at),
-        "syncedAt": _iso(subscription.synced_at),
-        "retryAt": _iso(subscription.retry_at),
-        "error": subscription.error,
-        "createdAt": _iso(subscription.created_at),
-    }
-
-
-def render_delivery(delivery: queries.Delivery, names: dict[int, str]) -> dict[str, Any]:
-    return {
-        "subscriptionId": names[delivery.subscription],
-        "at": _iso(delivery.at),
-        "identifier": delivery.who,
-        "entering": delivery.entering,
-        "messageId": delivery.message_id,
-        "outcome": delivery.outcome,
-        "status": delivery.status,
-        "milliseconds": round(delivery.milliseconds, 1),
-        "reason": delivery.reason,
-        "request": delivery.request,
-        "response": delivery.response,
-    }
-
-
-def render_caught(caught: Caught) -> dict[str, Any]:
-    return {
-        "messageId": caught.message_id,
-        "receivedAt": _iso(caught.received_at),
-        "times": caught.times,
-        "headers": caught.headers,
-        "body": caught.body,
-    }
-
-
-def _status(destination: Destination) -> str | None:
-    """The worst of what goes there; None when nothing does."""
-    if not destination.enabled:
-        return Subscription.Status.DISABLED
-    return status.worst(each.standing for each in queries.going(destination)) or None
+            raise Conflict(str(error)) from error
+        return answer(SubscriptionAnswer, subscription=subscription)
 
 
 def _destination(request: ApiRequest, public_id: str) -> Destination:
-    found = request.space.destinations.filter(public_id=public_id).first()
-    if found is None:
-        raise missing()
-    return found
+    return get_object_or_404(request.space.destinations, public_id=public_id)
 
 
 def _catcher(request: ApiRequest, public_id: str) -> Destination:
     destination = _destination(request, public_id)
     if adapter_of(destination.kind).transport != "catcher":
-        raise missing()
+        raise NotFound(NOTHING)
     return destination
 
 
 def _audience(request: ApiRequest, public_id: str) -> Audience:
-    found = Audience.objects.filter(space=request.space, public_id=public_id, deleted_at=None).first()
-    if found is None:
-        raise missing()
-    return found
+    return get_object_or_404(Audience, space=request.space, public_id=public_id, deleted_at=None)
 
 
 def _subscription(request: ApiRequest, audience_id: str, public_id: str) -> Subscription:
     subscriptions = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
-    found = subscriptions.filter(public_id=public_id).first()
-    if found is None:
-        raise missing()
-    return found
+    return get_object_or_404(subscriptions, public_id=public_id)
 
 
 def _outcome(request: ApiRequest) -> str | None:
@@ -351,7 +308,3 @@ def _identifier(request: ApiRequest) -> int | None:
 
 def _path(root: str, error: InvalidSetting) -> str:
     return f"{root}.{error.field}" if error.field else root
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import JSONParser
+from rest_framework.request import Request
+from rest_framework.serializers import Serializer
 
-from access.envelope import TYPES, ApiError
+from access.errors import TooLarge, invalid
 
 DEEPEST = 64  # lists and objects below the outermost one
 UNKEPT = "\0"  # PostgreSQL has no text with it
@@ -28,10 +30,22 @@ class Json(JSONParser):
         return body
 
 
+def parsed(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]:
+    """The body, validated. Raises ValidationError with every wrong field; a field that is not known is wrong."""
+    if not isinstance(request.data, dict):
+        raise invalid("The body must be a JSON object.")
+    form = serializer(data=request.data)
+    form.is_valid()
+    wrong = {**form.errors, **{name: ["Unknown field."] for name in request.data if name not in form.fields}}
+    if wrong:
+        raise ValidationError(wrong)
+    return dict(form.validated_data)
+
+
 def _refuse_large(length: str | None) -> None:
     most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if length and length.isdigit() and int(length) > most:
-        raise ApiError(413, TYPES[413], f"A body may have {most} bytes.")
+        raise TooLarge(f"A body may have {most} bytes.")
 
 
 def _texts(body: Any) -> Iterator[str]:

@@ -1,0 +1,51 @@
+"""Whatever a view raises, in the shape of `access.errors`, by drf-standardized-errors.
+
+The library flattens what DRF nests. Ours are the shape, the way paths are written, and 422 for a body that means
+nothing.
+"""
+
+import re
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from drf_standardized_errors.formatter import ExceptionFormatter
+from drf_standardized_errors.handler import ExceptionHandler
+from drf_standardized_errors.types import ErrorResponse
+from rest_framework import exceptions
+from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
+from rest_framework.response import Response
+
+from access.errors import NOTHING, error_row
+
+
+class ErrorHandler(ExceptionHandler):
+    """Every expected error in the envelope; what nobody expected becomes a 500 by Django's own handler."""
+
+    def convert_known_exceptions(self, exc: Exception) -> Exception:
+        if isinstance(exc, Http404):
+            return NotFound(NOTHING)
+        if isinstance(exc, PermissionDenied):
+            return exceptions.PermissionDenied(str(exc) or "You may not do this.")
+        if isinstance(exc, RecursionError):
+            return ParseError("The body is nested too deep.")
+        if isinstance(exc, ValidationError):
+            exc.status_code = 422
+        return exc
+
+    def should_not_handle(self, exc: Exception) -> bool:
+        return not isinstance(exc, APIException)
+
+    def report_exception(self, exc: APIException, response: Response) -> None:
+        """Nothing to report: what gets here is an answer that we chose to give."""
+
+
+class ErrorFormatter(ExceptionFormatter):
+    def format_error_response(self, error_response: ErrorResponse) -> dict[str, Any]:
+        status = self.exc.status_code
+        return {"errors": [error_row(status, error.detail, _path(error.attr)) for error in error_response.errors]}
+
+
+def _path(attr: str | None) -> str:
+    """`invites.1.email` of the library is `invites[1].email`; what is wrong with the whole has no name of its own."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", re.sub(r"(^|\.)non_field_errors$", "", attr or ""))

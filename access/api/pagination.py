@@ -1,0 +1,172 @@
+"""Lists in pages: `{"data": {name: […], "pagination": {…}}}`, by `pagination[count]` and `pagination[cursor]`.
+
+The shape is that of Segment's Public API (spec/ecosystem.md §5.3).
+"""
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from django.db.models import QuerySet
+from drf_spectacular.plumbing import build_parameter_type
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.generics import GenericAPIView
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.errors import invalid
+
+COUNT, MOST = 20, 1000  # rows per page: when not asked for, and at most
+FURTHEST = 2**31  # no list is so long
+PAGINATION = {
+    "type": "object",
+    "required": ["current", "totalEntries"],
+    "properties": {
+        "current": {"type": "string", "description": "The cursor of this page."},
+        "next": {"type": "string", "description": "The cursor of the next page; missing on the last one."},
+        "totalEntries": {"type": "integer", "description": "How many rows the whole list has."},
+    },
+    "examples": [{"current": "bnVsbA==", "next": "MjA=", "totalEntries": 31}],
+}
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """Rows that are no queryset: `read(after, count)` gives those behind a key, in order; None = from the start.
+
+    key: of a row, never twice. `read` raises ValueError for a text that is no key.
+    """
+
+    read: Callable[[str | None, int], Sequence[Any]]
+    key: Callable[[Any], str]
+    total: int
+
+
+class Pages(BasePagination):
+    """A queryset is paged by the value of a unique column: nothing is shown twice or left out when rows come or go
+    meanwhile. `Keyed` rows likewise; any other sequence is paged by position."""
+
+    name: ClassVar[str]
+    order: ClassVar[str] = "id"  # the column; `-id` = newest first
+    most: ClassVar[int] = MOST
+    beside: ClassVar[dict[str, Any]] = {}  # what else is in `data`, name -> JSON Schema
+
+    @classmethod
+    def of(cls, name: str, **more: Any) -> "type[Pages]":
+        """For the `pagination_class` of a view. more: order, most, beside."""
+        return cast("type[Pages]", type(f"{cls.__name__}Of{name.capitalize()}", (cls,), {"name": name, **more}))
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        count, self.cursor = self._count(request), _cursor(request)
+        if isinstance(queryset, QuerySet):
+            rows, self.after, self.total = _rows_after(queryset, self.cursor, count, self.order)
+        elif isinstance(queryset, Keyed):
+            rows, self.after, self.total = _keyed_after(queryset, self.cursor, count)
+        else:
+            rows, self.after, self.total = _slice_after(queryset, self.cursor, count)
+        return rows
+
+    def get_paginated_response(self, data: Any, **beside: Any) -> Response:
+        pagination: dict[str, Any] = {"current": encoded(self.cursor), "totalEntries": self.total}
+        if self.after is not None:
+            pagination["next"] = encoded(self.after)
+        return Response({"data": {self.name: data, "pagination": pagination, **beside}})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        inside = {self.name: schema, "pagination": {"$ref": "#/components/schemas/Pagination"}, **self.beside}
+        data = {"type": "object", "required": [*inside], "properties": inside}
+        return {"type": "object", "required": ["data"], "properties": {"data": data}}
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        return [
+            build_parameter_type(each.name, cast("dict[str, Any]", each.type), "query", description=each.description)
+            for each in self.parameters()
+        ]
+
+    @classmethod
+    def parameters(cls) -> list[OpenApiParameter]:
+        """For an answer that drf-spectacular does not take for a list."""
+        count = {"type": "integer", "minimum": 1, "maximum": cls.most, "default": min(COUNT, cls.most)}
+        cursor = "The `next` of the page before; from the start when it is not given."
+        return [
+            OpenApiParameter("pagination[count]", count, description="Rows per page."),
+            OpenApiParameter("pagination[cursor]", {"type": "string"}, description=cursor),
+        ]
+
+    def _count(self, request: Request) -> int:
+        """`limit`, as Segment's Profile API calls it, is another word for it."""
+        name = "limit" if "limit" in request.query_params else "pagination[count]"
+        asked = request.query_params.get(name, str(min(COUNT, self.most)))
+        if not asked.isascii() or not asked.isdigit() or len(asked) > 6 or not 1 <= int(asked) <= self.most:
+            raise invalid(f"Must be a number from 1 to {self.most}.", name)
+        return int(asked)
+
+
+class PagedView(GenericAPIView[Any]):
+    """A view whose `pagination_class` is one of `Pages`."""
+
+    def paginate_queryset(self, queryset: Any) -> list[Any]:
+        return self._pages.paginate_queryset(queryset, self.request, view=self)
+
+    def get_paginated_response(self, data: Any, **beside: Any) -> Response:
+        return self._pages.get_paginated_response(data, **beside)
+
+    @property
+    def _pages(self) -> Pages:
+        return cast(Pages, self.paginator)
+
+
+def encoded(cursor: int | str | None) -> str:
+    return base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
+
+
+def _cursor(request: Request) -> int | str | None:
+    """The last value of the page before; None = from the start."""
+    text = request.query_params.get("pagination[cursor]")
+    if not text:
+        return None
+    try:
+        value = json.loads(base64.urlsafe_b64decode(text.encode()))
+    except ValueError as error:
+        raise _no_cursor() from error
+    if isinstance(value, bool) or not isinstance(value, int | str | None):
+        raise _no_cursor()
+    return value
+
+
+def _rows_after(rows: QuerySet[Any], cursor: Any, count: int, order: str) -> tuple[list[Any], Any, int]:
+    column, side = order.removeprefix("-"), "lt" if order.startswith("-") else "gt"
+    total = rows.count()
+    try:
+        rest = rows if cursor is None else rows.filter(**{f"{column}__{side}": cursor})
+    except (ValueError, TypeError) as error:
+        raise _no_cursor() from error
+    page = list(rest.order_by(order)[: count + 1])
+    more = len(page) > count
+    return page[:count], getattr(page[count - 1], column) if more else None, total
+
+
+def _keyed_after(rows: Keyed, cursor: Any, count: int) -> tuple[list[Any], str | None, int]:
+    if isinstance(cursor, int):
+        raise _no_cursor()
+    try:
+        page = rows.read(cursor, count + 1)
+    except ValueError as error:
+        raise _no_cursor() from error
+    return list(page[:count]), rows.key(page[count - 1]) if len(page) > count else None, rows.total
+
+
+def _slice_after(rows: Sequence[Any], cursor: Any, count: int) -> tuple[list[Any], int | None, int]:
+    start = 0 if cursor is None else cursor
+    if not isinstance(start, int) or not 0 <= start < FURTHEST:
+        raise _no_cursor()
+    end = start + count
+    return list(rows[start:end]), end if end < len(rows) else None, len(rows)
+
+
+def _no_cursor() -> Exception:
+    return invalid("Not a cursor of this list.", "pagination[cursor]")

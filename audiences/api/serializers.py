@@ -1,0 +1,299 @@
+"""What the API takes and answers about audiences, who is in them, and what they may ask."""
+
+from typing import Any, ClassVar
+
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from access.api.schema import register
+from access.api.serializers import AT, Envelope, MomentField, moment
+from audiences import overview
+from audiences.models import Audience, Change
+from audiences.overview import Overview
+from audiences.rules.grammar import GROUPS, schemas
+from audiences.rules.validation import LONGEST_NAME
+from audiences.rules.windows import UNITS
+from identity.api.serializers import IdentifierSerializer
+
+MOST_NAMED = 100  # people of one side of a change
+DEFINITION = {"kind": "event", "name": "Order Completed", "atLeast": 2, "within": {"days": 7}}
+SENTENCE = 'People who performed "Order Completed" at least 2 times in the last 7 days.'
+
+
+class DefinitionField(serializers.JSONField):
+    """A definition, as `audiences.rules.grammar` reads it."""
+
+
+class KeptDefinitionField(DefinitionField):
+    """One that is kept may be of another release, which this one cannot read."""
+
+
+class DefinitionFieldExtension(OpenApiSerializerFieldExtension):
+    target_class = DefinitionField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        for name, schema in schemas("#/components/schemas/{}").items():
+            register(auto_schema, name, schema)
+        readable = {"$ref": "#/components/schemas/Definition"}
+        if not isinstance(self.target, KeptDefinitionField):
+            return readable
+        return {"anyOf": [readable, {"description": "Anything else: one of another release, which cannot be read."}]}
+
+
+class SizeSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"count": 31}
+
+    count = serializers.IntegerField(source="size", allow_null=True, help_text="null before the first computation.")
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """Why an audience is not what it is to be."""
+
+    example: ClassVar = {"reason": "It is worked out again.", "since": AT, "retryAt": None}
+
+    reason = serializers.CharField()
+    since = MomentField(allow_null=True)
+    retryAt = MomentField(source="retry_at", allow_null=True)
+
+
+class AudienceSerializer(serializers.Serializer[Any]):
+    # Of an `Overview`. Context: `as_of`, the moment that the space's audiences are as of.
+
+    example: ClassVar = {
+        "id": "aud_2qKf0",
+        "key": "buyers",
+        "name": "Buyers",
+        "description": "",
+        "sentence": SENTENCE,
+        "definition": DEFINITION,
+        "includeAnonymous": False,
+        "includeHistoricalData": True,
+        "enabled": True,
+        "status": "live",
+        "updating": False,
+        "error": "",
+        "problem": None,
+        "size": SizeSerializer.example,
+        "asOf": AT,
+        "version": 1,
+        "createdBy": "usr_2qKf0",
+        "createdAt": AT,
+        "updatedAt": AT,
+    }
+
+    id = serializers.CharField(source="audience.public_id")
+    key = serializers.CharField(source="audience.key", help_text="Names it in tools and definitions; never changes.")
+    name = serializers.CharField(source="audience.name")
+    description = serializers.CharField(source="audience.description")
+    sentence = serializers.CharField(help_text="What the definition says, in words.")
+    definition = KeptDefinitionField(source="version.definition")
+    includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
+    includeHistoricalData = serializers.SerializerMethodField()
+    enabled = serializers.BooleanField(source="audience.enabled")
+    status = serializers.ChoiceField(choices=Audience.Status.choices)
+    updating = serializers.BooleanField(help_text="A newer definition is being computed.")
+    error = serializers.CharField(source="version.error", help_text="Of the newest definition.")
+    problem = ProblemSerializer(allow_null=True)
+    size = SizeSerializer(source="audience")
+    asOf = serializers.SerializerMethodField()
+    version = serializers.IntegerField(source="version.number")
+    createdBy = serializers.CharField(source="audience.created_by.public_id", default=None, allow_null=True)
+    createdAt = MomentField(source="audience.created_at")
+    updatedAt = MomentField(source="audience.updated_at")
+
+    def get_includeHistoricalData(self, found: Overview) -> bool:
+        return found.audience.events_since is None
+
+    @extend_schema_field(MomentField(allow_null=True))
+    def get_asOf(self, found: Overview) -> str | None:
+        return moment(found.exact_at or self.context["as_of"])
+
+
+class AudienceAnswer(Envelope):
+    audience = AudienceSerializer()
+
+
+class CreateAudience(serializers.Serializer[Any]):
+    example: ClassVar = {"name": "Buyers", "definition": DEFINITION}
+
+    name = serializers.CharField(max_length=255)
+    definition = DefinitionField()
+    description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
+    includeAnonymous = serializers.BooleanField(
+        default=False, help_text="Count people who have nothing but an anonymous id."
+    )
+    includeHistoricalData = serializers.BooleanField(default=True, help_text="False: only events from now on count.")
+    key = serializers.CharField(max_length=LONGEST_NAME, required=False, help_text="Made of the name when not given.")
+
+
+class ChangeAudience(serializers.Serializer[Any]):
+    example: ClassVar = {"name": "Frequent buyers"}
+
+    name = serializers.CharField(max_length=255, required=False)
+    description = serializers.CharField(max_length=10_000, allow_blank=True, required=False)
+    enabled = serializers.BooleanField(required=False)
+    definition = DefinitionField(required=False)
+
+
+class PreviewAudience(serializers.Serializer[Any]):
+    example: ClassVar = {"definition": DEFINITION, "sampleSize": 10}
+
+    definition = DefinitionField()
+    includeAnonymous = serializers.BooleanField(default=False)
+    includeHistoricalData = serializers.BooleanField(default=True)
+    sampleSize = serializers.IntegerField(min_value=0, max_value=50, default=10)
+
+
+class PersonSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "profileId": "use_2qKf0",
+        "name": "Ada",
+        "identifiers": [IdentifierSerializer.example],
+    }
+
+    profileId = serializers.CharField(source="profile.public_id")
+    name = serializers.CharField()
+    identifiers = IdentifierSerializer(many=True)
+
+
+class PreviewSerializer(serializers.Serializer[Any]):
+    # Context: `sample`, people.
+
+    example: ClassVar = {
+        "size": 31,
+        "asOf": AT,
+        "sentence": SENTENCE,
+        "milliseconds": 41.5,
+        "sample": [PersonSerializer.example],
+    }
+
+    size = serializers.SerializerMethodField(help_text="How many, exactly.")
+    asOf = MomentField(source="as_of")
+    sentence = serializers.CharField()
+    milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
+    sample = serializers.SerializerMethodField(help_text="Some of them.")
+
+    def get_size(self, preview: Any) -> int:
+        return len(preview.members)
+
+    def get_milliseconds(self, preview: Any) -> float:
+        return round(preview.milliseconds, 1)
+
+    @extend_schema_field(PersonSerializer(many=True))
+    def get_sample(self, preview: Any) -> Any:
+        return PersonSerializer(self.context["sample"], many=True).data
+
+
+class PreviewAnswer(Envelope):
+    preview = PreviewSerializer()
+
+
+class MemberSerializer(serializers.Serializer[Any]):
+    # Context: `included`, whether identifiers are wanted.
+
+    example: ClassVar = {"profileId": "use_2qKf0", "identifiers": [IdentifierSerializer.example]}
+
+    profileId = serializers.CharField(source="profile_id")
+    identifiers = IdentifierSerializer(many=True, required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        if not self.context.get("included", True):
+            del fields["identifiers"]
+        return fields
+
+
+class MovedPersonSerializer(MemberSerializer):
+    """Somebody who entered or left, by the id that they have now."""
+
+
+class SideSerializer(serializers.Serializer[Any]):
+    """Who entered, or left."""
+
+    example: ClassVar = {"count": 1, "profileIds": ["use_2qKf0"]}
+
+    count = serializers.IntegerField(help_text="How many, exactly.")
+    profileIds = serializers.ListField(
+        child=serializers.CharField(), source="profile_ids", help_text=f"At most {MOST_NAMED} of them."
+    )
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "id": "17-events",
+        "tick": 17,
+        "at": AT,
+        "cause": "events",
+        "entered": SideSerializer.example,
+        "left": {"count": 0, "profileIds": []},
+        "size": SizeSerializer.example,
+    }
+
+    id = serializers.SerializerMethodField()
+    tick = serializers.IntegerField()
+    at = MomentField()
+    cause = serializers.ChoiceField(choices=Change.Cause.choices)
+    entered = serializers.SerializerMethodField()
+    left = serializers.SerializerMethodField()
+    size = SizeSerializer(source="*", help_text="Of the audience afterwards.")
+
+    def get_id(self, change: Change) -> str:
+        return f"{change.tick}-{change.cause}"
+
+    @extend_schema_field(SideSerializer)
+    def get_entered(self, change: Change) -> Any:
+        return SideSerializer(overview.moved(change.space, change.entered, MOST_NAMED)).data
+
+    @extend_schema_field(SideSerializer)
+    def get_left(self, change: Change) -> Any:
+        return SideSerializer(overview.moved(change.space, change.left, MOST_NAMED)).data
+
+
+class ConditionKindSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "kind": "trait",
+        "label": "Have a custom trait",
+        "fields": [{"name": "op", "label": "Operator"}],
+    }
+
+    kind = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    fields = serializers.SerializerMethodField("named_fields")  # type: ignore[assignment]
+
+    @extend_schema_field(
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "label"],
+                "properties": {"name": {"type": "string"}, "label": {"type": "string"}},
+            },
+        }
+    )
+    def named_fields(self, kind: Any) -> list[dict[str, str]]:
+        return [{"name": name, "label": label} for name, label in kind.fields.items()]
+
+
+class OperatorSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"name": "equals", "label": "equals", "value": "scalar"}
+
+    name = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    value = serializers.CharField(source="takes", allow_null=True, help_text="What it takes; null = nothing.")
+
+
+class LimitsSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"conditions": 500, "depth": 20}
+
+    conditions = serializers.IntegerField()
+    depth = serializers.IntegerField()
+
+
+class ConditionKindsAnswer(Envelope):
+    conditionKinds = ConditionKindSerializer(many=True)
+    groups = serializers.ListField(child=serializers.ChoiceField(choices=[*GROUPS, "not"]))
+    operators = OperatorSerializer(many=True)
+    windows = serializers.ListField(child=serializers.ChoiceField(choices=list(UNITS)))
+    limits = LimitsSerializer()

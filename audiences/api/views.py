@@ -1,0 +1,267 @@
+"""Audiences by REST: what they say, who is in them, who came and went."""
+
+import logging
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from pyroaring import BitMap
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.generics import get_object_or_404
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api.pagination import PagedView, Pages
+from access.api.parsers import parsed
+from access.api.serializers import AT, Errors, Success, answer, done, moment
+from access.errors import NOTHING, Conflict, Unavailable, invalid
+from access.requests import ApiRequest
+from access.services import NotPossible
+from audiences import overview, queries, services
+from audiences.api.serializers import (
+    AudienceAnswer,
+    AudienceSerializer,
+    ChangeAudience,
+    ChangeSerializer,
+    ConditionKindsAnswer,
+    CreateAudience,
+    MemberSerializer,
+    MovedPersonSerializer,
+    PreviewAnswer,
+    PreviewAudience,
+)
+from audiences.conditions import KINDS
+from audiences.models import Audience, Change
+from audiences.queries import NotComputed, Unanswerable
+from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
+from audiences.rules.operators import OPERATORS
+from audiences.rules.validation import DefinitionError
+from audiences.rules.windows import UNITS
+from audiences.services import KeyRefused
+from spaces.clock import clock
+from spaces.lanes import QUERIES, lane
+from spaces.needs import needs
+
+MOST_CHANGES = 100  # per page
+INCLUDED = "identifiers"
+INCLUDE = OpenApiParameter("include", enum=[INCLUDED], description="Also by which ids each is known.")
+TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
+NOT_NOW = "This cannot be worked out just now. Try again in a moment."
+
+logger = logging.getLogger(__name__)
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["audiences"])
+class AudiencesView(PagedView):
+    pagination_class = Pages.of("audiences")
+
+    @extend_schema(operation_id="list_audiences", responses=AudienceSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """The space's audiences, oldest first."""
+        context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
+        audiences = self.paginate_queryset(overview.audiences_of(request.space))
+        shown = [overview.overview(audience, neighbours) for audience in audiences]
+        return self.get_paginated_response(AudienceSerializer(shown, many=True, context=context).data)
+
+    @extend_schema(operation_id="create_audience", request=CreateAudience, responses={201: AudienceAnswer})
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """A new audience. It is computed at once, and kept up to date as events arrive and as time passes."""
+        body = parsed(CreateAudience, request)
+        include_anonymous = body.pop("includeAnonymous")
+        since = None if body.pop("includeHistoricalData") else clock.now()
+        try:
+            made = services.create_audience(
+                request.space, include_anonymous=include_anonymous, events_since=since, by=request, **body
+            )
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except KeyRefused as error:
+            raise invalid(str(error), "key") from error
+        return _shown(request, made, 201)
+
+
+@needs("space.read", PATCH="space.use", DELETE="space.use")
+@extend_schema(tags=["audiences"])
+class AudienceView(APIView):
+    @extend_schema(operation_id="get_audience", responses=AudienceAnswer)
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """`status` is that of the audience, `error` that of its newest definition, which may not serve yet."""
+        return _shown(request, _audience(request, audience_id))
+
+    @extend_schema(operation_id="change_audience", request=ChangeAudience, responses={200: AudienceAnswer, 409: Errors})
+    def patch(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """What is given changes. After a new definition the old one serves until the new one is computed."""
+        audience = _audience(request, audience_id)
+        try:
+            services.change_audience(audience, by=request, **parsed(ChangeAudience, request))
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return _shown(request, audience)
+
+    @extend_schema(operation_id="delete_audience", responses={200: Success, 409: Errors})
+    def delete(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
+        try:
+            services.delete_audience(_audience(request, audience_id), now=clock.now(), by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return done()
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class PreviewView(APIView):
+    @extend_schema(
+        operation_id="preview_audience",
+        request=PreviewAudience,
+        responses={200: PreviewAnswer, 409: Errors, 503: Errors},
+    )
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Who would be in it now: exactly how many, and some of them. Changes nothing."""
+        body, now = parsed(PreviewAudience, request), clock.now()
+        try:
+            found = services.preview(
+                request.space,
+                body["definition"],
+                include_anonymous=body["includeAnonymous"],
+                events_since=None if body["includeHistoricalData"] else now,
+                now=now,
+            )
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except NotComputed as error:
+            raise Conflict(str(error)) from error
+        except Unanswerable as error:
+            logger.warning("a preview in %s: %s", space_id, error)
+            if error.passes and not error.limit:
+                raise Unavailable(NOT_NOW) from error
+            raise invalid(TOO_HEAVY if error.limit else str(error), "definition") from error
+        people = overview.sample(request.space, found.members, body["sampleSize"])
+        return answer(PreviewAnswer, preview=found, context={"sample": people})
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class MembersView(PagedView):
+    pagination_class = Pages.of(
+        "members",
+        beside={
+            "status": {"type": "string", "enum": Audience.Status.values},
+            "computed": {"type": "boolean"},
+            "tick": {"type": "integer", "examples": [17]},
+            "asOf": {"type": ["string", "null"], "format": "date-time", "examples": [AT]},
+        },
+    )
+
+    @extend_schema(operation_id="list_members", parameters=[INCLUDE], responses=MemberSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """Who is in it as of `asOf`, if it is `computed`: before its first computation nobody is known to be.
+
+        `tick` is the same on all pages unless somebody entered or left in between.
+        """
+        audience = _audience(request, audience_id)
+        seen = overview.overview(audience)
+        standing = overview.standing(audience)
+        members, context = _people(request, standing.members)
+        return self.get_paginated_response(
+            MemberSerializer(self.paginate_queryset(members), many=True, context=context).data,
+            status=seen.status,
+            computed=seen.computed,
+            tick=standing.tick,
+            asOf=moment(standing.as_of) if seen.computed else None,
+        )
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class ChangesView(PagedView):
+    pagination_class = Pages.of("changes", order="-id", most=MOST_CHANGES)
+
+    @extend_schema(operation_id="list_changes", responses=ChangeSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """Who entered and left, newest first, and why: events, the clock, a computation, or the end of a replay.
+
+        `count` is exact; of each side the first 100 are named. All of them: by the `id` of the change.
+        """
+        rows = Change.objects.filter(audience=_audience(request, audience_id)).select_related("space")
+        return self.get_paginated_response(ChangeSerializer(self.paginate_queryset(rows), many=True).data)
+
+
+@needs("space.read")
+@extend_schema(tags=["audiences"])
+class MovedView(PagedView):
+    pagination_class = Pages.of("people")
+    side: str
+
+    def moved(self, request: ApiRequest, audience_id: str, change_id: str) -> Response:
+        tick, _, cause = change_id.partition("-")
+        if not tick.isascii() or not tick.isdecimal() or len(tick) > 18:
+            raise NotFound(NOTHING)
+        change = Change.objects.filter(audience=_audience(request, audience_id), tick=int(tick), cause=cause).first()
+        if change is None:
+            raise NotFound(NOTHING)
+        people, context = _people(request, queries.bitmap(getattr(change, self.side)))
+        shown = MovedPersonSerializer(self.paginate_queryset(people), many=True, context=context)
+        return self.get_paginated_response(shown.data)
+
+
+class EnteredView(MovedView):
+    side = "entered"
+
+    @extend_schema(operation_id="list_entered", parameters=[INCLUDE], responses=MovedPersonSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, audience_id: str, change_id: str) -> Response:
+        """All people who entered by one change, by the ids that they have now."""
+        return self.moved(request, audience_id, change_id)
+
+
+class LeftView(MovedView):
+    side = "left"
+
+    @extend_schema(operation_id="list_left", parameters=[INCLUDE], responses=MovedPersonSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, audience_id: str, change_id: str) -> Response:
+        """All people who left by one change, by the ids that they have now."""
+        return self.moved(request, audience_id, change_id)
+
+
+@needs("space.read")
+@extend_schema(tags=["audiences"])
+class ConditionKindsView(APIView):
+    @extend_schema(operation_id="list_condition_kinds", responses=ConditionKindsAnswer)
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What a definition may consist of: kinds of conditions, groups, operators, units of time, and limits."""
+        return answer(
+            ConditionKindsAnswer,
+            conditionKinds=KINDS.values(),
+            groups=[*GROUPS, "not"],
+            operators=OPERATORS.values(),
+            windows=[*UNITS],
+            limits={"conditions": MOST_CONDITIONS, "depth": DEEPEST},
+        )
+
+
+def wrong(error: DefinitionError) -> ValidationError:
+    """The error of a definition at its place in the body: `definition.all[1].within`."""
+    return invalid(error.message, f"definition.{error.path}" if error.path else "definition")
+
+
+def _people(request: ApiRequest, numbers: BitMap) -> tuple[overview.Members, dict[str, Any]]:
+    """These people, with the context of their serializer."""
+    asked = request.query_params.get("include", "")
+    if asked not in ("", INCLUDED):
+        raise invalid(f"Only {INCLUDED} can be included.", "include")
+    return overview.Members(request.space, numbers, with_identifiers=bool(asked)), {"included": bool(asked)}
+
+
+def _shown(request: ApiRequest, audience: Audience, code: int = 200) -> Response:
+    fresh = overview.audiences_of(request.space).get(pk=audience.pk)
+    context = {"as_of": overview.as_of(request.space)}
+    return answer(AudienceAnswer, code, audience=overview.overview(fresh), context=context)
+
+
+def _audience(request: ApiRequest, public_id: str) -> Audience:
+    return get_object_or_404(overview.audiences_of(request.space), public_id=public_id)

@@ -1,0 +1,362 @@
+"""What the API takes and answers about destinations, which audiences go there, and what was sent."""
+
+from typing import Any, ClassVar
+
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from access.api.schema import register
+from access.api.serializers import AT, Envelope, MomentField
+from destinations import queries, services
+from destinations.adapters import adapter_of, all_adapters
+from destinations.models import Destination, Subscription
+from destinations.rules import status
+from destinations.rules.contract import Adapter
+from destinations.rules.settings_schema import MASK, json_schema, shown
+from identity.api.serializers import IdentifierSerializer
+
+SETTINGS = {"url": "https://example.com/hook", "style": "event", "batchSize": 1}
+OPTIONS = {"sendIdentify": True, "sendTrack": True}
+CALL = {"type": "track", "event": "Audience Entered", "userId": "u1"}
+
+
+class SettingsField(serializers.DictField):
+    """Settings of a destination, as its adapter declares them."""
+
+    def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
+        return _declared(auto_schema, f"{adapter.kind.capitalize()}Settings", adapter.settings)
+
+
+class SettingsChangesField(SettingsField):
+    """Some of them: the others stay."""
+
+    def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
+        return _declared(auto_schema, f"Change{adapter.kind.capitalize()}Settings", adapter.settings, required=[])
+
+
+class OptionsField(SettingsField):
+    """Options of an audience at a destination. Kinds of destinations may share them."""
+
+    def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
+        return _declared(auto_schema, adapter.options.__name__, adapter.options)
+
+
+class SettingsFieldExtension(OpenApiSerializerFieldExtension):
+    target_class = SettingsField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        references = [self.target.component(auto_schema, adapter) for adapter in all_adapters().values()]
+        several = [reference for place, reference in enumerate(references) if reference not in references[:place]]
+        return {"anyOf": several} if len(several) > 1 else several[0]
+
+
+def _declared(auto_schema: Any, name: str, declared: type[Any], **more: Any) -> dict[str, str]:
+    schema = json_schema(declared) | more
+    for field in schema["properties"].values():
+        if field.pop("writeOnly", False):
+            field["description"] = f"{field.get('description', '')}. Shown as {MASK}".removeprefix(". ")
+    return register(auto_schema, name, schema)
+
+
+class DestinationSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "id": "dst_2qKf0",
+        "kind": "webhook",
+        "name": "Mail tool",
+        "enabled": True,
+        "status": "in_step",
+        "settings": SETTINGS,
+        "createdAt": AT,
+    }
+
+    id = serializers.CharField(source="public_id")
+    kind = serializers.CharField()
+    name = serializers.CharField()
+    enabled = serializers.BooleanField()
+    status = serializers.SerializerMethodField(help_text="The worst of what goes there; null = nothing does.")
+    settings = serializers.SerializerMethodField()
+    createdAt = MomentField(source="created_at")
+
+    @extend_schema_field(serializers.ChoiceField(choices=Subscription.Status.choices, allow_null=True))
+    def get_status(self, destination: Destination) -> str | None:
+        if not destination.enabled:
+            return Subscription.Status.DISABLED
+        return status.worst(each.standing for each in queries.going(destination)) or None
+
+    @extend_schema_field(SettingsField())
+    def get_settings(self, destination: Destination) -> dict[str, Any]:
+        return shown(services.settings_of(destination))
+
+
+class DestinationAnswer(Envelope):
+    destination = DestinationSerializer()
+
+
+class ChangedDestinationAnswer(Envelope):
+    destination = DestinationSerializer()
+    generated = serializers.DictField(
+        child=serializers.CharField(), help_text="Secrets that were made for it, this once."
+    )
+
+
+class CreateDestination(serializers.Serializer[Any]):
+    kind = serializers.CharField(max_length=40)
+    name = serializers.CharField(max_length=100)
+    settings = SettingsField(default=dict)
+
+
+class CreateDestinationExtension(OpenApiSerializerExtension):
+    """By kind: each has settings of its own."""
+
+    target_class = CreateDestination
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        named = {kind: f"Create{kind.capitalize()}Destination" for kind in all_adapters()}
+        references = {kind: self._component(auto_schema, adapter_of(kind), name) for kind, name in named.items()}
+        mapping = {kind: reference["$ref"] for kind, reference in references.items()}
+        return {
+            "oneOf": [*references.values()],
+            "discriminator": {"propertyName": "kind", "mapping": mapping},
+            "examples": [{"kind": "webhook", "name": "Mail tool", "settings": SETTINGS}],
+        }
+
+    def _component(self, auto_schema: Any, adapter: Adapter, name: str) -> dict[str, str]:
+        schema = auto_schema._map_serializer(self.target, direction="request", bypass_extensions=True)
+        settings = SettingsField().component(auto_schema, adapter)
+        properties = schema["properties"] | {
+            "kind": {"type": "string", "enum": [adapter.kind]},
+            "settings": settings,
+        }
+        demanded = bool(json_schema(adapter.settings)["required"])
+        required = [*schema["required"], *(["settings"] if demanded else [])]
+        return register(auto_schema, name, {"type": "object", "required": required, "properties": properties})
+
+
+class ChangeDestination(serializers.Serializer[Any]):
+    """A masked secret stays; an empty one is made anew where one is made at all."""
+
+    example: ClassVar = {"enabled": False}
+
+    name = serializers.CharField(max_length=100, required=False)
+    settings = SettingsChangesField(required=False)
+    enabled = serializers.BooleanField(required=False)
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    """What a test call came to."""
+
+    example: ClassVar = {"ok": True, "message": "It answered as it should.", "status": 200, "milliseconds": 31.5}
+
+    ok = serializers.BooleanField()
+    message = serializers.CharField()
+    status = serializers.IntegerField(help_text="Of the HTTP answer; 0 = there was none.")
+    milliseconds = serializers.FloatField()
+
+
+class CheckAnswer(Envelope):
+    test = CheckSerializer()
+
+
+@extend_schema_field({"type": ["string", "boolean", "integer"]})
+class DefaultField(serializers.JSONField):
+    """A value of the setting's own type."""
+
+
+class SettingSerializer(serializers.Serializer[Any]):
+    """A field of a form."""
+
+    example: ClassVar = {
+        "name": "url",
+        "label": "Address",
+        "help": "Receives a POST with a JSON body",
+        "type": "string",
+        "required": True,
+        "default": None,
+        "secret": False,
+        "choices": [],
+        "minimum": None,
+        "maximum": None,
+    }
+
+    name = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    help = serializers.CharField()
+    type = serializers.ChoiceField(choices=["string", "boolean", "integer"])
+    required = serializers.BooleanField()  # type: ignore[assignment]
+    default = DefaultField(allow_null=True)
+    secret = serializers.BooleanField()
+    choices = serializers.ListField(child=serializers.CharField())
+    minimum = serializers.IntegerField(allow_null=True)
+    maximum = serializers.IntegerField(allow_null=True)
+
+
+class DestinationKindSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "kind": "webhook",
+        "label": "Webhook",
+        "description": "Posts every change of an audience to an address of your own, signed.",
+        "styles": ["event", "list"],
+        "identifiers": ["user_id", "email", "anonymous_id"],
+        "settings": [SettingSerializer.example],
+        "settingsSchema": {"type": "object"},
+        "options": [],
+        "optionsSchema": {"type": "object"},
+    }
+
+    kind = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    description = serializers.CharField()
+    styles = serializers.ListField(child=serializers.CharField())
+    identifiers = serializers.ListField(child=serializers.CharField(), help_text="The most useful first.")
+    settings = SettingSerializer(many=True)
+    settingsSchema = serializers.DictField(help_text="The same as JSON Schema.")
+    options = SettingSerializer(many=True)
+    optionsSchema = serializers.DictField(help_text="The same as JSON Schema.")
+
+
+class CatalogAnswer(Envelope):
+    destinationsCatalog = DestinationKindSerializer(many=True)
+
+
+class SubscriptionSerializer(serializers.Serializer[Any]):
+    """An audience goes to a destination."""
+
+    # Context: `tallies` by key, where there are many.
+
+    example: ClassVar = {
+        "id": "sub_2qKf0",
+        "audienceId": "aud_2qKf0",
+        "destinationId": "dst_2qKf0",
+        "enabled": True,
+        "status": "in_step",
+        "heldBackBy": None,
+        "options": OPTIONS,
+        "tick": 17,
+        "desired": 31,
+        "acknowledged": 31,
+        "maybe": 0,
+        "refused": 0,
+        "due": 0,
+        "comparedAt": AT,
+        "syncedAt": AT,
+        "retryAt": None,
+        "error": "",
+        "createdAt": AT,
+    }
+
+    id = serializers.CharField(source="public_id")
+    audienceId = serializers.CharField(source="audience.public_id")
+    destinationId = serializers.CharField(source="destination.public_id")
+    enabled = serializers.BooleanField()
+    status = serializers.ChoiceField(source="standing", choices=Subscription.Status.choices)
+    heldBackBy = serializers.SerializerMethodField()
+    options = serializers.SerializerMethodField()
+    tick = serializers.IntegerField(allow_null=True, help_text="The change of the audience that was sent last.")
+    desired = serializers.IntegerField(source="tally.desired", help_text="Identifiers that are to be there …")
+    acknowledged = serializers.IntegerField(source="tally.acknowledged", help_text="… and those that are.")
+    maybe = serializers.IntegerField(source="tally.maybe", help_text="Said, and not answered.")
+    refused = serializers.IntegerField(source="tally.refused")
+    due = serializers.IntegerField(source="tally.due", help_text="They wait for another try.")
+    comparedAt = MomentField(source="compared_at", allow_null=True)
+    syncedAt = MomentField(source="synced_at", allow_null=True)
+    retryAt = MomentField(source="retry_at", allow_null=True)
+    error = serializers.CharField()
+    createdAt = MomentField(source="created_at")
+
+    def to_representation(self, subscription: Subscription) -> dict[str, Any]:
+        tally = self.context.get("tallies", {}).get(subscription.pk)
+        subscription.tally = tally or queries.tally(subscription)  # type: ignore[attr-defined]
+        return super().to_representation(subscription)
+
+    def get_heldBackBy(self, subscription: Subscription) -> str | None:
+        return subscription.held_back_by or None
+
+    @extend_schema_field(OptionsField())
+    def get_options(self, subscription: Subscription) -> dict[str, Any]:
+        return shown(adapter_of(subscription.destination.kind).options(**subscription.options))
+
+
+class SubscriptionAnswer(Envelope):
+    subscription = SubscriptionSerializer()
+
+
+class CreateSubscription(serializers.Serializer[Any]):
+    example: ClassVar = {"destinationId": "dst_2qKf0", "options": OPTIONS}
+
+    destinationId = serializers.CharField(max_length=40)
+    options = OptionsField(default=dict)
+
+
+class ChangeSubscription(serializers.Serializer[Any]):
+    example: ClassVar = {"enabled": False}
+
+    options = OptionsField(required=False)
+    enabled = serializers.BooleanField(required=False)
+
+
+class RetryIdentifier(serializers.Serializer[Any]):
+    example: ClassVar = {"identifier": "email:ada@example.com"}
+
+    identifier = serializers.CharField(max_length=600, help_text="as `type:value`")
+
+
+class DeliverySerializer(serializers.Serializer[Any]):
+    """One change on one call."""
+
+    # Context: `names`, ids of subscriptions by key.
+
+    example: ClassVar = {
+        "subscriptionId": "sub_2qKf0",
+        "at": AT,
+        "identifier": IdentifierSerializer.example,
+        "entering": True,
+        "messageId": "sub_2qKf0-7-1",
+        "outcome": "delivered",
+        "status": 200,
+        "milliseconds": 31.5,
+        "reason": "",
+        "request": '{"type": "track"}',
+        "response": "ok",
+    }
+
+    subscriptionId = serializers.SerializerMethodField()
+    at = MomentField()
+    identifier = IdentifierSerializer(source="who", allow_null=True, help_text="null = it is gone.")
+    entering = serializers.BooleanField()
+    messageId = serializers.CharField(source="message_id")
+    outcome = serializers.ChoiceField(choices=queries.OUTCOMES)
+    status = serializers.IntegerField(help_text="Of the HTTP answer; 0 = there was none.")
+    milliseconds = serializers.SerializerMethodField()
+    reason = serializers.CharField()
+    request = serializers.CharField()
+    response = serializers.CharField()
+
+    def get_subscriptionId(self, delivery: queries.Delivery) -> str:
+        return str(self.context["names"][delivery.subscription])
+
+    def get_milliseconds(self, delivery: queries.Delivery) -> float:
+        return round(delivery.milliseconds, 1)
+
+
+class CaughtSerializer(serializers.Serializer[Any]):
+    """A call as the catcher received it."""
+
+    example: ClassVar = {
+        "messageId": "sub_2qKf0-7-1",
+        "receivedAt": AT,
+        "times": 1,
+        "headers": {"content-type": "application/json"},
+        "body": CALL,
+    }
+
+    messageId = serializers.CharField(source="message_id")
+    receivedAt = MomentField(source="received_at")
+    times = serializers.IntegerField(help_text="How often it came.")
+    headers = serializers.DictField(child=serializers.CharField())
+    body = serializers.DictField()
+
+
+class ListedSerializer(IdentifierSerializer):
+    """Whom the catcher holds, by the identifier that it was told."""

@@ -1,0 +1,21 @@
+from django.urls import path
+
+from destinations.api import views
+
+DESTINATION = "spaces/<str:space_id>/destinations/<str:destination_id>"
+CONNECTIONS = "spaces/<str:space_id>/audiences/<str:audience_id>/destination-connections"
+
+urlpatterns = [
+    path("catalog/destinations", views.CatalogView.as_view(), name="api-catalog"),
+    path("spaces/<str:space_id>/destinations", views.DestinationsView.as_view(), name="api-destinations"),
+    path(DESTINATION, views.DestinationView.as_view(), name="api-destination"),
+    path(f"{DESTINATION}/test", views.TestView.as_view(), name="api-destination-test"),
+    path(f"{DESTINATION}/deliveries", views.DeliveriesView.as_view(), name="api-deliveries"),
+    path(f"{DESTINATION}/caught", views.CaughtView.as_view(), name="api-caught"),
+    path(f"{DESTINATION}/list", views.ListView.as_view(), name="api-caught-list"),
+    path(CONNECTIONS, views.SubscriptionsView.as_view(), name="api-audience-destinations"),
+    path(f"{CONNECTIONS}/<str:subscription_id>", views.SubscriptionView.as_view(), name="api-audience-destination"),
+    path(f"{CONNECTIONS}/<str:subscription_id>/resync", views.ResyncView.as_view(), name="api-audience-resync"),
+    path(f"{CONNECTIONS}/<str:subscription_id>/resume", views.ResumeView.as_view(), name="api-audience-resume"),
+    path(f"{CONNECTIONS}/<str:subscription_id>/retry", views.RetryView.as_view(), name="api-audience-retry"),
+]

@@ -1,0 +1,323 @@
+"""What the API takes and answers about people, their events and their merges, and the rules that tell who is who."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import msgspec
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from access.api.schema import register
+from access.api.serializers import AT, Envelope, MomentField, moment
+from identity import queries
+from identity.models import Merge, Profile
+from identity.queries import COLLECTIONS
+from identity.rules.decision import Policy
+from identity.rules.display_name import display_name
+from identity.rules.extract import ACCOUNT_TYPE
+from sources.events.timeline import ProfileEvent
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+COLLECTION_OF = {int(kind): name for name, kind in COLLECTIONS.items()}
+RULES = {
+    "identifiers": [{"type": "user_id", "limit": {"count": 1, "period": "ever"}, "blocked": {"values": ["null"]}}],
+    "max_merges": 100,
+    "max_mappings": 1000,
+}
+INCLUDED = {"identifiers", "traits"}  # of a profile in a list, when they are asked for
+TRAITS = {"name": "Ada", "plan": "pro"}
+
+
+class MillisecondsField(MomentField):
+    """A moment that is kept in milliseconds since 1970."""
+
+    def to_representation(self, value: int) -> str | None:  # type: ignore[override]
+        return moment(EPOCH + timedelta(milliseconds=value))
+
+
+class SourceIdField(serializers.CharField):
+    """A source's public id, from its key. Context: `sources`, the ids by key."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_null=True, help_text="null = it was deleted.", **more)
+
+    def to_representation(self, value: int) -> str | None:  # type: ignore[override]
+        source: str | None = self.context["sources"].get(value)
+        return source
+
+
+class RulesField(serializers.JSONField):
+    """A space's identity rules, as `identity.rules.decision.Policy` reads them."""
+
+
+class RulesFieldExtension(OpenApiSerializerFieldExtension):
+    target_class = RulesField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        """The schema that msgspec knows of the policy."""
+        template = "#/components/schemas/Identity{name}"
+        _, schemas = msgspec.json.schema_components([Policy], ref_template=template)
+        for name, schema in schemas.items():
+            del schema["title"]  # generated clients would take it for the name
+            register(auto_schema, f"Identity{name}", schema | ({"examples": [RULES]} if name == "Policy" else {}))
+        return {"$ref": template.format(name="Policy")}
+
+
+class ChangeRules(serializers.Serializer[Any]):
+    identityRules = RulesField(allow_null=True, help_text="null = the default ones")
+
+
+class RulesAnswer(Envelope):
+    identityRules = RulesField()
+    isDefault = serializers.BooleanField()
+
+
+class ResolutionAnswer(Envelope):
+    example: ClassVar = {"waiting": 0, "replaying": False, "asOf": AT, "piece": 17}
+
+    waiting = serializers.IntegerField(help_text="Archived events that are not resolved yet.")
+    replaying = serializers.BooleanField()
+    asOf = MomentField()
+    piece = serializers.IntegerField(help_text="The newest batch of the space's log.")
+
+
+class PlacedSerializer(serializers.Serializer[Any]):
+    """An event of the timeline, with the profile that it belongs to now."""
+
+    example: ClassVar = {
+        "sourceId": "src_2qKf0",
+        "messageId": "m17",
+        "profileId": "use_2qKf0",
+        "timestamp": AT,
+        "piece": 17,
+        "position": 0,
+    }
+
+    sourceId = serializers.CharField(source="source_id", allow_null=True, help_text="null = it was deleted.")
+    messageId = serializers.CharField(source="row.message_id")
+    profileId = serializers.CharField(source="profile_id")
+    timestamp = MillisecondsField(source="row.ts")
+    piece = serializers.IntegerField(source="row.piece")
+    position = serializers.IntegerField(source="row.position")
+
+
+class IdentifierSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"type": "email", "value": "ada@example.com"}
+
+    type = serializers.CharField()
+    value = serializers.CharField()
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        if isinstance(instance, tuple):  # (type, value)
+            instance = dict(zip(("type", "value"), instance, strict=True))
+        return super().to_representation(instance)
+
+
+class ProfileSerializer(serializers.Serializer[Any]):
+    # Context: `include`, which of the optional fields are wanted.
+
+    example: ClassVar = {
+        "id": "use_2qKf0",
+        "collection": "users",
+        "firstSeenAt": AT,
+        "traits": TRAITS,
+        "identifiers": [IdentifierSerializer.example],
+    }
+
+    id = serializers.CharField(source="public_id")
+    collection = serializers.SerializerMethodField()
+    firstSeenAt = MomentField(source="first_seen_at")
+    traits = serializers.DictField(required=False)
+    identifiers = IdentifierSerializer(source="held", many=True, required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        unwanted = INCLUDED - {*self.context.get("include", INCLUDED)}
+        return {name: field for name, field in super().get_fields().items() if name not in unwanted}
+
+    @extend_schema_field(serializers.ChoiceField(choices=list(COLLECTIONS)))
+    def get_collection(self, profile: Profile) -> str:
+        return COLLECTION_OF[profile.kind]
+
+
+class RelatedSerializer(serializers.Serializer[Any]):
+    """An account of a user, or a user of an account."""
+
+    example: ClassVar = {
+        "id": "use_2qKf1",
+        "name": "Acme",
+        "identifiers": [{"type": "group_id", "value": "acme"}],
+    }
+
+    id = serializers.CharField(source="public_id")
+    name = serializers.SerializerMethodField()
+    identifiers = IdentifierSerializer(source="held", many=True)
+
+    def get_name(self, profile: Any) -> str | None:
+        return display_name(profile.traits, [(each["type"], each["value"]) for each in profile.held]) or None
+
+
+class HeldSerializer(IdentifierSerializer):
+    """An identifier, with the event that brought it."""
+
+    # Context: `sources`, public ids by key.
+
+    example: ClassVar = {
+        **IdentifierSerializer.example,
+        "firstSeenAt": AT,
+        "sourceId": "src_2qKf0",
+        "messageId": "m17",
+    }
+
+    firstSeenAt = MomentField(source="first_seen_at")
+    sourceId = SourceIdField(source="source_id")
+    messageId = serializers.CharField(source="message_id")
+
+
+class WholeProfileSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "id": "use_2qKf0",
+        "collection": "users",
+        "name": "Ada",
+        "traits": TRAITS,
+        "identifiers": [HeldSerializer.example],
+        "mergedIds": [],
+        "accounts": [RelatedSerializer.example],
+        "relatedTotal": 1,
+        "firstSeenAt": AT,
+        "lastSeenAt": AT,
+    }
+
+    id = serializers.CharField()
+    collection = serializers.ChoiceField(choices=list(COLLECTIONS))
+    name = serializers.CharField(allow_null=True)
+    traits = serializers.DictField()
+    identifiers = HeldSerializer(many=True)
+    mergedIds = serializers.ListField(child=serializers.CharField(), help_text="Profiles that became part of this one.")
+    accounts = RelatedSerializer(many=True, required=False, help_text="Of a user.")
+    users = RelatedSerializer(many=True, required=False, help_text="Of an account.")
+    relatedTotal = serializers.IntegerField(help_text="How many there are; of these the first 200 are named.")
+    firstSeenAt = MomentField()
+    lastSeenAt = MomentField(allow_null=True)
+
+
+class ProfileAnswer(Envelope):
+    profile = WholeProfileSerializer()
+    mergedFrom = serializers.CharField(
+        allow_null=True, help_text="The id that was asked for, where it was merged into this one."
+    )
+
+
+class TraitSerializer(serializers.Serializer[Any]):
+    """A trait's value with where it is from, for `verbose`."""
+
+    example: ClassVar = {"value": "pro", "sourceId": "src_2qKf0", "updatedAt": AT}
+
+    value = serializers.JSONField()
+    sourceId = serializers.CharField(allow_null=True)
+    updatedAt = MillisecondsField(allow_null=True)
+
+
+class ExternalIdSerializer(serializers.Serializer[Any]):
+    """With the fields of Segment's Profile API."""
+
+    # Context: `collection` of the profile.
+
+    example: ClassVar = {"collection": "users", "type": "email", "id": "ada@example.com", "encoding": "none"}
+
+    collection = serializers.SerializerMethodField()
+    type = serializers.CharField()
+    id = serializers.CharField(source="value")
+    encoding = serializers.SerializerMethodField()
+
+    @extend_schema_field(serializers.ChoiceField(choices=list(COLLECTIONS)))
+    def get_collection(self, row: Any) -> str:
+        type = row["type"] if isinstance(row, dict) else row.type
+        return "accounts" if type == ACCOUNT_TYPE else str(self.context["collection"])
+
+    def get_encoding(self, row: Any) -> str:
+        return "none"
+
+
+class SeenIdSerializer(ExternalIdSerializer):
+    example: ClassVar = {
+        **ExternalIdSerializer.example,
+        "createdAt": AT,
+        "sourceId": "src_2qKf0",
+        "firstMessageId": "m17",
+    }
+
+    createdAt = MomentField(source="first_seen_at")
+    sourceId = SourceIdField(source="source_id")
+    firstMessageId = serializers.CharField(source="message_id")
+
+
+class ProfileEventSerializer(serializers.Serializer[Any]):
+    # Context: `collection` of the profile, and `sources`.
+
+    example: ClassVar = {
+        "externalIds": [ExternalIdSerializer.example],
+        "type": "track",
+        "event": "Order Completed",
+        "messageId": "m17",
+        "sourceId": "src_2qKf0",
+        "timestamp": AT,
+        "message": {"type": "track", "event": "Order Completed", "userId": "u1", "properties": {"total": 12}},
+    }
+
+    externalIds = serializers.SerializerMethodField()
+    type = serializers.CharField()
+    event = serializers.CharField()
+    messageId = serializers.CharField(source="message_id")
+    sourceId = SourceIdField(source="source")
+    timestamp = MillisecondsField(source="ts")
+    message = serializers.SerializerMethodField(help_text="As archived.")
+
+    @extend_schema_field(ExternalIdSerializer(many=True))
+    def get_externalIds(self, row: ProfileEvent) -> Any:
+        pairs = [{"type": type, "value": value} for type, value in row.identifiers]
+        return ExternalIdSerializer(pairs, many=True, context=self.context).data
+
+    def get_message(self, row: ProfileEvent) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(row.message)
+        return message
+
+
+class MergeSerializer(serializers.Serializer[Any]):
+    # Context: `ids` by number, and `sources`.
+
+    example: ClassVar = {
+        "id": "use_2qKf1",
+        "into": "use_2qKf0",
+        "at": AT,
+        "sourceId": "src_2qKf0",
+        "messageId": "m17",
+        "reason": "shared email",
+        "piece": 17,
+    }
+
+    id = serializers.SerializerMethodField(help_text="The profile that became part of the other.")
+    into = serializers.SerializerMethodField()
+    at = MomentField()
+    sourceId = SourceIdField(source="source_id")
+    messageId = serializers.CharField(source="message_id")
+    reason = serializers.CharField()
+    piece = serializers.IntegerField()
+
+    def get_id(self, merge: Merge) -> str:
+        return str(self.context["ids"][merge.loser])
+
+    def get_into(self, merge: Merge) -> str:
+        return str(self.context["ids"][merge.winner])
+
+
+def verbose_traits(profile: Profile, keys: Iterable[str]) -> dict[str, Any]:
+    seen = profile.traits_seen
+    sources = queries.source_ids(stamp[1] for stamp in seen.values())
+    rows = {}
+    for key in keys:
+        at, source, *_ = seen.get(key) or (None, 0)
+        rows[key] = {"value": profile.traits[key], "sourceId": sources.get(source), "updatedAt": at}
+    return {key: TraitSerializer(row).data for key, row in rows.items()}

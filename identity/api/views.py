@@ -1,0 +1,355 @@
+"""How far a space is, its timeline, its people and accounts, and its identity rules by REST."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from pyroaring import BitMap
+from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api.pagination import Keyed, PagedView, Pages
+from access.api.parsers import parsed
+from access.api.serializers import answer
+from access.errors import NOTHING, invalid
+from access.requests import ApiRequest
+from identity import queries
+from identity.api.serializers import (
+    COLLECTION_OF,
+    INCLUDED,
+    ChangeRules,
+    MergeSerializer,
+    PlacedSerializer,
+    ProfileAnswer,
+    ProfileEventSerializer,
+    ProfileSerializer,
+    RelatedSerializer,
+    ResolutionAnswer,
+    RulesAnswer,
+    SeenIdSerializer,
+    verbose_traits,
+)
+from identity.models import Identifier, Profile
+from identity.policies import change_policy, policy_of
+from identity.queries import Placed
+from identity.rules.decision import Policy, PolicyError
+from identity.rules.display_name import display_name
+from sources.events import timeline
+from sources.events.timeline import START, ProfileEvent, Which
+from spaces.clock import clock
+from spaces.models import Space
+from spaces.needs import needs
+
+TIMELINE_PAGE = 10_000
+MOST_TRAITS, MOST_EVENTS = 200, 100  # on a page
+
+
+@needs("space.read")
+@extend_schema(tags=["profiles"])
+class ResolutionView(APIView):
+    @extend_schema(operation_id="get_resolution", responses=ResolutionAnswer)
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """How many archived events are not resolved yet, whether a replay runs, and the newest batch."""
+        now = clock.now()  # before the look: what was archived by then is resolved, or waits
+        found = queries.resolution(request.space)
+        return answer(ResolutionAnswer, waiting=found.waiting, replaying=found.replaying, asOf=now, piece=found.piece)
+
+
+@needs("space.read")
+@extend_schema(tags=["profiles"])
+class TimelineView(PagedView):
+    pagination_class = Pages.of("timeline", most=TIMELINE_PAGE)
+
+    @extend_schema(operation_id="list_timeline", responses=PlacedSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """Every resolved event, in the order of resolving, with the profile that it belongs to now."""
+        space, scope = request.space, queries.scope_of(request.space)
+
+        def read(after: str | None, limit: int) -> list[Placed]:
+            piece, position = _place(after, 2) if after else START
+            return queries.recorded(space, scope, after=(piece, position), limit=limit)
+
+        rows = self.paginate_queryset(
+            Keyed(read, lambda placed: f"{placed.row.piece}.{placed.row.position}", timeline.count(scope))
+        )
+        return self.get_paginated_response(PlacedSerializer(rows, many=True).data)
+
+
+@needs("space.read")
+@extend_schema(tags=["profiles"])
+class ProfilesView(PagedView):
+    pagination_class = Pages.of("profiles", order="number")
+
+    @extend_schema(
+        operation_id="list_profiles",
+        parameters=[
+            OpenApiParameter(
+                "collection", enum=list(queries.COLLECTIONS), default="users", description="People, or accounts."
+            ),
+            OpenApiParameter("identifier", description="Only who holds it: `type:value`, the whole value."),
+            OpenApiParameter("include", description="`identifiers`, `traits`, or both with a comma between them."),
+        ],
+        responses=ProfileSerializer(many=True),
+    )
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """People, or accounts, the oldest first. What was merged into another profile is not among them."""
+        collection = request.query_params.get("collection", "users")
+        if collection not in queries.COLLECTIONS:
+            raise invalid("Must be users or accounts.", "collection")
+        rows = queries.living(request.space, queries.COLLECTIONS[collection])
+        if (wanted := request.query_params.get("identifier")) is not None:
+            holders = _holders(request, wanted, field="identifier")
+            rows = rows.filter(number__in=holders.values("number"))
+        include = _include(request)
+        if "identifiers" in include:
+            rows = queries.with_identifiers(rows)
+        profiles = self.paginate_queryset(rows)
+        context = {"include": include}
+        return self.get_paginated_response(ProfileSerializer(profiles, many=True, context=context).data)
+
+
+@extend_schema(tags=["profiles"])
+class OfProfile(PagedView):
+    """What the views below a profile share: it is named by its id, or by `type:value` of an identifier."""
+
+    def found(self, request: ApiRequest, profile_id: str) -> tuple[Profile, BitMap]:
+        """The profile, or the one it was merged into; and all numbers of that person. Raises NotFound."""
+        profile = (
+            _holders(request, profile_id, field=None).first()
+            if ":" in profile_id
+            else queries.profile_of(request.space, profile_id)
+        )
+        if profile is None:
+            raise NotFound(NOTHING)
+        return profile, queries.all_numbers(request.space, [profile.number])
+
+
+@needs("space.read")
+class ProfileView(OfProfile):
+    @extend_schema(operation_id="get_profile", responses=ProfileAnswer)
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """One person or account. An id that was merged away is answered with its winner, and `mergedFrom` says so."""
+        profile, numbers = self.found(request, profile_id)
+        asked_for_another = profile_id.startswith("use_") and profile_id != profile.public_id
+        held = list(queries.held_by(profile)[: queries.MANY])
+        return answer(
+            ProfileAnswer,
+            profile=_whole(request.space, profile, numbers, held),
+            mergedFrom=profile_id if asked_for_another else None,
+            context={"sources": queries.source_ids(row.source_id for row in held if row.source_id)},
+        )
+
+
+TraitPages = Pages.of("traits", most=MOST_TRAITS)
+
+
+@needs("space.read")
+class TraitsView(OfProfile):
+    pagination_class = TraitPages
+
+    @extend_schema(
+        operation_id="list_traits",
+        parameters=[
+            OpenApiParameter("include", description="Only these traits, with commas between them."),
+            OpenApiParameter("verbose", bool, description="Each with the source and the time of its value."),
+            *TraitPages.parameters(),
+        ],
+        responses={
+            200: TraitPages().get_paginated_response_schema(
+                {"type": "object", "additionalProperties": True, "examples": [{"name": "Ada", "plan": "pro"}]}
+            )
+        },
+    )
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """The newest value of each trait, by event time; in the order of their names."""
+        profile, _ = self.found(request, profile_id)
+        wanted = _words(request, "include")
+        keys = sorted(key for key in profile.traits if not wanted or key in wanted)
+
+        def read(after: str | None, limit: int) -> list[str]:
+            return [key for key in keys if after is None or key > after][:limit]
+
+        shown = self.paginate_queryset(Keyed(read, str, len(keys)))
+        verbose = request.query_params.get("verbose") == "true"
+        return self.get_paginated_response(
+            verbose_traits(profile, shown) if verbose else {key: profile.traits[key] for key in shown}
+        )
+
+
+@needs("space.read")
+class ExternalIdsView(OfProfile):
+    pagination_class = Pages.of("externalIds", order="number")
+
+    @extend_schema(
+        operation_id="list_external_ids",
+        parameters=[
+            OpenApiParameter("include", description="Only identifiers of these types, with commas between them.")
+        ],
+        responses=SeenIdSerializer(many=True),
+    )
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """What identifies them, each with the event that brought it; in the order in which they came."""
+        profile, _ = self.found(request, profile_id)
+        rows = queries.held_by(profile)
+        if wanted := _words(request, "include"):
+            rows = rows.filter(type__in=wanted)
+        context = {
+            "sources": queries.source_ids(rows.values_list("source_id", flat=True)),
+            "collection": COLLECTION_OF[profile.kind],
+        }
+        shown = SeenIdSerializer(self.paginate_queryset(rows), many=True, context=context)
+        return self.get_paginated_response(shown.data)
+
+
+@needs("space.read")
+class ProfileEventsView(OfProfile):
+    pagination_class = Pages.of("events", most=MOST_EVENTS)
+
+    @extend_schema(
+        operation_id="list_profile_events",
+        parameters=[
+            OpenApiParameter("include", description="Only events of these names, with commas between them."),
+            OpenApiParameter("exclude", description="All but the events of these names."),
+            OpenApiParameter("start", description="Only events from this moment on (ISO 8601)."),
+            OpenApiParameter("end", description="Only events before this moment (ISO 8601)."),
+        ],
+        responses=ProfileEventSerializer(many=True),
+    )
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """Their events, newest first, each with its identifiers and its message as archived."""
+        profile, numbers = self.found(request, profile_id)
+        scope, which = queries.scope_of(request.space), _which(request)
+
+        def read(after: str | None, limit: int) -> list[ProfileEvent]:
+            before = _place(after, 4) if after else None
+            return timeline.events_of(scope, [*numbers], which=which, before=before, limit=limit)  # type: ignore[arg-type]
+
+        total = sum(row[2] for row in timeline.counts_of(scope, [*numbers], which=which))
+        events = self.paginate_queryset(Keyed(read, lambda event: ".".join(map(str, event.key)), total))
+        context = {
+            "collection": COLLECTION_OF[profile.kind],
+            "sources": queries.source_ids(event.source for event in events),
+        }
+        return self.get_paginated_response(ProfileEventSerializer(events, many=True, context=context).data)
+
+
+@needs("space.read")
+class MergesView(OfProfile):
+    pagination_class = Pages.of("merges", order="-id")
+
+    @extend_schema(operation_id="list_merges", responses=MergeSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """Which profiles became part of this one, because of which event, and why; the newest first."""
+        _, numbers = self.found(request, profile_id)
+        rows = queries.merges_of(request.space, numbers)
+        context = {
+            "ids": queries.own_ids(request.space, numbers),
+            "sources": queries.source_ids(rows.values_list("source_id", flat=True)),
+        }
+        merges = self.paginate_queryset(rows)
+        return self.get_paginated_response(MergeSerializer(merges, many=True, context=context).data)
+
+
+@needs("space.read")
+class RelatedView(OfProfile):
+    pagination_class = Pages.of("related", order="number")
+
+    @extend_schema(operation_id="list_related_profiles", responses=RelatedSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """The accounts of a user, or the users of an account, as they are now."""
+        _, numbers = self.found(request, profile_id)
+        related = self.paginate_queryset(queries.with_identifiers(queries.relations_of(request.space, numbers)))
+        return self.get_paginated_response(RelatedSerializer(related, many=True).data)
+
+
+@needs("space.read", PUT="space.admin")
+@extend_schema(tags=["profiles"])
+class IdentityRulesView(APIView):
+    @extend_schema(operation_id="get_identity_rules", responses=RulesAnswer)
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """By which rules the space tells who is who: its identifiers, most trusted first, and the caps of a profile."""
+        return _rules(request)
+
+    @extend_schema(operation_id="change_identity_rules", request=ChangeRules, responses=RulesAnswer)
+    def put(self, request: ApiRequest, space_id: str) -> Response:
+        """Other rules for what comes from now on; null = the default ones. What was resolved before stays."""
+        wanted = parsed(ChangeRules, request)["identityRules"]
+        try:
+            policy = None if wanted is None else Policy.from_json(wanted)
+        except PolicyError as error:
+            raise invalid(error.message, f"identityRules.{error.path}" if error.path else "identityRules") from error
+        change_policy(request.space, policy, by=request)
+        return _rules(request)
+
+
+def _rules(request: ApiRequest) -> Response:
+    kept = request.space.identity_policy
+    return answer(RulesAnswer, identityRules=policy_of(kept).to_json(), isDefault=kept is None)
+
+
+def _whole(space: Space, profile: Profile, numbers: BitMap, held: list[Identifier]) -> dict[str, Any]:
+    """All that a profile's answer holds. numbers: all of this person."""
+    seen = queries.seen_between(queries.scope_of(space), [*numbers])
+    related = queries.with_identifiers(queries.relations_of(space, numbers))
+    others = "users" if profile.kind == Profile.Kind.ACCOUNT else "accounts"
+    return {
+        "id": profile.public_id,
+        "collection": COLLECTION_OF[profile.kind],
+        "name": display_name(profile.traits, [(row.type, row.value) for row in held]) or None,
+        "traits": profile.traits,
+        "identifiers": held,
+        "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),
+        others: related.order_by("number")[: queries.MANY],
+        "relatedTotal": related.count(),
+        "firstSeenAt": seen[0] if seen else profile.first_seen_at,
+        "lastSeenAt": seen[1] if seen else None,
+    }
+
+
+def _holders(request: ApiRequest, text: str, *, field: str | None) -> QuerySet[Profile]:
+    """Who holds an identifier, given as `type:value`."""
+    type, colon, value = text.partition(":")
+    if field and not (type and colon and value):
+        raise invalid("Must be the type and the value of an identifier, such as email:ada@example.com.", field)
+    return queries.holders(request.space, type, value)
+
+
+def _words(request: ApiRequest, name: str) -> list[str]:
+    return [word for word in request.query_params.get(name, "").split(",") if word]
+
+
+def _include(request: ApiRequest) -> list[str]:
+    asked = _words(request, "include")
+    if set(asked) - INCLUDED:
+        raise invalid("Must be identifiers, traits, or both.", "include")
+    return asked
+
+
+def _which(request: ApiRequest) -> Which:
+    return Which(
+        include=_words(request, "include"),
+        exclude=_words(request, "exclude"),
+        start=_asked_moment(request, "start"),
+        end=_asked_moment(request, "end"),
+    )
+
+
+def _asked_moment(request: ApiRequest, name: str) -> datetime | None:
+    if not (asked := request.query_params.get(name)):
+        return None
+    try:
+        at = datetime.fromisoformat(asked)
+    except ValueError as error:
+        raise invalid("Must be a moment such as 2026-06-15T12:00:00Z.", name) from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _place(text: str, parts: int) -> tuple[int, ...]:
+    """A place in a list from its cursor. Raises ValueError."""
+    found = text.split(".")
+    if len(found) != parts or not all(re.fullmatch(r"-?[0-9]{1,13}", each) for each in found):
+        raise ValueError(text)
+    return tuple(map(int, found))
