@@ -52,7 +52,7 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
         "people": read.some_of(seen.audience),
         "going": with_tallies(list(going)),
     }
-    return render(request, "audiences/audience.html", context)
+    return render(request, "console/audience.html", context)
 
 
 @needs("space.use")
@@ -70,7 +70,7 @@ def settings(request: PageRequest, workspace: str, space: str, audience: str) ->
     found = seen.audience
     now = {"name": found.name, "description": found.description, "enabled": found.enabled}
     if request.method != "POST":
-        return render(request, "audiences/settings.html", {**_about(seen), "form": AudienceSettings(initial=now)})
+        return render(request, "console/audience_settings.html", {**_about(seen), "form": AudienceSettings(initial=now)})
     if "confirm" in request.POST:
         return _deleted(request, seen, AudienceSettings(initial=now))
     form = AudienceSettings(request.POST)
@@ -78,7 +78,7 @@ def settings(request: PageRequest, workspace: str, space: str, audience: str) ->
         audiences.change_audience(found, **form.cleaned_data, by=request)
         messages.success(request, "Saved.")
         return redirect("audience-settings", workspace=workspace, space=space, audience=audience)
-    return render(request, "audiences/settings.html", {**_about(seen), "form": form}, status=422)
+    return render(request, "console/audience_settings.html", {**_about(seen), "form": form}, status=422)
 
 
 @needs("space.use")
@@ -104,7 +104,7 @@ def connect(request: PageRequest, workspace: str, space: str, audience: str) -> 
                 messages.success(request, f"{seen.audience.name} goes to {names} from now on.")
                 return redirect("audience", workspace=workspace, space=space, audience=audience)
     context = {**_about(seen), "groups": grouped((row.style, row) for row in rows), "wrong": wrong}
-    return render(request, "destinations/connect.html", context, status=422 if request.method == "POST" else 200)
+    return render(request, "console/audience_connect.html", context, status=422 if request.method == "POST" else 200)
 
 
 @needs("space.read", POST="space.use")
@@ -158,7 +158,7 @@ def _compared(
         "options": options,
         "wrong": wrong,
     }
-    return render(request, "destinations/subscription.html", context, status=status)
+    return render(request, "console/subscription.html", context, status=status)
 
 
 def _options(row: Subscription, data: Any = None) -> Declared:
@@ -204,7 +204,7 @@ def _deleted(request: PageRequest, seen: Overview, form: AudienceSettings) -> Ht
         except NotPossible as error:
             wrong = str(error)
     if wrong:
-        return render(request, "audiences/settings.html", {**_about(seen), "form": form, "wrong": wrong}, status=422)
+        return render(request, "console/audience_settings.html", {**_about(seen), "form": form, "wrong": wrong}, status=422)
     messages.success(request, f"{seen.audience.name} is deleted.")
     return redirect("audiences", workspace=request.workspace.slug, space=request.space.slug)
 

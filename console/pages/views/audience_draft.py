@@ -48,7 +48,7 @@ def where(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
         "steps": wizard.steps(request, found, wizard.DESTINATIONS),
         "groups": grouped((row.style, row) for row in rows),
     }
-    return render(request, "destinations/draft_destinations.html", context, status=200 if data is None else 422)
+    return render(request, "console/draft_destinations.html", context, status=200 if data is None else 422)
 
 
 @needs("space.use")
@@ -101,7 +101,7 @@ def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200
         "incomplete": INCOMPLETE,
         **(_counted(found) if "count" in request.GET else {}),
     }
-    return render(request, "destinations/draft_review.html", context, status=status)
+    return render(request, "console/draft_review.html", context, status=status)
 
 
 def _said(found: Draft) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def deletions(request: PageRequest, workspace: str) -> HttpResponse:
     found, pager = listed(request, Deletion.objects.filter(workspace=request.workspace), order="-id")
     rows = [_row(deletion) for deletion in found]
     context = {"rows": rows, "pager": pager, "running": any(row["percent"] is not None for row in rows)}
-    return render(request, "spaces/deletions.html", context)
+    return render(request, "console/deletions.html", context)
 
 
 def _row(deletion: Deletion) -> dict[str, Any]:

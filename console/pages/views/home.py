@@ -44,7 +44,7 @@ def workspace(request: PageRequest, workspace: str) -> HttpResponse:
         "manages": manages,
         "role": member.get_role_display(),
     }
-    return render(request, "home.html", context)
+    return render(request, "console/home.html", context)
 
 
 def _hidden(request: PageRequest) -> set[int]:

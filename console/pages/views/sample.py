@@ -23,7 +23,7 @@ def sample(request: PageRequest, workspace: str) -> HttpResponse:
         _change(request, found)
         return redirect("sample", workspace=workspace)
     context = {"sample": found, "audiences": data.AUDIENCES, "progress": _progress(found) if found else None}
-    return render(request, "sample/sample.html", context)
+    return render(request, "console/sample.html", context)
 
 
 def _change(request: PageRequest, found: Sample | None) -> None:

@@ -62,7 +62,7 @@ def search(request: PageRequest, workspace: str) -> HttpResponse:
     hits = find(request.membership, text) if text else []
     if only := _only(hits):
         return redirect(only.url)
-    return render(request, "search.html", {"wanted": text, "hits": hits})
+    return render(request, "console/search.html", {"wanted": text, "hits": hits})
 
 
 def find(member: Membership, text: str) -> list[Hit]:

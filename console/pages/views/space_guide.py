@@ -53,7 +53,7 @@ def guide(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "done": sum(part.done for part in parts),
         "home": reverse("workspace", args=[workspace]),
     }
-    return render(request, "guide.html", context)
+    return render(request, "console/space_guide.html", context)
 
 
 def contents_of(space: Space) -> Contents:

@@ -61,7 +61,7 @@ def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "put_back": audiences.put_back(within, clock.now()),
         "as_of": clock.now(),
     }
-    return render(request, "overview.html", context)
+    return render(request, "console/space_overview.html", context)
 
 
 def _tiles(space: Space, slugs: list[str], connected: int) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def spaces(request: PageRequest, workspace: str) -> HttpResponseBase:
     table = tabled(request, rows, columns=COLUMNS, sort="name", search=("name",))
     known = standings(table.rows)
     context = {"table": table, "rows": [{"space": space, "facts": known[space.pk]} for space in table.rows]}
-    return render(request, "spaces/spaces.html", context)
+    return render(request, "console/spaces.html", context)
 
 
 def _cells(space: Space, facts: SpaceFacts) -> list[Any]:
@@ -62,7 +62,7 @@ def space_new(request: PageRequest, workspace: str) -> HttpResponse:
         if form.wants_own_rules:
             return redirect(f"{reverse('identity-settings', args=[workspace, made.slug])}?edit=1")
         return redirect("space", workspace, made.slug)
-    return render(request, "spaces/new.html", {"form": form}, status=422 if request.method == "POST" else 200)
+    return render(request, "console/space_new.html", {"form": form}, status=422 if request.method == "POST" else 200)
 
 
 @needs("space.read", POST="space.admin")
@@ -74,7 +74,7 @@ def space_settings(request: PageRequest, workspace: str, space: str) -> HttpResp
         services.change_space(request.space, by=request, **form.cleaned_data)
         messages.success(request, "Saved.")
         return redirect("space-settings", workspace, space)
-    return render(request, "spaces/settings.html", {"form": form}, status=422 if request.method == "POST" else 200)
+    return render(request, "console/space_settings.html", {"form": form}, status=422 if request.method == "POST" else 200)
 
 
 @needs("workspace.manage")
@@ -89,4 +89,4 @@ def space_delete(request: PageRequest, workspace: str, space: str) -> HttpRespon
         error = WRONG_NAME
     facts = standings([within])[within.pk]
     context = {"facts": facts, "destinations": within.destinations.count(), "error": error}
-    return render(request, "spaces/delete.html", context, status=422 if error else 200)
+    return render(request, "console/space_delete.html", context, status=422 if error else 200)
