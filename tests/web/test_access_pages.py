@@ -157,7 +157,7 @@ def test_an_invitation_is_sent_again_and_revoked(cast):
     assert bytes(made.token_hash) != before
     answer = cast.browser("owner").post(at(cast), {"invitation": made.public_id, "do": "revoke"}, follow=True)
     assert "was revoked" in answer.content.decode()
-    assert "Nobody has an invitation that waits" in answer.content.decode()
+    assert "There are no pending invitations" in answer.content.decode()
     answer = cast.browser("owner").post(at(cast), {"invitation": made.public_id, "do": "resend"}, follow=True)
     assert "accepted or revoked already" in answer.content.decode()
 
