@@ -37,6 +37,7 @@ class Role:
     permissions: frozenset[str]
 
 
+# Stored in memberships and invitations by key.
 WORKSPACE_ROLES = {
     role.key: role
     for role in (
@@ -44,6 +45,7 @@ WORKSPACE_ROLES = {
         Role(MEMBER, "Workspace Member", "Nothing but what roles in spaces add", frozenset({"workspace.read"})),
     )
 }
+# Stored in the names of groups by key: see access.services.grants.
 SPACE_ROLES = {
     role.key: role
     for role in (
@@ -57,6 +59,7 @@ SPACE_ROLES = {
 def meaning(role: Role) -> str:
     """What the role allows, as text: its permissions, and those of the workspace that these imply."""
     allowed = role.permissions.union(*(IMPLIED.get(permission, ()) for permission in role.permissions))
+    # In the order of PERMISSIONS, whatever the order of the set.
     first, *others = [about for permission, about in (SPACE_PERMISSIONS | PERMISSIONS).items() if permission in allowed]
     return "; ".join([first, *(about[:1].lower() + about[1:] for about in others)])
 

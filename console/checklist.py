@@ -78,8 +78,10 @@ class ChecklistStep:
 
 def steps(facts: WorkspaceFacts, *, hidden: Container[int] = ()) -> list[ChecklistStep]:
     """The steps whose numbers are not hidden, in order, each with its state. At most one is current."""
+    # Before there is a Dev space, the steps in it show what there will be to do, none of it done.
     dev = facts.dev or SpaceFacts("", "")
     everything = [create_dev_space(facts), invite_teammates(facts), *_steps_in(dev), create_prod_space(facts)]
+    # Numbers are given before steps are hidden: each keeps the number that the quickstart gives it.
     shown = [replace(step, number=number) for number, step in enumerate(everything, 1) if number not in hidden]
     last_done = max((index for index, step in enumerate(shown) if step.done), default=-1)
     unfinished = [index for index, step in enumerate(shown) if not step.done]
@@ -101,6 +103,7 @@ def health(space: SpaceFacts) -> tuple[str, str]:
     """The most urgent thing about a space: a label of a word or two, and the tone of its pill."""
     if space.trouble in LASTING:
         return LASTING[space.trouble], "bad"
+    # Delayed events come before retried deliveries, which may be late only because of them.
     if space.failures:
         return "Events delayed", "warn"
     if space.trouble:
@@ -127,6 +130,7 @@ def invite_teammates(facts: WorkspaceFacts) -> ChecklistStep:
         text = f"{facts.members:,} people are in this workspace."
     elif facts.invited:
         text = f"{_count(facts.invited, 'invitation')} sent; nobody has accepted yet."
+    # An invitation is enough: accepting it is up to somebody else.
     done = facts.members > 1 or facts.invited > 0
     pages = ("access", "workspace")
     return ChecklistStep("Invite teammates", text, done, "Invite people", pages, "workspace.manage", optional=True)
@@ -154,15 +158,17 @@ def connect_sources(space: SpaceFacts) -> ChecklistStep:
     elif space.sources:
         text = f"{_count(space.sources, 'source')} connected; the replay is complete and new events come in live."
         pages = ("space-sources",)
+    # Another replay later undoes this step: until it ends, sizes are not complete.
     done = space.sources > 0 and not space.replaying
     return ChecklistStep("Connect production sources", text, done, verb, pages, "space.admin", space.slug)
 
 
 def check_profiles(space: SpaceFacts) -> ChecklistStep:
-    """Done when there are profiles to look at: nobody can know whether they were looked at."""
+    """Done when there are profiles to look at."""
     text = "Look at yourself and a few colleagues: are events, traits and identifiers those of one person?"
     if space.people:
         text = f"{_count(space.people, 'profile')}. {text}"
+    # Whether somebody has looked at them cannot be known.
     done, pages = space.people > 0, ("profiles",)
     return ChecklistStep("Check your profiles", text, done, "Explore profiles", pages, "space.read", space.slug)
 
@@ -183,6 +189,7 @@ def connect_audience(space: SpaceFacts) -> ChecklistStep:
     text = "Send it to a tool of yours, or to the catcher, which shows what a tool would receive."
     verb = "Choose a destination"
     pages: tuple[str, ...] = ("audience-connect", "audiences")
+    # One that works is enough here; the next step looks at all of them.
     done = space.subscriptions > space.stopped
     if space.subscriptions:
         text = f"{_count(space.subscriptions, 'connection')} from an audience to a destination."
@@ -204,6 +211,7 @@ def check_deliveries(space: SpaceFacts) -> ChecklistStep:
         text = f"{_count(space.differing, 'destination')} still out of step after everything was sent."
     elif space.in_step:
         text = f"{space.in_step:,} of {space.subscriptions:,} in step: everyone in the audience was acknowledged."
+    # Retries pass by themselves: they leave the step done.
     lasting = space.trouble in LASTING
     pages: tuple[str, ...] = ("subscription", "deliveries")
     ids = space.first_subscription

@@ -18,12 +18,14 @@ def first_page(member: Membership, names: Iterable[str], space: Space | None = N
     slugs = [member.workspace.slug, *([space.slug] if space else [])]
     for name in names:
         for args in ([*slugs, *ids], slugs, slugs[:1]):
+            # The id of a thing that does not exist yet is "": there is no page about it.
             if not all(args):
                 continue
             try:
                 url = reverse(name, args=args)
             except NoReverseMatch:
                 continue
+            # The same permission that the gate will ask for, so that no link leads to a refusal.
             if member.may(need_of(resolve(url).func, "GET"), space):
                 return url
     return ""

@@ -45,6 +45,7 @@ class SearchQuery:
     spaces: Mapping[int, Space]
 
     def hit(self, kind: str, row: "Space | Source | Audience | Destination", page: str, hint: str) -> Hit:
+        # A source belongs to the workspace and has no space.
         space = row if isinstance(row, Space) else self.spaces.get(getattr(row, "space_id", 0))
         url = first_page(self.member, [page], space, [row.public_id])
         return Hit(kind, row.name, hint, url, self.text in (row.public_id, hint), space)
@@ -53,13 +54,16 @@ class SearchQuery:
 def search(member: Membership, text: str) -> list[Hit]:
     """The hits that this member may open, exact ones first. As many queries for twenty spaces as for one."""
     query = SearchQuery(member, text, {space.pk: space for space in spaces_of(member).order_by("kind", "name", "id")})
+    # Cut here as well: a finder that matches in several ways can yield more than MOST.
     hits = chain.from_iterable(islice(find(query), MOST) for find in FINDERS)
+    # A hit without a URL is a page that this member may not open. Sorting is stable: FINDERS give the order.
     return sorted((hit for hit in hits if hit.url), key=lambda hit: not hit.exact)
 
 
 def find_profiles(query: SearchQuery) -> Iterator[Hit]:
     """By public id, also of a profile that was merged since; by identifier, also as `type:value`; by how a name or
     an e-mail address begins."""
+    # An id needs no look at names and identifiers.
     if query.text.startswith("use_"):
         for profile in Profile.objects.filter(space__in=query.spaces, public_id=query.text):
             yield _profile_hit(query, profile, query.text)
@@ -69,6 +73,7 @@ def find_profiles(query: SearchQuery) -> Iterator[Hit]:
     for profile in Profile.objects.filter(by_identifier, merged_into=None).order_by("space", "number"):
         row = identifiers[profile.space_id, profile.number]
         yield _profile_hit(query, profile, f"{row.type}: {row.value}", (row.type, row.value))
+    # Names are tried last: many people can have the same one.
     by_name = [
         profile
         for profile in called_in(query.spaces.values(), query.text, MOST)
@@ -93,6 +98,7 @@ def find_sources(query: SearchQuery) -> Iterator[Hit]:
     matches = Q(public_id=query.text) | Q(slug=query.text) | Q(name__icontains=query.text)
     with_key = Source.objects.filter(write_keys__key=query.text).values("pk")
     sources = Source.objects.filter(matches | Q(pk__in=with_key), workspace=query.member.workspace_id)
+    # A source that is found by its write key shows the key, which is what was typed.
     by_key = set(sources.filter(pk__in=with_key).values_list("pk", flat=True))
     for source in sources.order_by("name", "pk")[:MOST]:
         yield query.hit("Source", source, "source", query.text if source.pk in by_key else source.slug)
@@ -143,6 +149,7 @@ def find_api_ids(query: SearchQuery) -> Iterator[Hit]:
         yield hit("Replay", replay.get_state_display(), replay.space_id, "space-sources")
 
 
+# In the order of the page.
 FINDERS: tuple[Callable[[SearchQuery], Iterator[Hit]], ...] = (
     find_profiles,
     find_audiences,

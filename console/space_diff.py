@@ -83,6 +83,7 @@ def compare(theirs: SpaceContents, ours: SpaceContents) -> list[GuidePart]:
     equal_rules = theirs.rules == ours.rules
     sources = []
     for id, (name, _) in theirs.sources.items():
+        # A source is the same one in both spaces; only its connection differs.
         _, replayed = ours.sources.get(id, ("", None))
         if replayed is None:
             sources.append(GuideItem(name, MISSING))
@@ -156,6 +157,7 @@ def compare(theirs: SpaceContents, ours: SpaceContents) -> list[GuidePart]:
 def _audience(key: str, theirs: AudienceSummary, ours: SpaceContents) -> GuideItem:
     counterpart = ours.audiences.get(key)
     if counterpart is None:
+        # create_audience would refuse a definition that refers to an audience that is not here.
         lacking = sorted(theirs.asks - set(ours.audiences))
         first = f" It refers to {', '.join(lacking)}: copy that first." if lacking else ""
         return GuideItem(theirs.name, MISSING, f"{theirs.sentence}{first}", key)
@@ -168,6 +170,7 @@ def _audience(key: str, theirs: AudienceSummary, ours: SpaceContents) -> GuideIt
 def _subscription(theirs: SpaceContents, ours: SpaceContents, key: str, to: tuple[str, str]) -> GuideItem:
     audience, counterpart = theirs.audiences.get(key), ours.audiences.get(key)
     name = f"{audience.name if audience else key} → {to[1]}"
+    # Compared by audience key and destination name: nothing in two spaces has the same id.
     if (key, to) in ours.subscriptions:
         return GuideItem(name, HERE)
     if counterpart is None:

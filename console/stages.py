@@ -63,6 +63,7 @@ def evaluate_status(space: Space) -> StageStatus:
         return StageStatus(Pill("No audience"), "Describe whom you want to reach.")
     Status = Audience.Status
     text = _count_by_status(counts, Status)
+    # The worst status is the one that the page has to show.
     if counts[Status.FAILED]:
         return StageStatus(Pill("Failed", "bad"), text)
     if counts[Status.BEHIND]:
@@ -77,6 +78,7 @@ def sync_status(space: Space) -> StageStatus:
     subscriptions = space.subscriptions.filter(audience__deleted_at=None).select_related("audience", "destination")
     if not subscriptions:
         return StageStatus(Pill("Nothing connected"), "Send an audience to a destination.")
+    # `standing` is the status together with whether anything was switched off.
     counts = Counter(Subscription.Status(subscription.standing) for subscription in subscriptions)
     return StageStatus(together(subscriptions), _count_by_status(counts, Subscription.Status))
 
@@ -86,6 +88,7 @@ def failure_status(stage: str, owners: Iterable[int], *, show_error: bool) -> St
 
     show_error: whether to add the error message, which is meant for those who run the installation.
     """
+    # The log that has failed the longest comes first.
     failures = failing(stage, owners)
     if not failures:
         return None

@@ -80,6 +80,7 @@ class Chart:
 def stepped(points: Sequence[tuple[datetime, float]], *, label: str, until: datetime | None = None) -> Chart:
     """A value that stays the same until it changes. points: oldest first, at least one. until: where the line ends."""
     last = points[-1]
+    # The last value is still the value: the line goes on to the end of the axis.
     ends = [*points, (until, last[1])] if until and until > last[0] else list(points)
     narrow = _draw_steps(NARROW, ends, len(points), label)
     return replace(_draw_steps(WIDE, ends, len(points), label), narrow=narrow)

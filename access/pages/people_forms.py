@@ -86,6 +86,7 @@ class Invite(Rights):
 
     def clean_emails(self) -> list[str]:
         """The addresses, without duplicates and in small letters. The error names all that are not valid."""
+        # A dict and not a set: the message names them in the order in which they were typed.
         addresses = dict.fromkeys(re.split(r"[\s,;]+", self.cleaned_data["emails"].strip().lower()))
         if invalid := [address for address in addresses if not _is_address(address)]:
             raise ValidationError(f"Not an e-mail address: {', '.join(invalid)}.")

@@ -111,6 +111,7 @@ def csv_rows(spaces: Sequence[Space], rows: Iterable[dict[str, Any]]) -> Iterabl
 
 def invitations(workspace: Workspace, pending: Sequence[Invitation]) -> list[dict[str, Any]]:
     """Each invitation with the roles it will give, and whether its link still works."""
+    # Spaces that were deleted since are left out.
     spaces = {space.public_id: space for space in Space.objects.filter(workspace=workspace)}
     now = clock.now()  # outside the loop: it asks the database
     return [

@@ -33,6 +33,7 @@ def create_space(workspace: Workspace, *, name: str, kind: str, by: ActorLike) -
 
 def change_space(space: Space, *, by: ActorLike, **changes: Any) -> Space:
     """The named fields have new values. The slug never changes, so links to the space go on working."""
+    # Read before the change, for the audit entry.
     before = {name: getattr(space, name) for name in changes}
     for name, value in changes.items():
         setattr(space, name, value)

@@ -47,6 +47,7 @@ class NewSpace(SpaceName):
         initial=DEFAULT,
         widget=forms.RadioSelect,
     )
+    # Required only when rules are copied, which clean() checks.
     origin = forms.ChoiceField(label="Copy the rules from", required=False)
 
     def __init__(self, *args: Any, spaces: Sequence[Space], **kwargs: Any) -> None:

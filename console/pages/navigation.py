@@ -28,6 +28,7 @@ class NavigationItem:
     also: tuple[str, ...] = ()
 
 
+# Pages without an entry of their own, by the entry that is marked while they are shown.
 SOURCE_PAGES = (
     "source-new", "source", "source-setup", "source-debugger", "source-settings", "source-delete", "source-key-remove",
 )  # fmt: skip
@@ -56,6 +57,7 @@ IN_SETTINGS = (
     NavigationItem("identity-settings", "Identity", "profiles", "space.read"),
     NavigationItem("space-settings", "General", "settings", "space.read", ("space-delete",)),
 )
+# One entry for all settings, which leads to the first tab.
 SETTINGS = NavigationItem(
     "space-sources",
     "Settings",
@@ -70,9 +72,11 @@ class Frame:
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
+        # Error pages and the sign-in page are rendered without the gate, which sets these.
         self.membership: Membership | None = getattr(request, "membership", None)
         self.space: Space | None = getattr(request, "space", None)
         theme = request.COOKIES.get("theme", "")
+        # Anything can be in a cookie, and this goes into the HTML.
         self.theme = theme if theme in THEMES else ""
 
     @property
@@ -124,6 +128,7 @@ class Frame:
         if self.membership is None:
             return []
         args = [self.membership.workspace.slug, *([self.space.slug] if self.space else [])]
+        # None on a 404 page, where no URL pattern matched.
         match = self.request.resolver_match
         return [
             {

@@ -72,6 +72,7 @@ class AcceptView(View):
         except ValidationError as error:
             form.add_error("password", error)
         else:
+            # With guardian's there are two backends, and login() has to be told which one it was.
             login(request, user, backend=BACKEND)
             messages.success(request, f"Welcome to {invitation.workspace.name}.")
             return redirect("workspace", workspace=invitation.workspace.slug)

@@ -31,6 +31,7 @@ def goto(request: PageRequest) -> HttpResponse:
 def access(request: PageRequest, workspace: str) -> HttpResponseBase:
     """The member's own permissions; for an owner the people as well. A POST resends or revokes an invitation."""
     if request.method == "POST":
+        # The form of an invitation is the only one on this page.
         return _change_invitation(request) if "invitation" in request.POST else HttpResponseBadRequest()
     members, manages = queries.members(request.workspace), request.membership.may("workspace.manage")
     table_options: dict[str, Any] = {"columns": presenters.COLUMNS, "sort": "name", "search": presenters.SEARCH}
@@ -142,8 +143,10 @@ def _render_person(
 
 
 def _spaces(request: PageRequest) -> list[Space]:
+    # All of them: only owners get here.
     return list(Space.objects.filter(workspace=request.workspace).order_by("kind", "name", "id"))
 
 
 def _origin(request: HttpRequest) -> str:
+    # For the link in the e-mail: the address under which the console was opened.
     return request.build_absolute_uri("/").rstrip("/")

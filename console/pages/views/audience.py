@@ -64,6 +64,7 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
 @lane(QUERIES)
 def members(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponseBase:
     """All members as a CSV file, streamed."""
+    # In the lane of queries: it reads every member, and must not keep other pages waiting.
     wanted = _get_or_404(request, audience).audience
     return csv_of(wanted.key, presenters.DOWNLOAD, presenters.download(wanted))
 
@@ -189,6 +190,7 @@ ACTIONS: dict[str, tuple[Callable[[Subscription, PageRequest], object], str]] = 
 
 
 def _options_form(row: Subscription, data: Any = None) -> Declared:
+    # Stored by the name of the field, in the form by the name that the API uses.
     values = {camel(name): value for name, value in row.options.items()}
     return declared_form(adapter_of(row.destination.kind).options, prefix="options", data=data, values=values)
 

@@ -36,6 +36,7 @@ def destinations(request: PageRequest, workspace: str, space: str, draft: str) -
     A POST saves first, whichever of the buttons (`to`) was pressed.
     """
     row = _get_or_404(request, draft)
+    # What the draft has kept wins over a tick in the URL: it comes with options.
     chosen = made_meanwhile(request) | {to.public_id: options for to, options in services.chosen_in(row)}
     data = request.POST if request.method == "POST" else None
     cards = choices(request.space.destinations.order_by("name", "id"), data=data, chosen=chosen)
@@ -83,6 +84,7 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
     else:
         messages.success(request, f"{audience.name} is created, and is being computed.")
         return redirect("audience", workspace=workspace, space=space, audience=audience.public_id)
+    # Loaded again: finish_draft leaves this object changed, though its transaction was rolled back.
     return _render_review(request, _get_or_404(request, draft), form, status=422)
 
 

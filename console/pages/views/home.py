@@ -62,6 +62,7 @@ def _change_hidden(request: PageRequest, hidden: set[int]) -> HttpResponse:
     home, action = reverse("workspace", args=[request.workspace.slug]), request.POST.get("steps", "")
     response = redirect(home)
     if action == "show":
+        # With the path it was set with: the browser keeps it otherwise.
         response.delete_cookie(HIDDEN, path=home, samesite="Lax")
         return response
     numbers = set(ALL) if action == "hide" else hidden | {number for number in ALL if str(number) == action}

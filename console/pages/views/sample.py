@@ -38,9 +38,11 @@ def _progress(sample: Sample) -> dict[str, Any]:
     if sample.state == Sample.Phase.SENDING:
         return {"percent": round(30 * sample.sent / sample.total), "text": f"{sample.sent:,} of {sample.total:,} sent"}
     if sample.state == Sample.Phase.ARCHIVING:
+        # Nothing counts up in this phase: the bar stands at 40 until it is over.
         sample_sources = Source.objects.filter(pk__in=sample.sources.values())
         waiting = sum(fate.waiting for fate in sources.fates(sample_sources).values())
         return {"percent": 40, "text": f"{waiting:,} requests are waiting to be archived"}
+    # The newest: one that was cancelled by hand and started again counts from the beginning.
     replay = Replay.objects.filter(space=sample.space_id).order_by("-pk").first()
     if sample.state == Sample.Phase.REPLAYING and replay:
         share = replay.done / max(replay.total, 1)

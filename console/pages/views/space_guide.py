@@ -41,6 +41,7 @@ def guide(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     slug = request.POST.get("with", "") or request.GET.get("with", "")
     if slug and slug not in [other.slug for other in others]:
         raise Http404
+    # Without a choice it is the first one, usually the Dev space.
     model = next((other for other in others if other.slug == slug), others[0] if others else None)
     if request.method == "POST" and model:
         _copy_audience(request, model, key=request.POST.get("copy", ""))
@@ -76,11 +77,13 @@ def contents_of(space: Space) -> SpaceContents:
     connections = listening(space.pk).select_related("source").order_by("source__name", "pk")
     subscriptions = Subscription.objects.filter(space=space, audience__deleted_at=None)
     return SpaceContents(
+        # By the id of the source, which both spaces share; everything else has a counterpart of its own.
         sources={
             connection.source.public_id: (connection.source.name, connection.state == Connection.State.LIVE)
             for connection in connections
         },
         rules=policy_of(space.identity_policy),
+        # audiences_of() has loaded the versions: a summary costs no query.
         audiences={audience.key: _summarize(audience) for audience in audiences_of(space).order_by("pk")},
         destinations=frozenset(Destination.objects.filter(space=space).values_list("kind", "name")),
         subscriptions=frozenset(
@@ -114,6 +117,7 @@ def _other_spaces(member: Membership, space: Space) -> Sequence[Space]:
 def _copy_audience(request: PageRequest, model: Space, *, key: str) -> None:
     """This space has the audience as well, under the same key; or a message says why not."""
     audience = audiences_of(model).filter(key=key).first()
+    # Deleted while the page was open, or a key that somebody typed.
     if audience is None:
         messages.error(request, f"{model.name} has no audience with this key.")
         return

@@ -22,6 +22,7 @@ COLUMNS = (
     Column("audiences", "Audiences", num=True),
     Column("created", "Created", "created_at"),
 )
+# Of the CSV. Identity rules are left out: they do not fit into a cell.
 HEADER = ("Space", "Kind", "Sources", "Profiles", "Audiences", "Created")
 WRONG_NAME = "The name you typed is not the name of this space. Nothing was deleted."
 
@@ -60,6 +61,7 @@ def space_new(request: PageRequest, workspace: str) -> HttpResponse:
         name, kind = form.cleaned_data["name"], form.cleaned_data["kind"]
         space = create_space_with_rules(request.workspace, name=name, kind=kind, policy=form.policy, by=request)
         messages.success(request, f"The space “{space.name}” was created. Connect a source to fill it.")
+        # Straight to the form: the rules should be set before the first source is connected.
         if form.wants_own_rules:
             return redirect(f"{reverse('identity-settings', args=[workspace, space.slug])}?edit=1")
         return redirect("space", workspace, space.slug)
@@ -88,6 +90,7 @@ def space_delete(request: PageRequest, workspace: str, space: str) -> HttpRespon
             services.delete_space(here, by=request)
             messages.success(request, f"The space “{here.name}” was deleted.")
             return redirect("spaces", workspace)
+        # The button is disabled until the name is right, but only where scripts run.
         error = WRONG_NAME
     facts = space_facts([here])[here.pk]
     context = {"facts": facts, "destinations": here.destinations.count(), "error": error}
