@@ -64,21 +64,6 @@ def rights_in_spaces(membership: Membership, grants: Sequence[tuple[Space, str]]
     return rows
 
 
-def _rights(membership: Membership, space: Space, role: str) -> list[Right]:
-    found = []
-    for permission, about in roles.SPACE_PERMISSIONS.items():
-        given = roles.origins(permission, workspace_role=membership.role, space_role=role)
-        direct = not given and membership.may(permission, space)  # guardian knows grants without a role, too
-        found.append(Right(about, ["A grant of its own"] if direct else given))
-    return found
-
-
-def _implied(permission: str, grants: Sequence[tuple[Space, str]]) -> list[str]:
-    return [
-        f"{Grant(space, role).label} in {space.name}" for space, role in grants if roles.implied_by(permission, role)
-    ]
-
-
 def people(workspace: Workspace, members: Iterable[Membership]) -> list[dict[str, Any]]:
     """Each member with their roles in spaces. Two more queries, however many members there are."""
     grants = queries.grants_by_user(workspace)
