@@ -68,7 +68,7 @@ def test_one_is_one_and_true_is_true():
 def test_only_what_is_missing_can_be_copied_and_what_it_needs_is_named():
     buyers, loyal = compare(DEV, SpaceContents())[2].items
     assert (buyers.key, loyal.key) == ("buyers", "loyal")
-    assert "asks about buyers: copy that first" in loyal.about
+    assert "refers to buyers: copy that first" in loyal.about
     here, still = compare(DEV, SpaceContents(audiences={"buyers": BUYERS}))[2].items
     assert (here.key, still.key) == ("", "loyal")
     assert "copy that first" not in still.about
