@@ -8,11 +8,12 @@ from django.utils.functional import cached_property
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 
 from access import roles
-from spaces.models import Owned, Space, Workspace, public_id
+from spaces.models import Owned, Space, public_id
 
 
-class Users(BaseUserManager["User"]):
+class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, name: str = "") -> "User":
+        # Small letters throughout: normalize_email leaves the part before the @ as it was typed.
         user = self.model(email=self.normalize_email(email).lower(), name=name)
         user.set_password(password)
         user.save()
@@ -20,7 +21,7 @@ class Users(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person with an e-mail address. Belongs to any number of workspaces, with different roles."""
+    """A person with an e-mail address, in any number of workspaces, with a role of its own in each."""
 
     public_id = public_id("usr")
     email = models.EmailField(unique=True)
@@ -29,18 +30,14 @@ class User(AbstractBaseUser, PermissionsMixin):
     created_at = models.DateTimeField(auto_now_add=True)
 
     USERNAME_FIELD = "email"
-    objects = Users()
+    objects = UserManager()
 
     def __str__(self) -> str:
         return self.name or self.email
 
 
 class Membership(Owned):
-    """A user in a workspace. An owner may do everything; a member what roles on spaces add."""
-
-    class Role:
-        OWNER = roles.OWNER
-        MEMBER = roles.MEMBER
+    """A user in a workspace. An owner may do everything; a member only what roles in spaces allow."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=roles.workspace_choices, default=roles.MEMBER)
@@ -51,37 +48,40 @@ class Membership(Owned):
 
     @cached_property
     def granted(self) -> dict[int, frozenset[str]]:
-        """What each space's roles add, by the space's key. One query, kept with this object."""
+        """The permissions granted in each space, by the primary key of the space. One query, cached on this object."""
+        # Not guardian's get_objects_for_user: that asks for one permission at a time.
         filters = {"workspace_id": self.workspace_id}
-        rows = SpaceGroupPermission.objects.filter(group__user=self.user_id, **filters)
+        by_role = SpaceGroupPermission.objects.filter(group__user=self.user_id, **filters)
         direct = SpaceUserPermission.objects.filter(user=self.user_id, **filters)
         columns = ("content_object_id", "permission__codename")
-        names: dict[int, list[str]] = {}
-        for space, codename in rows.values_list(*columns).union(direct.values_list(*columns)):
-            names.setdefault(space, []).append(codename)
-        return {space: roles.from_codenames(codenames) for space, codenames in names.items()}
+        codenames: dict[int, list[str]] = {}
+        for space, codename in by_role.values_list(*columns).union(direct.values_list(*columns)):
+            codenames.setdefault(space, []).append(codename)
+        return {space: roles.from_codenames(names) for space, names in codenames.items()}
 
     def may(self, permission: str, space: Space | None = None) -> bool:
-        """Whether this person may do it here; a permission of a space needs the space."""
+        """Whether the member has the permission; one of a space needs the space."""
         if space and space.workspace_id != self.workspace_id:
             return False
-        held = {} if self.role == roles.OWNER else self.granted
-        return roles.allows(permission, workspace_role=self.role, granted=held, space=space.pk if space else None)
+        # An owner has every permission by role, so the query for grants is saved.
+        granted = {} if self.role == roles.OWNER else self.granted
+        return roles.allows(permission, workspace_role=self.role, granted=granted, space=space.pk if space else None)
 
 
-class OfSpace(Owned):
-    """A grant on a space belongs to the space's workspace. guardian does not know that, so it is set here."""
+class SpacePermission(Owned):
+    """A grant on a space. It belongs to the workspace of the space."""
 
     class Meta:
         abstract = True
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        # guardian creates these rows and does not know our workspace column.
         self.workspace_id = self.content_object.workspace_id  # type: ignore[attr-defined]
         super().save(*args, **kwargs)
 
 
-class SpaceUserPermission(OfSpace, UserObjectPermissionBase):
-    """guardian's grant of one permission on one space to one user, by a real foreign key."""
+class SpaceUserPermission(SpacePermission, UserObjectPermissionBase):
+    """guardian's grant of one permission on one space to one user, with a foreign key to the space."""
 
     class Meta(UserObjectPermissionBase.Meta):
         abstract = False
@@ -89,8 +89,8 @@ class SpaceUserPermission(OfSpace, UserObjectPermissionBase):
     content_object = models.ForeignKey(Space, on_delete=models.CASCADE)
 
 
-class SpaceGroupPermission(OfSpace, GroupObjectPermissionBase):
-    """The same for a group; a role in a space is the group `space:<id>:<role>`."""
+class SpaceGroupPermission(SpacePermission, GroupObjectPermissionBase):
+    """The same for a group. A role in a space is the group `space:<id>:<role>`."""
 
     class Meta(GroupObjectPermissionBase.Meta):
         abstract = False
@@ -99,12 +99,13 @@ class SpaceGroupPermission(OfSpace, GroupObjectPermissionBase):
 
 
 class Invitation(Owned):
-    """An e-mail was asked to join. The link works once, until it expires; only its hash is kept."""
+    """An e-mail address was invited. The link works once, until it expires."""
 
     public_id = public_id("inv")
     email = models.EmailField()
     role = models.CharField(max_length=20, choices=roles.workspace_choices, default=roles.MEMBER)
     grants = models.JSONField(default=list, help_text='[{"space": public id, "role": role key}, …]')
+    # Of the secret in the link, so that a stolen database opens nothing.
     token_hash = models.BinaryField(max_length=32, unique=True)
     invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -114,7 +115,7 @@ class Invitation(Owned):
 
 
 class Token(Owned):
-    """A bearer token: acts for its user, in its workspace. Shown once; only its hash is kept."""
+    """A bearer token of the API: acts for its user in its workspace. The secret is shown once; the hash is stored."""
 
     public_id = public_id("tok")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
@@ -126,7 +127,7 @@ class Token(Owned):
 
 
 class AuditEntry(Owned):
-    """Who changed what of configuration or access, and when. Only ever added to."""
+    """Who changed which configuration or access, and when. Rows are added, never changed."""
 
     at = models.DateTimeField(auto_now_add=True)
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -137,15 +138,3 @@ class AuditEntry(Owned):
 
     class Meta:
         indexes = [models.Index(fields=["workspace", "-id"], name="audit_newest_first")]
-
-
-__all__ = [
-    "AuditEntry",
-    "Invitation",
-    "Membership",
-    "SpaceGroupPermission",
-    "SpaceUserPermission",
-    "Token",
-    "User",
-    "Workspace",
-]

@@ -1,4 +1,4 @@
-"""Reads of people and of what awaits them. None of them costs more queries when there are more rows."""
+"""Queries about members, roles and invitations. None needs more statements when there are more rows."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Grant:
 
     @property
     def label(self) -> str:
+        # The group of a role that a later release no longer has still exists until sync_roles runs.
         known = roles.SPACE_ROLES.get(self.role)
         return known.label if known else self.role
 
@@ -28,16 +29,17 @@ def members(workspace: Workspace) -> "QuerySet[Membership]":
 
 
 def grants_by_user(workspace: Workspace) -> dict[int, list[Grant]]:
-    """Who has which roles in the spaces of a workspace. Two queries, and no row of another workspace."""
-    known = {
+    """The roles of each user in the spaces of a workspace, by the user's primary key. Two queries."""
+    # By the exact names of the groups: a pattern could match a group of another workspace.
+    by_group = {
         f"space:{space.pk}:{role}": Grant(space, role)
         for space in Space.objects.filter(workspace=workspace)
         for role in roles.SPACE_ROLES
     }
     grants: dict[int, list[Grant]] = defaultdict(list)
-    held = User.groups.through.objects.filter(group__name__in=known).order_by("id")
-    for user_id, name in held.values_list("user_id", "group__name"):
-        grants[user_id].append(known[name])
+    group_members = User.groups.through.objects.filter(group__name__in=by_group).order_by("id")
+    for user_id, name in group_members.values_list("user_id", "group__name"):
+        grants[user_id].append(by_group[name])
     return grants
 
 
@@ -47,11 +49,12 @@ def workspaces_of(user: User) -> list[Membership]:
 
 
 def pending(workspace: Workspace) -> "QuerySet[Invitation]":
-    """Invitations that were neither accepted nor revoked; expired ones are among them, to be sent again."""
+    """Invitations that were neither accepted nor revoked, expired ones included: these can be sent again."""
     return Invitation.objects.filter(workspace=workspace, accepted_at=None, revoked_at=None)
 
 
-def given_by(workspace: Workspace, user: User) -> dict[str, AuditEntry]:
-    """By the public id of a space: the newest entry of the trail by which this user came to a role there. One query."""
-    given = AuditEntry.objects.filter(workspace=workspace, action="grant.given", detail__user=user.email)
-    return {entry.target: entry for entry in given.select_related("actor").order_by("id")}
+def grant_entries(workspace: Workspace, user: User) -> dict[str, AuditEntry]:
+    """The audit entry of the last role that this user was given in each space, by the public id of the space."""
+    entries = AuditEntry.objects.filter(workspace=workspace, action="grant.given", detail__user=user.email)
+    # In the order of ids, so that the newest entry of a space replaces the older ones.
+    return {entry.target: entry for entry in entries.select_related("actor").order_by("id")}

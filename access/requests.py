@@ -1,4 +1,4 @@
-"""What a request holds once the gate has let it pass. For types only: nothing makes these."""
+"""The attributes that the gate adds to a request. For type annotations only: these classes are never instantiated."""
 
 from django.http import HttpRequest
 from rest_framework.request import Request
@@ -8,7 +8,7 @@ from spaces.models import Space, Workspace
 
 
 class ApiRequest(Request):
-    """In an API view. `space` where the path names one."""
+    """A request in an API view. `space` is set where the path names one."""
 
     user: User
     auth: Token
@@ -18,7 +18,7 @@ class ApiRequest(Request):
 
 
 class PageRequest(HttpRequest):
-    """In the view of a page. `workspace`, `membership` and `space` where the address names them."""
+    """A request for a page. `workspace`, `membership` and `space` are set where the path names them."""
 
     user: User
     workspace: Workspace

@@ -1,7 +1,7 @@
-"""Who may do what. PURE. To add a role is to add one entry here and to run `manage.py sync_roles`.
+"""Roles and their permissions. PURE. To add a role, add an entry here and run `manage.py sync_roles`.
 
-A permission is `<what>.<how much>`. Those of a space are granted through guardian, one codename each;
-those of the workspace follow from the workspace role, or from a permission on any of its spaces.
+Permissions of a space are granted through guardian, one codename each; those of the workspace follow from the
+workspace role, or from a permission in any of its spaces.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ SPACE_PERMISSIONS = {
 PERMISSIONS = WORKSPACE_PERMISSIONS | SPACE_PERMISSIONS
 CODENAMES = {permission: f"{permission.partition('.')[2]}_space" for permission in SPACE_PERMISSIONS}
 
-# A permission of the workspace that comes with one on any space: whoever connects a source must see it.
+# Permissions of the workspace that come with one in any space: whoever connects a source must be able to see it.
 IMPLIED = {"space.admin": frozenset({"sources.read"})}
 
 OWNER, MEMBER = "owner", "member"
@@ -37,6 +37,7 @@ class Role:
     permissions: frozenset[str]
 
 
+# Stored in memberships and invitations by key.
 WORKSPACE_ROLES = {
     role.key: role
     for role in (
@@ -44,6 +45,7 @@ WORKSPACE_ROLES = {
         Role(MEMBER, "Workspace Member", "Nothing but what roles in spaces add", frozenset({"workspace.read"})),
     )
 }
+# Stored in the names of groups by key: see access.services.grants.
 SPACE_ROLES = {
     role.key: role
     for role in (
@@ -55,8 +57,9 @@ SPACE_ROLES = {
 
 
 def meaning(role: Role) -> str:
-    """What the role allows, in words: made of its permissions, and of those of the workspace that these bring along."""
-    allowed = role.permissions.union(*(IMPLIED.get(held, ()) for held in role.permissions))
+    """What the role allows, as text: its permissions, and those of the workspace that these imply."""
+    allowed = role.permissions.union(*(IMPLIED.get(permission, ()) for permission in role.permissions))
+    # In the order of PERMISSIONS, whatever the order of the set.
     first, *others = [about for permission, about in (SPACE_PERMISSIONS | PERMISSIONS).items() if permission in allowed]
     return "; ".join([first, *(about[:1].lower() + about[1:] for about in others)])
 
@@ -66,12 +69,12 @@ def workspace_choices() -> list[tuple[str, str]]:
 
 
 def codenames(role: str) -> frozenset[str]:
-    """guardian's names of what this role in a space grants."""
+    """The guardian codenames that this role in a space grants."""
     return frozenset(CODENAMES[permission] for permission in SPACE_ROLES[role].permissions)
 
 
 def from_codenames(names: Iterable[str]) -> frozenset[str]:
-    """The permissions behind guardian's names; one that is no longer known counts for nothing."""
+    """The permissions with these guardian codenames. A name that is no longer defined is ignored."""
     known = {codename: permission for permission, codename in CODENAMES.items()}
     return frozenset(known[name] for name in names if name in known)
 
@@ -79,9 +82,9 @@ def from_codenames(names: Iterable[str]) -> frozenset[str]:
 def allows(
     permission: str, *, workspace_role: str, granted: Mapping[int, frozenset[str]], space: int | None = None
 ) -> bool:
-    """Whether someone with this role in the workspace and these grants (space -> permissions) may do it.
+    """Whether a member with this workspace role and these grants (space -> permissions) has the permission.
 
-    A permission of a space is only ever allowed for one space: without it the answer is no, for owners too.
+    A permission of a space needs the space: without one the result is False, for owners too.
     """
     role = WORKSPACE_ROLES.get(workspace_role)
     if role is None or permission not in PERMISSIONS:
@@ -89,17 +92,17 @@ def allows(
     if permission in SPACE_PERMISSIONS:
         return space is not None and (permission in role.permissions or permission in granted.get(space, ()))
     return permission in role.permissions or any(
-        permission in IMPLIED.get(held, ()) for permissions in granted.values() for held in permissions
+        permission in IMPLIED.get(other, ()) for permissions in granted.values() for other in permissions
     )
 
 
 def origins(permission: str, *, workspace_role: str, space_role: str = "") -> list[str]:
-    """The labels of the roles that give a permission in a space, or in the workspace; empty = it is not held."""
-    held = (WORKSPACE_ROLES.get(workspace_role), SPACE_ROLES.get(space_role))
-    return [role.label for role in held if role and permission in role.permissions]
+    """The labels of those of the two roles that include the permission; empty if neither does."""
+    both = (WORKSPACE_ROLES.get(workspace_role), SPACE_ROLES.get(space_role))
+    return [role.label for role in both if role and permission in role.permissions]
 
 
 def implied_by(permission: str, space_role: str) -> bool:
-    """Whether a role in any space brings this permission of the workspace with it."""
+    """Whether this role in any space implies the permission of the workspace."""
     role = SPACE_ROLES.get(space_role)
-    return bool(role and any(permission in IMPLIED.get(held, ()) for held in role.permissions))
+    return bool(role and any(permission in IMPLIED.get(other, ()) for other in role.permissions))

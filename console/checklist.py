@@ -1,4 +1,4 @@
-"""The eight steps of the quickstart, as they stand. PURE: what is done is read from facts, never ticked off by hand."""
+"""The eight steps of the quickstart as they stand: computed from what exists, never ticked off by hand. PURE."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from destinations.rules.status import DIFFERS, FAILING, REFUSED, RETRYING, worst
 
 DONE, CURRENT, LATER = "done", "current", "later"
+# What does not pass by itself: somebody has to look at it. A delivery that is being retried is not among them.
 LASTING = {FAILING: "Deliveries stopped", REFUSED: "People refused", DIFFERS: "Deliveries out of step"}
 
 
 @dataclass(frozen=True)
 class SpaceFacts:
-    """What a space has. replaying: sources whose past still comes in; percent: of all running replays.
+    """What a space has. replaying: sources with a running replay; percent: how far these replays are, together.
 
-    subscriptions: of these so many are in step, are retried, have people that were refused, stay different whatever
-    is said, or are stopped: no call gets through. first_audience: its id. first_way: the ids of an audience and of
-    its subscription.
+    subscriptions: how many there are; of these, in_step, retrying, refused (some people were refused), differing
+    (still out of step after everything was sent) and stopped (no call gets through).
+    first_audience: its public id. first_subscription: the public ids of its audience and its own.
     """
 
     name: str
@@ -34,18 +35,18 @@ class SpaceFacts:
     differing: int = 0
     stopped: int = 0
     first_audience: str = ""
-    first_way: tuple[str, ...] = ()
+    first_subscription: tuple[str, ...] = ()
 
     @property
     def trouble(self) -> str:
-        """The worst that is to be said of its deliveries; "" when it is nothing."""
+        """The worst status among its deliveries that is not in order; "" when all are."""
         counts = {FAILING: self.stopped, REFUSED: self.refused, DIFFERS: self.differing, RETRYING: self.retrying}
         return worst(status for status, count in counts.items() if count)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the steps are read from. dev, prod: the space of that kind that is farthest; None = there is none."""
+class WorkspaceFacts:
+    """What the steps are computed from. dev, prod: the most advanced space of that kind; None = there is none."""
 
     dev: SpaceFacts | None = None
     prod: SpaceFacts | None = None
@@ -54,11 +55,12 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step. pages: names of pages to do it on, the best first. space: the slug they are of; "" = the workspace's.
+class ChecklistStep:
+    """One step. pages: URL names of the pages it can be done on, best first. need: the permission it takes.
 
-    ids: of the thing that the pages are about, an audience say.
-    may_wait: it holds nobody up, so it is passed over once something after it is done.
+    space: the slug that the pages belong to; "" = they belong to the workspace.
+    ids: public ids that the pages need as well, such as an audience's.
+    optional: nothing depends on it, so it is skipped once a later step is done.
     """
 
     title: str
@@ -68,88 +70,85 @@ class Step:
     pages: tuple[str, ...]
     need: str
     space: str = ""
-    may_wait: bool = False
+    optional: bool = False
     ids: tuple[str, ...] = ()
     number: int = 0
     state: str = LATER
 
 
-def steps(facts: Facts, *, hidden: Container[int] = ()) -> list[Step]:
-    """All eight but those of these numbers, in order; the first that is not done is the current one."""
+def steps(facts: WorkspaceFacts, *, hidden: Container[int] = ()) -> list[ChecklistStep]:
+    """The steps whose numbers are not hidden, in order, each with its state. At most one is current."""
+    # Before there is a Dev space, the steps in it show what there will be to do, none of it done.
     dev = facts.dev or SpaceFacts("", "")
-    found = [
-        _dev_space(facts),
-        _teammates(facts),
-        _sources(dev),
-        _profiles(dev),
-        _audience(dev),
-        _destination(dev),
-        _in_step(dev),
-        _prod_space(facts),
+    everything = [create_dev_space(facts), invite_teammates(facts), *_steps_in(dev), create_prod_space(facts)]
+    # Numbers are given before steps are hidden: each keeps the number that the quickstart gives it.
+    shown = [replace(step, number=number) for number, step in enumerate(everything, 1) if number not in hidden]
+    last_done = max((index for index, step in enumerate(shown) if step.done), default=-1)
+    unfinished = [index for index, step in enumerate(shown) if not step.done]
+    # An optional step that was passed over becomes current again only when nothing else is left to do.
+    pressing = [index for index in unfinished if not shown[index].optional or index > last_done]
+    current = next(iter([*pressing, *unfinished]), None)
+    return [
+        replace(step, state=DONE if step.done else CURRENT if index == current else LATER)
+        for index, step in enumerate(shown)
     ]
-    shown = [replace(step, number=n) for n, step in enumerate(found, 1) if n not in hidden]
-    at = _current(shown)
-    states = [DONE if step.done else CURRENT if place == at else LATER for place, step in enumerate(shown)]
-    return [replace(step, state=state) for step, state in zip(shown, states, strict=True)]
 
 
-def reached(space: SpaceFacts) -> int:
-    """How many of the steps in a space are done: what makes it the one that the checklist is about."""
-    return sum(step(space).done for step in (_sources, _profiles, _audience, _destination, _in_step))
-
-
-def farthest(spaces: Sequence[SpaceFacts]) -> SpaceFacts | None:
-    """The one with most steps done; of several the first."""
-    return max(spaces, key=reached, default=None)
+def most_advanced(spaces: Sequence[SpaceFacts]) -> SpaceFacts | None:
+    """The space with most steps done, which the checklist is then about; the first of several."""
+    return max(spaces, key=lambda space: sum(step.done for step in _steps_in(space)), default=None)
 
 
 def health(space: SpaceFacts) -> tuple[str, str]:
-    """The worst that is to be said about a space: a word or two, and the tone that goes with it."""
+    """The most urgent thing about a space: a label of a word or two, and the tone of its pill."""
     if space.trouble in LASTING:
         return LASTING[space.trouble], "bad"
+    # Delayed events come before retried deliveries, which may be late only because of them.
     if space.failures:
-        return "Events held up", "warn"
+        return "Events delayed", "warn"
     if space.trouble:
-        return "Deliveries retried", "warn"
+        return "Retrying deliveries", "warn"
     if space.replaying:
         return f"Replaying, {space.percent:g} %", "busy"
     return ("Working", "good") if space.sources else ("No source yet", "")
 
 
-def _current(found: Sequence[Step]) -> int | None:
-    last = max((place for place, step in enumerate(found) if step.done), default=-1)
-    open_ = [place for place, step in enumerate(found) if not step.done]
-    pressing = [place for place in open_ if not found[place].may_wait or place > last]
-    return next(iter([*pressing, *open_]), None)
-
-
-def _dev_space(facts: Facts) -> Step:
-    text = "A place to try things out, apart from what reaches real people."
+def create_dev_space(facts: WorkspaceFacts) -> ChecklistStep:
+    """Done when there is one."""
+    title = "Create a Dev space"
     if facts.dev:
         text = f"{facts.dev.name} is your place to try things out."
-    return Step(
-        "Create a Dev space",
-        text,
-        facts.dev is not None,
-        "Create a Dev space",
-        ("space",) if facts.dev else ("space-new", "spaces", "workspace"),
-        "space.read" if facts.dev else "workspace.manage",
-        facts.dev.slug if facts.dev else "",
-    )
+        return ChecklistStep(title, text, True, title, ("space",), "space.read", facts.dev.slug)
+    text = "A place to try things out, apart from what reaches real people."
+    return ChecklistStep(title, text, False, title, ("space-new", "spaces", "workspace"), "workspace.manage")
 
 
-def _teammates(facts: Facts) -> Step:
+def invite_teammates(facts: WorkspaceFacts) -> ChecklistStep:
+    """Done when somebody else is in the workspace or has an invitation."""
     text = "Whoever sets up your sources, or will use your audiences. This one can wait."
     if facts.members > 1:
         text = f"{facts.members:,} people are in this workspace."
     elif facts.invited:
         text = f"{_count(facts.invited, 'invitation')} sent; nobody has accepted yet."
+    # An invitation is enough: accepting it is up to somebody else.
     done = facts.members > 1 or facts.invited > 0
     pages = ("access", "workspace")
-    return Step("Invite teammates", text, done, "Invite people", pages, "workspace.manage", may_wait=True)
+    return ChecklistStep("Invite teammates", text, done, "Invite people", pages, "workspace.manage", optional=True)
 
 
-def _sources(space: SpaceFacts) -> Step:
+def _steps_in(space: SpaceFacts) -> list[ChecklistStep]:
+    """The five steps that are done inside a space."""
+    return [
+        connect_sources(space),
+        check_profiles(space),
+        create_audience(space),
+        connect_audience(space),
+        check_deliveries(space),
+    ]
+
+
+def connect_sources(space: SpaceFacts) -> ChecklistStep:
+    """Done when a source is connected and no replay is running any more."""
     text = "One or two that many people use, such as your website. Their last 30 days are replayed into the space."
     verb = "Connect a source"
     pages: tuple[str, ...] = ("space-connect", "space-sources")
@@ -159,89 +158,97 @@ def _sources(space: SpaceFacts) -> Step:
     elif space.sources:
         text = f"{_count(space.sources, 'source')} connected; the replay is complete and new events come in live."
         pages = ("space-sources",)
+    # Another replay later undoes this step: until it ends, sizes are not complete.
     done = space.sources > 0 and not space.replaying
-    return Step("Connect production sources", text, done, verb, pages, "space.admin", space.slug)
+    return ChecklistStep("Connect production sources", text, done, verb, pages, "space.admin", space.slug)
 
 
-def _profiles(space: SpaceFacts) -> Step:
+def check_profiles(space: SpaceFacts) -> ChecklistStep:
+    """Done when there are profiles to look at."""
     text = "Look at yourself and a few colleagues: are events, traits and identifiers those of one person?"
     if space.people:
         text = f"{_count(space.people, 'profile')}. {text}"
-    done = space.people > 0
-    return Step("Check your profiles", text, done, "Explore profiles", ("profiles",), "space.read", space.slug)
+    # Whether somebody has looked at them cannot be known.
+    done, pages = space.people > 0, ("profiles",)
+    return ChecklistStep("Check your profiles", text, done, "Explore profiles", pages, "space.read", space.slug)
 
 
-def _audience(space: SpaceFacts) -> Step:
+def create_audience(space: SpaceFacts) -> ChecklistStep:
+    """Done when there is one, computed or not."""
     text = "Begin with one whose size you roughly know, such as everyone who signed up in the last 7 days."
     if space.audiences:
         text = f"{_count(space.audiences, 'audience')}, {space.computed:,} of them computed."
-    pages = ("audiences",) if space.audiences else ("audience-new", "audiences")
-    return Step("Create an audience", text, space.audiences > 0, "New audience", pages, "space.use", space.slug)
+    done = space.audiences > 0
+    pages: tuple[str, ...] = ("audiences",) if done else ("audience-new", "audiences")
+    return ChecklistStep("Create an audience", text, done, "New audience", pages, "space.use", space.slug)
 
 
-def _destination(space: SpaceFacts) -> Step:
-    text = "Send it to a tool of yours, or to the catcher, which shows what a tool would receive."
-    if space.subscriptions:
-        text = f"{_count(space.subscriptions, 'way')} from an audience to a destination."
-    done = space.subscriptions > space.stopped
-    if space.subscriptions and not done:
-        text = f"{text} No call gets through on any of them."
-    verb = "See the destinations" if space.subscriptions else "Choose a destination"
-    pages = ("destinations",) if space.subscriptions else ("audience-connect", "audiences")
-    ids = (space.first_audience,)
+def connect_audience(space: SpaceFacts) -> ChecklistStep:
+    """Done when calls get through on at least one subscription."""
     title = "Connect the audience to a destination"
-    return Step(title, text, done, verb, pages, "space.use", space.slug, ids=ids)
+    text = "Send it to a tool of yours, or to the catcher, which shows what a tool would receive."
+    verb = "Choose a destination"
+    pages: tuple[str, ...] = ("audience-connect", "audiences")
+    # One that works is enough here; the next step looks at all of them.
+    done = space.subscriptions > space.stopped
+    if space.subscriptions:
+        text = f"{_count(space.subscriptions, 'connection')} from an audience to a destination."
+        verb, pages = "See the destinations", ("destinations",)
+        if not done:
+            text = f"{text} No call gets through on any of them."
+    ids = (space.first_audience,)
+    return ChecklistStep(title, text, done, verb, pages, "space.use", space.slug, ids=ids)
 
 
-def _in_step(space: SpaceFacts) -> Step:
+def check_deliveries(space: SpaceFacts) -> ChecklistStep:
+    """Done when a subscription is in step and none needs attention."""
     text = "In step means: the destination has acknowledged every person in the audience."
     if space.stopped:
         text = f"{_count(space.stopped, 'delivery', 'deliveries')} stopped and waiting for you."
     elif space.refused:
         text = f"{_count(space.refused, 'destination')} refused some of the people."
     elif space.differing:
-        text = f"{_count(space.differing, 'destination')} stayed different from the audience, whatever was sent."
+        text = f"{_count(space.differing, 'destination')} still out of step after everything was sent."
     elif space.in_step:
         text = f"{space.in_step:,} of {space.subscriptions:,} in step: everyone in the audience was acknowledged."
+    # Retries pass by themselves: they leave the step done.
     lasting = space.trouble in LASTING
     pages: tuple[str, ...] = ("subscription", "deliveries")
-    ids = space.first_way
-    if lasting:  # on the page of all of them, not on that of the first
+    ids = space.first_subscription
+    if lasting:
+        # The trouble need not be with the first subscription: lead to the page that lists all of them.
         pages, ids = ("deliveries",), ()
     done = space.in_step > 0 and not lasting
-    return Step("Check that it arrives", text, done, "See what arrived", pages, "space.read", space.slug, ids=ids)
+    title, verb = "Check that it arrives", "See what arrived"
+    return ChecklistStep(title, text, done, verb, pages, "space.read", space.slug, ids=ids)
 
 
-def _prod_space(facts: Facts) -> Step:
-    if facts.prod is None:
+def create_prod_space(facts: WorkspaceFacts) -> ChecklistStep:
+    """Done when there is a Prod space that has everything that the steps before made in Dev."""
+    title, prod = "Create your Prod space", facts.prod
+    if prod is None:
         text = "When all of the audience arrives, do the same where it reaches real people."
-        new = ("space-new", "spaces", "workspace")
-        return Step("Create your Prod space", text, False, "Create a Prod space", new, "workspace.manage")
-    missing = _missing(facts.prod)
-    text = f"{facts.prod.name} has everything: sources, audiences, and a destination in step."
+        elsewhere = ("space-new", "spaces", "workspace")
+        return ChecklistStep(title, text, False, "Create a Prod space", elsewhere, "workspace.manage")
+    conditions = {
+        "a connected source": prod.sources > 0,
+        "the end of its replay": prod.replaying == 0,
+        "an audience": prod.audiences > 0,
+        "a destination": prod.subscriptions > 0,
+        # These two are asked only of a space that has got that far: otherwise one gap would be listed twice.
+        "a destination in step": prod.subscriptions == 0 or prod.in_step > 0,
+        "deliveries that all get through": prod.in_step == 0 or prod.trouble not in LASTING,
+    }
+    missing = [name for name, met in conditions.items() if not met]
+    text = f"{prod.name} has everything: sources, audiences, and a destination in step."
     if missing:
-        text = f"{facts.prod.name} still lacks {_listed(missing)}."
+        *others, last = missing
+        text = (
+            f"{prod.name} still lacks {', '.join(others)} and {last}." if others else f"{prod.name} still lacks {last}."
+        )
     pages = ("space-guide", "space")
-    return Step(
-        "Create your Prod space", text, not missing, "See what is missing", pages, "space.read", facts.prod.slug
-    )
+    return ChecklistStep(title, text, not missing, "See what is missing", pages, "space.read", prod.slug)
 
 
-def _missing(space: SpaceFacts) -> list[str]:
-    lacking = [
-        ("a connected source", space.sources == 0),
-        ("the end of its replay", space.replaying > 0),
-        ("an audience", space.audiences == 0),
-        ("a destination", space.subscriptions == 0),
-        ("a destination in step", space.subscriptions > 0 and space.in_step == 0),
-        ("deliveries that all get through", space.in_step > 0 and space.trouble in LASTING),
-    ]
-    return [what for what, missing in lacking if missing]
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

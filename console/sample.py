@@ -1,7 +1,8 @@
-"""Sample data, in with one click and out with one: a shop of 500 people and what they did in the last 30 days.
+"""Sample data, added with one click and removed with one: a shop of 500 people and their last 30 days.
 
-It takes the way of all data, so that a newcomer sees the real thing: through the inbox, the archive, a replay. A
-row says how far it has come; whoever finds it (beat, once a second) goes on from there, whatever died meanwhile.
+The events take the same path as real ones (inbox, archive, replay), so what a newcomer sees is the product at work.
+The Sample row says which phase has been reached; beat calls `advance_sample` every second until it is ready, and a
+process that dies in between loses nothing.
 """
 
 import json
@@ -17,7 +18,7 @@ from audiences.services import create_audience
 from console.models import Sample
 from destinations.services import create_destination, subscribe
 from quickstart.shop import MOBILE, SERVER, WEBSITE, Sent, Shop, Size
-from sources import queries as read
+from sources import queries as source_queries
 from sources.collect import accept
 from sources.inbox import Sender
 from sources.models import Replay, Source
@@ -28,9 +29,9 @@ from spaces.models import Space, Workspace
 
 SPACE = "Sample shop"
 SOURCES = {WEBSITE: "Sample website", MOBILE: "Sample app", SERVER: "Sample server"}
-SEED = 500
+SEED = 500  # any number does; with the same seed and anchor the shop has the same messages after a restart
 SIZE = Size(customers=400, visitors=100, messages=14_000)
-PER_REQUEST = 250
+PER_REQUEST = 250  # messages; a small part of what one request may carry
 SIGNED_UP = {"kind": "event", "name": "User Signed Up", "within": {"days": 7}}
 ORDERED = {"kind": "event", "name": "Order Completed", "within": {"days": 7}}
 AUDIENCES: Mapping[str, dict[str, Any]] = {
@@ -38,112 +39,106 @@ AUDIENCES: Mapping[str, dict[str, Any]] = {
     "Signed up, no order in 7 days": {"all": [SIGNED_UP, {"not": ORDERED}]},
     "Pro customers": {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"},
 }
-State = Sample.State
+CONNECTED_AUDIENCES = 2  # the first ones go to the catcher
+Phase = Sample.Phase
 
 
 def add_sample(workspace: Workspace, *, by: ActorLike) -> Sample:
-    """The sample's space and sources exist, and its events are on their way. Raises NotPossible when it is there."""
+    """The sample's space and sources exist; its events are sent in the background. Raises NotPossible if it exists."""
     anchor = int(clock.now().timestamp() * 1000)
-    total = len(_shop(anchor).distinct)
+    total = len(_generate_messages(anchor))
     try:
         with transaction.atomic():
             space = create_space(workspace, name=SPACE, kind=Space.Kind.DEV, by=by)
-            made = {key: _source(workspace, key, by).pk for key in SOURCES}
-            fields = {"space": space, "sources": made, "anchor": anchor, "total": total}
-            return Sample.objects.create(workspace=workspace, **fields)
+            sources = {
+                key: create_source(workspace, name=name, kind=key, correct_clocks=False, by=by).pk
+                for key, name in SOURCES.items()
+            }
+            return Sample.objects.create(workspace=workspace, space=space, sources=sources, anchor=anchor, total=total)
     except IntegrityError as error:
         raise NotPossible("The sample data is in this workspace already.") from error
 
 
 def remove_sample(sample: Sample, *, by: ActorLike) -> None:
-    """Its space and its sources are gone, with everything in them."""
+    """The sample's space and sources are deleted, with everything in them."""
     sources = list(Source.objects.filter(workspace=sample.workspace_id, pk__in=sample.sources.values()))
     delete_space(sample.space, by=by)
-    sample.delete()  # nobody goes on filling it
+    # Before the sources: a phase that is running sees that the row is gone and rolls back what it was adding.
+    sample.delete()
     for source in sources:
         delete_source(source, by=by)
 
 
-def unfinished() -> Iterable[int]:
-    return Sample.objects.exclude(state=State.READY).values_list("pk", flat=True)
+def unfinished_samples() -> Iterable[int]:
+    """The primary keys of samples that `advance_sample` still has work for."""
+    return Sample.objects.exclude(state=Phase.READY).values_list("pk", flat=True)
 
 
-def go_on(pk: int) -> None:
-    """The sample is as far as it can be now."""
-    with owning(f"sample:{pk}") as mine:
-        waiting = Sample.objects.select_related("space__workspace").exclude(state=State.READY)
-        sample = waiting.filter(pk=pk).first() if mine else None
+def advance_sample(pk: int) -> None:
+    """The sample is in the next phase if the present one is over. Nothing happens while another process works on it."""
+    with owning(f"sample:{pk}") as owned:
+        unfinished = Sample.objects.select_related("space__workspace").exclude(state=Phase.READY)
+        sample = unfinished.filter(pk=pk).first() if owned else None
         if sample is not None:
-            STEPS[State(sample.state)](sample)
+            PHASES[Phase(sample.state)](sample)
 
 
-def _send(sample: Sample) -> None:
-    """What is not sent yet goes into the inbox, a request at a time, each noted with it."""
+def send_messages(sample: Sample) -> None:
+    """Every message is in the inbox."""
     senders = {key: Sender(pk, sample.workspace_id, True) for key, pk in sample.sources.items()}
-    rest = _shop(sample.anchor).distinct[sample.sent :]
-    for start in range(0, len(rest), PER_REQUEST):
-        part = rest[start : start + PER_REQUEST]
+    unsent = _generate_messages(sample.anchor)[sample.sent :]
+    for start in range(0, len(unsent), PER_REQUEST):
+        batch = unsent[start : start + PER_REQUEST]
+        by_source: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for sent in batch:
+            # In UTC with milliseconds, as the libraries send it.
+            timestamp = datetime.fromtimestamp(sent.at / 1000, UTC).isoformat(timespec="milliseconds")
+            message = sent.message | {"messageId": sent.message_id, "timestamp": timestamp}
+            by_source[sent.source].append(message)
+        # The requests and the new count commit together: after a crash nothing is sent twice or left out.
         with transaction.atomic():
-            for key, messages in _by_source(part).items():
-                accept(senders[key], call="batch", body=_body(messages))
-            if not Sample.objects.filter(pk=sample.pk).update(sent=sample.sent + start + len(part)):
-                return transaction.set_rollback(True)  # it was removed
-    _become(sample, State.ARCHIVING)
+            for key, messages in by_source.items():
+                accept(senders[key], call="batch", body=json.dumps({"batch": messages}).encode())
+            if not Sample.objects.filter(pk=sample.pk).update(sent=sample.sent + start + len(batch)):
+                return transaction.set_rollback(True)  # it was removed meanwhile
+    _enter(Phase.ARCHIVING, sample)
 
 
-def _listen(sample: Sample) -> None:
-    """Once everything is archived the space listens, and its past is replayed."""
+def start_replay(sample: Sample) -> None:
+    """Once everything is archived, the sources are connected to the space and their past is replayed."""
     sources = list(Source.objects.filter(pk__in=sample.sources.values()))
-    if any(fate.waiting for fate in read.fates(sources).values()):
+    if any(fate.waiting for fate in source_queries.fates(sources).values()):
         return
     with transaction.atomic():
-        if _become(sample, State.REPLAYING):
+        if _enter(Phase.REPLAYING, sample):
             connect(sample.space, sources, clock=clock)
 
 
-def _build(sample: Sample) -> None:
-    """After the replay: audiences, a catcher, and what goes there."""
+def create_audiences(sample: Sample) -> None:
+    """Once the replay is over, the space has audiences, a catcher, and two audiences connected to it."""
     if Replay.objects.filter(space=sample.space, state=Replay.State.RUNNING).exists():
         return
+    space = sample.space
     with transaction.atomic():
-        if not _become(sample, State.READY):
+        if not _enter(Phase.READY, sample):
             return
-        by = COMMAND
-        asked = AUDIENCES.items()
-        made = [create_audience(sample.space, name=name, definition=each, by=by) for name, each in asked]
+        audiences = [
+            create_audience(space, name=name, definition=definition, by=COMMAND)
+            for name, definition in AUDIENCES.items()
+        ]
         settings = {"style": "event"}
-        catcher, _ = create_destination(sample.space, kind="catcher", name="Sample catcher", settings=settings, by=by)
-        for audience in made[:2]:
-            subscribe(audience, catcher, options={}, by=by)
+        catcher, _ = create_destination(space, kind="catcher", name="Sample catcher", settings=settings, by=COMMAND)
+        for audience in audiences[:CONNECTED_AUDIENCES]:
+            subscribe(audience, catcher, options={}, by=COMMAND)
 
 
-STEPS = {State.SENDING: _send, State.ARCHIVING: _listen, State.REPLAYING: _build}
+PHASES = {Phase.SENDING: send_messages, Phase.ARCHIVING: start_replay, Phase.REPLAYING: create_audiences}
 
 
-def _become(sample: Sample, state: State) -> bool:
-    """Whether it was we who brought it there."""
-    return bool(Sample.objects.filter(pk=sample.pk, state=sample.state).update(state=state))
+def _enter(phase: Phase, sample: Sample) -> bool:
+    """Whether this call brought the sample into the phase: False if it was removed or has moved on."""
+    return bool(Sample.objects.filter(pk=sample.pk, state=sample.state).update(state=phase))
 
 
-def _shop(anchor: int) -> Shop:
-    return Shop(seed=SEED, anchor=anchor, size=SIZE)
-
-
-def _source(workspace: Workspace, key: str, by: ActorLike) -> Source:
-    return create_source(workspace, name=SOURCES[key], kind=key, correct_clocks=False, by=by)
-
-
-def _by_source(messages: Sequence[Sent]) -> dict[str, list[Sent]]:
-    found: dict[str, list[Sent]] = defaultdict(list)
-    for each in messages:
-        found[each.source].append(each)
-    return found
-
-
-def _body(messages: Sequence[Sent]) -> bytes:
-    rows = [each.message | {"messageId": each.message_id, "timestamp": _iso(each.at)} for each in messages]
-    return json.dumps({"batch": rows}).encode()
-
-
-def _iso(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+def _generate_messages(anchor: int) -> Sequence[Sent]:
+    return Shop(seed=SEED, anchor=anchor, size=SIZE).distinct

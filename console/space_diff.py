@@ -1,4 +1,4 @@
-"""What one space has and another lacks, in the order in which it is set up. PURE."""
+"""What one space has and another lacks, in the order in which a space is set up. PURE."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ HERE, UNDER_WAY, DIFFERENT, MISSING = "here", "under way", "different", "missing
 
 
 @dataclass(frozen=True)
-class Described:
-    """An audience as it is compared. id: in its own space. asks: the keys of audiences that it asks about."""
+class AudienceSummary:
+    """An audience as it is compared. id: in its own space. asks: the keys of audiences that its conditions refer to."""
 
     name: str
     sentence: str
@@ -19,31 +19,33 @@ class Described:
     asks: frozenset[str] = frozenset()
     id: str = ""
 
-    def means(self, other: "Described") -> bool:
-        """Whether both describe the same people. As text: in Python 1 and true are equal."""
-        mine, theirs = (json.dumps(each.definition, sort_keys=True) for each in (self, other))
-        return mine == theirs and self.include_anonymous == other.include_anonymous
+    def means(self, other: "AudienceSummary") -> bool:
+        """Whether both describe the same people."""
+        # As text: in Python 1 == True, so two definitions that differ in just that would compare as equal.
+        definitions = {json.dumps(audience.definition, sort_keys=True) for audience in (self, other)}
+        return len(definitions) == 1 and self.include_anonymous == other.include_anonymous
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What a space has. sources: by id, the name and whether its past is all there. destinations: (kind, name).
+class SpaceContents:
+    """What a space has.
 
-    ways: (key of the audience, destination).
+    sources: by public id, the name and whether its replay is complete. audiences: by key. destinations: (kind, name).
+    subscriptions: (key of the audience, destination).
     """
 
     sources: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
     rules: Any = None
-    audiences: Mapping[str, Described] = field(default_factory=dict)
+    audiences: Mapping[str, AudienceSummary] = field(default_factory=dict)
     destinations: frozenset[tuple[str, str]] = frozenset()
-    ways: frozenset[tuple[str, tuple[str, str]]] = frozenset()
+    subscriptions: frozenset[tuple[str, tuple[str, str]]] = frozenset()
 
 
 @dataclass(frozen=True)
-class Item:
-    """One thing of the first space, and how it stands in the second.
+class GuideItem:
+    """One thing that the first space has, and how it stands in the second.
 
-    key: of an audience that can be copied. audience: the id of the one in the second space, to go on with there.
+    key: of an audience that can be copied. audience: the public id of its counterpart in the second space.
     """
 
     name: str
@@ -54,111 +56,123 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One step of the way. pages: where it is done, the best first. need: what that takes.
+class GuidePart:
+    """One step of the guide. pages: URL names of where it is done, best first. need: the permission that takes.
 
-    page, act: of an item with an audience, what is done with it where.
+    nothing: shown when the first space has none. item_page, item_verb: for items whose audience is in the second
+    space, the page to go to and the label of that link.
     """
 
     title: str
     about: str
-    items: Sequence[Item]
+    items: Sequence[GuideItem]
     pages: tuple[str, ...]
     verb: str
     need: str
     nothing: str
-    page: str = ""
-    act: str = ""
+    item_page: str = ""
+    item_verb: str = ""
 
     @property
     def done(self) -> bool:
         return all(item.state == HERE for item in self.items)
 
 
-def compare(theirs: Contents, ours: Contents) -> list[Part]:
-    """The parts of `theirs`, each item with how it stands in `ours`."""
+def compare(theirs: SpaceContents, ours: SpaceContents) -> list[GuidePart]:
+    """What `theirs` has, part by part, each item with how it stands in `ours`."""
+    equal_rules = theirs.rules == ours.rules
+    sources = []
+    for id, (name, _) in theirs.sources.items():
+        # A source is the same one in both spaces; only its connection differs.
+        _, replayed = ours.sources.get(id, ("", None))
+        if replayed is None:
+            sources.append(GuideItem(name, MISSING))
+        elif replayed:
+            sources.append(GuideItem(name, HERE))
+        else:
+            sources.append(GuideItem(name, UNDER_WAY, "The replay is not complete yet."))
     return [
-        Part(
-            "Sources",
-            "The same sources send their events here too; the last 30 days are replayed.",
-            [_source(name, ours.sources.get(id)) for id, (name, _) in theirs.sources.items()],
-            ("space-connect", "space-sources"),
-            "Connect sources",
-            "space.admin",
-            "No source is connected there.",
+        GuidePart(
+            title="Sources",
+            about="The same sources send their events here too; the last 30 days are replayed.",
+            items=sources,
+            pages=("space-connect", "space-sources"),
+            verb="Connect sources",
+            need="space.admin",
+            nothing="No source is connected there.",
         ),
-        Part(
-            "Identity rules",
-            "Equal rules make the same profiles of the same events. Set them before the replay.",
-            [_rules(theirs.rules == ours.rules)],
-            ("identity-settings", "space-sources"),
-            "Open the settings",
-            "space.read",
-            "",
+        GuidePart(
+            title="Identity rules",
+            about="Equal rules make the same profiles of the same events. Set them before the replay.",
+            items=[
+                GuideItem(
+                    "Priorities, limits and blocked values",
+                    HERE if equal_rules else DIFFERENT,
+                    "" if equal_rules else "Some identifiers have another priority, limit or blocked value.",
+                )
+            ],
+            pages=("identity-settings", "space-sources"),
+            verb="Open the settings",
+            need="space.read",
+            nothing="",
         ),
-        Part(
-            "Audiences",
-            "Known by their keys, which is how your tools know them. A copy is computed here, from the events here.",
-            [_audience(key, each, ours) for key, each in theirs.audiences.items()],
-            ("audiences",),
-            "See the audiences here",
-            "space.read",
-            "No audience was made there.",
-            "audience",
-            "Open",
+        GuidePart(
+            title="Audiences",
+            about="Matched by key, which is how your tools know them. A copy is computed from the events here.",
+            items=[_audience(key, audience, ours) for key, audience in theirs.audiences.items()],
+            pages=("audiences",),
+            verb="See the audiences here",
+            need="space.read",
+            nothing="There are no audiences there.",
+            item_page="audience",
+            item_verb="Open",
         ),
-        Part(
-            "Destinations",
-            "Set them up anew, with the real accounts: what the try-out sent to stays apart.",
-            [_held(name, pair in ours.destinations) for pair in sorted(theirs.destinations) for name in [pair[1]]],
-            ("destination-catalog", "destinations", "deliveries"),
-            "Add a destination",
-            "space.admin",
-            "No destination was set up there.",
+        GuidePart(
+            title="Destinations",
+            about="Set them up again with your real accounts, so that test data stays out of them.",
+            items=[
+                # By kind and name: two spaces never share a destination, so there is no id to compare.
+                GuideItem(name, HERE if (kind, name) in ours.destinations else MISSING)
+                for kind, name in sorted(theirs.destinations)
+            ],
+            pages=("destination-catalog", "destinations", "deliveries"),
+            verb="Add a destination",
+            need="space.admin",
+            nothing="There are no destinations there.",
         ),
-        Part(
-            "What goes where",
-            "The last step, once the audiences are computed and look right.",
-            [_way(theirs, ours, key, to) for key, to in sorted(theirs.ways)],
-            ("audiences", "deliveries"),
-            "Choose destinations",
-            "space.read",
-            "No audience goes to a destination there.",
-            "audience-connect",
-            "Connect",
+        GuidePart(
+            title="Connected audiences",
+            about="The last step, once the audiences are computed and look right.",
+            items=[_subscription(theirs, ours, key, to) for key, to in sorted(theirs.subscriptions)],
+            pages=("audiences", "deliveries"),
+            verb="Choose destinations",
+            need="space.read",
+            nothing="No audience is connected to a destination there.",
+            item_page="audience-connect",
+            item_verb="Connect",
         ),
     ]
 
 
-def _source(name: str, here: tuple[str, bool] | None) -> Item:
-    if here is None:
-        return Item(name, MISSING)
-    return Item(name, HERE) if here[1] else Item(name, UNDER_WAY, "The replay is not complete yet.")
-
-
-def _rules(equal: bool) -> Item:
-    text = "" if equal else "Some identifiers have another priority, limit or blocked value."
-    return Item("Priorities, limits and blocked values", HERE if equal else DIFFERENT, text)
-
-
-def _audience(key: str, theirs: Described, ours: Contents) -> Item:
-    here = ours.audiences.get(key)
-    if here is None:
+def _audience(key: str, theirs: AudienceSummary, ours: SpaceContents) -> GuideItem:
+    counterpart = ours.audiences.get(key)
+    if counterpart is None:
+        # create_audience would refuse a definition that refers to an audience that is not here.
         lacking = sorted(theirs.asks - set(ours.audiences))
-        first = f" It asks about {', '.join(lacking)}: copy that first." if lacking else ""
-        return Item(theirs.name, MISSING, f"{theirs.sentence}{first}", key)
-    if not theirs.means(here):
-        return Item(theirs.name, DIFFERENT, f"There: {theirs.sentence} Here: {here.sentence}", audience=here.id)
-    return Item(theirs.name, HERE, theirs.sentence)
+        first = f" It refers to {', '.join(lacking)}: copy that first." if lacking else ""
+        return GuideItem(theirs.name, MISSING, f"{theirs.sentence}{first}", key)
+    if not theirs.means(counterpart):
+        about = f"There: {theirs.sentence} Here: {counterpart.sentence}"
+        return GuideItem(theirs.name, DIFFERENT, about, audience=counterpart.id)
+    return GuideItem(theirs.name, HERE, theirs.sentence)
 
 
-def _held(name: str, here: bool) -> Item:
-    return Item(name, HERE if here else MISSING)
-
-
-def _way(theirs: Contents, ours: Contents, key: str, to: tuple[str, str]) -> Item:
-    audience, here = theirs.audiences.get(key), ours.audiences.get(key)
+def _subscription(theirs: SpaceContents, ours: SpaceContents, key: str, to: tuple[str, str]) -> GuideItem:
+    audience, counterpart = theirs.audiences.get(key), ours.audiences.get(key)
     name = f"{audience.name if audience else key} → {to[1]}"
-    if (key, to) in ours.ways:
-        return Item(name, HERE)
-    return Item(name, MISSING, "" if here else "The audience is not here yet.", audience=here.id if here else "")
+    # Compared by audience key and destination name: nothing in two spaces has the same id.
+    if (key, to) in ours.subscriptions:
+        return GuideItem(name, HERE)
+    if counterpart is None:
+        return GuideItem(name, MISSING, "The audience is not here yet.")
+    return GuideItem(name, MISSING, audience=counterpart.id)

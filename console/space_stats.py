@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from django.db.models import Count, Max, Min, Q, Sum
@@ -10,7 +11,7 @@ from access import queries as access
 from access.models import Membership
 from audiences.evaluate import NAME as EVALUATE
 from audiences.models import Audience
-from console.checklist import Facts, SpaceFacts, farthest
+from console.checklist import SpaceFacts, WorkspaceFacts, most_advanced
 from destinations.models import Subscription
 from destinations.rules.status import STOPPED
 from identity.models import Profile
@@ -19,75 +20,58 @@ from sources.queries import RESOLVE
 from spaces.models import Log, Space, Workspace
 
 Status = Subscription.Status
-LISTENS = ~Q(state=Connection.State.DISCONNECTED)
-REPLAYS = Q(state=Connection.State.REPLAYING)
 
 
-def standings(spaces: Sequence[Space]) -> dict[int, SpaceFacts]:
-    """By the space's key."""
+def space_facts(spaces: Sequence[Space]) -> dict[int, SpaceFacts]:
+    """The facts of each space, by its primary key, in the order of `spaces`."""
     keys = [space.pk for space in spaces]
-    held: dict[int, dict[str, Any]] = defaultdict(dict)
-    for row in [*_connections(keys), *_people(keys), *_audiences(keys), *_subscriptions(keys)]:
-        held[row.pop("space")] |= row
-    for row in _replays(keys):
-        held[row["space"]]["percent"] = round(min(100 * row["done"] / row["total"], 99.9), 1) if row["total"] else 0.0
-    for space, audience, subscription in _first_ways(keys):
-        held[space]["first_way"] = (audience, subscription)
-    for space, failures in _failures(keys):
-        held[space]["failures"] = failures
-    return {space.pk: SpaceFacts(space.name, space.slug, **held[space.pk]) for space in spaces}
+    replaying = Q(state=Connection.State.REPLAYING)
+    connections = Connection.objects.filter(space__in=keys).exclude(state=Connection.State.DISCONNECTED)
+    # A merged profile stays as a row that points to its winner: counting it would count the person twice.
+    people = Profile.objects.filter(space__in=keys, merged_into=None, kind=Profile.Kind.USER)
+    audiences = Audience.objects.filter(space__in=keys, deleted_at=None)
+    subscriptions = Subscription.objects.filter(space__in=keys, audience__deleted_at=None)
+    # What is switched off keeps the status it had; it is no trouble any more.
+    active = Q(enabled=True, destination__enabled=True, audience__enabled=True)
+    # One statement for each table: a single one with all the joins would multiply the rows and count wrongly.
+    figures: list[Any] = [
+        connections.values("space").annotate(sources=Count("pk"), replaying=Count("pk", filter=replaying)),
+        people.values("space").annotate(people=Count("pk")),
+        audiences.values("space").annotate(
+            audiences=Count("pk"), computed=Count("serving"), first_audience=Min("public_id")
+        ),
+        subscriptions.values("space").annotate(
+            subscriptions=Count("pk"),
+            in_step=Count("pk", filter=active & Q(status=Status.IN_STEP)),
+            retrying=Count("pk", filter=active & Q(status=Status.RETRYING)),
+            refused=Count("pk", filter=active & Q(status=Status.REFUSED)),
+            differing=Count("pk", filter=active & Q(status=Status.DIFFERS)),
+            stopped=Count("pk", filter=active & Q(status__in=STOPPED)),
+        ),
+    ]
+    facts: dict[int, dict[str, Any]] = defaultdict(dict)
+    for row in chain.from_iterable(figures):
+        facts[row.pop("space")] |= row
+    replays = Replay.objects.filter(space__in=keys, state=Replay.State.RUNNING).values("space")
+    for row in replays.annotate(done=Sum("done"), total=Sum("total")):
+        # Never 100 while one runs: that would read as complete before its last batch is visible.
+        facts[row["space"]]["percent"] = round(min(100 * row["done"] / row["total"], 99.9), 1) if row["total"] else 0.0
+    first = subscriptions.order_by("space", "pk").distinct("space")
+    for space, audience, subscription in first.values_list("space", "audience__public_id", "public_id"):
+        facts[space]["first_subscription"] = (audience, subscription)
+    # A log has no foreign key to the space: its `owner` is the space for these two stages alone.
+    logs = Log.objects.filter(stage__in=[RESOLVE, EVALUATE], partition__in=keys).values("partition")
+    for space, failures in logs.annotate(most=Max("failures")).values_list("partition", "most"):
+        facts[space]["failures"] = failures
+    return {space.pk: SpaceFacts(space.name, space.slug, **facts[space.pk]) for space in spaces}
 
 
-def facts(workspace: Workspace, spaces: Sequence[Space], known: dict[int, SpaceFacts]) -> Facts:
-    """Of the workspace as somebody sees it who may read these spaces."""
-    kinds = {kind: [known[space.pk] for space in spaces if space.kind == kind] for kind in Space.Kind}
-    return Facts(
-        dev=farthest(kinds[Space.Kind.DEV]),
-        prod=farthest(kinds[Space.Kind.PROD]),
+def workspace_facts(workspace: Workspace, spaces: Sequence[Space], facts: dict[int, SpaceFacts]) -> WorkspaceFacts:
+    """What the checklist needs. spaces: those that the reader may see; facts: of them, by primary key."""
+    kinds = {kind: [facts[space.pk] for space in spaces if space.kind == kind] for kind in Space.Kind}
+    return WorkspaceFacts(
+        dev=most_advanced(kinds[Space.Kind.DEV]),
+        prod=most_advanced(kinds[Space.Kind.PROD]),
         members=Membership.objects.filter(workspace=workspace).count(),
         invited=access.pending(workspace).count(),
     )
-
-
-def _connections(keys: list[int]) -> Any:
-    rows = Connection.objects.filter(LISTENS, space__in=keys).values("space").order_by()
-    return rows.annotate(sources=Count("pk"), replaying=Count("pk", filter=REPLAYS))
-
-
-def _people(keys: list[int]) -> Any:
-    rows = Profile.objects.filter(space__in=keys, merged_into=None, kind=Profile.Kind.USER)
-    return rows.values("space").order_by().annotate(people=Count("pk"))
-
-
-def _audiences(keys: list[int]) -> Any:
-    rows = Audience.objects.filter(space__in=keys, deleted_at=None).values("space").order_by()
-    return rows.annotate(audiences=Count("pk"), computed=Count("serving"), first_audience=Min("public_id"))
-
-
-def _subscriptions(keys: list[int]) -> Any:
-    rows = Subscription.objects.filter(space__in=keys, audience__deleted_at=None).values("space").order_by()
-    going = Q(enabled=True, destination__enabled=True, audience__enabled=True)
-    return rows.annotate(
-        subscriptions=Count("pk"),
-        in_step=Count("pk", filter=going & Q(status=Status.IN_STEP)),
-        retrying=Count("pk", filter=going & Q(status=Status.RETRYING)),
-        refused=Count("pk", filter=going & Q(status=Status.REFUSED)),
-        differing=Count("pk", filter=going & Q(status=Status.DIFFERS)),
-        stopped=Count("pk", filter=going & Q(status__in=STOPPED)),
-    )
-
-
-def _first_ways(keys: list[int]) -> Any:
-    rows = Subscription.objects.filter(space__in=keys, audience__deleted_at=None)
-    rows = rows.order_by("space", "pk").distinct("space")
-    return rows.values_list("space", "audience__public_id", "public_id")
-
-
-def _replays(keys: list[int]) -> Any:
-    rows = Replay.objects.filter(space__in=keys, state=Replay.State.RUNNING).values("space").order_by()
-    return rows.annotate(done=Sum("done"), total=Sum("total"))
-
-
-def _failures(keys: list[int]) -> Any:
-    rows = Log.objects.filter(stage__in=[RESOLVE, EVALUATE], partition__in=keys).values("partition").order_by()
-    return rows.annotate(most=Max("failures")).values_list("partition", "most")

@@ -93,7 +93,7 @@ def _compute(version: int, workspace: int) -> bool:
 
 def _fill(sample_id: int, workspace: int) -> bool:
     if room().accepts:
-        sample.go_on(sample_id)
+        sample.advance_sample(sample_id)
     return False  # what comes next takes its time: beat asks again
 
 
@@ -161,7 +161,7 @@ WORK = {
     "sample": Work(
         queue="bulk",
         owners=Sample,
-        waiting=lambda now: sample.unfinished(),
+        waiting=lambda now: sample.unfinished_samples(),
         turn=_fill,
     ),
 }

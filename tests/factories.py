@@ -3,6 +3,7 @@
 import factory
 from django.contrib.auth import get_user_model
 
+from access import roles
 from access.models import Membership
 from sources.models import Source, WriteKey
 from spaces.models import Space, Workspace
@@ -40,7 +41,7 @@ class MembershipFactory(factory.django.DjangoModelFactory):
 
     workspace = factory.SubFactory(WorkspaceFactory)
     user = factory.SubFactory(UserFactory)
-    role = Membership.Role.MEMBER
+    role = roles.MEMBER
 
 
 class SourceFactory(factory.django.DjangoModelFactory):

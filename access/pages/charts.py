@@ -1,18 +1,18 @@
-"""PURE. Charts as SVG geometry: places on a canvas, ready for a template. Colours are the stylesheet's.
+"""Charts as SVG geometry, ready for a template. Colours are in static/base/charts.css. PURE.
 
-Every number is text already, since a template would write 1234.5 as a reader of its language expects.
+Coordinates are strings: a template would localize a float, and 1.234,5 is no number in SVG.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-STEPS = (1, 2, 2.5, 5, 10)
+STEPS = (1, 2, 2.5, 5, 10)  # an axis ends at one of these, times a power of ten
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """What a chart is drawn on: its size, the room for the labels around it, and how many moments are named."""
+    """The size of a chart in SVG units, its margins for labels, and how many labels the time axis has (ticks)."""
 
     width: int
     height: int
@@ -24,6 +24,7 @@ class Canvas:
 
     @property
     def base(self) -> int:
+        """The y of the value 0."""
         return self.height - self.bottom
 
     @property
@@ -32,19 +33,21 @@ class Canvas:
 
 
 WIDE = Canvas(640, 160, left=52, right=8, top=10, bottom=22, ticks=5)
-# As many units as a phone has pixels for it: shrunk to that, the labels of the wide one could not be read.
+# One unit for each pixel of a phone: the wide one scaled down to it would have labels too small to read.
 NARROW = Canvas(300, 170, left=54, right=8, top=10, bottom=24, ticks=3)
 
 
 @dataclass(frozen=True)
-class Tick:
+class AxisLabel:
+    """at: its coordinate on the axis."""
+
     at: str
     label: str
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A place with a value, which its title says. width and height: of a bar."""
+    """A value in the chart: its tooltip is `title`. width, height: of a bar; "" for a point on a line."""
 
     x: str
     y: str
@@ -55,9 +58,9 @@ class Dot:
 
 @dataclass(frozen=True)
 class Chart:
-    """label: what the picture shows, in words. line and area are paths; dots carry the values.
+    """label: for those who cannot see the picture. line, area: SVG paths. dots: the values.
 
-    narrow: the same for where there is little room; None for that one itself.
+    narrow: the same chart for small screens; None for that one itself.
     """
 
     label: str
@@ -65,8 +68,8 @@ class Chart:
     line: str
     area: str
     dots: Sequence[Dot]
-    rows: Sequence[Tick]
-    columns: Sequence[Tick]
+    rows: Sequence[AxisLabel]
+    columns: Sequence[AxisLabel]
     narrow: "Chart | None" = None
 
     @property
@@ -75,94 +78,103 @@ class Chart:
 
 
 def stepped(points: Sequence[tuple[datetime, float]], *, label: str, until: datetime | None = None) -> Chart:
-    """A value that stays until it changes, from the first point up to `until`. points: oldest first, at least one."""
+    """A value that stays the same until it changes. points: oldest first, at least one. until: where the line ends."""
     last = points[-1]
+    # The last value is still the value: the line goes on to the end of the axis.
     ends = [*points, (until, last[1])] if until and until > last[0] else list(points)
-    narrow = _stepped(NARROW, ends, len(points), label)
-    return replace(_stepped(WIDE, ends, len(points), label), narrow=narrow)
+    narrow = _draw_steps(NARROW, ends, len(points), label)
+    return replace(_draw_steps(WIDE, ends, len(points), label), narrow=narrow)
 
 
 def bars(values: Sequence[tuple[str, float]], *, label: str) -> Chart:
     """One bar for each (name, value), in this order."""
-    return replace(_bars(WIDE, values, label), narrow=_bars(NARROW, values, label))
+    return replace(_draw_bars(WIDE, values, label), narrow=_draw_bars(NARROW, values, label))
 
 
 def spark(values: Sequence[float], *, width: int = 96, height: int = 24) -> str:
-    """A small line without axes, as a path; "" for fewer than two values."""
+    """A small line without axes, as an SVG path; "" for fewer than two values."""
     if len(values) < 2:
         return ""
     low, high = min(values), max(values)
-    span = (high - low) or 1
+    span = (high - low) or 1  # all values equal: a flat line instead of a division by zero
     step = (width - 2) / (len(values) - 1)
     places = [(1 + at * step, height - 2 - (value - low) / span * (height - 4)) for at, value in enumerate(values)]
-    return "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in places)
+    return "M" + "L".join(f"{_format(x)} {_format(y)}" for x, y in places)
 
 
-def _stepped(on: Canvas, ends: Sequence[tuple[datetime, float]], known: int, label: str) -> Chart:
+def _draw_steps(on: Canvas, ends: Sequence[tuple[datetime, float]], known: int, label: str) -> Chart:
     begin, end = ends[0][0], ends[-1][0]
     most = _ceiling(max(value for _, value in ends))
-    places = [(_across(on, at, begin, end), _up(on, value, most)) for at, value in ends]
-    line = f"M{_n(places[0][0])} {_n(places[0][1])}" + "".join(f"H{_n(x)}V{_n(y)}" for x, y in places[1:])
-    area = f"{line}V{on.base}H{_n(places[0][0])}Z"
+    places = [(_x_of(on, at, begin, end), _y_of(on, value, most)) for at, value in ends]
+    line = f"M{_format(places[0][0])} {_format(places[0][1])}" + "".join(
+        f"H{_format(x)}V{_format(y)}" for x, y in places[1:]
+    )
+    area = f"{line}V{on.base}H{_format(places[0][0])}Z"
     dots = [
-        Dot(_n(x), _n(y), f"{at:%d %b %Y, %H:%M} UTC: {value:,.0f}")
+        Dot(_format(x), _format(y), f"{at:%d %b %Y, %H:%M} UTC: {value:,.0f}")
         for (at, value), (x, y) in zip(ends[:known], places, strict=False)
     ]
-    return Chart(label, on, line, area, dots, _rows(on, most), _columns(on, begin, end))
+    return Chart(label, on, line, area, dots, _value_axis(on, most), _time_axis(on, begin, end))
 
 
-def _bars(on: Canvas, values: Sequence[tuple[str, float]], label: str) -> Chart:
+def _draw_bars(on: Canvas, values: Sequence[tuple[str, float]], label: str) -> Chart:
     most = _ceiling(max((value for _, value in values), default=0))
     room = on.span / max(len(values), 1)
-    dots = [_bar(on, at, room, name, value, most) for at, (name, value) in enumerate(values)]
+    dots, columns = [], []
+    # More labels than `ticks` would overlap: only every n-th bar has one.
     every = max(1, -(-len(values) // on.ticks))
-    columns = [Tick(_n(on.left + room * (at + 0.5)), name) for at, (name, _) in enumerate(values) if at % every == 0]
-    return Chart(label, on, "", "", dots, _rows(on, most), columns)
+    for index, (name, value) in enumerate(values):
+        left, top = on.left + room * index, _y_of(on, value, most)
+        # A bar fills three quarters of its room, so that two beside each other stay apart.
+        size = (_format(room * 0.76), _format(on.base - top))
+        dots.append(Dot(_format(left + room * 0.12), _format(top), f"{name}: {value:,.0f}", *size))
+        if index % every == 0:
+            columns.append(AxisLabel(_format(on.left + room * (index + 0.5)), name))
+    return Chart(label, on, "", "", dots, _value_axis(on, most), columns)
 
 
-def _bar(on: Canvas, at: int, room: float, name: str, value: float, most: float) -> Dot:
-    top = _up(on, value, most)
-    title = f"{name}: {value:,.0f}"
-    return Dot(_n(on.left + room * at + room * 0.12), _n(top), title, _n(room * 0.76), _n(on.base - top))
-
-
-def _across(on: Canvas, at: datetime, begin: datetime, end: datetime) -> float:
+def _x_of(on: Canvas, at: datetime, begin: datetime, end: datetime) -> float:
     span = (end - begin) / timedelta(seconds=1) or 1
     return on.left + (at - begin) / timedelta(seconds=1) / span * on.span
 
 
-def _up(on: Canvas, value: float, most: float) -> float:
+def _y_of(on: Canvas, value: float, most: float) -> float:
     return on.base - value / most * (on.base - on.top)
 
 
 def _ceiling(most: float) -> float:
-    """A round number that nothing is above."""
+    """The smallest round number that is not below `most`: the end of the axis."""
     if most <= 0:
-        return 1
+        return 1  # an axis needs a length, also when all values are 0
     size = 1.0
     while size * 10 <= most:
         size *= 10
     return next(step * size for step in STEPS if step * size >= most)
 
 
-def _rows(on: Canvas, most: float) -> list[Tick]:
-    return [Tick(_n(_up(on, value, most)), _short(value)) for value in ([0, most / 2, most] if most > 1 else [0, most])]
+def _value_axis(on: Canvas, most: float) -> list[AxisLabel]:
+    return [
+        AxisLabel(_format(_y_of(on, value, most)), _abbreviate(value))
+        for value in ([0, most / 2, most] if most > 1 else [0, most])
+    ]
 
 
-def _columns(on: Canvas, begin: datetime, end: datetime) -> list[Tick]:
+def _time_axis(on: Canvas, begin: datetime, end: datetime) -> list[AxisLabel]:
     span = end - begin
+    # As precise as the labels have to be to differ from each other.
     form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M" if span < timedelta(days=2) else "%d %b"
     moments = [begin + span * part / (on.ticks - 1) for part in range(on.ticks)] if span else [begin]
-    return [Tick(_n(_across(on, at, begin, end)), at.strftime(form)) for at in moments]
+    return [AxisLabel(_format(_x_of(on, at, begin, end)), at.strftime(form)) for at in moments]
 
 
-def _short(value: float) -> str:
-    """As a label at the side, which has little room."""
+def _abbreviate(value: float) -> str:
+    """A number as a label of the value axis, where there is room for about eight characters."""
     for size, unit in ((1e9, " bn"), (1e6, " m")):
         if value >= size:
             return f"{value / size:,.10g}{unit}"
     return f"{value:,.10g}"
 
 
-def _n(value: float) -> str:
+def _format(value: float) -> str:
+    # A tenth of a unit is finer than any pixel; more digits only make the page longer.
     return f"{value:.1f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""Forms of the pages outside of any workspace."""
+"""The base class of all forms, and the forms of the pages outside a workspace."""
 
 from typing import Any
 
@@ -10,29 +10,27 @@ BOX = {"class": "form-control"}
 
 
 class Styled(forms.Form):
-    """A form of the console: every widget has the look of its kind, and says what is wrong with it to those who listen.
+    """A form whose widgets have Bootstrap's classes, and whose labels end without a colon."""
 
-    Its labels end without a colon, and the browser leaves the checks to us.
-    """
-
+    # The server checks everything and says what is wrong next to the field; a browser's own bubbles would come first.
     use_required_attribute = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"label_suffix": ""} | kwargs)
         for field in self.fields.values():
-            look = _look(field.widget)
-            field.widget.attrs["class"] = f"{look} {field.widget.attrs.get('class', '')}".strip()
-
-
-def _look(widget: forms.Widget) -> str:
-    if isinstance(widget, forms.CheckboxInput | forms.RadioSelect | forms.CheckboxSelectMultiple):
-        return "form-check-input"
-    return "form-select" if isinstance(widget, forms.Select) else "form-control"
+            widget = field.widget
+            # First what is ticked: RadioSelect and CheckboxSelectMultiple are also Selects to Django.
+            if isinstance(widget, forms.CheckboxInput | forms.RadioSelect | forms.CheckboxSelectMultiple):
+                css_class = "form-check-input"
+            else:
+                css_class = "form-select" if isinstance(widget, forms.Select) else "form-control"
+            widget.attrs["class"] = f"{css_class} {widget.attrs.get('class', '')}".strip()
 
 
 class SignIn(AuthenticationForm):
-    """E-mail and password. The answer to a wrong one does not say which of the two is wrong."""
+    """E-mail address and password."""
 
+    # One message for both: it must not tell who has an account.
     error_messages = {"invalid_login": "No account has this e-mail address and password.", "inactive": "Not active."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -42,12 +40,12 @@ class SignIn(AuthenticationForm):
         self.fields["password"].widget.attrs |= BOX
 
     def clean_username(self) -> str:
-        """Addresses are kept in small letters."""
+        # Addresses are stored in small letters.
         return str(self.cleaned_data["username"]).strip().lower()
 
 
 class Join(forms.Form):
-    """What a new person tells when they accept an invitation."""
+    """The name and password of a new user who accepts an invitation."""
 
     name = forms.CharField(
         label="Your name", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "name", **BOX})

@@ -1,4 +1,4 @@
-"""Forms about people: whom to invite, and what somebody may do. Both ask for a role in each space."""
+"""Forms about people: whom to invite, and somebody's roles. Both ask for a role in each space."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,10 @@ NO_ROLE = ("", "None")
 
 
 class Rights(Styled):
-    """A role in the workspace, and in each of its spaces one or none."""
+    """A role in the workspace, and one or none in each of its spaces.
+
+    present: the roles in spaces now. origins: where they come from, by the public id of the space.
+    """
 
     role = forms.ChoiceField(
         label="Role in the workspace",
@@ -31,25 +34,26 @@ class Rights(Styled):
         self,
         *args: Any,
         spaces: Sequence[Space],
-        held: Mapping[Space, str] | None = None,
+        present: Mapping[Space, str] | None = None,
         origins: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.spaces, self.held, self.origins = spaces, held or {}, origins or {}
+        self.spaces, self.origins = spaces, origins or {}
         super().__init__(*args, **kwargs)
         choices = [NO_ROLE, *((role.key, role.label) for role in roles.SPACE_ROLES.values())]
+        # After super(): a field for each space, which the class cannot declare, as spaces differ by workspace.
         for space in spaces:
             self.fields[f"in-{space.public_id}"] = forms.ChoiceField(
                 label=f"Role in {space.name}",
                 choices=choices,
                 required=False,
-                initial=self.held.get(space, ""),
+                initial=(present or {}).get(space, ""),
                 widget=forms.RadioSelect(attrs={"class": "form-check-input"}),
             )
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """For the table of radio buttons: each space with its field, and where the role that is held comes from."""
+        """For the table of radio buttons: each space with its field, and where the present role comes from."""
         return [
             {"space": space, "field": self[f"in-{space.public_id}"], "origin": self.origins.get(space.public_id, "")}
             for space in self.spaces
@@ -61,7 +65,7 @@ class Rights(Styled):
 
     @property
     def meanings(self) -> list[tuple[str, str]]:
-        """What each role in a space allows: (its label, in words)."""
+        """What each role in a space allows: (label, text)."""
         return [(role.label, roles.meaning(role)) for role in roles.SPACE_ROLES.values()]
 
     @property
@@ -81,13 +85,14 @@ class Invite(Rights):
     field_order = ("emails", "role")
 
     def clean_emails(self) -> list[str]:
-        """Each address once, in small letters. Those that are none are named, all of them."""
-        written = dict.fromkeys(re.split(r"[\s,;]+", self.cleaned_data["emails"].strip().lower()))
-        if wrong := [address for address in written if not _is_address(address)]:
-            raise ValidationError(f"Not an e-mail address: {', '.join(wrong)}.")
-        if len(written) > MOST_PEOPLE:
-            raise ValidationError(f"These are {len(written)} addresses; {MOST_PEOPLE} can be invited at once.")
-        return list(written)
+        """The addresses, without duplicates and in small letters. The error names all that are not valid."""
+        # A dict and not a set: the message names them in the order in which they were typed.
+        addresses = dict.fromkeys(re.split(r"[\s,;]+", self.cleaned_data["emails"].strip().lower()))
+        if invalid := [address for address in addresses if not _is_address(address)]:
+            raise ValidationError(f"Not an e-mail address: {', '.join(invalid)}.")
+        if len(addresses) > MOST_PEOPLE:
+            raise ValidationError(f"These are {len(addresses)} addresses; {MOST_PEOPLE} can be invited at once.")
+        return list(addresses)
 
     @property
     def people(self) -> list[Invited]:
@@ -100,11 +105,11 @@ def _is_address(text: str) -> bool:
         validate_email(text)
     except ValidationError:
         return False
-    return len(text) <= 254
+    return len(text) <= 254  # the column's length, which is that of the mail standard; validate_email allows 320
 
 
 class NewToken(Styled):
-    """What a new API token is called."""
+    """The name of a new API token."""
 
     name = forms.CharField(
         label="Name",

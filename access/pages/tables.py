@@ -1,4 +1,4 @@
-"""Lists on pages: a page of rows, and where the next one is. Every position is in the address."""
+"""Lists and tables on pages: paging, filtering, sorting and CSV. All of their state is in the query string."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would take for 
 
 @dataclass(frozen=True)
 class Pill:
-    """A status: a word, and a tone that goes with it (good, busy, warn, bad, or none)."""
+    """A status label. tone: good, busy, warn, bad, or "" for neutral."""
 
     label: str
     tone: str = ""
@@ -24,18 +24,19 @@ class Pill:
 
 @dataclass(frozen=True)
 class Pager:
-    """Links to the pages before and after this one, where there are such; `shown` in words."""
+    """Links to the previous and the next page, "" where there is none. shown: which rows these are, as text."""
 
     previous: str
     next: str
     shown: str
-    back: str = "First page"  # what `previous` leads to …
-    on: str = "Next"  # … and what `next` does
+    # The labels of the two links. A list without a count can only go back to its beginning.
+    back: str = "First page"
+    on: str = "Next"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. field: what it can be sorted by, an ORM name or an annotation; "" = it cannot."""
+    """A column of a table. field: an ORM name or annotation to sort by; "" = it cannot be sorted."""
 
     key: str
     label: str
@@ -45,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's heading: where a click leads, and how the rows are sorted by it (ascending, descending, "")."""
+    """The heading of a column. url: sorts by it. sorted: ascending, descending, or "" if by another column."""
 
     label: str
     num: bool
@@ -54,10 +55,10 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Table:
-    """One page of a table that can be filtered, sorted, leafed through and downloaded; all of it in the address.
+class TablePage:
+    """One page of a table.
 
-    wanted: the text in the filter box. sort: as in the address, such as `-size`. csv: where the whole of it is.
+    wanted: the text in the filter box. sort: as in the query string, such as `-size`. csv: the URL of all rows as CSV.
     """
 
     rows: Sequence[Any]
@@ -69,15 +70,19 @@ class Table:
 
 
 def listed(request: HttpRequest, rows: "QuerySet[Any]", *, order: str, count: int = ROWS) -> tuple[list[Any], Pager]:
-    """The rows after `?after=` by `order`, a unique whole number (`-id` = newest first). One query, never a count."""
+    """The page of `rows` that `?after=` asks for. One query, never a count: for lists of any length.
+
+    order: a column of unique whole numbers, such as `-id` for newest first.
+    """
     column, side = order.removeprefix("-"), "lt" if order.startswith("-") else "gt"
     after = row_number(request.GET.get("after", ""))
     rest = rows if after is None else rows.filter(**{f"{column}__{side}": after})
-    found = list(rest.order_by(order)[: count + 1])
-    more, found = len(found) > count, found[:count]
-    following = _address(request, after=getattr(found[-1], column)) if more else ""
-    first = _address(request) if after is not None else ""
-    return found, Pager(first, following, f"{len(found)} shown{', there are more' if more else ''}")
+    # One row more than is shown tells whether there is a next page.
+    page = list(rest.order_by(order)[: count + 1])
+    more, page = len(page) > count, page[:count]
+    following = _url(request, after=getattr(page[-1], column)) if more else ""
+    first = _url(request) if after is not None else ""
+    return page, Pager(first, following, f"{len(page)} shown{', there are more' if more else ''}")
 
 
 def tabled(
@@ -88,35 +93,36 @@ def tabled(
     sort: str,
     search: Sequence[str] = (),
     count: int = ROWS,
-) -> Table:
-    """The page of `rows` that `?q=`, `?sort=` and `?page=` ask for. For tables of thousands, not of millions.
+) -> TablePage:
+    """The page of `rows` that `?q=`, `?sort=` and `?page=` ask for. It counts: not for millions of rows.
 
-    search: ORM names of the texts in which the filter looks. sort: what counts when the address names none.
+    search: ORM names of the text columns that are filtered. sort: the default.
     """
     wanted, chosen = filtered_by(request), _sort(request, columns, sort)
     pages = Paginator(arranged(request, rows, columns=columns, sort=sort, search=search), count)
     page = pages.get_page(request.GET.get("page"))
-    before = _address(request, page=page.previous_page_number()) if page.has_previous() else ""
-    after = _address(request, page=page.next_page_number()) if page.has_next() else ""
+    before = _url(request, page=page.previous_page_number()) if page.has_previous() else ""
+    after = _url(request, page=page.next_page_number()) if page.has_next() else ""
     shown = f"{page.start_index():,}–{page.end_index():,} of {pages.count:,}"
-    return Table(
+    return TablePage(
         rows=list(page),
         headings=[_heading(request, column, chosen) for column in columns],
         pager=Pager(before, after, shown, back="Previous"),
         wanted=wanted,
         sort=chosen,
-        csv=_address(request, format="csv"),
+        csv=_url(request, format="csv"),
     )
 
 
 def arranged(
     request: HttpRequest, rows: "QuerySet[Any]", *, columns: Sequence[Column], sort: str, search: Sequence[str] = ()
 ) -> "QuerySet[Any]":
-    """All the rows that the filter leaves, in the order asked for: what a CSV holds."""
+    """All rows that match `?q=`, in the order of `?sort=`: the content of the CSV."""
     chosen, wanted = _sort(request, columns, sort), filtered_by(request)
     if wanted:
         rows = rows.filter(Q(*((f"{name}__icontains", wanted) for name in search), _connector=Q.OR))
     field = F(next(column.field for column in columns if column.key == chosen.removeprefix("-")))
+    # Rows without a value come last either way; pk makes the order the same on every page.
     order = field.desc(nulls_last=True) if chosen.startswith("-") else field.asc(nulls_last=True)
     return rows.order_by(order, "pk")
 
@@ -130,53 +136,55 @@ def wants_csv(request: HttpRequest) -> bool:
 
 
 def csv_of(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
-    """A download, written as it is read. Text that a spreadsheet would run is made text again; times are UTC."""
-    response = StreamingHttpResponse(_lines(header, rows), content_type="text/csv; charset=utf-8")
+    """A download, streamed. Times are UTC."""
+    write: Callable[[Sequence[Any]], str] = csv.writer(_Echo()).writerow
+
+    def lines() -> Iterator[str]:
+        yield write(header)
+        for row in rows:
+            yield write([_cell(value) for value in row])
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
 
 
 class _Echo:
-    """A file for csv.writer that hands each line back."""
+    """A file for csv.writer that returns each line: nothing is collected in memory."""
 
     def write(self, line: str) -> str:
         return line
 
 
-def _lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    write: Callable[[Sequence[Any]], Any] = csv.writer(_Echo()).writerow
-    yield write(header)
-    for row in rows:
-        yield write([_cell(value) for value in row])
-
-
 def _cell(value: Any) -> Any:
     text = value.isoformat() if hasattr(value, "isoformat") else value
+    # The apostrophe makes a spreadsheet show the text. Names come from event data: anybody can send a formula.
     return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
 
 
 def _sort(request: HttpRequest, columns: Sequence[Column], default: str) -> str:
-    asked = request.GET.get("sort", "")
-    known = {column.key for column in columns if column.field}
-    return asked if asked.removeprefix("-") in known and not asked.startswith("--") else default
+    sort = request.GET.get("sort", "")
+    sortable = {column.key for column in columns if column.field}
+    return sort if sort.removeprefix("-") in sortable and not sort.startswith("--") else default
 
 
 def _heading(request: HttpRequest, column: Column, chosen: str) -> Heading:
-    """The first click sorts upwards, numbers downwards; the next one turns it round."""
     if not column.field:
         return Heading(column.label, column.num, "", "")
     here, down = chosen.removeprefix("-") == column.key, chosen.startswith("-")
-    turned = not down if here else column.num
-    url = _address(request, sort=f"-{column.key}" if turned else column.key)
+    # The first click sorts upwards, but numbers downwards: of these the largest are wanted. The next one reverses it.
+    descending = not down if here else column.num
+    url = _url(request, sort=f"-{column.key}" if descending else column.key)
     return Heading(column.label, column.num, url, ("descending" if down else "ascending") if here else "")
 
 
 def row_number(text: str) -> int | None:
-    """What an address or a form names a row by; None for anything else."""
+    """The primary key in a query string or a form; None for anything that is none."""
+    # isdigit() alone also accepts digits of other scripts; 19 of them would not fit into a bigint.
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _address(request: HttpRequest, **places: Any) -> str:
-    """This page with these places in the list, and from its beginning where none is named."""
+def _url(request: HttpRequest, **position: Any) -> str:
+    """This page with its filter and sorting, at this position; without one, at the beginning."""
     kept = {name: value for name, value in request.GET.items() if name not in ("after", "page", "format") and value}
-    return f"{request.path}?{urlencode(kept | places)}"
+    return f"{request.path}?{urlencode(kept | position)}"

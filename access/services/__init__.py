@@ -1,4 +1,4 @@
-"""Everything that changes access. Each change leaves an audit entry."""
+"""All changes of workspaces, spaces, members, roles, invitations and tokens. Each leaves an audit entry."""
 
 from access.services.audit import COMMAND, Actor, ActorLike, NotPossible, actor_of, audit
 from access.services.grants import grant, grants_of, revoke, role_group, spaces_of, sync_roles

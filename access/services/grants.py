@@ -1,4 +1,4 @@
-"""Roles in spaces: a role is the group `space:<id>:<role>`, which holds guardian's permissions on the space."""
+"""Roles in spaces. A role is the group `space:<id>:<role>`, to which guardian grants permissions on the space."""
 
 from collections.abc import Iterable
 
@@ -13,8 +13,8 @@ from spaces.models import Space, Workspace
 
 
 def grant(space: Space, user: User, role: str, *, by: ActorLike) -> None:
-    """The member has the role in the space, and no other. Raises NotPossible when `by` may not give it."""
-    may_give(by, space, role)
+    """The member has this role in the space, and no other. Raises NotPossible when `by` may not give it."""
+    check_may_grant(by, space, role)
     if not Membership.objects.filter(workspace=space.workspace_id, user=user).exists():
         raise NotPossible(f"{user.email} is not in this workspace.")
     with transaction.atomic():
@@ -31,7 +31,7 @@ def revoke(space: Space, user: User, *, by: ActorLike) -> None:
 
 
 def role_group(space: Space, role: str) -> Group:
-    """The group that holds a role in a space, with exactly the role's permissions."""
+    """The group of a role in a space, which has exactly the permissions of the role."""
     if role not in roles.SPACE_ROLES:
         raise NotPossible(f"There is no role “{role}” in a space; there are {', '.join(roles.SPACE_ROLES)}.")
     group, _ = Group.objects.get_or_create(name=f"{group_prefix(space)}{role}")
@@ -40,40 +40,44 @@ def role_group(space: Space, role: str) -> Group:
 
 
 def sync_roles() -> int:
-    """Every group of a role has exactly the permissions that access.roles says now. How many groups there are."""
-    known = {space.pk: space for space in Space.objects.all()}
+    """Every group of a role has the permissions that access.roles now defines. Returns the number of groups."""
+    spaces = {space.pk: space for space in Space.objects.all()}
     count = 0
     for group in Group.objects.filter(name__regex=r"^space:\d+:"):
         _, space_id, role = group.name.split(":", 2)
-        if int(space_id) in known:
+        if int(space_id) in spaces:
+            # A role that this release no longer defines allows nothing.
             names = roles.codenames(role) if role in roles.SPACE_ROLES else frozenset[str]()
-            _write_permissions(known[int(space_id)], group, names)
+            _write_permissions(spaces[int(space_id)], group, names)
             count += 1
     return count
 
 
 def grants_of(membership: Membership) -> list[tuple[Space, str]]:
-    """The spaces this member has a role in, with the role."""
+    """The spaces in which this member has a role, each with the role."""
     names = membership.user.groups.filter(name__regex=r"^space:\d+:").values_list("name", flat=True)
-    held = {int(name.split(":")[1]): name.split(":", 2)[2] for name in names}
-    found = Space.objects.filter(workspace=membership.workspace_id, pk__in=held).order_by("id")
-    return [(space, held[space.pk]) for space in found]
+    roles_by_space = {int(name.split(":")[1]): name.split(":", 2)[2] for name in names}
+    # The groups of a user are of all their workspaces: the filter leaves those of this one.
+    spaces = Space.objects.filter(workspace=membership.workspace_id, pk__in=roles_by_space).order_by("id")
+    return [(space, roles_by_space[space.pk]) for space in spaces]
 
 
 def spaces_of(membership: Membership) -> "QuerySet[Space]":
-    """The spaces this member can see: an owner all of them."""
+    """The spaces that this member can see; for an owner all of the workspace."""
     visible = Space.objects.filter(workspace=membership.workspace_id)
     if membership.role == roles.OWNER:
         return visible
-    return visible.filter(pk__in=[pk for pk, held in membership.granted.items() if "space.read" in held])
+    readable = [pk for pk, permissions in membership.granted.items() if "space.read" in permissions]
+    return visible.filter(pk__in=readable)
 
 
 def group_prefix(space: Space) -> str:
     return f"space:{space.pk}:"
 
 
-def groups_of(workspace: Workspace) -> str:
-    """A pattern for the names of all role groups of a workspace."""
+def group_pattern(workspace: Workspace) -> str:
+    """A regular expression for the names of all role groups of a workspace."""
+    # `none` keeps a workspace without spaces from matching the groups of every other one.
     keys = Space.objects.filter(workspace=workspace).values_list("pk", flat=True)
     return rf"^space:({'|'.join(map(str, keys)) or 'none'}):"
 
@@ -84,16 +88,16 @@ def leave_groups(space: Space, user: User) -> None:
 
 def _write_permissions(space: Space, group: Group, codenames: Iterable[str]) -> None:
     wanted = set(codenames)
-    held = SpaceGroupPermission.objects.filter(group=group, content_object=space)
-    held.exclude(permission__codename__in=wanted).delete()
-    missing = wanted - set(held.values_list("permission__codename", flat=True))
-    of_spaces = Permission.objects.filter(content_type__app_label="spaces", content_type__model="space")
-    for permission in of_spaces.filter(codename__in=missing):
+    granted = SpaceGroupPermission.objects.filter(group=group, content_object=space)
+    granted.exclude(permission__codename__in=wanted).delete()
+    missing = wanted - set(granted.values_list("permission__codename", flat=True))
+    permissions = Permission.objects.filter(content_type__app_label="spaces", content_type__model="space")
+    for permission in permissions.filter(codename__in=missing):
         SpaceGroupPermission.objects.create(group=group, permission=permission, content_object=space)
 
 
-def may_give(by: ActorLike, space: Space, role: str) -> None:
-    """Only an owner gives roles, and nobody gives more than they hold: no way up for a member."""
+def check_may_grant(by: ActorLike, space: Space, role: str) -> None:
+    """Raises NotPossible unless `by` owns the workspace and has every permission that the role gives."""
     if role not in roles.SPACE_ROLES:
         raise NotPossible(f"There is no role “{role}” in a space; there are {', '.join(roles.SPACE_ROLES)}.")
     user = actor_of(by).user

@@ -1,4 +1,4 @@
-"""Invitations: a mail with a link that works once, for seven days, and never opens somebody's account."""
+"""Invitations: an e-mail with a link that works once, for seven days, and never signs anybody in to an account."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from access import roles
 from access.authentication import hashed
 from access.models import Invitation, Membership, User
 from access.services.audit import ActorLike, NotPossible, actor_of, audit
-from access.services.grants import leave_groups, may_give, role_group
+from access.services.grants import check_may_grant, leave_groups, role_group
 from spaces.clock import clock
 from spaces.models import Space, Workspace
 
@@ -24,7 +24,7 @@ INVITATION_DAYS = 7
 
 @dataclass(frozen=True)
 class Invited:
-    """Whom to invite: `grants` are (space, role) pairs."""
+    """Whom to invite. grants: (space, role) pairs."""
 
     email: str
     role: str = roles.MEMBER
@@ -32,75 +32,98 @@ class Invited:
 
 
 def invite(workspace: Workspace, people: Sequence[Invited], *, by: ActorLike, origin: str) -> list[Invitation]:
-    """All of them are invited, or none: each gets a mail with a link that works once, for seven days.
+    """All of them are invited, or none: each is sent a link that works once, for seven days.
 
-    origin: scheme and host of the console, for the link. An older invitation of the same address is revoked.
+    origin: scheme and host of the console, for the link. Older invitations of the same address are revoked.
     Raises NotPossible for someone who is in the workspace already, or for a role that `by` may not give.
     """
     for person in people:
-        _may_invite(workspace, person, by)
+        _check_may_invite(workspace, person, by)
     links = []
     with transaction.atomic():
         for person in people:
-            links.append(_invite(workspace, person, by))
+            now, secret = clock.now(), secrets.token_urlsafe(32)
+            older = Invitation.objects.filter(workspace=workspace, email__iexact=person.email)
+            older.filter(accepted_at=None, revoked_at=None).update(revoked_at=now)
+            invitation = Invitation.objects.create(
+                workspace=workspace,
+                email=person.email.lower(),
+                role=person.role,
+                grants=[{"space": space.public_id, "role": role} for space, role in person.grants],
+                token_hash=hashed(secret),
+                invited_by=actor_of(by).user,
+                expires_at=now + timedelta(days=INVITATION_DAYS),
+            )
+            audit(by, "invitation.sent", invitation, email=person.email, role=person.role, grants=invitation.grants)
+            links.append((invitation, secret))
+    # After the commit: a link that arrives before its row exists would not work, and one without a row never would.
     for invitation, secret in links:
-        _mail(invitation, secret, origin)
+        _send_link(invitation, secret, origin)
     return [invitation for invitation, _ in links]
 
 
 def resend(invitation: Invitation, *, by: ActorLike, origin: str) -> None:
-    """A new link is on its way, good for seven days from now; the old one no longer works."""
-    _still_pending(invitation)
+    """A new link is sent, valid for seven days from now; the old one no longer works."""
+    _check_pending(invitation)
     secret = secrets.token_urlsafe(32)
     invitation.token_hash = hashed(secret)
     invitation.expires_at = clock.now() + timedelta(days=INVITATION_DAYS)
     with transaction.atomic():
         invitation.save(update_fields=["token_hash", "expires_at"])
         audit(by, "invitation.resent", invitation, email=invitation.email)
-    _mail(invitation, secret, origin)
+    _send_link(invitation, secret, origin)
 
 
 def revoke_invitation(invitation: Invitation, *, by: ActorLike) -> None:
     """The link no longer works."""
-    _still_pending(invitation)
+    _check_pending(invitation)
     with transaction.atomic():
         Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(revoked_at=clock.now())
         audit(by, "invitation.revoked", invitation, email=invitation.email)
 
 
 def find_invitation(secret: str) -> Invitation | None:
-    """The invitation this link belongs to, while it works."""
+    """The invitation with this secret, if its link works."""
     pending = Invitation.objects.select_related("workspace", "invited_by").filter(accepted_at=None, revoked_at=None)
     invitation = pending.filter(token_hash=hashed(secret), expires_at__gt=clock.now()).first()
-    return invitation if invitation and _inviter_may(invitation) else None
+    if invitation is None:
+        return None
+    # An invitation is worth what its inviter may still do: someone who was removed leaves no way back in. Without an
+    # inviter it was sent by a command on the server.
+    inviter = invitation.invited_by
+    return invitation if inviter is None or _manages(invitation.workspace_id, inviter) else None
 
 
 def accept(secret: str, *, user: User | None = None, name: str = "", password: str = "") -> User:
-    """The invited person is in the workspace, with the roles of the invitation; the link is spent.
+    """The invited person is in the workspace with the roles of the invitation; the link no longer works.
 
     Somebody who has an account already must be signed in as `user`: a link alone never opens an account
     or changes a password. Raises NotPossible, or ValidationError for a weak password.
     """
     with transaction.atomic():
         invitation = find_invitation(secret)
-        spent = invitation and Invitation.objects.filter(pk=invitation.pk, accepted_at=None, revoked_at=None).update(
+        # The conditions once more in the UPDATE: of two people who use the link at the same moment one gets in.
+        claimed = invitation and Invitation.objects.filter(pk=invitation.pk, accepted_at=None, revoked_at=None).update(
             accepted_at=clock.now()
         )
-        if invitation is None or not spent:
+        if invitation is None or not claimed:
             raise NotPossible("This link has been used, was revoked or has expired. Ask for a new invitation.")
-        member = _account(invitation, user, name, password)
+        member = _accepting_user(invitation, user, name, password)
         Membership.objects.get_or_create(
             workspace=invitation.workspace, user=member, defaults={"role": invitation.role}
         )
-        for space, role in _grants(invitation):
+        # Spaces and roles may have been deleted since the invitation was sent.
+        wanted = {row["space"]: row["role"] for row in invitation.grants if row["role"] in roles.SPACE_ROLES}
+        for space in Space.objects.filter(workspace=invitation.workspace_id, public_id__in=wanted):
+            role = wanted[space.public_id]
             leave_groups(space, member)
             member.groups.add(role_group(space, role))
         audit(member, "invitation.accepted", invitation, email=invitation.email, role=invitation.role)
     return member
 
 
-def _account(invitation: Invitation, user: User | None, name: str, password: str) -> User:
-    """The user who accepts: whoever is signed in with the invited address, or a new account."""
+def _accepting_user(invitation: Invitation, user: User | None, name: str, password: str) -> User:
+    """The user who accepts: whoever is signed in, if the address is the invited one, or a new account."""
     if user is not None:
         if user.email.lower() != invitation.email.lower():
             raise NotPossible(f"This invitation is for {invitation.email}. Sign out and use the link again.")
@@ -111,14 +134,7 @@ def _account(invitation: Invitation, user: User | None, name: str, password: str
     return User.objects.create_user(invitation.email, password, name)
 
 
-def _grants(invitation: Invitation) -> list[tuple[Space, str]]:
-    """What the invitation gives, as far as the spaces and the roles still exist."""
-    wanted = {row["space"]: row["role"] for row in invitation.grants if row["role"] in roles.SPACE_ROLES}
-    found = Space.objects.filter(workspace=invitation.workspace_id, public_id__in=wanted)
-    return [(space, wanted[space.public_id]) for space in found]
-
-
-def _may_invite(workspace: Workspace, person: Invited, by: ActorLike) -> None:
+def _check_may_invite(workspace: Workspace, person: Invited, by: ActorLike) -> None:
     if person.role not in roles.WORKSPACE_ROLES:
         raise NotPossible(f"There is no role “{person.role}” in a workspace.")
     inviter = actor_of(by).user
@@ -129,7 +145,7 @@ def _may_invite(workspace: Workspace, person: Invited, by: ActorLike) -> None:
     for space, role in person.grants:
         if space.workspace_id != workspace.pk:
             raise NotPossible("A space of another workspace.")
-        may_give(by, space, role)
+        check_may_grant(by, space, role)
 
 
 def _manages(workspace_id: int, user: User) -> bool:
@@ -137,47 +153,18 @@ def _manages(workspace_id: int, user: User) -> bool:
     return bool(user.is_active and membership and membership.may("workspace.manage"))
 
 
-def _inviter_may(invitation: Invitation) -> bool:
-    """An invitation is worth what its inviter may still do: someone removed leaves no way back in."""
-    if invitation.invited_by is None:
-        return True  # made by a command
-    return _manages(invitation.workspace_id, invitation.invited_by)
-
-
-def _invite(workspace: Workspace, person: Invited, by: ActorLike) -> tuple[Invitation, str]:
-    now, secret = clock.now(), secrets.token_urlsafe(32)
-    older = Invitation.objects.filter(workspace=workspace, email__iexact=person.email)
-    older.filter(accepted_at=None, revoked_at=None).update(revoked_at=now)
-    invitation = Invitation.objects.create(
-        workspace=workspace,
-        email=person.email.lower(),
-        role=person.role,
-        grants=[{"space": space.public_id, "role": role} for space, role in person.grants],
-        token_hash=hashed(secret),
-        invited_by=actor_of(by).user,
-        expires_at=now + timedelta(days=INVITATION_DAYS),
-    )
-    audit(by, "invitation.sent", invitation, email=person.email, role=person.role, grants=invitation.grants)
-    return invitation, secret
-
-
-def _still_pending(invitation: Invitation) -> None:
+def _check_pending(invitation: Invitation) -> None:
     if invitation.accepted_at or invitation.revoked_at:
         raise NotPossible("This invitation was accepted or revoked already.")
 
 
-def _mail(invitation: Invitation, secret: str, origin: str) -> None:
+def _send_link(invitation: Invitation, secret: str, origin: str) -> None:
     who = str(invitation.invited_by) if invitation.invited_by else "The owner"
     link = origin + reverse("accept-invitation", args=[secret])
     send_mail(
-        subject=f"Join {_one_line(invitation.workspace.name)} on Personas",
+        subject=f"Join {' '.join(invitation.workspace.name.split())} on Personas",  # a mail header is one line
         message=f"{who} invites you to the workspace “{invitation.workspace.name}” on Personas.\n\n{link}\n\n"
         f"The link works once, until {invitation.expires_at:%d %B %Y, %H:%M} UTC.\n",
         from_email=settings.DEFAULT_FROM_EMAIL,
         recipient_list=[invitation.email],
     )
-
-
-def _one_line(text: str) -> str:
-    """Safe in a mail header."""
-    return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""API tokens: shown once, kept as a hash."""
+"""API tokens. The secret is shown once; the hash is stored."""
 
 import secrets
 
@@ -13,7 +13,8 @@ from spaces.models import Workspace
 
 
 def create_token(workspace: Workspace, user: User, *, name: str, by: ActorLike) -> tuple[Token, str]:
-    """A token that acts for `user` in the workspace, and its secret, which is shown this once."""
+    """A new token that acts for `user` in the workspace, and its secret, which cannot be read again."""
+    # The prefix lets scanners for leaked secrets recognise it.
     secret = f"pat_{secrets.token_urlsafe(32)}"
     with transaction.atomic():
         token = Token.objects.create(workspace=workspace, user=user, name=name, hash=hashed(secret))
@@ -22,13 +23,13 @@ def create_token(workspace: Workspace, user: User, *, name: str, by: ActorLike) 
 
 
 def revoke_token(token: Token, *, by: ActorLike) -> None:
-    """Whoever uses it is a stranger from now on."""
+    """The API refuses the token from now on."""
     with transaction.atomic():
         Token.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=clock.now())
         audit(by, "token.revoked", token, name=token.name)
 
 
 def tokens_of(membership: Membership) -> "QuerySet[Token]":
-    """The live tokens a member can see and revoke: their own; an owner all of the workspace."""
+    """The live tokens that a member can see and revoke: their own, or for an owner all of the workspace."""
     live = Token.objects.filter(workspace=membership.workspace_id, revoked_at=None).select_related("user")
     return live if membership.may("workspace.manage") else live.filter(user=membership.user_id)

@@ -9,14 +9,14 @@ from django.db import transaction
 from access import roles
 from access.models import Membership, Token, User
 from access.services.audit import COMMAND, ActorLike, NotPossible, audit
-from access.services.grants import grant, grants_of, group_prefix, groups_of, revoke
+from access.services.grants import grant, grants_of, group_pattern, group_prefix, revoke
 from spaces import services as spaces
 from spaces.clock import clock
 from spaces.models import Space, Workspace
 
 
 def create_workspace(name: str, *, owner: User, by: ActorLike = COMMAND) -> Workspace:
-    """A workspace that `owner` owns."""
+    """A new workspace with `owner` as its owner."""
     with transaction.atomic():
         workspace = spaces.create_workspace(name)
         Membership.objects.create(workspace=workspace, user=owner, role=roles.OWNER)
@@ -32,7 +32,8 @@ def create_space(workspace: Workspace, *, name: str, kind: str, by: ActorLike) -
 
 
 def change_space(space: Space, *, by: ActorLike, **changes: Any) -> Space:
-    """The named fields have new values. The slug stays: addresses that people kept go on working."""
+    """The named fields have new values. The slug never changes, so links to the space go on working."""
+    # Read before the change, for the audit entry.
     before = {name: getattr(space, name) for name in changes}
     for name, value in changes.items():
         setattr(space, name, value)
@@ -45,48 +46,52 @@ def change_space(space: Space, *, by: ActorLike, **changes: Any) -> Space:
 def delete_space(space: Space, *, by: ActorLike) -> None:
     with transaction.atomic():
         audit(by, "space.deleted", space, name=space.name)
+        # Groups belong to no space by foreign key: they would stay behind.
         Group.objects.filter(name__startswith=group_prefix(space)).delete()
         spaces.delete_space(space)
 
 
 def change_role(membership: Membership, role: str, *, by: ActorLike) -> None:
-    """The member has this role in the workspace. The last owner keeps theirs."""
+    """The member has this role in the workspace. Raises NotPossible when no owner would be left."""
     with transaction.atomic():
-        _keep_an_owner(membership, stays=role == roles.OWNER)
+        if role != roles.OWNER:
+            _check_other_owner(membership)
         Membership.objects.filter(pk=membership.pk).update(role=role)
         audit(by, "member.role", membership.workspace, user=membership.user.email, before=membership.role, after=role)
     membership.role = role
 
 
 def change_access(membership: Membership, *, role: str, in_spaces: Mapping[Space, str], by: ActorLike) -> None:
-    """The member has this role in the workspace, and in each named space that role, or none where it is "".
+    """The member has this role in the workspace, and in each space of `in_spaces` that role, or none where it is "".
 
-    Spaces that are not named stay as they are. Nothing changes when a part of it is not possible.
+    Spaces that are not in it stay as they are. Nothing changes when a part of it is not possible.
     """
     with transaction.atomic():
-        held = dict(grants_of(membership))
+        present = dict(grants_of(membership))
         for space, wanted in in_spaces.items():
-            if wanted and wanted != held.get(space):
+            if wanted and wanted != present.get(space):
                 grant(space, membership.user, wanted, by=by)
-            elif not wanted and space in held:
+            elif not wanted and space in present:
                 revoke(space, membership.user, by=by)
-        if role != membership.role:  # last: by giving up ownership one gives up the right to give roles
+        # Last: an owner who gives up ownership gives up the right to give roles.
+        if role != membership.role:
             change_role(membership, role, by=by)
 
 
 def remove_member(membership: Membership, *, by: ActorLike) -> None:
-    """The user is no longer in the workspace: no roles, no tokens, and nobody comes in by their invitations."""
+    """The user is no longer in the workspace: no roles and no tokens, and the invitations they sent stop working."""
     workspace, user = membership.workspace, membership.user
     with transaction.atomic():
-        _keep_an_owner(membership, stays=False)
-        user.groups.remove(*Group.objects.filter(user=user, name__regex=groups_of(workspace)))
+        _check_other_owner(membership)
+        user.groups.remove(*Group.objects.filter(user=user, name__regex=group_pattern(workspace)))
         Token.objects.filter(workspace=workspace, user=user, revoked_at=None).update(revoked_at=clock.now())
         membership.delete()
         audit(by, "member.removed", workspace, user=user.email)
 
 
-def _keep_an_owner(membership: Membership, *, stays: bool) -> None:
-    """Raises NotPossible when the workspace would be without an owner. Holds the owners' rows until the end."""
+def _check_other_owner(membership: Membership) -> None:
+    """Raises NotPossible when this member is the only owner of the workspace."""
+    # Locked, in the same order for everybody: of two owners who leave at the same moment the second one is refused.
     owners = Membership.objects.select_for_update().filter(workspace=membership.workspace_id, role=roles.OWNER)
-    if not stays and [owner.pk for owner in owners.order_by("pk")] == [membership.pk]:
+    if [owner.pk for owner in owners.order_by("pk")] == [membership.pk]:
         raise NotPossible("A workspace needs an owner, and this is the only one. Make someone else an owner first.")

@@ -1,4 +1,4 @@
-"""What surrounds every page: where you are, where you can go, light or dark."""
+"""What surrounds every page: the navigation, the space switcher, warnings, and the colour theme."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from spaces.models import Space
 
 
 @dataclass(frozen=True)
-class Place:
-    """An entry of the navigation. `also`: other pages on which it counts as the place where you are."""
+class NavigationItem:
+    """An entry of the navigation. name: a URL name. also: other pages on which it is marked as the current one."""
 
     name: str
     label: str
@@ -28,51 +28,55 @@ class Place:
     also: tuple[str, ...] = ()
 
 
+# Pages without an entry of their own, by the entry that is marked while they are shown.
 SOURCE_PAGES = (
     "source-new", "source", "source-setup", "source-debugger", "source-settings", "source-delete", "source-key-remove",
 )  # fmt: skip
-CONNECTING = ("space-connect", "space-disconnect", "space-replay", "space-replay-cancel")
+CONNECTION_PAGES = ("space-connect", "space-disconnect", "space-replay", "space-replay-cancel")
 IN_WORKSPACE = (
-    Place("workspace", "Home", "home", "workspace.read"),
-    Place("spaces", "Spaces", "spaces", "workspace.read", ("space-new", "deletions")),
-    Place("sources", "Sources", "sources", "sources.read", SOURCE_PAGES),
-    Place("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
-    Place("tokens", "API tokens", "key", "workspace.read"),
+    NavigationItem("workspace", "Home", "home", "workspace.read"),
+    NavigationItem("spaces", "Spaces", "spaces", "workspace.read", ("space-new", "deletions")),
+    NavigationItem("sources", "Sources", "sources", "sources.read", SOURCE_PAGES),
+    NavigationItem("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
+    NavigationItem("tokens", "API tokens", "key", "workspace.read"),
 )
-AUDIENCE = (
+AUDIENCE_PAGES = (
     "audience", "audience-settings", "audience-connect", "subscription",
     "audience-new", "audience-draft", "audience-builder", "draft-destinations", "draft-review",
 )  # fmt: skip
-DESTINATION = ("destination", "destination-catalog", "destination-create", "caught")
+DESTINATION_PAGES = ("destination", "destination-catalog", "destination-create", "caught")
 IN_SPACE = (
-    Place("space", "Overview", "overview", "space.read", ("space-guide",)),
-    Place("profiles", "Profiles", "profiles", "space.read", ("profile",)),
-    Place("audiences", "Audiences", "audiences", "space.read", AUDIENCE),
-    Place("destinations", "Destinations", "destinations", "space.read", DESTINATION),
-    Place("deliveries", "Deliveries", "deliveries", "space.read"),
+    NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),
+    NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile",)),
+    NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
+    NavigationItem("destinations", "Destinations", "destinations", "space.read", DESTINATION_PAGES),
+    NavigationItem("deliveries", "Deliveries", "deliveries", "space.read"),
 )
 IN_SETTINGS = (
-    Place("space-sources", "Sources", "sources", "space.read", CONNECTING),
-    Place("identity-settings", "Identity", "profiles", "space.read"),
-    Place("space-settings", "General", "settings", "space.read", ("space-delete",)),
+    NavigationItem("space-sources", "Sources", "sources", "space.read", CONNECTION_PAGES),
+    NavigationItem("identity-settings", "Identity", "profiles", "space.read"),
+    NavigationItem("space-settings", "General", "settings", "space.read", ("space-delete",)),
 )
-SETTINGS = Place(
+# One entry for all settings, which leads to the first tab.
+SETTINGS = NavigationItem(
     "space-sources",
     "Settings",
     "settings",
     "space.read",
-    tuple(name for each in IN_SETTINGS for name in (each.name, *each.also)),
+    tuple(name for item in IN_SETTINGS for name in (item.name, *item.also)),
 )
 
 
 class Frame:
-    """Read by the base templates; asks the database only for what a template shows."""
+    """What the base templates read. Everything that costs a query is lazy: a fragment for htmx shows none of it."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
+        # Error pages and the sign-in page are rendered without the gate, which sets these.
         self.membership: Membership | None = getattr(request, "membership", None)
         self.space: Space | None = getattr(request, "space", None)
         theme = request.COOKIES.get("theme", "")
+        # Anything can be in a cookie, and this goes into the HTML.
         self.theme = theme if theme in THEMES else ""
 
     @property
@@ -81,7 +85,7 @@ class Frame:
 
     @cached_property
     def spaces(self) -> list[dict[str, Any]]:
-        """The spaces one can switch to."""
+        """The spaces in the switcher."""
         if self.membership is None:
             return []
         slug = self.membership.workspace.slug
@@ -91,47 +95,53 @@ class Frame:
         ]
 
     @property
-    def places(self) -> list[dict[str, Any]]:
-        """The navigation of the space, or of the workspace: only what this person may open."""
-        return self._entries((*IN_SPACE, SETTINGS) if self.space else IN_WORKSPACE)
+    def navigation(self) -> list[dict[str, Any]]:
+        """The navigation of the space, or of the workspace: only what this member may open."""
+        return self._links((*IN_SPACE, SETTINGS) if self.space else IN_WORKSPACE)
 
     @property
     def settings(self) -> list[dict[str, Any]]:
-        """The pages of the space's settings."""
-        return self._entries(IN_SETTINGS)
+        """The tabs of the space's settings."""
+        return self._links(IN_SETTINGS)
 
     @cached_property
     def replaying(self) -> bool:
-        """Whether the past is still coming into this space: what is computed from it is not complete yet."""
+        """Whether a replay runs into this space: what is computed from events is not complete yet."""
         return bool(self.space and is_replaying(self.space))
 
     @property
     def full_disk(self) -> Room | None:
-        """The room there is, when it is too little to take in what comes."""
-        now = room()
-        return None if now.accepts else now
+        """The room on the disk when it is too little to accept events; None while there is enough."""
+        disk = room()
+        return None if disk.accepts else disk
 
     def may(self, need: str) -> bool:
-        """Whether this person may do that here."""
+        """Whether this member has the permission here."""
         return bool(self.membership and self.membership.may(need, self.space))
 
     @cached_property
     def can(self) -> dict[str, bool]:
-        """For templates, which show no control that would be refused: `frame.can.space_use`."""
+        """For templates, so that they show no button that would be refused: `frame.can.space_use`."""
         return {need.replace(".", "_"): self.may(need) for need in PERMISSIONS}
 
-    def _entries(self, places: Iterable[Place]) -> list[dict[str, Any]]:
+    def _links(self, items: Iterable[NavigationItem]) -> list[dict[str, Any]]:
         if self.membership is None:
             return []
         args = [self.membership.workspace.slug, *([self.space.slug] if self.space else [])]
-        return [self._entry(place, args) for place in places if self.may(place.need)]
-
-    def _entry(self, place: Place, args: list[str]) -> dict[str, Any]:
+        # None on a 404 page, where no URL pattern matched.
         match = self.request.resolver_match
-        here = bool(match and match.url_name in (place.name, *place.also))
-        return {"label": place.label, "icon": place.icon, "url": reverse(place.name, args=args), "here": here}
+        return [
+            {
+                "label": item.label,
+                "icon": item.icon,
+                "url": reverse(item.name, args=args),
+                "here": bool(match and match.url_name in (item.name, *item.also)),
+            }
+            for item in items
+            if self.may(item.need)
+        ]
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """The context processor."""
+    """The context processor that adds `frame` to every template."""
     return {"frame": Frame(request)}

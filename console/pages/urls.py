@@ -30,7 +30,8 @@ urlpatterns = [
     path(f"{SPACE}/guide", space_guide.guide, name="space-guide"),
     path(f"{SPACE}/settings", spaces.space_settings, name="space-settings"),
     path(f"{SPACE}/settings/delete", spaces.space_delete, name="space-delete"),
-    path(f"{DRAFT}/destinations", audience_draft.where, name="draft-destinations"),
+    # Two of the three steps of a draft; the first is in audiences, which knows no destinations.
+    path(f"{DRAFT}/destinations", audience_draft.destinations, name="draft-destinations"),
     path(f"{DRAFT}/review", audience_draft.review, name="draft-review"),
     path(AUDIENCE, audience.audience, name="audience"),
     path(f"{AUDIENCE}/members.csv", audience.members, name="audience-members"),

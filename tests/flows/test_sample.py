@@ -43,7 +43,7 @@ def worked(cast):
 
 def filled(cast, sample):
     for _ in range(6):
-        data.go_on(sample.pk)
+        data.advance_sample(sample.pk)
         worked(cast)
     sample.refresh_from_db()
     return sample
@@ -88,7 +88,7 @@ def test_a_death_while_it_is_sent_neither_loses_nor_doubles_a_message(cast, monk
     monkeypatch.setattr(data, "accept", dying)
     for _ in range(3):
         with pytest.raises(ConnectionError):
-            data.go_on(sample.pk)
+            data.advance_sample(sample.pk)
     sample = filled(cast, sample)
     assert (sample.state, archived(sample)) == ("ready", sample.total)
     assert {Tally.objects.get(source=pk).doubled for pk in sample.sources.values()} == {0}
@@ -106,13 +106,13 @@ def test_it_is_taken_out_whole_at_any_time(cast, steps):
     before = set(Source.objects.values_list("pk", flat=True)), set(Space.objects.values_list("pk", flat=True))
     sample = data.add_sample(cast.workspace, by=cast.people["owner"])
     for _ in range(steps):
-        data.go_on(sample.pk)
+        data.advance_sample(sample.pk)
         worked(cast)
     data.remove_sample(Sample.objects.get(), by=cast.people["owner"])
     assert (set(Source.objects.values_list("pk", flat=True)), set(Space.objects.values_list("pk", flat=True))) == before
     assert not Sample.objects.exists()
     assert not Inbox.objects.exists()
-    data.go_on(sample.pk)  # a wake-up that comes late finds nothing
+    data.advance_sample(sample.pk)  # a wake-up that comes late finds nothing
 
 
 def test_the_page_brings_it_in_shows_how_far_it_is_and_takes_it_out(cast):

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from console.checklist import CURRENT, DONE, LATER, Facts, SpaceFacts, farthest, health, steps
+from console.checklist import CURRENT, DONE, LATER, SpaceFacts, WorkspaceFacts, health, most_advanced, steps
 
 DEV = SpaceFacts("Shop (Dev)", "dev", sources=2, people=1204, audiences=3, computed=2, subscriptions=2, in_step=1)
-FULL = Facts(dev=DEV, prod=replace(DEV, name="Shop", slug="prod"), members=3)
+FULL = WorkspaceFacts(dev=DEV, prod=replace(DEV, name="Shop", slug="prod"), members=3)
 
 
 def states(facts):
@@ -15,7 +15,7 @@ def states(facts):
 
 
 def test_with_nothing_the_first_step_is_the_current_one():
-    assert states(Facts()) == [CURRENT, *[LATER] * 7]
+    assert states(WorkspaceFacts()) == [CURRENT, *[LATER] * 7]
 
 
 def test_with_everything_all_are_done_and_none_is_current():
@@ -55,29 +55,29 @@ def test_a_prod_space_is_not_done_while_deliveries_do_not_get_through(trouble):
 
 
 def test_inviting_people_holds_nobody_up():
-    assert states(Facts(dev=SpaceFacts("Dev", "dev")))[1] == CURRENT
-    connected = Facts(dev=SpaceFacts("Dev", "dev", sources=1))
+    assert states(WorkspaceFacts(dev=SpaceFacts("Dev", "dev")))[1] == CURRENT
+    connected = WorkspaceFacts(dev=SpaceFacts("Dev", "dev", sources=1))
     assert states(connected)[:4] == [DONE, LATER, DONE, CURRENT]
     assert states(replace(FULL, members=1, prod=None))[7] == CURRENT
     assert states(replace(FULL, members=1))[1] == CURRENT, "when nothing else is left"
 
 
 def test_an_invitation_that_waits_counts_as_invited():
-    step = steps(Facts(invited=1))[1]
+    step = steps(WorkspaceFacts(invited=1))[1]
     assert step.state == DONE
     assert step.text == "1 invitation sent; nobody has accepted yet."
 
 
 def test_a_running_replay_is_told_in_words_and_is_not_done():
-    step = steps(Facts(dev=replace(DEV, replaying=1, percent=63.8)))[2]
+    step = steps(WorkspaceFacts(dev=replace(DEV, replaying=1, percent=63.8)))[2]
     assert not step.done
     assert "63.8 %" in step.text
     assert step.verb == "Watch the replay"
 
 
-def test_the_checklist_is_about_the_space_that_is_farthest():
-    assert farthest([SpaceFacts("A", "a"), DEV, SpaceFacts("C", "c", sources=1)]) is DEV
-    assert farthest([]) is None
+def test_the_checklist_is_about_the_space_that_is_most_advanced():
+    assert most_advanced([SpaceFacts("A", "a"), DEV, SpaceFacts("C", "c", sources=1)]) is DEV
+    assert most_advanced([]) is None
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_the_checklist_is_about_the_space_that_is_farthest():
         ({}, ("No source yet", "")),
         ({"sources": 1}, ("Working", "good")),
         ({"sources": 1, "replaying": 1, "percent": 5.0}, ("Replaying, 5 %", "busy")),
-        ({"sources": 1, "retrying": 1, "replaying": 1}, ("Deliveries retried", "warn")),
-        ({"sources": 1, "failures": 2, "retrying": 1}, ("Events held up", "warn")),
+        ({"sources": 1, "retrying": 1, "replaying": 1}, ("Retrying deliveries", "warn")),
+        ({"sources": 1, "failures": 2, "retrying": 1}, ("Events delayed", "warn")),
         ({"stopped": 1, "failures": 2}, ("Deliveries stopped", "bad")),
         ({"refused": 1, "failures": 2}, ("People refused", "bad")),
         ({"differing": 1, "refused": 1, "stopped": 1}, ("Deliveries stopped", "bad")),

@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, Contents, Described, compare
+from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, AudienceSummary, SpaceContents, compare
 
-BUYERS = Described("Buyers", "People who bought.", {"kind": "event", "name": "Bought"}, False, id="aud_1")
-LOYAL = Described("Loyal", "Buyers who stayed.", {"kind": "audience", "key": "buyers"}, False, frozenset({"buyers"}))
+BUYERS = AudienceSummary("Buyers", "People who bought.", {"kind": "event", "name": "Bought"}, False, id="aud_1")
+LOYAL = AudienceSummary(
+    "Loyal", "Buyers who stayed.", {"kind": "audience", "key": "buyers"}, False, frozenset({"buyers"})
+)
 CATCHER = ("catcher", "Catcher")
-DEV = Contents(
+DEV = SpaceContents(
     sources={"src_1": ("Website", True)},
     rules="rules",
     audiences={"buyers": BUYERS, "loyal": LOYAL},
     destinations=frozenset({CATCHER}),
-    ways=frozenset({("buyers", CATCHER)}),
+    subscriptions=frozenset({("buyers", CATCHER)}),
 )
 
 
@@ -23,7 +25,7 @@ def states(theirs, ours):
 
 
 def test_an_empty_space_lacks_everything_but_the_rules():
-    assert states(DEV, Contents(rules="rules")) == [[MISSING], [HERE], [MISSING, MISSING], [MISSING], [MISSING]]
+    assert states(DEV, SpaceContents(rules="rules")) == [[MISSING], [HERE], [MISSING, MISSING], [MISSING], [MISSING]]
 
 
 def test_a_space_with_the_same_lacks_nothing():
@@ -40,7 +42,7 @@ def test_a_space_with_the_same_lacks_nothing():
         ({"audiences": {"buyers": replace(BUYERS, include_anonymous=True)}}, 2, DIFFERENT),
         ({"audiences": {"buyers": replace(BUYERS, name="Customers")}}, 2, HERE),
         ({"destinations": frozenset({("webhook", "Catcher")})}, 3, MISSING),
-        ({"ways": frozenset({("loyal", CATCHER)})}, 4, MISSING),
+        ({"subscriptions": frozenset({("loyal", CATCHER)})}, 4, MISSING),
     ],
 )
 def test_each_part_says_what_differs(change, part, state):
@@ -50,7 +52,10 @@ def test_each_part_says_what_differs(change, part, state):
 
 
 def test_a_way_leads_on_only_where_its_audience_is_here():
-    nowhere, known = compare(DEV, Contents())[4].items[0], compare(DEV, replace(DEV, ways=frozenset()))[4].items[0]
+    nowhere, known = (
+        compare(DEV, SpaceContents())[4].items[0],
+        compare(DEV, replace(DEV, subscriptions=frozenset()))[4].items[0],
+    )
     assert (nowhere.audience, nowhere.about) == ("", "The audience is not here yet.")
     assert (known.audience, known.about) == ("aud_1", "")
 
@@ -61,9 +66,9 @@ def test_one_is_one_and_true_is_true():
 
 
 def test_only_what_is_missing_can_be_copied_and_what_it_needs_is_named():
-    buyers, loyal = compare(DEV, Contents())[2].items
+    buyers, loyal = compare(DEV, SpaceContents())[2].items
     assert (buyers.key, loyal.key) == ("buyers", "loyal")
-    assert "asks about buyers: copy that first" in loyal.about
-    here, still = compare(DEV, Contents(audiences={"buyers": BUYERS}))[2].items
+    assert "refers to buyers: copy that first" in loyal.about
+    here, still = compare(DEV, SpaceContents(audiences={"buyers": BUYERS}))[2].items
     assert (here.key, still.key) == ("", "loyal")
     assert "copy that first" not in still.about

@@ -90,7 +90,7 @@ def test_a_draft_is_sent_somewhere_named_and_created_without_javascript(browser,
     page.get_by_label("Webhook catcher").check()
     page.get_by_role("button", name="Review →").click()
     page.get_by_label("Name", exact=True).fill("Boots and Sandals")
-    page.get_by_role("button", name="Keep as a draft").click()
+    page.get_by_role("button", name="Save as a draft").click()
     page.get_by_text("boots_and_sandals").wait_for()
     page.get_by_role("link", name="Count them").click()
     page.locator("#size .with-history .big-number").wait_for()
@@ -159,7 +159,7 @@ def test_somebody_is_looked_up_and_everybody_said_anew_by_keyboard_alone(page, l
     page.get_by_text("Should be there: yes").wait_for()
     reach(page, "Resync")
     page.keyboard.press("Enter")
-    page.get_by_text("Everybody is said anew").wait_for()
+    page.get_by_text("Everyone is being sent again").wait_for()
     assert Subscription.objects.get(pk=room.subscription.pk).full
 
 

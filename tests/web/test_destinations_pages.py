@@ -142,7 +142,7 @@ def test_an_audience_shows_its_size_its_movement_and_what_is_known_of_its_people
     assert known == {"user_id": (2, 100.0, 2), "email": (1, 50.0, 2)}
     assert [(row.entered, row.left, row.size) for row in answer.context["moved"]] == [(2, 0, 2)]
     assert "<svg" in answer.content.decode()
-    assert "It goes nowhere yet" in answer.content.decode()
+    assert "No destination yet" in answer.content.decode()
 
 
 def test_an_audience_shows_some_of_its_people_and_that_a_replay_is_running(cast: Cast, audience: Audience) -> None:
@@ -215,7 +215,7 @@ def test_a_subscription_says_who_differs_and_why_until_they_were_acknowledged(ca
     assert "Out, differs" in page
     delivered(row)
     page = text(cast, place, "read_only", q="user_id:u1")
-    assert "Nothing: whoever should be there was acknowledged" in page
+    assert "None: everyone who should be there was acknowledged" in page
     assert "Should be there: <b>yes</b>" in page
     assert "entered, delivered" in page
     change(audience, left=[person])

@@ -363,7 +363,7 @@ def test_a_request_is_what_it_was() -> None:
         ("GET", "/w/a/s/b/profiles", CONSOLE),
         ("GET", "/w/a/s/b/profiles?format=csv", QUERIES),
         ("GET", "/readyz", CONSOLE),
-        ("GET", "/static/personas.css", CONSOLE),
+        ("GET", "/static/base/tokens.css", CONSOLE),
         ("GET", "/no/such/page", CONSOLE),
     ],
 )

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_an_audience_is_copied_to_prod_by_mouse_and_another_by_keyboard(page, live_server, room, complaints):
     sign_in(page, live_server, room)
     page.goto(f"{live_server.url}/w/northwind/s/shop/")
-    page.get_by_role("link", name="What is missing compared with Dev").click()
+    page.get_by_role("link", name="Compare with Dev").click()
     page.wait_for_url(re.compile("/guide$"))
     assert page.get_by_role("heading", level=1).inner_text() == "From Shop (Dev) to Shop"
     wrong = look(page, "guide")
@@ -41,5 +41,5 @@ def test_the_space_to_compare_with_is_chosen_without_javascript(browser, live_se
     page.get_by_label("Compare with").select_option("an-empty-one")
     page.get_by_role("button", name="Compare").click()
     assert page.get_by_role("heading", level=1).inner_text() == "From An empty one to Shop"
-    page.get_by_text("No audience was made there.").wait_for()
+    page.get_by_text("There are no audiences there.").wait_for()
     context.close()

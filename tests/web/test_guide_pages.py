@@ -62,7 +62,7 @@ def test_it_says_step_by_step_what_is_missing_and_what_is_there(cast, prod):
         "Identity rules": ["here"],
         "Audiences": ["missing"],
         "Destinations": ["missing"],
-        "What goes where": ["missing"],
+        "Connected audiences": ["missing"],
     }
     ConnectionFactory(space=prod, source=source, state=Connection.State.REPLAYING)
     make_subscription(make_audience(prod, "buyers"), make_destination(prod))
@@ -72,7 +72,7 @@ def test_it_says_step_by_step_what_is_missing_and_what_is_there(cast, prod):
     Space.objects.filter(pk=prod.pk).update(identity_policy=rules | {"identifiers": rules["identifiers"][:3]})
     assert parts(cast, prod)["Sources"] == ["under way"]
     assert parts(cast, prod)["Identity rules"] == ["different"]
-    assert parts(cast, prod)["What goes where"] == ["here"]
+    assert parts(cast, prod)["Connected audiences"] == ["here"]
     Audience.objects.filter(pk=subscription.audience_id).update(include_anonymous=True)
     assert parts(cast, prod)["Audiences"] == ["different"]
 

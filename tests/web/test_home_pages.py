@@ -109,7 +109,7 @@ def test_no_step_leads_where_one_may_not_go(cast, who):
 def test_who_may_not_do_a_step_sees_how_it_stands_without_a_button(cast):
     page = home(cast, "read_only")
     assert "btn-primary" not in page.content.decode()
-    assert "Somebody with more rights does this" in text(page)
+    assert "Ask an owner or admin to do this" in text(page)
 
 
 def test_what_is_in_other_spaces_is_neither_shown_nor_counted(cast):

@@ -221,11 +221,11 @@ def send_it_somewhere(hands):
 def validate(hands):
     hands.press("Catcher")
     hands.see("100 %")
-    hands.see("Nothing: whoever should be there was acknowledged, and nobody else.")
+    hands.see("None: everyone who should be there was acknowledged, and nobody else.")
     hands.fill("An identifier of the person", "person-7@example.com")
     hands.press("Look up")
     hands.see("They are in the audience.")
-    hands.press("What it holds")
+    hands.press("What it has")
     hands.see("person-7@example.com")
 
 
@@ -236,7 +236,7 @@ def do_the_same_in_prod(hands):
     hands.fill("Name", "Shop")
     hands.tick("Prod")
     hands.press("Create the space")
-    hands.press("What is missing compared with Dev")
+    hands.press("Compare with Dev")
     hands.press("Connect sources")
     hands.tick("Website")
     hands.press("Connect")

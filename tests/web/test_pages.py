@@ -179,7 +179,7 @@ def test_a_senseless_position_shows_the_first_page(cast, after):
 def steps(cast):
     """What the first page of the space says of each stage: the pill, and the text."""
     page = cast.browser("owner").get(path(cast, ""))
-    return [(step.pill.label, step.text) for step, _ in page.context["steps"]]
+    return [(stage["status"].pill.label, stage["status"].text) for stage in page.context["stages"]]
 
 
 def test_an_empty_space_says_what_to_do_first(cast):
@@ -197,7 +197,7 @@ def test_the_first_page_of_a_space_shows_where_things_wait(cast):
     running = {"since": clock.now(), "until": clock.now(), "total": 1000, "done": 10}
     connection.replay = Replay.objects.create(workspace=cast.workspace, space=cast.space, **running)
     connection.save()
-    assert steps(cast)[1] == ("Replaying", "The past comes in, oldest first. Events waiting: 990.")
+    assert steps(cast)[1] == ("Replaying", "Past events come in, oldest first. Events waiting: 990.")
 
 
 def test_a_stage_that_fails_says_since_when_whose_fault_it_is_and_to_whom_may_know_why(cast):
@@ -210,20 +210,20 @@ def test_a_stage_that_fails_says_since_when_whose_fault_it_is_and_to_whom_may_kn
         log = open_log(stage=stage, partition=owner, workspace_id=cast.workspace.pk)
         Log.objects.filter(pk=log.pk).update(failures=4, **fault)
         pills = [pill for pill, _ in steps(cast)]
-        assert pills.count("Stands still") == 1
-        assert pills[place] == "Stands still"
+        assert pills.count("Stopped") == 1
+        assert pills[place] == "Stopped"
         shown = text(cast, "")
         assert "A fault of this release. TypeError: no &lt;b&gt;name&lt;/b&gt;" in shown
-        assert "Tries so far: 4, since" in shown
+        assert "Attempts so far: 4, since" in shown
         unsaid = cast.browser("user").get(path(cast, "")).content.decode()
         assert "A fault of this release. Nothing is lost" in unsaid
         assert "TypeError" not in unsaid
         if stage == "resolve":
             assert "could not be resolved, 4 times in a row" in text(cast, "sources")
         Log.objects.filter(pk=log.pk).update(fault="store")
-        assert steps(cast)[place][0] == "Held up"
+        assert steps(cast)[place][0] == "Delayed"
         Log.objects.filter(pk=log.pk).update(failures=0)
-        assert {"Stands still", "Held up"}.isdisjoint(pill for pill, _ in steps(cast))
+        assert {"Stopped", "Delayed"}.isdisjoint(pill for pill, _ in steps(cast))
     assert "could not be resolved" not in text(cast, "sources")
 
 
@@ -279,7 +279,12 @@ def test_pages_cost_the_same_queries_for_few_rows_and_for_many(cast):
 
 
 def test_the_assets_come_from_installed_packages():
-    for name in ("js-lib-bootstrap5/css/bootstrap.min.css", "django_htmx/htmx-2.min.js", "personas.css", "icons.svg"):
+    for name in (
+        "js-lib-bootstrap5/css/bootstrap.min.css",
+        "django_htmx/htmx-2.min.js",
+        "base/tokens.css",
+        "icons.svg",
+    ):
         assert finders.find(name), name
 
 

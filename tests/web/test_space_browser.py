@@ -28,10 +28,10 @@ def test_a_space_is_made_with_imported_rules_and_deleted_by_mouse(page, live_ser
     page.get_by_role("link", name="New space").click()
     page.get_by_label("Name").fill("Second shop")
     page.get_by_text("For real.").click()
-    page.get_by_text("As in another space").click()
-    page.get_by_label("Import the rules from").select_option("Shop")
+    page.get_by_text("Copy from another space").click()
+    page.get_by_label("Copy the rules from").select_option("Shop")
     page.get_by_role("button", name="Create the space").click()
-    page.get_by_text("The space “Second shop” is there.").wait_for()
+    page.get_by_text("The space “Second shop” was created.").wait_for()
     made = Space.objects.get(name="Second shop")
     assert policy_of(made.identity_policy).identifiers[0].type == "email"
     page.wait_for_load_state()
@@ -40,7 +40,7 @@ def test_a_space_is_made_with_imported_rules_and_deleted_by_mouse(page, live_ser
     assert page.get_by_role("button", name="Delete the space").is_disabled()
     page.get_by_label("to confirm").fill("Second shop")
     page.get_by_role("button", name="Delete the space").click()
-    page.get_by_text("The space “Second shop” is gone.").wait_for()
+    page.get_by_text("The space “Second shop” was deleted.").wait_for()
     page.wait_for_load_state()
     assert not complaints, complaints
 

@@ -101,7 +101,7 @@ def test_a_space_with_rules_of_its_own_leads_on_to_them(cast):
     [
         ({"name": "", "kind": "dev", "rules": "default"}, "This field is required."),
         ({"name": "x", "kind": "test", "rules": "default"}, "not one of the available choices"),
-        ({"name": "x", "kind": "dev", "rules": "import", "origin": ""}, "Choose the space whose rules are wanted."),
+        ({"name": "x", "kind": "dev", "rules": "import", "origin": ""}, "Choose a space to copy the rules from."),
     ],
 )
 def test_a_space_that_cannot_be_made_is_not_made_and_entries_are_kept(cast, body, said):

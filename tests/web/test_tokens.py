@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
+from access import roles
 from access.authentication import hashed
 from access.models import AuditEntry, Membership, Token, User
 from spaces.clock import clock
@@ -47,7 +48,7 @@ def test_a_member_sees_and_revokes_their_own_tokens_and_an_owner_all(cast):
 
 
 def test_a_token_opens_its_own_workspace_and_no_other_of_the_same_user(cast):
-    MembershipFactory(workspace=cast.other_workspace, user=cast.people["owner"], role=Membership.Role.OWNER)
+    MembershipFactory(workspace=cast.other_workspace, user=cast.people["owner"], role=roles.OWNER)
     assert cast.call("owner", "GET", "/api/workspace").json()["data"]["workspace"]["id"] == cast.workspace.public_id
     assert cast.call("owner", "GET", f"/api/spaces/{cast.other_space.public_id}").status_code == 404
 
@@ -97,7 +98,7 @@ def test_the_first_owner_is_made_with_a_password_and_a_token():
     made = owner()
     user = User.objects.get(email="ada@example.com")
     assert user.check_password(made["password"])
-    assert Membership.objects.get(user=user).role == Membership.Role.OWNER
+    assert Membership.objects.get(user=user).role == roles.OWNER
     answer = Client().get("/api/workspace", headers={"authorization": f"Bearer {made['api_token']}"})
     assert answer.json()["data"]["workspace"]["id"] == made["workspace"]
     assert Client().login(username="ada@example.com", password=made["password"])

@@ -1,4 +1,4 @@
-"""`manage.py create_owner`: the first person, and the first workspace. Safe to run again."""
+"""`manage.py create_owner`: the first user and the first workspace. Can be run again."""
 
 import json
 import secrets
@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from django.db.models import QuerySet
 
 from access import roles, services
 from access.models import Membership, Token, User
@@ -27,17 +26,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():
-            made = _create(options["email"], options["workspace"], options["name"], options["password"])
+            created = _create(options["email"], options["workspace"], options["name"], options["password"])
         if options["json"]:
-            self.stdout.write(json.dumps(made))
+            self.stdout.write(json.dumps(created))
             return
-        for label, value in made.items():
+        for label, value in created.items():
             if value:
                 self.stdout.write(f"{label.replace('_', ' '):>14}: {value}")
 
 
 def _create(email: str, workspace_name: str, name: str, password: str | None) -> dict[str, str | None]:
-    """What was made. `password` is null when the account was there and none was given."""
+    """What to print. password is None when the account existed and no new password was given."""
     user = User.objects.filter(email__iexact=email).first()
     if user is None:
         password = password or secrets.token_urlsafe(12)
@@ -45,8 +44,16 @@ def _create(email: str, workspace_name: str, name: str, password: str | None) ->
     elif password:
         user.set_password(password)
         user.save(update_fields=["password"])
-    workspace = _workspace(workspace_name, user)
-    for old in _made_before(workspace, user):
+    named = list(Workspace.objects.filter(name=workspace_name)[:2])
+    if len(named) > 1:
+        raise CommandError(f"There is more than one workspace called {workspace_name!r}.")
+    if named:
+        workspace = named[0]
+        Membership.objects.update_or_create(workspace=workspace, user=user, defaults={"role": roles.OWNER})
+    else:
+        workspace = services.create_workspace(workspace_name, owner=user)
+    # The secrets of the tokens of earlier runs are lost, so this run's token replaces them.
+    for old in Token.objects.filter(workspace=workspace, user=user, name=TOKEN, revoked_at=None):
         services.revoke_token(old, by=services.COMMAND)
     _, secret = services.create_token(workspace, user, name=TOKEN, by=services.COMMAND)
     return {
@@ -56,20 +63,3 @@ def _create(email: str, workspace_name: str, name: str, password: str | None) ->
         "workspace_slug": workspace.slug,
         "api_token": secret,
     }
-
-
-def _made_before(workspace: Workspace, user: User) -> "QuerySet[Token]":
-    """The tokens that earlier runs made: their secrets are lost, so this run replaces them."""
-    return Token.objects.filter(workspace=workspace, user=user, name=TOKEN, revoked_at=None)
-
-
-def _workspace(name: str, user: User) -> Workspace:
-    """The workspace of this name, owned by the user; a second one of the same name is never made."""
-    found = list(Workspace.objects.filter(name=name)[:2])
-    if len(found) > 1:
-        raise CommandError(f"There is more than one workspace called {name!r}.")
-    if not found:
-        return services.create_workspace(name, owner=user)
-    owner = {"role": roles.OWNER}
-    Membership.objects.update_or_create(workspace=found[0], user=user, defaults=owner)
-    return found[0]

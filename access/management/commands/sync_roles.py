@@ -1,4 +1,4 @@
-"""`manage.py sync_roles`: what access.roles says is what the groups grant. Safe to run again."""
+"""`manage.py sync_roles`: the groups of roles have the permissions that access.roles defines. Can be run again."""
 
 from typing import Any
 

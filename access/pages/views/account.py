@@ -1,4 +1,4 @@
-"""Pages about who you are and where you may go."""
+"""Signing in and out, accepting an invitation, the list of workspaces, and the colour theme."""
 
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from django.views import View
 from django.views.decorators.http import require_POST
 
 from access import queries, services
-from access.models import Invitation, Membership, User
+from access.models import Invitation, User
 from access.pages.forms import Join, SignIn
 from access.requests import PageRequest
 from access.services import NotPossible
@@ -25,6 +25,11 @@ from spaces.needs import ANYONE, SIGNED_IN, needs
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 THEMES = ("light", "dark")
 YEAR_S = 365 * 24 * 3600
+RIGHTS = {  # the most that a member may do in a space: the first one that applies
+    "space.admin": "Full access",
+    "space.use": "Can build audiences",
+    "space.read": "Can view",
+}
 
 
 @needs(ANYONE)
@@ -43,37 +48,35 @@ class SignOutView(LogoutView):
 @needs(ANYONE)
 @lane(POST=PASSWORDS)
 class AcceptView(View):
-    """The link of an invitation. A new person sets a password; somebody with an account signs in first."""
+    """The link in an invitation. A new user sets a password; somebody with an account signs in first."""
 
     def get(self, request: HttpRequest, secret: str) -> HttpResponse:
         invitation = services.find_invitation(secret)
         if invitation is None:
-            return _spent(request)
+            return render(request, "access/spent.html", status=410)
         return self._page(request, invitation, Join())
 
     def post(self, request: HttpRequest, secret: str) -> HttpResponse:
         invitation = services.find_invitation(secret)
         if invitation is None:
-            return _spent(request)
+            return render(request, "access/spent.html", status=410)
         form = Join(request.POST)
         if request.user.is_anonymous and not form.is_valid():
             return self._page(request, invitation, form, status=422)
+        # Whoever is signed in has an account already, and sees no fields for a name and a password.
+        account: dict[str, Any] = {"user": request.user} if isinstance(request.user, User) else form.cleaned_data
         try:
-            user = self._accept(request, secret, form)
+            user = services.accept(secret, **account)
         except NotPossible as error:
             form.add_error(None, str(error))
         except ValidationError as error:
             form.add_error("password", error)
         else:
+            # With guardian's there are two backends, and login() has to be told which one it was.
             login(request, user, backend=BACKEND)
             messages.success(request, f"Welcome to {invitation.workspace.name}.")
             return redirect("workspace", workspace=invitation.workspace.slug)
         return self._page(request, invitation, form, status=422)
-
-    def _accept(self, request: HttpRequest, secret: str, form: Join) -> User:
-        if isinstance(request.user, User):
-            return services.accept(secret, user=request.user)
-        return services.accept(secret, name=form.cleaned_data["name"], password=form.cleaned_data["password"])
 
     def _page(self, request: HttpRequest, invitation: Invitation, form: Join, status: int = 200) -> HttpResponse:
         has_account = User.objects.filter(email__iexact=invitation.email).exists()
@@ -89,53 +92,41 @@ class AcceptView(View):
 
 @needs(SIGNED_IN)
 def home(request: PageRequest) -> HttpResponse:
-    """Every workspace of yours, with the spaces that you can see; the only one, where there is no other."""
-    user: Any = request.user
-    found = queries.workspaces_of(user)
-    if len(found) == 1:
-        return redirect("workspace", workspace=found[0].workspace.slug)
-    return render(request, "access/home.html", {"workspaces": [_card(member) for member in found]})
+    """The workspaces of the user, with the spaces that they can see; with only one workspace, redirects to it."""
+    memberships = queries.workspaces_of(request.user)
+    if len(memberships) == 1:
+        return redirect("workspace", workspace=memberships[0].workspace.slug)
+    cards = [
+        {
+            "workspace": membership.workspace,
+            "url": reverse("workspace", args=[membership.workspace.slug]),
+            "role": membership.get_role_display(),
+            "spaces": [
+                {
+                    "space": space,
+                    "url": reverse("space", args=[membership.workspace.slug, space.slug]),
+                    "may": next((text for right, text in RIGHTS.items() if membership.may(right, space)), "No access"),
+                }
+                for space in services.spaces_of(membership).order_by("kind", "name", "id")
+            ],
+            "manages": membership.may("workspace.manage"),
+        }
+        for membership in memberships
+    ]
+    return render(request, "access/home.html", {"workspaces": cards})
 
 
 @needs(ANYONE)
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:
-    """Light, dark, or as the system says; kept in a cookie, so that the server sends the right page at once."""
+    """Light, dark, or the system's setting. Goes back to the page `next`."""
     back = request.POST.get("next", "")
+    # Anybody can send this form: without the check it would redirect to any site from our address.
     ours = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
     response = HttpResponseRedirect(back if ours else reverse("home"))
-    if (wanted := request.POST.get("theme")) in THEMES:
-        response.set_cookie("theme", str(wanted), max_age=YEAR_S, samesite="Lax", secure=request.is_secure())
+    # A cookie, so that the server already sends the right colours: the page does not flash in the others.
+    if (chosen := request.POST.get("theme")) in THEMES:
+        response.set_cookie("theme", str(chosen), max_age=YEAR_S, samesite="Lax", secure=request.is_secure())
     else:
         response.delete_cookie("theme", samesite="Lax")
     return response
-
-
-def _card(membership: Membership) -> dict[str, Any]:
-    """A workspace as a page shows it: each space with what you may do there."""
-    slug = membership.workspace.slug
-    spaces = [
-        {
-            "space": space,
-            "url": reverse("space", args=[slug, space.slug]),
-            "may": _best(membership, space),
-        }
-        for space in services.spaces_of(membership).order_by("kind", "name", "id")
-    ]
-    return {
-        "workspace": membership.workspace,
-        "url": reverse("workspace", args=[slug]),
-        "role": membership.get_role_display(),
-        "spaces": spaces,
-        "manages": membership.may("workspace.manage"),
-    }
-
-
-def _best(membership: Membership, space: Any) -> str:
-    """The most that you may do in the space, in a few words."""
-    words = {"space.admin": "Full access", "space.use": "You can build audiences", "space.read": "You can look"}
-    return next((word for permission, word in words.items() if membership.may(permission, space)), "No access")
-
-
-def _spent(request: HttpRequest) -> HttpResponse:
-    return render(request, "access/spent.html", status=410)

@@ -1,15 +1,15 @@
-"""Access Management: who is in the workspace, what they may do and why; and who was asked to join."""
+"""Access Management: the people of the workspace, their permissions, and pending invitations."""
 
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from access import queries, services
 from access.models import Invitation, Membership
-from access.pages import presenters as read
+from access.pages import presenters
 from access.pages.people_forms import Invite, Rights
 from access.pages.tables import arranged, csv_of, listed, tabled, wants_csv
 from access.requests import PageRequest
@@ -17,58 +17,51 @@ from access.services import NotPossible
 from spaces.models import Space
 from spaces.needs import SIGNED_IN, needs
 
-NOT_TYPED = "The address that was typed is not that of this person. Nothing was changed."
+WRONG_ADDRESS = "The address you typed is not the address of this person. Nothing was changed."
 
 
 @needs(SIGNED_IN)
 def goto(request: PageRequest) -> HttpResponse:
-    """The address that the quickstart names leads to the page of one's first workspace."""
-    found = queries.workspaces_of(request.user)
-    return redirect("access", workspace=found[0].workspace.slug) if found else redirect("home")
+    """Redirects to the page of the user's first workspace: a URL for documentation, without the name of a workspace."""
+    memberships = queries.workspaces_of(request.user)
+    return redirect("access", workspace=memberships[0].workspace.slug) if memberships else redirect("home")
 
 
 @needs("workspace.read", POST="workspace.manage")
 def access(request: PageRequest, workspace: str) -> HttpResponseBase:
-    """Your rights, and for whoever manages it everybody's. A POST sends an invitation again or takes it back."""
+    """The member's own permissions; for an owner the people as well. A POST resends or revokes an invitation."""
     if request.method == "POST":
-        return _answer_invitation(request) if "invitation" in request.POST else HttpResponseBadRequest()
-    manages = request.membership.may("workspace.manage")
+        # The form of an invitation is the only one on this page.
+        return _change_invitation(request) if "invitation" in request.POST else HttpResponseBadRequest()
+    members, manages = queries.members(request.workspace), request.membership.may("workspace.manage")
+    table_options: dict[str, Any] = {"columns": presenters.COLUMNS, "sort": "name", "search": presenters.SEARCH}
     if manages and wants_csv(request):
-        return _csv(request)
+        spaces = _spaces(request)
+        people = presenters.people(request.workspace, arranged(request, members, **table_options))
+        return csv_of("people", presenters.csv_header(spaces), presenters.csv_rows(spaces, people))
     grants = services.grants_of(request.membership)
     context: dict[str, Any] = {
         "manages": manages,
         "you": request.membership,
-        "in_workspace": read.rights_in_workspace(request.membership, grants),
-        "in_spaces": read.rights_in_spaces(request.membership, grants),
+        "in_workspace": presenters.rights_in_workspace(request.membership, grants),
+        "in_spaces": presenters.rights_in_spaces(request.membership, grants),
     }
-    return render(request, "access/access.html", context | (_everybody(request) if manages else {}))
+    if manages:
+        table = tabled(request, members, **table_options)
+        pending = queries.pending(request.workspace).select_related("invited_by")
+        invitations, pager = listed(request, pending, order="-id")
+        context |= {
+            "table": table,
+            "people": presenters.people(request.workspace, table.rows),
+            "invitations": presenters.invitations(request.workspace, invitations),
+            "invitations_pager": pager,
+        }
+    return render(request, "access/access.html", context)
 
 
-def _everybody(request: PageRequest) -> dict[str, Any]:
-    rows = queries.members(request.workspace)
-    table = tabled(request, rows, columns=read.COLUMNS, sort="name", search=read.SEARCH)
-    found, pager = listed(request, queries.pending(request.workspace).select_related("invited_by"), order="-id")
-    return {
-        "table": table,
-        "people": read.people(request.workspace, table.rows),
-        "invitations": read.invitations(request.workspace, found),
-        "invitations_pager": pager,
-    }
-
-
-def _csv(request: PageRequest) -> HttpResponseBase:
-    rows = queries.members(request.workspace)
-    found = arranged(request, rows, columns=read.COLUMNS, sort="name", search=read.SEARCH)
-    spaces = _spaces(request)
-    return csv_of("people", read.csv_header(spaces), read.csv_rows(spaces, read.people(request.workspace, found)))
-
-
-def _answer_invitation(request: PageRequest) -> HttpResponse:
-    wanted = request.POST["invitation"]
-    invitation = Invitation.objects.filter(workspace=request.workspace, public_id=wanted).first()
-    if invitation is None:
-        raise Http404
+def _change_invitation(request: PageRequest) -> HttpResponse:
+    invitations = Invitation.objects.filter(workspace=request.workspace)
+    invitation = get_object_or_404(invitations, public_id=request.POST["invitation"])
     try:
         if request.POST.get("do") == "resend":
             services.resend(invitation, by=request, origin=_origin(request))
@@ -91,26 +84,21 @@ def invite(request: PageRequest, workspace: str) -> HttpResponse:
         except NotPossible as error:
             form.add_error("emails", str(error))
         else:
-            messages.success(request, _were_invited(sent))
+            who = f"{sent[0].email} was" if len(sent) == 1 else f"{len(sent)} people were"
+            days = services.INVITATION_DAYS
+            messages.success(request, f"{who} invited. The link in the e-mail works once, for {days} days.")
             return redirect("access", workspace=workspace)
     status = 422 if request.method == "POST" else 200
     return render(request, "access/invite.html", {"form": form}, status=status)
 
 
-def _were_invited(sent: list[Invitation]) -> str:
-    who = f"{sent[0].email} was" if len(sent) == 1 else f"{len(sent)} people were"
-    return f"{who} invited. The link in the mail works once, for {services.INVITATION_DAYS} days."
-
-
 @needs("workspace.manage")
 def person(request: PageRequest, workspace: str, person: str) -> HttpResponse:
-    """What one person may do, to be changed; or the person is removed, once the address was typed."""
-    member = queries.members(request.workspace).filter(user__public_id=person).first()
-    if member is None:
-        raise Http404
+    """The roles of one member. A POST changes them, or with `confirm` removes the member."""
+    member = get_object_or_404(queries.members(request.workspace), user__public_id=person)
     if "confirm" in request.POST:
-        return _remove(request, member)
-    form = _rights(request, member, request.POST or None)
+        return _remove_member(request, member)
+    form = _rights_form(request, member, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
             services.change_access(member, role=form.cleaned_data["role"], in_spaces=form.in_spaces, by=request)
@@ -119,28 +107,31 @@ def person(request: PageRequest, workspace: str, person: str) -> HttpResponse:
         else:
             messages.success(request, f"The roles of {member.user} are saved.")
             return redirect("access", workspace=workspace)
-    return _person(request, member, form, status=422 if request.method == "POST" else 200)
+    return _render_person(request, member, form, status=422 if request.method == "POST" else 200)
 
 
-def _remove(request: PageRequest, member: Membership) -> HttpResponse:
-    form = _rights(request, member)
+def _remove_member(request: PageRequest, member: Membership) -> HttpResponse:
+    form = _rights_form(request, member)
     if request.POST["confirm"].strip().lower() != member.user.email:
-        return _person(request, member, form, error=NOT_TYPED, status=422)
+        return _render_person(request, member, form, error=WRONG_ADDRESS, status=422)
     try:
         services.remove_member(member, by=request)
     except NotPossible as error:
-        return _person(request, member, form, error=str(error), status=422)
+        return _render_person(request, member, form, error=str(error), status=422)
     messages.success(request, f"{member.user} is no longer in {request.workspace}.")
-    left = member.user_id == request.user.pk
-    return redirect("home") if left else redirect("access", workspace=request.workspace.slug)
+    # Whoever removed themselves can no longer see the page of this workspace.
+    removed_self = member.user_id == request.user.pk
+    return redirect("home") if removed_self else redirect("access", workspace=request.workspace.slug)
 
 
-def _rights(request: PageRequest, member: Membership, entries: Any = None) -> Rights:
-    held, origins = dict(services.grants_of(member)), read.origins_in_spaces(member)
-    return Rights(entries, initial={"role": member.role}, spaces=_spaces(request), held=held, origins=origins)
+def _rights_form(request: PageRequest, member: Membership, entries: Any = None) -> Rights:
+    present, origins = dict(services.grants_of(member)), presenters.origins_in_spaces(member)
+    return Rights(entries, initial={"role": member.role}, spaces=_spaces(request), present=present, origins=origins)
 
 
-def _person(request: PageRequest, member: Membership, form: Rights, *, error: str = "", status: int) -> HttpResponse:
+def _render_person(
+    request: PageRequest, member: Membership, form: Rights, *, error: str = "", status: int
+) -> HttpResponse:
     context = {
         "form": form,
         "member": member,
@@ -152,8 +143,10 @@ def _person(request: PageRequest, member: Membership, form: Rights, *, error: st
 
 
 def _spaces(request: PageRequest) -> list[Space]:
+    # All of them: only owners get here.
     return list(Space.objects.filter(workspace=request.workspace).order_by("kind", "name", "id"))
 
 
 def _origin(request: HttpRequest) -> str:
+    # For the link in the e-mail: the address under which the console was opened.
     return request.build_absolute_uri("/").rstrip("/")

@@ -1,4 +1,4 @@
-"""The last steps of a new audience: where it goes, and a look at all of it before it exists."""
+"""The last two steps of a new audience: choosing destinations, and a review of everything before it is created."""
 
 import logging
 from typing import Any
@@ -26,51 +26,57 @@ from spaces.needs import needs
 
 logger = logging.getLogger(__name__)
 
-INCOMPLETE = "The conditions are not complete yet: go back to the first step, which says what is missing."
+INCOMPLETE = "The conditions are not complete yet: go back to the first step, which shows what is missing."
 
 
 @needs("space.use")
-def where(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
-    """Choose destinations, with what is sent there; none is fine too. The choice is kept in the draft.
+def destinations(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
+    """Choose destinations and what is sent there; none is possible too. The draft keeps the choice.
 
-    Whichever way the page is left, `to`, the choice is kept first.
+    A POST saves first, whichever of the buttons (`to`) was pressed.
     """
-    found = _found(request, draft)
-    chosen = made_meanwhile(request) | {to.public_id: options for to, options in services.chosen_in(found)}
+    row = _get_or_404(request, draft)
+    # What the draft has kept wins over a tick in the URL: it comes with options.
+    chosen = made_meanwhile(request) | {to.public_id: options for to, options in services.chosen_in(row)}
     data = request.POST if request.method == "POST" else None
-    rows = choices(request.space.destinations.order_by("name", "id"), data=data, chosen=chosen)
-    wanted = picked(rows) if data is not None else None
-    if wanted is not None:
-        drafts.keep(found, destinations=[{"id": to.public_id, "options": options} for to, options in wanted])
-        return redirect(_onward(request, found))
+    cards = choices(request.space.destinations.order_by("name", "id"), data=data, chosen=chosen)
+    ticked = picked(cards) if data is not None else None
+    if ticked is not None:
+        drafts.keep(row, destinations=[{"id": to.public_id, "options": options} for to, options in ticked])
+        to = request.POST.get("to", "")
+        if to == NEW:
+            return redirect(to_make_one(request, request.path))
+        return redirect(wizard.url_of(request, row, wizard.BUILD if to == wizard.BUILD else wizard.REVIEW))
     context = {
-        "draft": found,
-        "steps": wizard.steps(request, found, wizard.DESTINATIONS),
-        "groups": grouped((row.style, row) for row in rows),
+        "draft": row,
+        "steps": wizard.steps(request, row, wizard.DESTINATIONS),
+        "groups": grouped((card.style, card) for card in cards),
     }
-    return render(request, "destinations/draft_destinations.html", context, status=200 if data is None else 422)
+    return render(request, "console/draft_destinations.html", context, status=200 if data is None else 422)
 
 
 @needs("space.use")
 @lane(QUERIES)
 def review(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
-    """Name it, see what it comes to, and create it with everything that was chosen; or keep it as it is."""
-    found = _found(request, draft)
+    """Name the audience and check it. A POST creates it with everything that was chosen, or saves the draft."""
+    row = _get_or_404(request, draft)
     if request.method != "POST":
-        return _page(request, found, Review(initial=_said(found)))
+        fields = ("name", "description", "include_historical")
+        return _render_review(request, row, Review(initial={name: getattr(row, name) for name in fields}))
     form, back = Review(request.POST), request.POST.get("to", "")
     valid = form.is_valid()
     if back in (wizard.BUILD, wizard.DESTINATIONS):
-        drafts.keep(found, **form.cleaned_data)  # as far as it can be kept: a name may still be missing
-        return redirect(wizard.url_of(request, found, back))
+        # What is valid is kept even when the form is not: going back must not lose what was typed.
+        drafts.keep(row, **form.cleaned_data)
+        return redirect(wizard.url_of(request, row, back))
     if not valid:
-        return _page(request, found, form, status=422)
-    drafts.keep(found, **form.cleaned_data)
+        return _render_review(request, row, form, status=422)
+    drafts.keep(row, **form.cleaned_data)
     if request.POST.get("act") != "create":
-        messages.success(request, "The draft is kept. You find it under Audiences, Drafts.")
+        messages.success(request, "The draft is saved. You find it under Audiences, Drafts.")
         return redirect("draft-review", workspace=workspace, space=space, draft=draft)
     try:
-        audience = services.finish_draft(found, by=request)
+        audience = services.finish_draft(row, by=request)
     except DefinitionError:
         form.add_error(None, INCOMPLETE)
     except (audiences.KeyRefused, services.Unsuitable) as error:
@@ -78,52 +84,43 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
     else:
         messages.success(request, f"{audience.name} is created, and is being computed.")
         return redirect("audience", workspace=workspace, space=space, audience=audience.public_id)
-    return _page(request, _found(request, draft), form, status=422)
+    # Loaded again: finish_draft leaves this object changed, though its transaction was rolled back.
+    return _render_review(request, _get_or_404(request, draft), form, status=422)
 
 
-def _onward(request: PageRequest, found: Draft) -> str:
-    """The page that the button leads to; to make a destination, with the way back here."""
-    to = request.POST.get("to", "")
-    if to == NEW:
-        return to_make_one(request, request.path)
-    return wizard.url_of(request, found, wizard.BUILD if to == wizard.BUILD else wizard.REVIEW)
-
-
-def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200) -> HttpResponse:
+def _render_review(request: PageRequest, row: Draft, form: Review, *, status: int = 200) -> HttpResponse:
+    # htmx asks with the name that is being typed, to show the key that it would get.
     name = request.GET.get("name", "") or form["name"].value() or ""
     context = {
-        "draft": found,
-        "steps": wizard.steps(request, found, wizard.REVIEW),
+        "draft": row,
+        "steps": wizard.steps(request, row, wizard.REVIEW),
         "form": form,
         "key": audiences.key_for(request.space, name) if name.strip() else "",
-        "chosen": [destination for destination, _ in services.chosen_in(found)],
-        "sentence": drafts.said(found),
+        "chosen": [destination for destination, _ in services.chosen_in(row)],
+        "sentence": drafts.said(row),
         "incomplete": INCOMPLETE,
-        **(_counted(found) if "count" in request.GET else {}),
+        # Counting takes seconds for a big space: the page is shown without it and asks again for it.
+        **(_count_members(row) if "count" in request.GET else {}),
     }
-    return render(request, "destinations/draft_review.html", context, status=status)
+    return render(request, "console/draft_review.html", context, status=status)
 
 
-def _said(found: Draft) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in ("name", "description", "include_historical")}
-
-
-def _counted(found: Draft) -> dict[str, Any]:
-    """How many people it begins with, exactly, with and without historical data; or why that cannot be said."""
+def _count_members(row: Draft) -> dict[str, Any]:
+    """begun: how many people it begins with, with and without historical data; or uncounted: why that is not known."""
     try:
         begun = audiences.beginnings(
-            found.space, drafts.definition_of(found), include_anonymous=found.include_anonymous, now=clock.now()
+            row.space, drafts.definition_of(row), include_anonymous=row.include_anonymous, now=clock.now()
         )
     except Unanswerable as error:
-        logger.warning("a preview in %s: %s", found.space.public_id, error)
+        logger.warning("a preview in %s: %s", row.space.public_id, error)
         return {"uncounted": unanswered(error)}
     except (DefinitionError, NotComputed) as error:
         return {"uncounted": str(error)}
     return {"begun": begun}
 
 
-def _found(request: PageRequest, public_id: str) -> Draft:
-    found = drafts.draft_of(request.space, public_id)
-    if found is None:
+def _get_or_404(request: PageRequest, public_id: str) -> Draft:
+    row = drafts.draft_of(request.space, public_id)
+    if row is None:
         raise Http404
-    return found
+    return row

@@ -1,6 +1,4 @@
-"""What was deleted in a workspace, and how far the erasing of it is."""
-
-from typing import Any
+"""What was deleted in a workspace, and how far erasing its data is."""
 
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -19,19 +17,19 @@ STATES = {
 
 @needs("workspace.manage")
 def deletions(request: PageRequest, workspace: str) -> HttpResponse:
-    """Newest first. While anything is being erased the page looks again by itself."""
-    found, pager = listed(request, Deletion.objects.filter(workspace=request.workspace), order="-id")
-    rows = [_row(deletion) for deletion in found]
-    context = {"rows": rows, "pager": pager, "running": any(row["percent"] is not None for row in rows)}
-    return render(request, "spaces/deletions.html", context)
-
-
-def _row(deletion: Deletion) -> dict[str, Any]:
-    erasing = deletion.state == Deletion.State.ERASING
-    return {
-        "deletion": deletion,
-        "kind": deletion.get_kind_display(),
-        "state": STATES[Deletion.State(deletion.state)],
-        "percent": round(100 * deletion.done / max(deletion.total or 0, deletion.done, 1), 1) if erasing else None,
-        "tables": sorted(deletion.erased.items()),
-    }
+    """The deletions, newest first. While one is being erased the page refreshes itself."""
+    page, pager = listed(request, Deletion.objects.filter(workspace=request.workspace), order="-id")
+    rows = [
+        {
+            "deletion": deletion,
+            "kind": deletion.get_kind_display(),
+            "state": STATES[Deletion.State(deletion.state)],
+            "erasing": deletion.state == Deletion.State.ERASING,
+            # The total is an estimate and can turn out too low: the share never passes 100.
+            "percent": round(100 * deletion.done / max(deletion.total or 0, deletion.done, 1), 1),
+            "tables": sorted(deletion.erased.items()),
+        }
+        for deletion in page
+    ]
+    context = {"rows": rows, "pager": pager, "running": any(row["erasing"] for row in rows)}
+    return render(request, "console/deletions.html", context)

@@ -1,7 +1,6 @@
-"""The guide of a space: what another one, mostly the Dev space, has that this one lacks, step by step."""
+"""The guide of a space: what another space, usually the Dev space, has that this one lacks, step by step."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -17,8 +16,8 @@ from audiences.overview import audiences_of, overview
 from audiences.rules import grammar
 from audiences.rules.validation import DefinitionError
 from audiences.services import KeyRefused, create_audience
-from console.pages.links import nearest
-from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, Contents, Described, Item, Part, compare
+from console.links import first_page
+from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, AudienceSummary, SpaceContents, compare
 from destinations.models import Destination, Subscription
 from identity.policies import policy_of
 from sources.models import Connection
@@ -37,90 +36,102 @@ PILLS = {
 @needs("space.read", POST="space.use")
 def guide(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """GET compares with the space chosen by `with`. A POST copies the audience `copy` of that space to this one."""
-    others = _others(request.membership, request.space)
-    wanted = request.POST.get("with", "") or request.GET.get("with", "")
-    if wanted and wanted not in [each.slug for each in others]:
+    member, here = request.membership, request.space
+    others = _other_spaces(member, here)
+    slug = request.POST.get("with", "") or request.GET.get("with", "")
+    if slug and slug not in [other.slug for other in others]:
         raise Http404
-    model = next((each for each in others if each.slug == wanted), others[0] if others else None)
+    # Without a choice it is the first one, usually the Dev space.
+    model = next((other for other in others if other.slug == slug), others[0] if others else None)
     if request.method == "POST" and model:
-        _copy(request, model, key=request.POST.get("copy", ""))
+        _copy_audience(request, model, key=request.POST.get("copy", ""))
         return redirect(f"{reverse('space-guide', args=[workspace, space])}?with={model.slug}")
-    parts = compare(contents_of(model), contents_of(request.space)) if model else []
+    parts = compare(contents_of(model), contents_of(here)) if model else []
     context = {
         "others": others,
         "model": model,
-        "parts": [_entry(part, request.membership, request.space) for part in parts],
+        "parts": [
+            {
+                "part": part,
+                "url": first_page(member, part.pages, here) if member.may(part.need, here) else "",
+                "items": [
+                    {
+                        "item": item,
+                        "pill": PILLS[item.state],
+                        "url": first_page(member, [part.item_page], here, [item.audience]) if item.audience else "",
+                        "verb": part.item_verb,
+                    }
+                    for item in part.items
+                ],
+            }
+            for part in parts
+        ],
         "done": sum(part.done for part in parts),
         "home": reverse("workspace", args=[workspace]),
     }
-    return render(request, "guide.html", context)
+    return render(request, "console/space_guide.html", context)
 
 
-def contents_of(space: Space) -> Contents:
-    """What is compared. As many queries for many rows as for few."""
+def contents_of(space: Space) -> SpaceContents:
+    """What the guide compares, in the same number of queries however much the space has."""
     connections = listening(space.pk).select_related("source").order_by("source__name", "pk")
-    destinations = Destination.objects.filter(space=space).values_list("kind", "name")
-    ways = Subscription.objects.filter(space=space, audience__deleted_at=None)
-    return Contents(
+    subscriptions = Subscription.objects.filter(space=space, audience__deleted_at=None)
+    return SpaceContents(
+        # By the id of the source, which both spaces share; everything else has a counterpart of its own.
         sources={
-            each.source.public_id: (each.source.name, each.state == Connection.State.LIVE) for each in connections
+            connection.source.public_id: (connection.source.name, connection.state == Connection.State.LIVE)
+            for connection in connections
         },
         rules=policy_of(space.identity_policy),
-        audiences={each.key: _described(each) for each in audiences_of(space).order_by("pk")},
-        destinations=frozenset(destinations),
-        ways=frozenset(
+        # audiences_of() has loaded the versions: a summary costs no query.
+        audiences={audience.key: _summarize(audience) for audience in audiences_of(space).order_by("pk")},
+        destinations=frozenset(Destination.objects.filter(space=space).values_list("kind", "name")),
+        subscriptions=frozenset(
             (key, (kind, name))
-            for key, kind, name in ways.values_list("audience__key", "destination__kind", "destination__name")
+            for key, kind, name in subscriptions.values_list("audience__key", "destination__kind", "destination__name")
         ),
     )
 
 
-def _described(audience: Audience) -> Described:
-    found = overview(audience)
-    asks = grammar.audiences_in(found.version.definition)
-    return Described(
-        audience.name, found.sentence, found.version.definition, audience.include_anonymous, asks, audience.public_id
+def _summarize(audience: Audience) -> AudienceSummary:
+    details = overview(audience)
+    definition = details.version.definition
+    return AudienceSummary(
+        name=audience.name,
+        sentence=details.sentence,
+        definition=definition,
+        include_anonymous=audience.include_anonymous,
+        asks=grammar.audiences_in(definition),
+        id=audience.public_id,
     )
 
 
-def _others(member: Membership, space: Space) -> Sequence[Space]:
-    """Whatever else this person may read, Dev spaces first, and of those the first with a source."""
-    spaces = spaces_of(member).exclude(pk=space.pk).order_by("kind", "name", "id")
-    connected = set(
-        Connection.objects.filter(space__in=spaces)
-        .exclude(state=Connection.State.DISCONNECTED)
-        .values_list("space", flat=True)
-    )
-    return sorted(spaces, key=lambda each: (each.kind != Space.Kind.DEV, each.pk not in connected))
+def _other_spaces(member: Membership, space: Space) -> Sequence[Space]:
+    """The other spaces that this member may read: Dev spaces first, and among these the ones with a source."""
+    others = spaces_of(member).exclude(pk=space.pk).order_by("kind", "name", "id")
+    connections = Connection.objects.filter(space__in=others).exclude(state=Connection.State.DISCONNECTED)
+    connected = set(connections.values_list("space", flat=True))
+    return sorted(others, key=lambda other: (other.kind != Space.Kind.DEV, other.pk not in connected))
 
 
-def _copy(request: PageRequest, model: Space, *, key: str) -> None:
-    """The audience is in this space too, by the same key; or why not is said."""
-    found = audiences_of(model).filter(key=key).first()
-    if found is None:
+def _copy_audience(request: PageRequest, model: Space, *, key: str) -> None:
+    """This space has the audience as well, under the same key; or a message says why not."""
+    audience = audiences_of(model).filter(key=key).first()
+    # Deleted while the page was open, or a key that somebody typed.
+    if audience is None:
         messages.error(request, f"{model.name} has no audience with this key.")
         return
     try:
         create_audience(
             request.space,
-            name=found.name,
-            definition=overview(found).version.definition,
-            description=found.description,
-            include_anonymous=found.include_anonymous,
-            key=found.key,
+            name=audience.name,
+            definition=overview(audience).version.definition,
+            description=audience.description,
+            include_anonymous=audience.include_anonymous,
+            key=audience.key,
             by=request,
         )
     except (DefinitionError, KeyRefused, NotPossible) as error:
-        messages.error(request, f"{found.name} was not copied. {error}")
+        messages.error(request, f"{audience.name} was not copied. {error}")
     else:
-        messages.success(request, f"{found.name} is in {request.space.name} now, and is being computed.")
-
-
-def _entry(part: Part, member: Membership, space: Space) -> dict[str, Any]:
-    url = nearest(member, part.pages, space) if member.may(part.need, space) else ""
-    return {"part": part, "url": url, "items": [_item(part, item, member, space) for item in part.items]}
-
-
-def _item(part: Part, item: Item, member: Membership, space: Space) -> dict[str, Any]:
-    url = nearest(member, [part.page], space, [item.audience]) if item.audience else ""
-    return {"item": item, "pill": PILLS[item.state], "url": url, "act": part.act}
+        messages.success(request, f"{audience.name} is in {request.space.name} now, and is being computed.")

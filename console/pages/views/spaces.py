@@ -1,6 +1,4 @@
-"""Spaces as such: all of them, a new one, its name, and its end."""
-
-from typing import Any
+"""Pages about spaces: the list, a new one, the settings, and deleting one."""
 
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseBase
@@ -10,11 +8,9 @@ from django.urls import reverse
 from access import services
 from access.pages.tables import Column, arranged, csv_of, tabled, wants_csv
 from access.requests import PageRequest
-from console.checklist import SpaceFacts
 from console.pages.forms import NewSpace, SpaceName
-from console.space_stats import standings
+from console.space_stats import space_facts
 from identity.policies import create_space_with_rules
-from spaces.models import Space
 from spaces.needs import needs
 
 COLUMNS = (
@@ -26,67 +22,76 @@ COLUMNS = (
     Column("audiences", "Audiences", num=True),
     Column("created", "Created", "created_at"),
 )
+# Of the CSV. Identity rules are left out: they do not fit into a cell.
 HEADER = ("Space", "Kind", "Sources", "Profiles", "Audiences", "Created")
-WRONG_NAME = "The name that was typed is not that of this space. Nothing was deleted."
+WRONG_NAME = "The name you typed is not the name of this space. Nothing was deleted."
 
 
 @needs("workspace.read")
 def spaces(request: PageRequest, workspace: str) -> HttpResponseBase:
-    """The spaces that you can see, each with what is in it."""
-    rows = services.spaces_of(request.membership)
+    """The spaces that this member can see, each with what is in it; as a page or as CSV."""
+    visible = services.spaces_of(request.membership)
     if wants_csv(request):
-        found = list(arranged(request, rows, columns=COLUMNS, sort="name", search=("name",)))
-        return csv_of("spaces", HEADER, map(_cells, found, standings(found).values()))
-    table = tabled(request, rows, columns=COLUMNS, sort="name", search=("name",))
-    known = standings(table.rows)
-    context = {"table": table, "rows": [{"space": space, "facts": known[space.pk]} for space in table.rows]}
-    return render(request, "spaces/spaces.html", context)
-
-
-def _cells(space: Space, facts: SpaceFacts) -> list[Any]:
-    kind = space.get_kind_display()
-    return [space.name, kind, facts.sources, facts.people, facts.audiences, space.created_at]
+        spaces = list(arranged(request, visible, columns=COLUMNS, sort="name", search=("name",)))
+        facts = space_facts(spaces)
+        lines = (
+            [
+                space.name,
+                space.get_kind_display(),
+                facts[space.pk].sources,
+                facts[space.pk].people,
+                facts[space.pk].audiences,
+                space.created_at,
+            ]
+            for space in spaces
+        )
+        return csv_of("spaces", HEADER, lines)
+    table = tabled(request, visible, columns=COLUMNS, sort="name", search=("name",))
+    facts = space_facts(table.rows)
+    context = {"table": table, "rows": [{"space": space, "facts": facts[space.pk]} for space in table.rows]}
+    return render(request, "console/spaces.html", context)
 
 
 @needs("workspace.manage")
 def space_new(request: PageRequest, workspace: str) -> HttpResponse:
-    """A name, Dev or Prod, and the rules of identity; then one is in the new space."""
+    """A form with name, kind and identity rules; a POST creates the space and leads to it."""
     others = list(services.spaces_of(request.membership).order_by("kind", "name", "id"))
     form = NewSpace(request.POST or None, spaces=others)
     if request.method == "POST" and form.is_valid():
-        entries = form.cleaned_data
-        made = create_space_with_rules(
-            request.workspace, name=entries["name"], kind=entries["kind"], policy=form.policy, by=request
-        )
-        messages.success(request, f"The space “{made.name}” is there. Connect a source to fill it.")
+        name, kind = form.cleaned_data["name"], form.cleaned_data["kind"]
+        space = create_space_with_rules(request.workspace, name=name, kind=kind, policy=form.policy, by=request)
+        messages.success(request, f"The space “{space.name}” was created. Connect a source to fill it.")
+        # Straight to the form: the rules should be set before the first source is connected.
         if form.wants_own_rules:
-            return redirect(f"{reverse('identity-settings', args=[workspace, made.slug])}?edit=1")
-        return redirect("space", workspace, made.slug)
-    return render(request, "spaces/new.html", {"form": form}, status=422 if request.method == "POST" else 200)
+            return redirect(f"{reverse('identity-settings', args=[workspace, space.slug])}?edit=1")
+        return redirect("space", workspace, space.slug)
+    return render(request, "console/space_new.html", {"form": form}, status=422 if request.method == "POST" else 200)
 
 
 @needs("space.read", POST="space.admin")
 def space_settings(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """The name of the space and what it is for; its address stays as it is."""
-    kept = {"name": request.space.name, "kind": request.space.kind}
-    form = SpaceName(request.POST or None, initial=kept)
+    """The name and kind of the space. Its slug never changes, so links to it go on working."""
+    form = SpaceName(request.POST or None, initial={"name": request.space.name, "kind": request.space.kind})
     if request.method == "POST" and form.is_valid():
         services.change_space(request.space, by=request, **form.cleaned_data)
         messages.success(request, "Saved.")
         return redirect("space-settings", workspace, space)
-    return render(request, "spaces/settings.html", {"form": form}, status=422 if request.method == "POST" else 200)
+    return render(
+        request, "console/space_settings.html", {"form": form}, status=422 if request.method == "POST" else 200
+    )
 
 
 @needs("workspace.manage")
 def space_delete(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """What goes when the space goes; and it goes, once its name was typed."""
-    within, error = request.space, ""
+    """What is deleted with the space. A POST with the name of the space deletes it."""
+    here, error = request.space, ""
     if request.method == "POST":
-        if request.POST.get("confirm", "").strip() == within.name:
-            services.delete_space(within, by=request)
-            messages.success(request, f"The space “{within.name}” is gone.")
+        if request.POST.get("confirm", "").strip() == here.name:
+            services.delete_space(here, by=request)
+            messages.success(request, f"The space “{here.name}” was deleted.")
             return redirect("spaces", workspace)
+        # The button is disabled until the name is right, but only where scripts run.
         error = WRONG_NAME
-    facts = standings([within])[within.pk]
-    context = {"facts": facts, "destinations": within.destinations.count(), "error": error}
-    return render(request, "spaces/delete.html", context, status=422 if error else 200)
+    facts = space_facts([here])[here.pk]
+    context = {"facts": facts, "destinations": here.destinations.count(), "error": error}
+    return render(request, "console/space_delete.html", context, status=422 if error else 200)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from pyroaring import BitMap
 
 from access.pages.charts import bars
-from access.pages.tables import Pager, Table, csv_of, filtered_by, listed, wants_csv
+from access.pages.tables import Pager, TablePage, csv_of, filtered_by, listed, wants_csv
 from access.requests import PageRequest
 from identity import queries
 from identity.models import Profile
@@ -43,7 +43,7 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
     found, pager = listed(request, rows, order="-number")
     context = {
         "people": read.people(within, found),
-        "table": Table(found, [], pager, wanted, "", _with(request, kind=kind, q=wanted, format="csv")),
+        "table": TablePage(found, [], pager, wanted, "", _with(request, kind=kind, q=wanted, format="csv")),
         "kinds": [(label, _with(request, kind=name, q=wanted), name == kind) for name, label in KINDS],
         "kind": kind,
         "most": read.MOST_FOUND,
@@ -123,7 +123,7 @@ def _traits(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, 
     wanted = filtered_by(request)
     every = read.traits(person.profile)
     shown = read.traits_with(wanted, every)
-    return {"traits": shown, "count": len(every), "table": Table(shown, [], Pager("", "", ""), wanted, "", "")}
+    return {"traits": shown, "count": len(every), "table": TablePage(shown, [], Pager("", "", ""), wanted, "", "")}
 
 
 def _events(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
