@@ -21,7 +21,7 @@ from rest_framework.exceptions import NotAuthenticated, NotFound
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from access.errors import NOTHING
+from access.errors import NOTHING, is_api, plain
 from access.models import Membership, User
 from access.roles import PERMISSIONS, SPACE_PERMISSIONS
 from spaces.limits import asking
