@@ -69,6 +69,7 @@ def stores() -> Iterator[None]:
     settings.STORAGES = settings.STORAGES | {  # no manifest: no collectstatic before the tests
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
+    settings.WHITENOISE_AUTOREFRESH = True  # or every test client goes through all static files before it asks
     home = Path(settings.PERSONAS_HOME)
     prepared.prepare(home, dict(os.environ))
     with Supervisor(home, stores_only=True):
