@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make quickstart` and `make test`. Python 3.11 or newer and make are enough.
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONDONTWRITEBYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE # a console is a dozen processes: compiled once, not by each of them
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart up test check openapi versions house screens bench lock clean

@@ -4,8 +4,13 @@ import atexit
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
+
+# Some environments ask for it; compiling all of this anew costs every worker seven seconds of CPU.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def _free_port() -> str:

@@ -164,6 +164,7 @@ def test_times_are_those_of_the_reader_with_the_zone_named(browser, live_server,
 
 def test_the_colours_are_chosen_on_the_server_and_stay(page, live_server, room):
     sign_in(page, live_server, room)
+    page.goto(live_server.url + "/")
     page.get_by_role("button", name="Dark").click()
     page.wait_for_load_state()
     assert page.locator("html").get_attribute("data-bs-theme") == "dark"

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_home_is_clean_with_the_steps_under_way_and_hidden(page, live_server, room, complaints):
     sign_in(page, live_server, room)
+    page.goto(live_server.url + "/")
     page.wait_for_url(re.compile("/w/northwind/$"))
     wrong = look(page, "home")
     page.set_viewport_size({"width": 1280, "height": 800})
@@ -27,6 +28,7 @@ def test_home_is_clean_with_the_steps_under_way_and_hidden(page, live_server, ro
 
 def test_the_current_step_is_reached_by_keyboard_alone(page, live_server, room):
     sign_in(page, live_server, room)
+    page.goto(live_server.url + "/")
     current = page.get_by_role("listitem").and_(page.locator("[aria-current=step]"))
     assert current.count() == 1
     button = current.locator("a.btn-primary")
@@ -43,6 +45,7 @@ def test_the_steps_are_hidden_and_shown_without_javascript(browser, live_server,
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     sign_in(page, live_server, room)
+    page.goto(live_server.url + "/")
     page.get_by_role("button", name="Hide the steps").click()
     assert page.get_by_role("heading", name="Getting started").count() == 0
     page.get_by_role("button", name="Show the eight steps").click()

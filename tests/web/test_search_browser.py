@@ -51,6 +51,7 @@ def test_it_works_without_javascript(browser, live_server, room):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     sign_in(page, live_server, room)
+    page.goto(live_server.url + "/")
     box = page.get_by_label("Go to an id, a key or an e-mail address")
     box.fill("new_users_7_days")
     box.press("Enter")
