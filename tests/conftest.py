@@ -17,37 +17,12 @@ from personas_site.embedded.supervisor import Supervisor
 from spaces.clock import FixedClock
 from tests import contract
 
-# Those that take minutes, or start a whole stack and wait for it: the longest first.
-LONG = (
-    *("test_kills.py", "test_journeys.py", "test_supervisor.py", "test_windows.py", "test_overload.py"),
-    *("test_full_disk.py", "test_quickstart.py", "test_chaos.py", "test_bugs.py"),
-)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in pure/ open no socket. Every worker begins with some of the long ones."""
+    """Tests in pure/ open no socket."""
     for item in items:
         if "/pure/" in str(item.path):
             item.add_marker(pytest.mark.disable_socket)
-    spread(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-
-
-def spread(items: list[pytest.Item], workers: int) -> None:
-    """Each worker's share begins with long files: one that came last would be waited for by all the others.
-
-    Shares are as xdist deals them: one stretch for each worker, as many tests in each.
-    """
-    files: dict[str, list[pytest.Item]] = {name: [] for name in LONG}
-    rest: list[pytest.Item] = []
-    for item in items:
-        files.get(item.path.name, rest).append(item)
-    spread_items: list[pytest.Item] = []
-    for worker in range(workers):
-        share = [item for name in LONG[worker::workers] for item in files[name]]
-        room = (len(items) - len(spread_items)) // (workers - worker) - len(share)
-        taken, rest = rest[: max(room, 0)], rest[max(room, 0) :]
-        spread_items += share + taken
-    items[:] = spread_items
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
