@@ -11,11 +11,17 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import Client
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from benchmarks import prepared
 from personas_site.embedded.supervisor import Supervisor
 from spaces.clock import FixedClock
 from tests import contract
+
+# How fast an example is made says how loaded the machine is, not what the code does.
+hypothesis_settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
