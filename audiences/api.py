@@ -18,7 +18,7 @@ from audiences.conditions import KINDS
 from audiences.models import Audience, Change
 from audiences.overview import Member, Overview, Problem
 from audiences.queries import NotComputed, Unanswerable
-from audiences.rules.aggregates import Condition
+from audiences.rules.conditions import Condition
 from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
 from audiences.rules.operators import OPERATORS, Operator
 from audiences.rules.validation import LONGEST_NAME, DefinitionError

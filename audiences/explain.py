@@ -8,8 +8,9 @@ from typing import Any
 
 from audiences import queries
 from audiences.models import Audience, Change, Version
-from audiences.rules.aggregates import EVENTS, Condition, Measure
+from audiences.rules.aggregates import EVENTS, Measure
 from audiences.rules.compiler import SETTINGS, Asked, Scope
+from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Leaf, Node, located, sentence
 from audiences.rules.grammar import audiences as keys_of
 from identity.models import Profile

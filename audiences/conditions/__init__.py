@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import cast
 
-from audiences.rules.aggregates import Condition
+from audiences.rules.conditions import Condition
 
 
 def _kinds() -> dict[str, type[Condition]]:

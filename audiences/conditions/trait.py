@@ -1,49 +1,24 @@
 """PURE. Have a custom trait. Its value is the newest by event time, over all profiles of the person."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-from audiences.rules.aggregates import TRAITS, Answers, Edge, Measure
-from audiences.rules.operators import Question, read_question
-from audiences.rules.validation import Fields
-from audiences.rules.value_input import LABELS, QUESTION, meant, typed
+from audiences.rules.aggregates import TRAITS, Answers, Measure
+from audiences.rules.conditions import Condition
+from audiences.rules.fields import QuestionField, declare
+from audiences.rules.operators import Question
 from audiences.rules.values import Each, JsonValue, One, cuts, elements, first, inside, read_each
 from sources.events.sql import Sql, sql
 
 
 @dataclass(frozen=True)
-class HasTrait:
+class HasTrait(Condition):
     """People whose trait answers the question."""
 
-    kind: ClassVar[str] = "trait"
-    label: ClassVar[str] = "Have a custom trait"
-    fields: ClassVar[dict[str, str]] = {"name": "Trait", "op": "Operator", "value": "Value"}
-    icon: ClassVar[str] = "trait"
-    labels: ClassVar[dict[str, str]] = LABELS
-    blank: ClassVar[dict[str, Any]] = {"name": "", **QUESTION}
-    entry_of: ClassVar[dict[str, str]] = {}
-    rows: ClassVar[dict[str, dict[str, str]]] = {}
+    kind = "trait"
+    label = "Have a custom trait"
+    icon = "trait"
 
-    question: Question
-
-    @classmethod
-    def parse(cls, value: dict[str, Any], path: str) -> "HasTrait":
-        fields = Fields(value, path)
-        fields.take("kind")
-        found = cls(read_question(fields, "name"))
-        fields.done()
-        return found
-
-    @staticmethod
-    def sketch(value: dict[str, Any]) -> dict[str, Any]:
-        return {"name": value["name"], **typed(value)}
-
-    @staticmethod
-    def draw(entries: dict[str, Any]) -> dict[str, Any]:
-        return ({"name": entries["name"]} if entries["name"] else {}) | meant(entries)
-
-    def json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.question.name, **self.question.json()}
+    question: Question = declare(QuestionField("name", "Trait"))
 
     def sentence(self) -> str:
         return f"have a profile where the trait {self.question.sentence(of_elements=self._each is not None)}"
@@ -76,15 +51,6 @@ class HasTrait:
         """The traits that the name may lead to: dots may go into an object, or be part of the trait's own name."""
         names = [self.question.name, *([self._each[0]] if self._each else [])]
         return tuple(dict.fromkeys(key for name in names for key, _ in cuts(name)))
-
-    def edges(self) -> tuple[Edge, ...]:
-        return ()
-
-    def audiences(self) -> frozenset[str]:
-        return frozenset()
-
-    def beginning(self, since: int) -> "HasTrait":
-        return self  # whatever its age, the newest value is the value
 
 
 condition = HasTrait

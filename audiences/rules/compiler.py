@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from audiences.rules.aggregates import RELATIONS, Answers, Condition, Edge, Measure, Relation, at
+from audiences.rules.aggregates import RELATIONS, Answers, Edge, Measure, Relation, at
+from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Node, conditions, to_sql
 from sources.events.sql import Sql, bitmap, join, sql
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from audiences.conditions import KINDS
 from audiences.conditions.audience import PartOfAudience
-from audiences.rules.aggregates import Condition
+from audiences.rules.conditions import Condition
 from audiences.rules.validation import DefinitionError, listed
 from sources.events.sql import Sql, join
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from audiences.rules import dates
-from audiences.rules.validation import DefinitionError, Fields, listed, number, scalar, text
+from audiences.rules.validation import DefinitionError, JsonReader, listed, number, scalar, text
 from sources.events.sql import Sql, join, sql
 
 
@@ -198,7 +198,7 @@ class Question:
         return f"{quoted(self.name)} {phrase.format(_spoken(self.value))}{elements}"
 
 
-def read_question(fields: Fields, name: str) -> Question:
+def read_question(fields: JsonReader, name: str) -> Question:
     """Takes `name`, `op` and, where the operator wants one, `value`."""
     about = fields.name(name)
     op = fields.take("op")

@@ -19,7 +19,7 @@ class DefinitionError(ValueError):
         self.message = message
 
 
-class Fields:
+class JsonReader:
     """The fields of one JSON object, each taken once. `done` refuses what nobody took."""
 
     def __init__(self, value: Any, path: str) -> None:

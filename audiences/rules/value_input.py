@@ -5,17 +5,16 @@ from typing import Any
 
 from audiences.rules.operators import OPERATORS
 
-QUESTION = {"op": "equals", "type": "text", "value": ""}  # the entries of a blank question
-LABELS = {"op": "Operator", "type": "Kind of value", "value": "Value", "property": "Property"}
+BLANK_QUESTION = {"op": "equals", "type": "text", "value": ""}  # the entries of a blank question
 TYPES = {"text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
 TRUTHS = {"true": True, "false": False}
 
 
-def typed(question: dict[str, Any]) -> dict[str, str]:
+def question_entries(question: dict[str, Any]) -> dict[str, str]:
     """The entries that show the `op` and `value` of a definition. Several values stand in a line each."""
     op = question["op"]
     if "value" not in question:
-        return {**QUESTION, "op": op}
+        return {**BLANK_QUESTION, "op": op}
     value = question["value"]
     if OPERATORS[op].takes == "list":
         kinds = {_kind(each) for each in value}
@@ -25,7 +24,7 @@ def typed(question: dict[str, Any]) -> dict[str, str]:
     return {"op": op, "type": kind, "value": _written(value, kind)}
 
 
-def meant(entries: dict[str, str]) -> dict[str, Any]:
+def question_json(entries: dict[str, str]) -> dict[str, Any]:
     """The `op` and `value` of a definition, which need not be right: the operator reads them strictly.
 
     What cannot be read as its kind stays the text that it is, and an empty one is left out.

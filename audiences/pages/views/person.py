@@ -61,7 +61,7 @@ def _person(request: PageRequest, profile: str) -> Person:
 
 def _shown(request: PageRequest, name: str, who: Person, context: dict[str, Any]) -> HttpResponse:
     """As a part of a page when htmx asks, else as a page."""
-    part = request.headers.get("HX-Request") == "true"
+    part = bool(request.htmx)
     template = f"audiences/_{name}.html" if part else f"audiences/{name}.html"
     response = render(request, template, {"person": who, "part": part, **context})
     patch_vary_headers(response, ["HX-Request"])

@@ -97,7 +97,7 @@ def _page(request: PageRequest, found: Draft, form: Review, *, status: int = 200
         "form": form,
         "key": audiences.key_for(request.space, name) if name.strip() else "",
         "chosen": [destination for destination, _ in services.chosen_in(found)],
-        "sentence": drafts.said(found),
+        "sentence": drafts.sentence_of(found),
         "incomplete": INCOMPLETE,
         **(_counted(found) if "count" in request.GET else {}),
     }
