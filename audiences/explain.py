@@ -8,7 +8,7 @@ from typing import Any
 
 from audiences import queries
 from audiences.models import Audience, Change, Version
-from audiences.rules.aggregates import EVENTS, Measure
+from audiences.rules.aggregates import EVENTS, Aggregate
 from audiences.rules.compiler import SETTINGS, Asked, Scope
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Leaf, Node, located, sentence
@@ -150,40 +150,40 @@ def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: d
     wanted = path.split(".").count("not") % 2 == 0
     said = f"They {condition.sentence()}."
     read = [
-        (_events if measure.relation == EVENTS else _value)(scope, measure, names)
-        for measure in condition.measures(scope.now)
+        (_events if aggregate.relation == EVENTS else _value)(scope, aggregate, names)
+        for aggregate in condition.aggregates(scope.now)
     ]
     # A name with dots may lead to several traits: those that they have say more than those that they have not.
     told = [each for each in read if each[1]] or read[:1]
     return Reason(said, holds, wanted, "; ".join(text for text, _ in told), [row for _, rows in told for row in rows])
 
 
-def _events(scope: Scope, measure: Measure, names: dict[int, str]) -> tuple[str, list[Seen]]:
+def _events(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Seen]]:
     """How many events count, and the newest of them."""
-    rows = _rows(scope, measure, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
+    rows = _rows(scope, aggregate, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
     count = rows[0][3] if rows else 0
     text = f"{count:,} such event{'' if count == 1 else 's'}" if count else "no such event"
     return text, [Seen(name, _at(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows]
 
 
-def _value(scope: Scope, measure: Measure, names: dict[int, str]) -> tuple[str, list[Seen]]:
+def _value(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Seen]]:
     """The newest value of a trait."""
-    rows = _rows(scope, measure, "value, toUnixTimestamp64Milli(ts), source", 1)
+    rows = _rows(scope, aggregate, "value, toUnixTimestamp64Milli(ts), source", 1)
     if not rows or rows[0][0] in REMOVED:
-        return f"they have no {measure.name}", []
+        return f"they have no {aggregate.name}", []
     value, ms, source = rows[0]
-    seen = Seen(f"{measure.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
-    return f"{measure.name} is {_shown(value)}", [seen]
+    seen = Seen(f"{aggregate.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
+    return f"{aggregate.name} is {_shown(value)}", [seen]
 
 
-def _rows(scope: Scope, measure: Measure, columns: str, most: int) -> Sequence[Sequence[Any]]:
-    relation = measure.relation
+def _rows(scope: Scope, aggregate: Aggregate, columns: str, most: int) -> Sequence[Sequence[Any]]:
+    relation = aggregate.relation
     query = sql(
         f"SELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} = %s AND %s"
         " ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
         scope.rows(),
-        measure.name,
-        measure.rows or Sql("1"),
+        aggregate.name,
+        aggregate.rows or Sql("1"),
         most,
     )
     return client.rows(query, **SETTINGS, max_execution_time=queries.LONGEST_S)

@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from pyroaring import BitMap
 
 from audiences.models import Audience, Change, Evaluation, Version
-from audiences.rules.compiler import MOST_MEASURES, SETTINGS, Asked, Scope, measures
+from audiences.rules.compiler import MOST_AGGREGATES, SETTINGS, Asked, Scope, aggregates
 from audiences.rules.compiler import members as members_sql
 from audiences.rules.grammar import Node
 from audiences.rules.grammar import audiences as keys_of
@@ -183,12 +183,12 @@ def _bitmaps(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap])
 
 
 def _statements(asked: Sequence[Asked], now: int) -> list[list[Asked]]:
-    """In the same order, cut so that no statement needs more than MOST_MEASURES, if it asks for more than one."""
+    """In the same order, cut so that no statement needs more than MOST_AGGREGATES, if it asks for more than one."""
     parts: list[list[Asked]] = []
-    needed = MOST_MEASURES
+    needed = MOST_AGGREGATES
     for each in asked:
-        own = max(1, len(measures([each], now)))
-        if needed + own > MOST_MEASURES:
+        own = max(1, len(aggregates([each], now)))
+        if needed + own > MOST_AGGREGATES:
             parts.append([])
             needed = 0
         parts[-1].append(each)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from audiences.rules.aggregates import TRAITS, Answers, Measure
+from audiences.rules.aggregates import TRAITS, Aggregate, Answers
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import QuestionField, declare
 from audiences.rules.operators import Question
@@ -23,9 +23,9 @@ class HasTrait(Condition):
     def sentence(self) -> str:
         return f"have a profile where the trait {self.question.sentence(of_elements=self._each is not None)}"
 
-    def measures(self, now: int) -> tuple[Measure, ...]:
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
         row = "(ts, source, origin_piece, origin_position, value)"
-        return tuple(Measure(TRAITS, key, sql(f"maxIf({row}, key = %s)", key)) for key in self._keys)
+        return tuple(Aggregate(TRAITS, key, sql(f"maxIf({row}, key = %s)", key)) for key in self._keys)
 
     def test(self, answers: Answers) -> Sql:
         columns = {key: Sql(f"{column}.5") for key, column in zip(self._keys, answers.columns, strict=True)}

@@ -1,7 +1,7 @@
 """PURE. What a condition asks of the stores, so that many conditions become columns of one statement.
 
-A condition is a *test* on *measures*. A measure is an aggregate over the rows of one profile: how often an event
-happened, the newest value of a trait. Measures of a merged person's profiles are put together again (`Relation`),
+A condition is a *test* on *aggregates*. An aggregate is one column over the rows of one profile: how often an event
+happened, the newest value of a trait. Aggregates of a merged person's profiles are put together again (`Relation`),
 and a person without rows has the relation's empty value, so that a test such as "at most 0" is right for people
 of whom there is nothing to count.
 """
@@ -14,13 +14,13 @@ from sources.events.sql import Sql, sql
 
 @dataclass(frozen=True)
 class Relation:
-    """A table of rows with a profile, and how its measures are kept: one array column of one type."""
+    """A table of rows with a profile, and how its aggregates are kept: one array column of one type."""
 
     table: str
-    named_by: str  # the column that a measure's `name` is a value of
+    named_by: str  # the column that an aggregate's `name` is a value of
     column: str
-    type: str  # of one measure
-    together: str  # the aggregate function that puts two profiles' measures together
+    type: str  # of one aggregate
+    together: str  # the aggregate function that puts two profiles' aggregates together
 
 
 EVENTS = Relation("timeline", "event", "counts", "UInt64", "sum")
@@ -35,18 +35,18 @@ def at(milliseconds: int) -> Sql:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Aggregate:
     """One number or value per profile."""
 
     relation: Relation
     name: str  # it reads rows with this name only
-    aggregate: Sql
+    expression: Sql
     since: int | None = None  # milliseconds; rows up to this moment do not count. None = all do
     rows: Sql | None = None  # which rows of that name it looks at, the evidence of its answer. None = all
 
 
 @dataclass(frozen=True)
-class Edge:
+class TimeTrigger:
     """The passing of time may change an answer `after` milliseconds after each of these rows of `timeline`."""
 
     name: str
@@ -56,7 +56,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a test may use: its measures' columns in order, and whether a person is in another audience."""
+    """What a test may use: its aggregates' columns in order, and whether a person is in another audience."""
 
     columns: Sequence[str]
     is_in: Callable[[str], Sql]

@@ -1,13 +1,13 @@
 """PURE. Many audiences as columns of one ClickHouse statement, over everyone or narrowed to the touched.
 
-    per relation, one scan:   raw profile -> its measures            (only the names and times that are asked about)
+    per relation, one scan:   raw profile -> its aggregates          (only the names and times that are asked about)
     + the universe:           raw profile -> is a person, is known
-    overlay, after grouping:  raw -> canonical profile, measures put together again
+    overlay, after grouping:  raw -> canonical profile, aggregates put together again
     one row per person:       a boolean per audience
     answer:                   one row, a bitmap of profiles per audience
 
 "Real time" is the same statement with `Scope.numbers`. Planning costs 1-3 ms a column, whatever the rows, and
-grows faster than the columns do: callers keep a statement below about `MOST_MEASURES`.
+grows faster than the columns do: callers keep a statement below about `MOST_AGGREGATES`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from audiences.rules.aggregates import RELATIONS, Answers, Edge, Measure, Relation, at
+from audiences.rules.aggregates import RELATIONS, Aggregate, Answers, Relation, TimeTrigger, at
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Node, conditions, to_sql
 from sources.events.sql import Sql, bitmap, join, sql
 
-MOST_MEASURES = 100
+MOST_AGGREGATES = 100
 LISTED = 1000  # up to so many profiles are a list, which the order key can use; more are a bitmap
 # This pass of the planner costs 2 ms for every AND of three comparisons (chdb 26.9: 60 columns 225 ms -> 94).
 SETTINGS = {"optimize_and_compare_chain": 0}
@@ -57,15 +57,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Span:
-    """The part of the clock's log that one edge still has to be looked through: (since, now]."""
+    """The part of the clock's log that one time trigger still has to be looked through: (since, now]."""
 
-    edge: Edge
+    trigger: TimeTrigger
     since: int
 
 
-def measures(asked: Sequence[Asked], now: int) -> list[Measure]:
-    """All measures that these audiences need, each once."""
-    every = (measure for each in asked for leaf in conditions(each.definition) for measure in leaf.measures(now))
+def aggregates(asked: Sequence[Asked], now: int) -> list[Aggregate]:
+    """All aggregates that these audiences need, each once."""
+    every = (aggregate for each in asked for leaf in conditions(each.definition) for aggregate in leaf.aggregates(now))
     return list(dict.fromkeys(every))
 
 
@@ -74,7 +74,7 @@ def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) 
 
     An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside.
     """
-    columns = _columns(measures(asked, scope.now))
+    columns = _columns(aggregates(asked, scope.now))
     flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope.now, others)) for i in range(len(asked))]
     bitmaps = ", ".join(f"groupBitmapStateIf(profile, a{i})" for i in range(len(asked)))
     return sql(
@@ -82,13 +82,13 @@ def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) 
     )
 
 
-def edges(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
+def time_triggers(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
     """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an
     array, and the time of the first row whose moment is in (now, now + horizon], 0 = none. All in milliseconds."""
     columns = join(", ", [column for span in spans for column in _moments(span, scope.now)])
-    names = sorted({span.edge.name for span in spans})
-    oldest = min(span.since - span.edge.after for span in spans)
-    newest = max(scope.now + horizon - span.edge.after for span in spans)
+    names = sorted({span.trigger.name for span in spans})
+    oldest = min(span.since - span.trigger.after for span in spans)
+    newest = max(scope.now + horizon - span.trigger.after for span in spans)
     return sql(
         f"SELECT %s FROM {EVENT_TABLE} WHERE %s AND event IN %s AND ts > %s AND ts <= %s",
         columns,
@@ -102,14 +102,14 @@ def edges(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
 EVENT_TABLE = "timeline"
 
 
-def _columns(asked: Sequence[Measure]) -> dict[Relation, list[Measure]]:
-    """The measures by relation, at the places they have in its array."""
+def _columns(asked: Sequence[Aggregate]) -> dict[Relation, list[Aggregate]]:
+    """The aggregates by relation, at the places they have in its array."""
     by_relation = {relation: [each for each in asked if each.relation == relation] for relation in RELATIONS}
     return {relation: found for relation, found in by_relation.items() if found}
 
 
-def _people(scope: Scope, columns: Mapping[Relation, Sequence[Measure]]) -> Sql:
-    """One row per canonical profile, with its measures."""
+def _people(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+    """One row per canonical profile, with its aggregates."""
     together = "".join(f", {each.together}ForEach({each.column}) AS {each.column}" for each in columns)
     relations = [_scan(scope, relation, columns) for relation in columns]
     return sql(
@@ -120,18 +120,18 @@ def _people(scope: Scope, columns: Mapping[Relation, Sequence[Measure]]) -> Sql:
     )
 
 
-def _universe(scope: Scope, columns: Mapping[Relation, Sequence[Measure]]) -> Sql:
+def _universe(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     empty = "".join(f", CAST([] AS Array({each.type})) AS {each.column}" for each in columns)
     return sql(
         f"SELECT profile AS raw, kind = 1 AS is_person, known AS is_known{empty} FROM profiles WHERE %s", scope.rows()
     )
 
 
-def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[Measure]]) -> Sql:
+def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     """One grouped read of the relation's table: only named rows, and no older ones than anyone asks about."""
     own = columns[relation]
     arrays = [
-        sql(f"[%s] AS {each.column}", join(", ", [measure.aggregate for measure in own]))
+        sql(f"[%s] AS {each.column}", join(", ", [aggregate.expression for aggregate in own]))
         if each == relation
         else Sql(f"CAST([] AS Array({each.type})) AS {each.column}")
         for each in columns
@@ -141,13 +141,13 @@ def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[
         f" WHERE %s AND {relation.named_by} IN %s%s GROUP BY profile",
         join(", ", arrays),
         scope.rows(),
-        sorted({measure.name for measure in own}),
+        sorted({aggregate.name for aggregate in own}),
         _since(own),
     )
 
 
-def _since(own: Sequence[Measure]) -> Sql:
-    since = [measure.since for measure in own if measure.since is not None]
+def _since(own: Sequence[Aggregate]) -> Sql:
+    since = [aggregate.since for aggregate in own if aggregate.since is not None]
     return sql(" AND ts > %s", at(min(since))) if len(since) == len(own) else Sql("")
 
 
@@ -160,7 +160,7 @@ def _overlay(scope: Scope) -> Sql:
 def _flag(
     asked: Sequence[Asked],
     index: int,
-    columns: Mapping[Relation, Sequence[Measure]],
+    columns: Mapping[Relation, Sequence[Aggregate]],
     now: int,
     others: Mapping[str, BitMap],
 ) -> Sql:
@@ -171,7 +171,7 @@ def _flag(
 
     def test(condition: Condition) -> Sql:
         places = [
-            f"{each.relation.column}[{columns[each.relation].index(each) + 1}]" for each in condition.measures(now)
+            f"{each.relation.column}[{columns[each.relation].index(each) + 1}]" for each in condition.aggregates(now)
         ]
         return condition.test(Answers(places, is_in))
 
@@ -180,9 +180,9 @@ def _flag(
 
 
 def _moments(span: Span, now: int) -> tuple[Sql, Sql]:
-    after = span.edge.after
+    after = span.trigger.after
     due = sql("ts > %s AND ts <= %s", at(span.since - after), at(now - after))
     return (
-        sql("bitmapToArray(groupBitmapStateIf(profile, %s AND %s))", span.edge.rows, due),
-        sql("minIf(toUnixTimestamp64Milli(ts), %s AND ts > %s)", span.edge.rows, at(now - after)),
+        sql("bitmapToArray(groupBitmapStateIf(profile, %s AND %s))", span.trigger.rows, due),
+        sql("minIf(toUnixTimestamp64Milli(ts), %s AND ts > %s)", span.trigger.rows, at(now - after)),
     )

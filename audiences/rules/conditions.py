@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from audiences.rules.aggregates import EVENTS, Answers, Edge, Measure, at
+from audiences.rules.aggregates import EVENTS, Aggregate, Answers, TimeTrigger, at
 from audiences.rules.fields import AUDIENCE, ConditionField, TextField, declare
 from audiences.rules.validation import JsonReader
 from audiences.rules.windows import Window
@@ -16,7 +16,7 @@ from sources.events.sql import Sql, sql
 class Condition(ABC):
     """One kind of leaf of a definition: a frozen dataclass, whose JSON and form follow from the fields it declares.
 
-    A subclass states kind, label and icon, declares its fields (`declare`), and writes `sentence`, `measures` and
+    A subclass states kind, label and icon, declares its fields (`declare`), and writes `sentence`, `aggregates` and
     `test`. The other methods have defaults that are right as long as nothing but these fields decides the answer.
     """
 
@@ -81,7 +81,7 @@ class Condition(ABC):
     def sentence(self) -> str:
         """What is true of a person, to be read after "People who"."""
 
-    def measures(self, now: int) -> tuple[Measure, ...]:
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
         """now: milliseconds since 1970."""
         return ()
 
@@ -98,7 +98,7 @@ class Condition(ABC):
         pairs = (touch.partition(":") for touch in self.touches())
         return frozenset(name for kind, _, name in pairs if kind == AUDIENCE)
 
-    def edges(self) -> tuple[Edge, ...]:
+    def time_triggers(self) -> tuple[TimeTrigger, ...]:
         """When the passing of time alone may change the answer. A superset is allowed."""
         return ()
 
@@ -124,7 +124,7 @@ class EventCondition(Condition):
         """Which rows of the timeline are such events, whenever they were."""
         return sql("event = %s", self.name)
 
-    def measures(self, now: int) -> tuple[Measure, ...]:
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
         """How many such events there are."""
         opens, rows = self.since, self.rows()
         if self.window is not None:
@@ -133,13 +133,13 @@ class EventCondition(Condition):
             rows = sql("%s AND ts > %s", rows, at(opens))
         if self.window is not None:
             rows = sql("%s AND ts <= %s", rows, at(now))
-        return (Measure(EVENTS, self.name, sql("countIf(%s)", rows), opens, rows),)
+        return (Aggregate(EVENTS, self.name, sql("countIf(%s)", rows), opens, rows),)
 
-    def edges(self) -> tuple[Edge, ...]:
+    def time_triggers(self) -> tuple[TimeTrigger, ...]:
         """An event leaves the window; and it enters late when it is dated after the moment of the evaluation."""
         if self.window is None:
             return ()
-        return Edge(self.name, self.rows(), self.window.milliseconds), Edge(self.name, self.rows(), 0)
+        return TimeTrigger(self.name, self.rows(), self.window.milliseconds), TimeTrigger(self.name, self.rows(), 0)
 
     def beginning(self, since: int) -> "Condition":
         return replace(self, since=since)

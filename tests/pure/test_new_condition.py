@@ -66,15 +66,15 @@ def test_what_is_wrong_has_a_path(wrong, path, message):
 
 def test_it_counts_the_events_that_it_narrows_down_and_none_before_the_audience_began():
     condition = OnWeekday.parse(FRIDAY, "")
-    (count,) = condition.measures(1_000)
-    assert (count.name, count.aggregate) == (
+    (count,) = condition.aggregates(1_000)
+    assert (count.name, count.expression) == (
         "Ordered",
         sql("countIf(%s)", sql("event = %s AND toDayOfWeek(ts) = %s", "Ordered", 5)),
     )
-    (later,) = condition.beginning(500).measures(1_000)
+    (later,) = condition.beginning(500).aggregates(1_000)
     assert later.since == 500
     assert condition.touches() == {"event:Ordered"}
-    assert (condition.edges(), condition.audiences()) == ((), frozenset())
+    assert (condition.time_triggers(), condition.audiences()) == ((), frozenset())
 
 
 def test_the_builder_offers_its_fields_and_says_which_is_missing():
