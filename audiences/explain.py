@@ -36,7 +36,7 @@ class Membership:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Evidence:
     """A row that speaks for the answer: an event, or a trait's newest value."""
 
     what: str
@@ -52,7 +52,7 @@ class Reason:
     holds: bool
     wanted: bool
     found: str
-    seen: Sequence[Seen] = ()
+    seen: Sequence[Evidence] = ()
 
     @property
     def helps(self) -> bool:
@@ -158,21 +158,21 @@ def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: d
     return Reason(said, holds, wanted, "; ".join(text for text, _ in told), [row for _, rows in told for row in rows])
 
 
-def _events(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Seen]]:
+def _events(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:
     """How many events count, and the newest of them."""
     rows = _rows(scope, aggregate, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
     count = rows[0][3] if rows else 0
     text = f"{count:,} such event{'' if count == 1 else 's'}" if count else "no such event"
-    return text, [Seen(name, _at(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows]
+    return text, [Evidence(name, _at(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows]
 
 
-def _value(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Seen]]:
+def _value(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:
     """The newest value of a trait."""
     rows = _rows(scope, aggregate, "value, toUnixTimestamp64Milli(ts), source", 1)
     if not rows or rows[0][0] in REMOVED:
         return f"they have no {aggregate.name}", []
     value, ms, source = rows[0]
-    seen = Seen(f"{aggregate.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
+    seen = Evidence(f"{aggregate.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
     return f"{aggregate.name} is {_shown(value)}", [seen]
 
 

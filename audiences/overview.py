@@ -180,7 +180,7 @@ class PutBack:
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedProfiles:
     """Some of those who entered or left."""
 
     count: int
@@ -304,10 +304,10 @@ def sample(space: Space, members: BitMap, size: int) -> list[Person]:
     return people(space, _profiles(space, chosen))
 
 
-def moved(space: Space, kept: bytes | memoryview, most: int) -> Moved:
+def moved(space: Space, kept: bytes | memoryview, most: int) -> MovedProfiles:
     """The people of one side of a change, by the ids that they have now; at most so many are named."""
     people = Members(space, queries.bitmap(kept))
-    return Moved(len(people), [each.profile_id for each in people[:most]])
+    return MovedProfiles(len(people), [each.profile_id for each in people[:most]])
 
 
 def _place(audience: Audience) -> tuple[int, datetime | None]:

@@ -169,7 +169,7 @@ def _ungrouped(tree: Tree) -> Tree:
 
 
 @dataclass(frozen=True)
-class Place:
+class RowPlace:
     """Where a row is: of the form, or of a list in a condition. The root is the only one of a list of its own."""
 
     path: str
@@ -188,25 +188,25 @@ class Place:
         return self.row if self.in_condition else without_not(self.row)
 
 
-def _places(rows: list[Tree], list_path: str) -> Iterator[Place]:
+def _places(rows: list[Tree], list_path: str) -> Iterator[RowPlace]:
     """Every place in these rows and below. list_path: of the rows themselves, empty for the root's."""
     for index, row in enumerate(rows):
         path = f"{list_path}.{index}" if list_path else ""
-        yield Place(path, rows, index)
+        yield RowPlace(path, rows, index)
         node = without_not(row)
         if "kind" not in node:
             yield from _places(node[word_of(node)], _below(path, "rows"))
             continue
         for name in KINDS[node["kind"]].blank_rows:
             for i in range(len(node[name])):
-                yield Place(_below(path, f"{name}.{i}"), node[name], i, in_condition=True)
+                yield RowPlace(_below(path, f"{name}.{i}"), node[name], i, in_condition=True)
 
 
-def _place(tree: Tree, path: str) -> Place:
+def _place(tree: Tree, path: str) -> RowPlace:
     return next(place for place in _places([as_group(tree)], "") if place.path == path)
 
 
-def _edit(place: Place, verb: str, kind: str) -> str:
+def _edit(place: RowPlace, verb: str, kind: str) -> str:
     """Changes the tree at this place. Where the focus goes. Raises LookupError when there is no such act."""
     siblings, index, path = place.siblings, place.index, place.path
     list_path = path.rpartition(".")[0]
