@@ -51,7 +51,7 @@ class Reason:
     sentence: str
     holds: bool
     wanted: bool
-    found: str
+    answer: str
     seen: Sequence[Evidence] = ()
 
     @property
@@ -79,7 +79,7 @@ def memberships(space: Space, profile: Profile) -> tuple[list[Membership], list[
     members = queries.members_of(live)
     inside = [audience for audience in live if profile.number in members[audience.pk]]
     entered = _entered(space, profile.number, inside)
-    return [entered[each.pk] for each in inside], [each for each in live if each not in inside]
+    return [entered[audience.pk] for audience in inside], [audience for audience in live if audience not in inside]
 
 
 def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime) -> Explanation:
@@ -88,10 +88,10 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     Raises queries.NotComputed and queries.Unanswerable.
     """
     version = _version(audience)
-    found = list(located(version.node))
-    shown = found[:MOST_CONDITIONS]
+    leaves = list(located(version.node))
+    shown = leaves[:MOST_CONDITIONS]
     scope = _scope(space, profile, now)
-    asked = [Asked("", Leaf(each), include_anonymous=True) for _, each in shown]
+    asked = [Asked("", Leaf(condition), include_anonymous=True) for _, condition in shown]
     whole = [Asked("", version.node, include) for include in (audience.include_anonymous, True)]
     answers = queries.answer(scope, [*whole, *asked], queries.others_of(space, keys_of(version.node)))
     meant, anyhow, *holds = (profile.number in answer for answer in answers)
@@ -104,8 +104,8 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
         matches=meant,
         anonymous=anyhow and not meant,
         as_of=now,
-        reasons=[_reason(scope, *each, answer, names) for each, answer in zip(shown, holds, strict=True)],
-        more=len(found) - len(shown),
+        reasons=[_reason(scope, *leaf, answer, names) for leaf, answer in zip(shown, holds, strict=True)],
+        more=len(leaves) - len(shown),
     )
 
 
@@ -126,7 +126,7 @@ def _sentence(audience: Audience, node: Node) -> str:
 
 def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[int, Membership]:
     """When this profile last entered each of them: one look-up, by audience and profile."""
-    by_id = {each.pk: each for each in audiences}
+    by_id = {audience.pk: audience for audience in audiences}
     if not by_id:
         return {}
     seen = client.seen(visible_logs(stage="evaluate", owners=[space.pk])[space.pk])
@@ -142,20 +142,20 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
     )
     causes = dict(Change.Cause.choices)
     known = {pk: (_at(ms), str(causes.get(cause, cause))) for pk, ms, cause in client.rows(query)}
-    return {pk: Membership(each, *known.get(pk, (None, ""))) for pk, each in by_id.items()}
+    return {pk: Membership(audience, *known.get(pk, (None, ""))) for pk, audience in by_id.items()}
 
 
 def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: dict[int, str]) -> Reason:
     """A condition below an odd number of `not` is one that the audience wants to be untrue."""
     wanted = path.split(".").count("not") % 2 == 0
-    said = f"They {condition.sentence()}."
-    read = [
+    readings = [
         (_events if aggregate.relation == EVENTS else _value)(scope, aggregate, names)
         for aggregate in condition.aggregates(scope.now)
     ]
     # A name with dots may lead to several traits: those that they have say more than those that they have not.
-    told = [each for each in read if each[1]] or read[:1]
-    return Reason(said, holds, wanted, "; ".join(text for text, _ in told), [row for _, rows in told for row in rows])
+    shown = [reading for reading in readings if reading[1]] or readings[:1]
+    evidence = [row for _, rows in shown for row in rows]
+    return Reason(f"They {condition.sentence()}.", holds, wanted, "; ".join(text for text, _ in shown), evidence)
 
 
 def _events(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:

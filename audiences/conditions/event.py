@@ -7,7 +7,7 @@ from audiences.rules.aggregates import Answers
 from audiences.rules.conditions import EventCondition
 from audiences.rules.fields import QuestionField, QuestionsField, Times, TimesField, WindowField, declare
 from audiences.rules.operators import Place, Question, quoted
-from audiences.rules.values import Each, One, elements, read_each
+from audiences.rules.values import ListElements, SingleValue, elements, read_list_name
 from audiences.rules.windows import Window
 from sources.events.sql import Sql, join, sql
 
@@ -50,11 +50,11 @@ class PropertyValue:
 def place(name: str) -> Place:
     """Where the property of this name is."""
     literal = PropertyValue(identifier(name))
-    each = read_each(name)
-    if each is None:
-        return One(literal)
-    head, below = each
-    return Each(elements(PropertyValue(identifier(head)).list, below), literal)
+    list_name = read_list_name(name)
+    if list_name is None:
+        return SingleValue(literal)
+    head, below = list_name
+    return ListElements(elements(PropertyValue(identifier(head)).list, below), literal)
 
 
 def identifier(name: str) -> Sql:
@@ -88,7 +88,9 @@ class Performed(EventCondition):
         return join(" AND ", [super().rows(), *(question.sql(place(question.name)) for question in self.where)])
 
     def sentence(self) -> str:
-        questions = [question.sentence(of_elements=read_each(question.name) is not None) for question in self.where]
+        questions = [
+            question.sentence(of_elements=read_list_name(question.name) is not None) for question in self.where
+        ]
         where = f" (where {' and '.join(questions)})" if questions else ""
         window = f" {self.within.sentence()}" if self.within else ""
         if self.times.number == 0:

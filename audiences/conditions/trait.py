@@ -6,7 +6,7 @@ from audiences.rules.aggregates import TRAITS, Aggregate, Answers
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import QuestionField, declare
 from audiences.rules.operators import Question
-from audiences.rules.values import Each, JsonValue, One, cuts, elements, first, inside, read_each
+from audiences.rules.values import JsonValue, ListElements, SingleValue, cuts, elements, first, inside, read_list_name
 from sources.events.sql import Sql, sql
 
 
@@ -21,7 +21,7 @@ class HasTrait(Condition):
     question: Question = declare(QuestionField("name", "Trait"))
 
     def sentence(self) -> str:
-        return f"have a profile where the trait {self.question.sentence(of_elements=self._each is not None)}"
+        return f"have a profile where the trait {self.question.sentence(of_elements=self._list_name is not None)}"
 
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
         row = "(ts, source, origin_piece, origin_position, value)"
@@ -34,22 +34,22 @@ class HasTrait(Condition):
             return first([inside(columns[key], below) if below else columns[key] for key, below in cuts(name)])
 
         literal = JsonValue(at(self.question.name))
-        if self._each is None:
-            return self.question.sql(One(literal))
-        head, below = self._each
-        return self.question.sql(Each(elements(at(head), below), literal))
+        if self._list_name is None:
+            return self.question.sql(SingleValue(literal))
+        head, below = self._list_name
+        return self.question.sql(ListElements(elements(at(head), below), literal))
 
     def touches(self) -> frozenset[str]:
         return frozenset(f"trait:{key}" for key in self._keys)
 
     @property
-    def _each(self) -> tuple[str, tuple[str, ...]] | None:
-        return read_each(self.question.name)
+    def _list_name(self) -> tuple[str, tuple[str, ...]] | None:
+        return read_list_name(self.question.name)
 
     @property
     def _keys(self) -> tuple[str, ...]:
         """The traits that the name may lead to: dots may go into an object, or be part of the trait's own name."""
-        names = [self.question.name, *([self._each[0]] if self._each else [])]
+        names = [self.question.name, *([self._list_name[0]] if self._list_name else [])]
         return tuple(dict.fromkeys(key for name in names for key, _ in cuts(name)))
 
 

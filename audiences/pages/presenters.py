@@ -51,7 +51,7 @@ class IdentifierCount:
     values: int
 
 
-def found(space: Space, public_id: str) -> Overview | None:
+def get_overview(space: Space, public_id: str) -> Overview | None:
     """The audience of this id, unless it was deleted."""
     audience = audiences_of(space).filter(public_id=public_id).first()
     return overview(audience) if audience else None
@@ -62,16 +62,16 @@ def steps(seen: Overview) -> list[ComputeStep]:
     if seen.computed or seen.status not in (Status.COMPUTING, Status.WAITING):
         return []
     joins = seen.version.state == Version.State.CATCHING_UP
-    held = "" if joins else _held_up(seen)
-    reading = "done" if joins else "ahead" if held else "now"
+    obstacle = "" if joins else _obstacle(seen)
+    reading = "done" if joins else "ahead" if obstacle else "now"
     return [
-        ComputeStep("Waiting", held or "Nothing stands in its way.", "now" if held else "done"),
+        ComputeStep("Waiting", obstacle or "Nothing stands in its way.", "now" if obstacle else "done"),
         ComputeStep("Computing", "The events of everybody are asked, up to this moment.", reading),
         ComputeStep("Catching up", "What happened meanwhile is added; then it is live.", "now" if joins else "ahead"),
     ]
 
 
-def _held_up(seen: Overview) -> str:
+def _obstacle(seen: Overview) -> str:
     """Why the compute has not begun; "" when it can."""
     if Replay.objects.filter(space=seen.audience.space_id, state=Replay.State.RUNNING).exists():
         return "A replay is running. The audience is computed as soon as it is complete."

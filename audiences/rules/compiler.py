@@ -65,8 +65,8 @@ class Span:
 
 def aggregates(asked: Sequence[Asked], now: int) -> list[Aggregate]:
     """All aggregates that these audiences need, each once."""
-    every = (aggregate for each in asked for leaf in conditions(each.definition) for aggregate in leaf.aggregates(now))
-    return list(dict.fromkeys(every))
+    leaves = (leaf for audience in asked for leaf in conditions(audience.definition))
+    return list(dict.fromkeys(aggregate for leaf in leaves for aggregate in leaf.aggregates(now)))
 
 
 def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> Sql:
@@ -104,13 +104,16 @@ EVENT_TABLE = "timeline"
 
 def _columns(asked: Sequence[Aggregate]) -> dict[Relation, list[Aggregate]]:
     """The aggregates by relation, at the places they have in its array."""
-    by_relation = {relation: [each for each in asked if each.relation == relation] for relation in RELATIONS}
-    return {relation: found for relation, found in by_relation.items() if found}
+    columns: dict[Relation, list[Aggregate]] = {}
+    for relation in RELATIONS:
+        if own := [aggregate for aggregate in asked if aggregate.relation == relation]:
+            columns[relation] = own
+    return columns
 
 
 def _people(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     """One row per canonical profile, with its aggregates."""
-    together = "".join(f", {each.together}ForEach({each.column}) AS {each.column}" for each in columns)
+    together = "".join(f", {relation.together}ForEach({relation.column}) AS {relation.column}" for relation in columns)
     relations = [_scan(scope, relation, columns) for relation in columns]
     return sql(
         f"SELECT if(winner = 0, raw, winner) AS profile, max(is_person) AS person, max(is_known) AS known{together}"
@@ -121,7 +124,7 @@ def _people(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sq
 
 
 def _universe(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
-    empty = "".join(f", CAST([] AS Array({each.type})) AS {each.column}" for each in columns)
+    empty = "".join(f", CAST([] AS Array({relation.type})) AS {relation.column}" for relation in columns)
     return sql(
         f"SELECT profile AS raw, kind = 1 AS is_person, known AS is_known{empty} FROM profiles WHERE %s", scope.rows()
     )
@@ -131,10 +134,10 @@ def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[
     """One grouped read of the relation's table: only named rows, and no older ones than anyone asks about."""
     own = columns[relation]
     arrays = [
-        sql(f"[%s] AS {each.column}", join(", ", [aggregate.expression for aggregate in own]))
-        if each == relation
-        else Sql(f"CAST([] AS Array({each.type})) AS {each.column}")
-        for each in columns
+        sql(f"[%s] AS {other.column}", join(", ", [aggregate.expression for aggregate in own]))
+        if other == relation
+        else Sql(f"CAST([] AS Array({other.type})) AS {other.column}")
+        for other in columns
     ]
     return sql(
         f"SELECT profile AS raw, 0 AS is_person, 0 AS is_known, %s FROM {relation.table}"
@@ -164,15 +167,16 @@ def _flag(
     now: int,
     others: Mapping[str, BitMap],
 ) -> Sql:
-    before = {each.key: i for i, each in enumerate(asked[:index])}
+    before = {audience.key: i for i, audience in enumerate(asked[:index])}
 
     def is_in(key: str) -> Sql:
         return Sql(f"a{before[key]}") if key in before else sql("bitmapContains(%s, profile)", bitmap(others[key]))
 
     def test(condition: Condition) -> Sql:
-        places = [
-            f"{each.relation.column}[{columns[each.relation].index(each) + 1}]" for each in condition.aggregates(now)
-        ]
+        places = []
+        for aggregate in condition.aggregates(now):
+            relation = aggregate.relation
+            places.append(f"{relation.column}[{columns[relation].index(aggregate) + 1}]")  # arrays begin at 1
         return condition.test(Answers(places, is_in))
 
     holds = to_sql(asked[index].definition, test)

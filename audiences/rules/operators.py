@@ -76,11 +76,11 @@ def _equals(operand: Operand, value: Any) -> Sql:
         return _some(sql(f"%s = {'true' if value else 'false'}", operand.truth))
     if isinstance(value, str):
         return _some(sql("%s = %s", operand.text, value))
-    return _any([_some(sql("%s = %s", each, value)) for each in operand.numbers])
+    return _any([_some(sql("%s = %s", number, value)) for number in operand.numbers])
 
 
 def _compares(sign: str) -> Callable[[Operand, Any], Sql]:
-    return lambda operand, value: _any([_some(sql(f"%s {sign} %s", each, value)) for each in operand.numbers])
+    return lambda operand, value: _any([_some(sql(f"%s {sign} %s", number, value)) for number in operand.numbers])
 
 
 def _in_text(function: str) -> Callable[[Operand, Any], Sql]:
@@ -132,7 +132,7 @@ def _date(value: Any, path: str) -> str:
 
 
 def _several(value: Any, path: str) -> tuple[Any, ...]:
-    return tuple(scalar(each, f"{path}[{i}]") for i, each in enumerate(listed(value, path)))
+    return tuple(scalar(item, f"{path}[{i}]") for i, item in enumerate(listed(value, path)))
 
 
 VALUES: dict[Any, str] = {scalar: "scalar", number: "number", text: "text", _several: "list", _date: "date"}
@@ -216,5 +216,5 @@ def quoted(value: Any) -> str:
 
 def _spoken(value: Any) -> str:
     if isinstance(value, tuple):
-        return " or ".join(quoted(each) for each in value)
+        return " or ".join(quoted(item) for item in value)
     return quoted(value)

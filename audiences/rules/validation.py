@@ -58,8 +58,8 @@ class JsonReader:
         """The list under `name`, each row read with its own path; empty when there is none."""
         if name not in self._left:
             return ()
-        found = listed(self.take(name), self.at(name), most=most)
-        return tuple(read(row, f"{self.at(name)}[{i}]") for i, row in enumerate(found))
+        items = listed(self.take(name), self.at(name), most=most)
+        return tuple(read(row, f"{self.at(name)}[{i}]") for i, row in enumerate(items))
 
     def done(self) -> None:
         if self._left:

@@ -17,9 +17,9 @@ def question_entries(question: dict[str, Any]) -> dict[str, str]:
         return {**BLANK_QUESTION, "op": op}
     value = question["value"]
     if OPERATORS[op].takes == "list":
-        kinds = {_kind(each) for each in value}
+        kinds = {_kind(item) for item in value}
         kind = kinds.pop() if len(kinds) == 1 else "json"
-        return {"op": op, "type": kind, "value": "\n".join(_written(each, kind) for each in value)}
+        return {"op": op, "type": kind, "value": "\n".join(_written(item, kind) for item in value)}
     kind = _kind(value)
     return {"op": op, "type": kind, "value": _written(value, kind)}
 
@@ -64,7 +64,7 @@ def _read(written: str, kind: str) -> Any:
     if kind == "truth":
         return TRUTHS.get(written.strip().lower())
     try:
-        found = json.loads(written)
+        value = json.loads(written)
     except (ValueError, RecursionError):
         return None if kind == "json" else written
-    return found if kind == "json" or not isinstance(found, str | bool) else written
+    return value if kind == "json" or not isinstance(value, str | bool) else written

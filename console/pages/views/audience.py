@@ -223,7 +223,7 @@ def _about(seen: Overview) -> dict[str, Any]:
 
 
 def _seen(request: PageRequest, public_id: str) -> Overview:
-    seen = read.found(request.space, public_id)
+    seen = read.get_overview(request.space, public_id)
     if seen is None:
         raise Http404
     return seen
