@@ -11,7 +11,7 @@ from audiences.models import Audience, Change, Version
 from audiences.rules.aggregates import EVENTS, Aggregate
 from audiences.rules.compiler import SETTINGS, Asked, Scope
 from audiences.rules.conditions import Condition
-from audiences.rules.grammar import Leaf, Node, located, sentence
+from audiences.rules.grammar import Leaf, located, sentence
 from audiences.rules.grammar import audiences as keys_of
 from identity.models import Profile
 from identity.queries import all_numbers
@@ -87,10 +87,13 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
 
     Raises queries.NotComputed and queries.Unanswerable.
     """
-    version = _version(audience)
+    version = audience.serving
+    if version is None:
+        version = Version.objects.filter(audience=audience).select_related("audience").order_by("-number")[0]
     leaves = list(located(version.node))
     shown = leaves[:MOST_CONDITIONS]
-    scope = _scope(space, profile, now)
+    # Narrowed to the rows of this person alone, of all profiles that became part of it.
+    scope = queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
     asked = [Asked("", Leaf(condition), include_anonymous=True) for _, condition in shown]
     whole = [Asked("", version.node, include) for include in (audience.include_anonymous, True)]
     answers = queries.answer(scope, [*whole, *asked], queries.others_of(space, keys_of(version.node)))
@@ -98,7 +101,7 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     member = profile.number in queries.members(audience)
     names = dict(Source.objects.filter(workspace=space.workspace_id).values_list("pk", "name"))
     return Explanation(
-        sentence=_sentence(audience, version.node),
+        sentence=sentence(version.node, include_anonymous=audience.include_anonymous, since=audience.events_since),
         member=member,
         since=_entered(space, profile.number, [audience])[audience.pk] if member else Membership(audience),
         matches=meant,
@@ -107,21 +110,6 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
         reasons=[_reason(scope, *leaf, answer, names) for leaf, answer in zip(shown, holds, strict=True)],
         more=len(leaves) - len(shown),
     )
-
-
-def _version(audience: Audience) -> Version:
-    if audience.serving is not None:
-        return audience.serving
-    return Version.objects.filter(audience=audience).select_related("audience").order_by("-number")[0]
-
-
-def _scope(space: Space, profile: Profile, now: datetime) -> Scope:
-    """The rows of this person alone, of all profiles that became part of it."""
-    return queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
-
-
-def _sentence(audience: Audience, node: Node) -> str:
-    return sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
 
 
 def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[int, Membership]:

@@ -152,7 +152,8 @@ def answer(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -
     bitmaps: list[BitMap] = []
     with answering():
         for part in _statements(asked, scope.now):
-            answers = _bitmaps(scope, part, known)
+            statement = members_sql(scope, part, known)
+            answers = client.bitmaps(statement, **SETTINGS, max_execution_time=LONGEST_S)
             known |= {audience.key: members for audience, members in zip(part, answers, strict=True)}
             bitmaps += answers
     return bitmaps
@@ -176,10 +177,6 @@ def answering() -> Iterator[None]:
 
 def bitmap(kept: bytes | memoryview | None) -> BitMap:
     return BitMap.deserialize(bytes(kept)) if kept else BitMap()
-
-
-def _bitmaps(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
-    return client.bitmaps(members_sql(scope, asked, others), **SETTINGS, max_execution_time=LONGEST_S)
 
 
 def _statements(asked: Sequence[Asked], now: int) -> list[list[Asked]]:

@@ -254,6 +254,8 @@ class _Rendering:
         """The inputs of a condition, or of a row of one of its lists. prefix: of their names inside the condition."""
         operator = OPERATORS.get(values.get("op", ""))
         lines = operator is not None and operator.takes == "list"
+        takes = {operator.name: operator.takes or "nothing" for operator in OPERATORS.values()}
+        labels_of_keys = kind.fields | kind.inner_labels  # a kind with a template of its own says it there
         entries = {}
         for name, value in values.items():
             labels = dict(kind.choices.get(name, {}))
@@ -262,10 +264,12 @@ class _Rendering:
             if labels and value not in labels:  # never quietly another one: an audience may be gone
                 labels[value] = value
             choices = [
-                Choice(option, label, option == value, _takes(option) if name == "op" else "")
+                Choice(option, label, option == value, takes.get(option, "") if name == "op" else "")
                 for option, label in labels.items()
             ]
-            entries[name] = self._entry(path, f"{prefix}{name}", value, choices, label=_label(kind, name), lines=lines)
+            entries[name] = self._entry(
+                path, f"{prefix}{name}", value, choices, label=labels_of_keys.get(name, name.capitalize()), lines=lines
+            )
         return entries
 
     def _entry(
@@ -291,16 +295,6 @@ def _flat(entries: dict[str, Any]) -> Iterator[Entry]:
         elif isinstance(entry, list):
             for row in entry:
                 yield from _flat(row)
-
-
-def _label(kind: type[Condition], entry: str) -> str:
-    """What an input is called where the kind has no template of its own."""
-    return (kind.fields | kind.inner_labels).get(entry, entry.capitalize())
-
-
-def _takes(operator: str) -> str:
-    """Which kind of value it wants; `nothing` for an operator without one."""
-    return (OPERATORS[operator].takes or "nothing") if operator in OPERATORS else ""
 
 
 def _below(path: str, more: str) -> str:

@@ -119,7 +119,7 @@ def _people(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sq
         f"SELECT if(winner = 0, raw, winner) AS profile, max(is_person) AS person, max(is_known) AS known{together}"
         " FROM (%s) AS rows LEFT JOIN (%s) AS merged ON loser = raw GROUP BY profile",
         join(" UNION ALL ", [_universe(scope, columns), *relations]),
-        _overlay(scope),
+        sql("SELECT loser, argMax(winner, piece) AS winner FROM overlay WHERE %s GROUP BY loser", scope.rows("loser")),
     )
 
 
@@ -133,6 +133,9 @@ def _universe(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> 
 def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     """One grouped read of the relation's table: only named rows, and no older ones than anyone asks about."""
     own = columns[relation]
+    opens = [aggregate.since for aggregate in own if aggregate.since is not None]
+    # One that looks at all of history makes the scan go back for ever.
+    since = sql(" AND ts > %s", at(min(opens))) if len(opens) == len(own) else Sql("")
     arrays = [
         sql(f"[%s] AS {other.column}", join(", ", [aggregate.expression for aggregate in own]))
         if other == relation
@@ -145,18 +148,7 @@ def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[
         join(", ", arrays),
         scope.rows(),
         sorted({aggregate.name for aggregate in own}),
-        _since(own),
-    )
-
-
-def _since(own: Sequence[Aggregate]) -> Sql:
-    since = [aggregate.since for aggregate in own if aggregate.since is not None]
-    return sql(" AND ts > %s", at(min(since))) if len(since) == len(own) else Sql("")
-
-
-def _overlay(scope: Scope) -> Sql:
-    return sql(
-        "SELECT loser, argMax(winner, piece) AS winner FROM overlay WHERE %s GROUP BY loser", scope.rows("loser")
+        since,
     )
 
 

@@ -81,7 +81,7 @@ def flaw_of(tree: Tree, error: DefinitionError) -> Flaw:
     if is_bare(tree):
         indices = ["0", *indices]
     path = ".".join(f"rows.{index}" for index in indices)
-    node = without_not(_place(tree, path).row)
+    node = next(place.target for place in _places([as_group(tree)], "") if place.path == path)
     if "kind" not in node:
         return Flaw(path, "", error.message)
     return _condition_flaw(node["kind"], path, error.path[len(place) :], error.message)
@@ -200,10 +200,6 @@ def _places(rows: list[Tree], list_path: str) -> Iterator[RowPlace]:
         for name in KINDS[node["kind"]].blank_rows:
             for i in range(len(node[name])):
                 yield RowPlace(_below(path, f"{name}.{i}"), node[name], i, in_condition=True)
-
-
-def _place(tree: Tree, path: str) -> RowPlace:
-    return next(place for place in _places([as_group(tree)], "") if place.path == path)
 
 
 def _edit(place: RowPlace, verb: str, kind: str) -> str:
