@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from audiences.rules.aggregates import EVENTS, Aggregate, Answers, TimeTrigger, at
-from audiences.rules.fields import AUDIENCE, ConditionField, TextField, declare
+from audiences.rules.fields import ConditionField, TextField, declare
 from audiences.rules.validation import JsonReader
 from audiences.rules.windows import Window
 from sources.events.sql import Sql, sql
@@ -95,8 +95,8 @@ class Condition(ABC):
 
     def audiences(self) -> frozenset[str]:
         """Keys of the audiences it asks about."""
-        pairs = (touch.partition(":") for touch in self.touches())
-        return frozenset(name for kind, _, name in pairs if kind == AUDIENCE)
+        # Not from `touches`: a mistake there must not hide what an audience waits for.
+        return frozenset().union(*(field.audiences(getattr(self, name)) for name, field in self.declared.items()))
 
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
         """When the passing of time alone may change the answer. A superset is allowed."""

@@ -53,6 +53,10 @@ class ConditionField:
         """The touch keys that this value makes the condition depend on."""
         return frozenset()
 
+    def audiences(self, value: Any) -> frozenset[str]:
+        """Keys of the audiences that this value names."""
+        return frozenset()
+
 
 def declare(field: ConditionField, **options: Any) -> Any:
     """A dataclass field of a condition. options: those of `dataclasses.field`, such as a default."""
@@ -87,6 +91,9 @@ class TextField(ConditionField):
 
     def touches(self, value: str) -> frozenset[str]:
         return frozenset({f"{self.touch}:{value}"} if self.touch else ())
+
+    def audiences(self, value: str) -> frozenset[str]:
+        return frozenset({value} if self.touch == AUDIENCE else ())
 
 
 class QuestionField(ConditionField):
