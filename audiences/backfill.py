@@ -27,25 +27,25 @@ def computing(now: datetime) -> list[int]:
     No replay is under way, what they ask about has been computed, and they do not wait for their next attempt.
     """
     replaying = Replay.objects.filter(space=OuterRef("audience__space"), state=Replay.State.RUNNING)
-    found = _waiting(now).exclude(Exists(replaying)).defer("snapshot")
-    return [version.pk for version in found.select_related("audience") if _ready(version)]
+    versions = _waiting(now).exclude(Exists(replaying)).defer("snapshot")
+    return [version.pk for version in versions.select_related("audience") if _ready(version)]
 
 
-def compute(version: int, clock: Clock) -> int | None:
+def compute(version_id: int, clock: Clock) -> int | None:
     """The version's members are known as of a noted moment, and it joins at the next tick of the returned space.
 
     None when there is nothing to compute, or it did not work: then it is tried again, and says why.
     """
-    found = _waiting(clock.now()).filter(pk=version).select_related("audience__space").defer("snapshot").first()
-    if found is None:
+    version = _waiting(clock.now()).filter(pk=version_id).select_related("audience__space").defer("snapshot").first()
+    if version is None:
         return None
-    space = found.audience.space
-    seen, now = _note_place(found, space, clock)
-    noted = Version.objects.filter(pk=found.pk, state=found.state, touched=seen.end, clock_at=now)
-    idle = found.failures > 0 and _is_idle()
+    space = version.audience.space
+    seen, now = _note_place(version, space, clock)
+    noted = Version.objects.filter(pk=version.pk, state=version.state, touched=seen.end, clock_at=now)
+    idle = version.failures > 0 and _is_idle()
     try:
         matched = queries.matching(
-            space, found.node, include_anonymous=found.audience.include_anonymous, now=now, log=seen
+            space, version.node, include_anonymous=version.audience.include_anonymous, now=now, log=seen
         )
     except queries.NotComputed:
         return None  # beat tries again

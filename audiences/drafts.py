@@ -35,11 +35,11 @@ def keep(draft: Draft, **fields: Any) -> None:
 
 
 def definition_of(draft: Draft) -> Any:
-    """The JSON that its sketch means. Raises DefinitionError while it means nothing."""
-    return draft_form.definition(draft_form.shaped(draft.sketch))
+    """The JSON that its tree means. Raises DefinitionError while it means nothing."""
+    return draft_form.definition(draft_form.of_stored(draft.sketch))
 
 
-def said(draft: Draft) -> str:
+def sentence_of(draft: Draft) -> str:
     """The sentence that it means; "" while it means nothing."""
     try:
         node = grammar.parse(definition_of(draft))

@@ -1,8 +1,8 @@
 """The evaluate stage: one log per space, whose batches are ticks. Who entered and left, because of what, since when.
 
 A tick reads two logs up to one moment: the touches that resolve committed, and the clock, whose entries are derived
-from the edges of the windows. Whoever neither touched is as before. The same statement that previews an audience,
-narrowed to these people, says of each audience that reads any of it who is in now.
+from the time triggers of the conditions. Whoever neither touched is as before. The same statement that previews an
+audience, narrowed to these people, says of each audience that reads any of it who is in now.
 
 A new version is computed in full beside the ticks (`audiences.backfill`), from a moment that it notes first; the
 next tick catches it up from there and puts it in the old one's place. What it changes is one change like any other.

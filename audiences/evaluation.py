@@ -18,9 +18,9 @@ from pyroaring import BitMap
 from audiences import failures, queries
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
-from audiences.rules.aggregates import Edge
+from audiences.rules.aggregates import TimeTrigger
 from audiences.rules.compiler import SETTINGS, Asked, Scope, Span
-from audiences.rules.compiler import edges as edges_sql
+from audiences.rules.compiler import time_triggers as time_triggers_sql
 from audiences.rules.grammar import Node, conditions
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.grammar import touches as touches_of
@@ -64,7 +64,7 @@ class Active:
     old: BitMap
     base: BitMap
     keys: frozenset[str]  # touch keys that may concern it
-    edges: frozenset[Edge]
+    triggers: frozenset[TimeTrigger]
     asks: frozenset[str]  # keys of audiences
     touched: BitMap = field(default_factory=BitMap)
     identified: BitMap = field(default_factory=BitMap)  # of them, whose identifiers changed
@@ -218,7 +218,7 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
             with queries.answering():
                 node = version.node
                 keys = {Touch.CREATED, Touch.MERGED, Touch.IDENTIFIED} | {_touch_key(key) for key in touches_of(node)}
-                edges = {edge for condition in conditions(node) for edge in condition.edges()}
+                triggers = {trigger for condition in conditions(node) for trigger in condition.time_triggers()}
                 asks = keys_of(node)
         except DefinitionError as error:
             problems.failed[version.pk] = failures.unreadable(error)
@@ -238,12 +238,13 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
             computed=joins and computed is not None,
             since_piece=place.touched or 0,
             since=min(place.clock_at or now, now),
-            rederived=from_now_on or (bool(edges) and place.clock_at is not None and was_put_back(place.clock_at, now)),
+            rederived=from_now_on
+            or (bool(triggers) and place.clock_at is not None and was_put_back(place.clock_at, now)),
             since_tick=(version.tick or 0) if joins else 0,
             old=old,
             base=old if computed is None else queries.bitmap(computed),
             keys=frozenset(keys),
-            edges=frozenset(edges),
+            triggers=frozenset(triggers),
             asks=asks,
         )
 
@@ -296,19 +297,19 @@ def _mark_due(
     if known is not None and not touched:
         return known
     scope = queries.scope_of(space, seen, now, None if known is None else touched)
-    found: dict[Edge, tuple[BitMap, int]] = {}
-    shared = {edge for each in active if not each.alone for edge in each.edges}
-    for alone, run in _runs(spans, lambda span: span.edge not in shared, most=MOST_SPANS):
+    found: dict[TimeTrigger, tuple[BitMap, int]] = {}
+    shared = {trigger for each in active if not each.alone for trigger in each.triggers}
+    for alone, run in _runs(spans, lambda span: span.trigger not in shared, most=MOST_SPANS):
         for span, moments in _each(run, partial(_moments, scope), problems, alone=alone):
             if isinstance(moments, tuple):
-                found[span.edge] = moments
+                found[span.trigger] = moments
                 continue
             for each in active:
-                if span.edge in each.edges:
+                if span.trigger in each.triggers:
                     problems.note(each.version.pk, moments)
     for each in active:
-        each.due |= _union(due for edge, (due, _) in found.items() if edge in each.edges)
-    ahead = [first + edge.after for edge, (_, first) in found.items() if first]
+        each.due |= _union(due for trigger, (due, _) in found.items() if trigger in each.triggers)
+    ahead = [first + trigger.after for trigger, (_, first) in found.items() if first]
     return min([milliseconds(now + HORIZON) if known is None else known, *ahead])
 
 
@@ -321,18 +322,20 @@ def _known(evaluation: Evaluation, now: datetime, active: Sequence[Active]) -> i
 
 
 def _spans(active: Sequence[Active]) -> list[Span]:
-    """Each edge once, from the earliest place of those that have it."""
-    since: dict[Edge, int] = {}
+    """Each trigger once, from the earliest place of those that have it."""
+    since: dict[TimeTrigger, int] = {}
     for each in active:
-        for edge in each.edges:
-            since[edge] = min(since.get(edge, milliseconds(each.since)), milliseconds(each.since))
-    return [Span(edge, at) for edge, at in since.items()]
+        for trigger in each.triggers:
+            since[trigger] = min(since.get(trigger, milliseconds(each.since)), milliseconds(each.since))
+    return [Span(trigger, at) for trigger, at in since.items()]
 
 
 def _moments(scope: Scope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
     """For each who is due, and the time of the first event that will be; 0 = none."""
     with queries.answering():
-        (row,) = client.rows(edges_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S)
+        (row,) = client.rows(
+            time_triggers_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S
+        )
     return [(BitMap(row[2 * place]), int(row[2 * place + 1])) for place in range(len(spans))]
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from audiences import queries
 from audiences.models import Audience, Change, Version
-from audiences.rules.aggregates import EVENTS, Condition, Measure
+from audiences.rules.aggregates import EVENTS, Aggregate
 from audiences.rules.compiler import SETTINGS, Asked, Scope
-from audiences.rules.grammar import Leaf, Node, located, sentence
+from audiences.rules.conditions import Condition
+from audiences.rules.grammar import Leaf, located, sentence
 from audiences.rules.grammar import audiences as keys_of
 from identity.models import Profile
 from identity.queries import all_numbers
@@ -35,7 +36,7 @@ class Membership:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Evidence:
     """A row that speaks for the answer: an event, or a trait's newest value."""
 
     what: str
@@ -50,8 +51,8 @@ class Reason:
     sentence: str
     holds: bool
     wanted: bool
-    found: str
-    seen: Sequence[Seen] = ()
+    answer: str
+    seen: Sequence[Evidence] = ()
 
     @property
     def helps(self) -> bool:
@@ -78,7 +79,7 @@ def memberships(space: Space, profile: Profile) -> tuple[list[Membership], list[
     members = queries.members_of(live)
     inside = [audience for audience in live if profile.number in members[audience.pk]]
     entered = _entered(space, profile.number, inside)
-    return [entered[each.pk] for each in inside], [each for each in live if each not in inside]
+    return [entered[audience.pk] for audience in inside], [audience for audience in live if audience not in inside]
 
 
 def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime) -> Explanation:
@@ -86,46 +87,34 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
 
     Raises queries.NotComputed and queries.Unanswerable.
     """
-    version = _version(audience)
-    found = list(located(version.node))
-    shown = found[:MOST_CONDITIONS]
-    scope = _scope(space, profile, now)
-    asked = [Asked("", Leaf(each), include_anonymous=True) for _, each in shown]
+    version = audience.serving
+    if version is None:
+        version = Version.objects.filter(audience=audience).select_related("audience").order_by("-number")[0]
+    leaves = list(located(version.node))
+    shown = leaves[:MOST_CONDITIONS]
+    # Narrowed to the rows of this person alone, of all profiles that became part of it.
+    scope = queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
+    asked = [Asked("", Leaf(condition), include_anonymous=True) for _, condition in shown]
     whole = [Asked("", version.node, include) for include in (audience.include_anonymous, True)]
     answers = queries.answer(scope, [*whole, *asked], queries.others_of(space, keys_of(version.node)))
     meant, anyhow, *holds = (profile.number in answer for answer in answers)
     member = profile.number in queries.members(audience)
     names = dict(Source.objects.filter(workspace=space.workspace_id).values_list("pk", "name"))
     return Explanation(
-        sentence=_sentence(audience, version.node),
+        sentence=sentence(version.node, include_anonymous=audience.include_anonymous, since=audience.events_since),
         member=member,
         since=_entered(space, profile.number, [audience])[audience.pk] if member else Membership(audience),
         matches=meant,
         anonymous=anyhow and not meant,
         as_of=now,
-        reasons=[_reason(scope, *each, answer, names) for each, answer in zip(shown, holds, strict=True)],
-        more=len(found) - len(shown),
+        reasons=[_reason(scope, *leaf, answer, names) for leaf, answer in zip(shown, holds, strict=True)],
+        more=len(leaves) - len(shown),
     )
-
-
-def _version(audience: Audience) -> Version:
-    if audience.serving is not None:
-        return audience.serving
-    return Version.objects.filter(audience=audience).select_related("audience").order_by("-number")[0]
-
-
-def _scope(space: Space, profile: Profile, now: datetime) -> Scope:
-    """The rows of this person alone, of all profiles that became part of it."""
-    return queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
-
-
-def _sentence(audience: Audience, node: Node) -> str:
-    return sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
 
 
 def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[int, Membership]:
     """When this profile last entered each of them: one look-up, by audience and profile."""
-    by_id = {each.pk: each for each in audiences}
+    by_id = {audience.pk: audience for audience in audiences}
     if not by_id:
         return {}
     seen = client.seen(visible_logs(stage="evaluate", partitions=[space.pk])[space.pk])
@@ -141,48 +130,48 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
     )
     causes = dict(Change.Cause.choices)
     known = {pk: (_at(ms), str(causes.get(cause, cause))) for pk, ms, cause in client.rows(query)}
-    return {pk: Membership(each, *known.get(pk, (None, ""))) for pk, each in by_id.items()}
+    return {pk: Membership(audience, *known.get(pk, (None, ""))) for pk, audience in by_id.items()}
 
 
 def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: dict[int, str]) -> Reason:
     """A condition below an odd number of `not` is one that the audience wants to be untrue."""
     wanted = path.split(".").count("not") % 2 == 0
-    said = f"They {condition.sentence()}."
-    read = [
-        (_events if measure.relation == EVENTS else _value)(scope, measure, names)
-        for measure in condition.measures(scope.now)
+    readings = [
+        (_events if aggregate.relation == EVENTS else _value)(scope, aggregate, names)
+        for aggregate in condition.aggregates(scope.now)
     ]
     # A name with dots may lead to several traits: those that they have say more than those that they have not.
-    told = [each for each in read if each[1]] or read[:1]
-    return Reason(said, holds, wanted, "; ".join(text for text, _ in told), [row for _, rows in told for row in rows])
+    shown = [reading for reading in readings if reading[1]] or readings[:1]
+    evidence = [row for _, rows in shown for row in rows]
+    return Reason(f"They {condition.sentence()}.", holds, wanted, "; ".join(text for text, _ in shown), evidence)
 
 
-def _events(scope: Scope, measure: Measure, names: dict[int, str]) -> tuple[str, list[Seen]]:
+def _events(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:
     """How many events count, and the newest of them."""
-    rows = _rows(scope, measure, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
+    rows = _rows(scope, aggregate, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
     count = rows[0][3] if rows else 0
     text = f"{count:,} such event{'' if count == 1 else 's'}" if count else "no such event"
-    return text, [Seen(name, _at(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows]
+    return text, [Evidence(name, _at(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows]
 
 
-def _value(scope: Scope, measure: Measure, names: dict[int, str]) -> tuple[str, list[Seen]]:
+def _value(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:
     """The newest value of a trait."""
-    rows = _rows(scope, measure, "value, toUnixTimestamp64Milli(ts), source", 1)
+    rows = _rows(scope, aggregate, "value, toUnixTimestamp64Milli(ts), source", 1)
     if not rows or rows[0][0] in REMOVED:
-        return f"they have no {measure.name}", []
+        return f"they have no {aggregate.name}", []
     value, ms, source = rows[0]
-    seen = Seen(f"{measure.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
-    return f"{measure.name} is {_shown(value)}", [seen]
+    seen = Evidence(f"{aggregate.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
+    return f"{aggregate.name} is {_shown(value)}", [seen]
 
 
-def _rows(scope: Scope, measure: Measure, columns: str, most: int) -> Sequence[Sequence[Any]]:
-    relation = measure.relation
+def _rows(scope: Scope, aggregate: Aggregate, columns: str, most: int) -> Sequence[Sequence[Any]]:
+    relation = aggregate.relation
     query = sql(
         f"SELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} = %s AND %s"
         " ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
         scope.rows(),
-        measure.name,
-        measure.rows or Sql("1"),
+        aggregate.name,
+        aggregate.rows or Sql("1"),
         most,
     )
     return client.rows(query, **SETTINGS, max_execution_time=queries.LONGEST_S)

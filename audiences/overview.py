@@ -129,7 +129,7 @@ class Overview:
     @cached_property
     def _lacking(self) -> "Overview | None":
         """The audience without which it cannot be computed."""
-        return None if self.computed else next((each for each in self._unwell if not each.computed), None)
+        return None if self.computed else next((audience for audience in self._unwell if not audience.computed), None)
 
     def _waits_for(self) -> str:
         """Whom it waits for, whom that waits for in turn, and what is wrong with the last of them."""
@@ -137,7 +137,7 @@ class Overview:
         while lacking and lacking not in way:
             way.append(lacking)
             lacking = lacking._lacking
-        *names, last = [*(each.audience.name for each in way[:-1]), way[-1].ailing]
+        *names, last = [*(waiting.audience.name for waiting in way[:-1]), way[-1].ailing]
         return ", which waits for ".join([*names, last])
 
 
@@ -180,7 +180,7 @@ class PutBack:
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedProfiles:
     """Some of those who entered or left."""
 
     count: int
@@ -207,8 +207,8 @@ def listed(space: Space) -> QuerySet[Audience]:
         When(newest_state__in=PENDING, then=3),
         default=4,
     )
-    found = audiences_of(space).annotate(newest_state=Subquery(newest.values("state")[:1]))
-    return found.annotate(rank=rank, changed_at=Subquery(changes.values("at")[:1]))
+    audiences = audiences_of(space).annotate(newest_state=Subquery(newest.values("state")[:1]))
+    return audiences.annotate(rank=rank, changed_at=Subquery(changes.values("at")[:1]))
 
 
 SIZES = """
@@ -226,12 +226,12 @@ def sizes_of(audiences: Iterable[Audience]) -> dict[int, list[tuple[datetime, in
 
     One query, which reads MOST_SIZES rows of each however many there are; a window function would read them all.
     """
-    found: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+    sizes: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(SIZES, [[audience.pk for audience in audiences], MOST_SIZES])
         for pk, at, size in cursor.fetchall():
-            found[pk].append((at, size))
-    return found
+            sizes[pk].append((at, size))
+    return sizes
 
 
 def overview(audience: Audience, neighbours: Neighbours | None = None) -> Overview:
@@ -254,10 +254,10 @@ def as_of(space: Space) -> datetime | None:
 def put_back(space: Space, now: datetime) -> PutBack | None:
     """If the clock was seen lately to have run ahead."""
     lately = Evaluation.objects.filter(space=space, put_back_at__gt=now - PUT_BACK_SHOWN)
-    found = lately.first()
-    if found is None or found.put_back_at is None or found.put_back_by is None:
+    evaluation = lately.first()
+    if evaluation is None or evaluation.put_back_at is None or evaluation.put_back_by is None:
         return None
-    at, by = found.put_back_at, found.put_back_by
+    at, by = evaluation.put_back_at, evaluation.put_back_by
     return PutBack(at, timesince(at, at + by) if by >= timedelta(minutes=1) else f"{by.seconds} seconds")
 
 
@@ -289,12 +289,12 @@ class Members(Sequence[Member]):
         profiles = _profiles(self._space, self._once(self._numbers[index]))
         if not self._with_identifiers:
             return [Member(profile.public_id) for profile in profiles]
-        return [Member(each.profile.public_id, _pairs(each)) for each in people(self._space, profiles)]
+        return [Member(person.profile.public_id, _pairs(person)) for person in people(self._space, profiles)]
 
     def _once(self, numbers: BitMap) -> BitMap:
         """The numbers that are left. A winner that is a member itself is shown in its own place only."""
         now = canonical(self._space, numbers)
-        return BitMap(now[each] for each in numbers if now[each] == each or now[each] not in self._numbers)
+        return BitMap(now[number] for number in numbers if now[number] == number or now[number] not in self._numbers)
 
 
 def sample(space: Space, members: BitMap, size: int) -> list[Person]:
@@ -304,10 +304,10 @@ def sample(space: Space, members: BitMap, size: int) -> list[Person]:
     return people(space, _profiles(space, chosen))
 
 
-def moved(space: Space, kept: bytes | memoryview, most: int) -> Moved:
+def moved(space: Space, kept: bytes | memoryview, most: int) -> MovedProfiles:
     """The people of one side of a change, by the ids that they have now; at most so many are named."""
     people = Members(space, queries.bitmap(kept))
-    return Moved(len(people), [each.profile_id for each in people[:most]])
+    return MovedProfiles(len(people), [member.profile_id for member in people[:most]])
 
 
 def _place(audience: Audience) -> tuple[int, datetime | None]:
@@ -324,8 +324,8 @@ def _place(audience: Audience) -> tuple[int, datetime | None]:
 def _with_versions(audiences: QuerySet[Audience]) -> QuerySet[Audience]:
     """With the version that serves and the newest, without their members."""
     newest = Version.objects.defer("snapshot", "computed").order_by("audience", "-number").distinct("audience")
-    found = audiences.select_related("serving").defer("serving__snapshot", "serving__computed")
-    return found.prefetch_related(Prefetch("versions", newest, to_attr="newest"))
+    with_serving = audiences.select_related("serving").defer("serving__snapshot", "serving__computed")
+    return with_serving.prefetch_related(Prefetch("versions", newest, to_attr="newest"))
 
 
 def _profiles(space: Space, numbers: Iterable[int]) -> list[Profile]:
@@ -333,4 +333,4 @@ def _profiles(space: Space, numbers: Iterable[int]) -> list[Profile]:
 
 
 def _pairs(person: Person) -> list[tuple[str, str]]:
-    return [(each.type, each.value) for each in person.identifiers]
+    return [(identifier.type, identifier.value) for identifier in person.identifiers]

@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from pyroaring import BitMap
 
 from audiences.models import Audience, Change, Evaluation, Version
-from audiences.rules.compiler import MOST_MEASURES, SETTINGS, Asked, Scope, measures
+from audiences.rules.compiler import MOST_AGGREGATES, SETTINGS, Asked, Scope, aggregates
 from audiences.rules.compiler import members as members_sql
 from audiences.rules.grammar import Node
 from audiences.rules.grammar import audiences as keys_of
@@ -77,13 +77,13 @@ def members_of(audiences: Sequence[Audience]) -> dict[int, BitMap]:
     """The same of several audiences, by their primary keys."""
     kept: dict[int, BitMap] = {}
     since: dict[int, int] = {}
-    serving = Audience.objects.filter(pk__in=[each.pk for each in audiences], serving__isnull=False)
+    serving = Audience.objects.filter(pk__in=[audience.pk for audience in audiences], serving__isnull=False)
     for pk, snapshot, tick in serving.values_list("pk", "serving__snapshot", "serving__snapshot_tick"):
         kept[pk], since[pk] = bitmap(snapshot), tick
     newer = reduce(or_, (Q(audience=pk, tick__gt=tick) for pk, tick in since.items()), Q(pk__in=()))
     for change in Change.objects.filter(newer).order_by("tick", "pk"):
         kept[change.audience_id] = (kept[change.audience_id] - bitmap(change.left)) | bitmap(change.entered)
-    return {each.pk: kept.get(each.pk, BitMap()) for each in audiences}
+    return {audience.pk: kept.get(audience.pk, BitMap()) for audience in audiences}
 
 
 def changes_after(audience: Audience, tick: int) -> QuerySet[Change]:
@@ -130,17 +130,17 @@ def matching(
 def others_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
     """The members of these audiences. Raises NotComputed."""
     wanted = set(keys)
-    found = computed_of(space, wanted)
-    if len(found) < len(wanted):
-        raise NotComputed(min(wanted - found.keys()))
-    return found
+    members_by_key = computed_of(space, wanted)
+    if len(members_by_key) < len(wanted):
+        raise NotComputed(min(wanted - members_by_key.keys()))
+    return members_by_key
 
 
 def computed_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
     """The members of those of these audiences that have any."""
-    found = {each.key: each for each in Audience.objects.filter(space=space, key__in=keys, serving__isnull=False)}
-    kept = members_of([*found.values()])
-    return {key: kept[each.pk] for key, each in found.items()}
+    audiences = Audience.objects.filter(space=space, key__in=keys, serving__isnull=False)
+    members_by_id = members_of([*audiences])
+    return {audience.key: members_by_id[audience.pk] for audience in audiences}
 
 
 def answer(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
@@ -149,13 +149,14 @@ def answer(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -
     More than a statement takes well are several statements.
     """
     known = dict(others)
-    found: list[BitMap] = []
+    bitmaps: list[BitMap] = []
     with answering():
         for part in _statements(asked, scope.now):
-            answers = _bitmaps(scope, part, known)
-            known |= {each.key: members for each, members in zip(part, answers, strict=True)}
-            found += answers
-    return found
+            statement = members_sql(scope, part, known)
+            answers = client.bitmaps(statement, **SETTINGS, max_execution_time=LONGEST_S)
+            known |= {audience.key: members for audience, members in zip(part, answers, strict=True)}
+            bitmaps += answers
+    return bitmaps
 
 
 @contextmanager
@@ -167,8 +168,8 @@ def answering() -> Iterator[None]:
         raise
     except DatabaseError as error:
         code = getattr(error, "code", None)
-        said = str(error).partition("DB::Exception: ")[2].partition(" (version ")[0] or str(error)
-        raise Unanswerable(said[:1000], passes=code not in DEFINITION_ERRORS, limit=code in LIMITS) from error
+        message = str(error).partition("DB::Exception: ")[2].partition(" (version ")[0] or str(error)
+        raise Unanswerable(message[:1000], passes=code not in DEFINITION_ERRORS, limit=code in LIMITS) from error
     except Exception as error:  # a bug of this release, in the SQL of one kind of condition: it stops nobody else
         logger.exception("a definition cannot be asked")
         raise Unanswerable(f"{type(error).__name__}: {error}"[:1000], passes=True) from error
@@ -178,19 +179,15 @@ def bitmap(kept: bytes | memoryview | None) -> BitMap:
     return BitMap.deserialize(bytes(kept)) if kept else BitMap()
 
 
-def _bitmaps(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
-    return client.bitmaps(members_sql(scope, asked, others), **SETTINGS, max_execution_time=LONGEST_S)
-
-
 def _statements(asked: Sequence[Asked], now: int) -> list[list[Asked]]:
-    """In the same order, cut so that no statement needs more than MOST_MEASURES, if it asks for more than one."""
+    """In the same order, cut so that no statement needs more than MOST_AGGREGATES, if it asks for more than one."""
     parts: list[list[Asked]] = []
-    needed = MOST_MEASURES
-    for each in asked:
-        own = max(1, len(measures([each], now)))
-        if needed + own > MOST_MEASURES:
+    needed = MOST_AGGREGATES
+    for audience in asked:
+        own = max(1, len(aggregates([audience], now)))
+        if needed + own > MOST_AGGREGATES:
             parts.append([])
             needed = 0
-        parts[-1].append(each)
+        parts[-1].append(audience)
         needed += own
     return parts

@@ -69,10 +69,10 @@ def preview(
     _refuse_unknown(space, node)
     asked = node if events_since is None else grammar.beginning(node, milliseconds(events_since))
     begun = time.perf_counter()
-    found = queries.matching(space, asked, include_anonymous=include_anonymous, now=now)
+    matched = queries.matching(space, asked, include_anonymous=include_anonymous, now=now)
     took = (time.perf_counter() - begun) * 1000
-    said = grammar.sentence(node, include_anonymous=include_anonymous, since=events_since)
-    return Preview(found.members, found.as_of, said, took)
+    sentence = grammar.sentence(node, include_anonymous=include_anonymous, since=events_since)
+    return Preview(matched.members, matched.as_of, sentence, took)
 
 
 def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Beginnings:
@@ -102,13 +102,13 @@ def create_audience(
     Raises KeyRefused, and DefinitionError, also for an audience that it asks about and that is not there.
     """
     node = grammar.parse(definition)
-    with _held(space):
+    with _locked(space):
         _refuse_unknown(space, node)
         audience = Audience.objects.create(
             workspace_id=space.workspace_id,
             space=space,
             name=name,
-            key=_made_key(space, name) if key is None else _given_key(space, key),
+            key=key_for(space, name) if key is None else _checked_key(space, key),
             description=description,
             include_anonymous=include_anonymous,
             events_since=events_since,
@@ -136,12 +136,12 @@ def change_audience(
     node = None if definition is None else grammar.parse(definition)
     given = {"name": name, "description": description, "enabled": enabled}
     changes = {field: value for field, value in given.items() if value is not None}
-    with _held(audience.space):
+    with _locked(audience.space):
         _refuse_deleted(audience)
         if node is not None:
             _refuse_unknown(audience.space, node)
             _refuse_cycle(audience, node)
-        newest = _newest(audience)
+        newest = audience.versions.defer("snapshot", "computed").order_by("-number")[0]
         wakes = enabled is True and not audience.enabled
         for field, value in changes.items():
             setattr(audience, field, value)
@@ -157,7 +157,7 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
 
     Raises NotPossible while another audience asks about it.
     """
-    with _held(audience.space):
+    with _locked(audience.space):
         _refuse_deleted(audience)
         asking = sorted(key for key, asked in _asked(audience.space).items() if audience.key in asked)
         if asking:
@@ -169,7 +169,7 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
 
 
 @contextmanager
-def _held(space: Space) -> Iterator[None]:
+def _locked(space: Space) -> Iterator[None]:
     """One change of the space's audiences at a time: keys and the graph stay as they were looked at."""
     with transaction.atomic():
         Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # no_key: a stage may go on adding rows to it
@@ -186,10 +186,6 @@ def _begin(audience: Audience, definition: Any) -> None:
     Version.objects.create(
         workspace_id=audience.workspace_id, audience=audience, number=newest + 1, definition=definition
     )
-
-
-def _newest(audience: Audience) -> Version:
-    return audience.versions.defer("snapshot", "computed").order_by("-number")[0]
 
 
 def _differs(version: Version, node: Node) -> bool:
@@ -217,9 +213,9 @@ def _refuse_unknown(space: Space, node: Node) -> None:
 def _refuse_cycle(audience: Audience, node: Node) -> None:
     asked = _asked(audience.space) if grammar.audiences(node) else {}
     for path, key in _named(node):
-        way = _way(asked, key, audience.key)
-        if way:
-            shown = " → ".join([audience.key, *way])
+        circle = _path_between(asked, key, audience.key)
+        if circle:
+            shown = " → ".join([audience.key, *circle])
             raise DefinitionError(path, f"must not make the audience a part of itself: {shown}")
 
 
@@ -234,32 +230,27 @@ def _asked(space: Space) -> dict[str, set[str]]:
     """Whom each audience asks about: by the version that serves, and by the newest, which is to serve."""
     living = Version.objects.filter(audience__space=space, audience__deleted_at=None)
     newest = living.order_by("audience", "-number").distinct("audience").values("pk")
-    found: dict[str, set[str]] = defaultdict(set)
+    asked: dict[str, set[str]] = defaultdict(set)
     for version in living.filter(Q(pk__in=newest) | Q(audience__serving=F("pk"))).select_related("audience"):
-        found[version.audience.key] |= grammar.audiences_in(version.definition)
-    return found
+        asked[version.audience.key] |= grammar.audiences_in(version.definition)
+    return asked
 
 
-def _way(asked: Mapping[str, set[str]], start: str, goal: str) -> list[str]:
-    """The keys from start to goal, each asking about the next; empty when there is no way."""
-    ways, seen = [[start]], {start}
-    while ways:
-        way = ways.pop(0)
-        if way[-1] == goal:
-            return way
-        fresh = sorted(asked.get(way[-1], set()) - seen)
+def _path_between(asked: Mapping[str, set[str]], start: str, goal: str) -> list[str]:
+    """The keys from start to goal, each asking about the next; empty when none leads there."""
+    paths, seen = [[start]], {start}
+    while paths:
+        path = paths.pop(0)
+        if path[-1] == goal:
+            return path
+        fresh = sorted(asked.get(path[-1], set()) - seen)
         seen.update(fresh)
-        ways += [[*way, key] for key in fresh]
+        paths += [[*path, key] for key in fresh]
     return []
 
 
 def key_for(space: Space, name: str) -> str:
-    """The key that an audience of this name would get now."""
-    return _made_key(space, name)
-
-
-def _made_key(space: Space, name: str) -> str:
-    """The name in snake case; with a number when an audience has or had that key."""
+    """The key that an audience of this name would get now: snake case, with a number when it has been given before."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     stem = "_".join(re.findall(r"[a-z0-9]+", plain))[:LONGEST_MADE_KEY].strip("_")
     if not stem[:1].isalpha():
@@ -268,7 +259,7 @@ def _made_key(space: Space, name: str) -> str:
     return next(key for n in range(1, len(taken) + 2) if (key := stem if n == 1 else f"{stem}_{n}") not in taken)
 
 
-def _given_key(space: Space, key: str) -> str:
+def _checked_key(space: Space, key: str) -> str:
     if not KEY.fullmatch(key) or len(key) > LONGEST_NAME:
         raise KeyRefused("Must be lower-case letters, digits and underscores, a letter first, such as new_users_7days.")
     if Audience.objects.filter(space=space, key=key).exists():

@@ -1,7 +1,7 @@
 """What was seen in a space, offered while somebody describes an audience."""
 
 from audiences.conditions.event import PropertyValue, identifier
-from audiences.rules.values import cuts, elements, inside, read_each, texts_in
+from audiences.rules.values import cuts, elements, inside, read_list_name, texts_in
 from identity.queries import scope_of
 from sources.events import seen
 from sources.events.sql import Sql, sql
@@ -25,11 +25,11 @@ def properties(space: Space, *, event: str) -> list[str]:
 def property_values(space: Space, *, event: str, name: str) -> list[str]:
     if not event or not name:
         return []
-    each = read_each(name)
-    if each is None:
+    list_name = read_list_name(name)
+    if list_name is None:
         texts = sql("[toString(properties.%s)]", identifier(name))
     else:
-        texts = texts_in(elements(PropertyValue(identifier(each[0])).list, each[1]))
+        texts = texts_in(elements(PropertyValue(identifier(list_name[0])).list, list_name[1]))
     return seen.property_values(scope_of(space), event, texts)
 
 
@@ -39,7 +39,7 @@ def traits(space: Space) -> list[str]:
 
 def trait_values(space: Space, *, name: str) -> list[str]:
     """Of the first trait with values that the name may lead to."""
-    scope, (head, below) = scope_of(space), read_each(name) or (name, None)
+    scope, (head, below) = scope_of(space), read_list_name(name) or (name, None)
     for key, inner in cuts(head) if name else []:
         json = inside(Sql("value"), inner) if inner else Sql("value")
         texts = texts_in(sql("[%s]", json) if below is None else elements(json, below))

@@ -4,13 +4,10 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import cast
 
-from audiences.rules.aggregates import Condition
+from audiences.rules.conditions import Condition
 
-
-def _kinds() -> dict[str, type[Condition]]:
-    """Each file's `condition`, by its kind, which is the name of the file."""
-    names = sorted(module.name for module in iter_modules(__path__))
-    return {name: cast(type[Condition], import_module(f"{__name__}.{name}").condition) for name in names}
-
-
-KINDS = _kinds()
+# By kind, which is the name of its file. Each file calls its class `condition`.
+KINDS: dict[str, type[Condition]] = {
+    name: cast(type[Condition], import_module(f"{__name__}.{name}").condition)
+    for name in sorted(module.name for module in iter_modules(__path__))
+}

@@ -1,7 +1,7 @@
-"""What the audience builder shows: each row of a sketch with its words, its entries and what is wrong with it."""
+"""What the audience builder shows: each row of a tree with its words, its entries and what is wrong with it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,15 +9,13 @@ from django.db.models import QuerySet
 
 from audiences import overview, services
 from audiences.conditions import KINDS
-from audiences.conditions.event import WORDS
 from audiences.models import Audience, Draft
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules import draft_form
-from audiences.rules.draft_form import Flaw, Sketch
+from audiences.rules.conditions import Condition
+from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
-from audiences.rules.value_input import TYPES
-from audiences.rules.windows import UNITS
 from audiences.services import Preview
 from identity.pages.presenters import Person
 from spaces.clock import clock
@@ -59,6 +57,7 @@ class Entry:
     choices: Sequence[Choice] = ()
     error: str = ""
     lines: bool = False  # several values, in a line each
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Row:
     number: str
     word: str
     label: str
-    template: str
+    template: Sequence[str]  # the first of these that exists
     negated: bool
     nots: Entry
     first: bool
@@ -90,8 +89,8 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a sketch means at this moment; or why nobody can say: `flaws` with the number of their row, or `problem`."""
+class DraftPreview:
+    """Whom a tree means at this moment; or why nobody can say: `flaws` with the number of their row, or `problem`."""
 
     preview: Preview | None = None
     people: Sequence[Person] = ()
@@ -124,27 +123,40 @@ ADDING = [
 ]
 
 
-def rows_of(tree: Sketch, *, space: Space, flaws: Sequence[Flaw] = (), besides: Audience | None = None) -> Row:
+def rows_of(tree: Tree, *, space: Space, flaws: Sequence[Flaw] = (), besides: Audience | None = None) -> Row:
     """The root of the form, with everything below it. besides: an audience that cannot be a part of itself."""
-    found = _Drawing(_keys(space, besides), {(flaw.path, _entry_of(tree, flaw)): flaw.message for flaw in flaws})
-    return found.node(tree, "", "", first=True, last=True, above="")
+    audiences: QuerySet[Audience] = Audience.objects.filter(space=space, deleted_at=None)
+    if besides:
+        audiences = audiences.exclude(pk=besides.pk)
+    keys = list(audiences.order_by("name", "pk").values_list("key", "name"))
+    rendering = _Rendering(keys, {(flaw.path, flaw.entry): flaw.message for flaw in flaws})
+    return rendering.row(draft_form.as_group(tree), "", "", first=True, last=True, above="")
 
 
-def seen(tree: Sketch, *, of: Draft | Audience) -> Seen:
-    """The preview of what can be previewed, with some of the people. It changes nothing and raises nothing."""
+def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
+    """Whom the tree means now, with some of the people; or why nobody can say. It changes nothing, raises nothing."""
     flaws = draft_form.flaws(tree)
     if flaws:
-        return Seen(flaws=_shown(flaws))
+        return DraftPreview(flaws=_numbered(flaws))
+    options: dict[str, Any] = {"include_anonymous": of.include_anonymous, "now": clock.now()}
+    starts_with = None
     try:
-        found, starts_with = _previewed(of, draft_form.definition(tree))
+        definition = draft_form.definition(tree)
+        if isinstance(of, Audience):
+            preview = services.preview(of.space, definition, events_since=of.events_since, **options)
+        elif of.include_historical:
+            preview = services.preview(of.space, definition, **options)
+        else:  # with how many it begins is another question, since history is left out
+            beginnings = services.beginnings(of.space, definition, **options)
+            preview, starts_with = beginnings.with_history, len(beginnings.from_now_on.members)
     except DefinitionError as error:
-        return Seen(flaws=_shown([draft_form.flaw_of(tree, error)]))
+        return DraftPreview(flaws=_numbered([draft_form.flaw_of(tree, error)]))
     except NotComputed as error:
-        return Seen(problem=str(error))
+        return DraftPreview(problem=str(error))
     except Unanswerable as error:
         logger.warning("a preview in %s: %s", of.space.public_id, error)
-        return Seen(problem=unanswered(error))
-    return Seen(found, overview.sample(of.space, found.members, SAMPLE), starts_with=starts_with)
+        return DraftPreview(problem=unanswered(error))
+    return DraftPreview(preview, overview.sample(of.space, preview.members, SAMPLE), starts_with=starts_with)
 
 
 def unanswered(error: Unanswerable) -> str:
@@ -154,150 +166,135 @@ def unanswered(error: Unanswerable) -> str:
     return NOT_NOW if error.passes else str(error)
 
 
-def _previewed(of: Draft | Audience, definition: Any) -> tuple[Preview, int | None]:
-    """Whom it means; and how many it begins with where that is another question, since history is left out."""
-    asked: dict[str, Any] = {"include_anonymous": of.include_anonymous, "now": clock.now()}
-    if isinstance(of, Audience):
-        return services.preview(of.space, definition, events_since=of.events_since, **asked), None
-    if of.include_historical:
-        return services.preview(of.space, definition, **asked), None
-    found = services.beginnings(of.space, definition, **asked)
-    return found.with_history, len(found.from_now_on.members)
+def id_of(path: str) -> str:
+    return f"node-{path.replace('.', '-')}".strip("-")
 
 
-def _shown(flaws: Sequence[Flaw]) -> list[tuple[str, str, str]]:
-    return [(_number(flaw.path), id_of(flaw.path), flaw.message) for flaw in flaws]
+def _numbered(flaws: Sequence[Flaw]) -> list[tuple[str, str, str]]:
+    """Each flaw as (row as people count, 2.1 for `rows.1.rows.0`; id of the row; message)."""
+    numbers = [[str(int(part) + 1) for part in flaw.path.split(".") if part.isdigit()] for flaw in flaws]
+    return [(".".join(number), id_of(flaw.path), flaw.message) for number, flaw in zip(numbers, flaws, strict=True)]
 
 
-def _keys(space: Space, besides: Audience | None) -> list[tuple[str, str]]:
-    """The audiences that can be asked about, as (key, name)."""
-    living: QuerySet[Audience] = Audience.objects.filter(space=space, deleted_at=None)
-    others = living.exclude(pk=besides.pk) if besides else living
-    return list(others.order_by("name", "pk").values_list("key", "name"))
-
-
-class _Drawing:
+class _Rendering:
     """Turns nodes into rows. errors: by (path, entry); the entry of a row in a list is such as `where.0.value`."""
 
     def __init__(self, keys: Sequence[tuple[str, str]], errors: dict[tuple[str, str], str]) -> None:
         self.keys = keys
         self.errors = errors
 
-    def node(self, node: Sketch, path: str, number: str, *, first: bool, last: bool, above: str) -> Row:
-        negated = node["not"] != "0"
+    def row(self, node: Tree, path: str, number: str, *, first: bool, last: bool, above: str) -> Row:
+        """above: the word that joins the rows of the group around it; empty for the root."""
+        negations = draft_form.negations(node)
+        negated = negations % 2 == 1
         root_first = path.count(".") == 1 and first
         words = (ROOT_FIRST[above] if root_first else GUTTER[above, first]) if above else ("", "")
         shared: dict[str, Any] = {
             "path": path,
             "number": number,
-            "word": words[int(negated and int(node["not"]) % 2)],
-            "negated": int(node["not"]) % 2 == 1,
-            "nots": self._entry(path, "not", node["not"]),
+            "word": words[negated],
+            "negated": negated,
+            "nots": self._entry(path, "not", str(negations)),
             "first": first,
             "last": last,
         }
-        return self._condition(node, path, shared) if "kind" in node else self._group(node, path, number, shared)
+        inner = draft_form.without_not(node)
+        return self._condition(inner, path, shared) if "kind" in inner else self._group(inner, path, number, shared)
 
-    def _group(self, node: Sketch, path: str, number: str, shared: dict[str, Any]) -> Row:
-        count = len(node["rows"])
+    def _group(self, node: Tree, path: str, number: str, shared: dict[str, Any]) -> Row:
+        word = draft_form.word_of(node)
         rows = [
-            self.node(
+            self.row(
                 row,
                 _below(path, f"rows.{i}"),
                 f"{number}.{i + 1}".strip("."),
                 first=i == 0,
-                last=i == count - 1,
-                above=node["join"],
+                last=i == len(node[word]) - 1,
+                above=word,
             )
-            for i, row in enumerate(node["rows"])
+            for i, row in enumerate(node[word])
         ]
-        choices = [Choice(word, label, word == node["join"]) for word, label in JOIN_WORDS.items()]
+        choices = [Choice(value, label, value == word) for value, label in JOIN_WORDS.items()]
         return Row(
             **shared,
             label="Group",
-            template="audiences/_group.html",
+            template=["audiences/_group.html"],
             error=self.errors.get((path, ""), ""),
-            join=self._entry(path, "join", node["join"], choices),
+            join=self._entry(path, "join", word, choices),
             rows=rows,
         )
 
-    def _condition(self, node: Sketch, path: str, shared: dict[str, Any]) -> Row:
+    def _condition(self, node: Tree, path: str, shared: dict[str, Any]) -> Row:
         kind = KINDS[node["kind"]]
-        entries = {name: self._shown(kind, path, node, name) for name in kind.blank}
-        known = {(path, name) for name in kind.blank} | {
-            (path, f"{name}.{i}.{each}")
-            for name, blank in kind.rows.items()
-            for i in range(len(node[name]))
-            for each in blank
-        }
-        rest = [message for place, message in self.errors.items() if place[0] == path and place not in known]
+        entries: dict[str, Any] = {}
+        for name in kind.blank:
+            if name in kind.blank_rows:
+                entries[name] = [
+                    {"path": _below(path, f"{name}.{i}"), **self._entries(kind, path, f"{name}.{i}.", row)}
+                    for i, row in enumerate(node[name])
+                ]
+        entries |= self._entries(kind, path, "", {name: node[name] for name in kind.blank if name not in entries})
+        inputs = {entry.name for entry in _flat(entries)}
+        # What no input can say is said at the row.
+        rest = [
+            message
+            for (place, name), message in self.errors.items()
+            if place == path and f"{draft_form.FIELD}.{_below(path, name)}" not in inputs
+        ]
         return Row(
             **shared,
             label=kind.label,
-            template=f"audiences/conditions/{node['kind']}.html",
+            template=[f"audiences/conditions/{kind.kind}.html", "audiences/conditions/default.html"],
             error=" ".join(rest),
-            kind=self._entry(path, "kind", node["kind"]),
+            kind=self._entry(path, "kind", kind.kind),
             entries=entries,
         )
 
-    def _shown(self, kind: Any, path: str, node: Sketch, name: str) -> Any:
-        if name in kind.rows:
-            return [
-                {
-                    "path": _below(path, f"{name}.{i}"),
-                    **{
-                        each: self._entry(
-                            path, f"{name}.{i}.{each}", row[each], self._choices(each, row), lines=_takes(row) == "list"
-                        )
-                        for each in kind.rows[name]
-                    },
-                }
-                for i, row in enumerate(node[name])
+    def _entries(self, kind: type[Condition], path: str, prefix: str, values: dict[str, str]) -> dict[str, Entry]:
+        """The inputs of a condition, or of a row of one of its lists. prefix: of their names inside the condition."""
+        operator = OPERATORS.get(values.get("op", ""))
+        lines = operator is not None and operator.takes == "list"
+        takes = {operator.name: operator.takes or "nothing" for operator in OPERATORS.values()}
+        labels_of_keys = kind.fields | kind.inner_labels  # a kind with a template of its own says it there
+        entries = {}
+        for name, value in values.items():
+            labels = dict(kind.choices.get(name, {}))
+            if name in kind.audience_entries:
+                labels = {"": "Choose an audience"} | dict(self.keys)
+            if labels and value not in labels:  # never quietly another one: an audience may be gone
+                labels[value] = value
+            choices = [
+                Choice(option, label, option == value, takes.get(option, "") if name == "op" else "")
+                for option, label in labels.items()
             ]
-        return self._entry(path, name, node[name], self._choices(name, node), lines=_takes(node) == "list")
+            entries[name] = self._entry(
+                path, f"{prefix}{name}", value, choices, label=labels_of_keys.get(name, name.capitalize()), lines=lines
+            )
+        return entries
 
-    def _entry(self, path: str, name: str, value: str, choices: Sequence[Choice] = (), *, lines: bool = False) -> Entry:
-        whole = f"{draft_form.FIELD}.{_below(path, name)}"
-        return Entry(whole, whole.replace(".", "-"), value, choices, self.errors.get((path, name), ""), lines)
-
-    def _choices(self, name: str, entries: Sketch) -> list[Choice]:
-        """What can be chosen for an entry of this name; nothing when it is typed."""
-        offered: dict[str, dict[str, str]] = {
-            "op": {each.name: each.label for each in OPERATORS.values()},
-            "type": TYPES,
-            "frequency": WORDS,
-            "unit": {"": "at any time"} | {unit: unit for unit in UNITS},
-            "key": {"": "Choose an audience"} | dict(self.keys),
-        }
-        labels = offered.get(name, {})
-        chosen = entries[name]
-        if labels and chosen not in labels:  # never quietly another one: an audience may be gone
-            labels = labels | {chosen: chosen}
-        return [Choice(value, label, value == chosen, _wants(name, value)) for value, label in labels.items()]
+    def _entry(
+        self,
+        path: str,
+        name: str,
+        value: str,
+        choices: Sequence[Choice] = (),
+        *,
+        label: str = "",
+        lines: bool = False,
+    ) -> Entry:
+        field_name = f"{draft_form.FIELD}.{_below(path, name)}"
+        error = self.errors.get((path, name), "")
+        return Entry(field_name, field_name.replace(".", "-"), value, choices, error, lines, label)
 
 
-def _wants(name: str, value: str) -> str:
-    return (OPERATORS[value].takes or "nothing") if name == "op" and value in OPERATORS else ""
-
-
-def _takes(entries: Sketch) -> str:
-    return _wants("op", entries.get("op", ""))
-
-
-def _entry_of(tree: Sketch, flaw: Flaw) -> str:
-    """`where[0].value` as the form names it."""
-    name = flaw.entry.replace("[", ".").replace("]", "")
-    kind = draft_form.at(tree, flaw.path).get("kind")
-    return KINDS[kind].entry_of.get(name.split(".")[0], name) if kind else name
-
-
-def _number(path: str) -> str:
-    """`rows.1.rows.0` as people count: 2.1."""
-    return ".".join(str(int(part) + 1) for part in path.split(".") if part.isdigit())
-
-
-def id_of(path: str) -> str:
-    return f"node-{path.replace('.', '-')}".strip("-")
+def _flat(entries: dict[str, Any]) -> Iterator[Entry]:
+    """The entries, and those in the rows of lists."""
+    for entry in entries.values():
+        if isinstance(entry, Entry):
+            yield entry
+        elif isinstance(entry, list):
+            for row in entry:
+                yield from _flat(row)
 
 
 def _below(path: str, more: str) -> str:

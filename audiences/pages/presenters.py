@@ -22,7 +22,7 @@ AT_ONCE = 500  # members that a download reads at a time
 
 
 @dataclass(frozen=True)
-class Step:
+class ComputeStep:
     """One of the steps of the first compute. `state`: done, now, or ahead."""
 
     label: str
@@ -31,7 +31,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Moved:
+class MembershipChange:
     """Who entered and left at one moment, as counts."""
 
     at: datetime
@@ -42,7 +42,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Known:
+class IdentifierCount:
     """How many members have an identifier of this type, and how many values they have."""
 
     type: str
@@ -51,27 +51,27 @@ class Known:
     values: int
 
 
-def found(space: Space, public_id: str) -> Overview | None:
+def get_overview(space: Space, public_id: str) -> Overview | None:
     """The audience of this id, unless it was deleted."""
     audience = audiences_of(space).filter(public_id=public_id).first()
     return overview(audience) if audience else None
 
 
-def steps(seen: Overview) -> list[Step]:
+def steps(seen: Overview) -> list[ComputeStep]:
     """How far the first compute is; nothing once the audience serves, or when it cannot."""
     if seen.computed or seen.status not in (Status.COMPUTING, Status.WAITING):
         return []
     joins = seen.version.state == Version.State.CATCHING_UP
-    held = "" if joins else _held_up(seen)
-    reading = "done" if joins else "ahead" if held else "now"
+    obstacle = "" if joins else _obstacle(seen)
+    reading = "done" if joins else "ahead" if obstacle else "now"
     return [
-        Step("Waiting", held or "Nothing stands in its way.", "now" if held else "done"),
-        Step("Computing", "The events of everybody are asked, up to this moment.", reading),
-        Step("Catching up", "What happened meanwhile is added; then it is live.", "now" if joins else "ahead"),
+        ComputeStep("Waiting", obstacle or "Nothing stands in its way.", "now" if obstacle else "done"),
+        ComputeStep("Computing", "The events of everybody are asked, up to this moment.", reading),
+        ComputeStep("Catching up", "What happened meanwhile is added; then it is live.", "now" if joins else "ahead"),
     ]
 
 
-def _held_up(seen: Overview) -> str:
+def _obstacle(seen: Overview) -> str:
     """Why the compute has not begun; "" when it can."""
     if Replay.objects.filter(space=seen.audience.space_id, state=Replay.State.RUNNING).exists():
         return "A replay is running. The audience is computed as soon as it is complete."
@@ -89,10 +89,13 @@ def size_over_time(audience: Audience, until: datetime) -> Chart | None:
     return stepped(points, label=f"People in {audience.name} over time", until=until) if points else None
 
 
-def moved_lately(audience: Audience) -> list[Moved]:
+def moved_lately(audience: Audience) -> list[MembershipChange]:
     """The newest moments at which somebody entered or left, newest first."""
     newest = Change.objects.filter(audience=audience).order_by("-tick", "-pk")[:LATELY]
-    rows = [Moved(row.at, row.get_cause_display(), _count(row.entered), _count(row.left), row.size) for row in newest]
+    rows = [
+        MembershipChange(row.at, row.get_cause_display(), _count(row.entered), _count(row.left), row.size)
+        for row in newest
+    ]
     return [row for row in rows if row.entered or row.left]
 
 
@@ -108,7 +111,7 @@ BREAKDOWN = """
 """
 
 
-def breakdown(audience: Audience) -> list[Known] | None:
+def breakdown(audience: Audience) -> list[IdentifierCount] | None:
     """What is known of the members, by type of identifier, the most frequent first. None when it takes too long."""
     members = queries.members(audience)
     if not members:
@@ -122,7 +125,10 @@ def breakdown(audience: Audience) -> list[Known] | None:
             cursor.execute("SET LOCAL statement_timeout = DEFAULT")  # the transaction may be a larger one
     except OperationalError:
         return None
-    return [Known(type, profiles, round(100 * profiles / len(members), 1), values) for type, profiles, values in rows]
+    return [
+        IdentifierCount(type, profiles, round(100 * profiles / len(members), 1), values)
+        for type, profiles, values in rows
+    ]
 
 
 DOWNLOAD = ("profile_id", "user_id", "email", "other_identifiers")

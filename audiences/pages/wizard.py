@@ -12,7 +12,7 @@ LABELS = {BUILD: "Build", DESTINATIONS: "Select destinations", REVIEW: "Review a
 
 
 @dataclass(frozen=True)
-class Step:
+class WizardStep:
     """A step as the stepper shows it. done: it lies behind, and can be gone back to."""
 
     page: str
@@ -23,12 +23,12 @@ class Step:
     done: bool
 
 
-def steps(request: PageRequest, draft: Draft, here: str) -> list[Step]:
+def steps(request: PageRequest, draft: Draft, here: str) -> list[WizardStep]:
     """All of them, seen from the page `here`."""
     pages = list(LABELS)
     at = pages.index(here)
     return [
-        Step(page, number, LABELS[page], url_of(request, draft, page), number == at + 1, number <= at)
+        WizardStep(page, number, LABELS[page], url_of(request, draft, page), number == at + 1, number <= at)
         for number, page in enumerate(pages, start=1)
     ]
 

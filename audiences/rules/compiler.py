@@ -1,13 +1,13 @@
 """PURE. Many audiences as columns of one ClickHouse statement, over everyone or narrowed to the touched.
 
-    per relation, one scan:   raw profile -> its measures            (only the names and times that are asked about)
+    per relation, one scan:   raw profile -> its aggregates          (only the names and times that are asked about)
     + the universe:           raw profile -> is a person, is known
-    overlay, after grouping:  raw -> canonical profile, measures put together again
+    overlay, after grouping:  raw -> canonical profile, aggregates put together again
     one row per person:       a boolean per audience
     answer:                   one row, a bitmap of profiles per audience
 
 "Real time" is the same statement with `Scope.numbers`. Planning costs 1-3 ms a column, whatever the rows, and
-grows faster than the columns do: callers keep a statement below about `MOST_MEASURES`.
+grows faster than the columns do: callers keep a statement below about `MOST_AGGREGATES`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from audiences.rules.aggregates import RELATIONS, Answers, Condition, Edge, Measure, Relation, at
+from audiences.rules.aggregates import RELATIONS, Aggregate, Answers, Relation, TimeTrigger, at
+from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Node, conditions, to_sql
 from sources.events.sql import Sql, bitmap, join, sql
 
-MOST_MEASURES = 100
+MOST_AGGREGATES = 100
 LISTED = 1000  # up to so many profiles are a list, which the order key can use; more are a bitmap
 # This pass of the planner costs 2 ms for every AND of three comparisons (chdb 26.9: 60 columns 225 ms -> 94).
 SETTINGS = {"optimize_and_compare_chain": 0}
@@ -56,16 +57,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Span:
-    """The part of the clock's log that one edge still has to be looked through: (since, now]."""
+    """The part of the clock's log that one time trigger still has to be looked through: (since, now]."""
 
-    edge: Edge
+    trigger: TimeTrigger
     since: int
 
 
-def measures(asked: Sequence[Asked], now: int) -> list[Measure]:
-    """All measures that these audiences need, each once."""
-    every = (measure for each in asked for leaf in conditions(each.definition) for measure in leaf.measures(now))
-    return list(dict.fromkeys(every))
+def aggregates(asked: Sequence[Asked], now: int) -> list[Aggregate]:
+    """All aggregates that these audiences need, each once."""
+    leaves = (leaf for audience in asked for leaf in conditions(audience.definition))
+    return list(dict.fromkeys(aggregate for leaf in leaves for aggregate in leaf.aggregates(now)))
 
 
 def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> Sql:
@@ -73,7 +74,7 @@ def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) 
 
     An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside.
     """
-    columns = _columns(measures(asked, scope.now))
+    columns = _columns(aggregates(asked, scope.now))
     flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope.now, others)) for i in range(len(asked))]
     bitmaps = ", ".join(f"groupBitmapStateIf(profile, a{i})" for i in range(len(asked)))
     return sql(
@@ -81,13 +82,13 @@ def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) 
     )
 
 
-def edges(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
+def time_triggers(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
     """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an
     array, and the time of the first row whose moment is in (now, now + horizon], 0 = none. All in milliseconds."""
     columns = join(", ", [column for span in spans for column in _moments(span, scope.now)])
-    names = sorted({span.edge.name for span in spans})
-    oldest = min(span.since - span.edge.after for span in spans)
-    newest = max(scope.now + horizon - span.edge.after for span in spans)
+    names = sorted({span.trigger.name for span in spans})
+    oldest = min(span.since - span.trigger.after for span in spans)
+    newest = max(scope.now + horizon - span.trigger.after for span in spans)
     return sql(
         f"SELECT %s FROM {EVENT_TABLE} WHERE %s AND event IN %s AND ts > %s AND ts <= %s",
         columns,
@@ -101,77 +102,73 @@ def edges(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
 EVENT_TABLE = "timeline"
 
 
-def _columns(asked: Sequence[Measure]) -> dict[Relation, list[Measure]]:
-    """The measures by relation, at the places they have in its array."""
-    by_relation = {relation: [each for each in asked if each.relation == relation] for relation in RELATIONS}
-    return {relation: found for relation, found in by_relation.items() if found}
+def _columns(asked: Sequence[Aggregate]) -> dict[Relation, list[Aggregate]]:
+    """The aggregates by relation, at the places they have in its array."""
+    columns: dict[Relation, list[Aggregate]] = {}
+    for relation in RELATIONS:
+        if own := [aggregate for aggregate in asked if aggregate.relation == relation]:
+            columns[relation] = own
+    return columns
 
 
-def _people(scope: Scope, columns: Mapping[Relation, Sequence[Measure]]) -> Sql:
-    """One row per canonical profile, with its measures."""
-    together = "".join(f", {each.together}ForEach({each.column}) AS {each.column}" for each in columns)
+def _people(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+    """One row per canonical profile, with its aggregates."""
+    together = "".join(f", {relation.together}ForEach({relation.column}) AS {relation.column}" for relation in columns)
     relations = [_scan(scope, relation, columns) for relation in columns]
     return sql(
         f"SELECT if(winner = 0, raw, winner) AS profile, max(is_person) AS person, max(is_known) AS known{together}"
         " FROM (%s) AS rows LEFT JOIN (%s) AS merged ON loser = raw GROUP BY profile",
         join(" UNION ALL ", [_universe(scope, columns), *relations]),
-        _overlay(scope),
+        sql("SELECT loser, argMax(winner, piece) AS winner FROM overlay WHERE %s GROUP BY loser", scope.rows("loser")),
     )
 
 
-def _universe(scope: Scope, columns: Mapping[Relation, Sequence[Measure]]) -> Sql:
-    empty = "".join(f", CAST([] AS Array({each.type})) AS {each.column}" for each in columns)
+def _universe(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+    empty = "".join(f", CAST([] AS Array({relation.type})) AS {relation.column}" for relation in columns)
     return sql(
         f"SELECT profile AS raw, kind = 1 AS is_person, known AS is_known{empty} FROM profiles WHERE %s", scope.rows()
     )
 
 
-def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[Measure]]) -> Sql:
+def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     """One grouped read of the relation's table: only named rows, and no older ones than anyone asks about."""
     own = columns[relation]
+    opens = [aggregate.since for aggregate in own if aggregate.since is not None]
+    # One that looks at all of history makes the scan go back for ever.
+    since = sql(" AND ts > %s", at(min(opens))) if len(opens) == len(own) else Sql("")
     arrays = [
-        sql(f"[%s] AS {each.column}", join(", ", [measure.aggregate for measure in own]))
-        if each == relation
-        else Sql(f"CAST([] AS Array({each.type})) AS {each.column}")
-        for each in columns
+        sql(f"[%s] AS {other.column}", join(", ", [aggregate.expression for aggregate in own]))
+        if other == relation
+        else Sql(f"CAST([] AS Array({other.type})) AS {other.column}")
+        for other in columns
     ]
     return sql(
         f"SELECT profile AS raw, 0 AS is_person, 0 AS is_known, %s FROM {relation.table}"
         f" WHERE %s AND {relation.named_by} IN %s%s GROUP BY profile",
         join(", ", arrays),
         scope.rows(),
-        sorted({measure.name for measure in own}),
-        _since(own),
-    )
-
-
-def _since(own: Sequence[Measure]) -> Sql:
-    since = [measure.since for measure in own if measure.since is not None]
-    return sql(" AND ts > %s", at(min(since))) if len(since) == len(own) else Sql("")
-
-
-def _overlay(scope: Scope) -> Sql:
-    return sql(
-        "SELECT loser, argMax(winner, piece) AS winner FROM overlay WHERE %s GROUP BY loser", scope.rows("loser")
+        sorted({aggregate.name for aggregate in own}),
+        since,
     )
 
 
 def _flag(
     asked: Sequence[Asked],
     index: int,
-    columns: Mapping[Relation, Sequence[Measure]],
+    columns: Mapping[Relation, Sequence[Aggregate]],
     now: int,
     others: Mapping[str, BitMap],
 ) -> Sql:
-    before = {each.key: i for i, each in enumerate(asked[:index])}
+    before = {audience.key: i for i, audience in enumerate(asked[:index])}
 
     def is_in(key: str) -> Sql:
         return Sql(f"a{before[key]}") if key in before else sql("bitmapContains(%s, profile)", bitmap(others[key]))
 
     def test(condition: Condition) -> Sql:
-        places = [
-            f"{each.relation.column}[{columns[each.relation].index(each) + 1}]" for each in condition.measures(now)
-        ]
+        places = []
+        for aggregate in condition.aggregates(now):
+            relation = aggregate.relation
+            places.append(f"{relation.column}[{columns[relation].index(aggregate) + 1}]")  # arrays begin at 1
         return condition.test(Answers(places, is_in))
 
     holds = to_sql(asked[index].definition, test)
@@ -179,9 +176,9 @@ def _flag(
 
 
 def _moments(span: Span, now: int) -> tuple[Sql, Sql]:
-    after = span.edge.after
+    after = span.trigger.after
     due = sql("ts > %s AND ts <= %s", at(span.since - after), at(now - after))
     return (
-        sql("bitmapToArray(groupBitmapStateIf(profile, %s AND %s))", span.edge.rows, due),
-        sql("minIf(toUnixTimestamp64Milli(ts), %s AND ts > %s)", span.edge.rows, at(now - after)),
+        sql("bitmapToArray(groupBitmapStateIf(profile, %s AND %s))", span.trigger.rows, due),
+        sql("minIf(toUnixTimestamp64Milli(ts), %s AND ts > %s)", span.trigger.rows, at(now - after)),
     )

@@ -26,11 +26,11 @@ _moment = re.compile(MOMENT.replace("$", r"\Z"))
 
 def milliseconds(text: str) -> int | None:
     """Since 1970; None when the text is no moment."""
-    found = _moment.match(text)
-    if not found:
+    parts = _moment.match(text)
+    if not parts:
         return None
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
-    fraction, sign, hours, minutes = found.groups()[6:]
+    year, month, day, hour, minute, second = (int(part or 0) for part in parts.groups()[:6])
+    fraction, sign, hours, minutes = parts.groups()[6:]
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     if year == 0 or day > (28 + leap if month == 2 else 30 if month in (4, 6, 9, 11) else 31):
         return None

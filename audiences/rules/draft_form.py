@@ -1,9 +1,11 @@
 """PURE. A definition while it is being written: the tree behind the builder's form, which may be incomplete.
 
-A group is `{"join": "all" | "any", "not": "0", "rows": [node, …]}`, a condition `{"kind": …, "not": "0", …}` with the
-entries that its kind declares. Every entry is a text, as a form sends it. `not` counts how often a node is negated.
-The root is a group. While it is `bare` and has one row, its definition is that row, without a group around it.
-A node's path is `rows.1.rows.0`, the root's is empty; its form fields are named `tree.` + path + entry.
+The tree has the shape of a definition: `{"all": [node, …]}`, `{"any": […]}`, `{"not": node}` or `{"kind": …}`. Two
+things differ: a group may be empty, and a condition has the entries that its kind declares, texts as a form sends them.
+
+The form shows the root as a group. A root that is one condition is `bare`: shown as the only row of a group.
+A row's path in the form is `rows.1.rows.0`, the root's is empty; negations are counted in `not` and have no path of
+their own. Its inputs are named `tree.` + path + entry.
 """
 
 import copy
@@ -17,341 +19,301 @@ from audiences.conditions import KINDS
 from audiences.rules import grammar
 from audiences.rules.validation import DefinitionError
 
-Sketch = dict[str, Any]
+Tree = dict[str, Any]
 
 FIELD = "tree"
-JOINS = ("all", "any")
 GROUP = "group"  # what is added when it is not a condition
-MOST_NEGATIONS = grammar.DEEPEST
-PART = re.compile(r"[a-zA-Z]+|\d{1,3}", re.ASCII)
+# One more than a definition may have, so that the grammar says what is wrong. A form of thousands of levels would
+# exhaust Python's stack.
+DEEPEST = grammar.DEEPEST + 1
+NAME_PART = re.compile(r"[a-zA-Z]+|\d{1,3}", re.ASCII)
+NODE_PATH = re.compile(r"(?:(?:not|(?:all|any)\[(\d+)\])(?:\.|$))*")
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """What is wrong at a node: `entry` is which of its entries, empty when it is the node itself."""
+    """What is wrong in a row of the form. entry: which of its entries, empty when it is the row itself."""
 
     path: str
     entry: str
     message: str
 
 
-def group(join: str = "all", rows: list[Sketch] | None = None) -> Sketch:
-    return {"join": join, "not": "0", "rows": rows or []}
-
-
-def condition(kind: str) -> Sketch:
+def condition(kind: str) -> Tree:
     """A condition without content."""
-    return {"kind": kind, "not": "0", **copy.deepcopy(KINDS[kind].blank)}
+    return {"kind": kind, **copy.deepcopy(KINDS[kind].blank)}
 
 
-def blank() -> Sketch:
+def blank() -> Tree:
     """What a new audience begins with: one condition that asks for an event."""
-    return {"bare": "1", **group(rows=[condition("event")])}
+    return condition("event")
 
 
-def of_definition(value: Any) -> Sketch:
-    """The sketch of a valid definition. Raises DefinitionError."""
-    node = _of_node(grammar.to_json(grammar.parse(value)))
-    if "rows" in node:
-        return {"bare": "", **node}
-    return {"bare": "1", **group(rows=[node])}
+def of_definition(value: Any) -> Tree:
+    """The tree of a valid definition. Raises DefinitionError."""
+    node = grammar.to_json(grammar.parse(value))
+    return _map_conditions(node, lambda json: {"kind": json["kind"], **KINDS[json["kind"]].to_entries(json)})
 
 
-def definition(tree: Sketch) -> Any:
+def definition(tree: Tree) -> Any:
     """The JSON that it means. Raises DefinitionError, for the first of its flaws, with the definition's path."""
-    made, _ = _drawn(tree)
-    grammar.parse(made)
-    return made
+    value = _map_conditions(tree, lambda entries: KINDS[entries["kind"]].from_entries(entries))
+    grammar.parse(value)
+    return value
 
 
-def flaws(tree: Sketch) -> list[Flaw]:
+def flaws(tree: Tree) -> list[Flaw]:
     """Everything that is wrong with it, in the order of the rows; the grammar's own word when no row is to blame."""
-    found = list(_flaws(tree, ""))
-    if not found:
+    row_flaws = list(_row_flaws(as_group(tree), ""))
+    if not row_flaws:
         try:
             definition(tree)
         except DefinitionError as error:
-            found.append(flaw_of(tree, error))
-    return found
+            return [flaw_of(tree, error)]
+    return row_flaws
 
 
-def flaw_of(tree: Sketch, error: DefinitionError) -> Flaw:
-    """The place in the sketch that an error about its definition speaks of."""
-    _, places = _drawn(tree)
-    within = [place for place in places if _is_within(error.path, place)]
-    if not within:
-        return Flaw("", "", error.message)
-    place = max(within, key=len)
-    path = places[place]
-    node = at(tree, path)
-    entry = error.path[len(place) :].lstrip(".")
+def flaw_of(tree: Tree, error: DefinitionError) -> Flaw:
+    """The row of the form, and the entry in it, that an error about the tree's definition speaks of."""
+    inside = NODE_PATH.match(error.path)
+    place = inside[0] if inside else ""
+    indices = re.findall(r"\[(\d+)\]", place)
+    if is_bare(tree):
+        indices = ["0", *indices]
+    path = ".".join(f"rows.{index}" for index in indices)
+    node = next(place.target for place in _places([as_group(tree)], "") if place.path == path)
     if "kind" not in node:
         return Flaw(path, "", error.message)
-    return Flaw(path, entry, _worded(node["kind"], entry, error.message))
+    return _condition_flaw(node["kind"], path, error.path[len(place) :], error.message)
 
 
-def edited(tree: Sketch, verb: str, path: str, kind: str = "") -> tuple[Sketch, str]:
-    """The tree after one act on the node or row at `path`, and the path that the focus goes to.
-
-    Raises LookupError when there is no such act, or nothing there.
-    """
-    tree = copy.deepcopy(tree)
-    return tree, _edit(tree, verb, path, kind)
+def without_not(node: Tree) -> Tree:
+    """What is negated, however often; the node itself when it is not."""
+    while "not" in node:
+        node = node["not"]
+    return node
 
 
-def edited_by(tree: Sketch, acts: Sequence[tuple[str, str, str]]) -> tuple[Sketch, str]:
+def negations(node: Tree) -> int:
+    return 1 + negations(node["not"]) if "not" in node else 0
+
+
+def word_of(group: Tree) -> str:
+    return "any" if "any" in group else "all"
+
+
+def is_bare(tree: Tree) -> bool:
+    """Whether the whole tree is one condition, negated or not."""
+    return "kind" in without_not(tree)
+
+
+def as_group(tree: Tree) -> Tree:
+    """The root as the form shows it."""
+    return {"all": [tree]} if is_bare(tree) else tree
+
+
+def edited(tree: Tree, acts: Sequence[tuple[str, str, str]]) -> tuple[Tree, str]:
     """The tree after several acts (verb, path, kind), and the path that the focus goes to.
 
     All of their paths are those before the first one: whoever acts twice quickly has not seen yet what the first act
     made of the tree. An act on what is gone by then, or that does not exist, changes nothing.
     """
-    tree, focus = copy.deepcopy(tree), ""
-    meant = [(verb, _there(tree, path), kind) for verb, path, kind in acts]
-    for verb, node, kind in meant:
-        path = _path_to(node, tree)
-        if path is not None:
-            with suppress(LookupError, ValueError):
-                focus = _edit(tree, verb, path, kind)
-    return tree, focus
+    bare, focus = is_bare(tree), ""
+    roots = [as_group(copy.deepcopy(tree))]  # a list, so that the root, too, can be replaced where it is
+    targets = {place.path: place.target for place in _places(roots, "")}
+    for verb, path, kind in acts:
+        # The very same object, not one like it, wherever earlier acts have moved it.
+        place = next((place for place in _places(roots, "") if place.target is targets.get(path)), None)
+        if place is not None:
+            with suppress(LookupError):
+                focus = _edit(place, verb, kind)
+    return (_ungrouped(roots[0]) if bare else roots[0]), focus
 
 
-def at(tree: Sketch, path: str) -> Any:
-    """The node, row or list at a path. Raises LookupError."""
-    found: Any = tree
-    for part in path.split(".") if path else []:
-        if isinstance(found, list) and not part.isdigit():
-            raise LookupError(path)
-        found = found[int(part)] if isinstance(found, list) else found[part]
-        if isinstance(found, str):
-            raise LookupError(path)
-    return found
-
-
-def fields_of(tree: Sketch) -> dict[str, str]:
-    """The form that shows it: field name -> entry."""
-    return dict(_flat(tree, FIELD))
-
-
-def of_fields(fields: Mapping[str, str]) -> Sketch:
-    """The sketch that a form holds. What it does not know is left out; what is missing is blank."""
-    raw: dict[str, Any] = {}
+def of_fields(fields: Mapping[str, str]) -> Tree:
+    """The tree that a form holds. What it does not know is left out; what is missing is blank."""
+    nested: dict[str, Any] = {}
     for name, value in fields.items():
-        parts = name.split(".")
-        if parts[0] == FIELD and len(parts) < 60 and all(PART.fullmatch(part) for part in parts):
-            _put(raw, parts[1:], value)
-    return shaped(raw)
+        root, *parts = name.split(".")
+        if root != FIELD or not parts or len(parts) > 3 * DEEPEST or not all(map(NAME_PART.fullmatch, parts)):
+            continue
+        inside: Any = nested
+        for part in parts[:-1]:
+            inside = inside.setdefault(part, {}) if isinstance(inside, dict) else None
+        if isinstance(inside, dict):
+            inside[parts[-1]] = value
+    return of_stored(nested)
 
 
-def shaped(raw: Any) -> Sketch:
-    """Any JSON as a sketch."""
-    root = _shaped(raw if isinstance(raw, dict) and "kind" not in raw else {}, 1)
-    return {"bare": _text(raw.get("bare")) if isinstance(raw, dict) else "", **root}
+def of_stored(value: Any) -> Tree:
+    """Any JSON as a tree: a stored draft, also one of an older release, which looks like a nested form."""
+    value = value if isinstance(value, dict) else {}
+    tree = _read(value, 1)
+    return _ungrouped(tree) if value.get("bare") else tree
 
 
-def _edit(tree: Sketch, verb: str, path: str, kind: str) -> str:
-    """Changes the tree itself. Where the focus goes."""
-    if verb == "add":
-        return _add(tree, path, kind)
-    if verb == "negate":
-        node = at(tree, path)
-        node["not"] = "1" if node["not"] == "0" else str(int(node["not"]) - 1)
+def _map_conditions(node: Tree, change: Callable[[Tree], Tree]) -> Tree:
+    """The same tree with each condition changed."""
+    if "kind" in node:
+        return change(node)
+    if "not" in node:
+        return {"not": _map_conditions(node["not"], change)}
+    word = word_of(node)
+    return {word: [_map_conditions(row, change) for row in node[word]]}
+
+
+def _ungrouped(tree: Tree) -> Tree:
+    """Without the group around the only row, where that is a condition and the group adds nothing."""
+    rows = tree.get("all", [])
+    return rows[0] if len(rows) == 1 and is_bare(rows[0]) else tree
+
+
+@dataclass(frozen=True)
+class RowPlace:
+    """Where a row is: of the form, or of a list in a condition. The root is the only one of a list of its own."""
+
+    path: str
+    siblings: list[Any]
+    index: int
+    in_condition: bool = False
+
+    @property
+    def row(self) -> Tree:
+        row: Tree = self.siblings[self.index]
+        return row
+
+    @property
+    def target(self) -> Tree:
+        """What acts on this row are about: negating it does not make it another one."""
+        return self.row if self.in_condition else without_not(self.row)
+
+
+def _places(rows: list[Tree], list_path: str) -> Iterator[RowPlace]:
+    """Every place in these rows and below. list_path: of the rows themselves, empty for the root's."""
+    for index, row in enumerate(rows):
+        path = f"{list_path}.{index}" if list_path else ""
+        yield RowPlace(path, rows, index)
+        node = without_not(row)
+        if "kind" not in node:
+            yield from _places(node[word_of(node)], _below(path, "rows"))
+            continue
+        for name in KINDS[node["kind"]].blank_rows:
+            for i in range(len(node[name])):
+                yield RowPlace(_below(path, f"{name}.{i}"), node[name], i, in_condition=True)
+
+
+def _edit(place: RowPlace, verb: str, kind: str) -> str:
+    """Changes the tree at this place. Where the focus goes. Raises LookupError when there is no such act."""
+    siblings, index, path = place.siblings, place.index, place.path
+    list_path = path.rpartition(".")[0]
+    if verb == "add" and not place.in_condition:
+        return _add(place.target, path, kind)
+    if verb == "negate" and not place.in_condition:
+        siblings[index] = siblings[index]["not"] if "not" in siblings[index] else {"not": siblings[index]}
         return path
-    above, _, place = path.rpartition(".")
-    siblings = at(tree, above)
-    if not isinstance(siblings, list) or not place.isdecimal() or int(place) >= len(siblings):
-        raise LookupError(path)
-    return f"{above}.{MOVES[verb](siblings, int(place))}".removesuffix(".None")
-
-
-def _there(tree: Sketch, path: str) -> Any:
-    """What is at the path; None when nothing is."""
-    try:
-        return at(tree, path)
-    except LookupError:
-        return None
-
-
-def _path_to(node: Any, tree: Any, path: str = "") -> str | None:
-    """Where this very node, not one like it, is in the tree now."""
-    if tree is node:
+    if not path:
+        raise LookupError(verb)  # the root stays where it is
+    if verb == "remove":
+        siblings.pop(index)
+        return f"{list_path}.{min(index, len(siblings) - 1)}" if siblings else list_path
+    if verb == "duplicate":
+        siblings.insert(index + 1, copy.deepcopy(siblings[index]))
+        return f"{list_path}.{index + 1}"
+    if verb in ("up", "down"):
+        other = max(index - 1, 0) if verb == "up" else min(index + 1, len(siblings) - 1)
+        siblings[index], siblings[other] = siblings[other], siblings[index]
+        return f"{list_path}.{other}"
+    if verb == "group" and not place.in_condition:
+        siblings[index] = {"any": [siblings[index]]}
         return path
-    below = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    found = (_path_to(node, each, _below(path, str(part))) for part, each in below)
-    return next((each for each in found if each is not None), None)
+    row = siblings[index]
+    # A negated group means something else without its border.
+    if verb == "ungroup" and not place.in_condition and "kind" not in row and "not" not in row:
+        siblings[index : index + 1] = row[word_of(row)]
+        return path
+    raise LookupError(verb)
 
 
-def _add(tree: Sketch, path: str, kind: str) -> str:
+def _add(node: Tree, path: str, kind: str) -> str:
     """A new row at the end of the group, or of a list of the condition; where it is."""
-    node = at(tree, path)
     if "kind" in node:
-        entries, list_ = KINDS[node["kind"]].rows[kind], node[kind]
-        list_.append(dict(entries))
-        return _below(path, f"{kind}.{len(list_) - 1}")
-    inner = f"rows.{len(node['rows'])}"
-    if kind == GROUP:
-        node["rows"].append(group("any" if node["join"] == "all" else "all", [condition("event")]))
-        return _below(path, f"{inner}.rows.0")
-    if kind not in KINDS:
-        raise LookupError(kind)
-    node["rows"].append(condition(kind))
-    return _below(path, inner)
+        rows = node[kind] if kind in KINDS[node["kind"]].blank_rows else None
+        if rows is None:
+            raise LookupError(kind)
+        rows.append(copy.deepcopy(KINDS[node["kind"]].blank_rows[kind]))
+        return _below(path, f"{kind}.{len(rows) - 1}")
+    word = word_of(node)
+    row_path = _below(path, f"rows.{len(node[word])}")
+    if kind == GROUP:  # its conditions are joined the other way: else it would need no group
+        node[word].append({"any" if word == "all" else "all": [condition("event")]})
+        return _below(row_path, "rows.0")
+    node[word].append(condition(kind))
+    return row_path
 
 
-def _remove(siblings: list[Sketch], place: int) -> int | None:
-    """Which sibling is next to where it was."""
-    siblings.pop(place)
-    return min(place, len(siblings) - 1) if siblings else None
-
-
-def _duplicate(siblings: list[Sketch], place: int) -> int:
-    siblings.insert(place + 1, copy.deepcopy(siblings[place]))
-    return place + 1
-
-
-def _move(step: int) -> Callable[[list[Sketch], int], int]:
-    def move(siblings: list[Sketch], place: int) -> int:
-        other = max(0, min(place + step, len(siblings) - 1))
-        siblings[place], siblings[other] = siblings[other], siblings[place]
-        return other
-
-    return move
-
-
-def _wrap(siblings: list[Sketch], place: int) -> int:
-    siblings[place] = group("any", [siblings[place]])
-    return place
-
-
-def _unwrap(siblings: list[Sketch], place: int) -> int:
-    """The rows of a group stand in its place. A negated group means something else without its border."""
-    node = siblings[place]
-    if "rows" not in node or node["not"] != "0":
-        raise LookupError(place)
-    siblings[place : place + 1] = node["rows"]
-    return place
-
-
-MOVES: dict[str, Callable[[list[Sketch], int], int | None]] = {
-    "remove": _remove,
-    "duplicate": _duplicate,
-    "up": _move(-1),
-    "down": _move(1),
-    "group": _wrap,
-    "ungroup": _unwrap,
-}
-
-
-def _shaped(raw: dict[str, Any], depth: int) -> Sketch:
-    negated = _text(raw.get("not"))
-    shared = {"not": negated if negated.isdecimal() and int(negated) <= MOST_NEGATIONS else "0"}
-    kind = raw.get("kind")
+def _read(value: dict[str, Any], depth: int) -> Tree:
+    """A node from JSON that may be anything. A form, and drafts of older releases, give a group's word in `join`, its
+    rows in `rows`, and how often a node is negated in `not`."""
+    if isinstance(value.get("not"), dict) and depth < DEEPEST:
+        return {"not": _read(value["not"], depth + 1)}
+    negated = value.get("not")
+    times = int(negated) if isinstance(negated, str) and re.fullmatch(r"\d{1,2}", negated, re.ASCII) else 0
+    times = times if depth + times <= DEEPEST else 0
+    kind = value.get("kind")
     if isinstance(kind, str) and kind in KINDS:
-        return {"kind": kind, **shared, **_filled(raw, KINDS[kind].blank, KINDS[kind].rows)}
-    rows = _listed(raw.get("rows")) if depth <= grammar.DEEPEST else []
-    join = raw.get("join")
-    return {
-        "join": join if join in JOINS else "all",
-        **shared,
-        "rows": [_shaped(row, depth + 1) for row in rows],
-    }
-
-
-def _filled(raw: dict[str, Any], blank: Mapping[str, Any], rows: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of `blank`, as in raw where they are there."""
-    found: dict[str, Any] = {}
-    for entry, default in blank.items():
-        if entry in rows:
-            found[entry] = [_filled(row, rows[entry], {}) for row in _listed(raw.get(entry))]
-        else:
-            found[entry] = raw[entry] if isinstance(raw.get(entry), str) else default
-    return found
-
-
-def _listed(raw: Any) -> list[dict[str, Any]]:
-    """The rows of a list, which a form numbers, perhaps with gaps."""
-    if isinstance(raw, dict):
-        raw = [raw[key] for key in sorted((key for key in raw if key.isdigit()), key=int)]
-    return [row for row in raw if isinstance(row, dict)] if isinstance(raw, list) else []
-
-
-def _text(raw: Any) -> str:
-    return raw if isinstance(raw, str) else ""
-
-
-def _put(raw: dict[str, Any], parts: list[str], value: str) -> None:
-    for part in parts[:-1]:
-        raw = raw.setdefault(part, {})
-        if not isinstance(raw, dict):
-            return
-    if parts:
-        raw[parts[-1]] = value
-
-
-def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield name, value
-        return
-    for key, each in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _flat(each, f"{name}.{key}")
-
-
-def _of_node(value: dict[str, Any], negations: int = 0) -> Sketch:
-    if "not" in value:
-        return _of_node(value["not"], negations + 1)
-    if "kind" in value:
-        kind = value["kind"]
-        return {"kind": kind, "not": str(negations), **KINDS[kind].sketch(value)}
-    join = next(iter(value))
-    return {"join": join, "not": str(negations), "rows": [_of_node(row) for row in value[join]]}
-
-
-def _drawn(tree: Sketch) -> tuple[Any, dict[str, str]]:
-    """The definition, and where each of its nodes comes from: path in the definition -> path in the sketch."""
-    places: dict[str, str] = {}
-    if tree.get("bare") and len(tree["rows"]) == 1 and tree["not"] == "0":
-        return _draw(tree["rows"][0], "rows.0", "", places), places
-    return _draw(tree, "", "", places), places
-
-
-def _draw(node: Sketch, path: str, place: str, places: dict[str, str]) -> Any:
-    negations = int(node["not"])
-    inner = ".".join([*([place] if place else []), *["not"] * negations])
-    places[place], places[inner] = path, path
-    if "kind" in node:
-        made = {"kind": node["kind"], **KINDS[node["kind"]].draw(node)}
+        node = {"kind": kind, **_filled(value, KINDS[kind].blank, KINDS[kind].blank_rows)}
     else:
-        below = f"{inner}.{node['join']}" if inner else node["join"]
-        rows = enumerate(node["rows"])
-        made = {node["join"]: [_draw(row, _below(path, f"rows.{i}"), f"{below}[{i}]", places) for i, row in rows]}
-    for _ in range(negations):
-        made = {"not": made}
-    return made
+        word = next((word for word in ("all", "any") if word in value or value.get("join") == word), "all")
+        rows = _rows(value.get(word, value.get("rows"))) if depth + times < DEEPEST else []
+        node = {word: [_read(row, depth + times + 1) for row in rows]}
+    for _ in range(times):
+        node = {"not": node}
+    return node
 
 
-def _flaws(node: Sketch, path: str) -> Iterator[Flaw]:
+def _filled(value: dict[str, Any], blank: Mapping[str, Any], blank_rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `blank`, as in the value where they are there."""
+    entries: dict[str, Any] = {}
+    for entry, default in blank.items():
+        if entry in blank_rows:
+            entries[entry] = [_filled(row, blank_rows[entry], {}) for row in _rows(value.get(entry))]
+        else:
+            entries[entry] = value[entry] if isinstance(value.get(entry), str) else default
+    return entries
+
+
+def _rows(value: Any) -> list[dict[str, Any]]:
+    """The rows of a list, which a form numbers, perhaps with gaps."""
+    if isinstance(value, dict):
+        value = [value[key] for key in sorted((key for key in value if key.isdecimal()), key=int)]
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def _row_flaws(row: Tree, path: str) -> Iterator[Flaw]:
+    node = without_not(row)
     if "kind" in node:
         try:
-            grammar.read_condition({"kind": node["kind"], **KINDS[node["kind"]].draw(node)}, "")
+            grammar.read_condition(KINDS[node["kind"]].from_entries(node), "")
         except DefinitionError as error:
-            yield Flaw(path, error.path, _worded(node["kind"], error.path, error.message))
-    elif not node["rows"]:
+            yield _condition_flaw(node["kind"], path, error.path, error.message)
+    elif not node[word_of(node)]:
         yield Flaw(path, "", "Add a condition here, or remove this group.")
     else:
-        for i, row in enumerate(node["rows"]):
-            yield from _flaws(row, _below(path, f"rows.{i}"))
+        for i, inner in enumerate(node[word_of(node)]):
+            yield from _row_flaws(inner, _below(path, f"rows.{i}"))
 
 
-def _worded(kind: str, entry: str, message: str) -> str:
-    """`where[0].value: is missing` as people read it: "Value is missing."."""
-    names = [part for part in re.split(r"[.\[\]]+", entry) if part and not part.isdigit()]
-    labels = {**KINDS[kind].fields, **KINDS[kind].labels}
-    known = [labels[name] for name in names if name in labels]
-    said = f"{known[-1]} {message}" if known else message
-    return said[:1].upper() + said[1:] + "."
+def _condition_flaw(kind: str, path: str, key_path: str, message: str) -> Flaw:
+    """`where[0].value: is missing` as people read it, "Value is missing.", at the entry `where.0.value`.
 
-
-def _is_within(path: str, place: str) -> bool:
-    return not place or path == place or path.startswith((place + ".", place + "["))
+    key_path: inside of the condition's JSON.
+    """
+    parts = [part for part in re.split(r"[.\[\]]+", key_path) if part]
+    labels = KINDS[kind].fields | KINDS[kind].inner_labels
+    label = next((labels[part] for part in reversed(parts) if part in labels), "")
+    sentence = f"{label} {message}".strip()
+    entry = KINDS[kind].entry_of.get(parts[0], ".".join(parts)) if parts else ""
+    return Flaw(path, entry, f"{sentence[:1].upper()}{sentence[1:]}.")
 
 
 def _below(path: str, more: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from audiences.conditions import KINDS
 from audiences.conditions.audience import PartOfAudience
-from audiences.rules.aggregates import Condition
+from audiences.rules.conditions import Condition
 from audiences.rules.validation import DefinitionError, listed
 from sources.events.sql import Sql, join
 
@@ -71,7 +71,7 @@ def schemas(reference: str) -> dict[str, dict[str, Any]]:
         }
         for word, schema in inside.items()
     }
-    leaves = {f"{kind.capitalize()}Condition": condition.schema for kind, condition in KINDS.items()}
+    leaves = {f"{kind.capitalize()}Condition": condition.schema() for kind, condition in KINDS.items()}
     return {"Definition": {"oneOf": refer(*leaves, *groups)}, **leaves, **groups}
 
 
@@ -87,8 +87,8 @@ def located(node: Node, path: str = "") -> Iterator[tuple[str, Condition]]:
     elif isinstance(node, Not):
         yield from located(node.node, _below(path, "not"))
     else:
-        for i, each in enumerate(node.nodes):
-            yield from located(each, f"{_below(path, node.word)}[{i}]")
+        for i, inner in enumerate(node.nodes):
+            yield from located(inner, f"{_below(path, node.word)}[{i}]")
 
 
 def to_json(node: Node) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def to_json(node: Node) -> dict[str, Any]:
         return node.condition.json()
     if isinstance(node, Not):
         return {"not": to_json(node.node)}
-    return {node.word: [to_json(each) for each in node.nodes]}
+    return {node.word: [to_json(inner) for inner in node.nodes]}
 
 
 def to_sql(node: Node, test: Callable[[Condition], Sql]) -> Sql:
@@ -105,7 +105,7 @@ def to_sql(node: Node, test: Callable[[Condition], Sql]) -> Sql:
         return test(node.condition)
     if isinstance(node, Not):
         return "NOT (" + to_sql(node.node, test) + ")"
-    return "(" + join(GROUPS[node.word].upper(), [to_sql(each, test) for each in node.nodes]) + ")"
+    return "(" + join(GROUPS[node.word].upper(), [to_sql(inner, test) for inner in node.nodes]) + ")"
 
 
 def sentence(node: Node, *, include_anonymous: bool = False, since: datetime | None = None) -> str:
@@ -138,19 +138,19 @@ def beginning(node: Node, since: int) -> Node:
         return Leaf(node.condition.beginning(since))
     if isinstance(node, Not):
         return Not(beginning(node.node, since))
-    return Group(node.word, tuple(beginning(each, since) for each in node.nodes))
+    return Group(node.word, tuple(beginning(inner, since) for inner in node.nodes))
 
 
 def _keys(value: Any) -> Iterator[str]:
     inside = [value]
     while inside:
-        each = inside.pop()
-        if isinstance(each, dict):
-            if each.get("kind") == PartOfAudience.kind and isinstance(each.get("key"), str):
-                yield each["key"]
-            inside += each.values()
-        elif isinstance(each, list):
-            inside += each
+        value = inside.pop()
+        if isinstance(value, dict):
+            if value.get("kind") == PartOfAudience.kind and isinstance(value.get("key"), str):
+                yield value["key"]
+            inside += value.values()
+        elif isinstance(value, list):
+            inside += value
 
 
 def _parse(value: Any, path: str, depth: int) -> Node:
@@ -202,7 +202,7 @@ def _phrase(node: Node) -> str:
         return f"are not among those who ({_phrase(node.node)})"
     if len(node.nodes) == 1:
         return _phrase(node.nodes[0])
-    return GROUPS[node.word].join(_inside(each) for each in node.nodes)
+    return GROUPS[node.word].join(_inside(inner) for inner in node.nodes)
 
 
 def _inside(node: Node) -> str:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from audiences.rules import dates
-from audiences.rules.validation import LONGEST_TEXT, NAME_SCHEMA, DefinitionError, Fields, listed, number, scalar, text
+from audiences.rules.validation import (
+    LONGEST_TEXT,
+    NAME_SCHEMA,
+    DefinitionError,
+    JsonReader,
+    listed,
+    number,
+    scalar,
+    text,
+)
 from sources.events.sql import Sql, join, sql
 
 
@@ -76,11 +85,11 @@ def _equals(operand: Operand, value: Any) -> Sql:
         return _some(sql(f"%s = {'true' if value else 'false'}", operand.truth))
     if isinstance(value, str):
         return _some(sql("%s = %s", operand.text, value))
-    return _any([_some(sql("%s = %s", each, value)) for each in operand.numbers])
+    return _any([_some(sql("%s = %s", number, value)) for number in operand.numbers])
 
 
 def _compares(sign: str) -> Callable[[Operand, Any], Sql]:
-    return lambda operand, value: _any([_some(sql(f"%s {sign} %s", each, value)) for each in operand.numbers])
+    return lambda operand, value: _any([_some(sql(f"%s {sign} %s", number, value)) for number in operand.numbers])
 
 
 def _in_text(function: str) -> Callable[[Operand, Any], Sql]:
@@ -132,7 +141,7 @@ def _date(value: Any, path: str) -> str:
 
 
 def _several(value: Any, path: str) -> tuple[Any, ...]:
-    return tuple(scalar(each, f"{path}[{i}]") for i, each in enumerate(listed(value, path)))
+    return tuple(scalar(item, f"{path}[{i}]") for i, item in enumerate(listed(value, path)))
 
 
 VALUES: dict[Any, str] = {scalar: "scalar", number: "number", text: "text", _several: "list", _date: "date"}
@@ -198,7 +207,7 @@ class Question:
         return f"{quoted(self.name)} {phrase.format(_spoken(self.value))}{elements}"
 
 
-def read_question(fields: Fields, name: str) -> Question:
+def read_question(fields: JsonReader, name: str) -> Question:
     """Takes `name`, `op` and, where the operator wants one, `value`."""
     about = fields.name(name)
     op = fields.take("op")
@@ -210,16 +219,16 @@ def read_question(fields: Fields, name: str) -> Question:
     return Question(about, op, read(fields.take("value"), fields.at("value")))
 
 
-def question_schema(name: str, **more: Any) -> dict[str, Any]:
-    """What `read_question` takes, as JSON Schema, beside the fields of `more`."""
+def question_schema(name: str) -> dict[str, Any]:
+    """What `read_question` takes, as JSON Schema."""
     scalars = [{"type": "string", "maxLength": LONGEST_TEXT}, {"type": "number"}, {"type": "boolean"}]
     several = {"type": "array", "items": {"anyOf": scalars}, "minItems": 1, "maxItems": 500}
-    takes = "; ".join(f"`{each.name}`: {each.takes or 'none'}" for each in OPERATORS.values())
+    takes = "; ".join(f"`{operator.name}`: {operator.takes or 'none'}" for operator in OPERATORS.values())
     value = {"anyOf": [*scalars, several], "description": f"What each operator takes. {takes}."}
     return {
         "type": "object",
-        "required": [*more, name, "op"],
-        "properties": {**more, name: NAME_SCHEMA, "op": {"type": "string", "enum": [*OPERATORS]}, "value": value},
+        "required": [name, "op"],
+        "properties": {name: NAME_SCHEMA, "op": {"type": "string", "enum": [*OPERATORS]}, "value": value},
         "additionalProperties": False,
     }
 
@@ -230,5 +239,5 @@ def quoted(value: Any) -> str:
 
 def _spoken(value: Any) -> str:
     if isinstance(value, tuple):
-        return " or ".join(quoted(each) for each in value)
+        return " or ".join(quoted(item) for item in value)
     return quoted(value)

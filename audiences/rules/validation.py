@@ -23,7 +23,7 @@ class DefinitionError(ValueError):
         self.message = message
 
 
-class Fields:
+class JsonReader:
     """The fields of one JSON object, each taken once. `done` refuses what nobody took."""
 
     def __init__(self, value: Any, path: str) -> None:
@@ -62,8 +62,8 @@ class Fields:
         """The list under `name`, each row read with its own path; empty when there is none."""
         if name not in self._left:
             return ()
-        found = listed(self.take(name), self.at(name), most=most)
-        return tuple(read(row, f"{self.at(name)}[{i}]") for i, row in enumerate(found))
+        items = listed(self.take(name), self.at(name), most=most)
+        return tuple(read(row, f"{self.at(name)}[{i}]") for i, row in enumerate(items))
 
     def done(self) -> None:
         if self._left:

@@ -5,27 +5,26 @@ from typing import Any
 
 from audiences.rules.operators import OPERATORS
 
-QUESTION = {"op": "equals", "type": "text", "value": ""}  # the entries of a blank question
-LABELS = {"op": "Operator", "type": "Kind of value", "value": "Value", "property": "Property"}
+BLANK_QUESTION = {"op": "equals", "type": "text", "value": ""}  # the entries of a blank question
 TYPES = {"text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
 TRUTHS = {"true": True, "false": False}
 
 
-def typed(question: dict[str, Any]) -> dict[str, str]:
+def question_entries(question: dict[str, Any]) -> dict[str, str]:
     """The entries that show the `op` and `value` of a definition. Several values stand in a line each."""
     op = question["op"]
     if "value" not in question:
-        return {**QUESTION, "op": op}
+        return {**BLANK_QUESTION, "op": op}
     value = question["value"]
     if OPERATORS[op].takes == "list":
-        kinds = {_kind(each) for each in value}
+        kinds = {_kind(item) for item in value}
         kind = kinds.pop() if len(kinds) == 1 else "json"
-        return {"op": op, "type": kind, "value": "\n".join(_written(each, kind) for each in value)}
+        return {"op": op, "type": kind, "value": "\n".join(_written(item, kind) for item in value)}
     kind = _kind(value)
     return {"op": op, "type": kind, "value": _written(value, kind)}
 
 
-def meant(entries: dict[str, str]) -> dict[str, Any]:
+def question_json(entries: dict[str, str]) -> dict[str, Any]:
     """The `op` and `value` of a definition, which need not be right: the operator reads them strictly.
 
     What cannot be read as its kind stays the text that it is, and an empty one is left out.
@@ -65,7 +64,7 @@ def _read(written: str, kind: str) -> Any:
     if kind == "truth":
         return TRUTHS.get(written.strip().lower())
     try:
-        found = json.loads(written)
+        value = json.loads(written)
     except (ValueError, RecursionError):
         return None if kind == "json" else written
-    return found if kind == "json" or not isinstance(found, str | bool) else written
+    return value if kind == "json" or not isinstance(value, str | bool) else written

@@ -58,7 +58,7 @@ def texts_in(values: Sql) -> Sql:
 
 
 @dataclass(frozen=True)
-class One:
+class SingleValue:
     """A place where one value is, or none."""
 
     value: Operand
@@ -68,18 +68,18 @@ class One:
 
 
 @dataclass(frozen=True)
-class Each:
+class ListElements:
     """The elements of a list; and the value whose key is written just so, if somebody has called it `tags[]`."""
 
     elements: Sql  # an array of JSON texts
     literal: Operand
 
     def some(self, ask: Ask) -> Sql:
-        each = ask(JsonValue(Sql("each")))
-        return sql("(%s OR arrayExists(each -> %s, %s))", ask(self.literal), each, self.elements)
+        element = ask(JsonValue(Sql("each")))
+        return sql("(%s OR arrayExists(each -> %s, %s))", ask(self.literal), element, self.elements)
 
 
-def read_each(name: str) -> tuple[str, tuple[str, ...]] | None:
+def read_list_name(name: str) -> tuple[str, tuple[str, ...]] | None:
     """The name of a list, and for each `[]` the name inside of its elements, '' = they themselves. None = no `[]`."""
     head, *below = name.split(EACH)
     if not head or not below or not all(part == "" or (part[0] == "." and part != ".") for part in below):
@@ -89,13 +89,13 @@ def read_each(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 def elements(json: Sql, below: Sequence[str]) -> Sql:
     """An array of the JSON texts that such a name leads to from a list's JSON text."""
-    found = sql("JSONExtractArrayRaw(%s)", json)
+    values = sql("JSONExtractArrayRaw(%s)", json)
     for number, name in enumerate(below):
         if number:
-            found = sql("arrayFlatten(arrayMap(list -> JSONExtractArrayRaw(list), %s))", found)
+            values = sql("arrayFlatten(arrayMap(list -> JSONExtractArrayRaw(list), %s))", values)
         if name:
-            found = sql("arrayMap(object -> %s, %s)", inside(Sql("object"), name), found)
-    return found
+            values = sql("arrayMap(object -> %s, %s)", inside(Sql("object"), name), values)
+    return values
 
 
 def inside(json: Sql, name: str) -> Sql:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from audiences.rules.validation import COUNT_SCHEMA, DefinitionError, Fields
+from audiences.rules.validation import COUNT_SCHEMA, DefinitionError, JsonReader
 
 UNITS = {"minutes": 60_000, "hours": 3_600_000, "days": 86_400_000, "weeks": 604_800_000}  # in milliseconds
 LONGEST = 3660 * UNITS["days"]
@@ -34,7 +34,7 @@ class Window:
 
 def parse_window(value: Any, path: str) -> Window:
     """`{"days": 7}`: one unit, at least one of it, at most ten years."""
-    fields = Fields(value, path)
+    fields = JsonReader(value, path)
     named = [unit for unit in UNITS if unit in fields]
     if len(named) != 1:
         fields_left = sorted(set(value) - set(UNITS))

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from audiences.rules.compiler import SETTINGS, Asked, Scope, Span, edges, members
+from audiences.rules.compiler import SETTINGS, Asked, Scope, Span, members, time_triggers
 from audiences.rules.grammar import beginning, conditions, parse
 from sources.events import client
 from tests.reference.oracle import UNITS, Event, Moment, Trait, World
@@ -181,12 +181,14 @@ def turns(world, windows=WINDOWS):
 
 
 def moments(world, definition, since):
-    """(the raw profiles that an edge in (since, now] names, the first moment after now)."""
-    found = list(dict.fromkeys(edge for leaf in conditions(parse(definition)) for edge in leaf.edges()))
+    """(the raw profiles that a trigger in (since, now] names, the first moment after now)."""
+    found = list(dict.fromkeys(trigger for leaf in conditions(parse(definition)) for trigger in leaf.time_triggers()))
     if not found:
         return set(), None
     space, log = inserted(world)
-    ((*row,),) = client.rows(edges(scope(space, log), [Span(edge, since) for edge in found], HORIZON), **SETTINGS)
+    ((*row,),) = client.rows(
+        time_triggers(scope(space, log), [Span(trigger, since) for trigger in found], HORIZON), **SETTINGS
+    )
     due = {number for column in row[::2] for number in column}
-    ahead = [first + edge.after for edge, first in zip(found, row[1::2], strict=True) if first]
+    ahead = [first + trigger.after for trigger, first in zip(found, row[1::2], strict=True) if first]
     return due, min(ahead, default=None)

@@ -371,7 +371,7 @@ def test_one_definition_that_a_release_no_longer_reads_stops_nobody_else(world, 
     assert (world.members(old), states(old)) == ({"u1", "u2"}, ["live"])
 
 
-@pytest.mark.parametrize("method", ["parse", "touches", "edges", "measures", "test"])
+@pytest.mark.parametrize("method", ["parse", "touches", "time_triggers", "aggregates", "test"])
 def test_a_bug_in_one_kind_of_condition_stops_no_audience_without_it(world, monkeypatch, method):
     has = world.audience("has", {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"})
     did = world.audience("did", ORDERED)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pyroaring import BitMap
 
-from audiences.rules.compiler import LISTED, Asked, Scope, Span, edges, measures, members
+from audiences.rules.compiler import LISTED, Asked, Scope, Span, aggregates, members, time_triggers
 from audiences.rules.grammar import conditions, parse
 from sources.events.sql import Sql
 
@@ -41,13 +41,13 @@ def test_members_of_several_audiences():
 
 
 def test_edges_of_several_conditions():
-    found = [edge for leaf in conditions(parse({"all": [SEEN, PRO]})) for edge in leaf.edges()]
-    golden("edges", edges(scope(), [Span(edge, NOW - 1000) for edge in found], 3_600_000))
+    found = [trigger for leaf in conditions(parse({"all": [SEEN, PRO]})) for trigger in leaf.time_triggers()]
+    golden("time_triggers", time_triggers(scope(), [Span(trigger, NOW - 1000) for trigger in found], 3_600_000))
 
 
 def test_what_two_audiences_ask_alike_is_read_once():
     twice = asked(one=SEEN, two={"all": [{"not": SEEN}, {**SEEN, "atLeast": 3}]})
-    assert len(measures(twice, NOW)) == 1
+    assert len(aggregates(twice, NOW)) == 1
     assert members(scope(), twice, {}).text.count("FROM timeline") == 1
 
 

@@ -28,17 +28,19 @@ def compiled(definition):
     node = parse(definition)
     assert isinstance(node, Leaf)
     condition = node.condition
-    measures = condition.measures(NOW)
-    test = condition.test(Answers([f"m{n}" for n in range(1, len(measures) + 1)], lambda key: Sql(f"is_in:{key}")))
+    aggregates = condition.aggregates(NOW)
+    test = condition.test(Answers([f"m{n}" for n in range(1, len(aggregates) + 1)], lambda key: Sql(f"is_in:{key}")))
     return {
         "sentence": sentence(node),
-        "measures": [
-            {"table": each.relation.table, "named": each.name, "since": each.since or "ever", **shown(each.aggregate)}
-            for each in measures
+        "aggregates": [
+            {"table": each.relation.table, "named": each.name, "since": each.since or "ever", **shown(each.expression)}
+            for each in aggregates
         ],
         "test": shown(test),
         "touches": sorted(condition.touches()),
-        "edges": [{"event": each.name, "after": each.after, **shown(each.rows)} for each in condition.edges()],
+        "time_triggers": [
+            {"event": each.name, "after": each.after, **shown(each.rows)} for each in condition.time_triggers()
+        ],
         "audiences": sorted(condition.audiences()),
     }
 

@@ -258,7 +258,7 @@ def real(complaints):
 def _half_way(room):
     """A draft with a nested group, and a condition that is not complete."""
     draft = drafts.begin(room.dev, room.owner)
-    tree, _ = draft_form.edited(draft_form.of_definition(SKETCHED), "add", "", "audience")
+    tree, _ = draft_form.edited(draft_form.of_definition(SKETCHED), [("add", "", "audience")])
     drafts.keep(draft, sketch=tree, name="Looked at boots")
     return draft
 

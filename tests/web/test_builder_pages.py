@@ -1,6 +1,7 @@
 """The audience builder as a form: what each button does, what is kept, what is refused and where it is said."""
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
@@ -9,9 +10,14 @@ from django.test.utils import CaptureQueriesContext
 
 from access.models import AuditEntry
 from audiences import drafts
+from audiences.conditions import KINDS
 from audiences.models import Audience, Draft, Version
 from audiences.rules import draft_form
+from audiences.rules.conditions import EventCondition
+from audiences.rules.fields import TextField, declare
+from sources.events.sql import Sql
 from sources.models import EventName
+from tests.draft_fields import fields_of
 from tests.factories_audiences import World
 from tests.factories_identity import NOON, message
 
@@ -45,7 +51,7 @@ def draft(cast):
 
 def fields(definition, **more):
     """The form as the page shows it for this definition."""
-    return draft_form.fields_of(draft_form.of_definition(definition)) | more
+    return fields_of(draft_form.of_definition(definition)) | more
 
 
 def words(answer):
@@ -296,3 +302,24 @@ def test_the_page_asks_the_database_the_same_however_many_rows_there_are(user, b
 
     asked(1)
     assert asked(2) == asked(60)
+
+
+def test_a_kind_without_a_template_of_its_own_is_shown_with_an_input_for_each_field(user, base, draft, monkeypatch):
+    @dataclass(frozen=True)
+    class OnADay(EventCondition):
+        kind, label, icon = "day", "Performed an event on a day", "event"
+        day: str = declare(TextField("day", "Day", options={"1": "Monday", "2": "Tuesday"}))
+
+        def sentence(self):
+            return f"performed {self.name} on day {self.day}"
+
+        def test(self, answers):
+            return Sql(f"({answers.columns[0]} > 0)")
+
+    monkeypatch.setitem(KINDS, "day", OnADay)
+    tree = draft_form.of_definition({"kind": "day", "name": "Ordered", "day": "2"})
+    drafts.keep(draft, sketch={**tree, "name": ""})
+    page = user.get(f"{base}/drafts/{draft.public_id}?preview=1").content.decode()
+    assert "Event is missing." in page
+    assert 'name="tree.rows.0.name"' in page
+    assert re.search(r'<option value="2"[^>]* selected>Tuesday', page)

@@ -85,7 +85,7 @@ def test_each_condition_is_answered_with_its_evidence(cast, world):
     world.computed()
     found = why(cast, world, "u1", "new").context["why"]
     assert (found.member, found.matches) == (True, True)
-    assert [(each.holds, each.wanted, each.helps, each.found) for each in found.reasons] == [
+    assert [(each.holds, each.wanted, each.helps, each.answer) for each in found.reasons] == [
         (True, True, True, "4 such events"),
         (True, True, True, "plan is pro"),
         (False, False, True, "no such event"),
@@ -112,7 +112,7 @@ def test_events_out_of_the_window_and_of_other_people_are_no_evidence(cast, worl
     world.audience("new", SIGNED_UP)
     world.computed()
     (reason,) = why(cast, world, "u1", "new").context["why"].reasons
-    assert (reason.holds, reason.found, list(reason.seen)) == (False, "no such event", [])
+    assert (reason.holds, reason.answer, list(reason.seen)) == (False, "no such event", [])
 
 
 def test_what_was_done_before_a_merge_counts_as_evidence(cast, world):
@@ -123,7 +123,7 @@ def test_what_was_done_before_a_merge_counts_as_evidence(cast, world):
     world.computed()
     found = why(cast, world, "u1", "both").context["why"]
     assert found.member
-    assert [each.found for each in found.reasons] == ["1 such event", "1 such event"]
+    assert [each.answer for each in found.reasons] == ["1 such event", "1 such event"]
 
 
 def test_it_says_when_the_audience_is_behind_the_events(cast, world):

@@ -40,34 +40,36 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
     rows = overview.listed(request.space)
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
-        found = overview.overviews(request.space, arranged(request, rows, **listing))
-        return csv_of("audiences", IN_CSV, map(_line, found))
+        overviews = overview.overviews(request.space, arranged(request, rows, **listing))
+        return csv_of("audiences", IN_CSV, map(_line, overviews))
     table = tabled(request, rows, **listing)
     sizes = overview.sizes_of(table.rows)
     context = {
         "table": table,
-        "rows": [_row(each, sizes.get(each.audience.pk, [])) for each in overview.overviews(request.space, table.rows)],
+        "rows": [
+            _row(listed, sizes.get(listed.audience.pk, [])) for listed in overview.overviews(request.space, table.rows)
+        ],
         "as_of": overview.as_of(request.space),
     }
     return render(request, "audiences/audiences.html", context)
 
 
-def _row(found: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
+def _row(listed: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
     """sizes: after each of the last changes, oldest first."""
     return {
         "spark": spark([size for _, size in sizes]),
         "spark_label": f"From {sizes[0][1]:,} to {sizes[-1][1]:,} people in {len(sizes)} changes" if sizes else "",
         "changed_at": sizes[-1][0] if sizes else None,
-        "audience": found.audience,
-        "sentence": found.sentence,
-        "state": UPDATING if found.updating else STATUSES[found.status],
-        "seen": found,
-        "problem": found.problem,
+        "audience": listed.audience,
+        "sentence": listed.sentence,
+        "state": UPDATING if listed.updating else STATUSES[listed.status],
+        "seen": listed,
+        "problem": listed.problem,
     }
 
 
-def _line(found: Overview) -> list[Any]:
-    audience = found.audience
-    state = UPDATING if found.updating else STATUSES[found.status]
-    said = [audience.name, audience.key, audience.description, found.sentence, state.label, audience.size]
-    return [*said, audience.changed_at, audience.created_at]  # type: ignore[attr-defined]
+def _line(listed: Overview) -> list[Any]:
+    audience = listed.audience
+    state = UPDATING if listed.updating else STATUSES[listed.status]
+    cells = [audience.name, audience.key, audience.description, listed.sentence, state.label, audience.size]
+    return [*cells, audience.changed_at, audience.created_at]  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from audiences.models import Audience, Draft
 from audiences.overview import audiences_of, overview
 from audiences.pages import builder, wizard
 from audiences.rules import draft_form
-from audiences.rules.draft_form import Sketch
+from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.validation import DefinitionError
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
@@ -30,8 +30,8 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Begin a draft; or go on with one that was begun."""
     if request.method == "POST":
         return redirect("audience-draft", workspace, space, drafts.begin(request.space, request).public_id)
-    rows = [(draft, drafts.said(draft)) for draft in drafts.drafts_of(request.space)[:MOST_DRAFTS]]
-    return render(request, "audiences/new.html", {"drafts": rows})
+    listed = [(draft, drafts.sentence_of(draft)) for draft in drafts.drafts_of(request.space)[:MOST_DRAFTS]]
+    return render(request, "audiences/new.html", {"drafts": listed})
 
 
 @needs("space.use")
@@ -39,26 +39,30 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @lane(QUERIES)
 def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
     """An audience that does not exist yet. What is posted is kept at once, so that nothing typed is lost."""
-    found = drafts.draft_of(request.space, draft)
-    if found is None:
+    stored = drafts.draft_of(request.space, draft)
+    if stored is None:
         raise Http404
     here = reverse("audience-draft", args=[workspace, space, draft])
     if request.method != "POST":
-        tree = draft_form.shaped(found.sketch)
-        return _page(request, found, tree, here, check="preview" in request.GET, focus=request.GET.get("focus", ""))
+        tree = draft_form.of_stored(stored.sketch)
+        return _render_builder(
+            request, stored, tree, here, check="preview" in request.GET, focus=request.GET.get("focus", "")
+        )
     act = request.POST.get("act", "")
     if act == "discard":
-        drafts.discard(found)
+        drafts.discard(stored)
         messages.success(request, "The draft is gone.")
-        return _gone_to(request, reverse("audiences", args=[workspace, space]))
-    tree, focus = _edited(request)
-    drafts.keep(found, sketch=tree, include_anonymous="include_anonymous" in request.POST)
+        return _go_to(request, reverse("audiences", args=[workspace, space]))
+    tree, focus = _edited_tree(request)
+    drafts.keep(stored, sketch=tree, include_anonymous="include_anonymous" in request.POST)
     if act == "next":
-        return _next(request, found, tree, here)
+        if flaws := draft_form.flaws(tree):
+            return _refused(request, stored, tree, here, flaws)
+        return _go_to(request, wizard.url_of(request, stored, wizard.DESTINATIONS))
     if act == LOOK:
-        return _live(request, tree, found)
-    if request.headers.get("HX-Request"):
-        return _page(request, found, tree, here, check=act == CHECK, focus=focus)
+        return _render_preview(request, tree, stored)
+    if request.htmx:
+        return _render_builder(request, stored, tree, here, check=act == CHECK, focus=focus)
     return redirect(f"{here}?{'preview=1' if act == CHECK else f'focus={focus}'}#{builder.id_of(focus)}")
 
 
@@ -67,24 +71,24 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
 @lane(QUERIES)
 def edit(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """The builder of an audience that exists. Nothing changes until it is saved; the form holds the edits."""
-    found = audiences_of(request.space).filter(public_id=audience).first()
-    if found is None:
+    existing = audiences_of(request.space).filter(public_id=audience).first()
+    if existing is None:
         raise Http404
     here = reverse("audience-builder", args=[workspace, space, audience])
     if request.method != "POST":
-        return _page(request, found, _stored(request, found), here, check=True)
+        return _render_builder(request, existing, _stored_tree(request, existing), here, check=True)
     act = request.POST.get("act", "")
-    tree, focus = _edited(request)
+    tree, focus = _edited_tree(request)
     if act == LOOK:
-        return _live(request, tree, found)
+        return _render_preview(request, tree, existing)
     if act != "save":
-        return _page(request, found, tree, here, check=act == CHECK, focus=focus)
+        return _render_builder(request, existing, tree, here, check=act == CHECK, focus=focus)
     try:
-        services.change_audience(found, definition=draft_form.definition(tree), by=request)
+        services.change_audience(existing, definition=draft_form.definition(tree), by=request)
     except DefinitionError as error:
-        return _refused(request, found, tree, here, [draft_form.flaw_of(tree, error)])
-    messages.success(request, f"{found.name} is saved. Who is in it stays until the new definition is computed.")
-    return _gone_to(request, reverse("audience", args=[workspace, space, audience]))
+        return _refused(request, existing, tree, here, [draft_form.flaw_of(tree, error)])
+    messages.success(request, f"{existing.name} is saved. Who is in it stays until the new definition is computed.")
+    return _go_to(request, reverse("audience", args=[workspace, space, audience]))
 
 
 @needs("space.use")
@@ -99,11 +103,11 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "trait": lambda: suggestions.traits(request.space),
         "trait-value": lambda: suggestions.trait_values(request.space, name=name),
     }
-    found = offered.get(request.GET.get("of", ""), list)()
-    return render(request, "audiences/_suggestions.html", {"values": found})
+    values = offered.get(request.GET.get("of", ""), list)()
+    return render(request, "audiences/_suggestions.html", {"values": values})
 
 
-def _stored(request: HttpRequest, of: Audience) -> Sketch:
+def _stored_tree(request: HttpRequest, of: Audience) -> Tree:
     """The audience's definition as a tree; an empty one when it cannot be read."""
     try:
         return draft_form.of_definition(overview(of).version.definition)
@@ -112,49 +116,35 @@ def _stored(request: HttpRequest, of: Audience) -> Sketch:
         return draft_form.blank()
 
 
-def _edited(request: HttpRequest) -> tuple[Sketch, str]:
+def _edited_tree(request: PageRequest) -> tuple[Tree, str]:
     """The posted tree after the acts of its buttons, such as `add:rows.1:event`; and where the focus goes.
 
     There are several when a button was pressed before the answer to the one before it was there.
     """
     tree = draft_form.of_fields({name: str(value) for name, value in request.POST.items()})
-    acts = [act for act in request.POST.getlist("act") if act not in WITHOUT_EDIT]
-    return draft_form.edited_by(tree, [_parts(act) for act in acts])
+    acts = [f"{act}::".split(":")[:3] for act in request.POST.getlist("act") if act not in WITHOUT_EDIT]
+    return draft_form.edited(tree, [(verb, path, kind) for verb, path, kind in acts])
 
 
-def _parts(act: str) -> tuple[str, str, str]:
-    verb, path, kind = (*act.split(":"), "", "")[:3]
-    return verb, path, kind
+def _render_preview(request: PageRequest, tree: Tree, of: Draft | Audience) -> HttpResponse:
+    return render(request, "audiences/_preview.html", {"seen": builder.preview_of(tree, of=of)})
 
 
-def _next(request: PageRequest, found: Draft, tree: Sketch, here: str) -> HttpResponse:
-    """The step after this one, as soon as the conditions mean something."""
-    if flaws := draft_form.flaws(tree):
-        return _refused(request, found, tree, here, flaws)
-    return _gone_to(request, wizard.url_of(request, found, wizard.DESTINATIONS))
-
-
-def _live(request: PageRequest, tree: Sketch, of: Draft | Audience) -> HttpResponse:
-    return render(request, "audiences/_preview.html", {"seen": builder.seen(tree, of=of)})
-
-
-def _refused(
-    request: PageRequest, of: Draft | Audience, tree: Sketch, here: str, flaws: list[draft_form.Flaw]
-) -> HttpResponse:
+def _refused(request: PageRequest, of: Draft | Audience, tree: Tree, here: str, flaws: list[Flaw]) -> HttpResponse:
     """The form as it was sent, with what is wrong at its place. htmx swaps no page of an error status."""
-    status = 200 if request.headers.get("HX-Request") else 422
-    return _page(request, of, tree, here, flaws=flaws, status=status)
+    status = 200 if request.htmx else 422
+    return _render_builder(request, of, tree, here, flaws=flaws, status=status)
 
 
-def _page(
+def _render_builder(
     request: PageRequest,
     of: Draft | Audience,
-    tree: Sketch,
+    tree: Tree,
     here: str,
     *,
     check: bool = False,
     focus: str = "",
-    flaws: list[draft_form.Flaw] | None = None,
+    flaws: list[Flaw] | None = None,
     status: int = 200,
 ) -> HttpResponse:
     """check: what is wrong is said at each row, and the preview is worked out now rather than by the page.
@@ -166,24 +156,24 @@ def _page(
     root = builder.rows_of(tree, space=request.space, flaws=shown, besides=existing)
     context = {
         "root": root,
-        "bare": tree["bare"],
+        "bare": "1" if draft_form.is_bare(tree) else "",
         "adding": builder.ADDING,
         "url": here,
         "suggest": reverse("audience-suggest", args=[request.workspace.slug, request.space.slug]),
         "events": suggestions.events(request.space),
         "focus": builder.id_of(focus) if focus else "",
-        "seen": builder.seen(tree, of=of) if check else None,
+        "seen": builder.preview_of(tree, of=of) if check else None,
         "problem": UNCLEAR if flaws else "",
         "audience": existing,
         "draft": draft,
         "steps": wizard.steps(request, draft, wizard.BUILD) if draft else [],
     }
-    template = "audiences/_builder.html" if request.headers.get("HX-Request") else "audiences/builder.html"
+    template = "audiences/_builder.html" if request.htmx else "audiences/builder.html"
     return render(request, template, context, status=status)
 
 
-def _gone_to(request: HttpRequest, url: str) -> HttpResponse:
+def _go_to(request: PageRequest, url: str) -> HttpResponse:
     """The browser goes to another page, also when htmx asked."""
-    if request.headers.get("HX-Request"):
+    if request.htmx:
         return HttpResponse(headers={"HX-Redirect": url})
     return redirect(url)

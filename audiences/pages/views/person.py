@@ -13,7 +13,6 @@ from audiences.failures import unreadable
 from audiences.models import Audience
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules.validation import DefinitionError
-from identity.models import Profile
 from identity.pages.presenters import Person, person
 from identity.queries import MANY, held_by, profile_of
 from spaces.clock import clock
@@ -28,40 +27,40 @@ def of_profile(request: PageRequest, workspace: str, space: str, profile: str) -
     who = _person(request, profile)
     inside, others = explain.memberships(request.space, who.profile)
     context = {
-        "inside": [(each, _page_of(request, each.audience)) for each in inside],
+        "inside": [(membership, _page_of(request, membership.audience)) for membership in inside],
         "others": others[:MOST_OTHERS],
         "more": max(len(others) - MOST_OTHERS, 0),
     }
-    return _shown(request, "of_profile", who, context)
+    return _render(request, "of_profile", who, context)
 
 
 @needs("space.read")
 def why(request: PageRequest, workspace: str, space: str, profile: str, audience: str) -> HttpResponse:
     """Why the person is in the audience, or is not."""
     who = _person(request, profile)
-    found = Audience.objects.filter(space=request.space, public_id=audience, deleted_at=None).first()
-    if found is None:
+    asked_about = Audience.objects.filter(space=request.space, public_id=audience, deleted_at=None).first()
+    if asked_about is None:
         raise Http404
-    context: dict[str, Any] = {"audience": found, "audience_url": _page_of(request, found)}
+    context: dict[str, Any] = {"audience": asked_about, "audience_url": _page_of(request, asked_about)}
     try:
-        context["why"] = explain.explain(request.space, found, who.profile, now=clock.now())
+        context["why"] = explain.explain(request.space, asked_about, who.profile, now=clock.now())
     except (NotComputed, Unanswerable) as error:
         context["error"] = str(error)
     except DefinitionError as error:
         context["error"] = unreadable(error)
-    return _shown(request, "why", who, context)
+    return _render(request, "why", who, context)
 
 
-def _person(request: PageRequest, profile: str) -> Person:
-    found: Profile | None = profile_of(request.space, profile)
-    if found is None:
+def _person(request: PageRequest, public_id: str) -> Person:
+    profile = profile_of(request.space, public_id)
+    if profile is None:
         raise Http404
-    return person(found, list(held_by(found)[:MANY]))
+    return person(profile, list(held_by(profile)[:MANY]))
 
 
-def _shown(request: PageRequest, name: str, who: Person, context: dict[str, Any]) -> HttpResponse:
+def _render(request: PageRequest, name: str, who: Person, context: dict[str, Any]) -> HttpResponse:
     """As a part of a page when htmx asks, else as a page."""
-    part = request.headers.get("HX-Request") == "true"
+    part = bool(request.htmx)
     template = f"audiences/_{name}.html" if part else f"audiences/{name}.html"
     response = render(request, template, {"person": who, "part": part, **context})
     patch_vary_headers(response, ["HX-Request"])

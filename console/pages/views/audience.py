@@ -202,7 +202,7 @@ def _header(details: Overview) -> dict[str, Any]:
 
 
 def _get_or_404(request: PageRequest, public_id: str) -> Overview:
-    details = presenters.found(request.space, public_id)
+    details = presenters.get_overview(request.space, public_id)
     if details is None:
         raise Http404
     return details

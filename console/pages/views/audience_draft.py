@@ -97,7 +97,7 @@ def _render_review(request: PageRequest, row: Draft, form: Review, *, status: in
         "form": form,
         "key": audiences.key_for(request.space, name) if name.strip() else "",
         "chosen": [destination for destination, _ in services.chosen_in(row)],
-        "sentence": drafts.said(row),
+        "sentence": drafts.sentence_of(row),
         "incomplete": INCOMPLETE,
         # Counting takes seconds for a big space: the page is shown without it and asks again for it.
         **(_count_members(row) if "count" in request.GET else {}),

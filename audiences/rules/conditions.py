@@ -1,0 +1,162 @@
+"""PURE. What every kind of condition has in common. A new kind is one file of `audiences/conditions`: a subclass."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from audiences.rules.aggregates import EVENTS, Aggregate, Answers, TimeTrigger, at
+from audiences.rules.fields import ConditionField, TextField, declare
+from audiences.rules.validation import JsonReader
+from audiences.rules.windows import Window
+from sources.events.sql import Sql, sql
+
+
+@dataclass(frozen=True)
+class Condition(ABC):
+    """One kind of leaf of a definition: a frozen dataclass, whose JSON and form follow from the fields it declares.
+
+    A subclass states kind, label, icon and an example, declares its fields (`declare`), and writes `sentence`,
+    `aggregates` and `test`. The other methods have defaults that are right as long as nothing but these fields decides
+    the answer.
+    """
+
+    kind: ClassVar[str]
+    label: ClassVar[str]
+    icon: ClassVar[str]  # a symbol of static/icons.svg
+    example: ClassVar[dict[str, Any]]  # the JSON of one, without its kind, for the description of the API
+
+    # All of these are put together from the declared fields; `ConditionField` says what they are.
+    declared: ClassVar[dict[str, ConditionField]] = {}  # attribute -> field
+    fields: ClassVar[dict[str, str]]  # JSON key -> label
+    inner_labels: ClassVar[dict[str, str]]
+    blank: ClassVar[dict[str, Any]]
+    blank_rows: ClassVar[dict[str, dict[str, Any]]]
+    choices: ClassVar[dict[str, dict[str, str]]]
+    entry_of: ClassVar[dict[str, str]]
+    audience_entries: ClassVar[frozenset[str]]
+
+    def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        fields = {name: value.metadata["field"] for name, value in own.items() if "field" in value.metadata}
+        cls.declared = cls.declared | fields
+        cls.fields, cls.inner_labels, cls.blank, cls.blank_rows, cls.choices, cls.entry_of = {}, {}, {}, {}, {}, {}
+        cls.audience_entries = frozenset()
+        for field in cls.declared.values():
+            cls.fields |= field.labels
+            cls.inner_labels |= field.inner_labels
+            cls.blank |= field.blank
+            cls.blank_rows |= field.blank_rows
+            cls.choices |= field.choices
+            cls.entry_of |= field.entry_of
+            cls.audience_entries |= field.audience_entries
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """JSON Schema of its JSON: whatever `parse` takes, it takes."""
+        required, properties = ["kind"], {"kind": {"type": "string", "enum": [cls.kind]}}
+        for field in cls.declared.values():
+            required += field.required
+            properties |= field.schemas()
+        return {
+            "type": "object",
+            "required": required,
+            "properties": properties,
+            "additionalProperties": False,
+            "examples": [{"kind": cls.kind, **cls.example}],
+        }
+
+    @classmethod
+    def parse(cls, value: dict[str, Any], path: str) -> Self:
+        """Raises DefinitionError with the path."""
+        reader = JsonReader(value, path)
+        reader.take("kind")
+        condition = cls(**{name: field.read(reader) for name, field in cls.declared.items()})
+        reader.done()
+        return condition
+
+    def json(self) -> dict[str, Any]:
+        keys: dict[str, Any] = {"kind": self.kind}
+        for name, field in self.declared.items():
+            keys |= field.json(getattr(self, name))
+        return keys
+
+    @classmethod
+    def to_entries(cls, json: dict[str, Any]) -> dict[str, Any]:
+        """The form's entries that show this JSON, which is valid."""
+        return {entry: value for field in cls.declared.values() for entry, value in field.to_entries(json).items()}
+
+    @classmethod
+    def from_entries(cls, entries: dict[str, Any]) -> dict[str, Any]:
+        """The JSON that the entries mean. What is missing or wrong stays so, for `parse` to refuse."""
+        keys: dict[str, Any] = {"kind": cls.kind}
+        for field in cls.declared.values():
+            keys |= field.from_entries(entries)
+        return keys
+
+    @abstractmethod
+    def sentence(self) -> str:
+        """What is true of a person, to be read after "People who"."""
+
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
+        """now: milliseconds since 1970."""
+        return ()
+
+    @abstractmethod
+    def test(self, answers: Answers) -> Sql:
+        """A boolean that is never NULL."""
+
+    def touches(self) -> frozenset[str]:
+        """The touch keys whose change may change the answer (identity.models.Touch)."""
+        return frozenset().union(*(field.touches(getattr(self, name)) for name, field in self.declared.items()))
+
+    def audiences(self) -> frozenset[str]:
+        """Keys of the audiences it asks about."""
+        # Not from `touches`: a mistake there must not hide what an audience waits for.
+        return frozenset().union(*(field.audiences(getattr(self, name)) for name, field in self.declared.items()))
+
+    def time_triggers(self) -> tuple[TimeTrigger, ...]:
+        """When the passing of time alone may change the answer. A superset is allowed."""
+        return ()
+
+    def beginning(self, since: int) -> "Condition":
+        """The same, to which no event up to this moment counts, in milliseconds; itself, if it asks about none."""
+        return self
+
+
+@dataclass(frozen=True)
+class EventCondition(Condition):
+    """A condition on the number of certain events of one name. A subclass narrows them down in `rows` and `window`."""
+
+    name: str = declare(TextField("name", "Event", touch="event"))
+    # No part of the definition: where the audience's own history begins, in milliseconds.
+    since: int | None = dataclasses.field(default=None, kw_only=True)
+
+    @property
+    def window(self) -> Window | None:
+        """None = at any time."""
+        return None
+
+    def rows(self) -> Sql:
+        """Which rows of the timeline are such events, whenever they were."""
+        return sql("event = %s", self.name)
+
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
+        """How many such events there are."""
+        opens, rows = self.since, self.rows()
+        if self.window is not None:
+            opens = max(now - self.window.milliseconds, self.since or 0)
+        if opens is not None:
+            rows = sql("%s AND ts > %s", rows, at(opens))
+        if self.window is not None:
+            rows = sql("%s AND ts <= %s", rows, at(now))
+        return (Aggregate(EVENTS, self.name, sql("countIf(%s)", rows), opens, rows),)
+
+    def time_triggers(self) -> tuple[TimeTrigger, ...]:
+        """An event leaves the window; and it enters late when it is dated after the moment of the evaluation."""
+        if self.window is None:
+            return ()
+        return TimeTrigger(self.name, self.rows(), self.window.milliseconds), TimeTrigger(self.name, self.rows(), 0)
+
+    def beginning(self, since: int) -> "Condition":
+        return replace(self, since=since)
