@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from personas_site.embedded import http
-from personas_site.embedded.child import Child
 from personas_site.embedded.engine import Engine, Leavers, Refused, check, pieces_of
 from personas_site.embedded.http import BadRequest, Request
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import Service
 from personas_site.embedded.shortage import Shortage
 from personas_site.embedded.statements import (
     DataInsert,
@@ -435,20 +435,20 @@ def listen(port: int) -> socket.socket:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, required=True, help="the folder of the embedded stores")
-    places = Places(parser.parse_args(arguments).home)
-    places.make_home()
+    paths = Paths(parser.parse_args(arguments).home)
+    paths.make_home()
     try:
-        listener = listen(places.clickhouse_port)  # before the data is opened
+        listener = listen(paths.clickhouse_port)  # before the data is opened
     except OSError as error:
-        print(f"port {places.clickhouse_port}: {error}; PERSONAS_CLICKHOUSE_PORT chooses another", file=sys.stderr)
+        print(f"port {paths.clickhouse_port}: {error}; PERSONAS_CLICKHOUSE_PORT chooses another", file=sys.stderr)
         return 1
     # Blocked here and so in every thread to come, the engine's too: no signal is lost between two calls of ours.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    engine = Engine(places.clickhouse_data)
-    server = Server(engine, places.clickhouse_token, listener)
+    engine = Engine(paths.clickhouse_data)
+    server = Server(engine, paths.clickhouse_token, listener)
     threading.Thread(target=server.serve, name="accept", daemon=True).start()
     threading.Thread(target=server.shortage.watch, name="shortage", daemon=True).start()
-    print(f"ClickHouse {engine.version} answers on 127.0.0.1:{places.clickhouse_port}", flush=True)
+    print(f"ClickHouse {engine.version} answers on 127.0.0.1:{paths.clickhouse_port}", flush=True)
     for part in engine.set_aside():
         print(f"set aside, since it was not written whole: {part}", flush=True)
     signal.sigwait(ENDING)
@@ -471,22 +471,22 @@ def start_anew() -> None:
 # For the supervisor
 
 
-def child(places: Places) -> Child:
-    return Child(
+def service(paths: Paths) -> Service:
+    return Service(
         name="clickhouse",
-        argv=[sys.executable, "-m", "personas_site.embedded.clickhouse", "--home", str(places.home)],
+        argv=[sys.executable, "-m", "personas_site.embedded.clickhouse", "--home", str(paths.home)],
         cwd=PROJECT_ROOT,
-        ready=lambda: answers(places),
+        ready=lambda: answers(paths),
         silent_within=60.0,
     )
 
 
-def answers(places: Places) -> bool:
+def answers(paths: Paths) -> bool:
     """Whether the engine answers a statement, whatever it says."""
-    key = base64.b64encode(f"{USER}:{places.clickhouse_token}".encode()).decode()
+    key = base64.b64encode(f"{USER}:{paths.clickhouse_token}".encode()).decode()
     ask = f"GET /?query=SELECT+1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {key}\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection(("127.0.0.1", places.clickhouse_port), timeout=5) as probe:
+        with socket.create_connection(("127.0.0.1", paths.clickhouse_port), timeout=5) as probe:
             probe.sendall(ask.encode())
             return probe.recv(16).startswith(b"HTTP/1.1 ")
     except OSError:

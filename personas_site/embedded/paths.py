@@ -33,7 +33,7 @@ def port_from(environ: Mapping[str, str], name: str, default: int) -> int:
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """Every path and URL of the embedded stores under one folder."""
 
     home: Path
@@ -43,8 +43,8 @@ class Places:
         object.__setattr__(self, "home", Path(os.path.realpath(self.home)))
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Places:
-        """The places that PERSONAS_HOME names, `var` under the project by default."""
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Paths:
+        """The paths that PERSONAS_HOME names, `var` under the project by default."""
         environ = os.environ if environ is None else environ
         return cls(Path(environ.get("PERSONAS_HOME") or PROJECT_ROOT / "var"), environ)
 

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from personas_site.embedded.accounts import Account, StartError, unprivileged
-from personas_site.embedded.child import Child, end_earlier, run_as, working_in
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
+from personas_site.embedded.processes import Service, end_earlier, run_as, working_in
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_ENOUGH = 256 << 20
@@ -38,7 +38,7 @@ def binaries() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-def check_paths(places: Places) -> None:
+def check_paths(paths: Paths) -> None:
     """PostgreSQL can work in these folders. Raises StartError.
 
     Its paths end at 1,023 bytes, those inside its folders included. It runs its own programs through a shell, where
@@ -46,7 +46,7 @@ def check_paths(places: Places) -> None:
     """
     for path, cannot_hold, advice in (
         (binaries(), SHELL_CHARACTERS, "move the project to another folder"),
-        (places.home, LINE_ENDS, "set PERSONAS_HOME to another folder"),
+        (paths.home, LINE_ENDS, "set PERSONAS_HOME to another folder"),
     ):
         if len(os.fsencode(path)) > LONGEST_PATH:
             raise StartError(f"PostgreSQL cannot use paths of more than {LONGEST_PATH} bytes ({path}): {advice}")
@@ -55,9 +55,9 @@ def check_paths(places: Places) -> None:
                 raise StartError(f"PostgreSQL cannot use a path with {character!r} in it ({str(path)!r}): {advice}")
 
 
-def account(places: Places) -> Account | None:
+def account(paths: Paths) -> Account | None:
     """Who runs the server: we, or `nobody` when we are root. Raises StartError."""
-    return unprivileged(binaries() / "postgres", places.postgres_data, places.postgres_socket)
+    return unprivileged(binaries() / "postgres", paths.postgres_data, paths.postgres_socket)
 
 
 def settings() -> dict[str, str]:
@@ -89,32 +89,32 @@ def _shared_memory_type() -> str:
     return "posix" if status.f_bavail * status.f_frsize >= SHARED_MEMORY_ENOUGH else "mmap"
 
 
-def child(places: Places) -> Child:
-    check_paths(places)
-    user = account(places)
-    argv = [str(binaries() / "postgres"), "-D", str(places.postgres_data), "-k", str(places.postgres_sockets)]
+def service(paths: Paths) -> Service:
+    check_paths(paths)
+    user = account(paths)
+    argv = [str(binaries() / "postgres"), "-D", str(paths.postgres_data), "-k", str(paths.postgres_sockets)]
     for name, value in settings().items():
         argv += ["-c", f"{name}={value}"]
-    return Child(
+    return Service(
         name="postgres",
         argv=argv,
         env={"LC_ALL": "C", "LANG": "C"},
         account=user,
         stop_signal=signal.SIGINT,  # SIGTERM would wait for every client to leave
-        before=lambda: set_up(places, user),
-        ready=lambda: provision(places, user),
+        before=lambda: set_up(paths, user),
+        ready=lambda: provision(paths, user),
         retry_for=10.0,
     )
 
 
-def set_up(places: Places, user: Account | None) -> None:
+def set_up(paths: Paths, user: Account | None) -> None:
     """The cluster exists, belongs to the user that runs it, and nothing of an earlier server stops it."""
-    end_earlier(places.postgres_data, "postgres", user)
-    _own_folder(places.postgres_sockets, user)
-    if not (places.postgres_data / "PG_VERSION").exists():
-        _initialise(places, user)
-    _hand_over(places.postgres_data, user)
-    forget_dead_postmaster(places.postgres_data, user)
+    end_earlier(paths.postgres_data, "postgres", user)
+    _own_folder(paths.postgres_sockets, user)
+    if not (paths.postgres_data / "PG_VERSION").exists():
+        _initialise(paths, user)
+    _hand_over(paths.postgres_data, user)
+    forget_dead_postmaster(paths.postgres_data, user)
 
 
 def _own_folder(folder: Path, user: Account | None) -> None:
@@ -123,9 +123,9 @@ def _own_folder(folder: Path, user: Account | None) -> None:
         os.chown(folder, user.uid, user.gid)
 
 
-def _initialise(places: Places, user: Account | None) -> None:
+def _initialise(paths: Paths, user: Account | None) -> None:
     """Make the cluster beside its place and rename it, so that a killed initdb leaves nothing half done."""
-    new = places.home / "pg.new"
+    new = paths.home / "pg.new"
     if new.exists():
         shutil.rmtree(new)
     _own_folder(new, user)
@@ -134,9 +134,9 @@ def _initialise(places: Places, user: Account | None) -> None:
     done = run_as(user, argv)
     if done.returncode != 0:
         raise StartError(f"PostgreSQL could not be set up in {new}:\n{done.stdout}{done.stderr}".rstrip())
-    if places.postgres_data.exists():
-        places.postgres_data.rmdir()
-    new.rename(places.postgres_data)
+    if paths.postgres_data.exists():
+        paths.postgres_data.rmdir()
+    new.rename(paths.postgres_data)
 
 
 def _hand_over(data: Path, user: Account | None) -> None:
@@ -172,12 +172,12 @@ def noted_postmaster(data: Path) -> int | None:
         return None
 
 
-def provision(places: Places, user: Account | None) -> bool:
+def provision(paths: Paths, user: Account | None) -> bool:
     """True once the server answers; then its roles and database exist."""
-    if not _socket_answers(places.postgres_socket):
+    if not _socket_answers(paths.postgres_socket):
         return False
     argv = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "personas_owner", "-d", "postgres"]
-    argv += ["-h", str(places.postgres_sockets), "-f", "-"]
+    argv += ["-h", str(paths.postgres_sockets), "-f", "-"]
     done = run_as(user, argv, ROLES_AND_DATABASE)
     if done.returncode not in (0, 2):  # 2: no connection, that is, still starting
         raise StartError(f"PostgreSQL's roles could not be made:\n{done.stderr}".rstrip())

@@ -7,22 +7,22 @@ import sys
 from collections.abc import Mapping
 
 from personas_site.embedded import clickhouse, postgres, valkey
-from personas_site.embedded.child import Child
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import Service
 
 # The URL that, when set, says that a store is somebody else's.
 # PostgreSQL last: the others start while its files are made.
-STORES = {"REDIS_URL": valkey.child, "CLICKHOUSE_URL": clickhouse.child, "DATABASE_URL": postgres.child}
-MEMBERS = ("worker-archive", "worker-resolve", "worker-evaluate", "worker-bulk", "worker-sync", "beat")
+STORES = {"REDIS_URL": valkey.service, "CLICKHOUSE_URL": clickhouse.service, "DATABASE_URL": postgres.service}
+WORKERS = ("worker-archive", "worker-resolve", "worker-evaluate", "worker-bulk", "worker-sync", "beat")
 
 
 def is_set(environ: Mapping[str, str], name: str) -> bool:
     return bool(environ.get(name) or environ.get(f"{name}_FILE"))
 
 
-def stores(places: Places) -> list[Child]:
+def stores(paths: Paths) -> list[Service]:
     """The stores that no URL in the environment replaces."""
-    return [child(places) for url, child in STORES.items() if not is_set(places.environ, url)]
+    return [service(paths) for url, service in STORES.items() if not is_set(paths.environ, url)]
 
 
 def prepare() -> list[str]:
@@ -30,27 +30,27 @@ def prepare() -> list[str]:
     return [sys.executable, "manage.py", "prepare", "--static"]
 
 
-def services(places: Places) -> list[Child]:
+def site(paths: Paths) -> list[Service]:
     """In the order in which they stop: first what brings new work in."""
-    return [_web(places), _crew()]
+    return [_web(paths), _workers()]
 
 
-def _web(places: Places) -> Child:
-    return Child(
+def _web(paths: Paths) -> Service:
+    return Service(
         name="web",
-        argv=[sys.executable, "-m", "personas_site.serve", "--port", str(places.web_port)],
+        argv=[sys.executable, "-m", "personas_site.serve", "--port", str(paths.web_port)],
         cwd=PROJECT_ROOT,
-        ready=lambda: answers(places.web_port),
+        ready=lambda: answers(paths.web_port),
         silent_within=60.0,
     )
 
 
-def _crew() -> Child:
-    return Child(
-        name="crew",
-        argv=[sys.executable, "-m", "personas_site.embedded.workers", *MEMBERS],
+def _workers() -> Service:
+    return Service(
+        name="workers",
+        argv=[sys.executable, "-m", "personas_site.embedded.workers", *WORKERS],
         cwd=PROJECT_ROOT,
-        members=MEMBERS,
+        workers=WORKERS,
         ready_within=30.0,
     )
 

@@ -22,8 +22,8 @@ from typing import IO, Any, Self
 
 from personas_site.embedded import services
 from personas_site.embedded.accounts import StartError
-from personas_site.embedded.child import Child, spawn
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import Service, spawn
 from personas_site.embedded.workers import REPORTS
 
 MARK = "PERSONAS_SUPERVISED"  # in the environment of every child, so that what a kill leaves over can be recognised
@@ -50,14 +50,14 @@ class Stopping(Exception):
 class Running:
     """A child's process, and its record of deaths."""
 
-    child: Child
+    child: Service
     is_store: bool = False
     process: subprocess.Popen[bytes] | None = None
     log_at: int = 0
     started: float = 0.0
     deaths: int = 0
     restart_at: float | None = None
-    members: dict[str, int | None] = field(default_factory=dict)  # what it reported of its own processes
+    workers: dict[str, int | None] = field(default_factory=dict)  # what it reported of its own processes
     ready: set[str] = field(default_factory=set)
 
     @property
@@ -102,14 +102,14 @@ class Supervisor:
     home: Path
     stores_only: bool = False
     say: Callable[[str], None] = silent
-    stores: Sequence[Child] | None = None
-    services: Sequence[Child] | None = None
+    stores: Sequence[Service] | None = None
+    site: Sequence[Service] | None = None
     prepare: Sequence[str] | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
-    places: Places = field(init=False)
+    paths: Paths = field(init=False)
 
     def __post_init__(self) -> None:
-        self.places = Places(self.home, self.environ)
+        self.paths = Paths(self.home, self.environ)
         self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._running: dict[str, Running] = {}
         self._started = threading.Event()
@@ -168,30 +168,30 @@ class Supervisor:
     # Before anything is opened
 
     def _take_lock(self) -> None:
-        self.places.make_home()
-        file = open(self.places.lock, "a+")  # noqa: SIM115 - held until stop()
+        self.paths.make_home()
+        file = open(self.paths.lock, "a+")  # noqa: SIM115 - held until stop()
         begun = time.monotonic()
         while not _locked(file):
             if time.monotonic() - begun > LOCK_WITHIN:  # a supervisor that was just killed needs a moment to let go
                 file.seek(0)
                 who = file.read().strip() or "just starting"
                 file.close()
-                raise StartError(f"Personas is already running in {self.places.home}: {who}")
+                raise StartError(f"Personas is already running in {self.paths.home}: {who}")
             time.sleep(POLL)
         self._lock = file
         file.truncate(0)
-        address = "stores only" if self.stores_only else self.places.web_url
+        address = "stores only" if self.stores_only else self.paths.web_url
         print(f"pid {os.getpid()}, {address}", file=file, flush=True)
 
     def _check_ports(self) -> None:
         self._end_leftovers()
         try:
-            wanted = {"PERSONAS_CLICKHOUSE_PORT": self.places.clickhouse_port}
+            wanted = {"PERSONAS_CLICKHOUSE_PORT": self.paths.clickhouse_port}
             if not self.stores_only:
-                wanted["PERSONAS_WEB_PORT"] = self.places.web_port
+                wanted["PERSONAS_WEB_PORT"] = self.paths.web_port
         except ValueError as error:
             raise StartError(str(error)) from None
-        if services.is_set(self.places.environ, "CLICKHOUSE_URL"):
+        if services.is_set(self.paths.environ, "CLICKHOUSE_URL"):
             del wanted["PERSONAS_CLICKHOUSE_PORT"]
         for setting, port in wanted.items():
             _check_port(port, setting)
@@ -200,7 +200,7 @@ class Supervisor:
         """Nothing of an earlier run is left. After a kill of the supervisor its children need a moment to end."""
         begun = time.monotonic()
         asked: set[int] = set()
-        while left := leftovers(self.places):
+        while left := leftovers(self.paths):
             waited = time.monotonic() - begun
             for pid in left:
                 if waited > LEFTOVERS_STOP_WITHIN:
@@ -232,26 +232,26 @@ class Supervisor:
             self._started.set()
 
     def _start_all(self) -> None:
-        self.places.logs.mkdir(mode=0o700, exist_ok=True)
+        self.paths.logs.mkdir(mode=0o700, exist_ok=True)
         self._make_sockets()
-        stores = services.stores(self.places) if self.stores is None else self.stores
+        stores = services.stores(self.paths) if self.stores is None else self.stores
         self._start_group(stores, are_stores=True)
         if not self.stores_only:
             self._run_prepare()
-            site = services.services(self.places) if self.services is None else self.services
+            site = services.site(self.paths) if self.site is None else self.site
             self._start_group(site, are_stores=False)
 
     def _make_sockets(self) -> None:
         """The sockets' folder is ours alone: anyone may make folders in a temporary folder, under any name."""
-        folder = self.places.sockets
+        folder = self.paths.sockets
         with suppress(FileExistsError):
             folder.mkdir(mode=0o711 if os.getuid() == 0 else 0o700)
         status = folder.lstat()
         if status.st_uid != os.getuid() or status.st_mode & 0o170022 != 0o040000:
             raise StartError(f"{folder} is not a folder of ours alone: remove it, or choose another PERSONAS_HOME")
-        self._own_sockets = folder.parent != self.places.home
+        self._own_sockets = folder.parent != self.paths.home
 
-    def _start_group(self, group: Iterable[Child], *, are_stores: bool) -> None:
+    def _start_group(self, group: Iterable[Service], *, are_stores: bool) -> None:
         """All of the group run and are ready. A service that takes too long is only reported: it may yet come."""
         waiting = [Running(child, is_store=are_stores) for child in group]
         for running in waiting:
@@ -287,13 +287,13 @@ class Supervisor:
             self._schedule(died)
 
     def _is_ready(self, running: Running) -> bool:
-        return running.alive and running.ready.issuperset(running.child.members) and running.child.ready()
+        return running.alive and running.ready.issuperset(running.child.workers) and running.child.ready()
 
     def _run_prepare(self) -> None:
         argv = services.prepare() if self.prepare is None else list(self.prepare)
         if not argv:
             return
-        step = Running(Child(name="prepare", argv=argv, cwd=PROJECT_ROOT))
+        step = Running(Service(name="prepare", argv=argv, cwd=PROJECT_ROOT))
         self._running["prepare"] = step
         self._launch(step)
         process = step.process
@@ -338,7 +338,7 @@ class Supervisor:
         if running.process is not event.process:
             return None
         running.process = None
-        running.members.clear()
+        running.workers.clear()
         running.ready.clear()
         self._write_pids()
         return running
@@ -353,7 +353,7 @@ class Supervisor:
             return
         if event.facts["pid"] is None:
             self.say(f"{name} stopped; starting it again")
-        running.members[name] = event.facts["pid"]
+        running.workers[name] = event.facts["pid"]
         self._write_pids()
 
     def _end_hanging(self, event: Hangs) -> None:
@@ -376,7 +376,7 @@ class Supervisor:
         """What the disk had no room for is written, and no log grows for ever."""
         if self._pids_unwritten:
             self._write_pids()
-        for path in self.places.logs.glob("*.log"):
+        for path in self.paths.logs.glob("*.log"):
             with suppress(OSError):
                 if path.stat().st_size > LOG_MAX:
                     _cut(path)
@@ -400,7 +400,7 @@ class Supervisor:
     def _launch(self, running: Running) -> None:
         child = running.child
         child.before()
-        with open(self.places.log(child.name), "ab") as log:
+        with open(self.paths.log(child.name), "ab") as log:
             running.log_at = log.tell()
             process = self._spawn(running, log.fileno())
         running.process, running.started = process, time.monotonic()
@@ -411,7 +411,7 @@ class Supervisor:
         self._write_pids()
 
     def _spawn(self, running: Running, log: int) -> subprocess.Popen[bytes]:
-        if not running.child.members:
+        if not running.child.workers:
             return spawn(running.child, self._environment(), log)
         ours, theirs = os.pipe()
         process = spawn(running.child, self._environment() | {REPORTS: str(theirs)}, log, keep=[theirs])
@@ -427,12 +427,12 @@ class Supervisor:
     def _environment(self) -> dict[str, str]:
         return {
             **self.environ,
-            "PERSONAS_HOME": str(self.places.home),
-            "PERSONAS_WEB_PORT": str(self.places.web_port),
-            "PERSONAS_CLICKHOUSE_PORT": str(self.places.clickhouse_port),
+            "PERSONAS_HOME": str(self.paths.home),
+            "PERSONAS_WEB_PORT": str(self.paths.web_port),
+            "PERSONAS_CLICKHOUSE_PORT": str(self.paths.clickhouse_port),
             "PYTHONUNBUFFERED": "1",
             "MALLOC_ARENA_MAX": "2",  # threads of the site share memory pools: 10-20 MB less for each process
-            MARK: str(self.places.home),
+            MARK: str(self.paths.home),
         }
 
     def _report_death(self, died: Died) -> None:
@@ -452,10 +452,10 @@ class Supervisor:
         self._events.put(hangs)
 
     def _write_pids(self) -> None:
-        draft = self.places.pids.with_suffix(".new")
+        draft = self.paths.pids.with_suffix(".new")
         try:
             draft.write_text(json.dumps({"supervisor": os.getpid(), **self._pids()}, indent=1) + "\n")
-            draft.replace(self.places.pids)
+            draft.replace(self.paths.pids)
         except OSError:  # the disk is full: whoever asks is told a little later
             self._pids_unwritten = True
         else:
@@ -466,12 +466,12 @@ class Supervisor:
         for running in list(self._running.values()):
             if running.process:
                 pids[running.child.name] = running.process.pid
-                pids |= {name: pid for name, pid in running.members.copy().items() if pid}
+                pids |= {name: pid for name, pid in running.workers.copy().items() if pid}
         return pids
 
     def _tail(self, running: Running) -> str:
         """The last lines of its log, for a message."""
-        path = self.places.log(running.child.name)
+        path = self.paths.log(running.child.name)
         with suppress(OSError), open(path, "rb") as log:
             size = path.stat().st_size
             log.seek(max(running.log_at if running.log_at <= size else 0, size - 4096))  # it may have been cut
@@ -486,9 +486,9 @@ class Supervisor:
             alive = [running for running in self._running.values() if running.alive and running.is_store == are_stores]
             self._stop_group(alive, within)
         self._running.clear()
-        self.places.pids.unlink(missing_ok=True)
+        self.paths.pids.unlink(missing_ok=True)
         if self._own_sockets:  # under a temporary folder, where nobody else would clean up
-            shutil.rmtree(self.places.sockets, ignore_errors=True)
+            shutil.rmtree(self.paths.sockets, ignore_errors=True)
 
     def _stop_group(self, group: list[Running], within: float) -> None:
         for running in group:
@@ -554,12 +554,12 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def leftovers(places: Places) -> list[int]:
+def leftovers(paths: Paths) -> list[int]:
     """Processes that an earlier supervisor of this home started. To be asked under its lock.
 
     PostgreSQL and Valkey are not among them: they see to their own past (`end_earlier`).
     """
-    mark = os.fsencode(f"{MARK}={places.home}")
+    mark = os.fsencode(f"{MARK}={paths.home}")
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

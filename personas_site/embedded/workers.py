@@ -3,7 +3,7 @@
     python -m personas_site.embedded.workers worker-archive worker-bulk worker-sync beat
 
 The copies share the pages of what was loaded, about 80 MB that four separate processes would each have for themselves,
-and a member that dies is back at once, with nothing to load. On real servers, run plain `celery worker` and
+and a worker that dies is back at once, with nothing to load. On real servers, run plain `celery worker` and
 `celery beat` instead.
 """
 
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
-from personas_site.embedded.child import die_with_parent
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
+from personas_site.embedded.processes import die_with_parent
 
 REPORTS = "PERSONAS_REPORTS"  # the descriptor on which the supervisor hears which processes there are
 STEADY_AFTER = 2.0
@@ -42,7 +42,7 @@ POOLS = {"sync": ["--pool", "threads", "-c", "8"]}
 
 
 @dataclass
-class Member:
+class Worker:
     name: str
     argv: list[str]
     pid: int | None = None
@@ -51,19 +51,19 @@ class Member:
     due: float | None = 0.0  # when to start it; None while it runs
 
 
-def member(name: str, places: Places) -> Member:
+def worker(name: str, paths: Paths) -> Worker:
     kind, _, queue = name.partition("-")
     if kind == "beat":
         # No pid file: after a kill it would refuse to start again.
-        options = ["--pidfile=", f"--schedule={places.home / 'celerybeat'}", "--loglevel", "WARNING"]
-        return Member(name, ["beat", *options])
+        options = ["--pidfile=", f"--schedule={paths.home / 'celerybeat'}", "--loglevel", "WARNING"]
+        return Worker(name, ["beat", *options])
     # One process for each queue, so that a long replay or a slow destination never keeps live work waiting.
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
-    return Member(name, ["worker", "-Q", queue, "-n", f"{queue}@%h", *POOLS.get(queue, SOLO), *quiet])
+    return Worker(name, ["worker", "-Q", queue, "-n", f"{queue}@%h", *POOLS.get(queue, SOLO), *quiet])
 
 
 def load(path: str) -> Any:
-    """The Celery application, with everything that its members will need, and no connection to anything."""
+    """The Celery application, with everything that its workers will need, and no connection to anything."""
     module, _, name = path.partition(":")
     app = getattr(import_module(module), name)
     app.finalize()
@@ -76,11 +76,11 @@ def load(path: str) -> Any:
     return app
 
 
-class Crew:
-    """Starts its members, and starts again those that die, until it is told to stop."""
+class Workers:
+    """Starts its workers, and starts again those that die, until it is told to stop."""
 
-    def __init__(self, members: list[Member], begin: Callable[[Member], NoReturn]) -> None:
-        self.members, self.begin = members, begin
+    def __init__(self, workers: list[Worker], begin: Callable[[Worker], NoReturn]) -> None:
+        self.workers, self.begin = workers, begin
 
     def run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
@@ -92,15 +92,15 @@ class Crew:
             self._reap()
 
     def _patience(self) -> float:
-        due = [member.due for member in self.members if member.due is not None]
+        due = [worker.due for worker in self.workers if worker.due is not None]
         return max(0.0, min(due) - time.monotonic()) if due else 3600.0
 
     def _start_due(self) -> None:
-        for one in self.members:
+        for one in self.workers:
             if one.due is not None and one.due <= time.monotonic():
                 self._start(one)
 
-    def _start(self, one: Member) -> None:
+    def _start(self, one: Worker) -> None:
         parent = os.getpid()
         one.started, one.due = time.monotonic(), None
         one.pid = os.fork()
@@ -116,19 +116,19 @@ class Crew:
     def _reap(self) -> None:
         with suppress(ChildProcessError):
             while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                for one in self.members:
+                for one in self.workers:
                     if one.pid == pid:
                         self._lost(one)
 
-    def _lost(self, one: Member) -> None:
+    def _lost(self, one: Worker) -> None:
         now = time.monotonic()
         one.deaths = 1 if now - one.started > STEADY_AFTER else one.deaths + 1
         one.pid, one.due = None, now + (0.0 if one.deaths <= 2 else min(BACKOFF_MAX, 0.5 * 2 ** (one.deaths - 3)))
         report(name=one.name, pid=None)
 
     def _stop(self) -> None:
-        """All members have finished what they were doing. Whoever told us to stop sets the limit."""
-        for one in self.members:
+        """All workers have finished what they were doing. Whoever told us to stop sets the limit."""
+        for one in self.workers:
             if one.pid:
                 os.kill(one.pid, signal.SIGTERM)
         with suppress(ChildProcessError):
@@ -143,11 +143,11 @@ def report(**facts: Any) -> None:
             os.write(int(descriptor), json.dumps(facts).encode() + b"\n")
 
 
-def begin(app: Any, places: Places, one: Member) -> NoReturn:
-    """Be this member from now on."""
+def begin(app: Any, paths: Paths, one: Worker) -> NoReturn:
+    """Be this worker from now on."""
     from celery.signals import beat_init, worker_ready
 
-    log = os.open(places.log(one.name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = os.open(paths.log(one.name), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
 
@@ -168,14 +168,14 @@ def begin(app: Any, places: Places, one: Member) -> NoReturn:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("members", nargs="+")
+    parser.add_argument("workers", nargs="+")
     parser.add_argument("--app", default="personas_site.celery:app")
     options = parser.parse_args(arguments)
-    places = Places.from_environ()
+    paths = Paths.from_environ()
     # The workers' own check of the whole site would load every page of it; `prepare` has checked it.
     os.environ["CELERY_SKIP_CHECKS"] = "1"
     app = load(options.app)
-    Crew([member(name, places) for name in options.members], lambda one: begin(app, places, one)).run()
+    Workers([worker(name, paths) for name in options.workers], lambda one: begin(app, paths, one)).run()
     return 0
 
 

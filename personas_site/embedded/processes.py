@@ -26,7 +26,7 @@ def nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Child:
+class Service:
     """What to run, how to know that it is ready, and how to ask it to stop."""
 
     name: str
@@ -37,13 +37,13 @@ class Child:
     cwd: Path | None = None
     before: Callable[[], None] = nothing  # run before each start
     ready: Callable[[], bool] = always
-    members: tuple[str, ...] = ()  # processes of its own of which it reports, on the descriptor PERSONAS_REPORTS
+    workers: tuple[str, ...] = ()  # processes of its own of which it reports, on the descriptor PERSONAS_REPORTS
     ready_within: float = 60.0
     silent_within: float | None = None  # s: it hangs when it was ready and then is not for so long, and is ended
     retry_for: float = 0.0  # how long a first start may fail and be tried again
 
 
-def spawn(child: Child, env: Mapping[str, str], output: int, keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+def spawn(child: Service, env: Mapping[str, str], output: int, keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that Ctrl-C reaches us alone, tied to the life of this thread.
 
     The kernel sends the death signal when the *thread* that started the child ends: call this from a thread that lives
