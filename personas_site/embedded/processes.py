@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,17 @@ def spawn(child: Service, env: Mapping[str, str], output: int, keep: Sequence[in
         start_new_session=True,
         preexec_fn=prepare,
     )
+
+
+def answers_http(port: int, target: str, *headers: str) -> bool:
+    """Whether somebody speaks HTTP there, whatever the answer."""
+    lines = (f"GET {target} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers, "", "")
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+            probe.sendall("\r\n".join(lines).encode())
+            return probe.recv(16).startswith(b"HTTP/1.1 ")
+    except OSError:
+        return False
 
 
 def run_as(account: Account | None, argv: list[str], text: str = "") -> subprocess.CompletedProcess[str]:

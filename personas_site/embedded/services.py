@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Mapping
 
 from personas_site.embedded import clickhouse, postgres, valkey
 from personas_site.embedded.paths import PROJECT_ROOT, Paths
-from personas_site.embedded.processes import Service
+from personas_site.embedded.processes import Service, answers_http
 
 # The URL that, when set, says that a store is somebody else's.
 # PostgreSQL last: the others start while its files are made.
@@ -32,34 +31,18 @@ def prepare() -> list[str]:
 
 def site(paths: Paths) -> list[Service]:
     """In the order in which they stop: first what brings new work in."""
-    return [_web(paths), _workers()]
-
-
-def _web(paths: Paths) -> Service:
-    return Service(
+    web = Service(
         name="web",
         argv=[sys.executable, "-m", "personas_site.serve", "--port", str(paths.web_port)],
         cwd=PROJECT_ROOT,
-        ready=lambda: answers(paths.web_port),
+        ready=lambda: answers_http(paths.web_port, "/livez"),
         silent_within=60.0,
     )
-
-
-def _workers() -> Service:
-    return Service(
+    workers = Service(
         name="workers",
         argv=[sys.executable, "-m", "personas_site.embedded.workers", *WORKERS],
         cwd=PROJECT_ROOT,
         workers=WORKERS,
         ready_within=30.0,
     )
-
-
-def answers(port: int) -> bool:
-    """Whether somebody speaks HTTP there, whatever it says."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
-            probe.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            return probe.recv(16).startswith(b"HTTP/1.1 ")
-    except OSError:
-        return False
+    return [web, workers]

@@ -160,11 +160,20 @@ def test_json_columns(client):
     assert client.query("SELECT j FROM docs ORDER BY k").result_rows[1][0] == {"plan": "free"}
 
 
-@pytest.mark.parametrize("value", ["it's", "a\nb\tc", "back\\slash", "ü 漢字 🙂", "", "{a:String}", "`\"'"])
+ODD_VALUES = ["it's", "a\nb\tc", "back\\slash", "ü 漢字 🙂", "", "{a:String}", "`\"'"]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
 def test_parameters_arrive_as_they_are(client, table, value):
     assert client.query("SELECT {v:String}", parameters={"v": value}).result_rows == [(value,)]
     assert client.query("SELECT {v:Array(String)}", parameters={"v": [value, "x"]}).result_rows == [([value, "x"],)]
     assert client.command("SELECT {v:String} = {v:String}", parameters={"v": value}) == 1
+
+
+@pytest.mark.parametrize("value", [*ODD_VALUES, "\r\n\r\n--x\r\n", "\x0b\u2028\x85"])
+def test_parameters_arrive_as_they_are_in_a_form(paths, value):
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url, form_encode_query_params=True)) as client:
+        assert client.query("SELECT {v:String}", parameters={"v": value}).result_rows == [(value,)]
 
 
 def test_parameters_too_long_for_a_url_come_as_a_form(client):
