@@ -31,8 +31,8 @@ from typing import Any, NoReturn
 import h11
 
 from personas_site.embedded import http
-from personas_site.embedded.engine import Engine, Refused, check, stream
-from personas_site.embedded.http import BadRequest, Connection, Request
+from personas_site.embedded.engine import Engine, QueryRefused, check, stream
+from personas_site.embedded.http import BadRequest, HttpConnection, QueryRequest
 from personas_site.embedded.paths import PROJECT_ROOT, Paths
 from personas_site.embedded.processes import Service, answers_http
 from personas_site.embedded.shortage import Shortage
@@ -82,14 +82,14 @@ STATUS_OF_CODE = {
 class Query:
     """One request's statement, run on a connection of its own."""
 
-    def __init__(self, engine: Engine, shortage: Shortage, request: Request, connection: Connection) -> None:
+    def __init__(self, engine: Engine, shortage: Shortage, request: QueryRequest, connection: HttpConnection) -> None:
         self.engine, self.shortage, self.request, self.connection = engine, shortage, request, connection
         self.params = request.params
         self.id = self.params.get("query_id") or str(uuid.uuid4())
         self.started = time.monotonic()
 
     def run(self) -> None:
-        """The client has its result. Raises Refused, RuntimeError (the engine's errors) and BadRequest."""
+        """The client has its result. Raises QueryRefused, RuntimeError (the engine's errors) and BadRequest."""
         body = self.request.body
         content_type = self.request.headers.get("content-type", "")
         if content_type.lower().startswith("multipart/form-data"):
@@ -120,7 +120,7 @@ class Query:
     def _settings(self, *, is_insert: bool) -> dict[str, str]:
         for name in REFUSED_PARAMS & self.params.keys():
             if self.params[name] not in OFF:
-                raise Refused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse does not support '{name}'.")
+                raise QueryRefused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse does not support '{name}'.")
         ours = INTERFACE_PARAMS | HARMLESS_PARAMS | REFUSED_PARAMS
         settings = {
             name: value
@@ -150,16 +150,16 @@ class Query:
         try:
             sql = text.decode().strip()
         except UnicodeDecodeError as error:
-            raise Refused(62, "SYNTAX_ERROR", f"The statement is not UTF-8: {error}") from error
+            raise QueryRefused(62, "SYNTAX_ERROR", f"The statement is not UTF-8: {error}") from error
         if not without_leading_comments(sql):
-            raise Refused(62, "SYNTAX_ERROR", "Empty query")
+            raise QueryRefused(62, "SYNTAX_ERROR", "Empty query")
         if keeps_state(sql):
             advice = "keeps no state between requests: pass settings and the database with each"
-            raise Refused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse {advice}.")
+            raise QueryRefused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse {advice}.")
         if re.match(r"KILL\s+QUERY\b", sql, re.I):
             sql = re.sub(r"\bquery_id\b", "Settings['log_comment']", sql)
         if ";" in sql.rstrip("; \n\t") and conn.classify_query(sql)["statement_count"] > 1:
-            raise Refused(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
+            raise QueryRefused(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
         values = {k.removeprefix("param_"): v for k, v in self.params.items() if k.startswith("param_")}
         default = self.params.get("default_format") or self.request.headers.get("x-clickhouse-format", "TabSeparated")
         form, streamable = result_format(sql, default)
@@ -189,7 +189,7 @@ class Query:
     def _check_written(self) -> None:
         if self.shortage.since(self.started):
             text = "The disk has no room: what was to be written may not have been"
-            raise Refused(243, "NOT_ENOUGH_SPACE", text)
+            raise QueryRefused(243, "NOT_ENOUGH_SPACE", text)
 
     def _stream(self, blocks: Iterator[bytes], form: str, statistics: Counter[str]) -> None:
         """Send a result as it is made: whole if it is small, else in chunks."""
@@ -276,7 +276,7 @@ class Server:
 
     def _converse(self, sock: socket.socket) -> None:
         with sock, suppress(OSError):
-            connection = Connection(sock)
+            connection = HttpConnection(sock)
             while connection.is_reusable:
                 try:
                     request = connection.read_request()
@@ -284,12 +284,12 @@ class Server:
                     return connection.respond(error.error_status_hint, {"Connection": "close"}, f"{error}\n".encode())
                 self._answer(request, connection)
 
-    def _answer(self, request: Request, connection: Connection) -> None:
+    def _answer(self, request: QueryRequest, connection: HttpConnection) -> None:
         query = Query(self.engine, self.shortage, request, connection)
         try:
             is_ping = request.path in ("/ping", "/replicas_status")
             if not is_ping and request.path != "/":
-                raise Refused(36, "BAD_ARGUMENTS", f"There is no {request.path} here, only / and /ping.")
+                raise QueryRefused(36, "BAD_ARGUMENTS", f"There is no {request.path} here, only / and /ping.")
             if is_ping or (request.method in ("GET", "HEAD") and not request.params):
                 connection.respond(200, {"Content-Type": "text/html; charset=UTF-8"}, b"Ok.\n")
             else:
@@ -298,7 +298,7 @@ class Server:
             return connection.drain(DRAIN_MAX)
         except OSError:
             raise
-        except (Refused, RuntimeError) as error:
+        except (QueryRefused, RuntimeError) as error:
             failure = str(error)
         except (BadRequest, h11.RemoteProtocolError) as error:
             failure = f"Code: 36. DB::Exception: {error}. (BAD_ARGUMENTS)"
@@ -311,7 +311,7 @@ class Server:
         connection.drain(DRAIN_MAX)
         query.fail(failure)
 
-    def _authenticate(self, request: Request) -> None:
+    def _authenticate(self, request: QueryRequest) -> None:
         """As ClickHouse: by basic authentication, in headers of its own, or in the URL."""
         headers, params = request.headers, request.params
         scheme, _, value = headers.get("authorization", "").partition(" ")
@@ -326,7 +326,7 @@ class Server:
             user, password = params.get("user", ""), params.get("password", "")
         if user != USER or not hmac.compare_digest(password.encode(), self.token.encode()):
             text = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
-            raise Refused(516, "AUTHENTICATION_FAILED", text)
+            raise QueryRefused(516, "AUTHENTICATION_FAILED", text)
 
 
 def main() -> None:

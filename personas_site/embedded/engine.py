@@ -29,7 +29,7 @@ SERVER_SETTINGS = {
 QUERY_SETTINGS = {"implicit_select": "0", "allow_introspection_functions": "0"}
 
 
-class Refused(Exception):
+class QueryRefused(Exception):
     """A statement or request is not carried out. code: ClickHouse's number for it."""
 
     def __init__(self, code: int, name: str, text: str) -> None:
@@ -60,7 +60,7 @@ class Engine:
         try:
             for name in settings:
                 if not re.fullmatch(r"\w+", name):
-                    raise Refused(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'.")
+                    raise QueryRefused(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'.")
             if settings:
                 conn.query("SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items()), "TSV")
             if database and database != "default":

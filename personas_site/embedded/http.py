@@ -33,7 +33,7 @@ class BadRequest(Exception):
 
 
 @dataclass
-class Request:
+class QueryRequest:
     method: str
     path: str
     params: dict[str, str]
@@ -41,7 +41,7 @@ class Request:
     body: Iterator[bytes]  # decompressed
 
 
-class Connection:
+class HttpConnection:
     """One client's connection. OSError: it has left, or takes nothing any more."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -50,7 +50,7 @@ class Connection:
         self._framing = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
         self._method = ""
 
-    def read_request(self) -> Request:
+    def read_request(self) -> QueryRequest:
         """The next request, its body still to come. Raises h11.RemoteProtocolError."""
         if self._framing.our_state is h11.DONE:
             self._framing.start_next_cycle()
@@ -63,7 +63,7 @@ class Connection:
         params = dict(parse_qsl(query, keep_blank_values=True))
         headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
         body = decompress(self._read_body(), headers.get("content-encoding", ""))
-        return Request(self._method, path, params, headers, body)
+        return QueryRequest(self._method, path, params, headers, body)
 
     def drain(self, limit: int) -> None:
         """The rest of the body is read, so that the next request can follow, unless it is more than `limit` bytes."""

@@ -21,7 +21,7 @@ import pytest
 import redis
 from celery import Celery
 
-from personas_site.embedded import supervisor, valkey
+from personas_site.embedded import processes, supervisor, valkey
 from personas_site.embedded.accounts import StartError, unprivileged
 from personas_site.embedded.paths import PROJECT_ROOT, Paths
 from personas_site.embedded.processes import Service, spawn, working_in
@@ -35,7 +35,7 @@ from pathlib import Path
 from personas_site.embedded.processes import Service
 from personas_site.embedded.supervisor import Supervisor, stopped_by_signals
 site = [Service(name="family", argv={FAMILY!r})]
-own = Supervisor(Path(sys.argv[1]), services=site, prepare=["true"])
+own = Supervisor(Path(sys.argv[1]), site=site, prepare=["true"])
 with stopped_by_signals(own):
     own.start()
     print("ready", flush=True)
@@ -100,7 +100,7 @@ class Command:
 def all_processes(paths):
     """Everything that a supervisor of this home started and that is still there."""
     valkeys = working_in(paths.valkey_data, "valkey-server")
-    return {*supervisor.leftovers(paths), *working_in(paths.postgres_data, "postgres"), *valkeys}
+    return {*processes.leftovers(paths.home), *working_in(paths.postgres_data, "postgres"), *valkeys}
 
 
 def pids(paths):
@@ -230,7 +230,7 @@ def test_a_service_that_keeps_dying_is_started_ever_more_rarely_and_says_why(pat
 
 
 def test_a_service_that_hangs_is_started_again(paths, monkeypatch):
-    monkeypatch.setattr(supervisor, "ASKED_EVERY", 0.05)
+    monkeypatch.setattr(processes, "ASKED_EVERY", 0.05)
     said, asked, answers = [], [], threading.Event()
     answers.set()
 
@@ -252,7 +252,7 @@ def test_a_service_that_hangs_is_started_again(paths, monkeypatch):
 
 def test_a_log_is_cut_while_it_is_written_to(paths, monkeypatch):
     monkeypatch.setattr(supervisor, "LOG_MAX", 1000)
-    monkeypatch.setattr(supervisor, "HOUSEKEEPING_EVERY", 0.1)
+    monkeypatch.setattr(supervisor, "LOGS_CUT_EVERY", 0.1)
     talks = Service(name="talks", argv=["sh", "-c", "while :; do echo a line of it; sleep 0.01; done"])
     log = paths.log("talks")
     with supervised(paths, stores_only=False, stores=[], site=[talks], prepare=[]):
@@ -410,7 +410,7 @@ def test_children_end_with_a_killed_supervisor(paths):
     said = []
     with Command(paths) as command:
         before = {pid for name, pid in pids(paths).items() if name != "supervisor"}
-        until(lambda: len(set(supervisor.leftovers(paths)) - before) == 1)
+        until(lambda: len(set(processes.leftovers(paths.home)) - before) == 1)
         command.process.kill()
         command.process.wait()
         until(lambda: len(all_processes(paths)) == 1)
