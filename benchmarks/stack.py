@@ -20,8 +20,8 @@ import httpx
 import psutil
 
 from benchmarks import prepared
-from personas_site.embedded.child import Child, spawn
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import Service, spawn
 from quickstart.client import Api
 
 EMAIL, PASSWORD, WORKSPACE = "owner@example.com", "a long enough password", "Stack"
@@ -42,12 +42,12 @@ class Stack:
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False))
 
     @property
-    def places(self) -> Places:
-        return Places(self.home, self.environ)
+    def paths(self) -> Paths:
+        return Paths(self.home, self.environ)
 
     @property
     def address(self) -> str:
-        return self.places.web_url
+        return self.paths.web_url
 
     @property
     def log(self) -> Path:
@@ -61,9 +61,9 @@ class Stack:
 
     def start(self) -> None:
         """Every process runs, and the site answers. To be called by the thread that stays: they end with it."""
-        if not self.places.postgres_data.exists():
+        if not self.paths.postgres_data.exists():
             prepared.prepare(self.home, self.environ)
-        command = Child(name="up", argv=[sys.executable, "-m", "personas_site.up"], cwd=PROJECT_ROOT)
+        command = Service(name="up", argv=[sys.executable, "-m", "personas_site.up"], cwd=PROJECT_ROOT)
         with open(self.log, "ab") as log:
             self.supervisor = spawn(command, self.environ, log.fileno())
         until(self._answers, within_s=READY_WITHIN_S)
@@ -119,7 +119,7 @@ class Stack:
     def pids(self) -> dict[str, int]:
         """By the supervisor's names."""
         with suppress(OSError, ValueError):
-            found: dict[str, int] = json.loads(self.places.pids.read_text())
+            found: dict[str, int] = json.loads(self.paths.pids.read_text())
             return found
         return {}
 

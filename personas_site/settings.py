@@ -5,25 +5,25 @@ from pathlib import Path
 from django.utils.log import CallbackFilter
 
 from personas_site import env
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
 from personas_site.secrets import kept_secret
 from spaces.limits import Limits
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PERSONAS_HOME = Path(env.text("PERSONAS_HOME") or BASE_DIR / "var").resolve()
-PLACES = Places(PERSONAS_HOME)
+PATHS = Paths(PERSONAS_HOME)
 
-DATABASE_URL = env.text("DATABASE_URL") or PLACES.database_url
+DATABASE_URL = env.text("DATABASE_URL") or PATHS.database_url
 # Who owns the tables. The application never connects as this role; only `manage.py prepare` does.
 DATABASE_OWNER_URL = env.text("DATABASE_OWNER_URL") or (
-    DATABASE_URL if env.text("DATABASE_URL") else PLACES.database_owner_url
+    DATABASE_URL if env.text("DATABASE_URL") else PATHS.database_owner_url
 )
-CLICKHOUSE_URL = env.text("CLICKHOUSE_URL") or PLACES.clickhouse_url
+CLICKHOUSE_URL = env.text("CLICKHOUSE_URL") or PATHS.clickhouse_url
 CLICKHOUSE_ENGINE = env.text("CLICKHOUSE_ENGINE", "MergeTree")
 # Into one table of ClickHouse, over all owners: it merges what few large inserts bring, and drowns in many small ones.
 INSERTS_PER_SECOND = env.number("PERSONAS_INSERTS_PER_SECOND", 10)
-REDIS_URL = env.text("REDIS_URL") or PLACES.redis_url
-REDIS_CACHE_URL = env.text("REDIS_URL") or PLACES.redis_cache_url
+REDIS_URL = env.text("REDIS_URL") or PATHS.redis_url
+REDIS_CACHE_URL = env.text("REDIS_URL") or PATHS.redis_cache_url
 
 # The disk of the embedded stores, and how many of its bytes stay free: see spaces/disk_space.py.
 DISK = None if env.text("DATABASE_URL") and env.text("CLICKHOUSE_URL") else PERSONAS_HOME

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 from personas_site.embedded.accounts import StartError
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
 from personas_site.embedded.supervisor import Supervisor, stopped_by_signals
 
 
@@ -19,8 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run Personas in the foreground.")
     parser.add_argument("--stores-only", action="store_true", help="only PostgreSQL, ClickHouse and Valkey")
     options = parser.parse_args(arguments)
-    places = Places.from_environ()
-    supervisor = Supervisor(places.home, stores_only=options.stores_only, say=say)
+    paths = Paths.from_environ()
+    supervisor = Supervisor(paths.home, stores_only=options.stores_only, say=say)
     begun = time.monotonic()
     with stopped_by_signals(supervisor):
         try:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         except (StartError, OSError) as error:
             print(f"personas: {error}", file=sys.stderr)
             return 1
-        what = f"stores in {places.home}" if options.stores_only else places.web_url
+        what = f"stores in {paths.home}" if options.stores_only else paths.web_url
         say(f"ready in {time.monotonic() - begun:.1f} s: {what}  (Ctrl-C stops it)")
         while not supervisor.wait(1.0):  # not for ever: a signal that comes just before a wait would not end it
             pass

@@ -24,10 +24,20 @@ import pytest
 
 from personas_site.embedded import postgres
 from personas_site.embedded.accounts import Account, Capability, StartError, become, unprivileged
-from personas_site.embedded.child import working_in
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import working_in
 
-PARTS = ("personas_site", "destinations", "audiences", "identity", "sources", "access", "spaces", "quickstart")
+PARTS = (
+    "personas_site",
+    "console",
+    "destinations",
+    "audiences",
+    "identity",
+    "sources",
+    "access",
+    "spaces",
+    "quickstart",
+)
 PARTS += ("templates", "static", "manage.py")
 SPACES_AND_SCRIPTS = "mein Ordner/персоны 日本/100% ça & 'là'"
 LONG = "/".join(["a rather long name of a folder, as some have them"] * 8)
@@ -273,7 +283,7 @@ def test_a_path_that_a_shell_would_read_otherwise_is_refused(mine: Machine) -> N
 )
 def test_a_home_that_postgres_cannot_use_is_refused(tmp_path: Path, home: str, reason: str) -> None:
     with pytest.raises(StartError, match=f"PostgreSQL {reason} .*: set PERSONAS_HOME to another folder"):
-        postgres.check_paths(Places(tmp_path / home))
+        postgres.check_paths(Paths(tmp_path / home))
 
 
 if IS_ROOT:

@@ -10,7 +10,7 @@ import ctypes
 import json
 import os
 import pwd
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -81,11 +81,16 @@ def unprivileged(program: Path, *paths: Path) -> Account | None:
             "give the container these capabilities"
         )
     folders = [next(folder for folder in path.parents if folder.exists()) for path in paths]
+
+    def find_out_of_reach() -> list[str]:
+        programs = [] if os.access(program, os.R_OK | os.X_OK) else [str(program)]
+        return programs + [str(folder) for folder in folders if not (folder / "..").exists()]
+
     out_of_reach: list[str] = []
     for capabilities in ((), *((capability,) for capability in PASSING if _may(capability))):
         account = Account(nobody.pw_uid, nobody.pw_gid, capabilities)
         try:
-            out_of_reach = asked_as(account, lambda: _out_of_reach(program, folders))
+            out_of_reach = run_in_account(account, find_out_of_reach)
         except OSError:  # not even this right can be handed on here
             continue
         if not out_of_reach:
@@ -96,7 +101,7 @@ def unprivileged(program: Path, *paths: Path) -> Account | None:
     )
 
 
-def asked_as(account: Account | None, question: Callable[[], Answer]) -> Answer:
+def run_in_account(account: Account | None, question: Callable[[], Answer]) -> Answer:
     """What `question` returns to a process of this account. The answer must fit into JSON. Raises OSError."""
     if account is None:
         return question()
@@ -152,12 +157,6 @@ def _may(capability: Capability) -> bool:
     header, sets = _CapabilityHeader(CAPABILITY_VERSION_3, 0), (_CapabilitySets * 2)()
     _check(libc.capget(ctypes.byref(header), sets), "capget")
     return bool(sets[0].effective >> capability & 1)
-
-
-def _out_of_reach(program: Path, folders: Sequence[Path]) -> list[str]:
-    """What of these we cannot run or enter."""
-    found = [] if os.access(program, os.R_OK | os.X_OK) else [str(program)]
-    return found + [str(folder) for folder in folders if not (folder / "..").exists()]
 
 
 def _check(result: int, call: str) -> None:

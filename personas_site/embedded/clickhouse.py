@@ -11,14 +11,11 @@ from __future__ import annotations
 import _thread
 import argparse
 import base64
-import binascii
-import errno
 import hmac
 import itertools
 import json
 import os
 import re
-import signal
 import socket
 import sys
 import threading
@@ -26,20 +23,21 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import h11
 
 from personas_site.embedded import http
-from personas_site.embedded.child import Child
-from personas_site.embedded.engine import Engine, Leavers, Refused, check, pieces_of
-from personas_site.embedded.http import BadRequest, Request
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.engine import Engine, QueryRefused, check, stream
+from personas_site.embedded.http import BadRequest, HttpConnection, QueryRequest
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import Service, answers_http
 from personas_site.embedded.shortage import Shortage
 from personas_site.embedded.statements import (
     DataInsert,
-    Undecided,
     data_insert,
     is_query,
     keeps_state,
@@ -59,18 +57,16 @@ HARMLESS_PARAMS = {
 }
 # Those that ask for something we do not have, unless they ask for nothing.
 REFUSED_PARAMS = {"compress", "decompress", "role"}
+OFF = ("", "0", "false")
 
+INSERT_HEAD_MAX = 1 << 20  # bytes within which an INSERT comes to its rows
 HOLD = 1 << 20  # bytes of a result kept back before the head goes out, so that a late error still gets its status
 HOLD_WHOLE = 64 << 20  # the same when the client asked to wait for the end
-WORTH_PACKING = 1 << 10
+WORTH_COMPRESSING = 1 << 10
 DRAIN_MAX = 256 << 20
-IDLE_TIMEOUT = 600.0
-STALL_TIMEOUT = 120.0
-STOP_WITHIN = 3.0
-SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED}
-ENDING = {signal.SIGTERM, signal.SIGINT}
 
-CODE_OF = re.compile(r"Code: (\d+)\.")
+SUMMARY = ("read_rows", "read_bytes", "written_rows", "written_bytes", "result_rows", "result_bytes")
+EXCEPTION_CODE = re.compile(r"Code: (\d+)\.")
 STATUS_OF_CODE = {
     **dict.fromkeys((6, 16, 26, 27, 33, 36, 38, 41, 43, 53, 57, 62, 69, 70, 72, 117, 130, 131, 386, 456, 457), 400),
     **dict.fromkeys((194,), 401),
@@ -83,103 +79,104 @@ STATUS_OF_CODE = {
 }
 
 
-class Statement:
-    """One request's statement, and how it goes back to the client."""
+class Query:
+    """One request's statement, run on a connection of its own."""
 
-    def __init__(self, server: Server, request: Request, sock: socket.socket) -> None:
-        self.server, self.request, self.sock = server, request, sock
+    def __init__(self, engine: Engine, shortage: Shortage, request: QueryRequest, connection: HttpConnection) -> None:
+        self.engine, self.shortage, self.request, self.connection = engine, shortage, request, connection
         self.params = request.params
-        self.query_id = self.params.get("query_id") or str(uuid.uuid4())
-        self.sent = False  # whether the answer has begun
+        self.id = self.params.get("query_id") or str(uuid.uuid4())
         self.started = time.monotonic()
 
     def run(self) -> None:
-        blocks = self._merge_form() or self.request.body()
-        query = self.params.get("query", "")
-        if query:
-            blocks = itertools.chain([query.encode() + b"\n"], blocks)
-        insert, first, rest = _split(blocks)
-        settings = self._settings(insert is not None)
-        with self.server.engine.connection(settings, self._database()) as conn:
+        """The client has its result. Raises QueryRefused, RuntimeError (the engine's errors) and BadRequest."""
+        body = self.request.body
+        content_type = self.request.headers.get("content-type", "")
+        if content_type.lower().startswith("multipart/form-data"):
+            self.params.update(http.form_fields(content_type, b"".join(body)))
+            body = iter(())
+        if query := self.params.get("query"):
+            body = itertools.chain([query.encode() + b"\n"], body)
+        head = bytearray()
+        for block in body:
+            head += block
+            if len(head) >= INSERT_HEAD_MAX:
+                break
+        insert = data_insert(bytes(head))
+        database = self.params.get("database") or self.request.headers.get("x-clickhouse-database", "")
+        with self.engine.connection(self._settings(is_insert=insert is not None), database) as conn:
             if insert:
-                self._insert(conn, insert, itertools.chain([first], rest))
+                self._insert(conn, insert, itertools.chain([memoryview(head)[insert.data_at :]], body))
             else:
-                self._execute(conn, self._sql(first))
+                self._execute(conn, b"".join([head, *body]))
 
-    def _merge_form(self) -> Iterator[bytes] | None:
-        kind = self.request.headers.get("content-type", "")
-        if not kind.lower().startswith("multipart/form-data"):
-            return None
-        self.params.update(http.form_fields(kind, b"".join(self.request.body())))
-        return iter(())
+    def fail(self, text: str) -> None:
+        """The client learns what went wrong, in ClickHouse's words."""
+        match = EXCEPTION_CODE.search(text)
+        code = int(match[1]) if match else 1002
+        headers = self._headers("TabSeparated", "") | {"X-ClickHouse-Exception-Code": str(code)}
+        self.connection.respond(STATUS_OF_CODE.get(code, 500), headers, self._described(text).encode() + b"\n")
 
-    def _database(self) -> str:
-        return self.params.get("database") or self.request.headers.get("x-clickhouse-database", "")
-
-    def _settings(self, is_insert: bool) -> dict[str, str]:
+    def _settings(self, *, is_insert: bool) -> dict[str, str]:
         for name in REFUSED_PARAMS & self.params.keys():
-            if self.params[name] not in ("", "0", "false"):
-                raise Refused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse does not support '{name}'.")
+            if self.params[name] not in OFF:
+                raise QueryRefused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse does not support '{name}'.")
         ours = INTERFACE_PARAMS | HARMLESS_PARAMS | REFUSED_PARAMS
-        settings = {k: v for k, v in self.params.items() if k not in ours and not k.startswith("param_")}
-        if is_insert:  # the engine takes parameters with its calls, except for inserts
-            settings |= {k: v for k, v in self.params.items() if k.startswith("param_")}
+        settings = {
+            name: value
+            for name, value in self.params.items()
+            # The engine takes parameters with its calls, except for inserts.
+            if name not in ours and (is_insert or not name.startswith("param_"))
+        }
         if self.request.method in ("GET", "HEAD"):
             settings.setdefault("readonly", "2")
-        settings.setdefault("log_comment", self.query_id)
+        settings.setdefault("log_comment", self.id)
         return settings
 
-    def _sql(self, text: bytes) -> str:
+    def _insert(self, conn: Any, insert: DataInsert, blocks: Iterable[bytes | memoryview]) -> None:
+        # From a file, in memory. The engine's own streams (`send_insert`) report success when a full disk, too many
+        # parts or a constraint refuses the rows: they would be acknowledged, and nowhere. And nothing of a body that
+        # breaks off is inserted.
+        with open(os.memfd_create("insert"), "w+b") as file:
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            result = conn.query(insert.from_file(f"/proc/self/fd/{file.fileno()}"), "TSV")
+            check(result)
+            self._check_written()
+        self._respond([], written_rows=result.rows_written(), written_bytes=result.bytes_written())
+
+    def _execute(self, conn: Any, text: bytes) -> None:
         try:
             sql = text.decode().strip()
         except UnicodeDecodeError as error:
-            raise Refused(62, "SYNTAX_ERROR", f"The statement is not UTF-8: {error}") from error
+            raise QueryRefused(62, "SYNTAX_ERROR", f"The statement is not UTF-8: {error}") from error
         if not without_leading_comments(sql):
-            raise Refused(62, "SYNTAX_ERROR", "Empty query")
+            raise QueryRefused(62, "SYNTAX_ERROR", "Empty query")
         if keeps_state(sql):
             advice = "keeps no state between requests: pass settings and the database with each"
-            raise Refused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse {advice}.")
+            raise QueryRefused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse {advice}.")
         if re.match(r"KILL\s+QUERY\b", sql, re.I):
-            return re.sub(r"\bquery_id\b", "Settings['log_comment']", sql)
-        return sql
-
-    # Inserts
-
-    def _insert(self, conn: Any, insert: DataInsert, blocks: Iterable[bytes]) -> None:
-        # From a file, in memory. The engine's own streams (`send_insert`) say that all is well when a full disk, too
-        # many parts or a constraint refuses the rows: they would be acknowledged, and nowhere. And nothing of a body
-        # that breaks off is inserted.
-        with open(os.memfd_create("insert"), "w+b") as rows:
-            for block in blocks:
-                rows.write(block)
-            rows.flush()
-            done = conn.query(insert.from_file(f"/proc/self/fd/{rows.fileno()}"), "TSV")
-            check(done)
-            self._check_written()
-        self._reply(b"", written_rows=done.rows_written(), written_bytes=done.bytes_written())
-
-    # Everything else
-
-    def _execute(self, conn: Any, sql: str) -> None:
+            sql = re.sub(r"\bquery_id\b", "Settings['log_comment']", sql)
         if ";" in sql.rstrip("; \n\t") and conn.classify_query(sql)["statement_count"] > 1:
-            raise Refused(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
+            raise QueryRefused(62, "SYNTAX_ERROR", "Multi-statements are not allowed")
         values = {k.removeprefix("param_"): v for k, v in self.params.items() if k.startswith("param_")}
         default = self.params.get("default_format") or self.request.headers.get("x-clickhouse-format", "TabSeparated")
         form, streamable = result_format(sql, default)
-        query = is_query(sql)
-        cancel = query and self.params.get("cancel_http_readonly_queries_on_client_close", "1") not in ("0", "false")
-        with self.server.leavers.watching(self.sock, self.query_id) if cancel else nullcontext():
-            if query and streamable:
-                figures: Counter[str] = Counter()
-                with closing(pieces_of(conn, sql, default, values, figures)) as pieces:
-                    return self._stream(pieces, form, figures)
+        is_select = is_query(sql)
+        cancel = is_select and self.params.get("cancel_http_readonly_queries_on_client_close", "1") not in OFF
+        with self.engine.disconnects.watching(self.connection.sock, self.id) if cancel else nullcontext():
+            if is_select and streamable:
+                statistics: Counter[str] = Counter()
+                with closing(stream(conn, sql, default, values, statistics)) as blocks:
+                    return self._stream(blocks, form, statistics)
             result = conn.query(sql, default, params=values)
             check(result)
-        if not query:
+        if not is_select:
             self._check_written()
         view = result.get_memview()
-        self._reply(
-            view.view() if view.size() else b"",
+        self._respond(
+            [view.view()] if view.size() else [],
             form,
             read_rows=result.storage_rows_read(),
             read_bytes=result.storage_bytes_read(),
@@ -189,309 +186,187 @@ class Statement:
             result_bytes=view.size(),
         )
 
-    def _stream(self, pieces: Iterator[bytes], form: str, figures: Counter[str]) -> None:
+    def _check_written(self) -> None:
+        if self.shortage.since(self.started):
+            text = "The disk has no room: what was to be written may not have been"
+            raise QueryRefused(243, "NOT_ENOUGH_SPACE", text)
+
+    def _stream(self, blocks: Iterator[bytes], form: str, statistics: Counter[str]) -> None:
         """Send a result as it is made: whole if it is small, else in chunks."""
         hold = HOLD_WHOLE if self.params.get("wait_end_of_query") == "1" else HOLD
-        first = next(pieces, b"")
-        coding, packer = self._packer(first)
-        held = [packer.pack(first)]
-        size = len(held[0])
-        for piece in pieces:
-            held.append(packer.pack(piece))
-            size += len(held[-1])
+        first = next(blocks, b"")
+        coding = self._coding(first)
+        compressed = self._compress(itertools.chain([first], blocks), coding)
+        kept, size = [], 0
+        for data in compressed:
+            kept.append(data)
+            size += len(data)
             if size > hold:
-                return self._send_chunks(itertools.chain(held, self._rest(pieces, packer)), form, coding)
-        held.append(packer.end())
-        self._answer(200, b"".join(held), self._headers(form, coding, **figures))
+                headers = self._headers(form, coding) | {"X-ClickHouse-Exception-Tag": self._tag}
+                return self.connection.respond_in_chunks(headers, itertools.chain(kept, compressed))
+        self.connection.respond(200, self._headers(form, coding, **statistics), b"".join(kept))
 
-    def _rest(self, pieces: Iterable[bytes], packer: http.Packer) -> Iterator[bytes]:
+    def _respond(self, blocks: Sequence[bytes | memoryview], form: str = "TabSeparated", **statistics: int) -> None:
+        coding = self._coding(blocks[0]) if blocks else ""
+        # An uncompressed result goes out as it lies in the engine's memory, not copied.
+        body = b"".join(self._compress(blocks, coding)) if coding or not blocks else blocks[0]
+        self.connection.respond(200, self._headers(form, coding, **statistics), body)
+
+    def _coding(self, first: bytes | memoryview) -> str:
+        """How to compress a result that starts like this: not at all if it is small, or nobody asked."""
+        asked = self.params.get("enable_http_compression", "0") not in OFF
+        return http.choose_coding(self.request.headers) if asked and len(first) >= WORTH_COMPRESSING else ""
+
+    def _compress(self, blocks: Iterable[bytes | memoryview], coding: str) -> Iterator[bytes]:
+        compressor = http.COMPRESSORS[coding]()
         try:
-            for piece in pieces:
-                yield packer.pack(piece)
+            for block in blocks:
+                yield compressor.compress(block)
         except RuntimeError as error:
-            yield packer.pack(_late_error(self.query_id, self._described(str(error))))
-        yield packer.end()
+            if not self.connection.has_response_begun:
+                raise
+            # Since ClickHouse 25.11 an error that comes after the head is written into the body like this.
+            tag, message = self._tag.encode(), self._described(str(error)).encode() + b"\n"
+            late = b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (tag, message, len(message), tag)
+            yield compressor.compress(late)
+        yield compressor.flush()
 
-    def _send_chunks(self, packed: Iterable[bytes], form: str, coding: str) -> None:
-        headers = self._headers(form, coding) | {"Transfer-Encoding": "chunked"}
-        headers["X-ClickHouse-Exception-Tag"] = _tag(self.query_id)
-        self.sent = True
-        self.sock.sendall(http.head(200, headers))
-        for data in packed:
-            self.sock.sendall(http.chunk(data))
-        self.sock.sendall(http.LAST_CHUNK)
-
-    def _check_written(self) -> None:
-        if self.server.shortage.since(self.started):
-            text = "The disk has no room: what was to be written may not have been"
-            raise Refused(243, "NOT_ENOUGH_SPACE", text)
-
-    # Answers
-
-    def _packer(self, first: bytes | memoryview) -> tuple[str, http.Packer]:
-        """How to compress an answer that starts like this: not at all if it is small, or nobody asked."""
-        asked = self.params.get("enable_http_compression", "0") not in ("", "0", "false")
-        coding = http.accepted_coding(self.request.headers) if asked and len(first) >= WORTH_PACKING else ""
-        return coding, http.PACKERS[coding]() if coding else http.Plain()
-
-    def _reply(self, body: bytes | memoryview, form: str = "TabSeparated", **figures: int) -> None:
-        coding, packer = self._packer(body)
-        if coding:
-            body = packer.pack(body) + packer.end()
-        self._answer(200, body, self._headers(form, coding, **figures))
-
-    def fail(self, text: str) -> None:
-        """The client learns what went wrong, in ClickHouse's words."""
-        found = CODE_OF.search(text)
-        code = int(found[1]) if found else 1002
-        body = self._described(text).encode() + b"\n"
-        headers = self._headers("TabSeparated", "") | {"X-ClickHouse-Exception-Code": str(code)}
-        self._answer(STATUS_OF_CODE.get(code, 500), body, headers)
+    @property
+    def _tag(self) -> str:
+        return re.sub(r"\W", "", self.id)[:16].ljust(16, "x")
 
     def _described(self, text: str) -> str:
         text = text[text.index("Code: ") :] if "Code: " in text else f"Code: 1002. DB::Exception: {text}"
-        return text if "(version " in text else f"{text.rstrip()} (version {self.server.engine.version})"
+        return text if "(version " in text else f"{text.rstrip()} (version {self.engine.version})"
 
-    def _headers(self, form: str, coding: str, **figures: int) -> dict[str, str]:
-        names = ("read_rows", "read_bytes", "written_rows", "written_bytes", "result_rows", "result_bytes")
-        summary = {name: str(figures.get(name, 0)) for name in names}
+    def _headers(self, form: str, coding: str, **statistics: int) -> dict[str, str]:
+        summary = {name: str(statistics.get(name, 0)) for name in SUMMARY}
         summary["elapsed_ns"] = str(int((time.monotonic() - self.started) * 1e9))
+        is_text = form.startswith(("T", "JSON"))
         headers = {
-            "Content-Type": "text/plain; charset=UTF-8"
-            if form.startswith(("T", "JSON"))
-            else "application/octet-stream",
+            "Content-Type": "text/plain; charset=UTF-8" if is_text else "application/octet-stream",
             "X-ClickHouse-Server-Display-Name": "personas",
-            "X-ClickHouse-Query-Id": self.query_id,
+            "X-ClickHouse-Query-Id": self.id,
             "X-ClickHouse-Format": form,
             "X-ClickHouse-Timezone": "UTC",
             "X-ClickHouse-Summary": json.dumps(summary),
         }
         return headers | ({"Content-Encoding": coding} if coding else {})
 
-    def _answer(self, status: int, body: bytes | memoryview, headers: dict[str, str]) -> None:
-        self.sent = True
-        http.send(self.sock, status, headers, body, bare=self.request.method == "HEAD")
-
-
-def _split(blocks: Iterator[bytes]) -> tuple[DataInsert | None, bytes, Iterator[bytes]]:
-    """The insert a body starts with, the first of its data, and the rest to come; or None and the whole statement."""
-    text = b""
-    for block in blocks:
-        text += block
-        try:
-            insert = data_insert(text, whole=False)
-        except Undecided:
-            continue
-        if insert:
-            return insert, text[insert.data_at :], blocks
-        return None, text + b"".join(blocks), iter(())
-    insert = data_insert(text, whole=True)
-    return insert, text[insert.data_at :] if insert else text, iter(())
-
-
-def _tag(query_id: str) -> str:
-    return query_id.replace("-", "")[:16].ljust(16, "x")
-
-
-def _late_error(query_id: str, text: str) -> bytes:
-    """How an error that comes after the head is written into the body, since ClickHouse 25.11."""
-    tag, message = _tag(query_id).encode(), text.encode() + b"\n"
-    return b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (tag, message, len(message), tag)
-
 
 class Server:
     """Takes connections and gives each a thread: a client keeps few, and an idle one costs nothing."""
 
     def __init__(self, engine: Engine, token: str, listener: socket.socket) -> None:
-        self.engine, self.listener = engine, listener
-        self.leavers = Leavers(engine)
+        self.engine, self.token, self.listener = engine, token, listener
         self.shortage = Shortage(engine.free, began=engine.hold, over=start_anew)
-        self._token = token
-        self.closing = False
-        self._running = 0
-        self._changed = threading.Condition()
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         while True:
             try:
-                self._begin(self.listener.accept()[0])
-            except (OSError, RuntimeError, MemoryError) as error:  # no more descriptors, threads or memory
-                if self.closing:
-                    return
-                if isinstance(error, OSError) and error.errno not in SHORT:
+                sock, _ = self.listener.accept()
+                try:
+                    # Not a Thread, whose start waits for ever for one that had no memory to begin.
+                    _thread.start_new_thread(self._converse, (sock,))
+                except BaseException:
+                    sock.close()
                     raise
+            except (OSError, RuntimeError, MemoryError):  # no more descriptors, threads or memory
                 time.sleep(0.1)  # until some have left
 
-    def _begin(self, sock: socket.socket) -> None:
-        try:
-            # Not a Thread, whose start waits for ever for one that had no memory to begin.
-            _thread.start_new_thread(self._converse, (sock,))
-        except BaseException:
-            sock.close()
-            raise
-
-    def settle(self, within: float) -> bool:
-        """Wait for the running statements. True if all have ended."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._running == 0, timeout=within)
-
     def _converse(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with sock, sock.makefile("rb", buffering=http.BLOCK) as rfile, suppress(OSError):
-            while self._one_request(sock, rfile):
-                pass
+        with sock, suppress(OSError):
+            connection = HttpConnection(sock)
+            while connection.is_reusable:
+                try:
+                    request = connection.read_request()
+                except h11.RemoteProtocolError as error:
+                    return connection.respond(error.error_status_hint, {"Connection": "close"}, f"{error}\n".encode())
+                self._answer(request, connection)
 
-    def _one_request(self, sock: socket.socket, rfile: Any) -> bool:
-        """Answer one request. False when the connection is of no more use."""
-        sock.settimeout(IDLE_TIMEOUT)
+    def _answer(self, request: QueryRequest, connection: HttpConnection) -> None:
+        query = Query(self.engine, self.shortage, request, connection)
         try:
-            request = http.read_request(rfile)
-        except BadRequest as error:
-            http.send(sock, 400, {"Connection": "close"}, f"{error}\n".encode(), bare=False)
-            return False
-        if request is None:
-            return False
-        sock.settimeout(STALL_TIMEOUT)
-        if request.headers.get("expect", "").lower() == "100-continue":
-            sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        with self._changed:
-            self._running += 1
-        try:
-            return self._respond(request, sock)
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
-
-    def _respond(self, request: Request, sock: socket.socket) -> bool:
-        statement = Statement(self, request, sock)
-        failure = ""
-        try:
-            if self._is_probe(request):
-                http.send(
-                    sock, 200, {"Content-Type": "text/html; charset=UTF-8"}, b"Ok.\n", bare=request.method == "HEAD"
-                )
+            is_ping = request.path in ("/ping", "/replicas_status")
+            if not is_ping and request.path != "/":
+                raise QueryRefused(36, "BAD_ARGUMENTS", f"There is no {request.path} here, only / and /ping.")
+            if is_ping or (request.method in ("GET", "HEAD") and not request.params):
+                connection.respond(200, {"Content-Type": "text/html; charset=UTF-8"}, b"Ok.\n")
             else:
                 self._authenticate(request)
-                statement.run()
-        except (Refused, RuntimeError) as error:
-            failure = str(error)
-        except BadRequest as error:
-            failure = f"Code: 36. DB::Exception: {error}. (BAD_ARGUMENTS)"
+                query.run()
+            return connection.drain(DRAIN_MAX)
         except OSError:
-            return False
+            raise
+        except (QueryRefused, RuntimeError) as error:
+            failure = str(error)
+        except (BadRequest, h11.RemoteProtocolError) as error:
+            failure = f"Code: 36. DB::Exception: {error}. (BAD_ARGUMENTS)"
         except Exception:
             traceback.print_exc()
             failure = "Code: 1002. DB::Exception: The embedded ClickHouse failed; its log says how. (UNKNOWN_EXCEPTION)"
-        if statement.sent and failure:
-            return False
+        if connection.has_response_begun:
+            raise ConnectionAbortedError(failure)  # the client sees that it is cut off
         # Before the answer: a client that still sends would see a broken pipe instead of it.
-        complete = request.drain(DRAIN_MAX)
-        if failure:
-            statement.fail(failure)
-        return request.keep_alive and complete
+        connection.drain(DRAIN_MAX)
+        query.fail(failure)
 
-    def _is_probe(self, request: Request) -> bool:
-        if request.path in ("/ping", "/replicas_status"):
-            return True
-        if request.path != "/":
-            raise Refused(36, "BAD_ARGUMENTS", f"There is no {request.path} here, only / and /ping.")
-        return request.method in ("GET", "HEAD") and not request.params
-
-    def _authenticate(self, request: Request) -> None:
-        user, password = _credentials(request)
-        known = hmac.compare_digest(password.encode(), self._token.encode())
-        if user != USER or not known:
+    def _authenticate(self, request: QueryRequest) -> None:
+        """As ClickHouse: by basic authentication, in headers of its own, or in the URL."""
+        headers, params = request.headers, request.params
+        scheme, _, value = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+            except ValueError:  # of base64, or of UTF-8
+                user = password = ""
+        elif "x-clickhouse-user" in headers:
+            user, password = headers["x-clickhouse-user"], headers.get("x-clickhouse-key", "")
+        else:
+            user, password = params.get("user", ""), params.get("password", "")
+        if user != USER or not hmac.compare_digest(password.encode(), self.token.encode()):
             text = f"{user}: Authentication failed: password is incorrect, or there is no user with such name."
-            raise Refused(516, "AUTHENTICATION_FAILED", text)
+            raise QueryRefused(516, "AUTHENTICATION_FAILED", text)
 
 
-def _credentials(request: Request) -> tuple[str, str]:
-    headers, params = request.headers, request.params
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return "", ""
-        return user, password
-    if "x-clickhouse-user" in headers:
-        return headers["x-clickhouse-user"], headers.get("x-clickhouse-key", "")
-    return params.get("user", ""), params.get("password", "")
-
-
-# The process
-
-
-def listen(port: int) -> socket.socket:
-    """Loopback only: the interface has one user, and any local process could reach it."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen(128)
-    return listener
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, required=True, help="the folder of the embedded stores")
-    places = Places(parser.parse_args(arguments).home)
-    places.make_home()
+    paths = Paths(parser.parse_args().home)
+    paths.make_home()
     try:
-        listener = listen(places.clickhouse_port)  # before the data is opened
+        # Before the data is opened. On loopback only: all that protects the interface is the token.
+        listener = socket.create_server(("127.0.0.1", paths.clickhouse_port), backlog=128)
     except OSError as error:
-        print(f"port {places.clickhouse_port}: {error}; PERSONAS_CLICKHOUSE_PORT chooses another", file=sys.stderr)
-        return 1
-    # Blocked here and so in every thread to come, the engine's too: no signal is lost between two calls of ours.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    engine = Engine(places.clickhouse_data)
-    server = Server(engine, places.clickhouse_token, listener)
-    threading.Thread(target=server.serve, name="accept", daemon=True).start()
+        sys.exit(f"port {paths.clickhouse_port}: {error}; PERSONAS_CLICKHOUSE_PORT chooses another")
+    engine = Engine(paths.clickhouse_data)
+    server = Server(engine, paths.clickhouse_token, listener)
     threading.Thread(target=server.shortage.watch, name="shortage", daemon=True).start()
-    print(f"ClickHouse {engine.version} answers on 127.0.0.1:{places.clickhouse_port}", flush=True)
+    print(f"ClickHouse {engine.version} answers on 127.0.0.1:{paths.clickhouse_port}", flush=True)
     for part in engine.set_aside():
         print(f"set aside, since it was not written whole: {part}", flush=True)
-    signal.sigwait(ENDING)
-    server.closing = True
-    listener.shutdown(socket.SHUT_RDWR)
-    if server.settle(STOP_WITHIN):
-        engine.close()
-    # Not a normal exit: threads that still run inside the engine would meet a half-dismantled interpreter. What was
-    # acknowledged is on disk; the engine is made to be killed.
-    sys.stdout.flush()
-    os._exit(0)
+    # SIGTERM ends it at once, without closing the engine: threads that still run inside would meet a half-dismantled
+    # interpreter. What was acknowledged is on disk, and the engine is made to be killed.
+    server.serve()
 
 
 def start_anew() -> None:
-    """The supervisor starts it again. What was acknowledged is on disk: the engine is made to be killed."""
+    """The supervisor starts it again. What was acknowledged is on disk."""
     print("the disk has room again: starting anew", flush=True)
     os._exit(1)
 
 
-# For the supervisor
-
-
-def child(places: Places) -> Child:
-    return Child(
+def service(paths: Paths) -> Service:
+    key = base64.b64encode(f"{USER}:{paths.clickhouse_token}".encode()).decode()
+    return Service(
         name="clickhouse",
-        argv=[sys.executable, "-m", "personas_site.embedded.clickhouse", "--home", str(places.home)],
+        argv=[sys.executable, "-m", "personas_site.embedded.clickhouse", "--home", str(paths.home)],
         cwd=PROJECT_ROOT,
-        ready=lambda: answers(places),
+        # A statement, not /ping: the engine itself must answer.
+        ready=lambda: answers_http(paths.clickhouse_port, "/?query=SELECT+1", f"Authorization: Basic {key}"),
         silent_within=60.0,
     )
 
 
-def answers(places: Places) -> bool:
-    """Whether the engine answers a statement, whatever it says."""
-    key = base64.b64encode(f"{USER}:{places.clickhouse_token}".encode()).decode()
-    ask = f"GET /?query=SELECT+1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {key}\r\nConnection: close\r\n\r\n"
-    try:
-        with socket.create_connection(("127.0.0.1", places.clickhouse_port), timeout=5) as probe:
-            probe.sendall(ask.encode())
-            return probe.recv(16).startswith(b"HTTP/1.1 ")
-    except OSError:
-        return False
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

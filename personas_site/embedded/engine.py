@@ -29,7 +29,7 @@ SERVER_SETTINGS = {
 QUERY_SETTINGS = {"implicit_select": "0", "allow_introspection_functions": "0"}
 
 
-class Refused(Exception):
+class QueryRefused(Exception):
     """A statement or request is not carried out. code: ClickHouse's number for it."""
 
     def __init__(self, code: int, name: str, text: str) -> None:
@@ -50,17 +50,19 @@ class Engine:
         # The engine lives as long as a connection is open, and takes its own settings from the first.
         self._root = self._connect(f"{self._name}?{urlencode(SERVER_SETTINGS | QUERY_SETTINGS)}")
         self._root_lock = threading.Lock()
+        self.disconnects = Disconnects(self.kill)
         self.version = self._root.query("SELECT version()", "TSV").data().strip()
-
-    def open(self) -> Any:
-        return self._connect(f"{self._name}?{urlencode(QUERY_SETTINGS)}")
 
     @contextmanager
     def connection(self, settings: Mapping[str, str], database: str) -> Iterator[Any]:
-        conn = self.open()
+        """A connection of its own, with these settings."""
+        conn = self._connect(f"{self._name}?{urlencode(QUERY_SETTINGS)}")
         try:
+            for name in settings:
+                if not re.fullmatch(r"\w+", name):
+                    raise QueryRefused(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'.")
             if settings:
-                _apply(conn, settings)
+                conn.query("SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items()), "TSV")
             if database and database != "default":
                 conn.query(f"USE {quoted_name(database)}", "TSV")
             yield conn
@@ -89,25 +91,16 @@ class Engine:
         with self._root_lock, suppress(RuntimeError):
             self._root.query(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(query_id)} ASYNC", "TSV")
 
-    def close(self) -> None:
-        self._root.close()
 
-
-def _apply(conn: Any, settings: Mapping[str, str]) -> None:
-    for name in settings:
-        if not re.fullmatch(r"\w+", name):
-            raise Refused(115, "UNKNOWN_SETTING", f"Unknown setting '{name}'.")
-    conn.query("SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items()), "TSV")
-
-
-class Leavers:
+class Disconnects(threading.Thread):
     """Clients that leave while their query runs: it is ended, as a server does."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, kill: Callable[[str], None]) -> None:
+        super().__init__(name="disconnects", daemon=True)
+        self._kill = kill
         self._poll = select.epoll()
         self._queries: dict[int, str] = {}
-        threading.Thread(target=self._watch, name="leavers", daemon=True).start()
+        self.start()
 
     @contextmanager
     def watching(self, sock: socket.socket, query_id: str) -> Iterator[None]:
@@ -119,30 +112,30 @@ class Leavers:
             self._poll.unregister(sock.fileno())
             self._queries.pop(sock.fileno(), None)
 
-    def _watch(self) -> None:
+    def run(self) -> None:
         while True:
             with suppress(MemoryError):
                 for descriptor, _ in self._poll.poll():
                     if query_id := self._queries.get(descriptor):
-                        self._engine.kill(query_id)
+                        self._kill(query_id)
             time.sleep(0.1)  # then again, while they wind down: a query may have left before the engine knew it
 
 
-def pieces_of(
-    conn: Any, sql: str, form: str, values: Mapping[str, str], figures: Counter[str]
+def stream(
+    conn: Any, sql: str, form: str, values: Mapping[str, str], statistics: Counter[str]
 ) -> Generator[bytes, None, None]:
-    """The result of a SELECT as the engine makes it, counted in `figures`. Left early, the query is ended."""
-    stream = conn.send_query(sql, form, params=values)
+    """The result of a SELECT as the engine makes it, counted in `statistics`. Left early, the query is ended."""
+    result = conn.send_query(sql, form, params=values)
     try:
         while True:
-            piece = conn.streaming_fetch_result(stream)
-            check(piece)
-            rows, data = piece.rows_read(), piece.bytes()
-            figures.update(
+            block = conn.streaming_fetch_result(result)
+            check(block)
+            rows, data = block.rows_read(), block.bytes()
+            statistics.update(
                 result_rows=rows,
                 result_bytes=len(data),
-                read_rows=piece.storage_rows_read(),
-                read_bytes=piece.storage_bytes_read(),
+                read_rows=block.storage_rows_read(),
+                read_bytes=block.storage_bytes_read(),
             )
             if data:
                 yield data
@@ -150,7 +143,7 @@ def pieces_of(
                 return
     finally:
         with suppress(RuntimeError):
-            conn.streaming_cancel_query(stream)
+            conn.streaming_cancel_query(result)
 
 
 def check(result: Any) -> None:

@@ -1,135 +1,129 @@
-"""HTTP/1.1 as the ClickHouse interface needs it: a request in, its body decoded as it arrives, an answer out."""
+"""HTTP as the ClickHouse interface needs it: requests in, bodies decompressed as they arrive, responses out.
+
+The framing is h11's, which httpx brings along; sockets, compression and forms are handled here.
+"""
 
 from __future__ import annotations
 
+import email.policy
 import re
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from email import message_from_bytes
 from http import HTTPStatus
-from typing import Any, BinaryIO, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
+import h11
 import lz4.frame
 import zstandard
 
-LINE_MAX = 1 << 20  # ClickHouse's own limit for a URL
-HEADERS_MAX = 100
+HEAD_MAX = 1 << 20  # bytes: ClickHouse's own limit for a URL
 BLOCK = 1 << 18
 ONE_PACKET = 1 << 16
+IDLE_TIMEOUT = 600.0
+STALL_TIMEOUT = 120.0
 
 
 class BadRequest(Exception):
-    """What came is not HTTP, or not a body we can decode."""
-
-
-class ClientGone(ConnectionError):
-    """The client left before its request was complete."""
+    """The body cannot be decoded."""
 
 
 @dataclass
-class Request:
+class QueryRequest:
     method: str
     path: str
     params: dict[str, str]
-    headers: dict[str, str]
-    raw: Iterator[bytes]
-    keep_alive: bool
-
-    def body(self) -> Iterator[bytes]:
-        """The body, decompressed, in pieces."""
-        return decompressed(self.raw, self.headers.get("content-encoding", ""))
-
-    def drain(self, most: int) -> bool:
-        """Read what is left of the body, so that the next request can follow. False if it was more than `most`."""
-        for block in self.raw:
-            most -= len(block)
-            if most < 0:
-                return False
-        return True
+    headers: dict[str, str]  # names in lower case
+    body: Iterator[bytes]  # decompressed
 
 
-def read_request(rfile: BinaryIO) -> Request | None:
-    """The next request of a connection, without its body. None when the client has closed."""
-    line = _line(rfile)
-    while line == b"\r\n":
-        line = _line(rfile)
-    if not line:
-        return None
-    words = line.decode("latin-1").split()
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        raise BadRequest("not an HTTP/1 request")
-    method, target, version = words
-    headers = _headers(rfile)
-    parts = urlsplit(target)
-    wants = headers.get("connection", "").lower()
-    return Request(
-        method=method,
-        path=parts.path or "/",
-        params=dict(parse_qsl(parts.query, keep_blank_values=True)),
-        headers=headers,
-        raw=_transferred(rfile, headers),
-        keep_alive=wants == "keep-alive" if version == "HTTP/1.0" else wants != "close",
-    )
+class HttpConnection:
+    """One client's connection. OSError: it has left, or takes nothing any more."""
 
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self._framing = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
+        self._method = ""
 
-def _line(rfile: BinaryIO) -> bytes:
-    line = rfile.readline(LINE_MAX)
-    if line and not line.endswith(b"\n"):
-        if len(line) == LINE_MAX:
-            raise BadRequest("a line of the request is too long")
-        raise ClientGone("in the head of a request")
-    return line
+    def read_request(self) -> QueryRequest:
+        """The next request, its body still to come. Raises h11.RemoteProtocolError."""
+        if self._framing.our_state is h11.DONE:
+            self._framing.start_next_cycle()
+        self.sock.settimeout(IDLE_TIMEOUT)
+        head = self._next_event()
+        assert isinstance(head, h11.Request)
+        self.sock.settimeout(STALL_TIMEOUT)
+        self._method = head.method.decode()
+        path, _, query = head.target.decode("latin-1").partition("?")
+        params = dict(parse_qsl(query, keep_blank_values=True))
+        headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
+        body = decompress(self._read_body(), headers.get("content-encoding", ""))
+        return QueryRequest(self._method, path, params, headers, body)
 
+    def drain(self, limit: int) -> None:
+        """The rest of the body is read, so that the next request can follow, unless it is more than `limit` bytes."""
+        with suppress(h11.RemoteProtocolError):  # then this connection is not reusable
+            for block in self._read_body():
+                limit -= len(block)
+                if limit < 0:
+                    return
 
-def _headers(rfile: BinaryIO) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for _ in range(HEADERS_MAX):
-        line = _line(rfile).decode("latin-1").rstrip("\r\n")
-        if not line:
-            return headers
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise BadRequest("a header without a colon")
-        headers[name.strip().lower()] = value.strip()
-    raise BadRequest("too many headers")
+    def respond(self, status: int, headers: Mapping[str, str], body: bytes | memoryview = b"") -> None:
+        """Send a whole response."""
+        head = self._head(status, {**headers, "Content-Length": str(len(body))})
+        if self._method == "HEAD":
+            body = b""
+        end = self._framing.send_with_data_passthrough(h11.Data(data=body)) or []  # type: ignore[arg-type]
+        self._framing.send(h11.EndOfMessage())
+        # Head and body leave in one packet: in two, each small query waits 40 ms for the client's ACK.
+        if len(body) < ONE_PACKET:
+            self.sock.sendall(b"".join([head, *end]))
+        else:
+            for data in (head, *end):
+                self.sock.sendall(data)
 
+    def respond_in_chunks(self, headers: Mapping[str, str], blocks: Iterable[bytes]) -> None:
+        """Send a response whose length is not known when it begins."""
+        self.sock.sendall(self._head(200, headers))
+        for block in blocks:
+            self.sock.sendall(self._framing.send(h11.Data(data=block)) or b"")
+        self.sock.sendall(self._framing.send(h11.EndOfMessage()) or b"")
 
-def _transferred(rfile: BinaryIO, headers: Mapping[str, str]) -> Iterator[bytes]:
-    coding = headers.get("transfer-encoding", "").lower()
-    if coding == "chunked":
-        return _chunked(rfile)
-    length = headers.get("content-length", "0")
-    if coding or not length.isdigit():
-        raise BadRequest("a body of unknown length")
-    return _exactly(rfile, int(length))
+    @property
+    def has_response_begun(self) -> bool:
+        return self._framing.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
 
+    @property
+    def is_reusable(self) -> bool:
+        """A request may come: both sides are done with the one before, and neither asked to close."""
+        return self._framing.our_state is self._framing.their_state and self._framing.our_state in (h11.IDLE, h11.DONE)
 
-def _exactly(rfile: BinaryIO, size: int) -> Iterator[bytes]:
-    while size:
-        block = rfile.read1(min(size, BLOCK))  # type: ignore[attr-defined]
-        if not block:
-            raise ClientGone("in the body of a request")
-        size -= len(block)
-        yield block
+    def _read_body(self) -> Iterator[bytes]:
+        while self._framing.their_state is h11.SEND_BODY:
+            event = self._next_event()
+            if isinstance(event, h11.Data):
+                yield event.data
 
+    def _next_event(self) -> object:
+        while (event := self._framing.next_event()) is h11.NEED_DATA:
+            if self._framing.they_are_waiting_for_100_continue:
+                self.sock.sendall(self._framing.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+            received = self.sock.recv(BLOCK)
+            if not received:
+                raise ConnectionResetError("the client has left")
+            self._framing.receive_data(received)
+        return event
 
-def _chunked(rfile: BinaryIO) -> Iterator[bytes]:
-    while True:
-        size = _line(rfile).split(b";")[0].strip()
-        if not re.fullmatch(rb"[0-9A-Fa-f]{1,15}", size):
-            raise ClientGone("between two chunks") if not size else BadRequest("a chunk without a size")
-        if int(size, 16) == 0:
-            break
-        yield from _exactly(rfile, int(size, 16))
-        if _line(rfile) != b"\r\n":
-            raise BadRequest("a chunk longer than its size")
-    while _line(rfile) not in (b"\r\n", b""):
-        pass
-
-
-# Compressed bodies
+    def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
+        # A value that the client chose, such as a query's id, must not end its header.
+        fields = [(name, re.sub(r"[^\x20-\x7e]", " ", value).strip()) for name, value in headers.items()]
+        response = h11.Response(status_code=status, headers=fields, reason=HTTPStatus(status).phrase.encode())
+        return self._framing.send(response) or b""
 
 
 class Decompressor(Protocol):
@@ -147,137 +141,75 @@ DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 }
 
 
-def decompressed(blocks: Iterable[bytes], coding: str) -> Iterator[bytes]:
-    """The plain bytes of a body.
-
-    A body may be several frames one after the other: clickhouse-connect sends each block as its own. Reading only the
-    first frame loses the rest without an error.
-    """
+def decompress(blocks: Iterable[bytes], coding: str) -> Iterator[bytes]:
+    """The plain bytes of a body. Raises BadRequest."""
     if coding in ("", "identity"):
         yield from blocks
         return
     if coding not in DECOMPRESSORS:
         raise BadRequest(f"Content-Encoding {coding} is not supported")
-    fresh = DECOMPRESSORS[coding]
     frame: Decompressor | None = None
     for block in blocks:
+        # clickhouse-connect sends each block as a frame of its own. Reading only the first frame of a body loses the
+        # rest without an error.
         while block:
-            frame = frame or fresh()
+            frame = frame or DECOMPRESSORS[coding]()
             try:
                 plain = frame.decompress(block)
             except (RuntimeError, zlib.error, zstandard.ZstdError) as error:
                 raise BadRequest(f"the body is not {coding}: {error}") from error
-            block = (frame.unused_data or b"") if frame.eof else b""
-            frame = None if frame.eof else frame
+            block, frame = (frame.unused_data or b"", None) if frame.eof else (b"", frame)
             if plain:
                 yield plain
     if frame:
         raise BadRequest(f"the body ends in the middle of its {coding} data")
 
 
-class Packer(Protocol):
-    def pack(self, data: bytes | memoryview) -> bytes: ...
-    def end(self) -> bytes: ...
+class Compressor(Protocol):
+    def compress(self, data: bytes | memoryview, /) -> bytes: ...
+    def flush(self) -> bytes: ...
 
 
-class Plain:
-    def pack(self, data: bytes | memoryview) -> bytes:
+class Uncompressed:
+    def compress(self, data: bytes | memoryview, /) -> bytes:
         return bytes(data)
 
-    def end(self) -> bytes:
+    def flush(self) -> bytes:
         return b""
 
 
-class Lz4:
-    """One frame per answer: the client's decoder stops at the end of the first."""
+class Lz4Frame(lz4.frame.LZ4FrameCompressor):
+    """One frame for each response: the client's decoder stops at the end of the first."""
 
-    def __init__(self) -> None:
-        self._frame = lz4.frame.LZ4FrameCompressor()
-        self._start = self._frame.begin()
-
-    def pack(self, data: bytes | memoryview) -> bytes:
-        start, self._start = self._start, b""
-        return start + self._frame.compress(data)
-
-    def end(self) -> bytes:
-        return self._start + self._frame.flush()
+    def compress(self, data: bytes | memoryview, /) -> bytes:
+        start = b"" if self.started() else self.begin()
+        return bytes(start + super().compress(data))
 
 
-class Zstd:
-    def __init__(self) -> None:
-        self._frame = zstandard.ZstdCompressor(level=1).compressobj()
-
-    def pack(self, data: bytes | memoryview) -> bytes:
-        return self._frame.compress(data)
-
-    def end(self) -> bytes:
-        return self._frame.flush()
+# The cheapest first.
+COMPRESSORS: dict[str, Callable[[], Compressor]] = {
+    "lz4": Lz4Frame,
+    "zstd": lambda: zstandard.ZstdCompressor(level=1).compressobj(),
+    "gzip": lambda: zlib.compressobj(1, zlib.DEFLATED, 31),
+    "": Uncompressed,
+}
 
 
-class Gzip:
-    def __init__(self) -> None:
-        self._frame = zlib.compressobj(1, zlib.DEFLATED, 31)
-
-    def pack(self, data: bytes | memoryview) -> bytes:
-        return self._frame.compress(data)
-
-    def end(self) -> bytes:
-        return self._frame.flush()
-
-
-PACKERS: dict[str, Callable[[], Packer]] = {"lz4": Lz4, "zstd": Zstd, "gzip": Gzip}
-
-
-def accepted_coding(headers: Mapping[str, str]) -> str:
-    """The cheapest compression the client takes, or none."""
-    offered = {word.split(";")[0].strip() for word in headers.get("accept-encoding", "").split(",")}
-    return next((coding for coding in PACKERS if coding in offered), "")
-
-
-# Forms
+def choose_coding(headers: Mapping[str, str]) -> str:
+    """The cheapest compression that the client accepts; empty for none."""
+    accepted = {word.split(";")[0].strip() for word in headers.get("accept-encoding", "").split(",")}
+    return next((coding for coding in COMPRESSORS if coding in accepted), "")
 
 
 def form_fields(content_type: str, body: bytes) -> dict[str, str]:
     """The text fields of a multipart/form-data body. Raises BadRequest on a file: those are external tables."""
-    boundary = re.search(r'boundary="?([^";,]+)', content_type)
-    if not boundary:
-        raise BadRequest("a form without a boundary")
+    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1")
     fields = {}
-    for part in body.split(b"--" + boundary[1].encode())[1:-1]:
-        head, _, value = part.partition(b"\r\n\r\n")
-        name = re.search(rb'[; ]name="([^"]*)"', head)
-        if not name or b"filename=" in head:
+    for part in message_from_bytes(head + body, policy=email.policy.HTTP).iter_parts():
+        disposition = part["Content-Disposition"]
+        if part.get_filename() is not None or disposition is None or "name" not in disposition.params:
             raise BadRequest("external tables are not supported by the embedded ClickHouse")
-        fields[name[1].decode()] = value.removesuffix(b"\r\n").decode()
+        value = part.get_payload(decode=True)
+        assert isinstance(value, bytes)
+        fields[disposition.params["name"]] = value.decode()
     return fields
-
-
-# Answers
-
-
-def head(status: int, headers: Mapping[str, str]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-    # A name that the client chose, such as a query's id, must not end its header.
-    return "".join(re.sub(r"[\r\n]", " ", line) + "\r\n" for line in [*lines, ""]).encode("latin-1", "replace")
-
-
-def send(sock: socket.socket, status: int, headers: Mapping[str, str], body: bytes | memoryview, *, bare: bool) -> None:
-    """Send a whole answer. Head and body go in one packet: in two, each small query waits 40 ms for the client's ACK.
-
-    bare: send the head alone, as for HEAD.
-    """
-    start = head(status, {**headers, "Content-Length": str(len(body))})
-    if bare:
-        sock.sendall(start)
-    elif len(body) < ONE_PACKET:
-        sock.sendall(start + bytes(body))
-    else:
-        sock.sendall(start)
-        sock.sendall(body)
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-
-
-LAST_CHUNK = b"0\r\n\r\n"

@@ -11,7 +11,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -24,152 +24,85 @@ LONGEST_SOCKET_NAME = "pg/.s.PGSQL.5432.lock"
 SHORT_ROOT = Path("/tmp")
 
 
-def port_from(environ: Mapping[str, str], name: str, default: int) -> int:
-    """The port a setting names. Raises ValueError with a sentence for the user."""
-    text = environ.get(name, "").strip() or str(default)
-    if not text.isdigit() or not 0 < int(text) < 65536:
-        raise ValueError(f"{name} must be a port number between 1 and 65535, not {text!r}")
-    return int(text)
-
-
-@dataclass(frozen=True)
-class Places:
+class Paths:
     """Every path and URL of the embedded stores under one folder."""
 
-    home: Path
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False, hash=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "home", Path(os.path.realpath(self.home)))
+    def __init__(self, home: Path, environ: Mapping[str, str] | None = None) -> None:
+        self.home = home = Path(os.path.realpath(home))
+        self.environ = os.environ if environ is None else environ
+        self.postgres_data = home / "pg"
+        self.clickhouse_data = home / "clickhouse"
+        self.valkey_data = home / "valkey"
+        self.logs = home / "log"
+        self.lock = home / "lock"
+        self.pids = home / "pids.json"
+        self.token_file = home / "clickhouse.token"
+        # Under home, or in a short private folder when that cannot be a socket's address. Odd characters count too: the
+        # path becomes part of URLs that three libraries parse, each in its own way.
+        self.sockets = home / "run"
+        fits = len(os.fsencode(self.sockets / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_MAX
+        if not fits or not re.fullmatch(r"[A-Za-z0-9/._-]+", str(self.sockets)):
+            digest = hashlib.blake2b(os.fsencode(home), digest_size=8).hexdigest()
+            self.sockets = SHORT_ROOT / f"personas-{os.getuid()}-{digest}"
+        self.postgres_sockets = self.sockets / "pg"
+        self.postgres_socket = self.postgres_sockets / ".s.PGSQL.5432"
+        self.valkey_socket = self.sockets / "valkey.sock"
+        # The application's role owns nothing; the owner's is for migrations.
+        self.database_url = f"postgresql://personas_app@/personas?host={self.postgres_sockets}"
+        self.database_owner_url = f"postgresql://personas_owner@/personas?host={self.postgres_sockets}"
+        # For Celery; and for Django's cache, in another database than the broker's, so that it can be flushed.
+        self.redis_url = f"redis+socket://{self.valkey_socket}?virtual_host=0"
+        self.redis_cache_url = f"unix://{self.valkey_socket}?db=1"
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Places:
-        """The places that PERSONAS_HOME names, `var` under the project by default."""
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Paths:
+        """Those that PERSONAS_HOME names, `var` under the project by default."""
         environ = os.environ if environ is None else environ
         return cls(Path(environ.get("PERSONAS_HOME") or PROJECT_ROOT / "var"), environ)
-
-    # Folders and files
-
-    @property
-    def postgres_data(self) -> Path:
-        return self.home / "pg"
-
-    @property
-    def clickhouse_data(self) -> Path:
-        return self.home / "clickhouse"
-
-    @property
-    def valkey_data(self) -> Path:
-        return self.home / "valkey"
-
-    @property
-    def logs(self) -> Path:
-        return self.home / "log"
-
-    @property
-    def lock(self) -> Path:
-        return self.home / "lock"
-
-    @property
-    def pids(self) -> Path:
-        return self.home / "pids.json"
-
-    @property
-    def token_file(self) -> Path:
-        return self.home / "clickhouse.token"
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    # Sockets
-
-    @cached_property
-    def sockets(self) -> Path:
-        """The folder of the sockets: under home, or a short private one when that path cannot be a socket's address.
-
-        Odd characters count too: the path becomes part of URLs that three libraries parse, each in its own way.
-        """
-        inside = self.home / "run"
-        fits = len(os.fsencode(inside / LONGEST_SOCKET_NAME)) <= SOCKET_PATH_MAX
-        if fits and re.fullmatch(r"[A-Za-z0-9/._-]+", str(inside)):
-            return inside
-        digest = hashlib.blake2b(os.fsencode(self.home), digest_size=8).hexdigest()
-        return SHORT_ROOT / f"personas-{os.getuid()}-{digest}"
-
-    @property
-    def postgres_sockets(self) -> Path:
-        return self.sockets / "pg"
-
-    @property
-    def postgres_socket(self) -> Path:
-        return self.postgres_sockets / ".s.PGSQL.5432"
-
-    @property
-    def valkey_socket(self) -> Path:
-        return self.sockets / "valkey.sock"
-
-    # Ports
-
     @property
     def clickhouse_port(self) -> int:
-        return port_from(self.environ, "PERSONAS_CLICKHOUSE_PORT", 8124)
+        return self._port("PERSONAS_CLICKHOUSE_PORT", 8124)
 
     @property
     def web_port(self) -> int:
-        return port_from(self.environ, "PERSONAS_WEB_PORT", 8000)
+        return self._port("PERSONAS_WEB_PORT", 8000)
 
     @property
     def web_url(self) -> str:
         return f"http://127.0.0.1:{self.web_port}"
 
-    # URLs
-
-    @property
-    def database_url(self) -> str:
-        """As the role the application runs under, which owns nothing."""
-        return f"postgresql://personas_app@/personas?host={self.postgres_sockets}"
-
-    @property
-    def database_owner_url(self) -> str:
-        """As the role that owns the tables: for migrations only."""
-        return f"postgresql://personas_owner@/personas?host={self.postgres_sockets}"
-
     @property
     def clickhouse_url(self) -> str:
         return f"http://personas:{self.clickhouse_token}@127.0.0.1:{self.clickhouse_port}/default"
 
-    @property
-    def redis_url(self) -> str:
-        """For Celery."""
-        return f"redis+socket://{self.valkey_socket}?virtual_host=0"
-
-    @property
-    def redis_cache_url(self) -> str:
-        """For redis-py and Django's cache: another database than the broker's, so that it can be flushed."""
-        return f"unix://{self.valkey_socket}?db=1"
-
     @cached_property
     def clickhouse_token(self) -> str:
         """The password of the embedded ClickHouse, made by whoever asks first."""
-        try:
+        with suppress(FileNotFoundError):
             return self.token_file.read_text()
-        except FileNotFoundError:
-            self._make_token()
-            return self.token_file.read_text()
-
-    def make_home(self) -> None:
-        """Home exists. PostgreSQL's own user must be able to pass through it, never to list it."""
-        self.home.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, parents=True, exist_ok=True)
-
-    def _make_token(self) -> None:
         self.make_home()
         handle, draft = tempfile.mkstemp(prefix="token-", dir=self.home)  # mkstemp gives 0600
         try:
             with os.fdopen(handle, "w") as file:
                 file.write(secrets.token_urlsafe(24))
             # link() refuses to replace: of two processes making a token at once, the first one's stays.
-            os.link(draft, self.token_file)
-        except FileExistsError:
-            pass
+            with suppress(FileExistsError):
+                os.link(draft, self.token_file)
         finally:
             os.unlink(draft)
+        return self.token_file.read_text()
+
+    def make_home(self) -> None:
+        """Home exists. PostgreSQL's own user must be able to pass through it, never to list it."""
+        self.home.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, parents=True, exist_ok=True)
+
+    def _port(self, setting: str, default: int) -> int:
+        """Raises ValueError with a sentence for the user."""
+        text = self.environ.get(setting, "").strip() or str(default)
+        if not text.isdigit() or not 0 < int(text) < 65536:
+            raise ValueError(f"{setting} must be a port number between 1 and 65535, not {text!r}")
+        return int(text)

@@ -6,14 +6,14 @@ import os
 import shutil
 import signal
 import socket
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from personas_site.embedded.accounts import Account, StartError, unprivileged
-from personas_site.embedded.child import Child, end_earlier, run_as, working_in
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
+from personas_site.embedded.processes import Service, end_earlier, run_as
 
-SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_ENOUGH = 256 << 20
 LONGEST_PATH = 900  # bytes
 LINE_ENDS = "\n\r"
@@ -38,7 +38,7 @@ def binaries() -> Path:
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-def check_paths(places: Places) -> None:
+def check_paths(paths: Paths) -> None:
     """PostgreSQL can work in these folders. Raises StartError.
 
     Its paths end at 1,023 bytes, those inside its folders included. It runs its own programs through a shell, where
@@ -46,7 +46,7 @@ def check_paths(places: Places) -> None:
     """
     for path, cannot_hold, advice in (
         (binaries(), SHELL_CHARACTERS, "move the project to another folder"),
-        (places.home, LINE_ENDS, "set PERSONAS_HOME to another folder"),
+        (paths.home, LINE_ENDS, "set PERSONAS_HOME to another folder"),
     ):
         if len(os.fsencode(path)) > LONGEST_PATH:
             raise StartError(f"PostgreSQL cannot use paths of more than {LONGEST_PATH} bytes ({path}): {advice}")
@@ -55,13 +55,18 @@ def check_paths(places: Places) -> None:
                 raise StartError(f"PostgreSQL cannot use a path with {character!r} in it ({str(path)!r}): {advice}")
 
 
-def account(places: Places) -> Account | None:
+def account(paths: Paths) -> Account | None:
     """Who runs the server: we, or `nobody` when we are root. Raises StartError."""
-    return unprivileged(binaries() / "postgres", places.postgres_data, places.postgres_socket)
+    return unprivileged(binaries() / "postgres", paths.postgres_data, paths.postgres_socket)
 
 
 def settings() -> dict[str, str]:
     """What differs from PostgreSQL's defaults: a small machine, no network, no replicas."""
+    try:
+        status = os.statvfs("/dev/shm")
+        shared = status.f_bavail * status.f_frsize
+    except OSError:
+        shared = 0
     return {
         "listen_addresses": "",
         "unix_socket_permissions": "0700",
@@ -73,48 +78,64 @@ def settings() -> dict[str, str]:
         "max_wal_size": "1GB",
         "random_page_cost": "1.1",
         "io_method": "sync",  # the default keeps three more processes for reading ahead
-        "dynamic_shared_memory_type": _shared_memory_type(),
+        # Containers often have 64 MB of /dev/shm, on which parallel queries fail: then files of PostgreSQL's own.
+        "dynamic_shared_memory_type": "posix" if shared >= SHARED_MEMORY_ENOUGH else "mmap",
         "timezone": "UTC",
         "log_timezone": "UTC",
         "logging_collector": "off",
     }
 
 
-def _shared_memory_type() -> str:
-    """Containers often have 64 MB of /dev/shm, on which parallel queries fail: then files of PostgreSQL's own."""
-    try:
-        status = os.statvfs(SHARED_MEMORY)
-    except OSError:
-        return "mmap"
-    return "posix" if status.f_bavail * status.f_frsize >= SHARED_MEMORY_ENOUGH else "mmap"
-
-
-def child(places: Places) -> Child:
-    check_paths(places)
-    user = account(places)
-    argv = [str(binaries() / "postgres"), "-D", str(places.postgres_data), "-k", str(places.postgres_sockets)]
+def service(paths: Paths) -> Service:
+    check_paths(paths)
+    user = account(paths)
+    argv = [str(binaries() / "postgres"), "-D", str(paths.postgres_data), "-k", str(paths.postgres_sockets)]
     for name, value in settings().items():
         argv += ["-c", f"{name}={value}"]
-    return Child(
+    return Service(
         name="postgres",
         argv=argv,
         env={"LC_ALL": "C", "LANG": "C"},
         account=user,
         stop_signal=signal.SIGINT,  # SIGTERM would wait for every client to leave
-        before=lambda: set_up(places, user),
-        ready=lambda: provision(places, user),
+        before=lambda: set_up(paths, user),
+        ready=lambda: provision(paths, user),
         retry_for=10.0,
     )
 
 
-def set_up(places: Places, user: Account | None) -> None:
+def set_up(paths: Paths, user: Account | None) -> None:
     """The cluster exists, belongs to the user that runs it, and nothing of an earlier server stops it."""
-    end_earlier(places.postgres_data, "postgres", user)
-    _own_folder(places.postgres_sockets, user)
-    if not (places.postgres_data / "PG_VERSION").exists():
-        _initialise(places, user)
-    _hand_over(places.postgres_data, user)
-    forget_dead_postmaster(places.postgres_data, user)
+    data = paths.postgres_data
+    end_earlier(data, "postgres", user)
+    _own_folder(paths.postgres_sockets, user)
+    if not (data / "PG_VERSION").exists():
+        # Made beside its place and renamed, so that a killed initdb leaves nothing half done.
+        new = paths.home / "pg.new"
+        if new.exists():
+            shutil.rmtree(new)
+        _own_folder(new, user)
+        argv = [str(binaries() / "initdb"), "-D", str(new), "-U", "personas_owner", "--auth-local=trust"]
+        initdb = run_as(user, [*argv, "--auth-host=reject", "--locale=C.UTF-8", "--encoding=UTF8"])
+        if initdb.returncode != 0:
+            raise StartError(f"PostgreSQL could not be set up in {new}:\n{initdb.stdout}{initdb.stderr}".rstrip())
+        if data.exists():
+            data.rmdir()
+        new.rename(data)
+    if user is None and data.stat().st_uid != os.getuid():
+        raise StartError(f"{data} belongs to another user: start as that user, or as root")
+    if user and data.stat().st_uid != user.uid:  # copied or restored by root
+        for folder, _, files in os.walk(data, topdown=False):  # the folder itself last: until then it is done again
+            for name in [*files, ""]:
+                os.chown(os.path.join(folder, name), user.uid, user.gid, follow_symlinks=False)
+    # PostgreSQL takes any live process with the number in postmaster.pid for its server; in a container, where numbers
+    # repeat, that is often one of ours. Where no process has the number the file stays: PostgreSQL needs it to see that
+    # the old server has really ended. (No process of the old server lives any more: see end_earlier.)
+    postmaster = data / "postmaster.pid"
+    with suppress(OSError, ValueError):
+        pid = int(postmaster.read_text().split("\n", 1)[0])
+        if Path(f"/proc/{pid}").exists():
+            postmaster.unlink()
 
 
 def _own_folder(folder: Path, user: Account | None) -> None:
@@ -123,71 +144,14 @@ def _own_folder(folder: Path, user: Account | None) -> None:
         os.chown(folder, user.uid, user.gid)
 
 
-def _initialise(places: Places, user: Account | None) -> None:
-    """Make the cluster beside its place and rename it, so that a killed initdb leaves nothing half done."""
-    new = places.home / "pg.new"
-    if new.exists():
-        shutil.rmtree(new)
-    _own_folder(new, user)
-    argv = [str(binaries() / "initdb"), "-D", str(new), "-U", "personas_owner", "--auth-local=trust"]
-    argv += ["--auth-host=reject", "--locale=C.UTF-8", "--encoding=UTF8"]
-    done = run_as(user, argv)
-    if done.returncode != 0:
-        raise StartError(f"PostgreSQL could not be set up in {new}:\n{done.stdout}{done.stderr}".rstrip())
-    if places.postgres_data.exists():
-        places.postgres_data.rmdir()
-    new.rename(places.postgres_data)
-
-
-def _hand_over(data: Path, user: Account | None) -> None:
-    """All files belong to the user that runs the server, also when the folder was copied or restored by root."""
-    if user is None:
-        if data.stat().st_uid != os.getuid():
-            raise StartError(f"{data} belongs to another user: start as that user, or as root")
-        return
-    if data.stat().st_uid == user.uid:
-        return
-    for folder, _, files in os.walk(data, topdown=False):  # the folder itself last: until then it is done again
-        for name in [*files, ""]:
-            os.chown(os.path.join(folder, name), user.uid, user.gid, follow_symlinks=False)
-
-
-def forget_dead_postmaster(data: Path, user: Account | None) -> None:
-    """postmaster.pid is gone if its number now belongs to somebody else.
-
-    PostgreSQL takes any live process with that number for its server; in a container, where numbers repeat, that is
-    often one of ours. While a process of the old server lives, or when none has the number, the file stays: PostgreSQL
-    needs it to see that the old server has really ended. Only called under our own lock.
-    """
-    file = data / "postmaster.pid"
-    pid = noted_postmaster(data)
-    if pid and Path(f"/proc/{pid}").exists() and not working_in(data, "postgres", user):
-        file.unlink(missing_ok=True)
-
-
-def noted_postmaster(data: Path) -> int | None:
-    try:
-        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-    except (OSError, ValueError):
-        return None
-
-
-def provision(places: Places, user: Account | None) -> bool:
+def provision(paths: Paths, user: Account | None) -> bool:
     """True once the server answers; then its roles and database exist."""
-    if not _socket_answers(places.postgres_socket):
-        return False
-    argv = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "personas_owner", "-d", "postgres"]
-    argv += ["-h", str(places.postgres_sockets), "-f", "-"]
-    done = run_as(user, argv, ROLES_AND_DATABASE)
-    if done.returncode not in (0, 2):  # 2: no connection, that is, still starting
-        raise StartError(f"PostgreSQL's roles could not be made:\n{done.stderr}".rstrip())
-    return done.returncode == 0
-
-
-def _socket_answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
+    with socket.socket(socket.AF_UNIX) as probe:  # far cheaper than to start psql in vain
+        if probe.connect_ex(str(paths.postgres_socket)) != 0:
             return False
-    return True
+    argv = [str(binaries() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "personas_owner", "-d", "postgres"]
+    argv += ["-h", str(paths.postgres_sockets), "-f", "-"]
+    psql = run_as(user, argv, ROLES_AND_DATABASE)
+    if psql.returncode not in (0, 2):  # 2: no connection, that is, still starting
+        raise StartError(f"PostgreSQL's roles could not be made:\n{psql.stderr}".rstrip())
+    return psql.returncode == 0

@@ -15,6 +15,8 @@ TOKEN = re.compile(
 )
 # What follows the table's name when the rows are part of the statement, or come from another query.
 ROWS_INSIDE = {b"VALUES", b"SELECT", b"WITH", b"FROM", b"WATCH"}
+# ClickHouse's rule: data starts after the first line break, or after the blanks if there is none.
+FORMAT_AND_BREAK = re.compile(rb"\s+(\w+)[ \t\f]*(?:;[ \t\f]*)?(?:\r?\n)?")
 NAME_FOLLOWS = {b"INTO", b"TABLE", b"."}  # after these even a keyword is a name
 # Formats in which the pieces of a streamed result, put one after the other, are the whole.
 STREAMABLE = {"native", "rowbinary", "tabseparated", "tsv", "csv", "jsoneachrow", "jsonlines", "ndjson", "lineasstring"}
@@ -37,53 +39,27 @@ class DataInsert:
         return f"{self.target} FROM INFILE {quoted(path)} COMPRESSION 'none' {self.settings} FORMAT {self.format}"
 
 
-class Undecided(Exception):
-    """More of the statement must be read."""
-
-
-def data_insert(text: bytes, *, whole: bool) -> DataInsert | None:
-    """The insert that `text` starts with, if its rows follow as data. None for every other statement.
-
-    whole: there is nothing after `text`. Raises Undecided when it takes more text to say.
-    """
-    depth, first, before, settings_at = 0, True, b"", None
+def data_insert(text: bytes) -> DataInsert | None:
+    """The insert that `text` starts with, if its rows follow as data. None for every other statement."""
+    depth, before, settings_at = 0, b"", None
     for token in TOKEN.finditer(text):
-        kind = token.lastgroup
-        at_end = token.end() == len(text) and not whole
-        if kind == "open" or (kind == "word" and at_end):
-            break
+        kind, word = token.lastgroup, token[0].upper()
         if kind == "space":
             continue
-        word = token[0].upper()
-        if first and word != b"INSERT":
+        if kind == "open" or (not before and word != b"INSERT"):
             return None
-        first = False
         depth += {b"(": 1, b")": -1}.get(word, 0)
-        if depth == 0 and kind == "word":
+        if kind == "word" and depth == 0 and before not in NAME_FOLLOWS:
             if word in ROWS_INSIDE:
                 return None
-            if word == b"SETTINGS" and before not in NAME_FOLLOWS:
+            if word == b"SETTINGS":
                 settings_at = token.start()
-            if word == b"FORMAT" and (found := _data_after(text, token, settings_at, whole=whole)):
-                return found
+            if word == b"FORMAT" and (name := FORMAT_AND_BREAK.match(text, token.end())):
+                split = token.start() if settings_at is None else settings_at
+                target, settings = text[:split].decode(), text[split : token.start()].decode()
+                return DataInsert(target, settings, name[1].decode(), name.end())
         before = word
-    if whole:
-        return None
-    raise Undecided
-
-
-def _data_after(text: bytes, keyword: re.Match[bytes], settings_at: int | None, *, whole: bool) -> DataInsert | None:
-    """The rules are ClickHouse's: data starts after the first line break, or after the blanks if there is none."""
-    name = re.compile(rb"\s+(\w+)[ \t\f]*(?:;[ \t\f]*)?(?:\r?\n)?").match(text, keyword.end())
-    if not name:
-        if whole or text[keyword.end() :].strip():
-            return None
-        raise Undecided
-    if name.end() == len(text) and not whole and not name[0].endswith(b"\n"):
-        raise Undecided
-    split = keyword.start() if settings_at is None else settings_at
-    target, settings = text[:split].decode(), text[split : keyword.start()].decode()
-    return DataInsert(target, settings, name[1].decode(), name.end())
+    return None
 
 
 def without_leading_comments(sql: str) -> str:
@@ -106,8 +82,8 @@ def result_format(sql: str, default: str) -> tuple[str, bool]:
 
     A FORMAT clause that is not at the very end is left to the engine: then we cannot be sure what comes out.
     """
-    if found := TRAILING_FORMAT.search(sql):
-        return found[1], found[1].lower() in STREAMABLE
+    if form := TRAILING_FORMAT.search(sql):
+        return form[1], form[1].lower() in STREAMABLE
     return default, default.lower() in STREAMABLE and not re.search(r"\bFORMAT\b", sql, re.I)
 
 

@@ -5,117 +5,64 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import math
 import os
-import queue
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self, TypeVar
 
 from personas_site.embedded import services
 from personas_site.embedded.accounts import StartError
-from personas_site.embedded.child import Child, spawn
-from personas_site.embedded.paths import PROJECT_ROOT, Places
-from personas_site.embedded.workers import REPORTS
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import MARK, Process, Service, end_leftovers
 
-MARK = "PERSONAS_SUPERVISED"  # in the environment of every child, so that what a kill leaves over can be recognised
 LOG_MAX = 10 << 20
-TAIL_LINES = 8
 POLL = 0.05
-HOUSEKEEPING_EVERY = 10.0
-ASKED_EVERY = 5.0
-SERVICES_STOP_WITHIN = 5.5
+WATCH_EVERY = 0.2  # a look takes 60 µs: far below 1 % of what an idle stack costs
+LOGS_CUT_EVERY = 10.0
+SITE_STOPS_WITHIN = 5.5
 STORES_STOP_WITHIN = 4.0
-LOCK_WITHIN = 1.0  # also for ports
-LEFTOVERS_ASKED_AFTER = 1.5
-LEFTOVERS_STOP_WITHIN = 6.0
-BACKOFF_MAX = 15.0
-STEADY_AFTER = 2.0  # seconds of life after which a death is no sign of a fault that comes back at once
-QUICK_RESTARTS = 2
+FREED_WITHIN = 1.0  # a lock or port of a process that was just killed
+
+Result = TypeVar("Result")
 
 
 class Stopping(Exception):
-    """We were asked to stop while starting."""
-
-
-@dataclass
-class Running:
-    """A child's process, and its record of deaths."""
-
-    child: Child
-    is_store: bool = False
-    process: subprocess.Popen[bytes] | None = None
-    log_at: int = 0
-    started: float = 0.0
-    deaths: int = 0
-    restart_at: float | None = None
-    members: dict[str, int | None] = field(default_factory=dict)  # what it reported of its own processes
-    ready: set[str] = field(default_factory=set)
-
-    @property
-    def alive(self) -> bool:
-        return self.process is not None
-
-
-@dataclass(frozen=True)
-class Died:
-    running: Running
-    process: subprocess.Popen[bytes]
-
-
-@dataclass(frozen=True)
-class Hangs:
-    running: Running
-    process: subprocess.Popen[bytes]
-
-
-@dataclass(frozen=True)
-class Reported:
-    running: Running
-    process: subprocess.Popen[bytes]
-    facts: dict[str, Any]
-
-
-STOP = object()
-
-
-def silent(_: str) -> None:
-    pass
+    """We were asked to stop."""
 
 
 @dataclass
 class Supervisor:
     """Start with `start()` or `with`, end with `stop()`.
 
-    A thread of its own starts and watches the children: the kernel ties their lives to it, so it lives as long as
+    A thread of its own starts and watches the processes: the kernel ties their lives to it, so it lives as long as
     they do, whatever thread calls us.
     """
 
     home: Path
     stores_only: bool = False
-    say: Callable[[str], None] = silent
-    stores: Sequence[Child] | None = None
-    services: Sequence[Child] | None = None
+    say: Callable[[str], None] = lambda _: None
+    stores: Sequence[Service] | None = None
+    site: Sequence[Service] | None = None
     prepare: Sequence[str] | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
-    places: Places = field(init=False)
+    paths: Paths = field(init=False)
+    failure: Exception | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.places = Places(self.home, self.environ)
-        self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._running: dict[str, Running] = {}
+        self.paths = Paths(self.home, self.environ)
+        self._processes: list[Process] = []
+        self._written_pids: dict[str, int] = {}
+        self._cut_logs_at = 0.0
+        self._stop_asked = False
+        self._owns_sockets = False
         self._started = threading.Event()
-        self._own_sockets = False
-        self._pids_unwritten = False
-        self.failure: Exception | None = None
         self._lock: IO[str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -128,10 +75,12 @@ class Supervisor:
 
     def start(self) -> None:
         """Everything runs and is ready. Raises StartError with nothing left running."""
+        # Before any data is opened.
         self._take_lock()
         try:
+            end_leftovers(self.paths.home, self.say)
             self._check_ports()
-            self._thread = threading.Thread(target=self._keep, name="supervisor", daemon=True)
+            self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
             self._thread.start()
             self._started.wait()
             if self.failure:
@@ -142,7 +91,7 @@ class Supervisor:
 
     def ask_to_stop(self) -> None:
         """Begin to stop. Safe in a signal handler."""
-        self._events.put(STOP)
+        self._stop_asked = True
 
     def stop(self) -> None:
         """Nothing of it runs any more. May be called twice."""
@@ -162,69 +111,57 @@ class Supervisor:
         return not (self._thread and self._thread.is_alive())
 
     def pid(self, name: str) -> int | None:
-        """The process a child has now."""
+        """The process that a service, or one of its workers, has now."""
         return self._pids().get(name)
 
-    # Before anything is opened
-
     def _take_lock(self) -> None:
-        self.places.make_home()
-        file = open(self.places.lock, "a+")  # noqa: SIM115 - held until stop()
-        begun = time.monotonic()
-        while not _locked(file):
-            if time.monotonic() - begun > LOCK_WITHIN:  # a supervisor that was just killed needs a moment to let go
-                file.seek(0)
-                who = file.read().strip() or "just starting"
-                file.close()
-                raise StartError(f"Personas is already running in {self.places.home}: {who}")
-            time.sleep(POLL)
-        self._lock = file
-        file.truncate(0)
-        address = "stores only" if self.stores_only else self.places.web_url
-        print(f"pid {os.getpid()}, {address}", file=file, flush=True)
+        self.paths.make_home()
+        lock = open(self.paths.lock, "a+")  # noqa: SIM115 - held until stop()
+        try:
+            _retry(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with lock:
+                lock.seek(0)
+                owner = lock.read().strip() or "just starting"
+            raise StartError(f"Personas is already running in {self.paths.home}: {owner}") from None
+        self._lock = lock
+        lock.truncate(0)
+        address = "stores only" if self.stores_only else self.paths.web_url
+        print(f"pid {os.getpid()}, {address}", file=lock, flush=True)
 
     def _check_ports(self) -> None:
-        self._end_leftovers()
         try:
-            wanted = {"PERSONAS_CLICKHOUSE_PORT": self.places.clickhouse_port}
-            if not self.stores_only:
-                wanted["PERSONAS_WEB_PORT"] = self.places.web_port
+            ports = {"PERSONAS_CLICKHOUSE_PORT": self.paths.clickhouse_port, "PERSONAS_WEB_PORT": self.paths.web_port}
         except ValueError as error:
             raise StartError(str(error)) from None
-        if services.is_set(self.places.environ, "CLICKHOUSE_URL"):
-            del wanted["PERSONAS_CLICKHOUSE_PORT"]
-        for setting, port in wanted.items():
-            _check_port(port, setting)
+        if services.is_set(self.paths.environ, "CLICKHOUSE_URL"):
+            del ports["PERSONAS_CLICKHOUSE_PORT"]
+        if self.stores_only:
+            del ports["PERSONAS_WEB_PORT"]
+        for setting, port in ports.items():
+            try:
+                _retry(socket.create_server, ("127.0.0.1", port)).close()
+            except OSError as error:
+                taken = error.errno == errno.EADDRINUSE
+                reason = "is taken by another program" if taken else f"cannot be used: {error}"
+                raise StartError(f"port {port} {reason}; set {setting} to a free one") from None
 
-    def _end_leftovers(self) -> None:
-        """Nothing of an earlier run is left. After a kill of the supervisor its children need a moment to end."""
-        begun = time.monotonic()
-        asked: set[int] = set()
-        while left := leftovers(self.places):
-            waited = time.monotonic() - begun
-            for pid in left:
-                if waited > LEFTOVERS_STOP_WITHIN:
-                    _signal(pid, signal.SIGKILL)
-                elif waited > LEFTOVERS_ASKED_AFTER and pid not in asked:
-                    asked.add(pid)
-                    self.say(f"ending process {pid}, left over from an earlier run")
-                    _signal(pid, signal.SIGTERM)
-            time.sleep(POLL)
+    # What follows runs in the supervisor's own thread.
 
-    # The thread
-
-    def _keep(self) -> None:
+    def _supervise(self) -> None:
         try:
             self._start_all()
             self._started.set()
-            self._watch()
+            while True:
+                time.sleep(WATCH_EVERY)
+                self._look()
         except Stopping:
-            self.failure = StartError("stopped while starting")
+            if not self._started.is_set():
+                self.failure = StartError("stopped while starting")
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            self.failure = (
-                StartError(f"the disk of {self.home} is full: make room, then start again") if full else error
-            )
+            text = f"the disk of {self.home} is full: make room, then start again"
+            self.failure = StartError(text) if full else error
         except Exception as error:
             self.failure = error
         finally:
@@ -232,340 +169,153 @@ class Supervisor:
             self._started.set()
 
     def _start_all(self) -> None:
-        self.places.logs.mkdir(mode=0o700, exist_ok=True)
-        self._make_sockets()
-        stores = services.stores(self.places) if self.stores is None else self.stores
-        self._start_group(stores, are_stores=True)
-        if not self.stores_only:
-            self._run_prepare()
-            site = services.services(self.places) if self.services is None else self.services
-            self._start_group(site, are_stores=False)
-
-    def _make_sockets(self) -> None:
-        """The sockets' folder is ours alone: anyone may make folders in a temporary folder, under any name."""
-        folder = self.places.sockets
+        self.paths.logs.mkdir(mode=0o700, exist_ok=True)
+        # The sockets' folder is ours alone: anyone may make folders in a temporary folder, under any name.
+        sockets = self.paths.sockets
         with suppress(FileExistsError):
-            folder.mkdir(mode=0o711 if os.getuid() == 0 else 0o700)
-        status = folder.lstat()
+            sockets.mkdir(mode=0o711 if os.getuid() == 0 else 0o700)
+        status = sockets.lstat()
         if status.st_uid != os.getuid() or status.st_mode & 0o170022 != 0o040000:
-            raise StartError(f"{folder} is not a folder of ours alone: remove it, or choose another PERSONAS_HOME")
-        self._own_sockets = folder.parent != self.places.home
+            raise StartError(f"{sockets} is not a folder of ours alone: remove it, or choose another PERSONAS_HOME")
+        self._owns_sockets = True
+        self._start_group(services.stores(self.paths) if self.stores is None else self.stores, are_stores=True)
+        if not self.stores_only:
+            self._run_prepare(services.prepare() if self.prepare is None else self.prepare)
+            self._start_group(services.site(self.paths) if self.site is None else self.site, are_stores=False)
 
-    def _start_group(self, group: Iterable[Child], *, are_stores: bool) -> None:
-        """All of the group run and are ready. A service that takes too long is only reported: it may yet come."""
-        waiting = [Running(child, is_store=are_stores) for child in group]
-        for running in waiting:
-            self._running[running.child.name] = running
-            self._launch(running)
-        begun = time.monotonic()
-        while waiting := [running for running in waiting if not self._is_ready(running)]:
-            self._await_first_start(waiting, begun)
-            late = [running for running in waiting if time.monotonic() - begun > running.child.ready_within]
-            for running in late:
-                text = (
-                    f"{running.child.name} is not ready after {running.child.ready_within:.0f} s{self._tail(running)}"
-                )
-                if running.is_store:
-                    raise StartError(text)
-                self.say(text)
-                waiting.remove(running)
+    def _start_group(self, group: Sequence[Service], *, are_stores: bool) -> None:
+        """All of the group run and are ready. What of the site takes too long is only reported: it may yet come."""
+        starting = [Process(service, self.paths.log(service.name), is_store=are_stores) for service in group]
+        for process in starting:
+            self._processes.append(process)
+            process.start(self._environment())
+        self._look(starting)
+        while starting := [process for process in starting if not process.is_ready()]:
+            for process in list(starting):
+                if process.age > process.service.ready_within:
+                    text = f"{process.service.name} is not ready after {process.service.ready_within:.0f} s"
+                    if are_stores:
+                        raise StartError(text + process.tail())
+                    self.say(text + process.tail())
+                    starting.remove(process)
+            time.sleep(POLL)
+            self._look(starting)
 
-    def _await_first_start(self, waiting: list[Running], begun: float) -> None:
-        """Take what happens within a moment while children start."""
-        try:
-            event = self._events.get(timeout=POLL)
-        except queue.Empty:
-            self._restart_due()
-            return
-        died = self._take(event)
-        if died and died in waiting:
-            if time.monotonic() - begun > died.child.retry_for:
-                raise StartError(f"{died.child.name} stopped while starting{self._tail(died)}")
-            time.sleep(5 * POLL)
-            self._launch(died)
-        elif died:
-            self._schedule(died)
-
-    def _is_ready(self, running: Running) -> bool:
-        return running.alive and running.ready.issuperset(running.child.members) and running.child.ready()
-
-    def _run_prepare(self) -> None:
-        argv = services.prepare() if self.prepare is None else list(self.prepare)
+    def _run_prepare(self, argv: Sequence[str]) -> None:
         if not argv:
             return
-        step = Running(Child(name="prepare", argv=argv, cwd=PROJECT_ROOT))
-        self._running["prepare"] = step
-        self._launch(step)
-        process = step.process
-        while step.alive:
-            died = self._take(self._events.get())
-            if died and died is not step:
-                self._schedule(died)
-        del self._running["prepare"]
-        if process and process.returncode != 0:
-            raise StartError(f"the preparation of the stores failed{self._tail(step)}")
+        service = Service(name="prepare", argv=list(argv), cwd=PROJECT_ROOT, runs_once=True)
+        step = Process(service, self.paths.log("prepare"))
+        self._processes.append(step)
+        step.start(self._environment())
+        while step.popen:
+            time.sleep(POLL)
+            self._look()
+        self._processes.remove(step)
+        if step.exit_code != 0:
+            raise StartError(f"the preparation of the stores failed{step.tail()}")
 
-    def _watch(self) -> None:
-        """Start again what dies, until we are asked to stop."""
-        while True:
-            try:
-                event = self._events.get(timeout=min(self._next_restart(), HOUSEKEEPING_EVERY))
-            except queue.Empty:
-                self._restart_due()
-                self._keep_house()
-                continue
-            if event is STOP:
-                return
-            if died := self._take(event):
-                self._schedule(died)
+    def _look(self, starting: Collection[Process] = ()) -> None:
+        """What died is started again when it is due, what hangs is ended, and what is kept in files is up to date.
 
-    def _take(self, event: object) -> Running | None:
-        """The child that an event says has died, its whole process group gone. Raises Stopping."""
-        if event is STOP:
+        starting: those that have not been ready yet. Raises Stopping, and StartError when one of these dies.
+        """
+        if self._stop_asked:
             raise Stopping
-        if isinstance(event, Reported):
-            self._note(event)
-            return None
-        if isinstance(event, Hangs):
-            self._end_hanging(event)
-            return None
-        assert isinstance(event, Died)
-        running = event.running
-        # What it started may live on for a moment and hold its sockets. Its number is still its own: not yet reaped.
-        with suppress(ProcessLookupError):
-            os.killpg(event.process.pid, signal.SIGKILL)
-        event.process.wait()
-        if running.process is not event.process:
-            return None
-        running.process = None
-        running.members.clear()
-        running.ready.clear()
-        self._write_pids()
-        return running
+        for process in self._processes:
+            for worker in process.read_reports():
+                self.say(f"{worker} stopped; starting it again")
+            if process.reap():
+                if process.service.runs_once:
+                    continue
+                if process not in starting:
+                    self._schedule(process)
+                elif process.age < process.service.retry_for:
+                    process.restarts.note_death()
+                else:
+                    raise StartError(f"{process.service.name} stopped while starting{process.tail()}")
+            elif process.is_silent():
+                self.say(f"{process.service.name} does not answer: ending it")
+                process.kill()
+            elif process.restarts.is_due:
+                try:
+                    process.start(self._environment())
+                except Exception as error:
+                    self.say(f"{process.service.name}: {error}")
+                    self._schedule(process)
+        if (pids := self._pids()) != self._written_pids:
+            with suppress(OSError):  # the disk is full: tried again at the next look
+                draft = self.paths.pids.with_suffix(".new")
+                draft.write_text(json.dumps(pids, indent=1) + "\n")
+                draft.replace(self.paths.pids)
+                self._written_pids = pids
+        if time.monotonic() > self._cut_logs_at:
+            self._cut_logs()
+            self._cut_logs_at = time.monotonic() + LOGS_CUT_EVERY
 
-    def _note(self, event: Reported) -> None:
-        """What a child says of its own processes."""
-        running, name = event.running, event.facts["name"]
-        if event.process is not running.process:
-            return
-        if event.facts.get("ready"):
-            running.ready.add(name)
-            return
-        if event.facts["pid"] is None:
-            self.say(f"{name} stopped; starting it again")
-        running.members[name] = event.facts["pid"]
-        self._write_pids()
+    def _schedule(self, process: Process) -> None:
+        name, wait = process.service.name, process.restarts.note_death()
+        self.say(f"{name} stopped; starting it again" + (f" in {wait:.1f} s" if wait else ""))
+        if process.restarts.deaths > 1:
+            self.say(f"{name} keeps stopping{process.tail()}")
 
-    def _end_hanging(self, event: Hangs) -> None:
-        """Its death comes as any other."""
-        if event.process is event.running.process:
-            self.say(f"{event.running.child.name} does not answer: ending it")
-            with suppress(ProcessLookupError):
-                os.killpg(event.process.pid, signal.SIGKILL)
-
-    def _schedule(self, running: Running) -> None:
-        now = time.monotonic()
-        running.deaths = 1 if now - running.started > STEADY_AFTER else running.deaths + 1
-        wait = 0.0 if running.deaths <= QUICK_RESTARTS else min(BACKOFF_MAX, 0.5 * 2 ** (running.deaths - 3))
-        running.restart_at = now + wait
-        self.say(f"{running.child.name} stopped; starting it again" + (f" in {wait:.1f} s" if wait else ""))
-        if running.deaths > 1:
-            self.say(f"{running.child.name} keeps stopping{self._tail(running)}")
-
-    def _keep_house(self) -> None:
-        """What the disk had no room for is written, and no log grows for ever."""
-        if self._pids_unwritten:
-            self._write_pids()
-        for path in self.places.logs.glob("*.log"):
+    def _cut_logs(self) -> None:
+        """A long log begins again, and `.log.1` has it if there is room. Its writers append, and notice nothing."""
+        for path in self.paths.logs.glob("*.log"):
             with suppress(OSError):
                 if path.stat().st_size > LOG_MAX:
-                    _cut(path)
+                    with suppress(OSError):
+                        shutil.copyfile(path, path.with_suffix(".log.1"))
+                    os.truncate(path, 0)
 
-    def _next_restart(self) -> float:
-        due = [running.restart_at for running in self._running.values() if running.restart_at is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else HOUSEKEEPING_EVERY
-
-    def _restart_due(self) -> None:
-        for running in self._running.values():
-            if running.restart_at is not None and running.restart_at <= time.monotonic():
-                running.restart_at = None
-                try:
-                    self._launch(running)
-                except Exception as error:
-                    self.say(f"{running.child.name}: {error}")
-                    self._schedule(running)
-
-    # One child
-
-    def _launch(self, running: Running) -> None:
-        child = running.child
-        child.before()
-        with open(self.places.log(child.name), "ab") as log:
-            running.log_at = log.tell()
-            process = self._spawn(running, log.fileno())
-        running.process, running.started = process, time.monotonic()
-        threading.Thread(target=self._report_death, args=(Died(running, process),), daemon=True).start()
-        if child.silent_within is not None:
-            args = (Hangs(running, process), child.silent_within)
-            threading.Thread(target=self._report_silence, args=args, daemon=True).start()
-        self._write_pids()
-
-    def _spawn(self, running: Running, log: int) -> subprocess.Popen[bytes]:
-        if not running.child.members:
-            return spawn(running.child, self._environment(), log)
-        ours, theirs = os.pipe()
-        process = spawn(running.child, self._environment() | {REPORTS: str(theirs)}, log, keep=[theirs])
-        os.close(theirs)
-        threading.Thread(target=self._listen, args=(running, process, ours), daemon=True).start()
-        return process
-
-    def _listen(self, running: Running, process: subprocess.Popen[bytes], reports: int) -> None:
-        with open(reports, "rb") as lines:
-            for line in lines:
-                self._events.put(Reported(running, process, json.loads(line)))
+    def _pids(self) -> dict[str, int]:
+        pids = {"supervisor": os.getpid()}
+        for process in list(self._processes):
+            if popen := process.popen:
+                pids |= {process.service.name: popen.pid, **process.workers}
+        return pids
 
     def _environment(self) -> dict[str, str]:
         return {
             **self.environ,
-            "PERSONAS_HOME": str(self.places.home),
-            "PERSONAS_WEB_PORT": str(self.places.web_port),
-            "PERSONAS_CLICKHOUSE_PORT": str(self.places.clickhouse_port),
+            "PERSONAS_HOME": str(self.paths.home),
+            "PERSONAS_WEB_PORT": str(self.paths.web_port),
+            "PERSONAS_CLICKHOUSE_PORT": str(self.paths.clickhouse_port),
             "PYTHONUNBUFFERED": "1",
             "MALLOC_ARENA_MAX": "2",  # threads of the site share memory pools: 10-20 MB less for each process
-            MARK: str(self.places.home),
+            MARK: str(self.paths.home),
         }
 
-    def _report_death(self, died: Died) -> None:
-        # Without reaping it: its number must stay its own until its group is gone.
-        with suppress(ChildProcessError):  # reaped by _stop_group, which had waited long enough
-            os.waitid(os.P_PID, died.process.pid, os.WEXITED | os.WNOWAIT)
-            self._events.put(died)
-
-    def _report_silence(self, hangs: Hangs, within: float) -> None:
-        running, answered = hangs.running, math.inf
-        while time.monotonic() - answered < within:
-            time.sleep(ASKED_EVERY)
-            if running.process is not hangs.process:
-                return
-            if running.child.ready():
-                answered = time.monotonic()
-        self._events.put(hangs)
-
-    def _write_pids(self) -> None:
-        draft = self.places.pids.with_suffix(".new")
-        try:
-            draft.write_text(json.dumps({"supervisor": os.getpid(), **self._pids()}, indent=1) + "\n")
-            draft.replace(self.places.pids)
-        except OSError:  # the disk is full: whoever asks is told a little later
-            self._pids_unwritten = True
-        else:
-            self._pids_unwritten = False
-
-    def _pids(self) -> dict[str, int]:
-        pids: dict[str, int] = {}
-        for running in list(self._running.values()):
-            if running.process:
-                pids[running.child.name] = running.process.pid
-                pids |= {name: pid for name, pid in running.members.copy().items() if pid}
-        return pids
-
-    def _tail(self, running: Running) -> str:
-        """The last lines of its log, for a message."""
-        path = self.places.log(running.child.name)
-        with suppress(OSError), open(path, "rb") as log:
-            size = path.stat().st_size
-            log.seek(max(running.log_at if running.log_at <= size else 0, size - 4096))  # it may have been cut
-            lines = log.read().decode(errors="replace").strip().splitlines()[-TAIL_LINES:]
-            return "".join(f"\n    {line}" for line in lines) + f"\n    (all of it in {path})"
-        return ""
-
-    # The end
-
     def _stop_all(self) -> None:
-        for are_stores, within in ((False, SERVICES_STOP_WITHIN), (True, STORES_STOP_WITHIN)):
-            alive = [running for running in self._running.values() if running.alive and running.is_store == are_stores]
-            self._stop_group(alive, within)
-        self._running.clear()
-        self.places.pids.unlink(missing_ok=True)
-        if self._own_sockets:  # under a temporary folder, where nobody else would clean up
-            shutil.rmtree(self.places.sockets, ignore_errors=True)
-
-    def _stop_group(self, group: list[Running], within: float) -> None:
-        for running in group:
-            assert running.process
-            _signal(running.process.pid, running.child.stop_signal)
-        give_up = time.monotonic() + within
-        left = {running.child.name: running for running in group}
-        while left:
-            try:
-                event = self._events.get(timeout=max(0.0, give_up - time.monotonic()))
-            except queue.Empty:
-                break
-            if isinstance(event, Died):
-                self._take(event)
-                left.pop(event.running.child.name, None)
-        for running in left.values():
-            self.say(f"{running.child.name} did not stop within {within:.0f} s: ending it")
-            assert running.process
-            with suppress(ProcessLookupError):
-                os.killpg(running.process.pid, signal.SIGKILL)
-            running.process.wait()
+        for are_stores, within in ((False, SITE_STOPS_WITHIN), (True, STORES_STOP_WITHIN)):
+            alive = [process for process in self._processes if process.popen and process.is_store == are_stores]
+            for process in alive:
+                process.send_signal(process.service.stop_signal)
+            kill_at = time.monotonic() + within
+            while (alive := [process for process in alive if not process.reap()]) and time.monotonic() < kill_at:
+                time.sleep(POLL)
+            for process in alive:
+                self.say(f"{process.service.name} did not stop within {within:.0f} s: ending it")
+                process.kill()
+                while not process.reap():
+                    time.sleep(POLL)
+        self._processes.clear()
+        self.paths.pids.unlink(missing_ok=True)
+        # Below a temporary folder nobody else would clean up.
+        if self._owns_sockets and self.paths.sockets.parent != self.paths.home:
+            shutil.rmtree(self.paths.sockets, ignore_errors=True)
 
 
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _cut(path: Path) -> None:
-    """The log begins again; what it held is in `.log.1`, if there is room. Its writers append, and notice nothing."""
-    with suppress(OSError):
-        shutil.copyfile(path, path.with_suffix(".log.1"))
-    os.truncate(path, 0)
-
-
-def _check_port(port: int, setting: str) -> None:
-    """The port is free. A process that was just killed may hold it for a moment after it has gone from the list."""
-    begun = time.monotonic()
-    while problem := _cannot_bind(port):
-        if time.monotonic() - begun > LOCK_WITHIN:
-            reason = (
-                "is taken by another program" if problem.errno == errno.EADDRINUSE else f"cannot be used: {problem}"
-            )
-            raise StartError(f"port {port} {reason}; set {setting} to a free one")
-        time.sleep(POLL)
-
-
-def _cannot_bind(port: int) -> OSError | None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _retry(attempt: Callable[..., Result], *arguments: object) -> Result:
+    """What it returns, or the OSError it raises for longer than a process that was just killed may hold what it had."""
+    give_up = time.monotonic() + FREED_WITHIN
+    while True:
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            return error
-    return None
-
-
-def _signal(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-def leftovers(places: Places) -> list[int]:
-    """Processes that an earlier supervisor of this home started. To be asked under its lock.
-
-    PostgreSQL and Valkey are not among them: they see to their own past (`end_earlier`).
-    """
-    mark = os.fsencode(f"{MARK}={places.home}")
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return [pid for pid in found if pid not in (os.getpid(), os.getppid())]
+            return attempt(*arguments)
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(POLL)
 
 
 @contextmanager
@@ -575,9 +325,9 @@ def stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
     def ask(*_: object) -> None:
         supervisor.ask_to_stop()
 
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        for number, handler in old.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from personas_site.embedded.accounts import StartError
-from personas_site.embedded.child import Child, end_earlier
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
+from personas_site.embedded.processes import Service, end_earlier
 
 
 def binary() -> Path:
@@ -24,12 +24,12 @@ def binary() -> Path:
     return path / "valkey-server"
 
 
-def settings(places: Places) -> dict[str, str]:
+def settings(paths: Paths) -> dict[str, str]:
     return {
         "port": "0",
-        "unixsocket": str(places.valkey_socket),
+        "unixsocket": str(paths.valkey_socket),
         "unixsocketperm": "700",
-        "dir": str(places.valkey_data),
+        "dir": str(paths.valkey_data),
         "databases": "4",
         "save": "",
         "appendonly": "no",  # it keeps nothing that matters, so that a full disk does not reach it
@@ -40,22 +40,22 @@ def settings(places: Places) -> dict[str, str]:
     }
 
 
-def child(places: Places) -> Child:
+def service(paths: Paths) -> Service:
     argv = [str(binary())]
-    for name, value in settings(places).items():
+    for name, value in settings(paths).items():
         argv += [f"--{name}", value]
-    return Child(
+    return Service(
         name="valkey",
         argv=argv,
-        before=lambda: set_up(places),
-        ready=lambda: answers(places.valkey_socket),
+        before=lambda: set_up(paths),
+        ready=lambda: answers(paths.valkey_socket),
     )
 
 
-def set_up(places: Places) -> None:
+def set_up(paths: Paths) -> None:
     """Its folder exists, and no earlier server is about to remove the socket as its own."""
-    places.valkey_data.mkdir(mode=0o700, exist_ok=True)
-    end_earlier(places.valkey_data, "valkey-server")
+    paths.valkey_data.mkdir(mode=0o700, exist_ok=True)
+    end_earlier(paths.valkey_data, "valkey-server")
 
 
 def answers(path: Path) -> bool:

@@ -22,7 +22,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureErr
 from pyroaring import BitMap
 
 from personas_site.embedded import clickhouse
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
 from personas_site.embedded.supervisor import Supervisor
 
 
@@ -40,16 +40,16 @@ def until(condition, within=15.0):
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def paths(tmp_path_factory):
     environ = {**os.environ, "PERSONAS_CLICKHOUSE_PORT": str(free_port())}
-    places = Places(tmp_path_factory.mktemp("clickhouse"), environ)
-    with Supervisor(places.home, stores_only=True, environ=environ, stores=[clickhouse.child(places)]):
-        yield places
+    paths = Paths(tmp_path_factory.mktemp("clickhouse"), environ)
+    with Supervisor(paths.home, stores_only=True, environ=environ, stores=[clickhouse.service(paths)]):
+        yield paths
 
 
 @pytest.fixture(scope="module")
-def client(places):
-    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url, autogenerate_session_id=False)) as client:
+def client(paths):
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url, autogenerate_session_id=False)) as client:
         yield client
 
 
@@ -60,10 +60,10 @@ def table(client):
     client.command("DROP TABLE rows")
 
 
-def ask(places, body=b"", *, method="POST", path="/", headers=None, token=None, **params):
+def ask(paths, body=b"", *, method="POST", path="/", headers=None, token=None, **params):
     """One request by hand: status, headers, body."""
-    basic = base64.b64encode(f"personas:{token or places.clickhouse_token}".encode()).decode()
-    with closing(http.client.HTTPConnection("127.0.0.1", places.clickhouse_port, timeout=20)) as connection:
+    basic = base64.b64encode(f"personas:{token or paths.clickhouse_token}".encode()).decode()
+    with closing(http.client.HTTPConnection("127.0.0.1", paths.clickhouse_port, timeout=20)) as connection:
         url = f"{path}?{urllib.parse.urlencode(params)}" if params else path
         connection.request(method, url, body, {"Authorization": f"Basic {basic}", **(headers or {})})
         response = connection.getresponse()
@@ -73,8 +73,8 @@ def ask(places, body=b"", *, method="POST", path="/", headers=None, token=None, 
 # The client we use
 
 
-def test_an_unmodified_client_connects_with_its_defaults(places):
-    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+def test_an_unmodified_client_connects_with_its_defaults(paths):
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url)) as client:
         assert client.ping()
         assert client.command("SELECT 40 + 2") == 42
 
@@ -87,8 +87,8 @@ def test_every_frame_of_a_compressed_insert_arrives(client, table):
 
 
 @pytest.mark.parametrize("compress", ["lz4", "zstd", "gzip", False])
-def test_each_compression_works_both_ways(places, table, compress):
-    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url, compress=compress)) as client:
+def test_each_compression_works_both_ways(paths, table, compress):
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url, compress=compress)) as client:
         client.insert(table, [[i, "x" * 20] for i in range(100_000)], column_names=["a", "s"])
         rows = client.query(f"SELECT a, s FROM {table} ORDER BY a").result_rows
     assert len(rows) == 100_000
@@ -107,8 +107,8 @@ def test_summary_says_what_was_read(client):
     assert int(summary["read_rows"]) > 100_000  # the engine may keep its last figures to itself
 
 
-def test_a_name_the_client_chose_cannot_forge_a_header(places):
-    status, headers, body = ask(places, b"SELECT 1", query_id="x\r\nX-Forged: 1")
+def test_a_name_the_client_chose_cannot_forge_a_header(paths):
+    status, headers, body = ask(paths, b"SELECT 1", query_id="x\r\nX-Forged: 1")
     assert (status, body, headers["X-Forged"]) == (200, b"1\n", None)
 
 
@@ -160,11 +160,20 @@ def test_json_columns(client):
     assert client.query("SELECT j FROM docs ORDER BY k").result_rows[1][0] == {"plan": "free"}
 
 
-@pytest.mark.parametrize("value", ["it's", "a\nb\tc", "back\\slash", "ü 漢字 🙂", "", "{a:String}", "`\"'"])
+ODD_VALUES = ["it's", "a\nb\tc", "back\\slash", "ü 漢字 🙂", "", "{a:String}", "`\"'"]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
 def test_parameters_arrive_as_they_are(client, table, value):
     assert client.query("SELECT {v:String}", parameters={"v": value}).result_rows == [(value,)]
     assert client.query("SELECT {v:Array(String)}", parameters={"v": [value, "x"]}).result_rows == [([value, "x"],)]
     assert client.command("SELECT {v:String} = {v:String}", parameters={"v": value}) == 1
+
+
+@pytest.mark.parametrize("value", [*ODD_VALUES, "\r\n\r\n--x\r\n", "\x0b\u2028\x85"])
+def test_parameters_arrive_as_they_are_in_a_form(paths, value):
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url, form_encode_query_params=True)) as client:
+        assert client.query("SELECT {v:String}", parameters={"v": value}).result_rows == [(value,)]
 
 
 def test_parameters_too_long_for_a_url_come_as_a_form(client):
@@ -175,10 +184,10 @@ def test_parameters_too_long_for_a_url_come_as_a_form(client):
     assert counted.result_rows == [(50_000,)]
 
 
-def test_parameters_in_an_insert(places, client, table):
+def test_parameters_in_an_insert(paths, client, table):
     client.command(f"INSERT INTO {table} SELECT number, {{s:String}} FROM numbers(3)", parameters={"s": "it's"})
     assert client.command(f"SELECT count() FROM {table} WHERE s = 'it\\'s'") == 3
-    assert ask(places, b"INSERT INTO {t:Identifier} FORMAT TSV\n9\tq\n", param_t=table)[0] == 200
+    assert ask(paths, b"INSERT INTO {t:Identifier} FORMAT TSV\n9\tq\n", param_t=table)[0] == 200
     assert client.command(f"SELECT count() FROM {table}") == 4
 
 
@@ -220,8 +229,8 @@ def test_insert_settings_reach_the_engine(client):
         ({"decompress": "1"}, 48),
     ],
 )
-def test_what_cannot_be_applied_is_refused(places, settings, code):
-    _, headers, _ = ask(places, b"SELECT 1", **settings)
+def test_what_cannot_be_applied_is_refused(paths, settings, code):
+    _, headers, _ = ask(paths, b"SELECT 1", **settings)
     assert headers["X-ClickHouse-Exception-Code"] == str(code)
 
 
@@ -239,11 +248,11 @@ def test_what_would_need_a_session_is_refused(client, sql):
         client.command(sql)
 
 
-def test_the_database_of_a_request(places, client):
+def test_the_database_of_a_request(paths, client):
     client.command("CREATE DATABASE IF NOT EXISTS other")
-    status, _, body = ask(places, b"SELECT currentDatabase()", database="other")
+    status, _, body = ask(paths, b"SELECT currentDatabase()", database="other")
     assert (status, body) == (200, b"other\n")
-    assert ask(places, b"SELECT 1", database="nowhere")[0] == 404
+    assert ask(paths, b"SELECT 1", database="nowhere")[0] == 404
 
 
 # Errors
@@ -263,8 +272,8 @@ def test_the_database_of_a_request(places, client):
         ("-- nothing", 400, 62),
     ],
 )
-def test_errors_speak_clickhouse(places, sql, status, code):
-    got, headers, body = ask(places, sql.encode(), default_format="TSV")
+def test_errors_speak_clickhouse(paths, sql, status, code):
+    got, headers, body = ask(paths, sql.encode(), default_format="TSV")
     assert (got, headers["X-ClickHouse-Exception-Code"]) == (status, str(code))
     assert body.startswith(f"Code: {code}. DB::Exception: ".encode())
     assert b"(version " in body
@@ -310,16 +319,16 @@ def test_an_insert_of_nothing(client, table):
 
 
 @pytest.mark.parametrize("keep", [10, -5])
-def test_a_cut_compressed_body_inserts_nothing(places, client, table, keep):
+def test_a_cut_compressed_body_inserts_nothing(paths, client, table, keep):
     body = lz4.frame.compress(f"INSERT INTO {table} (a, s) FORMAT TSV\n".encode() + b"1\tx\n" * 1000)
-    status, _, _ = ask(places, body[:keep], headers={"Content-Encoding": "lz4"})
+    status, _, _ = ask(paths, body[:keep], headers={"Content-Encoding": "lz4"})
     assert status == 400
     assert client.command(f"SELECT count() FROM {table}") == 0
 
 
-def test_an_error_does_not_end_the_connection(places):
-    headers = {"Authorization": "Basic " + base64.b64encode(f"personas:{places.clickhouse_token}".encode()).decode()}
-    with closing(http.client.HTTPConnection("127.0.0.1", places.clickhouse_port, timeout=20)) as connection:
+def test_an_error_does_not_end_the_connection(paths):
+    headers = {"Authorization": "Basic " + base64.b64encode(f"personas:{paths.clickhouse_token}".encode()).decode()}
+    with closing(http.client.HTTPConnection("127.0.0.1", paths.clickhouse_port, timeout=20)) as connection:
         connection.request("POST", "/", b"SELECT x" + b" " * 3_000_000, headers)
         assert connection.getresponse().read().startswith(b"Code: 47")
         socket_before = connection.sock
@@ -332,32 +341,32 @@ def test_an_error_does_not_end_the_connection(places):
 
 
 @pytest.mark.parametrize("credentials", [{"token": "wrong"}, {"headers": {"Authorization": "Basic ?"}}])
-def test_a_wrong_token_is_refused(places, credentials):
-    status, headers, _ = ask(places, b"SELECT 1", **credentials)
+def test_a_wrong_token_is_refused(paths, credentials):
+    status, headers, _ = ask(paths, b"SELECT 1", **credentials)
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (403, "516")
 
 
-def test_no_token_is_refused(places):
-    with closing(http.client.HTTPConnection("127.0.0.1", places.clickhouse_port, timeout=20)) as connection:
+def test_no_token_is_refused(paths):
+    with closing(http.client.HTTPConnection("127.0.0.1", paths.clickhouse_port, timeout=20)) as connection:
         connection.request("POST", "/?query=SELECT%201")
         assert connection.getresponse().status == 403
 
 
-def test_the_token_may_come_in_headers_or_in_the_url(places):
-    token = places.clickhouse_token
+def test_the_token_may_come_in_headers_or_in_the_url(paths):
+    token = paths.clickhouse_token
     nothing = {"Authorization": ""}
     headers = {**nothing, "X-ClickHouse-User": "personas", "X-ClickHouse-Key": token}
-    assert ask(places, b"SELECT 1", headers=headers)[2] == b"1\n"
-    assert ask(places, b"SELECT 1", headers=nothing, user="personas", password=token)[2] == b"1\n"
-    assert ask(places, method="GET", path="/ping", headers=nothing)[2] == b"Ok.\n"
+    assert ask(paths, b"SELECT 1", headers=headers)[2] == b"1\n"
+    assert ask(paths, b"SELECT 1", headers=nothing, user="personas", password=token)[2] == b"1\n"
+    assert ask(paths, method="GET", path="/ping", headers=nothing)[2] == b"Ok.\n"
 
 
 # HTTP by hand
 
 
-def test_get_reads_only(places, table):
-    assert ask(places, method="GET", query="SELECT 1")[2] == b"1\n"
-    _, headers, _ = ask(places, method="GET", query=f"INSERT INTO {table} VALUES (1, 'x')")
+def test_get_reads_only(paths, table):
+    assert ask(paths, method="GET", query="SELECT 1")[2] == b"1\n"
+    _, headers, _ = ask(paths, method="GET", query=f"INSERT INTO {table} VALUES (1, 'x')")
     assert headers["X-ClickHouse-Exception-Code"] == "164"
 
 
@@ -365,11 +374,11 @@ def test_get_reads_only(places, table):
     ("coding", "compress"),
     [("", bytes), ("gzip", gzip.compress), ("lz4", lz4.frame.compress), ("zstd", zstandard.compress)],
 )
-def test_a_body_in_chunks_and_frames(places, client, table, coding, compress):
-    """The statement cut in the middle, each batch its own frame, no Content-Length."""
+def test_a_body_in_chunks_and_frames(paths, client, table, coding, compress):
+    """The statement cut in the middle, each piece its own frame, no Content-Length."""
     text = f"INSERT INTO {table} (a, s) FORMAT TSV\n".encode() + b"".join(b"%d\tx\n" % i for i in range(1000))
     pieces = iter([compress(text[:15]), compress(text[15:50]), compress(text[50:])])
-    status, _, body = ask(places, pieces, headers={"Content-Encoding": coding} if coding else {})
+    status, _, body = ask(paths, pieces, headers={"Content-Encoding": coding} if coding else {})
     assert (status, body) == (200, b"")
     assert client.command(f"SELECT count() FROM {table}") == 1000
 
@@ -388,9 +397,9 @@ def test_a_body_in_chunks_and_frames(places, client, table, coding, compress):
         ("INSERT INTO {t} FORMAT JSONEachRow", '{"a": 1, "s": "x"}'),
     ],
 )
-def test_where_the_rows_of_an_insert_may_stand(places, client, table, url, body):
+def test_where_the_rows_of_an_insert_may_stand(paths, client, table, url, body):
     params = {"query": url.format(t=table)} if url else {}
-    status, _, answer = ask(places, (body if url else body.format(t=table)).encode(), **params)
+    status, _, answer = ask(paths, (body if url else body.format(t=table)).encode(), **params)
     assert (status, answer) == (200, b"")
     assert client.query(f"SELECT a, s FROM {table}").result_rows in ([(1, "x")], [(1, "x; FORMAT")])
 
@@ -398,11 +407,11 @@ def test_where_the_rows_of_an_insert_may_stand(places, client, table, url, body)
 @pytest.mark.parametrize(
     "form", ["TSV", "TabSeparatedWithNames", "JSON", "JSONCompact", "CSVWithNames", "Parquet", "ArrowStream", "Native"]
 )
-def test_formats_are_whole_whatever_the_size(places, form):
+def test_formats_are_whole_whatever_the_size(paths, form):
     """Several blocks in one answer: a header or a bracket must not come once for each."""
     sql = "SELECT number AS n FROM numbers(200000)"
-    direct = ask(places, f"{sql} FORMAT {form}".encode())
-    default = ask(places, sql.encode(), default_format=form)
+    direct = ask(paths, f"{sql} FORMAT {form}".encode())
+    default = ask(paths, sql.encode(), default_format=form)
     assert direct[1]["X-ClickHouse-Format"] == default[1]["X-ClickHouse-Format"] == form
     assert count_rows(form, direct[2]) == count_rows(form, default[2]) == 200_000
 
@@ -421,9 +430,9 @@ def count_rows(form, body):
     return body.count(b"\n") - ("WithNames" in form)
 
 
-def test_small_answers_come_in_one_packet(places):
+def test_small_answers_come_in_one_packet(paths):
     """In two, Nagle and delayed ACKs make each wait 40 ms."""
-    with socket.create_connection(("127.0.0.1", places.clickhouse_port), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", paths.clickhouse_port), timeout=5) as sock:
         sock.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         assert sock.recv(65536).endswith(b"Ok.\n")
 
@@ -431,8 +440,8 @@ def test_small_answers_come_in_one_packet(places):
 @pytest.mark.parametrize(
     "junk", [b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n"]
 )
-def test_what_is_not_http_is_refused(places, junk):
-    with socket.create_connection(("127.0.0.1", places.clickhouse_port), timeout=5) as sock:
+def test_what_is_not_http_is_refused(paths, junk):
+    with socket.create_connection(("127.0.0.1", paths.clickhouse_port), timeout=5) as sock:
         sock.sendall(junk)
         assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")
 
@@ -446,30 +455,30 @@ def running(client, mark):
 
 
 @pytest.mark.parametrize("form", ["Native", "Arrow"])
-def test_a_query_whose_client_left_is_ended(places, client, form):
+def test_a_query_whose_client_left_is_ended(paths, client, form):
     sql = f"SELECT sum(sipHash64(number, 'left-{form}')) FROM numbers(100000000000) FORMAT {form}"
-    with leaving_client(places, sql.encode()):
+    with leaving_client(paths, sql.encode()):
         until(lambda: running(client, f"left-{form}"))
     until(lambda: not running(client, f"left-{form}"))
 
 
-def test_a_result_nobody_reads_is_ended(places, client):
-    with leaving_client(places, b"SELECT number, 'unread' FROM numbers(1000000000) FORMAT Native") as sock:
+def test_a_result_nobody_reads_is_ended(paths, client):
+    with leaving_client(paths, b"SELECT number, 'unread' FROM numbers(1000000000) FORMAT Native") as sock:
         sock.recv(1000)
     until(lambda: not running(client, "unread"))
 
 
-def test_an_insert_that_breaks_off_inserts_nothing(places, client, table):
+def test_an_insert_that_breaks_off_inserts_nothing(paths, client, table):
     body = f"INSERT INTO {table} (a, s) FORMAT TSV\n".encode() + b"1\tx\n" * 1000
-    with leaving_client(places, body, length=len(body) + 100):
+    with leaving_client(paths, body, length=len(body) + 100):
         pass
     until(lambda: not running(client, f"INSERT INTO {table}"))
     assert client.command(f"SELECT count() FROM {table}") == 0
 
 
-def leaving_client(places, body, length=None):
-    basic = base64.b64encode(f"personas:{places.clickhouse_token}".encode()).decode()
-    sock = socket.create_connection(("127.0.0.1", places.clickhouse_port), timeout=20)
+def leaving_client(paths, body, length=None):
+    basic = base64.b64encode(f"personas:{paths.clickhouse_token}".encode()).decode()
+    sock = socket.create_connection(("127.0.0.1", paths.clickhouse_port), timeout=20)
     head = (
         f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {basic}\r\nContent-Length: {length or len(body)}\r\n\r\n"
     )
@@ -477,11 +486,11 @@ def leaving_client(places, body, length=None):
     return sock
 
 
-def test_a_query_can_be_killed_by_its_id(places, client):
+def test_a_query_can_be_killed_by_its_id(paths, client):
     errors = []
 
     def slow():
-        with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as other:
+        with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url)) as other:
             try:
                 other.query(
                     "SELECT sum(sipHash64(number, 'slow')) FROM numbers(100000000000)", settings={"query_id": "q7"}
@@ -500,12 +509,12 @@ def test_a_query_can_be_killed_by_its_id(places, client):
 # Many at once
 
 
-def test_readers_and_writers_at_once(places, table):
+def test_readers_and_writers_at_once(paths, table):
     """Every acknowledged row is there, and no reader sees half of a block."""
     failures, written, deadline = [], [], time.monotonic() + 3
 
     def work(job):
-        with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+        with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url)) as client:
             try:
                 while time.monotonic() < deadline:
                     job(client)
@@ -525,32 +534,32 @@ def test_readers_and_writers_at_once(places, table):
     for thread in threads:
         thread.join()
     assert failures == []
-    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url)) as client:
         assert client.command(f"SELECT count() FROM {table}") == sum(written) > 0
 
 
-def test_many_connections_leave_nothing_behind(places):
+def test_many_connections_leave_nothing_behind(paths):
     """A thread for each; all of them end with their connections."""
     with suppress(OSError):
-        socks = [socket.create_connection(("127.0.0.1", places.clickhouse_port), timeout=5) for _ in range(200)]
+        socks = [socket.create_connection(("127.0.0.1", paths.clickhouse_port), timeout=5) for _ in range(200)]
     for sock in socks:
         sock.close()
-    until(lambda: ask(places, method="GET", path="/ping")[0] == 200)
+    until(lambda: ask(paths, method="GET", path="/ping")[0] == 200)
 
 
-def test_it_answers_again_after_it_had_no_memory_for_threads(places):
-    server = psutil.Process(json.loads(places.pids.read_text())["clickhouse"])
+def test_it_answers_again_after_it_had_no_memory_for_threads(paths):
+    server = psutil.Process(json.loads(paths.pids.read_text())["clickhouse"])
     server.rlimit(resource.RLIMIT_AS, (server.memory_info().vms, resource.RLIM_INFINITY))
     try:
         for _ in range(20):
             with suppress(OSError):
-                ask(places, method="GET", path="/ping")
+                ask(paths, method="GET", path="/ping")
     finally:
         server.rlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    until(lambda: answers(places))
+    until(lambda: answers(paths))
 
 
-def answers(places):
+def answers(paths):
     with suppress(OSError):
-        return ask(places, method="GET", path="/ping")[0] == 200
+        return ask(paths, method="GET", path="/ping")[0] == 200
     return False

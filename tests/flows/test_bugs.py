@@ -61,7 +61,7 @@ def release_with(running: Stack, faults: Path, step: str, points: dict[str, str]
         assert error == f"TypeError: a bug at {point}"
     before = {stage: published(running, stage) for stage in points}
     faults.write_text("")
-    until(lambda: running.kill("crew"), within_s=BACK_WITHIN_S)
+    until(lambda: running.kill("workers"), within_s=BACK_WITHIN_S)
     began = time.monotonic()
     for stage in points:
         until(lambda stage=stage: published(running, stage) > before[stage], within_s=BACK_WITHIN_S)
@@ -72,7 +72,7 @@ def release_with(running: Stack, faults: Path, step: str, points: dict[str, str]
 
 def trouble(running: Stack, stage: str) -> tuple[int, str] | None:
     """Of the log of this stage that failed most often through a bug: how often, and what it says."""
-    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(running.places.database_url)) as connection:
+    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(running.paths.database_url)) as connection:
         cursor = connection.cursor()
         cursor.execute(
             "SELECT failures, error FROM spaces_log WHERE stage = %s AND fault = 'code' ORDER BY failures DESC LIMIT 1",

@@ -55,7 +55,7 @@ def test_whatever_goes_wrong_nothing_is_lost_doubled_or_false(
         mix.go_on(FAULTS)
         for world in worlds:
             world.sender.end()
-        until(lambda: running.kill("crew"), within_s=BACK_WITHIN_S)  # the release without bugs
+        until(lambda: running.kill("workers"), within_s=BACK_WITHIN_S)  # the release without bugs
         told = verified(running, tmp_path / "expected.json", *worlds)
         assert running.http.get(f"{running.address}/sign-in").status_code == 200
         with capsys.disabled():
@@ -106,7 +106,7 @@ class WrongClock:
         new.replace(self._folder / "by")
 
     def install(self, running: Stack) -> None:
-        with closing(psycopg2.connect(running.places.database_owner_url)) as connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(running.paths.database_owner_url)) as connection, connection.cursor() as cursor:
             cursor.execute(
                 f"""CREATE SCHEMA wrong;
                     CREATE FUNCTION wrong.clock_timestamp() RETURNS timestamptz LANGUAGE sql SECURITY DEFINER AS $$

@@ -20,7 +20,7 @@ from destinations import services as destinations
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.sync import Sync
 from personas_site import erasure
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
 from sources import services as sources
 from sources.events import client
 from sources.events.compaction import compact
@@ -242,7 +242,7 @@ def clean_up() -> None:
 
 def as_owner(statement: str) -> Any:
     """Run by whom the cluster belongs to; the first value of its answer."""
-    connection = psycopg2.connect(Places(Path(settings.PERSONAS_HOME)).database_owner_url)
+    connection = psycopg2.connect(Paths(Path(settings.PERSONAS_HOME)).database_owner_url)
     try:
         connection.autocommit = True
         cursor = connection.cursor()

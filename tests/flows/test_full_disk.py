@@ -19,7 +19,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from benchmarks.stack import Stack, own_environment, until
 from personas_site.embedded import clickhouse
-from personas_site.embedded.paths import Places
+from personas_site.embedded.paths import Paths
 from personas_site.embedded.shortage import MARGIN
 from personas_site.embedded.supervisor import Supervisor
 from tests.flows.test_kills import SOURCES, World, verified
@@ -138,11 +138,11 @@ def test_stores_that_run_into_it_go_on_as_well(disk: Disk, tmp_path_factory: pyt
 
 def test_the_embedded_clickhouse_has_what_it_acknowledged(disk: Disk) -> None:
     """Its engine says that inserts and merges went well of which it could write nothing."""
-    places = Places(disk.folder, own_environment(disk.folder))
+    paths = Paths(disk.folder, own_environment(disk.folder))
     acknowledged = set()
 
     def ask(statement: str) -> Any:
-        with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+        with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url)) as client:
             return client.command(statement)
 
     def insert(first: int) -> bool:
@@ -164,7 +164,7 @@ def test_the_embedded_clickhouse_has_what_it_acknowledged(disk: Disk) -> None:
             return {int(first) for first in str(ask(of_each)).split()}
         return set()
 
-    with Supervisor(places.home, stores_only=True, stores=[clickhouse.child(places)], environ=places.environ):
+    with Supervisor(paths.home, stores_only=True, stores=[clickhouse.service(paths)], environ=paths.environ):
         ask("CREATE TABLE rows (a UInt64, s String) ENGINE = MergeTree ORDER BY a SETTINGS old_parts_lifetime = 480")
         for first in range(0, 12 * ROWS, 2 * ROWS):
             until(lambda first=first: insert(first), within_s=WITHIN_S)

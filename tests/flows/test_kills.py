@@ -26,7 +26,7 @@ from tests.event_generator import SOURCES, Crowd
 
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", "1"))
-# How often each in 32 kills. The crew takes the workers with it, the supervisor everything.
+# How often each in 32 kills. Their parent takes all workers with it, the supervisor everything.
 PROCESSES = {
     "web": 4,
     "worker-archive": 2,
@@ -34,7 +34,7 @@ PROCESSES = {
     "worker-evaluate": 1,
     "worker-bulk": 3,
     "worker-sync": 4,
-    "crew": 1,
+    "workers": 1,
     "beat": 2,
     "clickhouse": 4,
     "postgres": 4,
@@ -196,7 +196,7 @@ def kill_at(running: Stack, faults: Path, point: str) -> None:
 
 def published(running: Stack, stage: str) -> int:
     """How many batches the logs of a stage have committed; 0 while PostgreSQL is away."""
-    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(running.places.database_url)) as connection:
+    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(running.paths.database_url)) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT coalesce(sum(published), 0) FROM spaces_log WHERE stage = %s", [stage])
         return int(cursor.fetchone()[0])

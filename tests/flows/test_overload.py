@@ -61,7 +61,7 @@ def assert_archived_once(running: Stack, source: Json, *outcomes: Outcome) -> No
 
 def backends(running: Stack) -> list[str]:
     """Of PostgreSQL, for the application: what each did last."""
-    with closing(psycopg2.connect(running.places.database_owner_url)) as connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(running.paths.database_owner_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT query FROM pg_stat_activity WHERE usename = 'personas_app'")
         return [query for (query,) in cursor.fetchall()]
 
@@ -197,7 +197,7 @@ def test_when_all_connections_were_taken_everything_goes_on_by_itself_afterwards
     with ExitStack() as taken:
         with suppress(psycopg2.OperationalError):
             for _ in range(200):
-                taken.enter_context(closing(psycopg2.connect(running.places.database_url)))
+                taken.enter_context(closing(psycopg2.connect(running.paths.database_url)))
         # Workers open a connection for each turn: they find none now.
         accepted = 1 + sum(post_status(running, source) == 200 for _ in range(20))
         assert running.http.get(f"{running.address}/livez").status_code == 200

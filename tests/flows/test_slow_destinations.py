@@ -13,7 +13,7 @@ from django.db import connection
 
 from audiences.models import Audience
 from destinations.models import Subscription
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
 from personas_site.pipeline import wake
 from spaces.models import Batch
 from tests import factories_destinations as made
@@ -44,7 +44,7 @@ def receivers() -> Iterator[list[Receiver]]:
 
 @pytest.fixture
 def worker(receivers: list[Receiver], settings: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """The embedded crew with the sync worker alone, allowed to call the receivers."""
+    """The embedded workers, the sync worker alone, allowed to call the receivers."""
     places = ",".join(receiver.place for receiver in receivers)
     argv = [sys.executable, "-m", "personas_site.embedded.workers", "worker-sync"]
     process = subprocess.Popen(argv, cwd=PROJECT_ROOT, env={**os.environ, "PERSONAS_OUTBOUND_ALLOW": places})
@@ -67,7 +67,7 @@ def until(condition: Callable[[], Any], within: float = 30.0) -> None:
 
 
 def log_of_the_worker() -> str:
-    return Places.from_environ().log("worker-sync").read_text()[-2000:]
+    return Paths.from_environ().log("worker-sync").read_text()[-2000:]
 
 
 def now(row: Subscription) -> Subscription:

@@ -21,10 +21,10 @@ import pytest
 import redis
 from celery import Celery
 
-from personas_site.embedded import supervisor, valkey
+from personas_site.embedded import processes, supervisor, valkey
 from personas_site.embedded.accounts import StartError, unprivileged
-from personas_site.embedded.child import Child, spawn, working_in
-from personas_site.embedded.paths import PROJECT_ROOT, Places
+from personas_site.embedded.paths import PROJECT_ROOT, Paths
+from personas_site.embedded.processes import Service, spawn, working_in
 from personas_site.embedded.supervisor import Supervisor
 
 # A child with a child of its own, which survives its parent's death.
@@ -32,10 +32,10 @@ FAMILY = [sys.executable, "-c", "import subprocess, time; subprocess.Popen(['sle
 WITH_A_SITE = f"""
 import sys
 from pathlib import Path
-from personas_site.embedded.child import Child
+from personas_site.embedded.processes import Service
 from personas_site.embedded.supervisor import Supervisor, stopped_by_signals
-site = [Child(name="family", argv={FAMILY!r})]
-own = Supervisor(Path(sys.argv[1]), services=site, prepare=["true"])
+site = [Service(name="family", argv={FAMILY!r})]
+own = Supervisor(Path(sys.argv[1]), site=site, prepare=["true"])
 with stopped_by_signals(own):
     own.start()
     print("ready", flush=True)
@@ -67,23 +67,23 @@ def environ():
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory, environ):
+def paths(tmp_path_factory, environ):
     """One folder for all tests here: each finds the stores as the test before left them."""
-    return Places(tmp_path_factory.mktemp("stores") / "var", environ)
+    return Paths(tmp_path_factory.mktemp("stores") / "var", environ)
 
 
-def supervised(places, **kwargs):
-    return Supervisor(places.home, environ=places.environ, **{"stores_only": True, **kwargs})
+def supervised(paths, **kwargs):
+    return Supervisor(paths.home, environ=paths.environ, **{"stores_only": True, **kwargs})
 
 
 class Command:
     """A supervisor in a process of its own."""
 
-    def __init__(self, places, *, account=None):
-        command = Child(name="supervisor", argv=[sys.executable, "-c", WITH_A_SITE, str(places.home)])
+    def __init__(self, paths, *, account=None):
+        command = Service(name="supervisor", argv=[sys.executable, "-c", WITH_A_SITE, str(paths.home)])
         command = replace(command, account=account, cwd=PROJECT_ROOT)
         ours, theirs = os.pipe()
-        self.process = spawn(command, places.environ, theirs)
+        self.process = spawn(command, paths.environ, theirs)
         os.close(theirs)
         self.stdout = open(ours)  # noqa: SIM115 - closed in __exit__
         self.output = self.stdout.readline()
@@ -97,35 +97,35 @@ class Command:
         self.stdout.close()
 
 
-def all_processes(places):
+def all_processes(paths):
     """Everything that a supervisor of this home started and that is still there."""
-    valkeys = working_in(places.valkey_data, "valkey-server")
-    return {*supervisor.leftovers(places), *working_in(places.postgres_data, "postgres"), *valkeys}
+    valkeys = working_in(paths.valkey_data, "valkey-server")
+    return {*processes.leftovers(paths.home), *working_in(paths.postgres_data, "postgres"), *valkeys}
 
 
-def pids(places):
+def pids(paths):
     with suppress(OSError):
-        return json.loads(places.pids.read_text())
+        return json.loads(paths.pids.read_text())
     return {}
 
 
-def postgres_answers(places):
-    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(places.database_url)) as connection:
+def postgres_answers(paths):
+    with suppress(psycopg2.OperationalError), closing(psycopg2.connect(paths.database_url)) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT current_user")
         return cursor.fetchone() == ("personas_app",)
     return False
 
 
-def valkey_answers(places):
-    with suppress(redis.ConnectionError), closing(redis.Redis.from_url(places.redis_cache_url)) as client:
+def valkey_answers(paths):
+    with suppress(redis.ConnectionError), closing(redis.Redis.from_url(paths.redis_cache_url)) as client:
         return client.ping()
     return False
 
 
-def clickhouse_answers(places):
+def clickhouse_answers(paths):
     get = clickhouse_connect.get_client
-    with suppress(clickhouse_connect.driver.exceptions.Error), closing(get(dsn=places.clickhouse_url)) as client:
+    with suppress(clickhouse_connect.driver.exceptions.Error), closing(get(dsn=paths.clickhouse_url)) as client:
         return client.command("SELECT 1") == 1
     return False
 
@@ -136,15 +136,15 @@ ANSWERS = {"postgres": postgres_answers, "valkey": valkey_answers, "clickhouse":
 # The stores
 
 
-def test_all_three_answer_at_their_urls(places):
-    with supervised(places):
-        assert all(answers(places) for answers in ANSWERS.values())
-        assert pids(places).keys() == {"supervisor", *ANSWERS}
-    assert not all_processes(places)
+def test_all_three_answer_at_their_urls(paths):
+    with supervised(paths):
+        assert all(answers(paths) for answers in ANSWERS.values())
+        assert pids(paths).keys() == {"supervisor", *ANSWERS}
+    assert not all_processes(paths)
 
 
-def test_the_application_owns_nothing(places):
-    with supervised(places), closing(psycopg2.connect(places.database_url)) as connection:
+def test_the_application_owns_nothing(paths):
+    with supervised(paths), closing(psycopg2.connect(paths.database_url)) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT rolsuper, rolcreatedb, rolcreaterole, rolbypassrls FROM pg_roles WHERE rolname = user")
         assert cursor.fetchone() == (False, False, False, False)
@@ -152,87 +152,85 @@ def test_the_application_owns_nothing(places):
         assert cursor.fetchone() == ("personas_owner", "C.UTF-8")
 
 
-def test_what_was_written_is_there_after_a_restart(places):
-    with supervised(places):
-        write_to_each(places)
-    with supervised(places):
-        assert read_from_each(places) == (1, 1, None)  # Valkey holds nothing that matters
+def test_what_was_written_is_there_after_a_restart(paths):
+    with supervised(paths):
+        write_to_each(paths)
+    with supervised(paths):
+        assert read_from_each(paths) == (1, 1, None)  # Valkey holds nothing that matters
 
 
-def write_to_each(places):
-    with closing(psycopg2.connect(places.database_owner_url)) as connection, connection, connection.cursor() as cursor:
+def write_to_each(paths):
+    with closing(psycopg2.connect(paths.database_owner_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
         cursor.execute("INSERT INTO kept VALUES (1)")
-    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url)) as client:
         client.command("CREATE TABLE IF NOT EXISTS kept (n Int32) ENGINE = MergeTree ORDER BY n")
         client.insert("kept", [[1]], column_names=["n"])
-    redis.Redis.from_url(places.redis_cache_url).set("kept", "1")
+    redis.Redis.from_url(paths.redis_cache_url).set("kept", "1")
 
 
-def read_from_each(places):
-    with closing(psycopg2.connect(places.database_owner_url)) as connection, connection.cursor() as cursor:
+def read_from_each(paths):
+    with closing(psycopg2.connect(paths.database_owner_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM kept")
         in_postgres = cursor.fetchone()[0]
-    with closing(clickhouse_connect.get_client(dsn=places.clickhouse_url)) as client:
+    with closing(clickhouse_connect.get_client(dsn=paths.clickhouse_url)) as client:
         in_clickhouse = client.command("SELECT count() FROM kept")
-    return in_postgres, in_clickhouse, redis.Redis.from_url(places.redis_cache_url).get("kept")
+    return in_postgres, in_clickhouse, redis.Redis.from_url(paths.redis_cache_url).get("kept")
 
 
 @pytest.mark.parametrize("url", ["DATABASE_URL", "CLICKHOUSE_URL", "REDIS_URL"])
-def test_a_store_with_a_url_is_not_ours(places, url):
-    environ = {**places.environ, url: "somewhere://else"}
+def test_a_store_with_a_url_is_not_ours(paths, url):
+    environ = {**paths.environ, url: "somewhere://else"}
     gone = {"DATABASE_URL": "postgres", "CLICKHOUSE_URL": "clickhouse", "REDIS_URL": "valkey"}[url]
-    with Supervisor(places.home, stores_only=True, environ=environ):
-        assert pids(places).keys() == {"supervisor", *ANSWERS} - {gone}
+    with Supervisor(paths.home, stores_only=True, environ=environ):
+        assert pids(paths).keys() == {"supervisor", *ANSWERS} - {gone}
 
 
 # What dies
 
 
 @pytest.mark.parametrize("name", list(ANSWERS))
-def test_a_killed_store_comes_back(places, name):
+def test_a_killed_store_comes_back(paths, name):
     said = []
-    with supervised(places, say=said.append) as own:
+    with supervised(paths, say=said.append) as own:
         before = own.pid(name)
         os.kill(before, signal.SIGKILL)
         until(lambda: own.pid(name) not in (None, before))
-        until(lambda: ANSWERS[name](places))
-        assert pids(places)[name] == own.pid(name)
+        until(lambda: ANSWERS[name](paths))
+        assert pids(paths)[name] == own.pid(name)
     assert said == [f"{name} stopped; starting it again"]
-    assert not all_processes(places)
+    assert not all_processes(paths)
 
 
-def test_postgres_comes_back_while_its_clients_work(places):
+def test_postgres_comes_back_while_its_clients_work(paths):
     """Backends of a killed server still hold its shared memory; no file that says so may be removed."""
-    with supervised(places) as own, closing(psycopg2.connect(places.database_url)) as connection:
+    with supervised(paths) as own, closing(psycopg2.connect(paths.database_url)) as connection:
         connection.cursor().execute("SELECT 1")
         before = own.pid("postgres")
         os.kill(before, signal.SIGKILL)
         until(lambda: own.pid("postgres") not in (None, before))
-        until(lambda: postgres_answers(places))
+        until(lambda: postgres_answers(paths))
 
 
-def test_a_dead_childs_own_children_end_with_it(places):
-    with supervised(
-        places, stores_only=False, stores=[], services=[Child(name="family", argv=FAMILY)], prepare=[]
-    ) as own:
-        until(lambda: len(all_processes(places)) == 2)
-        before = all_processes(places)
+def test_a_dead_services_own_children_end_with_it(paths):
+    with supervised(paths, stores_only=False, stores=[], site=[Service(name="family", argv=FAMILY)], prepare=[]) as own:
+        until(lambda: len(all_processes(paths)) == 2)
+        before = all_processes(paths)
         os.kill(own.pid("family"), signal.SIGKILL)
-        until(lambda: len(all_processes(places)) == 2 and not before & all_processes(places))
-    assert not all_processes(places)
+        until(lambda: len(all_processes(paths)) == 2 and not before & all_processes(paths))
+    assert not all_processes(paths)
 
 
-def test_a_child_that_keeps_dying_is_started_ever_more_rarely_and_says_why(places):
+def test_a_service_that_keeps_dying_is_started_ever_more_rarely_and_says_why(paths):
     said = []
-    fails = Child(name="fails", argv=["sh", "-c", "sleep 0.2; echo no such thing; exit 3"], ready_within=0.0)
-    with supervised(places, stores_only=False, stores=[], services=[fails], prepare=[], say=said.append):
+    fails = Service(name="fails", argv=["sh", "-c", "sleep 0.2; echo no such thing; exit 3"], ready_within=0.0)
+    with supervised(paths, stores_only=False, stores=[], site=[fails], prepare=[], say=said.append):
         until(lambda: any("again in 1.0 s" in text for text in said))
     assert any("no such thing" in text for text in said)
 
 
-def test_a_child_that_hangs_is_started_again(places, monkeypatch):
-    monkeypatch.setattr(supervisor, "ASKED_EVERY", 0.05)
+def test_a_service_that_hangs_is_started_again(paths, monkeypatch):
+    monkeypatch.setattr(processes, "ASKED_EVERY", 0.05)
     said, asked, answers = [], [], threading.Event()
     answers.set()
 
@@ -240,8 +238,8 @@ def test_a_child_that_hangs_is_started_again(places, monkeypatch):
         asked.append(1)
         return answers.is_set()
 
-    hangs = Child(name="hangs", argv=FAMILY, ready=ready, silent_within=0.2)
-    with supervised(places, stores_only=False, stores=[], services=[hangs], prepare=[], say=said.append) as own:
+    hangs = Service(name="hangs", argv=FAMILY, ready=ready, silent_within=0.2)
+    with supervised(paths, stores_only=False, stores=[], site=[hangs], prepare=[], say=said.append) as own:
         before = own.pid("hangs")
         until(lambda: len(asked) > 3)
         answers.clear()
@@ -252,29 +250,29 @@ def test_a_child_that_hangs_is_started_again(places, monkeypatch):
         assert said == ["hangs does not answer: ending it", "hangs stopped; starting it again"]
 
 
-def test_a_log_is_cut_while_it_is_written_to(places, monkeypatch):
+def test_a_log_is_cut_while_it_is_written_to(paths, monkeypatch):
     monkeypatch.setattr(supervisor, "LOG_MAX", 1000)
-    monkeypatch.setattr(supervisor, "HOUSEKEEPING_EVERY", 0.1)
-    talks = Child(name="talks", argv=["sh", "-c", "while :; do echo a line of it; sleep 0.01; done"])
-    log = places.log("talks")
-    with supervised(places, stores_only=False, stores=[], services=[talks], prepare=[]):
+    monkeypatch.setattr(supervisor, "LOGS_CUT_EVERY", 0.1)
+    talks = Service(name="talks", argv=["sh", "-c", "while :; do echo a line of it; sleep 0.01; done"])
+    log = paths.log("talks")
+    with supervised(paths, stores_only=False, stores=[], site=[talks], prepare=[]):
         until(lambda: log.with_suffix(".log.1").exists())
         assert log.with_suffix(".log.1").read_text().startswith("a line of it\n")
         until(lambda: log.stat().st_size and log.read_text().startswith("a line of it\n"))
 
 
-def test_a_store_that_cannot_start_says_why(places):
-    broken = Child(name="broken", argv=["sh", "-c", "echo the disk is full; exit 1"], ready=lambda: False)
+def test_a_store_that_cannot_start_says_why(paths):
+    broken = Service(name="broken", argv=["sh", "-c", "echo the disk is full; exit 1"], ready=lambda: False)
     with pytest.raises(StartError, match=r"broken stopped while starting\n    the disk is full"):
-        supervised(places, stores=[broken]).start()
+        supervised(paths, stores=[broken]).start()
     with pytest.raises(StartError, match="preparation of the stores failed\n    no such table"):
-        supervised(places, stores_only=False, stores=[], prepare=["sh", "-c", "echo no such table; exit 1"]).start()
-    assert not all_processes(places)
+        supervised(paths, stores_only=False, stores=[], prepare=["sh", "-c", "echo no such table; exit 1"]).start()
+    assert not all_processes(paths)
 
 
-# The crew: Celery's workers and beat as copies of one process
+# The workers: Celery's workers and beat as copies of one process
 
-CREW_APP = """
+WORKERS_APP = """
 import os, pathlib, time
 from personas_site.celery import app  # with the settings of the site, but other tasks
 app.conf.include = []
@@ -295,159 +293,159 @@ def hold(path):
 
 
 @pytest.fixture
-def crew(places, tmp_path):
+def workers(paths, tmp_path):
     """Started on a Celery application of three tasks; the test may import it."""
-    (tmp_path / "crew_app.py").write_text(CREW_APP)
-    members = ("worker-live", "worker-bulk", "worker-sync", "beat")
-    argv = [sys.executable, "-m", "personas_site.embedded.workers", "--app", "crew_app:app", *members]
-    env = {"PYTHONPATH": str(tmp_path), "REDIS_URL": places.redis_url, "TICKS": str(tmp_path / "ticks")}
-    child = Child(name="crew", argv=argv, env=env, cwd=PROJECT_ROOT, members=members)
-    own = supervised(places, stores_only=False, services=[child], prepare=[], stores=[valkey.child(places)])
+    (tmp_path / "workers_app.py").write_text(WORKERS_APP)
+    names = ("worker-live", "worker-bulk", "worker-sync", "beat")
+    argv = [sys.executable, "-m", "personas_site.embedded.workers", "--app", "workers_app:app", *names]
+    env = {"PYTHONPATH": str(tmp_path), "REDIS_URL": paths.redis_url, "TICKS": str(tmp_path / "ticks")}
+    service = Service(name="workers", argv=argv, env=env, cwd=PROJECT_ROOT, workers=names)
+    own = supervised(paths, stores_only=False, site=[service], prepare=[], stores=[valkey.service(paths)])
     with own:
         yield own
-    assert not all_processes(places)
+    assert not all_processes(paths)
 
 
-def send(places, task, path, queue):
-    with closing(Celery(broker=places.redis_url)) as app:
+def send(paths, task, path, queue):
+    with closing(Celery(broker=paths.redis_url)) as app:
         app.send_task(task, [str(path)], queue=queue)
 
 
-def test_queues_do_not_wait_for_one_another(crew, places, tmp_path):
-    assert {"crew", "worker-live", "worker-bulk", "worker-sync", "beat", "valkey"} <= pids(places).keys()
-    send(places, "hold", tmp_path / "let go", "bulk")
-    send(places, "touch", tmp_path / "live", "live")
+def test_queues_do_not_wait_for_one_another(workers, paths, tmp_path):
+    assert {"workers", "worker-live", "worker-bulk", "worker-sync", "beat", "valkey"} <= pids(paths).keys()
+    send(paths, "hold", tmp_path / "let go", "bulk")
+    send(paths, "touch", tmp_path / "live", "live")
     until((tmp_path / "live").exists)
-    assert int((tmp_path / "live").read_text()) == crew.pid("worker-live")
+    assert int((tmp_path / "live").read_text()) == workers.pid("worker-live")
     until((tmp_path / "ticks").exists)  # beat, and a third worker
     (tmp_path / "let go").touch()
 
 
-def test_calls_to_destinations_do_not_wait_for_one_another(crew, places, tmp_path):
+def test_calls_to_destinations_do_not_wait_for_one_another(workers, paths, tmp_path):
     for _ in range(3):
-        send(places, "hold", tmp_path / "let go", "sync")
-    send(places, "touch", tmp_path / "other", "sync")
+        send(paths, "hold", tmp_path / "let go", "sync")
+    send(paths, "touch", tmp_path / "other", "sync")
     until((tmp_path / "other").exists)
-    before = crew.pid("worker-sync")
+    before = workers.pid("worker-sync")
     assert int((tmp_path / "other").read_text()) == before
     os.kill(before, signal.SIGTERM)
     (tmp_path / "let go").touch()
-    until(lambda: crew.pid("worker-sync") not in (None, before))
+    until(lambda: workers.pid("worker-sync") not in (None, before))
     (tmp_path / "other").unlink()
-    send(places, "touch", tmp_path / "other", "sync")
+    send(paths, "touch", tmp_path / "other", "sync")
     until((tmp_path / "other").exists)
 
 
-@pytest.mark.parametrize("name", ["worker-live", "beat", "crew"])
-def test_a_killed_member_comes_back(crew, places, tmp_path, name):
-    before = crew.pid(name)
+@pytest.mark.parametrize("name", ["worker-live", "beat", "workers"])
+def test_a_killed_worker_comes_back(workers, paths, tmp_path, name):
+    before = workers.pid(name)
     os.kill(before, signal.SIGKILL)
-    until(lambda: crew.pid(name) not in (None, before))
-    until(lambda: {"worker-live", "worker-sync", "beat"} <= pids(places).keys())
+    until(lambda: workers.pid(name) not in (None, before))
+    until(lambda: {"worker-live", "worker-sync", "beat"} <= pids(paths).keys())
     (tmp_path / "ticks").unlink(missing_ok=True)
     until((tmp_path / "ticks").exists)
-    send(places, "touch", tmp_path / "live", "live")
+    send(paths, "touch", tmp_path / "live", "live")
     until((tmp_path / "live").exists)
 
 
-def test_workers_outlive_their_broker(crew, places, tmp_path):
+def test_workers_outlive_their_broker(workers, paths, tmp_path):
     """Killed in the middle of tasks, and away for a while; those that were in work end, and new ones are taken."""
-    members = ("worker-live", "worker-bulk", "worker-sync", "beat")
-    before = {name: crew.pid(name) for name in members}
+    names = ("worker-live", "worker-bulk", "worker-sync", "beat")
+    before = {name: workers.pid(name) for name in names}
     for _ in range(2):
         held = [(number, queue) for queue in ("live", "bulk", "sync") for number in range(3)]
         for number, queue in held:
-            send(places, "hold", tmp_path / "let go", queue)
-            send(places, "touch", tmp_path / f"{queue} {number}", queue)
+            send(paths, "hold", tmp_path / "let go", queue)
+            send(paths, "touch", tmp_path / f"{queue} {number}", queue)
         until((tmp_path / "ticks").exists)
-        os.kill(crew.pid("valkey"), signal.SIGKILL)
-        until(lambda: valkey_answers(places))
+        os.kill(workers.pid("valkey"), signal.SIGKILL)
+        until(lambda: valkey_answers(paths))
         (tmp_path / "let go").touch()
         for queue in ("live", "bulk", "sync"):
             # What a worker had taken and not begun may be lost: whoever sends a wake-up sends another.
-            until(lambda queue=queue: (send(places, "touch", tmp_path / queue, queue), (tmp_path / queue).exists())[1])
+            until(lambda queue=queue: (send(paths, "touch", tmp_path / queue, queue), (tmp_path / queue).exists())[1])
             (tmp_path / queue).unlink()
         (tmp_path / "ticks").unlink(missing_ok=True)
         until((tmp_path / "ticks").exists)
         (tmp_path / "let go").unlink()
-        assert {name: crew.pid(name) for name in members} == before
+        assert {name: workers.pid(name) for name in names} == before
 
 
 # The end
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_everything(places, number):
-    with Command(places) as command:
+def test_ctrl_c_stops_everything(paths, number):
+    with Command(paths) as command:
         assert command.output == "ready\n"
-        assert {"family", *ANSWERS} <= pids(places).keys()
+        assert {"family", *ANSWERS} <= pids(paths).keys()
         begun = time.monotonic()
         command.process.send_signal(number)
         assert command.process.wait(timeout=20) == 0
         assert time.monotonic() - begun < 10
-    assert not all_processes(places)
+    assert not all_processes(paths)
 
 
-def test_a_child_that_ignores_the_signal_is_ended_in_time(places):
-    deaf = Child(name="deaf", argv=["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
-    with supervised(places, stores_only=False, services=[deaf], prepare=[]) as own:
+def test_a_service_that_ignores_the_signal_is_ended_in_time(paths):
+    deaf = Service(name="deaf", argv=["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    with supervised(paths, stores_only=False, site=[deaf], prepare=[]) as own:
         begun = time.monotonic()
         own.stop()
         assert time.monotonic() - begun < 10
-    assert not all_processes(places)
+    assert not all_processes(paths)
 
 
-def test_a_killed_supervisor_leaves_nothing_that_blocks_the_next_start(places):
-    with Command(places) as command:
-        until(lambda: len(all_processes(places)) > 5)
+def test_a_killed_supervisor_leaves_nothing_that_blocks_the_next_start(paths):
+    with Command(paths) as command:
+        until(lambda: len(all_processes(paths)) > 5)
         command.process.kill()
         command.process.wait()
-        with supervised(places):  # at once, while the old children are still ending
-            assert all(answers(places) for answers in ANSWERS.values())
-    assert not all_processes(places)
+        with supervised(paths):  # at once, while the old children are still ending
+            assert all(answers(paths) for answers in ANSWERS.values())
+    assert not all_processes(paths)
 
 
-def test_children_end_with_a_killed_supervisor(places):
+def test_children_end_with_a_killed_supervisor(paths):
     """By the kernel's death signal: all but the grandchild, which the next start ends."""
     said = []
-    with Command(places) as command:
-        before = {pid for name, pid in pids(places).items() if name != "supervisor"}
-        until(lambda: len(set(supervisor.leftovers(places)) - before) == 1)
+    with Command(paths) as command:
+        before = {pid for name, pid in pids(paths).items() if name != "supervisor"}
+        until(lambda: len(set(processes.leftovers(paths.home)) - before) == 1)
         command.process.kill()
         command.process.wait()
-        until(lambda: len(all_processes(places)) == 1)
-    with supervised(places, say=said.append):
+        until(lambda: len(all_processes(paths)) == 1)
+    with supervised(paths, say=said.append):
         pass
-    assert not all_processes(places)
+    assert not all_processes(paths)
     assert len(said) == 1
     assert "left over from an earlier run" in said[0]
 
 
-def test_everything_killed_at_once_starts_again(places):
-    with Command(places) as command:
-        for pid in (command.process.pid, *pids(places).values()):
+def test_everything_killed_at_once_starts_again(paths):
+    with Command(paths) as command:
+        for pid in (command.process.pid, *pids(paths).values()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with supervised(places):
-            assert all(answers(places) for answers in ANSWERS.values())
+        with supervised(paths):
+            assert all(answers(paths) for answers in ANSWERS.values())
 
 
-def test_a_lock_file_that_names_a_stranger_does_not_stop_postgres(places):
+def test_a_lock_file_that_names_a_stranger_does_not_stop_postgres(paths):
     """In a container process numbers repeat: the number of the dead server may be ours."""
-    with supervised(places):
-        note = (places.postgres_data / "postmaster.pid").read_text().split("\n", 1)[1]
-    (places.postgres_data / "postmaster.pid").write_text(f"{os.getpid()}\n{note}")
-    with supervised(places):
-        assert postgres_answers(places)
+    with supervised(paths):
+        note = (paths.postgres_data / "postmaster.pid").read_text().split("\n", 1)[1]
+    (paths.postgres_data / "postmaster.pid").write_text(f"{os.getpid()}\n{note}")
+    with supervised(paths):
+        assert postgres_answers(paths)
 
 
 # Starts that are refused
 
 
-def test_a_second_start_says_who_is_there(places):
-    with supervised(places), pytest.raises(StartError, match=f"already running in {places.home}: pid {os.getpid()},"):
-        supervised(places).start()
-    with supervised(places, stores=[]):
+def test_a_second_start_says_who_is_there(paths):
+    with supervised(paths), pytest.raises(StartError, match=f"already running in {paths.home}: pid {os.getpid()},"):
+        supervised(paths).start()
+    with supervised(paths, stores=[]):
         pass
 
 
@@ -473,27 +471,27 @@ def test_a_port_that_is_none(tmp_path, environ):
 
 
 def test_a_long_path_with_odd_characters(tmp_path, environ):
-    places = Places(tmp_path / "a folder, çalled 100% ?so&" / ("x" * 100), environ)
-    with supervised(places):
-        assert all(answers(places) for answers in ANSWERS.values())
-        assert not places.sockets.is_relative_to(places.home)
-    assert not places.sockets.exists()
+    paths = Paths(tmp_path / "a folder, çalled 100% ?so&" / ("x" * 100), environ)
+    with supervised(paths):
+        assert all(answers(paths) for answers in ANSWERS.values())
+        assert not paths.sockets.is_relative_to(paths.home)
+    assert not paths.sockets.exists()
 
 
 def test_a_stranger_cannot_prepare_our_folder_of_sockets(tmp_path, environ):
-    places = Places(tmp_path / ("x" * 120), environ)
-    places.sockets.mkdir(mode=0o777)
-    places.sockets.chmod(0o777)
+    paths = Paths(tmp_path / ("x" * 120), environ)
+    paths.sockets.mkdir(mode=0o777)
+    paths.sockets.chmod(0o777)
     try:
         with pytest.raises(StartError, match="not a folder of ours alone"):
-            supervised(places).start()
+            supervised(paths).start()
     finally:
-        places.sockets.rmdir()
+        paths.sockets.rmdir()
 
 
 def test_the_token_is_ours_alone_and_made_once(tmp_path):
-    code = "import sys; from pathlib import Path; from personas_site.embedded.paths import Places"
-    argv = [sys.executable, "-c", f"{code}; print(Places(Path(sys.argv[1])).clickhouse_token)", str(tmp_path / "var")]
+    code = "import sys; from pathlib import Path; from personas_site.embedded.paths import Paths"
+    argv = [sys.executable, "-c", f"{code}; print(Paths(Path(sys.argv[1])).clickhouse_token)", str(tmp_path / "var")]
     racers = [subprocess.Popen(argv, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) for _ in range(6)]
     assert len({racer.communicate()[0] for racer in racers}) == 1
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["clickhouse.token"]
@@ -507,14 +505,14 @@ def test_an_ordinary_user_with_a_long_path_and_a_missing_locale(environ):
     home = tempfile.mkdtemp(prefix="personas-user-")
     os.chown(home, user.uid, user.gid)
     environ = {**environ, "HOME": home, "LANG": "xx_XX.UTF-8", "LC_ALL": "xx_XX.UTF-8"}
-    places = Places(Path(home) / ("y" * 110), environ)
+    paths = Paths(Path(home) / ("y" * 110), environ)
     try:
-        with Command(places, account=user) as command:
+        with Command(paths, account=user) as command:
             assert command.output == "ready\n"
-            assert {os.stat(f"/proc/{pid}").st_uid for pid in pids(places).values()} == {user.uid}
+            assert {os.stat(f"/proc/{pid}").st_uid for pid in pids(paths).values()} == {user.uid}
             command.process.send_signal(signal.SIGINT)
             assert command.process.wait(timeout=20) == 0
-        assert not all_processes(places)
+        assert not all_processes(paths)
     finally:
         shutil.rmtree(home)
 
@@ -526,9 +524,9 @@ def test_as_root_postgres_runs_as_nobody(environ, mode):
     folder = Path(tempfile.mkdtemp(prefix="personas-root-"))
     folder.chmod(mode)
     try:
-        places = Places(folder / "var", environ)
-        with supervised(places) as own:
-            assert postgres_answers(places)
+        paths = Paths(folder / "var", environ)
+        with supervised(paths) as own:
+            assert postgres_answers(paths)
             assert os.stat(f"/proc/{own.pid('postgres')}").st_uid == pwd.getpwnam("nobody").pw_uid
         assert folder.stat().st_mode & 0o777 == mode
     finally:

@@ -8,7 +8,7 @@ from django.conf import settings
 from personas_site import budget
 from personas_site.budget import TooFew, check
 from personas_site.embedded import postgres
-from personas_site.embedded.services import MEMBERS
+from personas_site.embedded.services import WORKERS
 from personas_site.embedded.workers import POOLS
 from tests.pure.test_compose import COMMANDS, dockerfile
 
@@ -33,7 +33,7 @@ def test_the_image_fits_below_what_a_server_takes_by_default() -> None:
 
 
 def test_the_workers_of_make_up_need_no_more_than_is_kept_for_them() -> None:
-    tasks = sum(workers_of(POOLS.get(name.removeprefix("worker-"), ["-c", "1"])) for name in MEMBERS if name != "beat")
+    tasks = sum(workers_of(POOLS.get(name.removeprefix("worker-"), ["-c", "1"])) for name in WORKERS if name != "beat")
     assert EACH_TASK * tasks + BEAT <= settings.WORKER_CONNECTIONS
 
 

@@ -13,7 +13,7 @@ from django.core.management import get_commands, load_command_class
 from granian.cli import cli as granian
 
 from personas_site import serve
-from personas_site.embedded.services import MEMBERS
+from personas_site.embedded.services import WORKERS
 from personas_site.pipeline import QUEUES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def test_the_commands_in_its_comments_can_be_typed() -> None:
 
 def test_every_queue_has_a_worker_and_there_is_one_beat() -> None:
     served = {argv[argv.index("-Q") + 1] for argv in COMMANDS.values() if "-Q" in argv}
-    embedded = {member.removeprefix("worker-") for member in MEMBERS if member.startswith("worker-")}
+    embedded = {member.removeprefix("worker-") for member in WORKERS if member.startswith("worker-")}
     assert served == embedded == set(QUEUES)
     assert [parsed(argv) for argv in COMMANDS.values()].count("beat") == 1
 
