@@ -15,7 +15,7 @@ from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.models import Caught, Destination, Subscription
 from destinations.rules import status
-from destinations.rules.settings_schema import InvalidSetting, shown
+from destinations.rules.settings_schema import InvalidSetting, masked
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
@@ -62,7 +62,7 @@ class DestinationsView(APIView):
 
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's destinations, oldest first."""
-        found = queries.with_going(request.space.destinations.all())
+        found = queries.with_subscriptions(request.space.destinations.all())
         return page(request, found, name="destinations", render=render_destination)
 
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -146,7 +146,7 @@ class ListView(APIView):
         key = request.query_params.get("key")
         if not key:
             raise invalid("Say which audience: its key.", "key")
-        held = queries.held(destination, key)
+        held = queries.members_at_catcher(destination, key)
         return page(request, held, name="list", render=lambda each: {"type": each[0], "value": each[1]}, key=key)
 
 
@@ -157,7 +157,7 @@ class ConnectionsView(APIView):
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """Where this audience goes."""
         subscriptions = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
-        tallies = queries.tallies(list(subscriptions))
+        tallies = queries.latest_counts(list(subscriptions))
         return page(
             request,
             subscriptions,
@@ -245,7 +245,7 @@ def render_destination(destination: Destination) -> dict[str, Any]:
         "name": destination.name,
         "enabled": destination.enabled,
         "status": _status(destination),
-        "settings": shown(services.settings_of(destination)),
+        "settings": masked(services.settings_of(destination)),
         "createdAt": _iso(destination.created_at),
     }
 
@@ -259,9 +259,9 @@ def render_subscription(subscription: Subscription, tally: dict[str, int] | None
         "enabled": subscription.enabled,
         "status": subscription.standing,
         "heldBackBy": subscription.held_back_by or None,
-        "options": shown(options),
+        "options": masked(options),
         "tick": subscription.tick,
-        **(tally or queries.tally(subscription)),
+        **(tally or queries.count_now(subscription)),
         "comparedAt": _iso(subscription.compared_at),
         "syncedAt": _iso(subscription.synced_at),
         "retryAt": _iso(subscription.retry_at),
@@ -300,7 +300,7 @@ def _status(destination: Destination) -> str | None:
     """The worst of what goes there; None when nothing does."""
     if not destination.enabled:
         return Subscription.Status.DISABLED
-    return status.worst(each.standing for each in queries.going(destination)) or None
+    return status.worst(each.standing for each in queries.current_subscriptions(destination)) or None
 
 
 def _destination(request: ApiRequest, public_id: str) -> Destination:

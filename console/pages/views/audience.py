@@ -147,7 +147,7 @@ def _compared(
     context = {
         **_about(seen),
         **counted,
-        **with_counts(queries.tally(row)),
+        **with_counts(queries.count_now(row)),
         "label": adapter_of(row.destination.kind).label,
         "catches": catches(row.destination),
         "computing": seen.audience.serving_id is None,
