@@ -52,7 +52,6 @@ class Subscription(Deletable, Owned):
     enabled = models.BooleanField(default=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
     options = models.JSONField(default=dict, help_text="of the adapter's Options: event names and the like")
-    external_id = models.CharField(max_length=200, blank=True, help_text="the audience's name over there")
     tick = models.BigIntegerField(default=0, help_text="changes up to this evaluate batch are planned or sent")
     full = models.BooleanField(default=True, help_text="this pass looks at everyone: a first sync or a resync")
     pass_tick = models.BigIntegerField(null=True, help_text="changes up to this one are being planned; null = no pass")

@@ -13,8 +13,7 @@ from pyroaring import BitMap
 from audiences import queries as audiences
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
-from destinations.rules.comparison import Comparison, Kind, compare
-from destinations.rules.contract import Adapter
+from destinations.rules.comparison import Comparison, KnownIdentifiers, compare
 from destinations.rules.settings_schema import described, json_schema
 from destinations.transports import catcher
 from identity.models import Identifier
@@ -48,7 +47,7 @@ class Delivery:
     who: dict[str, str] | None = None  # {"type", "value"}; None when the identifier is gone
 
 
-COLUMNS = ", ".join(each.name for each in fields(Delivery) if each.name != "who")
+COLUMNS = ", ".join(field.name for field in fields(Delivery) if field.name != "who")
 
 
 class Deliveries(Sequence[Delivery]):
@@ -72,15 +71,20 @@ class Deliveries(Sequence[Delivery]):
         start, stop = index.start or 0, index.stop
         return self._read(sql("LIMIT %s OFFSET %s", stop - start, start))
 
-    def newest_of_each(self, most: int) -> list[Delivery]:
+    def newest_by_identifier(self, most: int) -> list[Delivery]:
         """The newest call about each identifier, of at most this many identifiers."""
         return self._read(sql("LIMIT 1 BY identifier LIMIT %s", most))
 
     def _read(self, limit: Sql) -> list[Delivery]:
         order = "ORDER BY at DESC, piece DESC, subscription, position"
-        found = client.rows(sql(f"SELECT {COLUMNS} FROM {DELIVERY_LOG.name} WHERE %s {order} %s", self._where, limit))
-        names = named_identifiers(self._space, [row[2] for row in found])
-        return [_delivery(row, names.get(row[2])) for row in found]
+        rows = client.rows(sql(f"SELECT {COLUMNS} FROM {DELIVERY_LOG.name} WHERE %s {order} %s", self._where, limit))
+        calls = [Delivery(*row) for row in rows]
+        names = named_identifiers(self._space, [call.identifier for call in calls])
+        return [
+            # ClickHouse answers times without a zone, in UTC, and booleans as numbers.
+            replace(call, at=call.at.replace(tzinfo=UTC), entering=bool(call.entering), who=names.get(call.identifier))
+            for call in calls
+        ]
 
 
 def deliveries(
@@ -104,8 +108,9 @@ def identifier_like(space: Space, text: str) -> int | None:
     exact = identifier_number(space, text)
     if exact is not None:
         return exact
-    found = Identifier.objects.filter(space=space, type__in=PEOPLES_TYPES, value__in={text, text.lower()})
-    return found.order_by("number").values_list("number", flat=True).first()
+    # E-mail addresses are stored in lower case, whatever was typed.
+    alike = Identifier.objects.filter(space=space, type__in=PEOPLES_TYPES, value__in={text, text.lower()})
+    return alike.order_by("number").values_list("number", flat=True).first()
 
 
 def named_identifiers(space: Space, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
@@ -114,21 +119,21 @@ def named_identifiers(space: Space, numbers: Sequence[int]) -> dict[int, dict[st
     return {number: {"type": type, "value": value} for number, type, value in rows}
 
 
-def tally(subscription: Subscription) -> dict[str, int]:
+def count_now(subscription: Subscription) -> dict[str, int]:
     """How many identifiers are desired, acknowledged, unknown, refused and waiting for another try: counted now."""
-    return compared(subscription, audiences.members(subscription.audience)).counts
+    return compare_in_full(subscription, audiences.members(subscription.audience)).counts
 
 
-def tallies(subscriptions: Iterable[Subscription]) -> dict[int, dict[str, int]]:
+def latest_counts(subscriptions: Iterable[Subscription]) -> dict[int, dict[str, int]]:
     """The same by primary key, as of the newest comparison of each: no query. All 0 before the first."""
     names = ("desired", "acknowledged", "maybe", "refused", "due")
-    return {each.pk: {name: each.counts.get(name, 0) for name in names} for each in subscriptions}
+    return {row.pk: {name: row.counts.get(name, 0) for name in names} for row in subscriptions}
 
 
 DESIRED = """
-    SELECT string_agg(int8send(held.number), ''::bytea) FROM unnest(%s::bigint[]) AS member(number)
-    JOIN identity_identifier held ON held.space_id = %s AND held.profile = member.number
-    WHERE held.type = ANY(%s)
+    SELECT string_agg(int8send(identifier.number), ''::bytea) FROM unnest(%s::bigint[]) AS member(number)
+    JOIN identity_identifier identifier ON identifier.space_id = %s AND identifier.profile = member.number
+    WHERE identifier.type = ANY(%s)
 """
 KNOWN = """
     SELECT state, entering, due, refused <> '', string_agg(int8send(identifier), ''::bytea)
@@ -136,7 +141,7 @@ KNOWN = """
 """
 
 
-def compared(subscription: Subscription, members: BitMap) -> Comparison:
+def compare_in_full(subscription: Subscription, members: BitMap) -> Comparison:
     """What is desired against what was acknowledged, in full. members: of the audience.
 
     As bitmaps: rows would be read for a second where these take a tenth.
@@ -147,7 +152,7 @@ def compared(subscription: Subscription, members: BitMap) -> Comparison:
         desired = _numbers(cursor.fetchone()[0])
         cursor.execute(KNOWN, [subscription.pk])
         known = [
-            Kind(state, entering, due, refused, _numbers(packed))
+            KnownIdentifiers(state, entering, due, refused, _numbers(packed))
             for state, entering, due, refused, packed in cursor.fetchall()
         ]
     return compare(desired, known)
@@ -161,8 +166,9 @@ UNSETTLED = """
         WHERE loser.merged_into IS NOT NULL
         EXCEPT SELECT %s, number FROM member
     )
-    SELECT string_agg(int8send(held.number), ''::bytea) FROM winner
-    JOIN identity_identifier held ON held.space_id = winner.space_id AND held.profile = winner.number
+    SELECT string_agg(int8send(identifier.number), ''::bytea) FROM winner
+    JOIN identity_identifier identifier ON identifier.space_id = winner.space_id
+         AND identifier.profile = winner.number
 """
 
 
@@ -178,15 +184,15 @@ def _numbers(packed: memoryview | None) -> BitMap:
     return BitMap(numpy.frombuffer(packed or b"", ">i8").astype("u4"))
 
 
-def with_going(destinations: "QuerySet[Destination]") -> "QuerySet[Destination]":
-    """The same, read along with what goes there: one query more, however many they are."""
+def with_subscriptions(destinations: "QuerySet[Destination]") -> "QuerySet[Destination]":
+    """The same, prefetched for `current_subscriptions`: one query more, however many they are."""
     return destinations.prefetch_related("subscriptions__audience")
 
 
-def going(destination: Destination) -> list[Subscription]:
-    """What goes there, of audiences that still exist."""
-    rows = destination.subscriptions.all()  # not filtered by the database: it may have been read along
-    return [row for row in rows if row.audience.deleted_at is None]
+def current_subscriptions(destination: Destination) -> list[Subscription]:
+    """Those of audiences that still exist."""
+    # Not filtered by the database: that would pass over what `with_subscriptions` has prefetched.
+    return [row for row in destination.subscriptions.all() if row.audience.deleted_at is None]
 
 
 def types_of(subscription: Subscription) -> list[str]:
@@ -196,13 +202,13 @@ def types_of(subscription: Subscription) -> list[str]:
     return [type for type in types if type in known]
 
 
-def held(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
-    """The (type, value) that the catcher holds in the audience `key`, from what it received alone."""
-    return catcher.held(destination, key)
+def members_at_catcher(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
+    """The (type, value) of who is in the audience `key` by what the catcher received, and by nothing else."""
+    return catcher.members(destination, key)
 
 
 def style_of(destination: Destination) -> str:
-    """How people are said there: as chosen in its settings, or the only way that its kind knows."""
+    """Whether people go there as events or as a list: as chosen in its settings, or the only way of its kind."""
     adapter = adapter_of(destination.kind)
     chosen = open_sealed(destination.settings).get("style")
     return chosen if chosen in adapter.capabilities.styles else adapter.capabilities.styles[0]
@@ -215,24 +221,17 @@ def described_settings(destination: Destination) -> list[dict[str, Any]]:
 
 def catalogue() -> list[dict[str, Any]]:
     """A card for each kind of destination."""
-    return [_card(adapter) for adapter in all_adapters().values()]
-
-
-def _card(adapter: Adapter) -> dict[str, Any]:
-    can = adapter.capabilities
-    return {
-        "kind": adapter.kind,
-        "label": adapter.label,
-        "description": adapter.description,
-        "styles": list(can.styles),
-        "identifiers": list(can.identifiers),
-        "settings": described(adapter.settings),
-        "settingsSchema": json_schema(adapter.settings),
-        "options": described(adapter.options),
-        "optionsSchema": json_schema(adapter.options),
-    }
-
-
-def _delivery(row: Sequence[Any], who: dict[str, str] | None) -> Delivery:
-    made = Delivery(*row)
-    return replace(made, at=made.at.replace(tzinfo=UTC), entering=bool(made.entering), who=who)
+    return [
+        {
+            "kind": adapter.kind,
+            "label": adapter.label,
+            "description": adapter.description,
+            "styles": list(adapter.capabilities.styles),
+            "identifiers": list(adapter.capabilities.identifiers),
+            "settings": described(adapter.settings),
+            "settingsSchema": json_schema(adapter.settings),
+            "options": described(adapter.options),
+            "optionsSchema": json_schema(adapter.options),
+        }
+        for adapter in all_adapters().values()
+    ]

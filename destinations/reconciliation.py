@@ -131,7 +131,7 @@ def _last_calls(subscription: Subscription, numbers: Sequence[int]) -> dict[int,
         return {}
     wanted = sql("identifier IN (%s)", join(", ", [sql("%s", number) for number in numbers]))
     log = queries.Deliveries(subscription.space, [subscription.pk], [sql("space = %s", subscription.space_id), wanted])
-    return {call.identifier: call for call in log.newest_of_each(len(numbers))}
+    return {call.identifier: call for call in log.newest_by_identifier(len(numbers))}
 
 
 def _differing(

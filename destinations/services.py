@@ -1,12 +1,13 @@
 """Everything that changes destinations and what goes to them. Each change leaves an audit entry."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
+from msgspec.structs import asdict
 
 from access.services import ActorLike, NotPossible, audit
 from audiences import drafts
@@ -15,7 +16,15 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.rules.contract import outcome_of
 from destinations.rules.send_batch import Unanswered
-from destinations.rules.settings_schema import InvalidSetting, camel, label, parse, secrets_of, stored, struck
+from destinations.rules.settings_schema import (
+    InvalidSetting,
+    SettingsDeclaration,
+    fields_of,
+    load_stored,
+    parse,
+    secrets_of,
+    strike,
+)
 from destinations.rules.status import STOPPED
 from destinations.transports import TRANSPORTS
 from spaces import deletions
@@ -27,8 +36,8 @@ SYNC = "sync"  # the stage's name; the stage itself is above this layer
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What a test call came to. `message` is for the user and holds no secret."""
+class TestResult:
+    """The answer to a test call. `message` is for the user and holds no secret."""
 
     ok: bool
     message: str
@@ -44,26 +53,26 @@ class Unsuitable(Exception):
         self.destination, self.error = destination, error
 
 
-def settings_of(destination: Destination) -> Any:
+def settings_of(destination: Destination) -> SettingsDeclaration:
     """The adapter's Settings, secrets included. For sending; never for showing."""
-    return stored(adapter_of(destination.kind).settings, open_sealed(destination.settings))
+    return load_stored(adapter_of(destination.kind).settings, open_sealed(destination.settings))
 
 
 def create_destination(
     space: Space, *, kind: str, name: str, settings: Mapping[str, Any], by: ActorLike
 ) -> tuple[Destination, dict[str, str]]:
-    """A new destination, and the secrets that were made for it, which are shown this once.
+    """A new destination, and the secrets that were generated for it, which are shown this once.
 
     Raises InvalidSetting, with field "kind" for an unknown kind.
     """
     if kind not in all_adapters():
         raise InvalidSetting("kind", f"Must be one of {', '.join(all_adapters())}")
-    made = _parsed(kind, settings)
+    parsed = _parsed(kind, settings)
     destination = Destination.objects.create(
-        workspace_id=space.workspace_id, space=space, kind=kind, name=name, settings=seal(asdict(made))
+        workspace_id=space.workspace_id, space=space, kind=kind, name=name, settings=seal(asdict(parsed))
     )
     audit(by, "destination.created", destination, kind=kind, name=name)
-    return destination, _made_secrets(made, settings)
+    return destination, _generated_secrets(parsed, settings)
 
 
 def change_destination(
@@ -74,12 +83,12 @@ def change_destination(
     enabled: bool | None = None,
     by: ActorLike,
 ) -> dict[str, str]:
-    """What is given is changed. New settings wake what was suspended or parked. Answers newly made secrets."""
-    made: dict[str, str] = {}
+    """What is given is changed. New settings wake what was suspended or parked. Returns newly generated secrets."""
+    generated: dict[str, str] = {}
     if settings is not None:
         parsed = _parsed(destination.kind, settings, open_sealed(destination.settings))
         destination.settings = seal(asdict(parsed))
-        made = _made_secrets(parsed, settings) if "" in settings.values() else {}
+        generated = _generated_secrets(parsed, settings) if "" in settings.values() else {}
     destination.name = name if name is not None else destination.name
     destination.enabled = enabled if enabled is not None else destination.enabled
     destination.save()
@@ -87,7 +96,7 @@ def change_destination(
         for subscription in destination.subscriptions.all():
             _wake(subscription)
     audit(by, "destination.changed", destination, name=name, enabled=enabled, settings=sorted(settings or {}))
-    return made
+    return generated
 
 
 def delete_destination(destination: Destination, *, by: ActorLike) -> None:
@@ -100,17 +109,17 @@ def delete_destination(destination: Destination, *, by: ActorLike) -> None:
             _hide(subscription)
 
 
-def test_destination(destination: Destination, *, now: datetime) -> Tested:
-    """One harmless call, now. Says what happened; changes nothing."""
+def test_destination(destination: Destination, *, now: datetime) -> TestResult:
+    """One harmless call, now. Returns what happened; changes nothing."""
     adapter = adapter_of(destination.kind)
     settings = settings_of(destination)
     try:
         with TRANSPORTS[adapter.transport](destination) as call:
             answer = call(adapter.test(settings, now))
     except Unanswered as error:
-        return Tested(False, struck(error.message, secrets_of(settings)), 0, 0.0)
-    said = "It answered as it should." if answer.ok else outcome_of(answer).reason
-    return Tested(answer.ok, struck(said, secrets_of(settings)), answer.status, answer.milliseconds)
+        return TestResult(False, strike(error.message, secrets_of(settings)), 0, 0.0)
+    message = "It answered as it should." if answer.ok else outcome_of(answer).reason
+    return TestResult(answer.ok, strike(message, secrets_of(settings)), answer.status, answer.milliseconds)
 
 
 def subscribe(
@@ -145,15 +154,21 @@ def subscribe_all(
 
     Raises Unsuitable, which says which one.
     """
+    subscriptions = []
     with transaction.atomic():
-        return [_subscribed(audience, destination, options, by) for destination, options in chosen]
+        for destination, options in chosen:
+            try:
+                subscriptions.append(subscribe(audience, destination, options=options, by=by))
+            except (InvalidSetting, NotPossible) as error:
+                raise Unsuitable(destination, error) from error
+    return subscriptions
 
 
 def chosen_in(draft: Draft) -> list[tuple[Destination, dict[str, Any]]]:
     """Where the audience of this draft is to go, with its options; without what was deleted meanwhile."""
-    options = {each["id"]: each["options"] for each in draft.destinations}
-    found = Destination.objects.filter(space=draft.space_id, public_id__in=options).order_by("name", "id")
-    return [(destination, options[destination.public_id]) for destination in found]
+    options = {choice["id"]: choice["options"] for choice in draft.destinations}
+    destinations = Destination.objects.filter(space=draft.space_id, public_id__in=options).order_by("name", "id")
+    return [(destination, options[destination.public_id]) for destination in destinations]
 
 
 def finish_draft(draft: Draft, *, by: ActorLike) -> Audience:
@@ -166,15 +181,6 @@ def finish_draft(draft: Draft, *, by: ActorLike) -> Audience:
         audience = drafts.finish(draft, by)
         subscribe_all(audience, chosen, by=by)
     return audience
-
-
-def _subscribed(
-    audience: Audience, destination: Destination, options: Mapping[str, Any], by: ActorLike
-) -> Subscription:
-    try:
-        return subscribe(audience, destination, options=options, by=by)
-    except (InvalidSetting, NotPossible) as error:
-        raise Unsuitable(destination, error) from error
 
 
 def change_subscription(
@@ -200,7 +206,7 @@ def change_subscription(
 
 
 def _hide(subscription: Subscription) -> None:
-    """It is out of sight, and whoever is writing a batch of it is too late."""
+    """It is out of sight, and a worker that is writing a batch of it cannot commit: its log is gone."""
     Log.objects.filter(stage=SYNC, partition=subscription.pk).delete()
     deletions.hide(subscription)
 
@@ -215,18 +221,16 @@ def unsubscribe(subscription: Subscription, *, by: ActorLike) -> None:
 
 
 def resync(subscription: Subscription, *, by: ActorLike) -> None:
-    """Everyone is said anew: who should be there enters again, who was sent and should not be leaves again.
-
-    Message ids are new, since a receiver that lost what it had must not take these for repetitions.
-    """
+    """Everyone is sent anew: who should be there enters again, who was sent and should not be leaves again."""
     with transaction.atomic():
         _stop_waiting(Subscription.objects.select_for_update().get(pk=subscription.pk))
         Subscription.objects.filter(pk=subscription.pk).update(full=True, pass_tick=None, cursor=0, compare_at=None)
-        held = Acknowledged.objects.filter(subscription=subscription)
-        held.exclude(state=Acknowledged.State.OUT).update(
+        acknowledged = Acknowledged.objects.filter(subscription=subscription)
+        # Message ids are new, since a receiver that lost what it had must not take these calls for repetitions.
+        acknowledged.exclude(state=Acknowledged.State.OUT).update(
             state=Acknowledged.State.MAYBE, flip=F("flip") + 1, due=True, tries=0, retry_at=None, refused=""
         )
-        held.update(refused="", retry_at=None)
+        acknowledged.update(refused="", retry_at=None)
         audit(by, "subscription.resynced", subscription)
     subscription.refresh_from_db()
 
@@ -239,9 +243,9 @@ def resume(subscription: Subscription, *, by: ActorLike) -> None:
 
 
 def retry_one(subscription: Subscription, identifier: int, *, by: ActorLike) -> None:
-    """What failed about one identifier is due now; the sync stage then says what holds for it, if it must be said.
+    """What failed about one identifier is due now: the sync stage then sends its present state, if that has to be sent.
 
-    The call goes the way of all others: under the same message id while it says the same, never when it was
+    The call is made like all others: under the same message id while its content is the same, never when it was
     acknowledged meanwhile, in order with the other calls about the person. Raises NotPossible when nothing failed.
     """
     with transaction.atomic():
@@ -274,21 +278,22 @@ def _stop_waiting(subscription: Subscription) -> None:
     subscription.save()
 
 
-def _parsed(kind: str, given: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Any:
-    made = parse(adapter_of(kind).settings, given, kept)
-    for each in fields(made):
-        if label(each).url:
+def _parsed(kind: str, given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> SettingsDeclaration:
+    """Valid settings whose addresses may be called. Raises InvalidSetting."""
+    settings = parse(adapter_of(kind).settings, given, stored)
+    for field in fields_of(type(settings)):
+        if field.url:
             try:
-                check_url(getattr(made, each.name))
+                check_url(getattr(settings, field.attribute))
             except OutboundError as error:
-                raise InvalidSetting(camel(each.name), str(error)) from error
-    return made
+                raise InvalidSetting(field.name, str(error)) from error
+    return settings
 
 
-def _made_secrets(made: Any, given: Mapping[str, Any]) -> dict[str, str]:
+def _generated_secrets(settings: SettingsDeclaration, given: Mapping[str, Any]) -> dict[str, str]:
     """What was filled in because it was left empty. Nobody could ever read it otherwise."""
     return {
-        camel(each.name): getattr(made, each.name)
-        for each in fields(made)
-        if label(each).make and not given.get(camel(each.name))
+        field.name: getattr(settings, field.attribute)
+        for field in fields_of(type(settings))
+        if field.generate and not given.get(field.name)
     }

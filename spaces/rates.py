@@ -42,11 +42,15 @@ def spend(name: str, *, rate: float, burst: float, cost: float = 1) -> float:
         return 0.0
 
 
-def pace(name: str, *, rate: float) -> None:
-    """Now is a time for one more, at so many a second. Waits for it, and no longer than about a second."""
-    give_up = time.monotonic() + LONGEST_PAUSE_S
-    while (wait := spend(name, rate=rate, burst=1)) and time.monotonic() < give_up:
-        time.sleep(min(wait, LONGEST_PAUSE_S))
+def pace(name: str, *, rate: float, longest_s: float = LONGEST_PAUSE_S) -> bool:
+    """Whether now is a time for one more, at so many a second. Waits for it, and no longer than about `longest_s`."""
+    give_up = time.monotonic() + longest_s
+    while wait := spend(name, rate=rate, burst=1):
+        left = give_up - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(wait, LONGEST_PAUSE_S, left))
+    return True
 
 
 @cache

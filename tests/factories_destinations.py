@@ -3,12 +3,12 @@
 What identity and audiences do is done here by hand, so that the sync stage is tested for what it reads alone.
 """
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import factory
 from django.db.models import F, Max
+from msgspec.structs import asdict
 from pyroaring import BitMap
 
 from audiences.models import Audience, Change, Version

@@ -13,7 +13,7 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules import status
 from destinations.rules.contract import Adapter
-from destinations.rules.settings_schema import MASK, json_schema, shown
+from destinations.rules.settings_schema import MASK, json_schema, masked
 from identity.api.serializers import IdentifierSerializer
 
 SETTINGS = {"url": "https://example.com/hook", "style": "event", "batchSize": 1}
@@ -83,11 +83,11 @@ class DestinationSerializer(serializers.Serializer[Any]):
     def get_status(self, destination: Destination) -> str | None:
         if not destination.enabled:
             return Subscription.Status.DISABLED
-        return status.worst(each.standing for each in queries.going(destination)) or None
+        return status.worst(each.standing for each in queries.current_subscriptions(destination)) or None
 
     @extend_schema_field(SettingsField())
     def get_settings(self, destination: Destination) -> dict[str, Any]:
-        return shown(services.settings_of(destination))
+        return masked(services.settings_of(destination))
 
 
 class DestinationAnswer(Envelope):
@@ -267,7 +267,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
 
     def to_representation(self, subscription: Subscription) -> dict[str, Any]:
         tally = self.context.get("tallies", {}).get(subscription.pk)
-        subscription.tally = tally or queries.tally(subscription)  # type: ignore[attr-defined]
+        subscription.tally = tally or queries.count_now(subscription)  # type: ignore[attr-defined]
         return super().to_representation(subscription)
 
     def get_heldBackBy(self, subscription: Subscription) -> str | None:
@@ -275,7 +275,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(OptionsField())
     def get_options(self, subscription: Subscription) -> dict[str, Any]:
-        return shown(adapter_of(subscription.destination.kind).options(**subscription.options))
+        return masked(adapter_of(subscription.destination.kind).options(**subscription.options))
 
 
 class SubscriptionAnswer(Envelope):

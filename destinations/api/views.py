@@ -56,7 +56,7 @@ class DestinationsView(PagedView):
     @extend_schema(operation_id="list_destinations", responses=DestinationSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's destinations, oldest first."""
-        destinations = self.paginate_queryset(queries.with_going(request.space.destinations.all()))
+        destinations = self.paginate_queryset(queries.with_subscriptions(request.space.destinations.all()))
         return self.get_paginated_response(DestinationSerializer(destinations, many=True).data)
 
     @extend_schema(
@@ -164,7 +164,7 @@ class ListView(PagedView):
         key = request.query_params.get("key")
         if not key:
             raise invalid("Say which audience: its key.", "key")
-        rows = self.paginate_queryset(queries.held(destination, key))
+        rows = self.paginate_queryset(queries.members_at_catcher(destination, key))
         return self.get_paginated_response(ListedSerializer(rows, many=True).data, key=key)
 
 
@@ -178,7 +178,7 @@ class SubscriptionsView(PagedView):
         """Where this audience goes."""
         rows = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
         subscriptions = self.paginate_queryset(rows)
-        context = {"tallies": queries.tallies(subscriptions)}
+        context = {"tallies": queries.latest_counts(subscriptions)}
         shown = SubscriptionSerializer(subscriptions, many=True, context=context)
         return self.get_paginated_response(shown.data)
 

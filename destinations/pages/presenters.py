@@ -52,7 +52,7 @@ def working(row: Destination) -> Pill:
     """Whether calls get through to it: as its worst subscription stands; only enabled while nothing goes there."""
     if not row.enabled:
         return Pill("Disabled")
-    going = queries.going(row)
+    going = queries.current_subscriptions(row)
     idle = all(each.held_back_by for each in going)
     return Pill("Enabled", "" if going else "good") if idle else together(going)
 
@@ -63,7 +63,7 @@ def catches(row: Destination) -> bool:
 
 def with_tallies(rows: Sequence[Subscription]) -> list[dict[str, Any]]:
     """Each subscription with its pill, its counts, and how many per cent of those desired are acknowledged."""
-    tallies = queries.tallies(rows)
+    tallies = queries.latest_counts(rows)
     return [{"row": row, "pill": status(row), **with_counts(tallies[row.pk])} for row in rows]
 
 

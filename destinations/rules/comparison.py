@@ -17,10 +17,10 @@ PER_SECOND = 20_000  # identifiers: a comparison of so many costs some 50 ms, so
 
 
 @dataclass(frozen=True)
-class Kind:
+class KnownIdentifiers:
     """Identifiers of which the same is known. entering: what the newest call about them asked for.
 
-    due: it is said again by itself. refused: it is not, until somebody asks for it.
+    due: it is sent again by itself. refused: it is not, until somebody asks for it.
     """
 
     state: int
@@ -51,9 +51,9 @@ class Comparison:
         return not (self.overlooked or self.due or self.refused or self.maybe or self.unsettled)
 
     def without(self, unsettled: BitMap) -> "Comparison":
-        """Of these nobody can say yet where they belong."""
-        found = self.overlooked & unsettled
-        return replace(self, overlooked=self.overlooked - found, unsettled=len(found))
+        """The same with these counted as unsettled: nobody can say yet where they belong."""
+        unsettled = self.overlooked & unsettled
+        return replace(self, overlooked=self.overlooked - unsettled, unsettled=len(unsettled))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -61,20 +61,20 @@ class Comparison:
         return {name: getattr(self, name) for name in names}
 
 
-def compare(desired: BitMap, known: Iterable[Kind]) -> Comparison:
-    """desired: who should be there. known: every identifier that was ever said, each in one kind."""
-    kinds = list(known)
-    inside = BitMap.union(BitMap(), *(kind.numbers for kind in kinds if kind.state == IN))
-    maybe = BitMap.union(BitMap(), *(kind.numbers for kind in kinds if kind.state == MAYBE))
-    due = BitMap.union(BitMap(), *(kind.numbers for kind in kinds if kind.due))
+def compare(desired: BitMap, known: Iterable[KnownIdentifiers]) -> Comparison:
+    """desired: who should be there. known: every identifier that was ever sent, each in one group."""
+    groups = list(known)
+    inside = BitMap.union(BitMap(), *(group.numbers for group in groups if group.state == IN))
+    maybe = BitMap.union(BitMap(), *(group.numbers for group in groups if group.state == MAYBE))
+    due = BitMap.union(BitMap(), *(group.numbers for group in groups if group.due))
     differing = (desired ^ inside) | maybe
-    refused, cared_for = BitMap(), BitMap()
-    for kind in kinds:
+    refused, handled = BitMap(), BitMap()
+    for group in groups:
         # A call that asked for the opposite of what is desired now does not mend anything.
-        same = differing & kind.numbers & desired if kind.entering else (differing & kind.numbers) - desired
-        refused |= same if kind.refused else BitMap()
-        cared_for |= same if kind.due or kind.refused else BitMap()
-    return Comparison(len(desired), len(inside), len(maybe), len(refused), len(due), differing - cared_for)
+        same = differing & group.numbers & desired if group.entering else (differing & group.numbers) - desired
+        refused |= same if group.refused else BitMap()
+        handled |= same if group.due or group.refused else BitMap()
+    return Comparison(len(desired), len(inside), len(maybe), len(refused), len(due), differing - handled)
 
 
 def pause(compared: int) -> timedelta:

@@ -5,19 +5,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from destinations.rules.settings_schema import SettingsDeclaration
 from spaces.answers import Answer
 
 TOO_FAST_S = 2.0  # the wait after a 429 that does not say how long
 
-Kind = Literal["delivered", "retry", "refused", "suspended"]
+OutcomeKind = Literal["delivered", "retry", "refused", "suspended"]
 
 
 @dataclass(frozen=True)
-class Audience:
+class PayloadAudience:
     """What a payload says about an audience."""
 
     id: str
@@ -28,7 +30,7 @@ class Audience:
 
 @dataclass(frozen=True)
 class Address:
-    """Who a row is about, as the destination is told. A part is None when it is not said."""
+    """Who a row is about. A part that is None is not sent."""
 
     user_id: str | None = None
     anonymous_id: str | None = None
@@ -36,8 +38,8 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Change:
-    """One identifier enters or leaves. `id` is the same on every attempt to say so; so is `at`."""
+class IdentifierChange:
+    """One identifier enters or leaves. `id` and `at` are the same on every attempt to send it."""
 
     id: str
     entering: bool
@@ -47,11 +49,11 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Request:
+class DestinationRequest:
     """A call that a transport can make. `rows` are the changes it carries; `id` is stable over retries."""
 
     id: str
-    rows: Sequence[Change]
+    rows: Sequence[IdentifierChange]
     method: str = "POST"
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -60,39 +62,43 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one row.
+class CallOutcome:
+    """What the answer means for one row.
 
     delivered: acknowledged. retry: perhaps later. refused: never, this row is at fault.
     suspended: nothing will pass until someone changes the settings.
     """
 
-    kind: Kind
+    kind: OutcomeKind
     reason: str = ""
     retry_after_s: float | None = None
 
 
-DELIVERED = Outcome("delivered")
+DELIVERED = CallOutcome("delivered")
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a kind of destination can take. `identifiers`: types it knows, most useful first."""
+    """What a kind of destination can take; the sync stage keeps to it.
+
+    piece: changes that `plan` gets at a time, at most. per_second: requests, over all audiences that go to one
+    destination; None = no limit. concurrency: requests of a batch at the same time. identifiers: types it knows, most
+    useful first.
+    """
 
     styles: tuple[Literal["event", "list"], ...]
-    delta: bool = True  # False: wants the whole audience each time
-    batch: int = 1  # changes per request, at most
+    batch: int = 1
     per_second: float | None = None
-    concurrency: int = 1  # requests at the same time
+    concurrency: int = 1
     identifiers: tuple[str, ...] = ("user_id", "email", "anonymous_id")
 
 
-def read_by_status(request: Request, answer: Answer) -> list[Outcome]:
+def read_by_status(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     """One outcome for all rows, from the status alone."""
     return [outcome_of(answer)] * len(request.rows)
 
 
-def outcome_of(answer: Answer) -> Outcome:
+def outcome_of(answer: Answer) -> CallOutcome:
     """The usual meaning of a status.
 
     A wrong address (3xx, 404, 405) is retried, not refused: it is at fault for everyone, and nobody may be
@@ -102,18 +108,19 @@ def outcome_of(answer: Answer) -> Outcome:
         return DELIVERED
     reason = f"{answer.status} {answer.text()}".strip()
     if answer.status in {401, 403, 407, 410}:
-        return Outcome("suspended", reason)
+        return CallOutcome("suspended", reason)
     if answer.status in {400, 406, 409, 411, 412, 413, 414, 415, 416, 417, 422, 431}:
-        return Outcome("refused", reason)
+        return CallOutcome("refused", reason)
     asked = retry_after_s(answer)
-    return Outcome("retry", reason, TOO_FAST_S if answer.status == 429 and not asked else asked)
+    return CallOutcome("retry", reason, TOO_FAST_S if answer.status == 429 and not asked else asked)
 
 
 def retry_after_s(answer: Answer) -> float | None:
-    """Seconds to wait as the answer asks: a number, or a date compared with the answer's own clock."""
+    """Seconds to wait as the answer asks: a number, or a date compared with the answer's `Date`."""
     text = answer.headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
         return float(text)
+    # Compared with its own clock: ours may be minutes away from it.
     at, now = _http_date(text), _http_date(answer.headers.get("date", ""))
     return max((at - now).total_seconds(), 0.0) if at and now else None
 
@@ -130,7 +137,8 @@ def _http_date(text: str) -> datetime | None:
 class Adapter:
     """One kind of destination: pure functions and declarations; it sends nothing itself.
 
-    plan(changes, audience, settings, options, now) -> requests; together they carry every change.
+    plan(changes, audience, settings, options, now) -> requests; together they carry every change. It gets no more
+    changes at a time than `capabilities.batch`, so one request for all of them is always right.
     read(request, answer) -> one outcome per row. test(settings, now) -> a request that harms nothing.
     settings: of the destination. options: of each audience that goes to it.
     """
@@ -138,13 +146,22 @@ class Adapter:
     kind: str
     label: str
     description: str
-    settings: type[Any]
-    options: type[Any]
+    settings: type[SettingsDeclaration]
+    options: type[SettingsDeclaration]
     capabilities: Capabilities
-    plan: Callable[[Sequence[Change], Audience, Any, Any, datetime], list[Request]]
-    test: Callable[[Any, datetime], Request]
+    plan: Callable[[Sequence[IdentifierChange], PayloadAudience, Any, Any, datetime], list[DestinationRequest]]
+    test: Callable[[Any, datetime], DestinationRequest]
     transport: str = "http"
-    read: Callable[[Request, Answer], list[Outcome]] = read_by_status
+    read: Callable[[DestinationRequest, Answer], list[CallOutcome]] = read_by_status
+
+
+T = TypeVar("T")
+
+
+def chunks(rows: Sequence[T], size: int) -> list[list[T]]:
+    """The rows in lists of `size`; the last may be shorter."""
+    remaining = iter(rows)
+    return list(iter(lambda: list(islice(remaining, size)), []))
 
 
 def json_body(content: object) -> bytes:

@@ -1,4 +1,4 @@
-"""PURE. What is said to a destination, as hundreds of existing integrations read it (spec/segment.md §9).
+"""PURE. The payloads of a destination, as hundreds of existing integrations read it (spec/segment.md §9).
 
 One change is one identifier. In event style it is an identify with the boolean trait and a track; in list style
 an entry of `added` or `removed`. Decision note: docs/decisions/0010-what-a-destination-is-told.md.
@@ -6,24 +6,25 @@ an entry of `added` or `removed`. Decision note: docs/decisions/0010-what-a-dest
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from destinations.rules.contract import Address, Audience, Change
-from destinations.rules.settings_schema import InvalidSetting, field
+from destinations.rules.contract import Address, IdentifierChange, PayloadAudience
+from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 
+STYLES_HELP = "event: identify and track calls. list: who was added and removed"
 ENTERED, EXITED = "Audience Entered", "Audience Exited"
+from spaces.times import iso
 
 
-@dataclass(frozen=True)
-class EventOptions:
+class EventOptions(SettingsDeclaration, frozen=True):
     """How one audience goes to an event destination."""
 
-    send_identify: bool = field("Send identify calls", default=True, help="With the audience's key as a boolean trait")
-    send_track: bool = field("Send track calls", default=True, help="Audience Entered and Audience Exited")
-    entered_event: str = field("Event name on entering", default=ENTERED, longest=200)
-    exited_event: str = field("Event name on leaving", default=EXITED, longest=200)
+    send_identify: Annotated[bool, label("Send identify calls", help="With the audience's key as a boolean trait")] = (
+        True
+    )
+    send_track: Annotated[bool, label("Send track calls", help="Audience Entered and Audience Exited")] = True
+    entered_event: Annotated[str, text("Event name on entering", max_length=200)] = ENTERED
+    exited_event: Annotated[str, text("Event name on leaving", max_length=200)] = EXITED
 
     def check(self) -> None:
         if not (self.send_identify or self.send_track):
@@ -32,39 +33,44 @@ class EventOptions:
             raise InvalidSetting("enteredEvent" if not self.entered_event else "exitedEvent", "Must not be empty")
 
 
-def messages(change: Change, audience: Audience, options: EventOptions, label: str) -> list[dict[str, Any]]:
-    """The calls of event style: first identify, so that the trait is there when the event starts a campaign."""
-    identify = [_identify(change, audience, label)] if options.send_identify else []
-    return identify + ([_track(change, audience, options, label)] if options.send_track else [])
+def messages(
+    change: IdentifierChange, audience: PayloadAudience, options: EventOptions, integration: str
+) -> list[dict[str, Any]]:
+    """The calls of event style. integration: the name under which Segment's receivers know this destination."""
+    # Identify comes first, so that the trait is there when the event starts a campaign.
+    identify = [_identify(change, audience, integration)] if options.send_identify else []
+    return identify + ([_track(change, audience, options, integration)] if options.send_track else [])
 
 
-def _identify(change: Change, audience: Audience, label: str) -> dict[str, Any]:
+def _identify(change: IdentifierChange, audience: PayloadAudience, integration: str) -> dict[str, Any]:
     email = {"email": change.address.email} if change.address.email else {}
     return {
         "type": "identify",
-        **_common(change, f"{change.id}-identify", label),
+        **_common(change, f"{change.id}-identify", integration),
         "traits": {audience.key: change.entering, **email},
         "context": _context(audience),
     }
 
 
-def _track(change: Change, audience: Audience, options: EventOptions, label: str) -> dict[str, Any]:
+def _track(
+    change: IdentifierChange, audience: PayloadAudience, options: EventOptions, integration: str
+) -> dict[str, Any]:
     traits = {"traits": {"email": change.address.email}} if change.address.email else {}
     return {
         "type": "track",
         "event": options.entered_event if change.entering else options.exited_event,
-        **_common(change, f"{change.id}-track", label),
+        **_common(change, f"{change.id}-track", integration),
         "properties": {"audience_key": audience.key, audience.key: change.entering},
         "context": {**traits, **_context(audience)},
     }
 
 
-def _common(change: Change, message_id: str, label: str) -> dict[str, Any]:
+def _common(change: IdentifierChange, message_id: str, integration: str) -> dict[str, Any]:
     at = iso(change.at)
     return {
         "messageId": message_id,
         **_ids(change.address),
-        "integrations": {"All": False, label: True},
+        "integrations": {"All": False, integration: True},
         "timestamp": at,
         "originalTimestamp": at,
     }
@@ -75,7 +81,7 @@ def _ids(address: Address) -> dict[str, str]:
     return {name: value for name, value in ids.items() if value is not None}
 
 
-def _context(audience: Audience) -> dict[str, Any]:
+def _context(audience: PayloadAudience) -> dict[str, Any]:
     return {
         "integrations": {"personas": False},  # the loop guard: these calls must not come back in
         "library": {"name": "unknown", "version": "unknown"},
@@ -89,7 +95,7 @@ def _context(audience: Audience) -> dict[str, Any]:
     }
 
 
-def change_set(changes: Sequence[Change], audience: Audience) -> dict[str, Any]:
+def change_set(changes: Sequence[IdentifierChange], audience: PayloadAudience) -> dict[str, Any]:
     """The body of list style: who is added and removed, in one batch of one audience."""
     return {
         "type": "audience",
@@ -102,16 +108,12 @@ def change_set(changes: Sequence[Change], audience: Audience) -> dict[str, Any]:
     }
 
 
-def _entry(change: Change) -> dict[str, Any]:
+def _entry(change: IdentifierChange) -> dict[str, Any]:
     email = {"email": change.address.email} if change.address.email else {}
     return {"messageId": change.id, **_ids(change.address), **email, "timestamp": iso(change.at)}
 
 
-def batch_id(changes: Sequence[Change]) -> str:
+def batch_id(changes: Sequence[IdentifierChange]) -> str:
     """The same for the same changes, and for no others."""
     together = "\n".join(change.id for change in changes).encode()
     return "batch_" + hashlib.blake2b(together, digest_size=16).hexdigest()
-
-
-def iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

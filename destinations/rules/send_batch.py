@@ -1,19 +1,20 @@
-"""PURE. One round of calls: in lanes side by side, halving what is refused, stopping early when it is in vain."""
+"""PURE. One batch of calls: in lanes side by side, halving what is refused, stopping early when it is in vain."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from destinations.rules.backoff import GIVEN_UP_AFTER
-from destinations.rules.contract import Change, Outcome, Request
+from destinations.rules.contract import CallOutcome, DestinationRequest, IdentifierChange, chunks
+from destinations.rules.settings_schema import strike
 from spaces.answers import Answer
 
-Plan = Callable[[Sequence[Change]], list[Request]]
-Read = Callable[[Request, Answer], list[Outcome]]
-Fate = Literal["delivered", "refused", "retry", "suspended", "unsent"]
+Plan = Callable[[Sequence[IdentifierChange]], list[DestinationRequest]]
+Read = Callable[[DestinationRequest, Answer], list[CallOutcome]]
+VerdictKind = Literal["delivered", "refused", "retry", "suspended", "unsent"]
 
 
 class Unanswered(Exception):
@@ -26,31 +27,34 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One call that was made, and what it meant for each of its rows."""
+    """One call that was made, and what it meant for each of its rows. touched: it may have taken effect."""
 
-    request: Request
-    outcomes: Sequence[Outcome]
+    request: DestinationRequest
+    outcomes: Sequence[CallOutcome]
     status: int = 0
     response: str = ""
     milliseconds: float = 0.0
     touched: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Verdict:
     """What became of one change over all calls that carried it."""
 
-    kind: Fate = "unsent"
+    kind: VerdictKind = "unsent"
     reason: str = ""
     touched: bool = False
 
 
-@dataclass
-class Round:
-    """All attempts, in the order in which they ended. `hold_s`: how long the destination asked to be left alone."""
+@dataclass(frozen=True)
+class SentBatch:
+    """All attempts, in the order in which they ended, and a verdict for each change by its id.
 
-    attempts: list[Attempt] = field(default_factory=list)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    hold_s: how long the destination asked to be left alone.
+    """
+
+    attempts: Sequence[Attempt]
+    verdicts: Mapping[str, Verdict]
     hold_s: float | None = None
 
     @property
@@ -58,24 +62,39 @@ class Round:
         """Whether it took, or looked at and refused, anything."""
         return any(verdict.kind in {"delivered", "refused"} for verdict in self.verdicts.values())
 
-    def reason(self, kind: Fate) -> str:
+    def reason(self, kind: VerdictKind) -> str:
         return next((verdict.reason for verdict in self.verdicts.values() if verdict.kind == kind), "")
 
-    def any(self, kind: Fate) -> bool:
+    def any(self, kind: VerdictKind) -> bool:
         return any(verdict.kind == kind for verdict in self.verdicts.values())
 
+    def without(self, secrets: Sequence[str]) -> "SentBatch":
+        """The same without these words: a destination may echo a key that it got, and answers are kept."""
+        attempts = [
+            replace(
+                attempt,
+                response=strike(attempt.response, secrets),
+                outcomes=[replace(outcome, reason=strike(outcome.reason, secrets)) for outcome in attempt.outcomes],
+            )
+            for attempt in self.attempts
+        ]
+        verdicts = {
+            id: replace(verdict, reason=strike(verdict.reason, secrets)) for id, verdict in self.verdicts.items()
+        }
+        return replace(self, attempts=attempts, verdicts=verdicts)
 
-class _Brake:
-    """Ends a round early: on a refusal of everything, a request to wait, many failures in a row, or late."""
+
+class _CircuitBreaker:
+    """Ends a batch early: on a refusal of everything, a request to wait, many failures in a row, or late."""
 
     def __init__(self, deadline: float) -> None:
-        self._deadline, self._pulled, self._failures, self._success = deadline, False, 0, False
+        self._deadline, self._tripped, self._failures, self._success = deadline, False, 0, False
 
     @property
-    def on(self) -> bool:
-        return self._pulled or time.monotonic() > self._deadline
+    def open(self) -> bool:
+        return self._tripped or time.monotonic() > self._deadline
 
-    def note(self, attempt: Attempt) -> None:
+    def record(self, attempt: Attempt) -> None:
         kinds = {outcome.kind for outcome in attempt.outcomes}
         if kinds & {"delivered", "refused"}:
             self._success = True
@@ -83,56 +102,63 @@ class _Brake:
             self._failures += 1
         waits = attempt.status == 429 or any(outcome.retry_after_s is not None for outcome in attempt.outcomes)
         in_vain = self._failures >= GIVEN_UP_AFTER and not self._success
-        self._pulled = self._pulled or "suspended" in kinds or waits or in_vain
+        self._tripped = self._tripped or "suspended" in kinds or waits or in_vain
 
 
-def run_round(
-    changes: Sequence[Change],
+def send_batch(
+    changes: Sequence[IdentifierChange],
     *,
     plan: Plan,
     read: Read,
-    call: Callable[[Request], Answer],
+    call: Callable[[DestinationRequest], Answer],
+    largest: int,
     concurrency: int,
     seconds: float,
-) -> Round:
+    wait_for_turn: Callable[[], bool] | None = None,
+) -> SentBatch:
     """Make the calls that carry `changes`. Raises only what `plan` or `read` raise.
 
-    call: one request to its answer; raises Unanswered. With concurrency 1 everything runs in this thread.
-    seconds: no call is begun after them; what is left is "unsent".
+    call: one request to its answer; raises Unanswered. largest: changes that `plan` gets at a time, at most.
+    concurrency: with 1 everything runs in this thread. seconds: no call is begun after them; what is left is "unsent".
+    wait_for_turn: returns when the next call may go out, or False when it may not yet; then what is left is "unsent".
     """
-    brake = _Brake(time.monotonic() + seconds)
-    made: list[Attempt] = []
+    breaker = _CircuitBreaker(time.monotonic() + seconds)
+    attempts: list[Attempt] = []
     owed: Counter[str] = Counter()  # calls that a change still waits for
 
-    def planned(rows: Sequence[Change]) -> list[Request]:
-        requests = plan(rows)
+    def plan_calls(rows: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        requests = [request for chunk in chunks(rows, largest) for request in plan(chunk)]
         owed.update(row.id for request in requests for row in request.rows)
         return requests
 
-    def lane(requests: list[Request]) -> None:
-        while requests and not brake.on:
-            attempt = _attempt(requests.pop(0), call, read)
-            owed.subtract(row.id for row in attempt.request.rows)
-            halves = _halves(attempt)
-            if halves:  # someone in this batch is at fault: find out who
-                requests[:0] = [part for half in halves for part in planned(half)]
+    def work_off(lane: list[DestinationRequest]) -> None:
+        while lane and not breaker.open:
+            # The wait may have been longer than the batch has, or another lane tripped the breaker during it.
+            if wait_for_turn and (not wait_for_turn() or breaker.open):
+                return
+            attempt = _attempt(lane.pop(0), call, read)
+            rows = attempt.request.rows
+            owed.subtract(row.id for row in rows)
+            if len(rows) > 1 and all(outcome.kind == "refused" for outcome in attempt.outcomes):
+                middle = len(rows) // 2  # someone in this batch is at fault: halving shows who
+                lane[:0] = plan_calls(rows[:middle]) + plan_calls(rows[middle:])
                 continue
-            made.append(attempt)
-            brake.note(attempt)
+            attempts.append(attempt)
+            breaker.record(attempt)
 
-    lanes = _lanes(planned(changes))
+    lanes = _lanes(plan_calls(changes))
     if concurrency <= 1 or len(lanes) <= 1:
-        for requests in lanes:
-            lane(requests)
+        for lane in lanes:
+            work_off(lane)
     else:
         with ThreadPoolExecutor(max_workers=min(concurrency, len(lanes))) as pool:
-            list(pool.map(lane, lanes))
-    return _collect(changes, made, owed)
+            list(pool.map(work_off, lanes))
+    return _sum_up(changes, attempts, owed)
 
 
-def _lanes(requests: Sequence[Request]) -> list[list[Request]]:
+def _lanes(requests: Sequence[DestinationRequest]) -> list[list[DestinationRequest]]:
     """Requests that must follow one another: those about one person."""
-    lanes: dict[tuple[str, int], list[Request]] = {}
+    lanes: dict[tuple[str, int], list[DestinationRequest]] = {}
     for index, request in enumerate(requests):
         people = {row.person for row in request.rows}
         key = ("person", next(iter(people))) if len(people) == 1 else ("batch", index)
@@ -140,15 +166,15 @@ def _lanes(requests: Sequence[Request]) -> list[list[Request]]:
     return list(lanes.values())
 
 
-def _attempt(request: Request, call: Callable[[Request], Answer], read: Read) -> Attempt:
+def _attempt(request: DestinationRequest, call: Callable[[DestinationRequest], Answer], read: Read) -> Attempt:
     started = time.monotonic()
     try:
         answer = call(request)
     except Unanswered as error:
-        kind: Literal["suspended", "retry"] = "suspended" if error.permanent else "retry"
-        took = (time.monotonic() - started) * 1000
-        outcomes = [Outcome(kind, error.message)] * len(request.rows)
-        return Attempt(request, outcomes, milliseconds=took, touched=error.arrived)
+        milliseconds = (time.monotonic() - started) * 1000
+        outcome = CallOutcome("suspended" if error.permanent else "retry", error.message)
+        outcomes = [outcome] * len(request.rows)
+        return Attempt(request, outcomes, milliseconds=milliseconds, touched=error.arrived)
     outcomes = read(request, answer)
     if len(outcomes) != len(request.rows):
         raise ValueError(f"{len(outcomes)} outcomes for {len(request.rows)} rows")
@@ -157,32 +183,24 @@ def _attempt(request: Request, call: Callable[[Request], Answer], read: Read) ->
     return Attempt(request, outcomes, answer.status, answer.text(2000), answer.milliseconds, touched)
 
 
-def _halves(attempt: Attempt) -> list[Sequence[Change]]:
-    """Two halves of a batch that was refused as a whole, else nothing."""
-    rows = attempt.request.rows
-    if len(rows) < 2 or any(outcome.kind != "refused" for outcome in attempt.outcomes):
-        return []
-    middle = len(rows) // 2
-    return [rows[:middle], rows[middle:]]
-
-
-def _collect(changes: Sequence[Change], made: Sequence[Attempt], owed: Mapping[str, int]) -> Round:
-    """The worst that befell a change on any of its calls; delivered only when none is missing."""
-    found = Round(list(made), {change.id: Verdict() for change in changes})
-    seen: dict[str, list[tuple[Outcome, Attempt]]] = {}
-    for attempt in made:
+def _sum_up(changes: Sequence[IdentifierChange], attempts: Sequence[Attempt], owed: Mapping[str, int]) -> SentBatch:
+    """The worst outcome of a change over all its calls; delivered only when none is missing."""
+    outcomes: dict[str, list[CallOutcome]] = {change.id: [] for change in changes}
+    touched: set[str] = set()
+    waits: list[float] = []
+    for attempt in attempts:
         for row, outcome in zip(attempt.request.rows, attempt.outcomes, strict=True):
-            seen.setdefault(row.id, []).append((outcome, attempt))
+            outcomes[row.id].append(outcome)
+            if attempt.touched:
+                touched.add(row.id)
             if outcome.retry_after_s is not None:
-                found.hold_s = max(found.hold_s or 0.0, outcome.retry_after_s)
-    found.verdicts |= {id: _verdict(parts, missing=owed[id] > 0) for id, parts in seen.items()}
-    return found
-
-
-def _verdict(parts: Sequence[tuple[Outcome, Attempt]], *, missing: bool) -> Verdict:
-    touched = any(attempt.touched for _, attempt in parts)
-    for kind in ("suspended", "refused", "retry"):
-        worst = next((outcome for outcome, _ in parts if outcome.kind == kind), None)
+                waits.append(outcome.retry_after_s)
+    verdicts: dict[str, Verdict] = {}
+    for id, own in outcomes.items():
+        ranked = (outcome for kind in ("suspended", "refused", "retry") for outcome in own if outcome.kind == kind)
+        worst = next(ranked, None)
         if worst:
-            return Verdict(worst.kind, worst.reason, touched)
-    return Verdict("unsent" if missing else "delivered", "", touched)
+            verdicts[id] = Verdict(worst.kind, worst.reason, id in touched)
+        else:
+            verdicts[id] = Verdict("delivered" if own and owed[id] <= 0 else "unsent", "", id in touched)
+    return SentBatch(attempts, verdicts, max(waits, default=None))

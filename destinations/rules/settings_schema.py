@@ -1,26 +1,30 @@
-"""PURE. Settings declared once, as a dataclass; form, validation, API schema and catalogue card derive from it."""
+"""PURE. Settings declared once, as a msgspec Struct; form, validation, API schema and catalogue card derive from it.
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass
-from typing import Any, get_type_hints
+    class SlackSettings(SettingsDeclaration, frozen=True):
+        webhook_url: Annotated[str, secret("Webhook URL", help="Slack: Apps > Incoming webhooks")]
+        style: Annotated[Literal["short", "long"], label("Style")] = "short"
+
+A field without a default is required. Python and what is stored call it `webhook_url`, the API `webhookUrl`.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import NODEFAULT, inspect
 
 MASK = "••••••••"  # stands for a secret in every answer; sent back unchanged, it changes nothing
+LONGEST_TEXT = 2000  # characters; enough for any address or key
+SHORTEST_STRUCK = 4  # characters: striking shorter words out of an answer would make it unreadable
 
-
-@dataclass(frozen=True)
-class Label:
-    """What a field says about itself besides its type."""
-
-    label: str
-    help: str = ""
-    secret: bool = False
-    choices: tuple[str, ...] = ()
-    low: int | None = None
-    high: int | None = None
-    longest: int = 2000
-    url: bool = False  # an address that we are to call
-    make: Callable[[], str] | None = None  # fills the field when it is left empty
+TYPES = {
+    inspect.StrType: "string",
+    inspect.LiteralType: "string",
+    inspect.BoolType: "boolean",
+    inspect.IntType: "integer",
+}
 
 
 class InvalidSetting(ValueError):
@@ -31,152 +35,166 @@ class InvalidSetting(ValueError):
         self.field = field
 
 
-def field(label: str, *, default: Any = MISSING, **more: Any) -> Any:
-    """A setting that everyone who may read the destination sees."""
-    return dataclasses.field(default=default, metadata={"label": Label(label, **more)})
+class SettingsDeclaration(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The base of every declaration."""
+
+    def check(self) -> None:
+        """Called with valid fields; raises InvalidSetting when they do not go together."""
 
 
-def secret(label: str, *, default: Any = MISSING, **more: Any) -> Any:
-    """A setting that is never shown again, logged or put into an error."""
-    return dataclasses.field(default=default, metadata={"label": Label(label, secret=True, **more)})
+Declaration = TypeVar("Declaration", bound=SettingsDeclaration)
 
 
-def parse(declared: type[Any], given: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Any:
-    """An instance from what an API call or a form gave, names in camelCase.
+@dataclass(frozen=True)
+class SettingField:
+    """A declared field. attribute: its name in Python and in what is stored. generate: fills it when it is empty."""
 
-    kept: the present values, which count where nothing, or the mask of a secret, is given.
-    Raises InvalidSetting. A `check(self)` of the dataclass is called last and may raise it too.
+    name: str
+    attribute: str
+    label: str
+    help: str
+    type: str
+    required: bool
+    default: Any
+    choices: Sequence[str] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    max_length: int | None = None
+    secret: bool = False
+    url: bool = False
+    generate: Callable[[], str] | None = None
+
+
+def label(title: str, *, help: str = "", **constraints: Any) -> msgspec.Meta:
+    """A switch, a choice or a number. constraints: as msgspec.Meta takes them."""
+    return msgspec.Meta(title=title, description=help or None, **constraints)
+
+
+def text(title: str, *, help: str = "", max_length: int = LONGEST_TEXT, url: bool = False) -> msgspec.Meta:
+    """Text that everyone who may read the destination sees. url: an address that we are to call."""
+    return label(title, help=help, max_length=max_length, extra={"url": url})
+
+
+def secret(title: str, *, help: str = "", generate: Callable[[], str] | None = None) -> msgspec.Meta:
+    """Text that is never shown again, logged or put into an error."""
+    extra = {"secret": True, "generate": generate}
+    return label(title, help=help, max_length=LONGEST_TEXT, extra=extra, extra_json_schema={"writeOnly": True})
+
+
+def fields_of(declared: type[SettingsDeclaration]) -> list[SettingField]:
+    """The declared fields, in their order."""
+    fields = []
+    for field in inspect.type_info(declared).fields:  # type: ignore[attr-defined]
+        # Every field has a label, and so is wrapped in Metadata.
+        about: Any = field.type
+        type, schema = about.type, about.extra_json_schema
+        fields.append(
+            SettingField(
+                name=field.encode_name,
+                attribute=field.name,
+                label=schema["title"],
+                help=schema.get("description", ""),
+                type=TYPES[type.__class__],
+                required=field.required,
+                default=None if field.default is NODEFAULT else field.default,
+                choices=[*getattr(type, "values", ())],
+                minimum=getattr(type, "ge", None),
+                maximum=getattr(type, "le", None),
+                max_length=getattr(type, "max_length", None),
+                **(about.extra or {}),
+            )
+        )
+    return fields
+
+
+def parse(
+    declared: type[Declaration], given: Mapping[str, Any], stored: Mapping[str, Any] | None = None
+) -> Declaration:
+    """An instance from what an API call or a form gave, names in camelCase. Raises InvalidSetting.
+
+    stored: the present values, which count where nothing, or the mask of a secret, is given.
     """
-    fields = {camel(each.name): each for each in dataclasses.fields(declared)}
-    for name in given:
-        if name not in fields:
-            raise InvalidSetting(name, "There is no such setting")
-    values = {
-        each.name: _value(name, each, _type(declared, each.name), given, kept or {}) for name, each in fields.items()
-    }
-    made = declared(**values)
-    check = getattr(made, "check", None)
-    if check:
-        check()
-    return made
+    values = dict(given)
+    fields = {field.name: field for field in fields_of(declared)}
+    for name, field in fields.items():
+        value = given.get(name)
+        if value is None or (field.secret and value == MASK):
+            value = (stored or {}).get(field.attribute)
+        if value in (None, "") and field.generate:
+            value = field.generate()
+        if isinstance(value, str):
+            value = value.strip()
+            if field.required and not value:
+                raise InvalidSetting(name, "Must not be empty")
+            if "\0" in value:  # PostgreSQL takes it neither as text nor in JSON
+                raise InvalidSetting(name, "Must not contain a null character")
+        values[name] = value
+        if value is None:
+            del values[name]
+    try:
+        settings = msgspec.convert(values, declared)
+    except msgspec.ValidationError as error:
+        raise _named(str(error), fields) from error
+    settings.check()
+    return settings
 
 
-def stored(declared: type[Any], values: Mapping[str, Any]) -> Any:
-    """An instance from what is kept; a setting that is newer than the row takes its default."""
-    names = {each.name for each in dataclasses.fields(declared)}
-    return declared(**{name: value for name, value in values.items() if name in names})
+def load_stored(declared: type[Declaration], values: Mapping[str, Any]) -> Declaration:
+    """An instance from what is stored; a setting that is newer than the row takes its default."""
+    return declared(**{name: value for name, value in values.items() if name in declared.__struct_fields__})
 
 
-def shown(settings: Any) -> dict[str, Any]:
+def masked(settings: SettingsDeclaration) -> dict[str, Any]:
     """The values for an answer: camelCase, each secret as its mask, or "" when it is not set."""
-    return {
-        camel(each.name): _shown(label(each), getattr(settings, each.name)) for each in dataclasses.fields(settings)
-    }
+    values = {field.name: (field, getattr(settings, field.attribute)) for field in fields_of(type(settings))}
+    return {name: MASK if field.secret and value else value for name, (field, value) in values.items()}
 
 
-def _shown(about: Label, value: Any) -> Any:
-    return MASK if about.secret and value else value
+def secrets_of(settings: SettingsDeclaration) -> list[str]:
+    """Every secret value, and each word of it, longest first: for striking them out of text."""
+    values = [getattr(settings, field.attribute) for field in fields_of(type(settings)) if field.secret]
+    words = {word for value in values for word in [value, *value.split()]}
+    return sorted((word for word in words if len(word) >= SHORTEST_STRUCK), key=len, reverse=True)
 
 
-def secrets_of(settings: Any) -> list[str]:
-    """Every secret value, and each word of it, for striking it out of text."""
-    found = [getattr(settings, each.name) for each in dataclasses.fields(settings) if label(each).secret]
-    words = [word for value in found if isinstance(value, str) for word in [value, *value.split()]]
-    return sorted({word for word in words if len(word) >= 4}, key=len, reverse=True)
-
-
-def struck(text: str, secrets: list[str]) -> str:
+def strike(text: str, secrets: Sequence[str]) -> str:
     """The text without any of the secrets."""
-    for each in secrets:
-        text = text.replace(each, MASK)
+    for word in secrets:
+        text = text.replace(word, MASK)
     return text
 
 
-def described(declared: type[Any]) -> list[dict[str, Any]]:
+def described(declared: type[SettingsDeclaration]) -> list[dict[str, Any]]:
     """The fields for a catalogue card or a form."""
-    return [
-        {
-            "name": camel(each.name),
-            "label": label(each).label,
-            "help": label(each).help,
-            "type": {str: "string", bool: "boolean", int: "integer"}[_type(declared, each.name)],
-            "required": each.default is MISSING,
-            "default": None if each.default is MISSING else each.default,
-            "secret": label(each).secret,
-            "choices": list(label(each).choices),
-            "minimum": label(each).low,
-            "maximum": label(each).high,
-        }
-        for each in dataclasses.fields(declared)
-    ]
+    names = ("name", "label", "help", "type", "required", "default", "secret", "choices", "minimum", "maximum")
+    return [{name: getattr(field, name) for name in names} for field in fields_of(declared)]
 
 
-def label(each: "dataclasses.Field[Any]") -> Label:
-    found: Label = each.metadata["label"]
-    return found
+def json_schema(declared: type[SettingsDeclaration]) -> dict[str, Any]:
+    """The same as JSON Schema, for the API's documentation and for clients that check before they send."""
+    _, components = msgspec.json.schema_components([declared])
+    schema: dict[str, Any] = components[declared.__name__]
+    return schema
 
 
 def camel(name: str) -> str:
+    """The API's name of a stored setting."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 
-def _type(declared: type[Any], name: str) -> type[Any]:
-    found: type[Any] = get_type_hints(declared)[name]
-    return found
-
-
-def _value(
-    name: str, each: "dataclasses.Field[Any]", type_: type[Any], given: Mapping[str, Any], kept: Mapping[str, Any]
-) -> Any:
-    about = label(each)
-    value = given.get(name, MISSING)
-    if value is MISSING or value is None or (about.secret and value == MASK):
-        value = kept.get(each.name, MISSING)
-    if value in (MISSING, "") and about.make:
-        value = about.make()
-    if value is MISSING:
-        if each.default is MISSING:
-            raise InvalidSetting(name, "This setting is required")
-        return each.default
-    return _checked(name, about, type_, value, required=each.default is MISSING)
-
-
-def _checked(name: str, about: Label, type_: type[Any], value: Any, *, required: bool) -> Any:
-    if type(value) is not type_:  # not isinstance: True is an int
-        raise InvalidSetting(name, f"Must be {({str: 'text', bool: 'true or false', int: 'a whole number'})[type_]}")
-    if isinstance(value, str):
-        value = value.strip()
-        if required and not value:
-            raise InvalidSetting(name, "Must not be empty")
-        if len(value) > about.longest or "\0" in value:
-            raise InvalidSetting(name, f"Must be text of at most {about.longest} characters")
-    if about.choices and value not in about.choices:
-        raise InvalidSetting(name, f"Must be one of {', '.join(about.choices)}")
-    if (about.low is not None and value < about.low) or (about.high is not None and value > about.high):
-        raise InvalidSetting(name, f"Must be between {about.low} and {about.high}")
-    return value
-
-
-def json_schema(declared: type[Any]) -> dict[str, Any]:
-    """The same as JSON Schema, for the API's documentation and for clients that check before they send."""
-    fields = described(declared)
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": [each["name"] for each in fields if each["required"]],
-        "properties": {each["name"]: _property(each) for each in fields},
-    }
-
-
-def _property(described: Mapping[str, Any]) -> dict[str, Any]:
-    optional = {
-        "description": described["help"],
-        "default": described["default"],
-        "enum": described["choices"],
-        "minimum": described["minimum"],
-        "maximum": described["maximum"],
-        "writeOnly": described["secret"],
-    }
-    more = {name: value for name, value in optional.items() if value not in (None, "", [], False) or value is True}
-    return {"type": described["type"], "title": described["label"], **more}
+def _named(message: str, fields: Mapping[str, SettingField]) -> InvalidSetting:
+    """msgspec's error for the user: which field, and what it has to be. It never repeats the value."""
+    if unknown := re.search(r"unknown field `(.*)`", message):
+        return InvalidSetting(unknown[1], "There is no such setting")
+    if missing := re.search(r"missing required field `(\w+)`", message):
+        return InvalidSetting(missing[1], "This setting is required")
+    field = fields[message.rsplit("`$.", 1)[1].rstrip("`")]
+    if field.choices:
+        return InvalidSetting(field.name, f"Must be one of {', '.join(field.choices)}")
+    if field.type == "boolean":
+        return InvalidSetting(field.name, "Must be true or false")
+    if field.type == "integer":
+        bounds = f" between {field.minimum} and {field.maximum}" if field.maximum is not None else ""
+        return InvalidSetting(field.name, f"Must be a whole number{bounds}")
+    return InvalidSetting(field.name, f"Must be text of at most {field.max_length} characters")

@@ -16,16 +16,16 @@ TONES = {
     IN_STEP: "good",
     DISABLED: "",
 }
-FAILING_AFTER = 3  # rounds in a row without one success: until then it may be a hiccup
-ALARMED_AFTER = 3  # comparisons in a row that find the same to differ, though it was said
+FAILING_AFTER = 3  # batches in a row without one success: until then it may be a hiccup
+ALARMED_AFTER = 3  # comparisons in a row with the same differences, though calls were made about them
 
 
 @dataclass(frozen=True)
-class Facts:
+class SubscriptionFacts:
     """What the status of a subscription is read from.
 
-    stopped: "suspended" or "parked" while it is. failures: rounds in a row without one success. refused, unsettled:
-    identifiers. due: calls wait for another try. repeated: comparisons in a row that found the same to differ.
+    stopped: "suspended" or "parked" while it is. failures: batches in a row without one success. refused, unsettled:
+    identifiers. due: calls wait for another try. repeated: comparisons in a row with the same differences.
     sending: a pass is under way, or is to begin. equal: what is desired was compared with what was acknowledged, and
     nothing was left open since.
     """
@@ -47,7 +47,7 @@ def worst(statuses: Iterable[str]) -> str:
     return min(statuses, key=WORST_FIRST.index, default="")
 
 
-def status_of(facts: Facts) -> str:
+def status_of(facts: SubscriptionFacts) -> str:
     """The worst of what holds; what was switched off says nothing else."""
     if not facts.enabled:
         return DISABLED

@@ -6,7 +6,7 @@ OUT, IN, MAYBE = 0, 1, 2  # as Acknowledged.State
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownState:
     """What is known of an identifier over there, and of the newest call about it."""
 
     state: int
@@ -16,24 +16,24 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Call:
-    """entering or leaving; `again`: the newest call is repeated word for word, since it may have arrived."""
+class NextCall:
+    """again: the newest call is repeated byte for byte, since it may have arrived."""
 
     entering: bool
     flip: int
     again: bool
 
 
-def next_call(known: Known | None, desired: bool | None, *, due_now: bool) -> Call | None:
+def next_call(known: KnownState | None, desired: bool | None, *, due_now: bool) -> NextCall | None:
     """The call that brings the destination nearer, or None when it needs none, or none now.
 
-    desired: None while it cannot be said (its profile was merged and the audience has not caught up): then
-    nothing new is begun, and what was begun is repeated.
+    desired: None while it is unsettled (its profile was merged and the audience has not caught up): then no new call
+    is begun, and what was begun is repeated.
     due_now: rows whose retry is due are looked at; otherwise one that waits for its retry is left to wait,
-    unless it would now say the opposite.
+    unless the opposite is desired now.
     """
     if known is None:
-        return Call(True, 1, again=False) if desired else None
+        return NextCall(True, 1, again=False) if desired else None
     if desired is None:
         if not due_now:
             return None
@@ -41,10 +41,10 @@ def next_call(known: Known | None, desired: bool | None, *, due_now: bool) -> Ca
     if known.state == (IN if desired else OUT):
         return None
     if known.entering != desired:
-        return Call(desired, known.flip + 1, again=False)
+        return NextCall(desired, known.flip + 1, again=False)
     if known.due and not due_now:
-        return None
-    return Call(desired, known.flip, again=known.state == MAYBE)
+        return None  # it waits for its retry
+    return NextCall(desired, known.flip, again=known.state == MAYBE)
 
 
 def state_after(*, entering: bool, was: int, kind: str, touched: bool) -> int:
@@ -54,4 +54,5 @@ def state_after(*, entering: bool, was: int, kind: str, touched: bool) -> int:
     """
     if kind == "delivered":
         return IN if entering else OUT
+    # An unanswered call may have arrived; one that surely did not leaves everything as it was.
     return MAYBE if touched else was

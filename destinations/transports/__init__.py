@@ -4,11 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from destinations.models import Destination
-from destinations.rules.contract import Request
+from destinations.rules.contract import DestinationRequest
 from destinations.transports import catcher, http
 from spaces.answers import Answer
 
-Call = Callable[[Request], Answer]  # raises rounds.Unanswered
+Call = Callable[[DestinationRequest], Answer]  # raises send_batch.Unanswered
 Transport = Callable[[Destination], AbstractContextManager[Call]]
 
 TRANSPORTS: dict[str, Transport] = {"http": http.calls, "catcher": catcher.calls}

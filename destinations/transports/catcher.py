@@ -1,4 +1,4 @@
-"""The catcher's end: it keeps each call once, by message id, and can say whom that leaves in an audience."""
+"""The catcher's end: it stores each call once, by message id, and computes who is in an audience by them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,22 +13,22 @@ from django.db.models import Count, Max, TextField
 from django.db.models.functions import Cast
 
 from destinations.models import Caught, Destination
-from destinations.rules.contract import Request
+from destinations.rules.contract import DestinationRequest
 from spaces.answers import Answer
 from spaces.clock import clock
 
-KEPT = """
+STORE = """
     INSERT INTO destinations_caught (workspace_id, destination_id, message_id, received_at, headers, body, times)
-    SELECT %s, %s, given.id, %s, %s, given.body, given.times
-    FROM unnest(%s::text[], %s::jsonb[], %s::int[]) WITH ORDINALITY AS given(id, body, times, position)
-    ORDER BY given.position
+    SELECT %s, %s, call.id, %s, %s, call.body, call.times
+    FROM unnest(%s::text[], %s::jsonb[], %s::int[]) WITH ORDINALITY AS call(id, body, times, position)
+    ORDER BY call.position
     ON CONFLICT (destination_id, message_id) DO UPDATE SET times = destinations_caught.times + excluded.times
 """
 
 
 @dataclass(frozen=True)
-class Statement:
-    """One thing a received call says: this identifier is, or is not, in the audience of this key."""
+class MembershipStatement:
+    """From a received call: this identifier is, or is not, in the audience of this key."""
 
     key: str
     type: str
@@ -36,43 +36,43 @@ class Statement:
     inside: bool
 
 
-class _Named(msgspec.Struct):
+class _MessageId(msgspec.Struct):
     id: str = msgspec.field(name="messageId")
 
 
 @contextmanager
-def calls(destination: Destination) -> Iterator[Callable[[Request], Answer]]:
+def calls(destination: Destination) -> Iterator[Callable[[DestinationRequest], Answer]]:
     yield partial(call, destination)
 
 
-def call(destination: Destination, request: Request) -> Answer:
-    """All calls of the request's array are kept, in their order. One that came before is only counted."""
+def call(destination: Destination, request: DestinationRequest) -> Answer:
+    """All calls of the request's array are stored, in their order. One that came before is only counted."""
     calls: dict[str, str] = {}
     times: Counter[str] = Counter()
     for message in msgspec.json.decode(request.body, type=list[msgspec.Raw]):
-        id = msgspec.json.decode(message, type=_Named).id[:200]
+        id = msgspec.json.decode(message, type=_MessageId).id[:200]
         calls.setdefault(id, bytes(message).decode())
         times[id] += 1
     headers = msgspec.json.encode(dict(request.headers)).decode()
     owner = [destination.workspace_id, destination.pk]
     with connection.cursor() as cursor:
-        cursor.execute(KEPT, [*owner, clock.now(), headers, list(calls), list(calls.values()), list(times.values())])
+        cursor.execute(STORE, [*owner, clock.now(), headers, list(calls), list(calls.values()), list(times.values())])
     return Answer(200, {"content-type": "application/json"}, b'{"success":true}')
 
 
-def held(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
+def members(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
     """The (type, value) of every identifier that is in the audience `key`, sorted.
 
-    Made from what was received and from nothing else, as any receiver could: the newest statement about an
+    Computed from what was received and from nothing else, as any receiver could: the newest statement about an
     identifier counts, by the message's own timestamp and, within one moment, by the order of receipt.
     """
     received = Caught.objects.filter(destination=destination).aggregate(newest=Max("id"), calls=Count("id"))
-    return _held(destination.pk, key, received["newest"], received["calls"])
+    return _members(destination.pk, key, received["newest"], received["calls"])
 
 
 @lru_cache(maxsize=2)
-def _held(destination: int, key: str, newest: int | None, calls: int) -> tuple[tuple[str, str], ...]:
-    """Of all that was received, which `newest` and `calls` stand for: it is read once for all pages of the list."""
+def _members(destination: int, key: str, newest: int | None, calls: int) -> tuple[tuple[str, str], ...]:
+    """newest, calls: of what was received; they change with it, so that it is read once for all pages of the list."""
     bodies = Caught.objects.filter(destination=destination).order_by("id").annotate(text=Cast("body", TextField()))
     state: dict[tuple[str, str], tuple[str, bool]] = {}
     for text in bodies.values_list("text", flat=True).iterator(chunk_size=5000):
@@ -84,8 +84,8 @@ def _held(destination: int, key: str, newest: int | None, calls: int) -> tuple[t
     return tuple(sorted(identifier for identifier, (_, inside) in state.items() if inside))
 
 
-def statements(body: dict[str, Any]) -> Iterator[Statement]:
-    """What one received call says, in event style or in list style."""
+def statements(body: dict[str, Any]) -> Iterator[MembershipStatement]:
+    """All that one received call states, in event style or in list style."""
     personas = body.get("context", {}).get("personas", {})
     key = personas.get("computation_key")
     if personas.get("computation_class") != "audience" or key is None:
@@ -100,9 +100,9 @@ def statements(body: dict[str, Any]) -> Iterator[Statement]:
         yield from _entries(key, [{**body, "email": email}], inside=values[key])
 
 
-def _entries(key: str, entries: Iterable[dict[str, Any]], *, inside: bool) -> Iterator[Statement]:
+def _entries(key: str, entries: Iterable[dict[str, Any]], *, inside: bool) -> Iterator[MembershipStatement]:
     names = {"userId": "user_id", "anonymousId": "anonymous_id", "email": "email"}
     for entry in entries:
         for name, type in names.items():
             if entry.get(name):
-                yield Statement(key, type, entry[name], inside)
+                yield MembershipStatement(key, type, entry[name], inside)

@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from destinations.models import Destination
-from destinations.rules.contract import Request
+from destinations.rules.contract import DestinationRequest
 from destinations.rules.send_batch import Unanswered
 from spaces.answers import Answer
 from spaces.outbound import Caller, OutboundError
 
 
 @contextmanager
-def calls(destination: Destination) -> Iterator[Callable[[Request], Answer]]:
+def calls(destination: Destination) -> Iterator[Callable[[DestinationRequest], Answer]]:
     """Connections are kept from call to call of this destination, and shared with no other."""
     with Caller() as caller:
 
-        def call(request: Request) -> Answer:
+        def call(request: DestinationRequest) -> Answer:
             try:
                 return caller.send(
                     request.method,

@@ -375,7 +375,7 @@ def test_get_reads_only(paths, table):
     [("", bytes), ("gzip", gzip.compress), ("lz4", lz4.frame.compress), ("zstd", zstandard.compress)],
 )
 def test_a_body_in_chunks_and_frames(paths, client, table, coding, compress):
-    """The statement cut in the middle, each piece its own frame, no Content-Length."""
+    """The statement cut in the middle, each batch its own frame, no Content-Length."""
     text = f"INSERT INTO {table} (a, s) FORMAT TSV\n".encode() + b"".join(b"%d\tx\n" % i for i in range(1000))
     pieces = iter([compress(text[:15]), compress(text[15:50]), compress(text[50:])])
     status, _, body = ask(paths, pieces, headers={"Content-Encoding": coding} if coding else {})

@@ -70,6 +70,14 @@ def test_so_many_a_second_pass_and_not_more(name: str) -> None:
     assert time.monotonic() - begun >= 3 / 20
 
 
+def test_whoever_would_have_to_wait_too_long_learns_it(name: str) -> None:
+    assert pace(name, rate=1, longest_s=0.05)
+    assert pace(name, rate=1, longest_s=0.05)  # what is left of the first one's moment lets it go into debt
+    begun = time.monotonic()
+    assert not pace(name, rate=1, longest_s=0.05)
+    assert time.monotonic() - begun < 0.5
+
+
 def test_without_redis_nothing_is_limited_and_nobody_waits_for_it(name: str, away: None) -> None:
     begun = time.monotonic()
     assert [spend(name, rate=0.001, burst=1) for _ in range(100)] == [0.0] * 100

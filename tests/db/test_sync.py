@@ -1,6 +1,7 @@
 """The sync stage against a real server on loopback, a real PostgreSQL and a real ClickHouse."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,9 @@ from pyroaring import BitMap
 
 from access.services import COMMAND, NotPossible
 from audiences.models import Audience
-from destinations import queries, services, sync
+from destinations import calls, queries, services, sync
+from destinations.adapters import adapter_of
+from destinations.intake import next_numbers
 from destinations.models import Acknowledged, Caught, Destination, Subscription
 from destinations.sync import Sync
 from identity.models import Identifier, Profile
@@ -19,6 +22,7 @@ from personas_site import erasure
 from spaces import batches
 from spaces.clock import FixedClock
 from spaces.models import Log, Space
+from spaces.rates import pace
 from tests import factories_destinations as made
 from tests.factories import SpaceFactory
 from tests.factories_destinations import AudienceFactory, change, give, make_people, make_person, merge
@@ -115,7 +119,7 @@ def test_the_first_sync_sends_everyone_and_later_ones_only_changes(
         ("new", "Audience Entered"),
         ("u0", "Audience Exited"),
     }
-    assert queries.tally(subscription) == {"desired": 5, "acknowledged": 5, "maybe": 0, "refused": 0, "due": 0}
+    assert queries.count_now(subscription) == {"desired": 5, "acknowledged": 5, "maybe": 0, "refused": 0, "due": 0}
 
 
 def test_a_first_sync_goes_through_everyone_in_pieces(
@@ -372,9 +376,9 @@ def test_a_call_that_timed_out_is_maybe_and_is_sent_again_under_the_same_id(
 
 
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from destinations.rules.contract import Request
+    from destinations.rules.contract import DestinationRequest
 
-    monkeypatch.setattr(Request, "__init__", quick(Request.__init__))
+    monkeypatch.setattr(DestinationRequest, "__init__", quick(DestinationRequest.__init__))
 
 
 def quick(original: Callable[..., None]) -> Callable[..., None]:
@@ -494,6 +498,44 @@ def unreachable(subscription: Subscription, settings: Any) -> None:
     point(subscription, "http://127.0.0.1:1/")
 
 
+def limit_rate(monkeypatch: pytest.MonkeyPatch, per_second: float) -> None:
+    adapter = adapter_of("webhook")
+    limited = replace(adapter, capabilities=replace(adapter.capabilities, per_second=per_second))
+    monkeypatch.setattr(sync, "adapter_of", lambda kind: limited)
+
+
+def test_all_audiences_of_a_destination_share_the_rate_that_its_kind_takes(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_rate(monkeypatch, per_second=50)
+    paced: list[str] = []
+    monkeypatch.setattr(sync, "pace", lambda name, **more: paced.append(name) or pace(name, **more))
+    first = webhook(audience, receiver)
+    other = AudienceFactory(space=space, key="others")
+    second = made.make_subscription(other, first.destination, sendIdentify=False)
+    change(audience, entered=make_people(space, 4))
+    change(other, entered=[make_person(space, ("user_id", f"o{n}")) for n in range(4)])
+    run(first, clock)
+    run(second, clock)
+    assert paced == [f"destination:{first.destination_id}"] * 8
+    assert len(receiver.got) == 8
+    assert {first.status, second.status} == {Status.IN_STEP}
+
+
+def test_what_its_rate_leaves_no_time_for_is_sent_by_the_next_batch(
+    space: Space, audience: Audience, receiver: Receiver, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_rate(monkeypatch, per_second=4)
+    change(audience, entered=make_people(space, 4))
+    subscription = webhook(audience, receiver)
+    batches.advance(Sync(clock, sending_s=0.1), log_of(subscription))
+    assert len(receiver.got) == 2
+    assert sorted(state for state, _ in state_of(subscription).values()) == [State.OUT] * 2 + [State.IN] * 2
+    assert sync.waiting(clock.now()) == [subscription.pk]
+    assert run(subscription, clock).status == Status.IN_STEP
+    assert (len(receiver.got), len(inside(receiver))) == (4, 4)
+
+
 def reachable(subscription: Subscription, receiver: Receiver) -> None:
     point(subscription, receiver.url)
 
@@ -583,7 +625,7 @@ def test_one_bad_row_is_isolated_and_kept_with_the_receivers_words(
     assert (subscription.status, subscription.synced_at) == (Status.REFUSED, None)
     bad = Acknowledged.objects.exclude(refused="").get(subscription=subscription)
     assert (bad.refused, bad.state, bad.due) == ("422 u23 is not a customer", State.OUT, False)
-    assert queries.tally(subscription)["acknowledged"] == 39
+    assert queries.count_now(subscription)["acknowledged"] == 39
     found = queries.deliveries(Subscription.objects.filter(pk=subscription.pk), space=space, outcome="refused")
     assert [(each.who, each.reason) for each in found[:10]] == [
         ({"type": "user_id", "value": "u23"}, "422 u23 is not a customer")
@@ -618,7 +660,7 @@ def test_one_row_that_always_breaks_the_receiver_does_not_hold_up_the_others(
         change(audience, entered=[make_person(space, ("user_id", f"n{clock.now()}"))])
         run(subscription, clock)
     assert len(inside(receiver)) == 30 + 5
-    assert queries.tally(subscription)["acknowledged"] == 34
+    assert queries.count_now(subscription)["acknowledged"] == 34
     clock.advance(timedelta(hours=1))
     sent = len(receiver.got)
     run(subscription, clock)  # nothing but the bad row: that it fails again says nothing of the destination
@@ -632,7 +674,7 @@ def test_a_slow_destination_gives_the_worker_back(
     change(audience, entered=make_people(space, 10))
     subscription = webhook(audience, receiver)
     log = log_of(subscription)
-    batches.advance(Sync(clock, round_s=0.0), log)  # no time at all
+    batches.advance(Sync(clock, sending_s=0.0), log)  # no time at all
     assert receiver.got == []
     assert {state for state, _ in state_of(subscription).values()} == {State.OUT}
     run(subscription, clock)
@@ -858,8 +900,8 @@ def test_the_catcher_holds_the_audience(
     expected = {
         (t, f"u{n}{end}") for n in range(60) if n not in left for t, end in (("user_id", ""), ("email", "@x.org"))
     }
-    assert set(queries.held(subscription.destination, "shoppers")) == expected
-    assert len(queries.held(subscription.destination, "other")) == 0
+    assert set(queries.members_at_catcher(subscription.destination, "shoppers")) == expected
+    assert len(queries.members_at_catcher(subscription.destination, "other")) == 0
     assert set(Caught.objects.values_list("times", flat=True)) == {1}
 
 
@@ -877,7 +919,7 @@ def test_what_is_said_after_a_clock_was_put_back_counts_as_newer(
         change(audience, **given)
         run(subscription, clock)
         clock.advance(-timedelta(minutes=ahead))
-    assert len(queries.held(subscription.destination, "shoppers")) == 2
+    assert len(queries.members_at_catcher(subscription.destination, "shoppers")) == 2
 
 
 def test_the_catcher_is_not_confused_by_an_old_call_that_comes_late(
@@ -900,7 +942,7 @@ def test_the_catcher_is_not_confused_by_an_old_call_that_comes_late(
             headers={},
             body=body,
         )
-    assert len(queries.held(subscription.destination, "shoppers")) == 0
+    assert len(queries.members_at_catcher(subscription.destination, "shoppers")) == 0
 
 
 def test_deliveries_are_of_the_published_pieces(
@@ -923,8 +965,8 @@ def test_deliveries_are_of_the_published_pieces(
 
 def test_everyone_gone_from_a_bitmap_of_millions_is_cheap_to_page(space: Space, audience: Audience) -> None:
     numbers = BitMap(range(0, 4_000_000, 2))
-    assert sync._first(numbers, 999_999, 3) == BitMap([1_000_000, 1_000_002, 1_000_004])
-    assert sync._first(numbers, 0, 2) == BitMap([2, 4])
+    assert next_numbers(numbers, 999_999, 3) == BitMap([1_000_000, 1_000_002, 1_000_004])
+    assert next_numbers(numbers, 0, 2) == BitMap([2, 4])
 
 
 def missed(space: Space, audience: Audience) -> tuple[int, int]:
@@ -1037,7 +1079,7 @@ def test_what_stays_different_whatever_is_said_is_shown_and_reported_and_compare
     """A planted fault: nobody is ever said. With as many as fit into a batch, and with more."""
     change(audience, entered=make_people(space, 2))
     monkeypatch.setattr(Sync, "batch_size", batch)
-    monkeypatch.setattr(sync, "next_call", lambda *args, **kwargs: None)
+    monkeypatch.setattr(calls, "next_call", lambda *args, **kwargs: None)
     subscription = webhook(audience, receiver)
     compared = set()
     for _ in range(200):
@@ -1086,8 +1128,8 @@ def test_what_is_in_step_and_goes_on_changing_is_compared_now_and_then(
     change(audience, entered=make_people(space, 2))
     subscription = run(webhook(audience, receiver), clock)
     made = []
-    real = queries.compared
-    monkeypatch.setattr(queries, "compared", lambda *args: made.append(clock.now()) or real(*args))
+    real = queries.compare_in_full
+    monkeypatch.setattr(queries, "compare_in_full", lambda *args: made.append(clock.now()) or real(*args))
     for n in range(30):
         clock.advance(timedelta(seconds=1))
         change(audience, entered=[make_person(space, ("user_id", f"n{n}"))])
@@ -1095,7 +1137,7 @@ def test_what_is_in_step_and_goes_on_changing_is_compared_now_and_then(
     assert 4 <= len(made) <= 7
     clock.advance(timedelta(seconds=5))
     run(subscription, clock)
-    assert subscription.counts == queries.tally(subscription)
+    assert subscription.counts == queries.count_now(subscription)
 
 
 def test_it_is_failing_after_some_rounds_without_one_success(

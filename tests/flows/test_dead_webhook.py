@@ -98,7 +98,7 @@ def test_after_days_of_nobody_listening_only_the_net_change_goes_out(
         passes(world, subscription, 6 * HOUR)  # by itself
         assert events(back.messages()) == [("u1", "Audience Exited"), ("u4", "Audience Entered")]
     assert (subscription.status, subscription.failures, subscription.error) == (Status.IN_STEP, 0, "")
-    assert queries.tally(subscription) == {"desired": 2, "acknowledged": 2, "maybe": 0, "refused": 0, "due": 0}
+    assert queries.count_now(subscription) == {"desired": 2, "acknowledged": 2, "maybe": 0, "refused": 0, "due": 0}
 
 
 def test_hours_of_server_errors_leave_it_in_step_whatever_took_effect(

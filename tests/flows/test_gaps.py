@@ -37,7 +37,7 @@ def test_an_identifier_that_came_while_the_audience_was_disabled_reaches_the_des
     destination = make_destination(world.space)
     subscription = make_subscription(audience, destination)
     synced(subscription, world.clock)
-    assert queries.held(destination, "buyers") == (("user_id", "u1"),)
+    assert queries.members_at_catcher(destination, "buyers") == (("user_id", "u1"),)
     audiences.change_audience(Audience.objects.get(pk=audience.pk), enabled=False, by=COMMAND)
     world.sent(message("identify", userId="u1", traits={"email": "u1@x.org"}))
     world.clock.advance(timedelta(minutes=1))
@@ -47,7 +47,7 @@ def test_an_identifier_that_came_while_the_audience_was_disabled_reaches_the_des
     world.clock.advance(timedelta(minutes=1))
     world.ticked()
     synced(subscription, world.clock)
-    assert queries.held(destination, "buyers") == (("email", "u1@x.org"), ("user_id", "u1"))
+    assert queries.members_at_catcher(destination, "buyers") == (("email", "u1@x.org"), ("user_id", "u1"))
     assert subscription.status == Subscription.Status.IN_STEP
-    tally = queries.tally(subscription)
+    tally = queries.count_now(subscription)
     assert tally["desired"] == tally["acknowledged"] == 2

@@ -10,23 +10,23 @@ import jsonschema
 import pytest
 
 from destinations.adapters import adapter_of, all_adapters
-from destinations.rules.contract import Address, Audience, Change
+from destinations.rules.contract import Address, IdentifierChange, PayloadAudience
 from destinations.rules.settings_schema import (
     MASK,
     InvalidSetting,
     described,
     json_schema,
+    masked,
     parse,
     secrets_of,
-    shown,
-    struck,
+    strike,
 )
 from sources.rules import spec
 from sources.rules.spec import Request
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "adapters"
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
-AUDIENCE = Audience("aud_1", "first_time_shopper", "First-time shoppers", "spa_1")
+AUDIENCE = PayloadAudience("aud_1", "first_time_shopper", "First-time shoppers", "spa_1")
 URL = {"url": "https://example.com/hook"}
 
 
@@ -77,8 +77,8 @@ def change(
     user_id: str | None = None,
     anonymous_id: str | None = None,
     email: str | None = None,
-) -> Change:
-    return Change(f"sub_1-{number}-1", entering, NOW, Address(user_id, anonymous_id, email), person=number)
+) -> IdentifierChange:
+    return IdentifierChange(f"sub_1-{number}-1", entering, NOW, Address(user_id, anonymous_id, email), person=number)
 
 
 def requests(kind: str = "webhook", changes: int = 1, **settings: Any) -> list[Any]:
@@ -136,7 +136,7 @@ def test_a_wrong_setting_is_named(given: dict[str, Any], field: str) -> None:
 def test_secrets_are_masked_and_a_mask_sent_back_changes_nothing() -> None:
     declared = adapter_of("webhook").settings
     made = parse(declared, URL | {"sharedSecret": "very secret"})
-    assert shown(made)["sharedSecret"] == shown(made)["signingSecret"] == MASK
+    assert masked(made)["sharedSecret"] == masked(made)["signingSecret"] == MASK
     kept = {"url": made.url, "shared_secret": made.shared_secret, "signing_secret": made.signing_secret}
     again = parse(declared, {"url": "https://other.example", "sharedSecret": MASK, "signingSecret": MASK}, kept)
     assert (again.url, again.shared_secret) == ("https://other.example", "very secret")
@@ -145,7 +145,7 @@ def test_secrets_are_masked_and_a_mask_sent_back_changes_nothing() -> None:
 
 def test_secrets_are_struck_out_of_text() -> None:
     made = parse(adapter_of("webhook").settings, URL | {"sharedSecret": "very secret"})
-    assert "secret" not in struck(f"you sent very secret and {made.signing_secret}", secrets_of(made))
+    assert "secret" not in strike(f"you sent very secret and {made.signing_secret}", secrets_of(made))
 
 
 @pytest.mark.parametrize("kind", list(all_adapters()))

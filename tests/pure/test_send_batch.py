@@ -9,45 +9,59 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from destinations.rules.backoff import GIVEN_UP_AFTER
-from destinations.rules.contract import Address, Change, Outcome, Request, outcome_of, read_by_status, retry_after_s
-from destinations.rules.send_batch import Round, Unanswered, run_round
+from destinations.rules.contract import (
+    Address,
+    CallOutcome,
+    DestinationRequest,
+    IdentifierChange,
+    outcome_of,
+    read_by_status,
+    retry_after_s,
+)
+from destinations.rules.send_batch import SentBatch, Unanswered, send_batch
 from spaces.answers import Answer
 
 AT = datetime(2026, 6, 15, tzinfo=UTC)
 
 
-def rows(how_many: int) -> list[Change]:
-    return [Change(str(n), True, AT, Address(user_id=str(n)), person=n) for n in range(how_many)]
+def rows(how_many: int) -> list[IdentifierChange]:
+    return [IdentifierChange(str(n), True, AT, Address(user_id=str(n)), person=n) for n in range(how_many)]
 
 
-def in_batches(size: int) -> Callable[[Sequence[Change]], list[Request]]:
-    def plan(changes: Sequence[Change]) -> list[Request]:
+def in_batches(size: int) -> Callable[[Sequence[IdentifierChange]], list[DestinationRequest]]:
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
         parts = [changes[start : start + size] for start in range(0, len(changes), size)]
-        return [Request(id="-".join(row.id for row in part), rows=part) for part in parts]
+        return [DestinationRequest(id="-".join(row.id for row in part), rows=part) for part in parts]
 
     return plan
 
 
 def play(
-    changes: Sequence[Change],
-    answer: Callable[[Request], Answer],
+    changes: Sequence[IdentifierChange],
+    answer: Callable[[DestinationRequest], Answer],
     *,
     size: int = 1,
     concurrency: int = 1,
     seconds: float = 60,
-) -> Round:
-    return run_round(
-        changes, plan=in_batches(size), read=read_by_status, call=answer, concurrency=concurrency, seconds=seconds
+) -> SentBatch:
+    return send_batch(
+        changes,
+        plan=in_batches(size),
+        read=read_by_status,
+        call=answer,
+        largest=1000,
+        concurrency=concurrency,
+        seconds=seconds,
     )
 
 
-def ids(made: Round, kind: str) -> set[str]:
+def ids(made: SentBatch, kind: str) -> set[str]:
     return {id for id, verdict in made.verdicts.items() if verdict.kind == kind}
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sets(st.integers(0, 39)))
 def test_halving_finds_exactly_the_bad_rows(how_many: int, size: int, bad: set[int]) -> None:
-    def answer(request: Request) -> Answer:
+    def answer(request: DestinationRequest) -> Answer:
         return Answer(400, body=b"bad") if any(int(row.id) in bad for row in request.rows) else Answer(200)
 
     made = play(rows(how_many), answer, size=size)
@@ -58,13 +72,13 @@ def test_halving_finds_exactly_the_bad_rows(how_many: int, size: int, bad: set[i
 
 
 def test_a_change_with_two_calls_is_delivered_when_both_are() -> None:
-    def plan(changes: Sequence[Change]) -> list[Request]:
-        return [Request(id=f"{row.id}-{part}", rows=[row]) for row in changes for part in ("a", "b")]
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        return [DestinationRequest(id=f"{row.id}-{part}", rows=[row]) for row in changes for part in ("a", "b")]
 
-    def answer(request: Request) -> Answer:
+    def answer(request: DestinationRequest) -> Answer:
         return Answer(422, body=b"no") if request.id == "1-b" else Answer(200)
 
-    made = run_round(rows(3), plan=plan, read=read_by_status, call=answer, concurrency=1, seconds=60)
+    made = send_batch(rows(3), plan=plan, read=read_by_status, call=answer, largest=1000, concurrency=1, seconds=60)
     assert ids(made, "delivered") == {"0", "2"}
     assert made.verdicts["1"].touched  # its first call took effect, so it has to be taken back some day
 
@@ -72,12 +86,12 @@ def test_a_change_with_two_calls_is_delivered_when_both_are() -> None:
 def test_calls_of_one_person_keep_their_order_among_many_threads() -> None:
     seen: list[str] = []
 
-    def plan(changes: Sequence[Change]) -> list[Request]:
-        return [Request(id=f"{row.id}-{part}", rows=[row]) for row in changes for part in ("a", "b")]
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        return [DestinationRequest(id=f"{row.id}-{part}", rows=[row]) for row in changes for part in ("a", "b")]
 
     others = threading.Event()
 
-    def answer(request: Request) -> Answer:
+    def answer(request: DestinationRequest) -> Answer:
         if request.id == "0-a":
             others.wait(5)  # long enough for "0-b" to be called, if it could be
         seen.append(request.id)
@@ -85,11 +99,11 @@ def test_calls_of_one_person_keep_their_order_among_many_threads() -> None:
             others.set()
         return Answer(200)
 
-    run_round(rows(50), plan=plan, read=read_by_status, call=answer, concurrency=8, seconds=60)
+    send_batch(rows(50), plan=plan, read=read_by_status, call=answer, largest=1000, concurrency=8, seconds=60)
     assert all(seen.index(f"{n}-a") < seen.index(f"{n}-b") for n in range(50))
 
 
-def failing(request: Request) -> Answer:
+def failing(request: DestinationRequest) -> Answer:
     raise Unanswered("gone")
 
 
@@ -111,7 +125,7 @@ def test_a_round_ends_when_it_is_told_to(answer: Answer) -> None:
 
 
 def test_an_address_that_may_not_be_called_suspends() -> None:
-    def refused(request: Request) -> Answer:
+    def refused(request: DestinationRequest) -> Answer:
         raise Unanswered("private", permanent=True)
 
     made = play(rows(5), refused)
@@ -125,13 +139,44 @@ def test_without_time_nothing_is_called() -> None:
     assert ids(made, "unsent") == {"0", "1", "2"}
 
 
+def test_an_adapter_plans_no_more_changes_at_a_time_than_its_kind_takes() -> None:
+    planned: list[int] = []
+
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        planned.append(len(changes))
+        return [DestinationRequest(id=changes[0].id, rows=changes)]
+
+    batch = send_batch(
+        rows(8), plan=plan, read=read_by_status, call=lambda _: Answer(200), largest=3, concurrency=1, seconds=60
+    )
+    assert planned == [3, 3, 2]
+    assert len(ids(batch, "delivered")) == 8
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_calls_whose_turn_does_not_come_are_left_unsent(concurrency: int) -> None:
+    turns = iter([True, True] + [False] * 50)
+    batch = send_batch(
+        rows(20),
+        plan=in_batches(1),
+        read=read_by_status,
+        call=lambda _: Answer(200),
+        largest=1000,
+        concurrency=concurrency,
+        seconds=60,
+        wait_for_turn=lambda: next(turns),
+    )
+    assert (len(ids(batch, "delivered")), len(ids(batch, "unsent"))) == (2, 18)
+
+
 def test_an_adapter_must_judge_every_row() -> None:
     with pytest.raises(ValueError, match="1 outcomes for 2 rows"):
-        run_round(
+        send_batch(
             rows(2),
             plan=in_batches(2),
-            read=lambda request, answer: [Outcome("delivered")],
+            read=lambda request, answer: [CallOutcome("delivered")],
             call=lambda request: Answer(200),
+            largest=1000,
             concurrency=1,
             seconds=60,
         )

@@ -10,11 +10,11 @@ from pyroaring import BitMap
 
 from destinations.models import Subscription
 from destinations.rules import comparison
-from destinations.rules.comparison import Kind, compare
-from destinations.rules.status import ALARMED_AFTER, TONES, WORST_FIRST, Facts, status_of, worst
-from destinations.rules.transitions import IN, MAYBE, OUT, Known, next_call
+from destinations.rules.comparison import KnownIdentifiers, compare
+from destinations.rules.status import ALARMED_AFTER, TONES, WORST_FIRST, SubscriptionFacts, status_of, worst
+from destinations.rules.transitions import IN, MAYBE, OUT, KnownState, next_call
 
-CALM = Facts(equal=True)
+CALM = SubscriptionFacts(equal=True)
 
 
 def test_every_status_has_its_place_and_its_tone():
@@ -46,7 +46,7 @@ def test_one_subscription_stands_by_the_worst_that_holds(facts, status):
 
 
 ANY = st.builds(
-    Facts,
+    SubscriptionFacts,
     stopped=st.sampled_from(["", "parked", "suspended"]),
     failures=st.integers(0, 5),
     refused=st.integers(0, 2),
@@ -66,7 +66,7 @@ def test_in_step_is_only_what_was_compared_and_has_nothing_open(facts):
 
 @given(ANY, ANY)
 def test_more_trouble_never_looks_better(one, other):
-    both = Facts(
+    both = SubscriptionFacts(
         stopped=worst({one.stopped, other.stopped} - {""}),
         failures=max(one.failures, other.failures),
         refused=one.refused + other.refused,
@@ -95,7 +95,9 @@ ROWS = st.dictionaries(
 @given(st.sets(st.integers(1, 12)), ROWS)
 def test_what_is_overlooked_is_what_differs_and_would_be_said_if_only_somebody_looked(desired, rows):
     kinds = [
-        Kind(state, entering, care == "due", care == "refused", BitMap(n for n, row in rows.items() if row == key))
+        KnownIdentifiers(
+            state, entering, care == "due", care == "refused", BitMap(n for n, row in rows.items() if row == key)
+        )
         for key in product([OUT, IN, MAYBE], [True, False], ["", "due", "refused"])
         for state, entering, care in [key]
     ]
@@ -104,7 +106,7 @@ def test_what_is_overlooked_is_what_differs_and_would_be_said_if_only_somebody_l
     for number in desired | rows.keys():
         state, entering, care = rows.get(number, (OUT, False, ""))
         wanted = number in desired
-        known = Known(state, entering, 1, care == "due") if number in rows else None
+        known = KnownState(state, entering, 1, care == "due") if number in rows else None
         call = next_call(known, wanted, due_now=False)
         if call and not (care == "refused" and entering == wanted):
             overlooked.add(number)

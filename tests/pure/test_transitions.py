@@ -3,10 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from destinations.rules.transitions import IN, MAYBE, OUT, Call, Known, next_call, state_after
+from destinations.rules.transitions import IN, MAYBE, OUT, KnownState, NextCall, next_call, state_after
 
 known_rows = st.none() | st.builds(
-    Known, state=st.sampled_from([OUT, IN, MAYBE]), entering=st.booleans(), flip=st.integers(1, 9), due=st.booleans()
+    KnownState,
+    state=st.sampled_from([OUT, IN, MAYBE]),
+    entering=st.booleans(),
+    flip=st.integers(1, 9),
+    due=st.booleans(),
 )
 tables = st.dictionaries(st.integers(0, 20), known_rows)
 sets = st.sets(st.integers(0, 20))
@@ -14,7 +18,7 @@ sets = st.sets(st.integers(0, 20))
 
 @given(tables, sets)
 def test_the_calls_are_what_is_desired_and_not_in_and_what_is_not_desired_and_not_out(
-    table: dict[int, Known | None], desired: set[int]
+    table: dict[int, KnownState | None], desired: set[int]
 ) -> None:
     rows = {number: table.get(number) for number in range(21)}
     calls = {n: call for n, row in rows.items() if (call := next_call(row, n in desired, due_now=True))}
@@ -25,16 +29,16 @@ def test_the_calls_are_what_is_desired_and_not_in_and_what_is_not_desired_and_no
 
 
 @given(known_rows, st.booleans())
-def test_a_flip_number_grows_exactly_when_the_direction_changes(known: Known | None, desired: bool) -> None:
+def test_a_flip_number_grows_exactly_when_the_direction_changes(known: KnownState | None, desired: bool) -> None:
     call = next_call(known, desired, due_now=True)
     if call and known:
         assert call.flip == known.flip + (call.entering != known.entering)
     elif call:
-        assert call == Call(True, 1, again=False)
+        assert call == NextCall(True, 1, again=False)
 
 
 @given(known_rows)
-def test_while_nothing_can_be_said_nothing_new_is_begun(known: Known | None) -> None:
+def test_while_nothing_can_be_said_nothing_new_is_begun(known: KnownState | None) -> None:
     assert next_call(known, None, due_now=False) is None
     call = next_call(known, None, due_now=True)
     assert call is None or (known is not None and (call.entering, call.flip) == (known.entering, known.flip))
@@ -53,7 +57,7 @@ steps = st.lists(
 @given(steps)
 def test_whatever_gets_lost_a_receiver_ends_in_step(history: list[tuple[bool, bool, str]]) -> None:
     """The receiver keeps calls once by id, and the newest flip counts."""
-    known: Known | None = None
+    known: KnownState | None = None
     received: dict[int, bool] = {}
 
     def say(desired: bool, due_now: bool, fate: str) -> None:
@@ -68,7 +72,7 @@ def test_whatever_gets_lost_a_receiver_ends_in_step(history: list[tuple[bool, bo
         kind = {"delivered": "delivered", "refused": "refused", "unsent": "unsent"}.get(fate, "retry")
         touched = fate in {"delivered", "lost answer", "lost call"}
         state = state_after(entering=call.entering, was=was, kind=kind, touched=touched)
-        known = Known(state, call.entering, call.flip, due=kind not in {"delivered", "refused"})
+        known = KnownState(state, call.entering, call.flip, due=kind not in {"delivered", "refused"})
 
     for desired, due_now, fate in history:
         say(desired, due_now, fate)

@@ -166,7 +166,7 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
     context = {
         **_header(details),
         **with_tally,
-        **with_counts(queries.tally(row)),
+        **with_counts(queries.count_now(row)),
         "label": adapter_of(row.destination.kind).label,
         "catches": catches(row.destination),
         "computing": details.audience.serving_id is None,

@@ -54,7 +54,7 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
     living = [row for row in rows if row.audience.deleted_at is None]
     filters, person = _filters(request, rows), request.GET.get("person", "").strip()[:600]
     log, pager = _log(request, rows, {each.name: each.chosen for each in filters}, person)
-    destinations = queries.with_going(within.destinations.all()).order_by("name", "id")
+    destinations = queries.with_subscriptions(within.destinations.all()).order_by("name", "id")
     context = {
         "subscriptions": with_tallies(living),
         "destinations": [_destination(request, row) for row in destinations],
@@ -154,7 +154,7 @@ def caught(request: PageRequest, workspace: str, space: str, destination: str) -
     rows, pager = listed(request, Caught.objects.filter(destination=found), order="-id")
     keys = list(found.subscriptions.order_by("audience__key").values_list("audience__key", flat=True))
     key = request.GET.get("key", "") if request.GET.get("key") in keys else ""
-    held = queries.held(found, key) if key else ()
+    held = queries.members_at_catcher(found, key) if key else ()
     context = {
         "destination": found,
         "rows": [_caught(row) for row in rows],

@@ -15,7 +15,7 @@ from destinations.models import Destination
 from destinations.pages.forms import Declared, Named, declared_form
 from destinations.pages.presenters import NOT_DELETED, STYLES, catches, grouped, with_tallies, working
 from destinations.pages.return_to import back_with
-from destinations.rules.settings_schema import InvalidSetting, shown
+from destinations.rules.settings_schema import InvalidSetting, masked
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
@@ -25,7 +25,9 @@ from spaces.needs import needs
 def destinations(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """The tools where people of this space are needed, by the way they are said there."""
     living = Count("subscriptions", filter=Q(subscriptions__audience__deleted_at=None))
-    rows = queries.with_going(request.space.destinations.all()).annotate(audiences=living).order_by("name", "id")
+    rows = (
+        queries.with_subscriptions(request.space.destinations.all()).annotate(audiences=living).order_by("name", "id")
+    )
     groups = grouped((queries.style_of(row), _card(row)) for row in rows)
     return render(request, "destinations/destinations.html", {"groups": groups})
 
@@ -136,7 +138,7 @@ def _once(
 
 
 def _forms(request: PageRequest, found: Destination, *, data: Any = None) -> tuple[Named, Declared]:
-    values = shown(services.settings_of(found))
+    values = masked(services.settings_of(found))
     named = Named(data, initial={"name": found.name})
     return named, declared_form(adapter_of(found.kind).settings, prefix="settings", data=data, values=values)
 
@@ -147,12 +149,12 @@ def _page(
     named: Named,
     settings: Declared,
     *,
-    tested: services.Tested | None = None,
+    tested: services.TestResult | None = None,
     wrong: str = "",
     status: int = 200,
 ) -> HttpResponse:
     going = found.subscriptions.filter(audience__deleted_at=None).select_related("audience", "destination")
-    declared, facts = queries.described_settings(found), shown(services.settings_of(found))
+    declared, facts = queries.described_settings(found), masked(services.settings_of(found))
     context = {
         "destination": found,
         "adapter": adapter_of(found.kind),

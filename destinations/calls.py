@@ -1,0 +1,156 @@
+"""Which calls a batch makes, prepared and marked MAYBE before the first of them goes out."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db import connection
+from pyroaring import BitMap
+
+from destinations.intake import Recipients, SyncIntake, desired_states
+from destinations.models import Acknowledged, Subscription
+from destinations.rules import backoff
+from destinations.rules.contract import Address, IdentifierChange
+from destinations.rules.transitions import KnownState, NextCall, next_call
+from identity.models import Identifier
+from spaces.times import milliseconds
+
+
+class DecidedCall(msgspec.Struct, array_like=True):
+    """A call about one identifier. Stored as an array: fields may be added at the end, and none removed.
+
+    at: ms. was: the acknowledged state before. alone: it failed before while others got through.
+    """
+
+    identifier: int
+    profile: int
+    entering: bool
+    flip: int
+    at: int
+    was: int
+    sent: Recipients
+    alone: bool = False
+
+
+def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) -> list[DecidedCall]:
+    """The calls that bring the destination nearer to what is desired, marked MAYBE; in the caller's transaction."""
+    rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=[*intake.numbers])
+    acknowledged = {row.identifier: row for row in rows}
+    calls: dict[int, NextCall] = {}
+    settled: list[int] = []
+    unsettled: list[int] = []
+    for number in intake.numbers:
+        row, desired = acknowledged.get(number), intake.desired[number]
+        known = KnownState(row.state, row.entering, row.flip, row.due) if row else None
+        call = next_call(known, desired, due_now=number in intake.due)
+        if call:
+            calls[number] = call
+        elif row and (row.due or row.refused) and desired is not None and row.state == int(desired):
+            settled.append(row.pk)
+        elif row and number in intake.due:
+            unsettled.append(row.pk)
+    Acknowledged.objects.filter(pk__in=settled).update(due=False, refused="", tries=0, retry_at=None)
+    Acknowledged.objects.filter(pk__in=unsettled).update(retry_at=now + backoff.FIRST)
+
+    leaving = [acknowledged[number] for number, call in calls.items() if not call.entering]
+    staying = _still_desired(subscription, leaving, intake.members)
+    # A receiver believes the newest call about somebody, by its timestamp: none may be older than an earlier call,
+    # even when the clock was put back.
+    at = milliseconds(max(now, subscription.said_at or now))
+    decided = [
+        _decided_call(number, call, acknowledged.get(number), intake, staying, at) for number, call in calls.items()
+    ]
+    if decided:
+        newest = moment(max(call.at for call in decided))
+        Subscription.objects.filter(pk=subscription.pk).update(said_at=newest)
+    _mark_maybe(subscription, decided)
+    return decided
+
+
+def message_id(subscription: Subscription, call: DecidedCall) -> str:
+    """(subscription, identifier, transition): the same on every attempt."""
+    return f"{subscription.public_id}-{call.identifier}-{call.flip}"
+
+
+def change_of(subscription: Subscription, call: DecidedCall) -> IdentifierChange:
+    """The call as adapters read it."""
+    values = {type: value for type, (_, value) in call.sent.items()}
+    recipient = Address(values.get("user_id"), values.get("anonymous_id"), values.get("email"))
+    return IdentifierChange(message_id(subscription, call), call.entering, moment(call.at), recipient, call.profile)
+
+
+def moment(ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)  # exact, where a float of seconds is not
+
+
+def execute_with_columns(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
+    """Run a statement that takes each column of `rows` as an array: what the ORM would send is far slower."""
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [*first, *map(list, zip(*rows, strict=True))])
+
+
+def _still_desired(subscription: Subscription, leaving: Sequence[Acknowledged], members: BitMap) -> set[int]:
+    """Identifiers that were sent along with one that leaves, and that stay themselves.
+
+    After an e-mail address went to someone else, "leave: u1 with that address" would take u1 out.
+    """
+    beside = {number for row in leaving for number, _ in row.sent.values() if number != row.identifier}
+    if not beside:
+        return set()
+    existing = Identifier.objects.filter(space=subscription.space_id, number__in=beside)
+    owners = {number: (type, profile) for number, type, profile in existing.values_list("number", "type", "profile")}
+    states = desired_states(subscription, members, owners)
+    return {number for number, desired in states.items() if desired is not False}
+
+
+def _decided_call(
+    number: int, call: NextCall, row: Acknowledged | None, intake: SyncIntake, staying: set[int], at: int
+) -> DecidedCall:
+    """The call with its recipients and its timestamp. row: what was acknowledged. staying: see `_still_desired`."""
+    sent = intake.recipients.get(number, {})
+    if row and (call.again or not call.entering):  # exits go to exactly what was sent
+        sent = {type: (other, value) for type, (other, value) in row.sent.items()}
+    if row and call.again:
+        at = milliseconds(row.at)
+    elif row:  # even when the clock stands still, a later transition has a later time
+        at = max(at, milliseconds(row.at) + 1)
+    if not call.entering and not call.again:
+        sent = {type: pair for type, pair in sent.items() if pair[0] == number or pair[0] not in staying}
+    profile = intake.owners.get(number, row.profile if row else 0)
+    was = row.state if row else Acknowledged.State.OUT
+    alone = row is not None and row.flip == call.flip and row.retry_at is not None
+    return DecidedCall(number, profile, call.entering, call.flip, at, was, sent, alone)
+
+
+MARK_MAYBE = """
+    INSERT INTO destinations_acknowledged
+        (workspace_id, subscription_id, identifier, state, entering, flip, at, profile, sent, due, tries, refused)
+    SELECT %s, %s, call.identifier, %s, call.entering, call.flip, call.at, call.profile, call.sent, true, 0, ''
+    FROM unnest(%s::bigint[], %s::bool[], %s::int[], %s::timestamptz[], %s::bigint[], %s::jsonb[])
+        AS call(identifier, entering, flip, at, profile, sent)
+    ON CONFLICT (subscription_id, identifier) DO UPDATE
+    SET state = excluded.state, entering = excluded.entering, flip = excluded.flip, at = excluded.at,
+        profile = excluded.profile, sent = excluded.sent, due = excluded.due
+"""
+
+
+def _mark_maybe(subscription: Subscription, calls: Sequence[DecidedCall]) -> None:
+    """Committed before anything is sent, so that a crash in between is known as one."""
+    owner = [subscription.workspace_id, subscription.pk, Acknowledged.State.MAYBE]
+    execute_with_columns(
+        MARK_MAYBE,
+        owner,
+        [
+            (
+                call.identifier,
+                call.entering,
+                call.flip,
+                moment(call.at),
+                call.profile,
+                msgspec.json.encode(call.sent).decode(),
+            )
+            for call in calls
+        ],
+    )

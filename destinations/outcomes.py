@@ -1,0 +1,163 @@
+"""What a batch and a comparison lead to: for each identifier, for the health and status of the subscription."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pyroaring import BitMap
+
+from destinations.calls import DecidedCall, execute_with_columns, message_id
+from destinations.intake import SyncIntake, due_rows
+from destinations.models import Acknowledged, Subscription
+from destinations.rules import backoff, comparison
+from destinations.rules.send_batch import SentBatch
+from destinations.rules.status import ALARMED_AFTER, SubscriptionFacts, status_of
+from destinations.rules.transitions import state_after
+
+logger = logging.getLogger(__name__)
+
+LONGEST_REASON = 2000  # characters
+STOPPED = {Subscription.Status.SUSPENDED, Subscription.Status.PARKED}
+
+SAVE_OUTCOMES = """
+    UPDATE destinations_acknowledged AS stored
+    SET state = row.state, due = row.due, tries = row.tries, retry_at = row.retry_at, refused = row.refused
+    FROM unnest(%s::bigint[], %s::smallint[], %s::bool[], %s::int[], %s::timestamptz[], %s::text[])
+        AS row(id, state, due, tries, retry_at, refused)
+    WHERE stored.id = row.id
+"""
+
+
+def refusal(error: Exception) -> dict[str, object]:
+    """The columns of a row that cannot be sent, whatever is tried: it is kept with the reason."""
+    reason = str(error)[:LONGEST_REASON] or type(error).__name__
+    return {"refused": reason, "due": False, "retry_at": None}
+
+
+def save_outcomes(
+    subscription: Subscription,
+    calls: Sequence[DecidedCall],
+    batch: SentBatch | None,
+    *,
+    first: bool,
+    now: datetime,
+) -> None:
+    """Each identifier as the destination answered.
+
+    piece: None when nothing was tried. first: this is the only attempt to write the batch.
+    """
+    numbers = [call.identifier for call in calls]
+    rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=numbers)
+    acknowledged = {row.identifier: row for row in rows}
+    changed = []
+    for call in calls:
+        row = acknowledged.get(call.identifier)
+        # A row that changed direction or was resynced since the batch was prepared is about another call now.
+        if row is None or (row.flip, row.entering, row.due) != (call.flip, call.entering, True):
+            continue
+        verdict = batch.verdicts[message_id(subscription, call)] if batch else None
+        kind = verdict.kind if verdict else "unsent"
+        # A batch that is written again may have been sent before, whatever happened this time.
+        touched = bool(verdict and verdict.touched) or not first
+        row.state = state_after(entering=call.entering, was=call.was, kind=kind, touched=touched)
+        row.due = kind not in {"delivered", "refused"}
+        row.refused = verdict.reason[:LONGEST_REASON] if verdict and kind == "refused" else ""
+        row.tries = row.tries + 1 if kind == "retry" else 0 if kind == "delivered" else row.tries
+        # When others get through, it is this row that has a problem, and it waits alone.
+        alone = kind == "retry" and batch is not None and (batch.alive or call.alone)
+        row.retry_at = now + backoff.wait(row.tries) if alone else None
+        changed.append((row.pk, row.state, row.due, row.tries, row.retry_at, row.refused))
+    execute_with_columns(SAVE_OUTCOMES, [], changed)
+
+
+def update_health(
+    subscription: Subscription, calls: Sequence[DecidedCall], batch: SentBatch | None, now: datetime
+) -> None:
+    """Whether the destination answers, and when to try again; the caller saves the subscription.
+
+    Unchanged when nothing was tried, or only what fails alone: that says nothing of the destination.
+    """
+    if batch is None or not batch.attempts:
+        return
+    if all(call.alone for call in calls) and not (batch.alive or batch.hold_s or batch.any("suspended")):
+        return
+    failed = batch.any("retry") and not batch.alive
+    subscription.failures = subscription.failures + 1 if failed else 0
+    subscription.failing_since = (subscription.failing_since or now) if failed else None
+    subscription.error = batch.reason("suspended") or (batch.reason("retry") if failed else "")
+    wait = backoff.wait(subscription.failures) if failed else timedelta()
+    wait = max(wait, backoff.asked(batch.hold_s))
+    subscription.retry_at = now + wait if wait else None
+    if batch.any("suspended"):
+        subscription.status, subscription.retry_at = Subscription.Status.SUSPENDED, None
+    elif failed and backoff.parked(subscription.failing_since or now, now):
+        subscription.status = Subscription.Status.PARKED
+        subscription.retry_at = now + max(backoff.PROBED_EVERY, backoff.asked(batch.hold_s))
+    elif failed or subscription.status in STOPPED:
+        subscription.status = Subscription.Status.RETRYING
+
+
+def update_status(subscription: Subscription, batch: SentBatch | None, now: datetime, *, equal: bool) -> None:
+    """The status that follows from everything known; the caller saves the subscription.
+
+    equal: a comparison of this batch showed no difference. In step stays what was in step while every call since
+    then is acknowledged.
+    """
+    stopped = subscription.status in STOPPED and (subscription.failures or subscription.error)
+    verdicts = batch.verdicts.values() if batch else ()
+    refused = subscription.counts.get("refused", 0) + sum(verdict.kind == "refused" for verdict in verdicts)
+    subscription.counts["refused"] = refused
+    subscription.status = status_of(
+        SubscriptionFacts(
+            enabled=subscription.enabled,
+            computed=subscription.audience.serving_id is not None,
+            stopped=subscription.status if stopped else "",
+            failures=subscription.failures,
+            refused=refused,
+            due=due_rows(subscription).exists(),
+            repeated=subscription.repeated,
+            unsettled=subscription.unsettled,
+            sending=subscription.full or subscription.pass_tick is not None,
+            equal=equal or subscription.status == Subscription.Status.IN_STEP,
+        )
+    )
+    if subscription.status == Subscription.Status.IN_STEP:
+        subscription.synced_at = now
+
+
+def save_comparison(subscription: Subscription, intake: SyncIntake, now: datetime) -> None:
+    """The result of the intake's comparison, if there is one, and when the next one takes place."""
+    row = Subscription.objects.filter(pk=subscription.pk)
+    result = intake.comparison
+    midway = intake.after.pass_tick is not None
+    if result is None:
+        if subscription.compare_at is not None and not subscription.repeated:
+            # Soon after a batch, for it may have brought them together; as soon as a comparison's cost allows.
+            pauses = [comparison.pause(subscription.counts.get("desired", 0))]
+            if subscription.status == Subscription.Status.IN_STEP:
+                pauses.append(comparison.CALM)
+            if midway:
+                pauses.append(comparison.MIDWAY)
+            soon = max(now, (subscription.compared_at or now) + max(pauses))
+            row.update(compare_at=min(soon, subscription.compare_at))
+        return
+    pause = comparison.pause(result.desired)
+    if midway:
+        pause = max(pause, comparison.MIDWAY)
+    row.update(counts=result.counts, compared_at=now, compare_at=now + pause, unsettled=result.unsettled)
+    if intake.due or intake.before.pass_tick is not None:
+        return  # this one was for the counts: what still differs when the pass is over, is another question
+    overlooked = result.overlooked if subscription.sends else BitMap()
+    fingerprint = comparison.fingerprint(overlooked)
+    repeated = subscription.repeated + 1 if fingerprint and fingerprint == subscription.overlooked else 0
+    if overlooked:
+        level = logging.ERROR if repeated >= ALARMED_AFTER else logging.INFO
+        times = repeated + 1
+        logger.log(level, "sync %s: %d identifiers differ, for %d comparisons", subscription.pk, len(overlooked), times)
+    if repeated:
+        wait = min(backoff.wait(repeated), comparison.PATIENCE)
+    elif result.unsettled:
+        wait = comparison.CALM
+    else:
+        wait = timedelta() if overlooked else comparison.EVERY
+    row.update(compare_at=now + max(wait, pause), overlooked=fingerprint, repeated=repeated)
