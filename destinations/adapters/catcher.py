@@ -17,9 +17,9 @@ from destinations.rules.contract import (
 )
 from destinations.rules.payloads import STYLES_HELP, EventOptions, batch_id, change_set, messages
 from destinations.rules.settings_schema import SettingsDeclaration, label
+from spaces.times import iso
 
 INTEGRATION = "Webhook Catcher"  # the name in `integrations`
-from spaces.times import iso
 
 
 class CatcherSettings(SettingsDeclaration, frozen=True):

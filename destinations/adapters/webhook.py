@@ -16,10 +16,10 @@ from destinations.rules.contract import (
 from destinations.rules.payloads import STYLES_HELP, EventOptions, batch_id, change_set, messages
 from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 from destinations.rules.signing import key_of, new_secret, segment, standard
+from spaces.times import iso
 
 INTEGRATION = "Webhooks"  # the name in `integrations`, as Segment's own webhook destination is called
 LARGEST_BATCH = 1000
-from spaces.times import iso
 
 
 class WebhookSettings(SettingsDeclaration, frozen=True):

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from destinations.rules.contract import Address, IdentifierChange, PayloadAudience
 from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, text
+from spaces.times import iso
 
 STYLES_HELP = "event: identify and track calls. list: who was added and removed"
 ENTERED, EXITED = "Audience Entered", "Audience Exited"
-from spaces.times import iso
 
 
 class EventOptions(SettingsDeclaration, frozen=True):
