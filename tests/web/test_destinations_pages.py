@@ -138,9 +138,9 @@ def test_an_audience_shows_its_size_its_movement_and_what_is_known_of_its_people
     two = make_person(cast.space, ("user_id", "u2"))
     change(audience, entered=[one, two])
     answer = cast.browser("read_only").get(url(cast, f"audiences/{audience.public_id}"))
-    known = {row.type: (row.profiles, row.percent, row.values) for row in answer.context["known"]}
+    known = {row.type: (row.profiles, row.percent, row.values) for row in answer.context["identifiers"]}
     assert known == {"user_id": (2, 100.0, 2), "email": (1, 50.0, 2)}
-    assert [(row.entered, row.left, row.size) for row in answer.context["moved"]] == [(2, 0, 2)]
+    assert [(row.entered, row.left, row.size) for row in answer.context["changes"]] == [(2, 0, 2)]
     assert "<svg" in answer.content.decode()
     assert "No destination yet" in answer.content.decode()
 

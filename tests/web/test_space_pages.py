@@ -156,7 +156,7 @@ def test_a_space_says_what_goes_with_it_and_goes_only_when_its_name_was_typed(ca
     assert "Nothing was deleted" in answer.content.decode()
     assert Space.objects.filter(pk=cast.space.pk).exists()
     answer = cast.browser("owner").post(settings_at(cast, "/delete"), {"confirm": cast.space.name}, follow=True)
-    assert "is gone" in answer.content.decode()
+    assert "was deleted" in answer.content.decode()
     assert not Space.objects.filter(pk=cast.space.pk).exists()
 
 
