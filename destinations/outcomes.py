@@ -44,7 +44,7 @@ def save_outcomes(
 ) -> None:
     """Each identifier as the destination answered.
 
-    piece: None when nothing was tried. first: this is the only attempt to write the batch.
+    batch: None when nothing was tried. first: this is the only attempt to write the batch.
     """
     numbers = [call.identifier for call in calls]
     rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=numbers)

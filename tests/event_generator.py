@@ -16,7 +16,7 @@ KINDS = {"Viewed": 40, "Ordered": 8, "page": 12, "identify": 20, "group": 6, "al
 
 
 class Crowd:
-    """Each call of `piece` goes on in the story. Message ids are the source's own: two sources have the same."""
+    """Each call of `batch` goes on in the story. Message ids are the source's own: two sources have the same."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)

@@ -81,7 +81,7 @@ DELIVERED = CallOutcome("delivered")
 class Capabilities:
     """What a kind of destination can take; the sync stage keeps to it.
 
-    piece: changes that `plan` gets at a time, at most. per_second: requests, over all audiences that go to one
+    batch: changes that `plan` gets at a time, at most. per_second: requests, over all audiences that go to one
     destination; None = no limit. concurrency: requests of a batch at the same time. identifiers: types it knows, most
     useful first.
     """

@@ -96,7 +96,7 @@ def run(query: Sql) -> None:
 
 
 def insert(table: Table, batch: pyarrow.Table) -> None:
-    """All rows of `piece`, in one insert. Raises Unwritable when what is in them is the reason.
+    """All rows of the batch, in one insert. Raises Unwritable when what is in them is the reason.
 
     While they are gathered (`Gathered`) they only come to the others.
     """

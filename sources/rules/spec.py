@@ -285,7 +285,7 @@ def iso(ts: int) -> str:
 
 
 def _envelope_of(body: bytes) -> _Envelope:
-    """Raises _Refuse when the body is no JSON object, or its `piece` no list."""
+    """Raises _Refuse when the body is no JSON object, or its `batch` no list."""
     try:
         return _envelope.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -339,7 +339,7 @@ def _count(request: Request) -> int:
 
 
 def outline(body: bytes) -> dict[str, Any]:
-    """The fields of the JSON object that the body is: each as raw JSON, `piece` as a list of its messages.
+    """The fields of the JSON object that the body is: each as raw JSON, `batch` as a list of its messages.
 
     Whatever is in them: NaN, bytes that are no UTF-8, a thousand objects inside one another. Raises ValueError, with
     a reason fit for the sender, when the body is no JSON object.
@@ -455,7 +455,7 @@ def _value(raw: Raw) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _lenient(raw)
+        return _storable(_lenient(raw))  # half of a surrogate pair cannot even be measured
 
 
 # --- one message

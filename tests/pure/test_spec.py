@@ -238,6 +238,11 @@ def test_a_shared_context_that_cannot_be_decoded_costs_no_message():
     assert trace.message == '{"city": "K\\xf6ln"}'
 
 
+def test_half_a_surrogate_pair_in_a_shared_context_costs_no_message():
+    (result,) = read(b'{"context": {"": "\\ud800"}, "batch": [' + json.dumps(GOOD).encode() + b"]}")
+    assert text(result)["context"][""] == "\ufffd"
+
+
 def test_an_empty_list_is_an_empty_object_as_php_writes_it():
     for part in ("properties", "traits", "context", "integrations"):
         assert text(one(GOOD | {"type": "identify", part: []}))[part] == {}
