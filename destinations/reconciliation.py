@@ -10,7 +10,6 @@ from django.db import OperationalError, connection, transaction
 from audiences import queries as audiences
 from destinations import queries
 from destinations.models import Acknowledged, Subscription
-from identity.models import Identifier
 from identity.pages.presenters import Person, people, search
 from sources.events.sql import join, sql
 
@@ -32,8 +31,8 @@ class Differing:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How it stands with one identifier of a person. since: when the newest change was decided."""
+class IdentifierStanding:
+    """What is known of one identifier of a person. since: when the newest change was decided."""
 
     type: str
     value: str
@@ -45,19 +44,19 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Checked:
+class PersonCheck:
     """A person that was looked up, and whether they belong there."""
 
     person: Person
     desired: bool
-    standings: Sequence[Standing]
+    standings: Sequence[IdentifierStanding]
 
 
 DIFFERING = """
     WITH desired AS (
-        SELECT held.number FROM unnest(%(members)s::bigint[]) AS member(number)
-        JOIN identity_identifier held ON held.space_id = %(space)s AND held.profile = member.number
-        WHERE held.type = ANY(%(types)s)
+        SELECT identifier.number FROM unnest(%(members)s::bigint[]) AS member(number)
+        JOIN identity_identifier identifier ON identifier.space_id = %(space)s AND identifier.profile = member.number
+        WHERE identifier.type = ANY(%(types)s)
     ), known AS (
         SELECT identifier, state, tries, refused FROM destinations_acknowledged WHERE subscription_id = %(subscription)s
     )
@@ -81,6 +80,7 @@ def differing(subscription: Subscription, *, limit: int = FIRST) -> list[Differi
     }
     try:
         with transaction.atomic(), connection.cursor() as cursor:
+            # Somebody waits for the page, which shows the counts anyway: the list may be left out.
             cursor.execute(f"SET LOCAL statement_timeout = {LONGEST_MS}")
             cursor.execute(DIFFERING, values)
             rows = cursor.fetchall()
@@ -89,40 +89,48 @@ def differing(subscription: Subscription, *, limit: int = FIRST) -> list[Differi
         return None
     names = queries.named_identifiers(subscription.space, [row[0] for row in rows])
     gone = {"type": "", "value": "an identifier that is gone"}
-    return [_differing(subscription, names.get(row[0], gone), *row[1:]) for row in rows]
+    differences = []
+    for number, desired, state, tries, refused in rows:
+        name, label = names.get(number, gone), str(Acknowledged.State(state).label)
+        reason = _reason(subscription, desired, state, tries, refused)
+        differences.append(Differing(name["type"], name["value"], desired, label, reason))
+    return differences
 
 
-def looked_up(subscription: Subscription, text: str) -> list[Checked]:
+def looked_up(subscription: Subscription, text: str) -> list[PersonCheck]:
     """Whoever has this identifier, as `value` or `type:value`, and how it stands with each of theirs."""
     profiles = list(search(subscription.space, text).order_by("number")[:PEOPLE])
     if not profiles:
         return []
     members, types = audiences.members(subscription.audience), queries.types_of(subscription)
-    found = people(subscription.space, profiles)
-    held = {
-        person.profile.pk: [each for each in person.identifiers if each.type in types][:IDENTIFIERS] for person in found
+    matches = people(subscription.space, profiles)
+    identifiers = {
+        person.profile.pk: [identifier for identifier in person.identifiers if identifier.type in types][:IDENTIFIERS]
+        for person in matches
     }
-    numbers = [each.number for rows in held.values() for each in rows]
-    known = {each.identifier: each for each in subscription.acknowledged.filter(identifier__in=numbers)}
+    numbers = [identifier.number for own in identifiers.values() for identifier in own]
+    acknowledged = {row.identifier: row for row in subscription.acknowledged.filter(identifier__in=numbers)}
     calls = _last_calls(subscription, numbers)
-    return [
-        Checked(
-            person,
-            (inside := person.profile.number in members),
-            [
-                _standing(each, known.get(each.number), calls.get(each.number), inside)
-                for each in held[person.profile.pk]
-            ],
-        )
-        for person in found
-    ]
-
-
-def _standing(held: Identifier, row: Acknowledged | None, last: queries.Delivery | None, desired: bool) -> Standing:
-    state = Acknowledged.State(row.state) if row else Acknowledged.State.OUT
-    agrees = state == (IN if desired else Acknowledged.State.OUT)
-    since, refused = (row.at, row.refused) if row else (None, "")
-    return Standing(held.type, held.value, str(state.label), agrees, since, refused, last)
+    checks = []
+    for person in matches:
+        desired = person.profile.number in members
+        standings = []
+        for identifier in identifiers[person.profile.pk]:
+            row = acknowledged.get(identifier.number)
+            state = Acknowledged.State(row.state) if row else Acknowledged.State.OUT
+            standings.append(
+                IdentifierStanding(
+                    identifier.type,
+                    identifier.value,
+                    str(state.label),
+                    agrees=state == (IN if desired else Acknowledged.State.OUT),
+                    since=row.at if row else None,
+                    refused=row.refused if row else "",
+                    last=calls.get(identifier.number),
+                )
+            )
+        checks.append(PersonCheck(person, desired, standings))
+    return checks
 
 
 def _last_calls(subscription: Subscription, numbers: Sequence[int]) -> dict[int, queries.Delivery]:
@@ -132,13 +140,6 @@ def _last_calls(subscription: Subscription, numbers: Sequence[int]) -> dict[int,
     wanted = sql("identifier IN (%s)", join(", ", [sql("%s", number) for number in numbers]))
     log = queries.Deliveries(subscription.space, [subscription.pk], [sql("space = %s", subscription.space_id), wanted])
     return {call.identifier: call for call in log.newest_by_identifier(len(numbers))}
-
-
-def _differing(
-    subscription: Subscription, who: dict[str, str], desired: bool, state: int, tries: int, refused: str
-) -> Differing:
-    label = str(Acknowledged.State(state).label)
-    return Differing(who["type"], who["value"], desired, label, _reason(subscription, desired, state, tries, refused))
 
 
 def _reason(subscription: Subscription, desired: bool, state: int, tries: int, refused: str) -> str:
@@ -152,5 +153,5 @@ def _reason(subscription: Subscription, desired: bool, state: int, tries: int, r
     if tries:
         return f"Tried {tries} time{'' if tries == 1 else 's'} without success; it is tried again."
     if state == MAYBE:
-        return "A call was begun and its answer is not known; it is said again."
+        return "A call was made and its answer is not known; it is sent again."
     return "Not sent yet: it goes out with the next calls." if desired else "Still there: that they left goes out next."

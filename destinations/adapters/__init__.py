@@ -14,11 +14,11 @@ from destinations.rules.contract import Adapter
 def all_adapters() -> dict[str, Adapter]:
     """{kind: adapter}, by kind."""
     names = sorted(module.name for module in iter_modules(__path__))
-    found = {name: import_module(f"{__name__}.{name}").adapter for name in names}
-    for name, adapter in found.items():
+    adapters = {name: import_module(f"{__name__}.{name}").adapter for name in names}
+    for name, adapter in adapters.items():
         if adapter.kind != name:
             raise ValueError(f"adapters/{name}.py calls itself {adapter.kind}")
-    return found
+    return adapters
 
 
 def adapter_of(kind: str) -> Adapter:

@@ -14,7 +14,7 @@ CHOSEN = "destination"  # the name of the check boxes; the value is a destinatio
 
 
 @dataclass(frozen=True)
-class Choice:
+class DestinationChoice:
     """A destination as a card with a check box. options: the form for how this audience goes there."""
 
     destination: Destination
@@ -30,12 +30,12 @@ def choices(
     *,
     data: Mapping[str, Any] | None = None,
     chosen: Mapping[str, Mapping[str, Any]] | None = None,
-) -> list[Choice]:
+) -> list[DestinationChoice]:
     """data: what was sent. chosen: options by public id, of what was chosen before."""
-    return [_choice(each, data, chosen or {}) for each in destinations]
+    return [_choice(destination, data, chosen or {}) for destination in destinations]
 
 
-def picked(rows: Sequence[Choice]) -> list[tuple[Destination, dict[str, Any]]] | None:
+def picked(rows: Sequence[DestinationChoice]) -> list[tuple[Destination, dict[str, Any]]] | None:
     """The destinations that were chosen, with their options; None when the options of one are wrong."""
     wanted = [row for row in rows if row.chosen]
     valid = [row.options.is_valid() for row in wanted]  # of each: all of them say what is wrong with them
@@ -43,7 +43,7 @@ def picked(rows: Sequence[Choice]) -> list[tuple[Destination, dict[str, Any]]] |
     return [(row.destination, row.options.given) for row in wanted] if all(agreeing) else None
 
 
-def _agrees(row: Choice) -> bool:
+def _agrees(row: DestinationChoice) -> bool:
     """Whether the kind takes these options together; else the form says what is wrong."""
     try:
         parse(adapter_of(row.destination.kind).options, row.options.given)
@@ -53,9 +53,11 @@ def _agrees(row: Choice) -> bool:
     return True
 
 
-def _choice(destination: Destination, data: Any, chosen: Mapping[str, Mapping[str, Any]]) -> Choice:
+def _choice(destination: Destination, data: Any, chosen: Mapping[str, Mapping[str, Any]]) -> DestinationChoice:
     adapter, id = adapter_of(destination.kind), destination.public_id
     ticked = id in (data.getlist(CHOSEN) if data is not None else chosen)
     values = {camel(name): value for name, value in chosen.get(id, {}).items()}
     form = declared_form(adapter.options, prefix=id, data=data if ticked else None, values=values)
-    return Choice(destination, adapter.label, adapter.description, queries.style_of(destination), ticked, form)
+    return DestinationChoice(
+        destination, adapter.label, adapter.description, queries.style_of(destination), ticked, form
+    )

@@ -37,9 +37,9 @@ def declared_form(
     declared: type[Any], *, prefix: str, data: Mapping[str, Any] | None = None, values: Mapping[str, Any] | None = None
 ) -> Declared:
     """values: what the fields show at first, in camelCase, as `declared.shown` makes it."""
-    fields = {each["name"]: _field(each) for each in described(declared)}
-    made: type[Declared] = type(declared.__name__, (Declared,), fields)
-    return made(data, prefix=prefix, initial=values or {})
+    fields = {field["name"]: _field(field) for field in described(declared)}
+    form: type[Declared] = type(declared.__name__, (Declared,), fields)
+    return form(data, prefix=prefix, initial=values or {})
 
 
 def _field(about: Mapping[str, Any]) -> forms.Field:
@@ -47,7 +47,7 @@ def _field(about: Mapping[str, Any]) -> forms.Field:
     if about["type"] == "boolean":
         return forms.BooleanField(required=False, **shared)
     if about["choices"]:
-        return forms.ChoiceField(choices=[(each, each.capitalize()) for each in about["choices"]], **shared)
+        return forms.ChoiceField(choices=[(choice, choice.capitalize()) for choice in about["choices"]], **shared)
     if about["type"] == "integer":
         low, high = about["minimum"], about["maximum"]
         return forms.IntegerField(required=about["required"], min_value=low, max_value=high, **shared)
@@ -55,6 +55,7 @@ def _field(about: Mapping[str, Any]) -> forms.Field:
 
 
 def _text(about: Mapping[str, Any]) -> forms.Widget:
+    # A browser would offer this person's own password, and mark a key as a spelling mistake.
     quiet = {"autocomplete": "off", "spellcheck": "false"}
     if about["secret"]:  # what is shown is the mask, or what this person typed a moment ago
         return forms.PasswordInput(attrs=quiet | {"autocomplete": "new-password"}, render_value=True)

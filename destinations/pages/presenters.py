@@ -25,7 +25,7 @@ STYLES = {
 
 
 @dataclass(frozen=True)
-class Group:
+class StyleGroup:
     """Cards of one style, with what the style means."""
 
     style: str
@@ -53,7 +53,7 @@ def working(row: Destination) -> Pill:
     if not row.enabled:
         return Pill("Disabled")
     going = queries.current_subscriptions(row)
-    idle = all(each.held_back_by for each in going)
+    idle = all(subscription.held_back_by for subscription in going)
     return Pill("Enabled", "" if going else "good") if idle else together(going)
 
 
@@ -67,10 +67,10 @@ def with_tallies(rows: Sequence[Subscription]) -> list[dict[str, Any]]:
     return [{"row": row, "pill": status(row), **with_counts(tallies[row.pk])} for row in rows]
 
 
-def grouped(cards: Iterable[tuple[str, Any]]) -> list[Group]:
+def grouped(cards: Iterable[tuple[str, Any]]) -> list[StyleGroup]:
     """(style, card) as groups, in the order of STYLES; those without a card are left out."""
     pairs = list(cards)
-    groups = [Group(style, *STYLES[style], [card for own, card in pairs if own == style]) for style in STYLES]
+    groups = [StyleGroup(style, *STYLES[style], [card for own, card in pairs if own == style]) for style in STYLES]
     return [group for group in groups if group.cards]
 
 

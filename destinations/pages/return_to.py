@@ -18,9 +18,9 @@ def to_make_one(request: PageRequest, back: str) -> str:
     return f"{catalog}?{urlencode({'next': back})}"
 
 
-def back_with(made: Destination, back: str) -> str:
+def back_with(destination: Destination, back: str) -> str:
     """The address `back`, where the new destination is ticked if destinations are chosen there; "" stays so."""
-    return f"{back}{'&' if '?' in back else '?'}{urlencode({CHOSEN: made.public_id})}" if back else ""
+    return f"{back}{'&' if '?' in back else '?'}{urlencode({CHOSEN: destination.public_id})}" if back else ""
 
 
 def made_meanwhile(request: PageRequest) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.models import Caught, Destination, Subscription
 from destinations.pages.presenters import catches, with_tallies, working
-from destinations.retry import Again, ways
+from destinations.retry import RetryOption, retry_options
 from spaces.clock import clock
 from spaces.needs import needs
 
@@ -31,7 +31,7 @@ ROWS = 50
 
 
 @dataclass(frozen=True)
-class Filter:
+class DeliveryFilter:
     """A choice above the log. any: what it is called when nothing is chosen. options: (key, label)."""
 
     name: str
@@ -48,12 +48,12 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
     A POST tries again what failed: what waits about one identifier, or all that waits for its destination.
     """
     if request.method == "POST":
-        return _tried_again(request) if "subscription" in request.POST else HttpResponseBadRequest()
+        return _retry(request) if "subscription" in request.POST else HttpResponseBadRequest()
     within = request.space
     rows = list(within.subscriptions.select_related("audience", "destination"))
     living = [row for row in rows if row.audience.deleted_at is None]
     filters, person = _filters(request, rows), request.GET.get("person", "").strip()[:600]
-    log, pager = _log(request, rows, {each.name: each.chosen for each in filters}, person)
+    log, pager = _log(request, rows, {filter.name: filter.chosen for filter in filters}, person)
     destinations = queries.with_subscriptions(within.destinations.all()).order_by("name", "id")
     context = {
         "subscriptions": with_tallies(living),
@@ -62,12 +62,12 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
         "pager": pager,
         "filters": filters,
         "person": person,
-        "filtered": bool(person) or any(each.chosen for each in filters),
+        "filtered": bool(person) or any(filter.chosen for filter in filters),
     }
     return render(request, "destinations/deliveries.html", context)
 
 
-def _tried_again(request: PageRequest) -> HttpResponse:
+def _retry(request: PageRequest) -> HttpResponse:
     asked, identifier = request.POST["subscription"], request.POST.get("identifier", "")
     row = request.space.subscriptions.select_related("destination").filter(public_id=asked).first()
     if row is None:
@@ -76,20 +76,16 @@ def _tried_again(request: PageRequest) -> HttpResponse:
         services.resume(row, by=request)
         messages.success(request, f"Everything that waits for {row.destination.name} is tried again now.")
     else:
-        _one_tried_again(request, row, identifier)
+        number = row_number(identifier)
+        if number is None:
+            raise Http404
+        try:
+            services.retry_one(row, number, by=request)
+        except NotPossible as error:
+            messages.info(request, f"{error}.")
+        else:
+            messages.success(request, "It is tried again now. The new call is in the log within seconds.")
     return redirect(f"{request.get_full_path()}#log")
-
-
-def _one_tried_again(request: PageRequest, row: Subscription, identifier: str) -> None:
-    number = row_number(identifier)
-    if number is None:
-        raise Http404
-    try:
-        services.retry_one(row, number, by=request)
-    except NotPossible as error:
-        messages.info(request, f"{error}.")
-    else:
-        messages.success(request, "It is tried again now. The new call is in the log within seconds.")
 
 
 def _log(
@@ -110,12 +106,14 @@ def _log(
     outcome = chosen["outcome"] or None
     calls = queries.deliveries(subscriptions, space=request.space, outcome=outcome, identifier=identifier)
     start = max(page - 1, 0) * ROWS
-    found = calls[start : start + ROWS + 1]
+    newest = calls[start : start + ROWS + 1]  # one more than a page shows: is there a next page?
     back = _page_url(request, page - 1) if page > 1 else ""
-    on = _page_url(request, page + 1) if len(found) > ROWS else ""
-    shown = [(row, own[row.subscription]) for row in found[:ROWS]]
-    agains = ways(shown, now=clock.now())
-    log = [_delivery(row, subscription, again) for (row, subscription), again in zip(shown, agains, strict=True)]
+    on = _page_url(request, page + 1) if len(newest) > ROWS else ""
+    calls_of_page = [(row, own[row.subscription]) for row in newest[:ROWS]]
+    retries = retry_options(calls_of_page, now=clock.now())
+    log = [
+        _delivery(row, subscription, retry) for (row, subscription), retry in zip(calls_of_page, retries, strict=True)
+    ]
     return log, Pager(back, on, f"Page {page}", "Newer")
 
 
@@ -125,7 +123,7 @@ def _page_url(request: PageRequest, page: int) -> str:
     return f"?{query.urlencode()}#log"
 
 
-def _filters(request: PageRequest, rows: Sequence[Subscription]) -> list[Filter]:
+def _filters(request: PageRequest, rows: Sequence[Subscription]) -> list[DeliveryFilter]:
     destinations = {row.destination.public_id: row.destination.name for row in rows}
     audiences = {row.audience.public_id: row.audience.name for row in rows}
     outcomes = {key: OUTCOMES[key].label for key in queries.OUTCOMES}
@@ -136,33 +134,33 @@ def _filters(request: PageRequest, rows: Sequence[Subscription]) -> list[Filter]
     ]
 
 
-def _filter(request: PageRequest, name: str, label: str, any: str, options: dict[str, str]) -> Filter:
+def _filter(request: PageRequest, name: str, label: str, any: str, options: dict[str, str]) -> DeliveryFilter:
     """What the address names counts only when there is such a thing."""
     asked = request.GET.get(name, "")
-    return Filter(
-        name, label, any, sorted(options.items(), key=lambda each: each[1]), asked if asked in options else ""
+    return DeliveryFilter(
+        name, label, any, sorted(options.items(), key=lambda option: option[1]), asked if asked in options else ""
     )
 
 
 @needs("space.read")
 def caught(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
-    """What the catcher received, newest first, and whom that leaves in the audience `?key=`."""
+    """What the catcher received, newest first, and who is in the audience `?key=` by that."""
     within = request.space
-    found = within.destinations.filter(public_id=destination).first()
-    if found is None or not catches(found):
+    catcher = within.destinations.filter(public_id=destination).first()
+    if catcher is None or not catches(catcher):
         raise Http404
-    rows, pager = listed(request, Caught.objects.filter(destination=found), order="-id")
-    keys = list(found.subscriptions.order_by("audience__key").values_list("audience__key", flat=True))
+    rows, pager = listed(request, Caught.objects.filter(destination=catcher), order="-id")
+    keys = list(catcher.subscriptions.order_by("audience__key").values_list("audience__key", flat=True))
     key = request.GET.get("key", "") if request.GET.get("key") in keys else ""
-    held = queries.members_at_catcher(found, key) if key else ()
+    members = queries.members_at_catcher(catcher, key) if key else ()
     context = {
-        "destination": found,
+        "destination": catcher,
         "rows": [_caught(row) for row in rows],
         "pager": pager,
         "keys": keys,
         "key": key,
-        "held": held[:ROWS],
-        "size": len(held),
+        "members": members[:ROWS],
+        "size": len(members),
     }
     return render(request, "destinations/caught.html", context)
 
@@ -173,11 +171,12 @@ def _destination(request: PageRequest, row: Destination) -> dict[str, Any]:
     return {"row": row, "label": adapter_of(row.kind).label, "caught_url": url, "pill": working(row)}
 
 
-def _delivery(row: queries.Delivery, subscription: Subscription, again: Again | None) -> dict[str, Any]:
+def _delivery(row: queries.Delivery, subscription: Subscription, retry: RetryOption | None) -> dict[str, Any]:
     who = f"{row.who['type']}: {row.who['value']}" if row.who else "somebody who is gone"
     verb = "entered" if row.entering else "left"
-    shown = {"outcome": _outcome(row.outcome), "request": _pretty(row.request)}
-    return {"row": row, "who": who, "verb": verb, "subscription": subscription, "again": again, **shown}
+    outcome = OUTCOMES.get(row.outcome, Pill(row.outcome))
+    shown = {"outcome": outcome, "request": _pretty(row.request)}
+    return {"row": row, "who": who, "verb": verb, "subscription": subscription, "retry": retry, **shown}
 
 
 def _pretty(body: str) -> str:
@@ -186,10 +185,6 @@ def _pretty(body: str) -> str:
         return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except ValueError:
         return body
-
-
-def _outcome(key: str) -> Pill:
-    return OUTCOMES.get(key, Pill(key))
 
 
 def _caught(row: Caught) -> dict[str, Any]:

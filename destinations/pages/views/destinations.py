@@ -23,7 +23,7 @@ from spaces.needs import needs
 
 @needs("space.read")
 def destinations(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """The tools where people of this space are needed, by the way they are said there."""
+    """The tools where people of this space are needed, grouped by whether people go there as events or as a list."""
     living = Count("subscriptions", filter=Q(subscriptions__audience__deleted_at=None))
     rows = (
         queries.with_subscriptions(request.space.destinations.all()).annotate(audiences=living).order_by("name", "id")
@@ -40,7 +40,7 @@ def catalog(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 
 @needs("space.admin")
 def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """A new destination of the kind `?kind=`. What was made for it in secret is shown once, in the answer."""
+    """A new destination of the kind `?kind=`. A secret that was generated for it is shown once, in the answer."""
     kind = request.GET.get("kind", "")
     if kind not in all_adapters():
         return _catalog(request)
@@ -50,13 +50,13 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     settings = declared_form(adapter.settings, prefix="settings", data=request.POST or None, values=chosen)
     if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
         try:
-            made, secrets = services.create_destination(
+            new_destination, secrets = services.create_destination(
                 request.space, kind=kind, name=named.cleaned_data["name"], settings=settings.given, by=request
             )
         except InvalidSetting as error:
             settings.refuse(error)
         else:
-            return _created(request, made, secrets)
+            return _created(request, new_destination, secrets)
     context = {"adapter": adapter, "named": named, "settings": settings, "next": _next(request)}
     return render(request, "destinations/create.html", context, status=422 if request.method == "POST" else 200)
 
@@ -65,87 +65,87 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @lane(POST=CALLS)
 def destination(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
     """One destination: what goes there, its settings, a test call, and its end."""
-    found = _found(request, destination)
-    named, settings = _forms(request, found)
+    instance = _get_destination_or_404(request, destination)
+    named, settings = _forms(request, instance)
     doing = request.POST.get("do", "")
     if request.method != "POST":
-        return _page(request, found, named, settings)
+        return _page(request, instance, named, settings)
     if "confirm" in request.POST:
-        return _deleted(request, found, named, settings)
+        return _deleted(request, instance, named, settings)
     if doing == "test":
-        return _page(request, found, named, settings, tested=services.test_destination(found, now=clock.now()))
+        return _page(request, instance, named, settings, tested=services.test_destination(instance, now=clock.now()))
     if doing in ("enable", "disable"):
-        services.change_destination(found, enabled=doing == "enable", by=request)
-        messages.success(request, f"{found.name} is {doing}d.")
+        services.change_destination(instance, enabled=doing == "enable", by=request)
+        messages.success(request, f"{instance.name} is {doing}d.")
         return redirect("destination", workspace=workspace, space=space, destination=destination)
-    return _changed(request, found)
+    return _changed(request, instance)
 
 
-def _changed(request: PageRequest, found: Destination) -> HttpResponse:
-    """The page again when something is wrong, or when a secret was made, which is shown this once."""
-    named, settings = _forms(request, found, data=request.POST)
+def _changed(request: PageRequest, destination: Destination) -> HttpResponse:
+    """The page again when something is wrong, or when a secret was generated, which is shown this once."""
+    named, settings = _forms(request, destination, data=request.POST)
     if all([named.is_valid(), settings.is_valid()]):
         try:
             secrets = services.change_destination(
-                found, name=named.cleaned_data["name"], settings=settings.given, by=request
+                destination, name=named.cleaned_data["name"], settings=settings.given, by=request
             )
         except InvalidSetting as error:
             settings.refuse(error)
         else:
-            return _kept(request, found, secrets)
-    return _page(request, found, named, settings, status=422)
+            return _saved(request, destination, secrets)
+    return _page(request, destination, named, settings, status=422)
 
 
-def _kept(request: PageRequest, found: Destination, secrets: dict[str, str]) -> HttpResponse:
+def _saved(request: PageRequest, destination: Destination, secrets: dict[str, str]) -> HttpResponse:
     if secrets:
-        return _once(request, found, secrets, "destination")
+        return _show_secrets_once(request, destination, secrets, "destination")
     messages.success(request, "The settings are saved. They count from the next call on.")
     return redirect(
-        "destination", workspace=request.workspace.slug, space=request.space.slug, destination=found.public_id
+        "destination", workspace=request.workspace.slug, space=request.space.slug, destination=destination.public_id
     )
 
 
-def _created(request: PageRequest, made: Destination, secrets: dict[str, str]) -> HttpResponse:
-    messages.success(request, f"{made.name} is ready.")
-    following = back_with(made, _next(request))
+def _created(request: PageRequest, destination: Destination, secrets: dict[str, str]) -> HttpResponse:
+    messages.success(request, f"{destination.name} is ready.")
+    following = back_with(destination, _next(request))
     if secrets:
-        return _once(request, made, secrets, "created", following)
+        return _show_secrets_once(request, destination, secrets, "created", following)
     if following:
         return redirect(following)
     return redirect(
-        "destination", workspace=request.workspace.slug, space=request.space.slug, destination=made.public_id
+        "destination", workspace=request.workspace.slug, space=request.space.slug, destination=destination.public_id
     )
 
 
-def _deleted(request: PageRequest, found: Destination, named: Named, settings: Declared) -> HttpResponse:
-    if request.POST["confirm"] != found.name:
-        return _page(request, found, named, settings, wrong=NOT_DELETED, status=422)
-    services.delete_destination(found, by=request)
-    messages.success(request, f"{found.name} is deleted. Whoever is in the tool stays there.")
+def _deleted(request: PageRequest, destination: Destination, named: Named, settings: Declared) -> HttpResponse:
+    if request.POST["confirm"] != destination.name:
+        return _page(request, destination, named, settings, wrong=NOT_DELETED, status=422)
+    services.delete_destination(destination, by=request)
+    messages.success(request, f"{destination.name} is deleted. Whoever is in the tool stays there.")
     return redirect("destinations", workspace=request.workspace.slug, space=request.space.slug)
 
 
-def _once(
-    request: PageRequest, found: Destination, secrets: dict[str, str], did: str, following: str = ""
+def _show_secrets_once(
+    request: PageRequest, destination: Destination, secrets: dict[str, str], did: str, following: str = ""
 ) -> HttpResponse:
-    """An answer that nobody keeps, with secrets that nobody sees again."""
-    labels = {each["name"]: each["label"] for each in queries.described_settings(found)}
+    """A page that no cache stores, with secrets that nobody sees again."""
+    labels = {field["name"]: field["label"] for field in queries.described_settings(destination)}
     rows = [(name, labels[name], value) for name, value in secrets.items()]
-    context = {"destination": found, "secrets": rows, "did": did, "next": following}
+    context = {"destination": destination, "secrets": rows, "did": did, "next": following}
     response = render(request, "destinations/secrets.html", context)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _forms(request: PageRequest, found: Destination, *, data: Any = None) -> tuple[Named, Declared]:
-    values = masked(services.settings_of(found))
-    named = Named(data, initial={"name": found.name})
-    return named, declared_form(adapter_of(found.kind).settings, prefix="settings", data=data, values=values)
+def _forms(request: PageRequest, destination: Destination, *, data: Any = None) -> tuple[Named, Declared]:
+    values = masked(services.settings_of(destination))
+    named = Named(data, initial={"name": destination.name})
+    return named, declared_form(adapter_of(destination.kind).settings, prefix="settings", data=data, values=values)
 
 
 def _page(
     request: PageRequest,
-    found: Destination,
+    destination: Destination,
     named: Named,
     settings: Declared,
     *,
@@ -153,16 +153,16 @@ def _page(
     wrong: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    going = found.subscriptions.filter(audience__deleted_at=None).select_related("audience", "destination")
-    declared, facts = queries.described_settings(found), masked(services.settings_of(found))
+    going = destination.subscriptions.filter(audience__deleted_at=None).select_related("audience", "destination")
+    declared, facts = queries.described_settings(destination), masked(services.settings_of(destination))
     context = {
-        "destination": found,
-        "adapter": adapter_of(found.kind),
-        "pill": working(found),
-        "catches": catches(found),
+        "destination": destination,
+        "adapter": adapter_of(destination.kind),
+        "pill": working(destination),
+        "catches": catches(destination),
         "going": with_tallies(list(going.order_by("audience__name", "id"))),
-        "facts": [(each["label"], facts[each["name"]]) for each in declared],
-        "secretive": any(each["secret"] for each in declared),
+        "facts": [(field["label"], facts[field["name"]]) for field in declared],
+        "secretive": any(field["secret"] for field in declared),
         "named": named,
         "settings": settings,
         "tested": tested,
@@ -186,11 +186,11 @@ def _card(row: Any) -> dict[str, Any]:
     }
 
 
-def _found(request: PageRequest, public_id: str) -> Destination:
-    found: Destination | None = request.space.destinations.filter(public_id=public_id).first()
-    if found is None:
+def _get_destination_or_404(request: PageRequest, public_id: str) -> Destination:
+    destination: Destination | None = request.space.destinations.filter(public_id=public_id).first()
+    if destination is None:
         raise Http404
-    return found
+    return destination
 
 
 def _next(request: PageRequest) -> str:
