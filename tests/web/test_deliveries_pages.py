@@ -149,9 +149,9 @@ def test_a_refused_call_is_tried_again_alone_from_the_log(
     subscription = to_webhook(audience, receiver)
     delivered(subscription, clock)
     delivered_one = next(entry for entry in log(cast) if entry["row"].outcome == "delivered")
-    assert delivered_one["again"] is None
+    assert delivered_one["retry"] is None
     entry = next(entry for entry in log(cast) if entry["who"] == "user_id: u1")
-    assert (entry["again"].way, entry["again"].button) == ("one", "Retry")
+    assert (entry["retry"].scope, entry["retry"].button) == ("one", "Retry")
     assert ">Retry<" not in text(cast, "deliveries")  # read-only
     assert retry(cast, entry, "read_only").status_code == 403
     receiver.answer = lambda got: Reply()
@@ -162,8 +162,8 @@ def test_a_refused_call_is_tried_again_alone_from_the_log(
     delivered(subscription, clock)
     assert [b'"u1"' in got.body for got in receiver.got[before:]] == [True]
     (refused,) = [entry for entry in log(cast, outcome="refused") if entry["who"] == "user_id: u1"]
-    assert refused["again"].way == ""
-    assert "Settled since" in refused["again"].about
+    assert refused["retry"].scope == ""
+    assert "Settled since" in refused["retry"].about
     retry(cast, refused)
     delivered(subscription, clock)
     assert len(receiver.got) == before + 1
@@ -180,14 +180,14 @@ def test_when_all_calls_wait_the_log_says_that_all_of_them_are_tried(
     clock.advance(timedelta(minutes=1))
     delivered(subscription, clock)
     first, second, *older = log(cast)
-    assert {first["again"].way, second["again"].way} == {"all"}
-    assert "so all calls to it wait" in first["again"].about
-    assert all("There is a newer call" in entry["again"].about for entry in older)
+    assert {first["retry"].scope, second["retry"].scope} == {"all"}
+    assert "so all calls to it wait" in first["retry"].about
+    assert all("There is a newer call" in entry["retry"].about for entry in older)
     assert older
     receiver.answer = lambda got: Reply()
     retry(cast, first, do="all")
     delivered(subscription, clock)
-    assert {entry["again"] for entry in log(cast)[:2]} == {None}
+    assert {entry["retry"] for entry in log(cast)[:2]} == {None}
 
 
 def test_nothing_of_another_workspace_is_tried_again(
