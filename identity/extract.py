@@ -31,6 +31,7 @@ from identity.rules import Definition, Identifier, Policy
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _ODD = re.compile("[\0\ud800-\udfff]")
+REMEMBERED = 10_000  # values of each identifier of a policy
 MAX_LENGTH = 500  # Segment's limit for groupId; here for every identifier
 ACCOUNT_TYPE = "group_id"
 
@@ -207,6 +208,10 @@ def _check(definition: Definition) -> Check:
     def check(value: str) -> SetAside | None:
         if len(value) > MAX_LENGTH:  # before the patterns, whose time grows with the length
             return SetAside(type, _storable(value[:MAX_LENGTH]), "too_long")
+        return checked(value)
+
+    @lru_cache(REMEMBERED)  # most values come again, in other places and with other identifiers
+    def checked(value: str) -> SetAside | None:
         if value in values:
             return SetAside(type, value, "blocked_value", values[value])
         storable = value if value.isascii() and "\0" not in value else _storable(value)
