@@ -27,7 +27,7 @@ from identity.policies import policy_of
 from identity.resolution import Batch, Resolution, batch, differing, resolve
 from identity.services import Written
 from sources.consumption import consume_all, consume_live, consume_slice
-from sources.events import timeline
+from sources.events import client, timeline
 from sources.events.archive import WHOLE_PIECE
 from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
 from sources.models import Connection, Replay
@@ -141,8 +141,9 @@ class Resolve:
                 PROFILE_EVENTS: rows.profile_events(events),
                 TRAITS: rows.traits(events),
             }
-        for table, columns in tables.items():
-            timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.owner, piece=number)
+        with client.at_once():
+            for table, columns in tables.items():
+                timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.owner, piece=number)
 
     def publish(self, log: Log, decision: Decision, number: int, outcome: None) -> None:
         self._kept = None
