@@ -5,6 +5,7 @@ take turns, so that neither starves. A replay touches no audience; its end touch
 """
 
 import gc
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Decision(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _Kept:
-    """The piece that this process decided last, so that writing it need not read its rows again."""
+    """The piece that this thread decided last, so that writing it need not read its rows again."""
 
     taken: Taken
     policy: Any
@@ -87,10 +88,10 @@ class Resolve:
         self, clock: Clock = database_clock, *, replay_rows: int = REPLAY_ROWS, live_rows: int = LIVE_ROWS
     ) -> None:
         self.clock, self.batch, self.live_rows = clock, replay_rows, live_rows
-        self._kept: _Kept | None = None
+        self._here = threading.local()
 
     def read(self, log: Log, limit: int) -> Intake | None:
-        self._kept = None
+        self._here.kept = None
         space = Space.objects.get(pk=log.owner)
         running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
@@ -120,7 +121,7 @@ class Resolve:
         found = resolve(graph, events)
         written = services.record(space, number, graph, events, found)
         services.reject(space.pk, archived, found.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
-        self._kept = _Kept(taken, space.identity_policy, archived, events.messages)
+        self._here.kept = _Kept(taken, space.identity_policy, archived, events.messages)
         return Decision(
             taken,
             stop=taken.rows,
@@ -146,7 +147,7 @@ class Resolve:
                 timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.owner, piece=number)
 
     def publish(self, log: Log, decision: Decision, number: int, outcome: None) -> None:
-        self._kept = None
+        self._here.kept = None
         _touch(log, number, decision.touches)
         self._move(log, decision)
         if decision.settles:
@@ -170,7 +171,7 @@ class Resolve:
         if decision.start == decision.stop:
             raise error  # numbers alone: nothing in them can be refused
         refused = self._resolved(log, decision).rows
-        self._kept = None
+        self._here.kept = None
         services.reject(log.owner, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
         _count(decision)
         return msgspec.structs.replace(decision, start=decision.stop, profiles=b"")
@@ -187,7 +188,7 @@ class Resolve:
 
     def _resolved(self, log: Log, decision: Decision) -> rows.Resolved:
         """The decision's rows, with the profiles it gave them."""
-        kept = self._kept
+        kept: _Kept | None = getattr(self._here, "kept", None)
         if kept and kept.taken == decision.taken and kept.policy == decision.policy:
             found, messages, here = kept.rows, kept.messages, numpy.ones(kept.rows.num_rows, bool)
         else:

@@ -7,6 +7,7 @@ Publish and `spec.parse` is pure. So write and publish, however often they are d
 
 import hashlib
 import logging
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -70,7 +71,7 @@ Parsed = list[tuple[Result, Receipt]]
 
 
 class Archive:
-    """The stage. It keeps what Decide parsed for the Write that follows at once; a Write elsewhere parses again."""
+    """The stage. What Decide parsed is kept for the Write of this thread that follows at once; others parse again."""
 
     name = ARCHIVE
     decision = Decision
@@ -78,7 +79,7 @@ class Archive:
 
     def __init__(self) -> None:
         self._prepared: date | None = None
-        self._parsed: tuple[tuple[int, ...], bool, Parsed] | None = None
+        self._here = threading.local()
 
     def read(self, log: Log, limit: int) -> list[spec.Request] | None:
         """The oldest requests that wait, up to about 8 MB of them; a piece takes as many as it has room for."""
@@ -93,7 +94,7 @@ class Archive:
         taken, parsed = _parse_some(intake, correct_clocks)
         ids = [request.inbox for request in taken]
         _take(ids)
-        self._parsed = (tuple(ids), correct_clocks, parsed)
+        self._here.parsed = (tuple(ids), correct_clocks, parsed)
         return Decision(ids, correct_clocks, doubled=_find_doubled(log, parsed))
 
     def write(self, log: Log, decision: Decision, number: int) -> Outcome:
@@ -153,7 +154,8 @@ class Archive:
 
     def _messages(self, decision: Decision) -> Parsed:
         """The messages that the decision is about."""
-        parsed, self._parsed = self._parsed, None
+        parsed: tuple[tuple[int, ...], bool, Parsed] | None = getattr(self._here, "parsed", None)
+        self._here.parsed = None
         if parsed and parsed[:2] == (tuple(decision.rows), decision.correct_clocks):
             found = parsed[2]
         else:
