@@ -5,6 +5,7 @@ take turns, so that neither starves. A replay touches no audience; its end touch
 """
 
 import gc
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from identity.rules.messages import Message, read
 from identity.rules.resolution import Batch, Resolution, batch, differing, resolve
 from identity.services import Written
 from sources.consumption import consume_all, consume_live, consume_slice
-from sources.events import timeline
+from sources.events import client, timeline
 from sources.events.archive_table import WHOLE_PIECE
 from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
 from sources.models import Connection, Replay
@@ -70,7 +71,7 @@ class PreparedResolve(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _Kept:
-    """The batch that this process prepared last, so that writing it need not read its rows again."""
+    """The batch that this thread prepared last, so that writing it need not read its rows again."""
 
     taken: Taken
     policy: Any
@@ -88,10 +89,10 @@ class Resolve:
         self, clock: Clock = database_clock, *, replay_rows: int = REPLAY_ROWS, live_rows: int = LIVE_ROWS
     ) -> None:
         self.clock, self.batch_size, self.live_rows = clock, replay_rows, live_rows
-        self._kept: _Kept | None = None
+        self._here = threading.local()
 
     def read(self, log: Log, limit: int) -> Intake | None:
-        self._kept = None
+        self._here.kept = None
         space = Space.objects.get(pk=log.partition)
         running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
@@ -121,7 +122,7 @@ class Resolve:
         found = resolve(graph, events)
         written = services.record(space, number, graph, events, found)
         services.reject(space.pk, archived, found.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
-        self._kept = _Kept(taken, space.identity_policy, archived, events.messages)
+        self._here.kept = _Kept(taken, space.identity_policy, archived, events.messages)
         return PreparedResolve(
             taken,
             stop=taken.rows,
@@ -142,11 +143,12 @@ class Resolve:
                 PROFILE_EVENTS: event_rows.profile_events(events),
                 TRAITS: event_rows.traits(events),
             }
-        for table, columns in tables.items():
-            timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.partition, piece=number)
+        with client.at_once():
+            for table, columns in tables.items():
+                timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.partition, piece=number)
 
     def commit(self, log: Log, prepared: PreparedResolve, number: int, outcome: None) -> None:
-        self._kept = None
+        self._here.kept = None
         _touch(log, number, prepared.touches)
         self._move(log, prepared)
         if prepared.settles:
@@ -170,7 +172,7 @@ class Resolve:
         if prepared.start == prepared.stop:
             raise error  # numbers alone: nothing in them can be refused
         refused = self._resolved(log, prepared).rows
-        self._kept = None
+        self._here.kept = None
         services.reject(log.partition, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
         _count(prepared)
         return msgspec.structs.replace(prepared, start=prepared.stop, profiles=b"")
@@ -187,7 +189,7 @@ class Resolve:
 
     def _resolved(self, log: Log, prepared: PreparedResolve) -> event_rows.Resolved:
         """The prepared rows, with the profiles it gave them."""
-        kept = self._kept
+        kept: _Kept | None = getattr(self._here, "kept", None)
         if kept and kept.taken == prepared.taken and kept.policy == prepared.policy:
             found, messages, here = kept.rows, kept.messages, numpy.ones(kept.rows.num_rows, bool)
         else:

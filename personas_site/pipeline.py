@@ -12,6 +12,7 @@ matters is in Redis.
 """
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -53,6 +54,11 @@ logger = logging.getLogger(__name__)
 ROUND_S = 2.0  # a task serves so long, then makes way for whatever else is in its queue
 LOOK_S = 0.1  # who waits is asked again after this, so that whoever comes new has a turn among the others
 TOGETHER_S, TOGETHER_BYTES = 0.1, 16 * 2**20  # how old and how large what is written together grows, about
+SWITCH_S = 0.001  # after so long a thread that computes makes way for another; Python's default is 0.005
+EVERY_S = (
+    0.25  # whoever always has more to do has a turn as often: many small batches cost the stores more than few large
+)
+REST_S = 0.04  # a thread that had nobody to serve looks again after this at the earliest
 LONG_S = 0.01  # a turn worth remembering
 PENDING_S = 10  # a wake-up that Redis lost stops blocking later ones after this; one that lay so long is worth nothing
 
@@ -182,22 +188,58 @@ def wake(queue: str) -> None:
 @app.task
 def work(queue: str, **_: Any) -> None:
     """Serve those who wait at the queue by turns, for about two seconds, and wake whom that feeds."""
+    time.sleep(max(0.0, _look_after.get(queue, 0.0) - time.monotonic()))
     with suppress(Exception):  # without Redis nothing is pending
         cache.delete(_pending(queue))
     end = time.monotonic() + ROUND_S
     with Locks() as locks:
         served_any = False
+        began: dict[Job, float] = {}  # of whom had a turn since the last look
         while jobs := who_waits(queue, clock.now()):
+            rest = _rest(jobs, began)
+            began.clear()
             look_again, served = time.monotonic() + LOOK_S, False
-            while (done := _turn(queue, jobs, locks)) is not None:
+            while (done := _turn(queue, jobs, locks, began)) is not None:
                 served |= done
                 if time.monotonic() > end or (served and time.monotonic() > look_again):
                     break
             served_any |= served
-            if time.monotonic() > end and served_any:
+            if time.monotonic() > end and (served_any or rest):
                 return wake(queue)
-            if not served:
-                return  # whoever is left cannot go on now; beat tries again
+            if not served and not (rest and _waited(queue, rest)):
+                break  # whoever is left cannot go on now, or another thread waits for them; beat tries again
+    if _threads > 1 and not served_any:
+        # Whoever is served by another thread may wake this one hundreds of times a second, and there is nothing to do.
+        _look_after[queue] = time.monotonic() + REST_S
+
+
+def _waited(queue: str, rest: float) -> bool:
+    """Whether this is the thread that waits until somebody may go on; it did. The others are there for who is new."""
+    with _lock:
+        if queue in _waiting:
+            return False
+        _waiting.add(queue)
+    time.sleep(min(rest, LOOK_S))
+    with _lock:
+        _waiting.discard(queue)
+    return True
+
+
+def _rest(jobs: dict[Job, int], began: Mapping[Job, float]) -> float:
+    """Seconds until the first may go on of those who rest; they are no longer among `jobs`. 0.0 = nobody rests.
+
+    began: when the last turn of some of them did. Who waits again as soon as it is over has no end of work.
+    """
+    now = time.monotonic()
+    with _lock:
+        for job in jobs.keys() & began.keys():
+            _rests[job] = began[job] + EVERY_S
+        for job in [job for job, until in _rests.items() if until <= now]:
+            del _rests[job]
+        resting = {job: _rests[job] for job in jobs if job in _rests}
+    for job in resting:
+        del jobs[job]
+    return max(min(resting.values()) - now, 0.001) if resting else 0.0
 
 
 def who_waits(queue: str, now: datetime) -> dict[Job, int]:
@@ -240,11 +282,12 @@ def _done(queue: str, job: Job) -> None:
         _turns_at(queue).done(job)
 
 
-def _turn(queue: str, jobs: dict[Job, int], locks: Locks) -> bool | None:
+def _turn(queue: str, jobs: dict[Job, int], locks: Locks, began: dict[Job, float]) -> bool | None:
     """Serve the next of them, or the next few together; whether that got anything done. None when nobody may be served.
 
-    Who was served is no longer among `jobs`.
+    Who was served is no longer among `jobs`, and among `began` when it is work of which more at once costs less.
     """
+    now = time.monotonic()
     job = _take(queue, jobs)
     if job is None:
         return None
@@ -255,6 +298,7 @@ def _turn(queue: str, jobs: dict[Job, int], locks: Locks) -> bool | None:
             pace(f"insert:{work.stage.name}", rate=settings.INSERTS_PER_SECOND)
         if work.together and work.stage:
             moved = _together(work, work.stage, jobs, served, locks)
+            began |= dict.fromkeys(served, now)
         else:
             moved = _serve(job, jobs.pop(job), locks, work.turn)
     finally:
@@ -279,7 +323,8 @@ def _together(work: Work, stage: Stage[Any, Any, Any], jobs: dict[Job, int], ser
     end = time.monotonic() + TOGETHER_S
 
     def turn(owner: int, workspace: int) -> bool:
-        most = work.shared if _turns_at(work.queue).shared(workspace) else None
+        with _lock:
+            most = work.shared if _turns_at(work.queue).shared(workspace, lanes=_threads) else None
         group.add(open_log(stage=stage.name, partition=owner, workspace_id=workspace), most)
         return True
 
@@ -298,11 +343,12 @@ def _together(work: Work, stage: Stage[Any, Any, Any], jobs: dict[Job, int], ser
 
 
 def _note_time(job: Job, took: float) -> None:
-    _took.pop(job, None)
-    if took > LONG_S:
-        _took[job] = took
-        if len(_took) > MOST_KNOWN:
-            del _took[next(iter(_took))]
+    with _lock:
+        _took.pop(job, None)
+        if took > LONG_S:
+            _took[job] = took
+            if len(_took) > MOST_KNOWN:
+                del _took[next(iter(_took))]
 
 
 def _serve(job: Job, workspace: int, locks: Locks, turn: Callable[[int, int], bool]) -> bool:
@@ -353,12 +399,15 @@ def clean(**_: Any) -> None:
 _threads = 1
 _lock = Lock()
 _turns: dict[str, Turns[Job]] = {}
+_look_after: dict[str, float] = {}
+_rests: dict[Job, float] = {}  # until when
+_waiting: set[str] = set()  # queues at which a thread waits for those who rest
 _took: dict[Job, float] = {}  # how long the last turn was, in seconds, where it was long; the newest last
 
 
 def _turns_at(queue: str) -> Turns[Job]:
     if queue not in _turns:
-        _turns[queue] = Turns() if _threads == 1 or queue != "sync" else Turns(most=_threads - _threads // 4)
+        _turns[queue] = Turns() if _threads == 1 else Turns(most=_threads - max(_threads // 4, 1))
     return _turns[queue]
 
 
@@ -366,6 +415,8 @@ def _turns_at(queue: str) -> Turns[Job]:
 def _note_threads(sender: Any, **_: Any) -> None:
     global _threads
     _threads = sender.concurrency or 1
+    if _threads > 1:  # whoever has little to do, and mostly waits for the stores, is not kept by whoever computes
+        sys.setswitchinterval(SWITCH_S)
 
 
 def _pending(queue: str) -> str:

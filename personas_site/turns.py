@@ -44,10 +44,10 @@ class Turns(Generic[Job]):
         self._running[job] = waiting[job]
         return job
 
-    def shared(self, workspace: int) -> bool:
-        """Whether any other workspace had one of the last turns."""
-        newest = next((turn for other, turn in reversed(self._workspaces.items()) if other != workspace), 0)
-        return newest > max(self._turn - LAST_TURNS, 0)
+    def shared(self, workspace: int, *, lanes: int = 1) -> bool:
+        """Whether so many other workspaces had one of the last turns that they cannot all have a lane of their own."""
+        others = (turn for other, turn in reversed(self._workspaces.items()) if other != workspace)
+        return next(islice(others, lanes - 1, None), 0) > max(self._turn - LAST_TURNS, 0)
 
     def done(self, job: Job) -> None:
         """It runs no more."""

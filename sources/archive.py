@@ -7,6 +7,7 @@ Commit and `spec.parse` is pure. So write and commit, however often they are don
 
 import hashlib
 import logging
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -73,7 +74,7 @@ Parsed = list[tuple[Result, Receipt]]
 
 
 class Archive:
-    """The stage. It keeps what Prepare parsed for the Write that follows at once; a Write elsewhere parses again."""
+    """The stage. What Prepare parsed is kept for the Write of this thread that follows at once; others parse again."""
 
     name = ARCHIVE
     prepared = PreparedArchive
@@ -81,7 +82,7 @@ class Archive:
 
     def __init__(self) -> None:
         self._prepared: date | None = None
-        self._parsed: tuple[tuple[int, ...], bool, Parsed] | None = None
+        self._here = threading.local()
 
     def read(self, log: Log, limit: int) -> list[spec.Request] | None:
         """The oldest requests that wait, up to about 8 MB of them; a batch takes as many as it has room for."""
@@ -96,7 +97,7 @@ class Archive:
         taken, parsed = _parse_some(intake, correct_clocks)
         ids = [request.inbox for request in taken]
         _take(ids)
-        self._parsed = (tuple(ids), correct_clocks, parsed)
+        self._here.parsed = (tuple(ids), correct_clocks, parsed)
         return PreparedArchive(ids, correct_clocks, doubled=_find_doubled(log, parsed))
 
     def write(self, log: Log, prepared: PreparedArchive, number: int) -> Outcome:
@@ -156,7 +157,8 @@ class Archive:
 
     def _messages(self, prepared: PreparedArchive) -> Parsed:
         """The messages of the prepared batch."""
-        parsed, self._parsed = self._parsed, None
+        parsed: tuple[tuple[int, ...], bool, Parsed] | None = getattr(self._here, "parsed", None)
+        self._here.parsed = None
         if parsed and parsed[:2] == (tuple(prepared.rows), prepared.correct_clocks):
             found = parsed[2]
         else:

@@ -300,27 +300,34 @@ def sweep(stage: Stage[Any, Any, Any]) -> None:
 class Locks:
     """Locks that end with the process, however it ends. With `with`: they are released at the end.
 
-    On a connection of its own: Django's may be closed, or kept, around a task (foundations §4).
+    On a connection of its own, which is made for the first of them: Django's may be closed, or kept, around a task
+    (foundations §4).
     """
 
+    def __init__(self) -> None:
+        self._connection: Any = None
+
     def __enter__(self) -> Self:
-        alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-        self._connection = psycopg2.connect(**connection.get_connection_params() | alive)
-        self._connection.autocommit = True
         return self
 
     def __exit__(self, *_: object) -> None:
         with suppress(psycopg2.Error):  # the server takes its time to notice that a connection is gone
             self.release()
-        self._connection.close()
+        if self._connection:
+            self._connection.close()
 
     def take(self, name: str) -> bool:
         """Whether this process is the one to work on `name` now."""
+        if self._connection is None:
+            alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+            self._connection = psycopg2.connect(**connection.get_connection_params() | alive)
+            self._connection.autocommit = True
         return bool(self._ask("SELECT pg_try_advisory_lock(%s)", _key(name)))
 
     def release(self) -> None:
         """All that were taken."""
-        self._ask("SELECT pg_advisory_unlock_all()")
+        if self._connection:
+            self._ask("SELECT pg_advisory_unlock_all()")
 
     def _ask(self, statement: str, *values: int) -> Any:
         with self._connection.cursor() as cursor:

@@ -30,6 +30,7 @@ from identity.rules import patterns
 from identity.rules.decision import Definition, Identifier, Policy
 from spaces.text import REPLACEMENT, storable
 
+REMEMBERED = 10_000  # values of each identifier of a policy
 MAX_LENGTH = 500  # Segment's limit for groupId; here for every identifier
 ACCOUNT_TYPE = "group_id"
 
@@ -206,6 +207,10 @@ def _check(definition: Definition) -> Check:
     def check(value: str) -> SetAside | None:
         if len(value) > MAX_LENGTH:  # before the patterns, whose time grows with the length
             return SetAside(type, storable(value[:MAX_LENGTH]), "too_long")
+        return checked(value)
+
+    @lru_cache(REMEMBERED)  # most values come again, in other places and with other identifiers
+    def checked(value: str) -> SetAside | None:
         if value in values:
             return SetAside(type, value, "blocked_value", values[value])
         text = storable(value)

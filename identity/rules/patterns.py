@@ -9,6 +9,7 @@ from functools import lru_cache
 import re2
 
 LONGEST = 200  # characters
+ANYWHERE, NOWHERE = re2._Anchor.UNANCHORED, re2._NULL_SPAN
 # Steps per character of a value, at worst, of all patterns of a space together: about 5 ms for an event full of ids.
 MOST_STEPS = 5_000
 
@@ -18,9 +19,18 @@ class PatternError(ValueError):
 
 
 @lru_cache(maxsize=10_000)
-def search(pattern: str, *, any_case: bool = False) -> Callable[[str], object]:
-    """A function that says whether the pattern is found anywhere in a value. Raises PatternError."""
-    return _compiled(pattern, any_case=any_case).search
+def search(pattern: str, *, any_case: bool = False) -> Callable[[str], bool]:
+    """A function that says whether the pattern is found anywhere in a value. Raises PatternError.
+
+    What the library's own `search` does beside matching, such as to count letters, takes ten times as long.
+    """
+    match = _compiled(pattern, any_case=any_case)._regexp.Match
+
+    def found(value: str) -> bool:
+        encoded = value.encode()
+        return bool(match(ANYWHERE, encoded, 0, len(encoded))[0] != NOWHERE)
+
+    return found
 
 
 def steps(pattern: str) -> int:

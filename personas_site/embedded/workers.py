@@ -34,7 +34,9 @@ LOADED_LATER = (
 # The solo pool runs tasks in the worker itself, instead of keeping a second process that only watches the first.
 SOLO = ["--pool", "solo", "-c", "1"]
 # Calls to destinations are mostly waiting, up to 20 s at a time: one that hangs may keep a thread, but not the others.
-POOLS = {"sync": ["--pool", "threads", "-c", "8"]}
+# One workspace has one lane of these: however much it sends, the other is there for everybody else.
+LANES = ["--pool", "threads", "-c", "2"]
+POOLS = {"sync": ["--pool", "threads", "-c", "8"], "archive": LANES, "resolve": LANES, "evaluate": LANES}
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from spaces.limits import of_statement
 
 _local = threading.local()
 
+WRITERS = 4  # tables that are written to at once; resolve writes to as many, and a fifth when profiles merge
 BUSY_S, BUSY_BYTES = 1, 100_000_000  # what one statement takes of an engine that is not idle
 SETTINGS = {
     "max_query_size": 256 * 1024 * 1024,  # one statement may carry a bitmap of millions of members as text
@@ -102,11 +104,16 @@ def insert(table: Table, batch: pyarrow.Table) -> None:
     """
     if not batch.num_rows:
         return
-    reach(f"insert:{table.name}")
     gathered: Gathered | None = getattr(_local, "gathered", None)
     if gathered:
         gathered.add(table, batch)
-        return
+    else:
+        put(table, batch)
+
+
+def put(table: Table, batch: pyarrow.Table) -> None:
+    """As `insert`, but now, also while others are gathered."""
+    reach(f"insert:{table.name}")
     try:
         # Not as bytes: those the driver sends a second time when the connection breaks before the answer.
         client().insert_arrow(table.name, batch)
@@ -137,9 +144,38 @@ class Gathered:
         self.size += batch.nbytes
 
     def write(self) -> None:
-        """All of them are in their tables. Raises as `insert`."""
-        for (table, _), batches in self._batches.items():
-            insert(table, pyarrow.concat_tables(batches))
+        """All of them are in their tables. Raises as `insert`.
+
+        All tables at once: each insert waits for the disk, and while one is being packed here another is being
+        unpacked there. When it raises, none is under way any more. That a store is away counts before that it refuses
+        rows: of these, it is known only when everything else went well.
+        """
+        inserts = [(table, pyarrow.concat_tables(batches)) for (table, _), batches in self._batches.items()]
+        if len(inserts) == 1:
+            put(*inserts[0])
+            return
+        writing = [_writers().submit(put, *each) for each in inserts]
+        errors = [error for each in writing if (error := each.exception())]
+        for error in sorted(errors, key=lambda error: isinstance(error, Unwritable)):
+            raise error
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """What this thread inserts inside is in its tables at the end of it, or gathered when it is being gathered."""
+    if getattr(_local, "gathered", None):
+        yield
+        return
+    together = Gathered()
+    with together.gathered():
+        yield
+    together.write()
+
+
+@cache
+def _writers() -> ThreadPoolExecutor:
+    """Made at first use, since no thread outlives a fork; each thread keeps its connection."""
+    return ThreadPoolExecutor(WRITERS, thread_name_prefix="insert")
 
 
 class Joined:

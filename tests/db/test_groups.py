@@ -1,6 +1,7 @@
 """Batches of several owners that are written as one: few inserts, and each batch as if it were alone."""
 
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as some
 
 from sources.archive import STAGE, Archive
 from sources.events import client
-from sources.events.schema import DELIVERY_LOG, Table
+from sources.events.schema import DELIVERY_LOG, PROFILES, TRAITS, Table
 from sources.models import Reject, Source
 from spaces.batches import Group, visible
 from spaces.errors import Unwritable
@@ -28,16 +29,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def inserts(monkeypatch: pytest.MonkeyPatch) -> list[pyarrow.Table]:
     """What reached ClickHouse, insert by insert. A row with the word poison is refused, and with it its insert."""
     found: list[pyarrow.Table] = []
-    insert = client.insert
+    put = client.put
 
     def watched(table: Table, batch: pyarrow.Table) -> None:
-        if getattr(client._local, "gathered", None) is None and "message" in batch.column_names:
+        if "message" in batch.column_names:
             found.append(batch)
             if any("poison" in str(text) for text in batch["message"].to_pylist()):
                 raise Unwritable("cannot parse")
-        insert(table, batch)
+        put(table, batch)
 
-    monkeypatch.setattr(client, "insert", watched)
+    monkeypatch.setattr(client, "put", watched)
     return found
 
 
@@ -157,6 +158,39 @@ def test_whatever_happens_to_groups_each_message_is_archived_once(fates: list[st
             if not together(source) and not log_of(source).batches.exists():
                 break
         assert ids_in_archive(source) == [f"{source.pk}-{n}" for n in range(sent[source.pk])]
+
+
+def test_tables_are_written_at_once_and_that_a_store_is_away_counts_before_that_it_refuses_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both, ended = threading.Barrier(2), []
+
+    def failing(table: Table, batch: pyarrow.Table) -> None:
+        both.wait(10)
+        if table is TRAITS:
+            time.sleep(0.1)
+            ended.append(table)
+            raise ConnectionError("away")
+        raise Unwritable("cannot parse")
+
+    monkeypatch.setattr(client, "put", failing)
+    rows = client.Gathered()
+    for table in (PROFILES, TRAITS):
+        rows.add(table, pyarrow.table({"space": [1]}))
+    with pytest.raises(ConnectionError):
+        rows.write()
+    assert ended == [TRAITS]
+
+
+def test_what_is_written_at_once_is_gathered_where_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    put: list[Table] = []
+    monkeypatch.setattr(client, "put", lambda table, batch: put.append(table))
+    rows = client.Gathered()
+    with rows.gathered(), client.at_once():
+        client.insert(PROFILES, pyarrow.table({"space": [1]}))
+    assert put == []
+    rows.write()
+    assert put == [PROFILES]
 
 
 def test_inserts_of_several_threads_become_few() -> None:

@@ -1,6 +1,7 @@
 """One tenant's flood and another's calm: turns at the queues, wake-ups, and beat, on the real stages and the broker."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pyarrow
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from django.db import connection
 
 from personas_site import pipeline
 from personas_site.beat import Scheduler
@@ -36,6 +38,8 @@ def broker() -> Iterator[Any]:
     """Its client, with empty queues; and nobody has had a turn yet."""
     pipeline._turns.clear()
     pipeline._took.clear()
+    pipeline._rests.clear()
+    pipeline._look_after.clear()
     with app.connection_for_write() as connection:
         client = connection.default_channel.client
         for queue in pipeline.QUEUES:
@@ -147,14 +151,13 @@ def test_a_tick_is_told_to_the_subscriptions_that_it_changed_alone(served: list[
 
 def test_many_sources_at_once_make_few_inserts(monkeypatch: pytest.MonkeyPatch) -> None:
     inserts: list[int] = []
-    insert = client.insert
+    put = client.put
 
     def counted(table: Table, batch: pyarrow.Table) -> None:
-        if getattr(client._local, "gathered", None) is None:
-            inserts.append(batch.num_rows)
-        insert(table, batch)
+        inserts.append(batch.num_rows)
+        put(table, batch)
 
-    monkeypatch.setattr(client, "insert", counted)
+    monkeypatch.setattr(client, "put", counted)
     flood = flooded(FLOOD, 1)
     begun = time.monotonic()
     for _ in range(2):
@@ -191,6 +194,67 @@ def test_nobody_waits_in_one_batch_with_whoever_takes_long(monkeypatch: pytest.M
     work("archive")
     assert [calm.pk] in batches
     assert [slow.pk] in batches
+
+
+def test_whoever_always_has_more_to_do_rests_and_whoever_comes_new_does_not_wait_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archive.STAGE, "batch", 1)
+    monkeypatch.setattr(pipeline, "EVERY_S", 3.0)
+    monkeypatch.setattr(pipeline, "ROUND_S", 60.0)
+    (busy,) = flooded(1, 3)
+    began: list[tuple[float, int]] = []
+    decide = archive.STAGE.prepare
+
+    def noted(log: Log, *args: Any) -> Any:
+        began.append((time.monotonic(), log.partition))
+        if len(began) == 1:
+            InboxFactory()
+        return decide(log, *args)
+
+    monkeypatch.setattr(archive.STAGE, "prepare", noted)
+    work("archive")
+    assert [owner == busy.pk for _, owner in began] == [True, False, True, True]
+    first, _, second, third = (at for at, _ in began)
+    assert min(second - first, third - second) > 1.0
+
+
+def test_one_lane_is_there_for_others_however_long_a_turn_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_threads", 2)
+    flooded(2, 1)
+    deciding, over = threading.Event(), threading.Event()
+    decide = archive.STAGE.prepare
+
+    def slowly(log: Log, *args: Any) -> Any:
+        if not deciding.is_set():
+            deciding.set()
+            assert over.wait(30)
+        return decide(log, *args)
+
+    def work_elsewhere() -> None:
+        work("archive")
+        connection.close()
+
+    monkeypatch.setattr(archive.STAGE, "prepare", slowly)
+    other = threading.Thread(target=work_elsewhere)
+    other.start()
+    assert deciding.wait(30)
+    calm = InboxFactory().source
+    work("archive")
+    waiting = set(Inbox.objects.values_list("source", flat=True))
+    over.set()
+    other.join()
+    assert calm.pk not in waiting
+    assert len(waiting) == 2  # the flood has no second lane
+
+
+def test_a_thread_that_had_nobody_to_serve_is_not_kept_busy_by_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_threads", 2)
+    monkeypatch.setattr(pipeline, "REST_S", 0.2)
+    begun = time.monotonic()
+    for _ in range(3):
+        work("archive")
+    assert time.monotonic() - begun > 0.4
 
 
 # Wake-ups

@@ -86,6 +86,14 @@ def test_turns_are_shared_while_another_workspace_has_some_of_the_last() -> None
     assert turns.shared(CALM)
 
 
+def test_with_a_lane_more_one_more_workspace_has_turns_before_they_are_shared() -> None:
+    turns: Turns[int] = Turns()
+    for job, shared in ((1, False), (9, False), (5, True)):
+        serve(turns, {job: job})
+        assert turns.shared(job, lanes=2) is shared
+    assert turns.shared(1)
+
+
 def test_what_was_served_longest_ago_is_forgotten_first() -> None:
     turns: Turns[int] = Turns()
     many = {job: job for job in range(module.MOST_KNOWN + 2)}
