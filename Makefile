@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE # a console is a dozen processes: compiled once, not by each of them
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart up test check openapi versions house screens bench lock clean
+.PHONY: help quickstart up test check openapi versions house screens docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,13 +18,14 @@ up: .venv/.installed ## an empty console on embedded stores (data in PERSONAS_HO
 test: .venv/.tests ## every test, browser included
 	@$(BIN)/python -m pytest $(TESTS)
 
-check: .venv/.tests ## lint, types, import contracts, missing migrations, the API's description
+check: .venv/.tests ## lint, types, import contracts, missing migrations, the API's description, names, the docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
 	@$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks
 	@$(BIN)/python -m tests.openapi
+	@$(BIN)/python -m pytest -n 0 tests/test_names.py tests/test_docs.py
 
 openapi: .venv/.installed ## write what the code says of the API into docs/openapi.json
 	@$(BIN)/python manage.py spectacular --fail-on-warn --format openapi-json --file docs/openapi.json
@@ -38,15 +39,19 @@ house: .venv/.tests ## how the code looks to a stranger, in figures
 screens: .venv/.tests ## a picture of every page, in both colours and both widths, in docs/screens/
 	@PERSONAS_SCREENS=docs/screens $(BIN)/python -m pytest tests/web -k browser
 
+docs: .venv-docs/.installed ## build the documentation into site/, strictly: a broken link fails
+	@.venv-docs/bin/mkdocs build --quiet --strict
+
 bench: .venv/.installed ## measure, each figure beside a floor from the same run (writes benchmarks/results.json)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 lock: ## compile requirements*.in into the hash-pinned locks (needs uv; names no index)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-docs.in -o requirements-docs.lock
 
-clean: ## remove the environment and the data of the default folder
-	rm -rf .venv var
+clean: ## remove the environments, the built documentation and the data of the default folder
+	rm -rf .venv .venv-docs site var
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Personas needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
@@ -59,4 +64,11 @@ clean: ## remove the environment and the data of the default folder
 .venv/.tests: .venv/.installed requirements-dev.lock
 	@echo "Installing what the tests need …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Beside the tests' environment: nothing that the site's generator brings can change what the product is tested with.
+.venv-docs/.installed: requirements-docs.lock
+	@$(PYTHON) -m venv .venv-docs
+	@echo "Installing what the documentation is built with …"
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
 	@touch $@

@@ -1,10 +1,25 @@
-"""The names of the tests are the same whenever they are collected: two processes that share them must agree."""
+"""Names of tests are the same whenever they are collected; classes share none; and what says that it is pure is."""
 
+import ast
 import gzip
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import pytest_make_parametrize_id
+from tests.house import APPS, ROOT, classes, product
+
+# Names of classes that still stand for several things. The list only ever gets shorter.
+TWINS = {
+    "Answer", "Asked", "Audience", "Change", "Choice", "ConnectionView", "ConnectionsView", "Decision", "Died",
+    "Facts", "Graph", "Group", "Intake", "Joined", "Kind", "Known", "Member", "Membership", "Merge", "Message", "Moved",
+    "Outcome", "Part", "Place", "Problem", "Refused", "Request", "Resolution", "Role", "Room", "Row", "Scope", "Seen",
+    "Settings", "Standing", "State", "Statement", "Status", "Step", "Table", "Tick", "Written",
+}  # fmt: skip
+TREES = {path: ast.parse(path.read_text()) for path in product(APPS)}
+PURE = "Pure modules import neither Django nor Celery nor a driver"
 
 
 def test_compressed_bytes_give_the_same_name_at_every_second() -> None:
@@ -16,3 +31,36 @@ def test_compressed_bytes_give_the_same_name_at_every_second() -> None:
 @pytest.mark.parametrize("body", [gzip.compress(b"body")])
 def test_pytest_asks_us_for_names(body: bytes, request: pytest.FixtureRequest) -> None:
     assert request.node.name.endswith("[body-24-bytes]")
+
+
+def test_no_class_name_stands_for_several_things() -> None:
+    """A name that stands for one thing now leaves the list."""
+    assert {name for name, count in classes(TREES).items() if count > 1} == TWINS
+
+
+def says_that_it_is_pure(tree: ast.Module) -> bool:
+    return bool(re.search(r"\bPURE\b", ast.get_docstring(tree) or ""))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def contract() -> list[str]:
+    """The modules, and packages with all that is in them, that may not import Django, Celery or a driver."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (listed,) = (each["source_modules"] for each in contracts if each["name"] == PURE)
+    return list(listed)
+
+
+PURE_MODULES = sorted(module_of(path) for path, tree in TREES.items() if says_that_it_is_pure(tree))
+
+
+@pytest.mark.parametrize("module", PURE_MODULES)
+def test_what_says_that_it_is_pure_is_held_to_it(module: str) -> None:
+    """`make check` proves it of the modules that the contract lists."""
+    assert any(module == listed or module.startswith(f"{listed}.") for listed in contract())
+
+
+def test_modules_that_say_so_are_looked_for_where_they_are() -> None:
+    assert {"access.roles", "audiences.conditions", "sources.rules.spec"} <= set(PURE_MODULES)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from audiences.conditions import KINDS
 from audiences.rules import grammar
 from audiences.rules.grammar import DEEPEST, MOST_CONDITIONS, located, parse, sentence, to_json, to_sql, touches
 from audiences.rules.operators import OPERATORS
@@ -17,6 +18,7 @@ from sources.events.sql import Sql
 from tests.reference.oracle import Moment, World
 from tests.worlds import NOW, definitions, worlds
 
+ONE_OF_THE_KINDS = f"must be one of {', '.join(KINDS)}"
 SEEN = {"kind": "event", "name": "Seen"}
 PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
 
@@ -61,11 +63,11 @@ BAD = [
     ({"any": [SEEN] * (MOST_CONDITIONS + 1)}, "any", f"must not have more than {MOST_CONDITIONS} rows"),
     ({"any": [{"any": [SEEN] * 251}] * 2}, "", f"must not have more than {MOST_CONDITIONS} conditions"),
     # the kind
-    ({"kind": "horoscope"}, "kind", "must be one of audience, event, trait"),
-    ({"kind": None}, "kind", "must be one of audience, event, trait"),
-    ({"kind": ["event"]}, "kind", "must be one of audience, event, trait"),
-    ({"kind": "Event", "name": "Seen"}, "kind", "must be one of audience, event, trait"),
-    ({"all": [SEEN, {"not": {"kind": ""}}]}, "all[1].not.kind", "must be one of audience, event, trait"),
+    ({"kind": "horoscope"}, "kind", ONE_OF_THE_KINDS),
+    ({"kind": None}, "kind", ONE_OF_THE_KINDS),
+    ({"kind": ["event"]}, "kind", ONE_OF_THE_KINDS),
+    ({"kind": "Event", "name": "Seen"}, "kind", ONE_OF_THE_KINDS),
+    ({"all": [SEEN, {"not": {"kind": ""}}]}, "all[1].not.kind", ONE_OF_THE_KINDS),
     # events
     ({"kind": "event"}, "name", "is missing"),
     (event(name=""), "name", "must be a text, not empty"),
