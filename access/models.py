@@ -90,7 +90,7 @@ class SpaceUserPermission(SpacePermission, UserObjectPermissionBase):
 
 
 class SpaceGroupPermission(SpacePermission, GroupObjectPermissionBase):
-    """The same for a group. A role in a space is the group `space:<id>:<role>`."""
+    """The same for a group. Each role in a space is a group (roles.group_name)."""
 
     class Meta(GroupObjectPermissionBase.Meta):
         abstract = False

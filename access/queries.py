@@ -19,23 +19,26 @@ class Grant:
 
     @property
     def label(self) -> str:
-        # The group of a role that a later release no longer has still exists until sync_roles runs.
-        known = roles.SPACE_ROLES.get(self.role)
-        return known.label if known else self.role
+        return roles.SPACE_ROLES[self.role].label
 
 
 def members(workspace: Workspace) -> "QuerySet[Membership]":
     return Membership.objects.filter(workspace=workspace).select_related("user").order_by("id")
 
 
-def grants_by_user(workspace: Workspace) -> dict[int, list[Grant]]:
-    """The roles of each user in the spaces of a workspace, by the user's primary key. Two queries."""
-    # By the exact names of the groups: a pattern could match a group of another workspace.
-    by_group = {
-        f"space:{space.pk}:{role}": Grant(space, role)
-        for space in Space.objects.filter(workspace=workspace)
+def grants_by_group(workspace_id: int) -> dict[str, Grant]:
+    """Every role that there is in the spaces of a workspace, by the name of its group. One query."""
+    # Whole names: a pattern could match a group of another workspace.
+    return {
+        roles.group_name(space.pk, role): Grant(space, role)
+        for space in Space.objects.filter(workspace=workspace_id).order_by("id")
         for role in roles.SPACE_ROLES
     }
+
+
+def grants_by_user(workspace: Workspace) -> dict[int, list[Grant]]:
+    """The roles of each user in the spaces of a workspace, by the user's primary key. Two queries."""
+    by_group = grants_by_group(workspace.pk)
     grants: dict[int, list[Grant]] = defaultdict(list)
     group_members = User.groups.through.objects.filter(group__name__in=by_group).order_by("id")
     for user_id, name in group_members.values_list("user_id", "group__name"):

@@ -45,7 +45,7 @@ WORKSPACE_ROLES = {
         Role(MEMBER, "Workspace Member", "Nothing but what roles in spaces add", frozenset({"workspace.read"})),
     )
 }
-# Stored in the names of groups by key: see access.services.grants.
+# Stored in the names of groups by key: see `group_name`.
 SPACE_ROLES = {
     role.key: role
     for role in (
@@ -66,6 +66,17 @@ def meaning(role: Role) -> str:
 
 def workspace_choices() -> list[tuple[str, str]]:
     return [(role.key, role.label) for role in WORKSPACE_ROLES.values()]
+
+
+def group_prefix(space: int) -> str:
+    """The start of the names of all role groups of the space with this primary key."""
+    # The last colon keeps space 1 apart from space 12.
+    return f"space:{space}:"
+
+
+def group_name(space: int, role: str) -> str:
+    """The name of the group of a role in a space. Names are compared as a whole and never taken apart."""
+    return f"{group_prefix(space)}{role}"
 
 
 def codenames(role: str) -> frozenset[str]:

@@ -1,9 +1,9 @@
-"""Erasing what was deleted from every store, a part at a time: see spaces.models.Deletion.
+"""Erases deleted spaces, sources, audiences, destinations and subscriptions from every store, a part at a time.
 
-What is deleted is out of sight from the start and nobody works on it any more. Its rows go table by table: first the
-tables of ClickHouse, then those of PostgreSQL that hold many, then the thing itself with what is left. A statement
-that was on its way when it was deleted may still write, so after the longest time that one may take all is looked at
-again. A part is done when it is asked to erase and finds nothing.
+A deleted object is hidden at once (spaces.models.Deletion) and no stage works on it any more. Its rows are erased
+table by table: those of ClickHouse, then the large tables of PostgreSQL, then the object itself with what cascades.
+A statement that was running at the time of the deletion may still write rows, so every table is checked once more
+after CHECKED_AFTER. A part is complete when `erase` erases no row.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,28 +30,26 @@ Kind, State = Deletion.Kind, Deletion.State
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one table. left: how many there are; erase: some of them, and how many these were, 0 = none is left.
-
-    To count is for the total alone: a table of millions is erased in hundreds of parts.
-    """
+    """The rows of one table. count: how many are left; erase: erases some, returns how many, 0 = none was left."""
 
     table: str
-    left: Callable[[], int]
+    # For the total alone, once: counting a table of millions before each of hundreds of erase() calls would be slow.
+    count: Callable[[], int]
     erase: Callable[[], int]
 
 
-def waiting(now: datetime) -> list[int]:
-    """Deletions that can be gone on with."""
-    return list(_due(now).values_list("pk", flat=True))
+def due(now: datetime) -> list[int]:
+    """The primary keys of the deletions that `advance` has work for."""
+    return list(_due_deletions(now).values_list("pk", flat=True))
 
 
-def _due(now: datetime) -> "models.QuerySet[Deletion]":
+def _due_deletions(now: datetime) -> "models.QuerySet[Deletion]":
     return Deletion.objects.filter(Q(state=State.ERASING) | Q(state=State.CHECKING, check_at__lte=now))
 
 
-def go_on(pk: int, now: datetime) -> bool:
-    """The deletion is a part further. False when there is nothing to do."""
-    deletion = _due(now).filter(pk=pk).first()
+def advance(pk: int, now: datetime) -> bool:
+    """One more part of the deletion is erased. False when the deletion is not due."""
+    deletion = _due_deletions(now).filter(pk=pk).first()
     if deletion is None:
         return False
     if deletion.total is None:
@@ -70,39 +68,40 @@ def go_on(pk: int, now: datetime) -> bool:
 
 
 def _begin(deletion: Deletion) -> None:
-    """Whoever writes for it loses the right to (`spaces.batches`), and what there is to erase is counted."""
+    """The logs of the deleted object are gone, and `total` is the number of rows to erase."""
     if deletion.kind == Kind.SOURCE:
         owners: list[int] = []
         logs = Q(stage="archive", partition=deletion.target)
     else:
-        how = "pk" if deletion.kind == Kind.SUBSCRIPTION else deletion.kind
-        owners = list(Subscription.everything.filter(**{how: deletion.target}).values_list("pk", flat=True))
+        field = "pk" if deletion.kind == Kind.SUBSCRIPTION else deletion.kind
+        owners = list(Subscription.everything.filter(**{field: deletion.target}).values_list("pk", flat=True))
         logs = Q(stage="sync", partition__in=owners)
     if deletion.kind == Kind.SPACE:
         logs |= Q(stage__in=("resolve", "evaluate"), partition=deletion.target)
+    # A writer commits only while it owns its log (spaces.batches): without the row no further batch is committed.
     Log.objects.filter(logs, workspace=deletion.workspace_id).delete()
     deletion.scope = {"subscriptions": owners}
-    deletion.total = sum(part.left() for part in _parts(deletion))
+    deletion.total = sum(part.count() for part in _parts(deletion))
     deletion.save(update_fields=["scope", "total"])
 
 
 def _finish(deletion: Deletion, now: datetime) -> None:
-    """Nothing is left: the thing itself goes, too; and once more later all is looked at."""
-    checked = deletion.state == State.CHECKING
+    """The object itself is erased. The deletion waits for its check or, after it, is done."""
+    is_checked = deletion.state == State.CHECKING
     with transaction.atomic():
         if deletion.kind == Kind.AUDIENCE:  # the row stays, since its key stays taken (audiences.services)
             Subscription.everything.filter(audience=deletion.target).delete()
             Audience.objects.filter(pk=deletion.target).update(serving=None, size=None)
             Version.objects.filter(audience=deletion.target).delete()
         else:
-            THINGS[deletion.kind]._base_manager.filter(pk=deletion.target).delete()
-        deletion.state, deletion.step, deletion.table = State.DONE if checked else State.CHECKING, 0, ""
-        deletion.check_at = None if checked else now + CHECKED_AFTER
-        deletion.finished_at = now if checked else None
+            MODELS[deletion.kind]._base_manager.filter(pk=deletion.target).delete()
+        deletion.state, deletion.step, deletion.table = State.DONE if is_checked else State.CHECKING, 0, ""
+        deletion.check_at = None if is_checked else now + CHECKED_AFTER
+        deletion.finished_at = now if is_checked else None
         deletion.save()
 
 
-THINGS: dict[str, type[models.Model]] = {
+MODELS: dict[str, type[models.Model]] = {
     Kind.SPACE: Space,
     Kind.SOURCE: Source,
     Kind.DESTINATION: Destination,
@@ -111,56 +110,58 @@ THINGS: dict[str, type[models.Model]] = {
 
 
 def _parts(deletion: Deletion) -> Iterator[Part]:
-    mine = sql("workspace = %s", deletion.workspace_id)
+    of_workspace = sql("workspace = %s", deletion.workspace_id)
     subscriptions = deletion.scope.get("subscriptions", [])
     if deletion.kind == Kind.SPACE:
         for table in TABLES:
             if "space" in table.columns:
-                yield _events(table, mine + sql(" AND space = %s", deletion.target))
+                yield _clickhouse_part(table, of_workspace + sql(" AND space = %s", deletion.target))
     elif deletion.kind == Kind.SOURCE:
-        yield _events(ARCHIVE, mine + sql(" AND source = %s", deletion.target))
-        yield _seen(deletion.target)
+        yield _clickhouse_part(ARCHIVE, of_workspace + sql(" AND source = %s", deletion.target))
+        yield _message_ids_part(deletion.target)
     else:
-        yield _events(DELIVERY_LOG, mine + sql(" AND subscription IN %s", subscriptions) if subscriptions else Sql("0"))
-        yield _rows(Acknowledged, subscription__in=subscriptions)
+        delivered = of_workspace + sql(" AND subscription IN %s", subscriptions) if subscriptions else Sql("0")
+        yield _clickhouse_part(DELIVERY_LOG, delivered)
+        yield _postgresql_part(Acknowledged, subscription__in=subscriptions)
     if deletion.kind == Kind.AUDIENCE:
-        yield _events(MEMBERSHIP_LOG, mine + sql(" AND audience = %s", deletion.target))
-        yield _rows(Change, audience=deletion.target)
+        yield _clickhouse_part(MEMBERSHIP_LOG, of_workspace + sql(" AND audience = %s", deletion.target))
+        yield _postgresql_part(Change, audience=deletion.target)
     if deletion.kind in (Kind.SPACE, Kind.SOURCE):
-        for model, path in _leaves(THINGS[deletion.kind]):
-            yield _rows(model, **{path: deletion.target})
+        for model, path in _leaf_models(MODELS[deletion.kind]):
+            yield _postgresql_part(model, **{path: deletion.target})
 
 
-def _events(table: Table, condition: Sql) -> Part:
-    """Rows of ClickHouse, all in one statement."""
+def _clickhouse_part(table: Table, condition: Sql) -> Part:
+    """Rows of ClickHouse: one DELETE erases them all."""
 
-    def left() -> int:
+    def count() -> int:
         return int(client.rows(sql(f"SELECT count() FROM {table.name} WHERE %s", condition))[0][0])
 
     def erase() -> int:
-        rows = left()
-        if rows:  # a DELETE looks at every part of the table
+        rows = count()
+        if rows:  # a DELETE reads every part of the table, also when no row matches
             client.run(sql(f"DELETE FROM {table.name} WHERE %s", condition))
         return rows
 
-    return Part(table.name, left, erase)
+    return Part(table.name, count, erase)
 
 
-def _rows(model: type[models.Model], **condition: Any) -> Part:
-    """Rows of PostgreSQL that nothing refers to."""
+def _postgresql_part(model: type[models.Model], **condition: Any) -> Part:
+    """Rows of PostgreSQL that no foreign key refers to, AT_ONCE at a time."""
     rows = model._base_manager.filter(**condition)
 
     def erase() -> int:
-        some = list(rows.values_list("pk", flat=True)[:AT_ONCE])
-        return model._base_manager.filter(pk__in=some)._raw_delete(connection.alias) if some else 0
+        keys = list(rows.values_list("pk", flat=True)[:AT_ONCE])
+        # Without Django's collector, which would query for dependent rows of each chunk: there are none.
+        return model._base_manager.filter(pk__in=keys)._raw_delete(connection.alias) if keys else 0
 
     return Part(model._meta.db_table, rows.count, erase)
 
 
-def _seen(source: int) -> Part:
-    """The ids of its messages, in a table that has no model: it is partitioned (sources.archive)."""
+def _message_ids_part(source: int) -> Part:
+    """The message ids of a source. Their table is partitioned, so it has no model (sources.archive)."""
 
-    def left() -> int:
+    def count() -> int:
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM sources_seen WHERE source_id = %s", [source])
             return int(cursor.fetchone()[0])
@@ -170,21 +171,21 @@ def _seen(source: int) -> Part:
             cursor.execute("DELETE FROM sources_seen WHERE source_id = %s", [source])
             return cursor.rowcount
 
-    return Part("sources_seen", left, erase)
+    return Part("sources_seen", count, erase)
 
 
-def _leaves(root: type[models.Model]) -> Iterator[tuple[type[models.Model], str]]:
-    """Every model whose rows go with one of `root` and to which none refers, and how it leads there."""
+def _leaf_models(root: type[models.Model]) -> Iterator[tuple[type[models.Model], str]]:
+    """Every model that cascades from `root` and has no dependent model, with the lookup that leads to `root`."""
     for model in apps.get_models():
         fields = model._meta.get_fields(include_hidden=True)
-        referred = any(field.auto_created and not field.concrete for field in fields)
-        path = None if referred else _path(model, root)
+        is_referred_to = any(field.auto_created and not field.concrete for field in fields)
+        path = None if is_referred_to else _cascade_path(model, root)
         if path:
             yield model, path
 
 
-def _path(model: type[models.Model], root: type[models.Model], depth: int = 3) -> str | None:
-    """The shortest chain of references from the model to `root`, each of which goes when what it refers to goes."""
+def _cascade_path(model: type[models.Model], root: type[models.Model], depth: int = 3) -> str | None:
+    """The shortest lookup from the model to `root` along cascading foreign keys, at most `depth` of them."""
     references = [
         field
         for field in model._meta.get_fields()
@@ -195,7 +196,7 @@ def _path(model: type[models.Model], root: type[models.Model], depth: int = 3) -
             return field.name
     if depth > 1:
         for field in references:
-            further = _path(field.related_model, root, depth - 1)
+            further = _cascade_path(field.related_model, root, depth - 1)
             if further:
                 return f"{field.name}__{further}"
     return None

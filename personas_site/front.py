@@ -1,8 +1,8 @@
-"""The front of the web process: bodies are read here, with deadlines, before any thread is taken for a request.
+"""The front of the web process: it reads the body of a request, with deadlines, before a thread takes the request.
 
-An ASGI application around Django's WSGI one. The event loop reads the body, then one of the lane's threads runs the
-request to its end, then the event loop sends the answer: so a thread never waits for a client. Whatever a lane cannot
-begin in time is answered with 503 and Retry-After. `/livez` needs no thread. (docs/decisions/0017-lanes.md)
+An ASGI application around Django's WSGI one. The event loop reads the body, a thread of the lane runs the request,
+then the event loop sends the response: a thread never waits for a client. A request that its lane cannot start in
+time gets 503 and Retry-After. `/livez` needs no thread. (docs/decisions/0017-lanes.md)
 """
 
 import asyncio
@@ -35,7 +35,7 @@ Answer = tuple[int, Headers, IO[bytes]]
 
 ANSWER_IN_MEMORY = 1024 * 1024
 ANSWER_PART = 64 * 1024
-TAKEN_WITHIN_S = 30.0  # each part of an answer, by its client
+TAKEN_WITHIN_S = 30.0  # for the client to take one part of a response
 BUSY = "The service is busy. Try again."
 SLOW = "The body took too long."
 FAILED = "Something went wrong on our side. It is in the log; please try again."
@@ -77,7 +77,7 @@ class Front:
 
 def lane_of(scope: Message) -> str:
     """The lane that the view at this address is marked with (spaces.lanes); an export is a query wherever it is."""
-    if scope["path"].startswith("/v1/"):  # also what is no call: it comes from client libraries
+    if scope["path"].startswith("/v1/"):  # unknown paths too: they come from client libraries
         return COLLECT
     try:
         match = resolve(scope["path"])
@@ -123,30 +123,32 @@ def environ_of(scope: Message, body: Body) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)  # a client may send names that no other does
 def _key_of(raw_name: bytes) -> str:
-    """Of the header in the environ; "" for one that has no place there."""
+    """The key of a header in the environ; "" for a header that is left out."""
     name = raw_name.decode("latin-1").upper()
     if "_" in name or name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
-        return ""  # `X_Forwarded_Proto` would pass for `X-Forwarded-Proto`
+        # With an underscore, `X_Forwarded_Proto` of a client would pass for the proxy's `X-Forwarded-Proto`.
+        return ""
     return "CONTENT_TYPE" if name == "CONTENT-TYPE" else f"HTTP_{name.replace('-', '_')}"
 
 
 def _run(wsgi: Wsgi, environ: dict[str, Any]) -> Answer:
-    """The whole answer, so that whoever is slow to take it keeps no thread. Raises what the application raises."""
-    said: list[Any] = []
+    """The complete response. Raises what the application raises."""
+    started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
-        said[:] = [int(status[:3]), headers]
+        started[:] = [int(status[:3]), headers]
 
     parts = wsgi(environ, start_response)
     try:
-        content = _kept(parts)
+        # Read to its end here: a slow client then occupies the event loop's socket and no thread.
+        content = _buffered(parts)
     finally:
-        parts.close()  # ends the request: Django gives back what it holds
-    return said[0], said[1], content
+        parts.close()  # sends request_finished, on which Django closes unusable connections
+    return started[0], started[1], content
 
 
-def _kept(parts: HttpResponseBase) -> IO[bytes]:
-    """To be read, and to be closed when it is sent. Most answers are one small part."""
+def _buffered(parts: HttpResponseBase) -> IO[bytes]:
+    """The body of the response, in memory up to ANSWER_IN_MEMORY bytes and in a file beyond. The caller closes it."""
     if not parts.streaming and len(content := parts.content) <= ANSWER_IN_MEMORY:  # type: ignore[attr-defined]
         return BytesIO(content)
     file = SpooledTemporaryFile(ANSWER_IN_MEMORY)  # noqa: SIM115
@@ -156,13 +158,13 @@ def _kept(parts: HttpResponseBase) -> IO[bytes]:
 
 
 def _unserved(scope: Message, status: int, message: str) -> Answer:
-    """In the shape that the address speaks, and readable by the page that asked."""
+    """The error in the format of the address (JSON or a page), with the CORS headers for the origin that asked."""
     origin = b",".join(value for name, value in scope["headers"] if name == b"origin")
     headers, content = _unserved_answer(scope["raw_path"], origin, status, message)
     return status, headers, BytesIO(content)
 
 
-@lru_cache(maxsize=256)  # perhaps thousands a second, when there is least time for them
+@lru_cache(maxsize=256)  # under overload there may be thousands of these a second
 def _unserved_answer(raw_path: bytes, origin: bytes, status: int, message: str) -> tuple[Headers, bytes]:
     environ = {
         "REQUEST_METHOD": "GET",
@@ -176,7 +178,7 @@ def _unserved_answer(raw_path: bytes, origin: bytes, status: int, message: str) 
 
 
 async def _send(send: Send, status: int, headers: Headers, content: IO[bytes]) -> None:
-    """It is sent, or the client was too slow to take it. The content is closed."""
+    """The response is sent and `content` closed. Raises TimeoutError when the client does not take a part in time."""
     raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     with content:
         await send({"type": "http.response.start", "status": status, "headers": raw})

@@ -160,8 +160,8 @@ WORK = {
     "deletion": Work(
         queue="bulk",
         owners=Deletion,
-        waiting=erasure.waiting,
-        turn=lambda deletion, workspace: erasure.go_on(deletion, clock.now()),
+        waiting=erasure.due,
+        turn=lambda deletion, workspace: erasure.advance(deletion, clock.now()),
         frees=True,
     ),
     "sample": Work(

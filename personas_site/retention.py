@@ -1,4 +1,4 @@
-"""What grows is bounded: rows that are older than they are kept for are erased, once an hour, kind by kind."""
+"""Retention: rows older than their retention period are erased, once an hour, table by table."""
 
 import logging
 from collections.abc import Callable
@@ -27,12 +27,13 @@ IDLE_DRAFT, IDLE_INVITATION = timedelta(days=90), timedelta(days=90)
 
 
 def retain(now: datetime) -> None:
-    """Nothing is older than it is kept for. What is wrong with one kind keeps no other from being erased."""
-    for name, erase in {**{model._meta.db_table: _rows(rows) for model, rows in RULES.items()}, **EVENT_RULES}.items():
+    """No row is older than its retention period. A failure in one table is logged and stops no other."""
+    erasers = {model._meta.db_table: _row_eraser(old) for model, old in RULES.items()} | EVENT_RULES
+    for name, erase in erasers.items():
         try:
             erase(now)
         except Exception:
-            logger.exception("what is old in %s is not erased", name)
+            logger.exception("old rows of %s are not erased", name)
 
 
 def _days(setting: str) -> timedelta:
@@ -40,9 +41,9 @@ def _days(setting: str) -> timedelta:
 
 
 def _old_changes(now: datetime) -> "QuerySet[Change]":
-    """Changes that every reader is past: members are written down after them, and every destination heard of them."""
-    heard = Subscription.objects.filter(audience=OuterRef("audience")).values("audience").annotate(least=Min("tick"))
-    past = Coalesce(Subquery(heard.values("least")), F("audience__serving__snapshot_tick"))
+    """Changes that nobody reads any more: behind the snapshot of members and behind every subscription."""
+    read_to = Subscription.objects.filter(audience=OuterRef("audience")).values("audience").annotate(least=Min("tick"))
+    past = Coalesce(Subquery(read_to.values("least")), F("audience__serving__snapshot_tick"))
     old = Change.objects.filter(at__lt=now - _days("KEEP_CHANGES_DAYS"), tick__lt=F("audience__serving__snapshot_tick"))
     return old.alias(past=past).filter(tick__lt=F("past"))
 
@@ -59,37 +60,37 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
 }
 
 
-def _rows(old: Callable[[datetime], "QuerySet[Any]"]) -> Callable[[datetime], None]:
+def _row_eraser(old: Callable[[datetime], "QuerySet[Any]"]) -> Callable[[datetime], None]:
     def erase(now: datetime) -> None:
         rows = old(now)
-        while some := list(rows.values_list("pk", flat=True)[:AT_ONCE]):
-            rows.model._base_manager.filter(pk__in=some).delete()
+        while keys := list(rows.values_list("pk", flat=True)[:AT_ONCE]):
+            rows.model._base_manager.filter(pk__in=keys).delete()
 
     return erase
 
 
-def _events(now: datetime) -> None:
-    """Of each source, in the archive and in the spaces that listen to it."""
+def _erase_events(now: datetime) -> None:
+    """No source has older events than it keeps, in the archive or in the spaces that are connected to it."""
     for source in Source.objects.all():
         days = source.keep_days or settings.KEEP_EVENTS_DAYS
         old = sql("ts < %s", moment(now - timedelta(days=days)))
-        mine = sql("workspace = %s AND source = %s AND %s", source.workspace_id, source.pk, old)
+        condition = sql("workspace = %s AND source = %s AND %s", source.workspace_id, source.pk, old)
         for table in (ARCHIVE, TIMELINE, PROFILE_EVENTS):
-            _erase(table, mine)
+            _erase(table, condition)
 
 
-def _log(table: Table, setting: str) -> Callable[[datetime], None]:
+def _log_eraser(table: Table, setting: str) -> Callable[[datetime], None]:
     return lambda now: _erase(table, sql("at < %s", moment(now - _days(setting))))
 
 
 def _erase(table: Table, condition: Sql) -> None:
-    """A DELETE looks at every part, so it is asked first whether there is any such row."""
+    # A DELETE reads every part of the table, also when no row matches: the SELECT stops at the first match.
     if client.rows(sql(f"SELECT 1 FROM {table.name} WHERE %s LIMIT 1", condition)):
         client.run(sql(f"DELETE FROM {table.name} WHERE %s", condition))
 
 
 EVENT_RULES: dict[str, Callable[[datetime], None]] = {
-    "events": _events,
-    DELIVERY_LOG.name: _log(DELIVERY_LOG, "KEEP_DELIVERIES_DAYS"),
-    MEMBERSHIP_LOG.name: _log(MEMBERSHIP_LOG, "KEEP_EVENTS_DAYS"),
+    "events": _erase_events,
+    DELIVERY_LOG.name: _log_eraser(DELIVERY_LOG, "KEEP_DELIVERIES_DAYS"),
+    MEMBERSHIP_LOG.name: _log_eraser(MEMBERSHIP_LOG, "KEEP_EVENTS_DAYS"),
 }

@@ -83,8 +83,10 @@ class Pages(BasePagination):
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         return [
-            build_parameter_type(each.name, cast("dict[str, Any]", each.type), "query", description=each.description)
-            for each in self.parameters()
+            build_parameter_type(
+                parameter.name, cast("dict[str, Any]", parameter.type), "query", description=parameter.description
+            )
+            for parameter in self.parameters()
         ]
 
     @classmethod

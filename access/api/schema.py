@@ -53,7 +53,10 @@ class Schema(AutoSchema):
 
     def _get_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = super()._get_parameters()
-        return [{**each, "description": PATHS[each["name"]]} if each["in"] == "path" else each for each in parameters]
+        return [
+            {**parameter, "description": PATHS[parameter["name"]]} if parameter["in"] == "path" else parameter
+            for parameter in parameters
+        ]
 
     def _should_add_error_response(self, responses: dict[str, Any], status_code: str) -> bool:
         if status_code == "422":  # only where something is asked for in words

@@ -1,15 +1,14 @@
 """Roles in spaces. A role is the group `space:<id>:<role>`, to which guardian grants permissions on the space."""
 
-from collections.abc import Iterable
-
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group
 from django.db import transaction
 from django.db.models import QuerySet
+from guardian.shortcuts import assign_perm, remove_perm
 
-from access import roles
+from access import queries, roles
 from access.models import Membership, SpaceGroupPermission, User
 from access.services.audit import ActorLike, NotPossible, actor_of, audit
-from spaces.models import Space, Workspace
+from spaces.models import Space
 
 
 def grant(space: Space, user: User, role: str, *, by: ActorLike) -> None:
@@ -34,32 +33,31 @@ def role_group(space: Space, role: str) -> Group:
     """The group of a role in a space, which has exactly the permissions of the role."""
     if role not in roles.SPACE_ROLES:
         raise NotPossible(f"There is no role “{role}” in a space; there are {', '.join(roles.SPACE_ROLES)}.")
-    group, _ = Group.objects.get_or_create(name=f"{group_prefix(space)}{role}")
+    group, _ = Group.objects.get_or_create(name=roles.group_name(space.pk, role))
     _write_permissions(space, group, roles.codenames(role))
     return group
 
 
 def sync_roles() -> int:
     """Every group of a role has the permissions that access.roles now defines. Returns the number of groups."""
-    spaces = {space.pk: space for space in Space.objects.all()}
     count = 0
-    for group in Group.objects.filter(name__regex=r"^space:\d+:"):
-        _, space_id, role = group.name.split(":", 2)
-        if int(space_id) in spaces:
+    for space in Space.objects.all():
+        role_by_name = {roles.group_name(space.pk, role): role for role in roles.SPACE_ROLES}
+        for group in Group.objects.filter(name__startswith=roles.group_prefix(space.pk)):
             # A role that this release no longer defines allows nothing.
-            names = roles.codenames(role) if role in roles.SPACE_ROLES else frozenset[str]()
-            _write_permissions(spaces[int(space_id)], group, names)
+            role = role_by_name.get(group.name)
+            _write_permissions(space, group, roles.codenames(role) if role else frozenset())
             count += 1
     return count
 
 
 def grants_of(membership: Membership) -> list[tuple[Space, str]]:
     """The spaces in which this member has a role, each with the role."""
-    names = membership.user.groups.filter(name__regex=r"^space:\d+:").values_list("name", flat=True)
-    roles_by_space = {int(name.split(":")[1]): name.split(":", 2)[2] for name in names}
+    by_group = queries.grants_by_group(membership.workspace_id)
     # The groups of a user are of all their workspaces: the filter leaves those of this one.
-    spaces = Space.objects.filter(workspace=membership.workspace_id, pk__in=roles_by_space).order_by("id")
-    return [(space, roles_by_space[space.pk]) for space in spaces]
+    present = Group.objects.filter(user=membership.user_id, name__in=by_group).values_list("name", flat=True)
+    grants = sorted((by_group[name] for name in present), key=lambda grant: grant.space.pk)
+    return [(grant.space, grant.role) for grant in grants]
 
 
 def spaces_of(membership: Membership) -> "QuerySet[Space]":
@@ -71,29 +69,19 @@ def spaces_of(membership: Membership) -> "QuerySet[Space]":
     return visible.filter(pk__in=readable)
 
 
-def group_prefix(space: Space) -> str:
-    return f"space:{space.pk}:"
-
-
-def group_pattern(workspace: Workspace) -> str:
-    """A regular expression for the names of all role groups of a workspace."""
-    # `none` keeps a workspace without spaces from matching the groups of every other one.
-    keys = Space.objects.filter(workspace=workspace).values_list("pk", flat=True)
-    return rf"^space:({'|'.join(map(str, keys)) or 'none'}):"
-
-
 def leave_groups(space: Space, user: User) -> None:
-    user.groups.remove(*Group.objects.filter(user=user, name__startswith=group_prefix(space)))
+    """The user has no role in the space, and no audit entry says so."""
+    # By prefix: also the group of a role that this release no longer defines.
+    user.groups.remove(*Group.objects.filter(user=user, name__startswith=roles.group_prefix(space.pk)))
 
 
-def _write_permissions(space: Space, group: Group, codenames: Iterable[str]) -> None:
-    wanted = set(codenames)
+def _write_permissions(space: Space, group: Group, wanted: frozenset[str]) -> None:
     granted = SpaceGroupPermission.objects.filter(group=group, content_object=space)
-    granted.exclude(permission__codename__in=wanted).delete()
-    missing = wanted - set(granted.values_list("permission__codename", flat=True))
-    permissions = Permission.objects.filter(content_type__app_label="spaces", content_type__model="space")
-    for permission in permissions.filter(codename__in=missing):
-        SpaceGroupPermission.objects.create(group=group, permission=permission, content_object=space)
+    present = set(granted.values_list("permission__codename", flat=True))
+    for codename in present - wanted:
+        remove_perm(codename, group, space)
+    for codename in wanted - present:
+        assign_perm(codename, group, space)
 
 
 def check_may_grant(by: ActorLike, space: Space, role: str) -> None:

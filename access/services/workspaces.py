@@ -9,7 +9,7 @@ from django.db import transaction
 from access import roles
 from access.models import Membership, Token, User
 from access.services.audit import COMMAND, ActorLike, NotPossible, audit
-from access.services.grants import grant, grants_of, group_pattern, group_prefix, revoke
+from access.services.grants import grant, grants_of, leave_groups, revoke
 from spaces import services as spaces
 from spaces.clock import clock
 from spaces.models import Space, Workspace
@@ -47,7 +47,7 @@ def delete_space(space: Space, *, by: ActorLike) -> None:
     with transaction.atomic():
         audit(by, "space.deleted", space, name=space.name)
         # Groups belong to no space by foreign key: they would stay behind.
-        Group.objects.filter(name__startswith=group_prefix(space)).delete()
+        Group.objects.filter(name__startswith=roles.group_prefix(space.pk)).delete()
         spaces.delete_space(space)
 
 
@@ -83,7 +83,8 @@ def remove_member(membership: Membership, *, by: ActorLike) -> None:
     workspace, user = membership.workspace, membership.user
     with transaction.atomic():
         _check_other_owner(membership)
-        user.groups.remove(*Group.objects.filter(user=user, name__regex=group_pattern(workspace)))
+        for space in Space.objects.filter(workspace=workspace):
+            leave_groups(space, user)
         Token.objects.filter(workspace=workspace, user=user, revoked_at=None).update(revoked_at=clock.now())
         membership.delete()
         audit(by, "member.removed", workspace, user=user.email)

@@ -241,8 +241,8 @@ def test_of_a_deleted_source_nothing_can_be_seen_and_nothing_is_taken(space, sou
     assert not Source.objects.filter(slug=source.slug).exists()
     assert not WriteKey.objects.filter(source_id=source_id).exists()
     assert not Log.objects.filter(stage="archive", partition=source_id).exists()
-    for pk in erasure.waiting(clock.now()):
-        while erasure.go_on(pk, clock.now()):
+    for pk in erasure.due(clock.now()):
+        while erasure.advance(pk, clock.now()):
             pass
     assert not Inbox.objects.exists()
     reach = archive_table.Reach(

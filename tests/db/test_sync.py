@@ -713,8 +713,8 @@ def test_a_subscription_deleted_during_its_calls_is_gone_and_disturbs_nobody(
         batches.advance(Sync(clock), log_of(subscription))
     assert not Subscription.objects.filter(pk=subscription.pk).exists()
     assert not Log.objects.filter(partition=subscription.pk).exists()
-    (deletion,) = erasure.waiting(clock.now())
-    while erasure.go_on(deletion, clock.now()):
+    (deletion,) = erasure.due(clock.now())
+    while erasure.advance(deletion, clock.now()):
         pass
     assert not Acknowledged.objects.exists()
     assert sync.waiting(clock.now()) == [other.pk]

@@ -76,7 +76,7 @@ def rows_of(root, thing) -> dict[str, int]:
     """Of every model that leads to it, also such as are not erased by parts."""
     found = {}
     for model in apps.get_models():
-        path = erasure._path(model, root)
+        path = erasure._cascade_path(model, root)
         if path:
             found[f"{model._meta.db_table}.{path}"] = model._base_manager.filter(**{path: thing.pk}).count()
     return found
@@ -84,9 +84,9 @@ def rows_of(root, thing) -> dict[str, int]:
 
 def erased(now) -> list[Deletion]:
     """Everything that can be erased now is; the deletions, oldest first."""
-    while pending := list(erasure.waiting(now)):
+    while pending := list(erasure.due(now)):
         for pk in pending:
-            assert erasure.go_on(pk, now)
+            assert erasure.advance(pk, now)
     return list(Deletion.objects.order_by("pk"))
 
 
@@ -104,7 +104,7 @@ def test_a_space_is_out_of_sight_at_once_and_then_gone_from_every_table():
     assert all(name.startswith(("sources_", "archive")) and name.endswith((".source", "archive")) for name in left), (
         left
     )
-    assert not Log.objects.filter(stage__in=("resolve", "evaluate"), owner=going.space.pk).exists()
+    assert not Log.objects.filter(stage__in=("resolve", "evaluate"), partition=going.space.pk).exists()
     assert not Log.objects.filter(stage="sync", partition=going.subscription.pk).exists()
     assert (staying.counts(), beside.counts()) == before
 
@@ -115,13 +115,13 @@ def test_what_was_written_late_is_erased_by_the_check():
     (deletion,) = erased(clock.now())
     late = "INSERT INTO overlay VALUES (%s, %s, 99, 1, 2)"
     client.run(sql(late, going.space.workspace_id, going.space.pk))
-    assert list(erasure.waiting(clock.now())) == []
+    assert list(erasure.due(clock.now())) == []
     clock.advance(erasure.CHECKED_AFTER)
     (deletion,) = erased(clock.now())
     assert (deletion.state, deletion.finished_at) == (Deletion.State.DONE, clock.now())
     assert rows_in("overlay", going.scope) == 0
     assert deletion.erased["overlay"] == 1
-    assert list(erasure.waiting(clock.now() + timedelta(days=9))) == []
+    assert list(erasure.due(clock.now() + timedelta(days=9))) == []
 
 
 @pytest.mark.parametrize("died_after", range(0, 30, 3))
@@ -129,7 +129,7 @@ def test_a_deletion_that_was_interrupted_is_gone_on_with(died_after):
     going = Shop("going")
     delete_space(going.space, by=COMMAND)
     for _ in range(died_after):
-        if not erasure.go_on(Deletion.objects.get().pk, going.clock.now()):
+        if not erasure.advance(Deletion.objects.get().pk, going.clock.now()):
             break
     (deletion,) = erased(going.clock.now())
     assert deletion.state == Deletion.State.CHECKING

@@ -143,7 +143,7 @@ def test_two_hundred_at_once_are_taken_or_told_and_workers_go_on(running: Stack,
     assert found.unexplained == 0
     assert found.percentile(0.99) < AT_MOST_S
     assert max(livez) < AT_MOST_S
-    assert 0 < most[0] <= budget.EACH_WEB_PROCESS + 52
+    assert 0 < most[0] <= budget.PER_WEB_PROCESS + 52
     assert_archived_once(running, source, found)
 
 

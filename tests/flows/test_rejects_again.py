@@ -198,7 +198,7 @@ def test_those_of_a_source_that_is_deleted_are_gone_and_hold_nobody_up(space, so
     delete_source(source)
     assert resolved(space) == 0
     assert space.pk not in waiting(clock.now())
-    for pk in erasure.waiting(clock.now()):
-        while erasure.go_on(pk, clock.now()):
+    for pk in erasure.due(clock.now()):
+        while erasure.advance(pk, clock.now()):
             pass
     assert not Reject.objects.exists()

@@ -166,4 +166,4 @@ def test_what_is_wrong_with_one_rule_keeps_no_other_from_its_work(world, monkeyp
 
 
 def test_a_finished_deletion_is_no_work():
-    assert list(erasure.waiting(NOON)) == []
+    assert list(erasure.due(NOON)) == []

@@ -43,7 +43,7 @@ def test_the_workers_of_compose_need_no_more_than_is_kept_for_them() -> None:
 
 
 def test_what_does_not_fit_is_refused_in_one_sentence_that_says_what_to_do() -> None:
-    each = budget.EACH_WEB_PROCESS
+    each = budget.PER_WEB_PROCESS
     fits = (DEFAULTS["max_connections"] - 3 - 52 - budget.COMMANDS) // each
     check(DEFAULTS, processes=fits, workers=52)
     with pytest.raises(TooFew) as refused:

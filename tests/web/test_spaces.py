@@ -140,6 +140,33 @@ def test_the_sync_brings_groups_in_step_with_the_roles(cast, monkeypatch):
     assert not Membership.objects.get(pk=membership.pk).may("space.use", cast.space)
 
 
+def test_the_group_of_a_role_that_is_gone_allows_nothing_and_is_left_like_any_other(cast, monkeypatch):
+    user, membership = cast.people["user"], Membership.objects.get(workspace=cast.workspace, user=cast.people["user"])
+    monkeypatch.delitem(roles.SPACE_ROLES, "user")
+    services.sync_roles()
+    assert not Membership.objects.get(pk=membership.pk).may("space.read", cast.space)
+    assert services.grants_of(membership) == []
+    services.remove_member(membership, by=services.COMMAND)
+    assert not user.groups.exists()
+
+
+def test_the_groups_of_space_1_are_not_those_of_space_10(cast):
+    ten = SpaceFactory(workspace=cast.workspace, pk=cast.space.pk * 10)
+    services.grant(ten, cast.people["user"], "admin", by=services.COMMAND)
+    services.revoke(cast.space, cast.people["user"], by=services.COMMAND)
+    membership = Membership.objects.get(workspace=cast.workspace, user=cast.people["user"])
+    assert services.grants_of(membership) == [(ten, "admin")]
+    assert membership.granted == {ten.pk: roles.SPACE_ROLES["admin"].permissions}
+
+
+def test_grants_cost_two_queries_and_the_gate_one(cast, django_assert_num_queries):
+    membership = Membership.objects.get(workspace=cast.workspace, user=cast.people["user"])
+    with django_assert_num_queries(2):
+        services.grants_of(membership)
+    with django_assert_num_queries(1):
+        assert membership.may("space.use", cast.space)
+
+
 def test_guardian_reads_the_same_grants(cast):
     assert cast.people["user"].has_perm("spaces.use_space", cast.space)
     assert not cast.people["read_only"].has_perm("spaces.use_space", cast.space)
