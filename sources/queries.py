@@ -21,7 +21,7 @@ RESOLVE = "resolve"  # the stage that reads it, one log per space
 
 
 @dataclass(frozen=True)
-class Fate:
+class MessageCounts:
     """What became of a source's messages. `waiting`: accepted requests, of one or more messages, not archived yet."""
 
     archived: int = 0
@@ -44,12 +44,17 @@ def sources_of(workspace: Workspace) -> QuerySet[Source]:
     return Source.objects.filter(workspace=workspace).select_related("tally").prefetch_related("write_keys")
 
 
-def fates(sources: Iterable[Source]) -> dict[int, Fate]:
+def count_messages(sources: Iterable[Source]) -> dict[int, MessageCounts]:
     """By source id, for all of them, in two queries."""
     ids = [source.pk for source in sources]
     waiting = _waiting_requests(ids)
     tallies = {tally.source_id: tally for tally in Tally.objects.filter(source__in=ids)}
-    return {id: _fate(tallies.get(id), waiting.get(id, 0)) for id in ids}
+    return {
+        id: MessageCounts(tally.archived, tally.doubled, tally.rejected, waiting.get(id, 0))
+        if (tally := tallies.get(id))
+        else MessageCounts(waiting=waiting.get(id, 0))
+        for id in ids
+    }
 
 
 def last_received(source: Source) -> datetime | None:
@@ -97,7 +102,7 @@ def events_by_day(source: Source, *, now: datetime, days: int) -> list[tuple[dat
 
 
 @dataclass(frozen=True)
-class Newest:
+class NewestMessages:
     """Archived messages, newest first: rows of the archive, `message` as JSON text.
 
     older: the place before which there is more to look at, as (piece, position); None = there is nothing older.
@@ -114,14 +119,14 @@ def newest_messages(
     types: Sequence[str] = (),
     wanted: str = "",
     limit: int = SHOWN,
-) -> Newest:
+) -> NewestMessages:
     """The newest of the source's archived messages, or of those before a place; and where to look further back."""
     log = _archive_of(source)
     found, looked_to = archive_table.read_newest(
         source.workspace_id, log, limit, before=before, types=types, wanted=wanted
     )
     more = archive_table.has_before(source.workspace_id, log, looked_to)
-    return Newest([dict(row) for row in found.to_pylist()], looked_to if more else None)
+    return NewestMessages([dict(row) for row in found.to_pylist()], looked_to if more else None)
 
 
 def arrived_messages(
@@ -134,7 +139,7 @@ def arrived_messages(
 
 
 @dataclass(frozen=True)
-class Rejects:
+class NewestRejects:
     """Rejected messages, newest first. older: the id before which there are more to look at; None = there are none."""
 
     rows: list[Reject]
@@ -143,15 +148,15 @@ class Rejects:
 
 def newest_rejects(
     source: Source, *, before: int | None = None, code: str = "", wanted: str = "", limit: int = SHOWN
-) -> Rejects:
+) -> NewestRejects:
     """The newest rejects, or those before an id, among 5,000 of them: never a walk over all that there are."""
     mine = rejects_of(source) if before is None else rejects_of(source).filter(pk__lt=before)
     edge = mine.order_by("-pk").values_list("pk", flat=True)[archive_table.LOOKED_AT - 1 :].first()
     found = list(_sought(mine if edge is None else mine.filter(pk__gte=edge), code, wanted)[: limit + 1])
     if len(found) > limit:
-        return Rejects(found[:limit], found[limit - 1].pk)
+        return NewestRejects(found[:limit], found[limit - 1].pk)
     more = edge is not None and mine.filter(pk__lt=edge).exists()
-    return Rejects(found, edge if more else None)
+    return NewestRejects(found, edge if more else None)
 
 
 def arrived_rejects(
@@ -298,9 +303,3 @@ def _waiting_requests(ids: list[int]) -> dict[int, int]:
             "SELECT source_id, count(*) FROM sources_inbox WHERE source_id = ANY(%s) GROUP BY source_id", [ids]
         )
         return dict(cursor.fetchall())
-
-
-def _fate(tally: Tally | None, waiting: int) -> Fate:
-    if tally is None:
-        return Fate(waiting=waiting)
-    return Fate(tally.archived, tally.doubled, tally.rejected, waiting)

@@ -42,7 +42,7 @@ class TallySerializer(serializers.Serializer[Any]):
 
 
 class SourceSerializer(serializers.Serializer[Any]):
-    # Context: `request`, and `fates` by source where there are many.
+    # Context: `request`, and `counts` by source where there are many.
 
     example: ClassVar = {
         "id": "src_2qKf0",
@@ -72,8 +72,8 @@ class SourceSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(TallySerializer)
     def get_tally(self, source: Source) -> dict[str, int]:
-        fates = self.context.get("fates") or queries.fates([source])
-        return dict(TallySerializer(fates[source.pk]).data)
+        counts = self.context.get("counts") or queries.count_messages([source])
+        return dict(TallySerializer(counts[source.pk]).data)
 
 
 class SourceAnswer(Envelope):
