@@ -39,7 +39,7 @@ def create_source(
     workspace: Workspace,
     *,
     name: str,
-    kind: str = Source.Kind.HTTP,
+    kind: str = Source.SourceKind.HTTP,
     correct_clocks: bool = True,
     keep_days: int | None = None,
     by: ActorLike = COMMAND,
@@ -83,7 +83,7 @@ def delete_source(source: Source, *, by: ActorLike = COMMAND) -> None:
         for connection in connected.exclude(state=Connection.State.DISCONNECTED):
             disconnect(connection, clock, by=by)
         deletions.hide(source)
-        deletions.begin(source, Deletion.Kind.SOURCE, name=source.name)
+        deletions.begin(source, Deletion.TargetKind.SOURCE, name=source.name)
 
 
 def send_test(source: Source, *, by: ActorLike = COMMAND) -> None:
