@@ -164,7 +164,7 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
             raise NotPossible(f"It is part of other audiences: {', '.join(asking)}. Change or delete them first.")
         audience.deleted_at = now
         audience.save(update_fields=["deleted_at", "updated_at"])
-        deletions.begin(audience, Deletion.Kind.AUDIENCE, name=audience.name)
+        deletions.begin(audience, Deletion.TargetKind.AUDIENCE, name=audience.name)
         audit(by, "audience.deleted", audience, name=audience.name, key=audience.key)
 
 

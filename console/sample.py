@@ -107,7 +107,7 @@ def send_messages(sample: Sample) -> None:
 def start_replay(sample: Sample) -> None:
     """Once everything is archived, the sources are connected to the space and their past is replayed."""
     sources = list(Source.objects.filter(pk__in=sample.sources.values()))
-    if any(fate.waiting for fate in source_queries.fates(sources).values()):
+    if any(counts.waiting for counts in source_queries.count_messages(sources).values()):
         return
     with transaction.atomic():
         if _enter(Phase.REPLAYING, sample):

@@ -33,7 +33,7 @@ def archive_status(space: Space) -> StageStatus:
     connected = [connection.source for connection in sources.listening(space.pk).select_related("source__tally")]
     if not connected:
         return StageStatus(Pill("No source"), "Connect one or two sources; their last 30 days are replayed.")
-    if waiting := sum(fate.waiting for fate in sources.fates(connected).values()):
+    if waiting := sum(counts.waiting for counts in sources.count_messages(connected).values()):
         return StageStatus(Pill("Archiving", "busy"), f"Requests waiting to be archived: {waiting:,}.")
     # A source has a tally only from its first request on.
     tallies = [source.tally for source in connected if hasattr(source, "tally")]

@@ -104,7 +104,7 @@ def delete_destination(destination: Destination, *, by: ActorLike) -> None:
     with transaction.atomic():
         audit(by, "destination.deleted", destination, kind=destination.kind, name=destination.name)
         deletions.hide(destination)
-        deletions.begin(destination, Deletion.Kind.DESTINATION, name=destination.name)
+        deletions.begin(destination, Deletion.TargetKind.DESTINATION, name=destination.name)
         for subscription in destination.subscriptions.all():
             _hide(subscription)
 
@@ -217,7 +217,7 @@ def unsubscribe(subscription: Subscription, *, by: ActorLike) -> None:
         audit(by, "subscription.deleted", subscription, audience=subscription.audience.public_id)
         name = f"{subscription.audience.name} at {subscription.destination.name}"
         _hide(subscription)
-        deletions.begin(subscription, Deletion.Kind.SUBSCRIPTION, name=name)
+        deletions.begin(subscription, Deletion.TargetKind.SUBSCRIPTION, name=name)
 
 
 def resync(subscription: Subscription, *, by: ActorLike) -> None:

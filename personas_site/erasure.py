@@ -25,7 +25,7 @@ from spaces.models import Deletion, Log, Space
 
 CHECKED_AFTER = timedelta(minutes=15)  # a statement of ClickHouse takes ten at most (sources.events.client)
 AT_ONCE = 20_000  # rows of PostgreSQL in one transaction
-Kind, State = Deletion.Kind, Deletion.State
+Kind, State = Deletion.TargetKind, Deletion.State
 
 
 @dataclass(frozen=True)

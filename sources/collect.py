@@ -107,13 +107,16 @@ class CollectView(View):
         call = spec.call_of(route)
         if call is None:
             raise Refused(404, "not_found", "There is no such call.")
-        packed = _packed(request)
-        known = _sender(key) if (key := _named_key(request)) else None  # before anything is inflated for a stranger
-        body = to_utf8(_unpacked(packed), (request.content_params or {}).get("charset", ""))
+        sent = _read_body(request)
+        # An unknown key outside of the body is refused before anything is inflated.
+        named = _sender(key) if (key := _named_key(request)) else None
+        # Some clients send gzip under another Content-Encoding, so its first two bytes decide.
+        inflated = _inflated(sent) if sent[:2] == GZIP else sent
+        body = to_utf8(inflated, (request.content_params or {}).get("charset", ""))
         if len(body) > LARGEST_BODY:
             raise _too_large()
         key_in_body = _key_in(body)  # also shows that the body is JSON
-        sender = known or _sender(key_in_body or _no_key())
+        sender = named or _sender(key_in_body or _no_key())
         _keep_to_rate(sender, call, body)
         accept(sender, call=call, body=body)
         self._wake(sender.source_id)
@@ -122,7 +125,7 @@ class CollectView(View):
     def _wake(self, source_id: int) -> None:
         try:
             self.wake(source_id)
-        except Exception as error:  # beat finds the row all the same
+        except Exception as error:  # the periodic task archives the row anyway
             logger.warning("no wake-up for source %s: %s", source_id, error)
 
 
@@ -150,7 +153,7 @@ def _events_in(body: bytes) -> int:
     try:
         return max(len(_read_batch(body).batch), 1)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return 1  # what is wrong with it is said later
+        return 1  # the archive stage rejects it with the reason
 
 
 def refusal(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
@@ -163,8 +166,8 @@ def forget_write_keys() -> None:
     _known.clear()
 
 
-def _packed(request: HttpRequest) -> bytes:
-    """The body as it came. Raises Refused."""
+def _read_body(request: HttpRequest) -> bytes:
+    """The body as sent, maybe compressed. Raises Refused."""
     if _declared_length(request) > LARGEST_BODY:
         raise _too_large()
     try:
@@ -173,13 +176,6 @@ def _packed(request: HttpRequest) -> bytes:
         raise _too_large() from None
     except UnreadablePostError:
         raise Refused(400, "incomplete_body", "The body ended too early.") from None
-
-
-def _unpacked(body: bytes) -> bytes:
-    """The body, inflated when it is gzip by its first two bytes: some clients name another type. Raises Refused."""
-    if body[:2] == GZIP:
-        body = _inflated(body)
-    return body
 
 
 def _declared_length(request: HttpRequest) -> int:
@@ -285,10 +281,10 @@ def _sender(key: str) -> Sender:
     known = _known.get(key)
     if known and known[0] > time.monotonic():
         return known[1]
-    found = None if "\0" in key else WriteKey.objects.select_related("source__workspace").filter(key=key).first()
-    if found is None:
+    write_key = None if "\0" in key else WriteKey.objects.select_related("source__workspace").filter(key=key).first()
+    if write_key is None:
         raise _unknown_key()
-    source, limits = found.source, settings.LIMITS
+    source, limits = write_key.source, settings.LIMITS
     sender = Sender(
         source.pk,
         source.workspace_id,

@@ -11,12 +11,13 @@ LAST = (2**32 - 1, 2**63 - 1, WHOLE_PIECE)  # a place after every row of the sam
 
 
 def consume_live(space_id: int, source_id: int, after: RowPlace, upto: RowPlace) -> None:
-    """The live reader has come to `upto`; or, when it was told to go on from elsewhere meanwhile, has this part too."""
-    connection = Connection.objects.filter(space=space_id, source=source_id)
-    if connection.filter(piece=after[0], position=after[1]).update(piece=upto[0], position=upto[1]):
+    """The live reader has read from `after` to `upto`."""
+    connections = Connection.objects.filter(space=space_id, source=source_id)
+    if connections.filter(piece=after[0], position=after[1]).update(piece=upto[0], position=upto[1]):
         return
-    for each in connection:
-        keep_stretch(each, after, upto)
+    # A reconnect has moved the place while the reader was at work: the part is recorded on its own.
+    for connection in connections:
+        keep_stretch(connection, after, upto)
 
 
 def keep_stretch(connection: Connection, after: RowPlace, upto: RowPlace) -> None:

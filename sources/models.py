@@ -10,7 +10,7 @@ from spaces.models import Deletable, Owned, Space, public_id
 class Source(Deletable, Owned):
     """A website, an app or a server that sends events with a write key of its own."""
 
-    class Kind(models.TextChoices):
+    class SourceKind(models.TextChoices):
         WEBSITE = "website", "Website"
         MOBILE = "mobile", "Mobile app"
         SERVER = "server", "Server"
@@ -19,7 +19,7 @@ class Source(Deletable, Owned):
     public_id = public_id("src")
     name = models.CharField(max_length=100)
     slug = models.SlugField(max_length=60)
-    kind = models.CharField(max_length=16, choices=Kind, default=Kind.HTTP)
+    kind = models.CharField(max_length=16, choices=SourceKind, default=SourceKind.HTTP)
     enabled = models.BooleanField(default=True)
     correct_clocks = models.BooleanField(default=True, help_text="off: times are taken as given")
     keep_days = models.PositiveIntegerField(null=True, help_text="older events are erased; null = the setting")

@@ -1,4 +1,4 @@
-"""What is known about sources and connections. Reads only."""
+"""Reads about sources, their messages, and the spaces that are connected to them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ RESOLVE = "resolve"  # the stage that reads it, one log per space
 
 
 @dataclass(frozen=True)
-class Fate:
+class MessageCounts:
     """What became of a source's messages. `waiting`: accepted requests, of one or more messages, not archived yet."""
 
     archived: int = 0
@@ -44,12 +44,17 @@ def sources_of(workspace: Workspace) -> QuerySet[Source]:
     return Source.objects.filter(workspace=workspace).select_related("tally").prefetch_related("write_keys")
 
 
-def fates(sources: Iterable[Source]) -> dict[int, Fate]:
+def count_messages(sources: Iterable[Source]) -> dict[int, MessageCounts]:
     """By source id, for all of them, in two queries."""
     ids = [source.pk for source in sources]
     waiting = _waiting_requests(ids)
     tallies = {tally.source_id: tally for tally in Tally.objects.filter(source__in=ids)}
-    return {id: _fate(tallies.get(id), waiting.get(id, 0)) for id in ids}
+    return {
+        id: MessageCounts(tally.archived, tally.doubled, tally.rejected, waiting.get(id, 0))
+        if (tally := tallies.get(id))
+        else MessageCounts(waiting=waiting.get(id, 0))
+        for id in ids
+    }
 
 
 def last_received(source: Source) -> datetime | None:
@@ -63,13 +68,13 @@ def rejects_of(source: Source) -> QuerySet[Reject]:
 
 
 def retriable(rejects: QuerySet[Reject]) -> QuerySet[Reject]:
-    """Those of these that can be driven again, and that nobody asked for yet. As `Reject.retriable`."""
+    """The rejects that can be retried and that no retry waits for. The same rule as `Reject.retriable`, in SQL."""
     return rejects.filter(Q(space__isnull=False) | Q(whole=True), again=False)
 
 
 def sought_rejects(source: Source, *, code: str = "", wanted: str = "") -> QuerySet[Reject]:
-    """The source's rejects with this code and this text, all that there are."""
-    return _sought(rejects_of(source), code, wanted)
+    """All rejects of the source with this code, and with this text in the message or the reason."""
+    return _search(rejects_of(source), code, wanted)
 
 
 def event_names_of(source: Source) -> QuerySet[EventName]:
@@ -77,7 +82,7 @@ def event_names_of(source: Source) -> QuerySet[EventName]:
 
 
 def connectable(space: Space) -> QuerySet[Source]:
-    """The sources that the space does not listen to."""
+    """The sources of the workspace that the space is not connected to."""
     return Source.objects.filter(workspace_id=space.workspace_id).exclude(
         pk__in=listening(space.pk).values("source_id")
     )
@@ -85,19 +90,19 @@ def connectable(space: Space) -> QuerySet[Source]:
 
 def events_since(workspace: Workspace, sources: Sequence[Source], *, now: datetime, days: int) -> dict[int, int]:
     """By source id: how many of its archived events happened in the last `days` days."""
-    found = archive_table.count_by_source(workspace.pk, _last_days(sources, now, days)) if sources else {}
-    return {source.pk: found.get(source.pk, 0) for source in sources}
+    counts = archive_table.count_by_source(workspace.pk, _last_days(sources, now, days)) if sources else {}
+    return {source.pk: counts.get(source.pk, 0) for source in sources}
 
 
 def events_by_day(source: Source, *, now: datetime, days: int) -> list[tuple[date, int]]:
     """How many events each of the last `days` days has, oldest first, days without any included."""
-    found = archive_table.count_by_day(source.workspace_id, _last_days([source], now, days))
-    wanted = [now.date() - timedelta(days=back) for back in reversed(range(days))]
-    return [(day, found.get(day, 0)) for day in wanted]
+    counts = archive_table.count_by_day(source.workspace_id, _last_days([source], now, days))
+    dates = [now.date() - timedelta(days=back) for back in reversed(range(days))]
+    return [(day, counts.get(day, 0)) for day in dates]
 
 
 @dataclass(frozen=True)
-class Newest:
+class NewestMessages:
     """Archived messages, newest first: rows of the archive, `message` as JSON text.
 
     older: the place before which there is more to look at, as (piece, position); None = there is nothing older.
@@ -114,14 +119,14 @@ def newest_messages(
     types: Sequence[str] = (),
     wanted: str = "",
     limit: int = SHOWN,
-) -> Newest:
+) -> NewestMessages:
     """The newest of the source's archived messages, or of those before a place; and where to look further back."""
     log = _archive_of(source)
-    found, looked_to = archive_table.read_newest(
+    messages, looked_to = archive_table.read_newest(
         source.workspace_id, log, limit, before=before, types=types, wanted=wanted
     )
     more = archive_table.has_before(source.workspace_id, log, looked_to)
-    return Newest([dict(row) for row in found.to_pylist()], looked_to if more else None)
+    return NewestMessages([dict(row) for row in messages.to_pylist()], looked_to if more else None)
 
 
 def arrived_messages(
@@ -129,12 +134,12 @@ def arrived_messages(
 ) -> list[dict[str, Any]]:
     """The newest of the messages that were archived after this place."""
     log = _archive_of(source)
-    found, _ = archive_table.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
-    return [dict(row) for row in found.to_pylist()]
+    messages, _ = archive_table.read_newest(source.workspace_id, log, limit, after=after, types=types, wanted=wanted)
+    return [dict(row) for row in messages.to_pylist()]
 
 
 @dataclass(frozen=True)
-class Rejects:
+class NewestRejects:
     """Rejected messages, newest first. older: the id before which there are more to look at; None = there are none."""
 
     rows: list[Reject]
@@ -143,36 +148,37 @@ class Rejects:
 
 def newest_rejects(
     source: Source, *, before: int | None = None, code: str = "", wanted: str = "", limit: int = SHOWN
-) -> Rejects:
-    """The newest rejects, or those before an id, among 5,000 of them: never a walk over all that there are."""
-    mine = rejects_of(source) if before is None else rejects_of(source).filter(pk__lt=before)
-    edge = mine.order_by("-pk").values_list("pk", flat=True)[archive_table.LOOKED_AT - 1 :].first()
-    found = list(_sought(mine if edge is None else mine.filter(pk__gte=edge), code, wanted)[: limit + 1])
-    if len(found) > limit:
-        return Rejects(found[:limit], found[limit - 1].pk)
-    more = edge is not None and mine.filter(pk__lt=edge).exists()
-    return Rejects(found, edge if more else None)
+) -> NewestRejects:
+    """The newest rejects, or those before an id."""
+    rejects = rejects_of(source) if before is None else rejects_of(source).filter(pk__lt=before)
+    # A text search has no index: each page reads at most LOOKED_AT rejects, and `older` leads to the next ones.
+    oldest = rejects.order_by("-pk").values_list("pk", flat=True)[archive_table.LOOKED_AT - 1 :].first()
+    matches = list(_search(rejects if oldest is None else rejects.filter(pk__gte=oldest), code, wanted)[: limit + 1])
+    if len(matches) > limit:
+        return NewestRejects(matches[:limit], matches[limit - 1].pk)
+    more = oldest is not None and rejects.filter(pk__lt=oldest).exists()
+    return NewestRejects(matches, oldest if more else None)
 
 
 def arrived_rejects(
     source: Source, *, after: int, code: str = "", wanted: str = "", limit: int = SHOWN
 ) -> list[Reject]:
     """The newest of what was rejected after this id."""
-    return list(_sought(rejects_of(source).filter(pk__gt=after), code, wanted)[:limit])
+    return list(_search(rejects_of(source).filter(pk__gt=after), code, wanted)[:limit])
 
 
 def reject_codes(source: Source) -> list[tuple[str, int]]:
     """The codes of the newest rejects, and how many of these there are, most frequent first."""
     newest = rejects_of(source).order_by("-pk").values("pk")[: archive_table.LOOKED_AT]
-    counted = Reject.objects.filter(pk__in=newest).values_list("code").annotate(count=Count("pk"))
-    return list(counted.order_by("-count", "code"))
+    by_code = Reject.objects.filter(pk__in=newest).values_list("code").annotate(count=Count("pk"))
+    return list(by_code.order_by("-count", "code"))
 
 
-def _sought(rows: QuerySet[Reject], code: str, wanted: str) -> QuerySet[Reject]:
-    places = ("reason", "path", "message_id", "message", "code")
-    rows = rows.filter(code=code) if code else rows
-    text = Q(*((f"{place}__icontains", wanted) for place in places), _connector=Q.OR)
-    return (rows.filter(text) if wanted else rows).order_by("-pk")
+def _search(rejects: QuerySet[Reject], code: str, wanted: str) -> QuerySet[Reject]:
+    fields = ("reason", "path", "message_id", "message", "code")
+    rejects = rejects.filter(code=code) if code else rejects
+    text = Q(*((f"{field}__icontains", wanted) for field in fields), _connector=Q.OR)
+    return (rejects.filter(text) if wanted else rejects).order_by("-pk")
 
 
 def _archive_of(source: Source) -> Visible:
@@ -180,7 +186,8 @@ def _archive_of(source: Source) -> Visible:
 
 
 def sources_waiting() -> list[int]:
-    """Sources with requests that no batch was prepared from. One look into the index per source."""
+    """Sources with requests that no batch was prepared from."""
+    # EXISTS costs one probe of the partial index per source; DISTINCT would read every waiting row.
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT id FROM sources_source s
@@ -190,7 +197,7 @@ def sources_waiting() -> list[int]:
 
 
 def connections_of(space: Space) -> QuerySet[Connection]:
-    """Those that listen, and those that once did."""
+    """All connections of the space, disconnected ones included."""
     return Connection.objects.filter(space=space).select_related("source", "replay")
 
 
@@ -199,18 +206,18 @@ def listening(space_id: int) -> QuerySet[Connection]:
 
 
 def heard_by(space: Space) -> list[int]:
-    """The ids of the sources that it listens to."""
+    """The ids of the sources that the space is connected to."""
     return list(listening(space.pk).values_list("source_id", flat=True))
 
 
 def listeners(source: Source) -> list[int]:
-    """The ids of the spaces that listen to it."""
-    found = Connection.objects.filter(source=source).exclude(state=Connection.State.DISCONNECTED)
-    return list(found.values_list("space_id", flat=True))
+    """The ids of the spaces that are connected to the source."""
+    connections = Connection.objects.filter(source=source).exclude(state=Connection.State.DISCONNECTED)
+    return list(connections.values_list("space_id", flat=True))
 
 
 def places(connections: Sequence[Connection]) -> list[Place]:
-    """How far each has come in its source's archive, and where that ends now. In one query."""
+    """The live reader's place of each connection, with the end of its source's archive now. One query."""
     logs = visible_logs(stage=ARCHIVE, partitions=[connection.source_id for connection in connections])
     return [
         Place(log=logs[connection.source_id], piece=connection.piece, position=connection.position)
@@ -220,8 +227,8 @@ def places(connections: Sequence[Connection]) -> list[Place]:
 
 def reach_of(replay: Replay) -> Reach:
     """What the replay covers: the sources still in it, each up to its cut-off, without what others brought."""
-    mine = listening(replay.space_id).filter(replay=replay)
-    return complement(mine, since=replay.since, until=replay.until, without=replay)
+    connections = listening(replay.space_id).filter(replay=replay)
+    return complement(connections, since=replay.since, until=replay.until, without=replay)
 
 
 def complement(
@@ -231,7 +238,7 @@ def complement(
 
     without: what this replay consumed does not count; its own cursor says it.
     """
-    cutoffs = {each.source_id: (each.pk, each.cutoff) for each in connections}
+    cutoffs = {connection.source_id: (connection.pk, connection.cutoff) for connection in connections}
     logs = visible_logs(stage=ARCHIVE, partitions=list(cutoffs))
     parts = Consumed.objects.filter(connection__in=[pk for pk, _ in cutoffs.values()]).order_by("pk")
     return Reach(
@@ -298,9 +305,3 @@ def _waiting_requests(ids: list[int]) -> dict[int, int]:
             "SELECT source_id, count(*) FROM sources_inbox WHERE source_id = ANY(%s) GROUP BY source_id", [ids]
         )
         return dict(cursor.fetchall())
-
-
-def _fate(tally: Tally | None, waiting: int) -> Fate:
-    if tally is None:
-        return Fate(waiting=waiting)
-    return Fate(tally.archived, tally.doubled, tally.rejected, waiting)

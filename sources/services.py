@@ -39,7 +39,7 @@ def create_source(
     workspace: Workspace,
     *,
     name: str,
-    kind: str = Source.Kind.HTTP,
+    kind: str = Source.SourceKind.HTTP,
     correct_clocks: bool = True,
     keep_days: int | None = None,
     by: ActorLike = COMMAND,
@@ -74,16 +74,16 @@ def update_source(source: Source, *, by: ActorLike = COMMAND, **changes: Any) ->
 
 
 def delete_source(source: Source, *, by: ActorLike = COMMAND) -> None:
-    """The source takes nothing more, and its inbox and archive are going to be erased. What spaces made of it stays."""
+    """The source accepts nothing more; its inbox and archive are erased later. What spaces made of its events stays."""
     with transaction.atomic():
         audit(by, "source.deleted", source, name=source.name)
         WriteKey.objects.filter(source=source).delete()
-        Log.objects.filter(stage=ARCHIVE, partition=source.pk).delete()  # it ends whoever is writing a batch
+        Log.objects.filter(stage=ARCHIVE, partition=source.pk).delete()  # fails a batch that is being written
         connected = Connection.objects.filter(source=source, space__deleted_at=None)
-        for each in connected.exclude(state=Connection.State.DISCONNECTED):
-            disconnect(each, clock, by=by)
+        for connection in connected.exclude(state=Connection.State.DISCONNECTED):
+            disconnect(connection, clock, by=by)
         deletions.hide(source)
-        deletions.begin(source, Deletion.Kind.SOURCE, name=source.name)
+        deletions.begin(source, Deletion.TargetKind.SOURCE, name=source.name)
 
 
 def send_test(source: Source, *, by: ActorLike = COMMAND) -> None:
@@ -101,23 +101,23 @@ def send_test(source: Source, *, by: ActorLike = COMMAND) -> None:
 
 
 def retry_rejects(source: Source, rejects: QuerySet[Reject], *, by: ActorLike = COMMAND) -> int:
-    """These rejects of the source are driven again, each once, the oldest 10,000 of them. Returns how many.
+    """These rejects are retried, each once, at most the oldest 10,000. Returns how many.
 
-    What came in a request goes into the inbox once more, received when it was: from now on it is no reject, unless it
-    is refused again. What a space could not resolve it resolves from the archive; it is a reject until then.
+    A message that could not be archived goes back into the inbox with its old time of receipt, and its reject is
+    deleted. A message that a space could not resolve stays a reject until the space has resolved it from the archive.
     """
     with transaction.atomic():
-        mine = queries.retriable(rejects.filter(source=source)).order_by("pk")
-        chosen = list(mine.values_list("pk", flat=True)[:MOST_RETRIED])
-        asked = Reject.objects.filter(pk__in=chosen, space__isnull=False, again=False).update(again=True)
+        retriable = queries.retriable(rejects.filter(source=source)).order_by("pk")
+        chosen = list(retriable.values_list("pk", flat=True)[:MOST_RETRIED])
+        to_resolve = Reject.objects.filter(pk__in=chosen, space__isnull=False, again=False).update(again=True)
         sent = 0
         for start in range(0, len(chosen), RETRIED_AT_ONCE):
-            some = Reject.objects.filter(pk__in=chosen[start : start + RETRIED_AT_ONCE], space=None)
-            # Whoever asks for the same at the same time waits here, and finds none of them.
-            sent += _send_again(source, list(some.select_for_update(of=("self",)).order_by("pk")))
-        if asked or sent:
-            audit(by, "source.rejects_retried", source, rejects=asked + sent)
-    return asked + sent
+            part = Reject.objects.filter(pk__in=chosen[start : start + RETRIED_AT_ONCE], space=None)
+            # A concurrent retry of the same rejects waits for this lock, and then sees that they are deleted.
+            sent += _send_again(source, list(part.select_for_update(of=("self",)).order_by("pk")))
+        if to_resolve or sent:
+            audit(by, "source.rejects_retried", source, rejects=to_resolve + sent)
+    return to_resolve + sent
 
 
 def _send_again(source: Source, rejects: Sequence[Reject]) -> int:
@@ -134,16 +134,16 @@ def _send_again(source: Source, rejects: Sequence[Reject]) -> int:
         for reject in rejects
     )
     Reject.objects.filter(pk__in=[reject.pk for reject in rejects]).delete()
-    counted = sum(reject.messages for reject in rejects)
-    Tally.objects.filter(source=source).update(rejected=F("rejected") - counted)
+    messages = sum(reject.messages for reject in rejects)
+    Tally.objects.filter(source=source).update(rejected=F("rejected") - messages)
     return len(rejects)
 
 
 def add_write_key(source: Source, *, by: ActorLike = COMMAND) -> WriteKey:
     with transaction.atomic():
-        made = WriteKey.objects.create(workspace_id=source.workspace_id, source=source)
-        audit(by, "source.write_key_added", source, key=_shown(made.key))
-    return made
+        write_key = WriteKey.objects.create(workspace_id=source.workspace_id, source=source)
+        audit(by, "source.write_key_added", source, key=_masked(write_key.key))
+    return write_key
 
 
 def remove_write_key(source: Source, key: str, *, by: ActorLike = COMMAND) -> bool:
@@ -151,7 +151,7 @@ def remove_write_key(source: Source, key: str, *, by: ActorLike = COMMAND) -> bo
     with transaction.atomic():
         removed = bool(WriteKey.objects.filter(source=source, key=key).delete()[0])
         if removed:
-            audit(by, "source.write_key_removed", source, key=_shown(key))
+            audit(by, "source.write_key_removed", source, key=_masked(key))
     return removed
 
 
@@ -171,20 +171,22 @@ def connect(
     have is replayed. Without `replay`, only what comes from now on counts. Raises SourceError.
     """
     with transaction.atomic():
-        Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # two requests at once: one after the other
+        Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # serializes concurrent requests
         known = {old.source_id: old for old in Connection.objects.filter(space=space, source__in=sources)}
         _refuse_connected(known, sources)
         logs = visible_logs(stage=ARCHIVE, partitions=[source.pk for source in sources])
         for old in known.values():
             _reconnect(old, logs[old.source_id], resume=replay)
-        fresh = [_listen(space, source, logs[source.pk]) for source in sources if source.pk not in known]
-        waiting = [*known.values(), *fresh]
-        made = _begin_replay(space, waiting, since_days, clock, even_empty=bool(fresh)) if replay else None
-        if made:
-            Connection.objects.filter(pk__in=[each.pk for each in waiting]).update(state=Connection.State.REPLAYING)
+        new = [_listen(space, source, logs[source.pk]) for source in sources if source.pk not in known]
+        connections = [*known.values(), *new]
+        begun = _begin_replay(space, connections, since_days, clock, even_empty=bool(new)) if replay else None
+        if begun:
+            Connection.objects.filter(pk__in=[connection.pk for connection in connections]).update(
+                state=Connection.State.REPLAYING
+            )
         names = [source.public_id for source in sources]
-        audit(by, "space.connected", space, sources=names, replay=made and made.public_id, days=since_days)
-    return made
+        audit(by, "space.connected", space, sources=names, replay=begun and begun.public_id, days=since_days)
+    return begun
 
 
 def replay_more(
@@ -196,7 +198,10 @@ def replay_more(
     """
     with transaction.atomic():
         Space.objects.select_for_update(no_key=True).get(pk=space.pk)
-        known = {each.source_id: each for each in Connection.objects.filter(space=space, source__in=sources)}
+        known = {
+            connection.source_id: connection
+            for connection in Connection.objects.filter(space=space, source__in=sources)
+        }
         for source in sources:
             state = known[source.pk].state if source.pk in known else Connection.State.DISCONNECTED
             if state == Connection.State.DISCONNECTED:
@@ -204,22 +209,22 @@ def replay_more(
             running = known[source.pk].replay
             if running and running.state == Replay.State.RUNNING:
                 raise SourceError(f"{source.name} is being replayed. Wait until the replay ends, or cancel it.")
-        made = _begin_replay(space, list(known.values()), since_days, clock)
-        if made:
+        replay = _begin_replay(space, list(known.values()), since_days, clock)
+        if replay:
             names = [source.public_id for source in sources]
-            audit(by, "space.replayed", space, sources=names, replay=made.public_id, days=since_days)
-    return made
+            audit(by, "space.replayed", space, sources=names, replay=replay.public_id, days=since_days)
+    return replay
 
 
-def disconnect(stopped: Connection, clock: Clock, *, by: ActorLike = COMMAND) -> None:
+def disconnect(connection: Connection, clock: Clock, *, by: ActorLike = COMMAND) -> None:
     """The space no longer listens. What it made of the source's events stays; a replay goes on without it."""
     with transaction.atomic():
-        Space.objects.select_for_update(no_key=True).get(pk=stopped.space_id)
-        stopped.state = Connection.State.DISCONNECTED
-        stopped.save(update_fields=["state"])
-        if stopped.replay and not listening(stopped.space_id).filter(replay=stopped.replay).exists():
-            _end(stopped.replay, clock)
-        audit(by, "space.disconnected", stopped.space, source=stopped.source.public_id)
+        Space.objects.select_for_update(no_key=True).get(pk=connection.space_id)
+        connection.state = Connection.State.DISCONNECTED
+        connection.save(update_fields=["state"])
+        if connection.replay and not listening(connection.space_id).filter(replay=connection.replay).exists():
+            _end(connection.replay, clock)
+        audit(by, "space.disconnected", connection.space, source=connection.source.public_id)
 
 
 def cancel_replay(replay: Replay, clock: Clock, *, by: ActorLike = COMMAND) -> None:
@@ -238,7 +243,7 @@ def _create(workspace: Workspace, **fields: Any) -> Source:
     return source
 
 
-def _shown(key: str) -> str:
+def _masked(key: str) -> str:
     """Enough of a write key to know it again."""
     return f"{key[:6]}…"
 
@@ -270,22 +275,22 @@ def _begin_replay(
     total = archive_table.count_range(space.workspace_id, reach)
     if not total and not even_empty:
         return None
-    made = Replay.objects.create(
+    replay = Replay.objects.create(
         workspace_id=space.workspace_id, space=space, since=reach.since, until=reach.until, total=total
     )
-    for each in connections:
-        each.replay = made
-        each.save(update_fields=["replay"])
+    for connection in connections:
+        connection.replay = replay
+        connection.save(update_fields=["replay"])
         Consumed.objects.create(
             workspace_id=space.workspace_id,
-            connection=each,
-            replay=made,
-            piece=each.cutoff,
+            connection=connection,
+            replay=replay,
+            piece=connection.cutoff,
             position=WHOLE_PIECE,
-            since=made.since,
+            since=replay.since,
             key=NOTHING,
         )
-    return made
+    return replay
 
 
 def _listen(space: Space, source: Source, log: Visible) -> Connection:

@@ -145,7 +145,7 @@ class Deletion(Owned):
     It can be gone on with anywhere: what is erased is counted, and looked at again after the last late insert.
     """
 
-    class Kind(models.TextChoices):
+    class TargetKind(models.TextChoices):
         SPACE = "space", "Space"
         SOURCE = "source", "Source"
         AUDIENCE = "audience", "Audience"
@@ -158,7 +158,7 @@ class Deletion(Owned):
         DONE = "done", "Erased and checked"
 
     public_id = public_id("del")
-    kind = models.CharField(max_length=16, choices=Kind)
+    kind = models.CharField(max_length=16, choices=TargetKind)
     target = models.BigIntegerField(help_text="its key; keys are never given out again")
     target_id = models.CharField(max_length=40, help_text="its public id")
     name = models.CharField(max_length=200)

@@ -39,7 +39,7 @@ def delete_space(space: Space) -> None:
     with transaction.atomic():
         Log.objects.filter(workspace=space.workspace_id, stage__in=("resolve", "evaluate"), partition=space.pk).delete()
         deletions.hide(space)
-        deletions.begin(space, Deletion.Kind.SPACE, name=space.name)
+        deletions.begin(space, Deletion.TargetKind.SPACE, name=space.name)
 
 
 def free_slug(name: str, rows: "models.QuerySet[models.Model, models.Model]", otherwise: str) -> str:

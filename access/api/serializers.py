@@ -251,7 +251,7 @@ class DeletionSerializer(serializers.Serializer[Any]):
     }
 
     id = serializers.CharField(source="public_id")
-    kind = serializers.ChoiceField(choices=Deletion.Kind.choices)
+    kind = serializers.ChoiceField(choices=Deletion.TargetKind.choices)
     of = serializers.CharField(source="target_id", help_text="The id of what was deleted.")
     name = serializers.CharField()
     state = serializers.ChoiceField(choices=Deletion.State.choices)

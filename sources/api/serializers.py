@@ -42,7 +42,7 @@ class TallySerializer(serializers.Serializer[Any]):
 
 
 class SourceSerializer(serializers.Serializer[Any]):
-    # Context: `request`, and `fates` by source where there are many.
+    # Context: `request`, and `counts` by source where there are many.
 
     example: ClassVar = {
         "id": "src_2qKf0",
@@ -59,7 +59,7 @@ class SourceSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(source="public_id")
     slug = serializers.CharField()
     name = serializers.CharField()
-    kind = serializers.ChoiceField(choices=Source.Kind.choices)
+    kind = serializers.ChoiceField(choices=Source.SourceKind.choices)
     enabled = serializers.BooleanField()
     writeKeys = serializers.SerializerMethodField(help_text="For those only who may edit sources.")
     settings = SourceSettingsSerializer(source="*")
@@ -72,8 +72,8 @@ class SourceSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(TallySerializer)
     def get_tally(self, source: Source) -> dict[str, int]:
-        fates = self.context.get("fates") or queries.fates([source])
-        return dict(TallySerializer(fates[source.pk]).data)
+        counts = self.context.get("counts") or queries.count_messages([source])
+        return dict(TallySerializer(counts[source.pk]).data)
 
 
 class SourceAnswer(Envelope):
@@ -84,7 +84,7 @@ class CreateSource(serializers.Serializer[Any]):
     example: ClassVar = {"name": "Web", "kind": "website", "settings": {"keepDays": 365}}
 
     name = serializers.CharField(max_length=100)
-    kind = serializers.ChoiceField(choices=Source.Kind.choices, default=Source.Kind.HTTP)
+    kind = serializers.ChoiceField(choices=Source.SourceKind.choices, default=Source.SourceKind.HTTP)
     settings = SourceSettingsSerializer(required=False)
 
 
@@ -92,7 +92,7 @@ class ChangeSource(serializers.Serializer[Any]):
     example: ClassVar = {"enabled": False}
 
     name = serializers.CharField(max_length=100, required=False)
-    kind = serializers.ChoiceField(choices=Source.Kind.choices, required=False)
+    kind = serializers.ChoiceField(choices=Source.SourceKind.choices, required=False)
     settings = SourceSettingsSerializer(required=False)
     enabled = serializers.BooleanField(required=False)
 

@@ -44,7 +44,7 @@ class SourcesView(PagedView):
     def get(self, request: ApiRequest) -> Response:
         """The workspace's sources, oldest first. `waiting` counts accepted requests that are not archived yet."""
         sources = self.paginate_queryset(queries.sources_of(request.workspace))
-        context = {"request": request, "fates": queries.fates(sources)}
+        context = {"request": request, "counts": queries.count_messages(sources)}
         return self.get_paginated_response(SourceSerializer(sources, many=True, context=context).data)
 
     @extend_schema(operation_id="create_source", request=CreateSource, responses={201: SourceAnswer, 409: Errors})

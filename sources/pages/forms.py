@@ -13,10 +13,10 @@ LONGEST_REPLAY_DAYS = 3 * 365
 DAYS = 30
 
 ABOUT = {
-    Source.Kind.WEBSITE: "Pages that people open in a browser.",
-    Source.Kind.MOBILE: "An app on a phone or a tablet.",
-    Source.Kind.SERVER: "Your own backend, with a library.",
-    Source.Kind.HTTP: "Anything that can make an HTTP call.",
+    Source.SourceKind.WEBSITE: "Pages that people open in a browser.",
+    Source.SourceKind.MOBILE: "An app on a phone or a tablet.",
+    Source.SourceKind.SERVER: "Your own backend, with a library.",
+    Source.SourceKind.HTTP: "Anything that can make an HTTP call.",
 }
 
 
@@ -33,13 +33,15 @@ class SourceForm(Styled):
     """What every source has."""
 
     name = forms.CharField(max_length=100, help_text="Such as: Website, iOS app, Orders.")
-    kind = forms.ChoiceField(choices=Source.Kind.choices, initial=Source.Kind.WEBSITE, widget=forms.RadioSelect)
+    kind = forms.ChoiceField(
+        choices=Source.SourceKind.choices, initial=Source.SourceKind.WEBSITE, widget=forms.RadioSelect
+    )
 
     @property
     def cards(self) -> list[Card]:
         return [
-            Card(option, f"kind-{value}", ABOUT[Source.Kind(value)])
-            for option, (value, _) in zip(self["kind"], Source.Kind.choices, strict=True)
+            Card(option, f"kind-{value}", ABOUT[Source.SourceKind(value)])
+            for option, (value, _) in zip(self["kind"], Source.SourceKind.choices, strict=True)
         ]
 
 

@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 from sources.pages.views import debugger, rejected, source, space, workspace
 
 SOURCES = "w/<slug:workspace>/sources"
-SOURCE = f"{SOURCES}/<str:source>"
+SOURCE = f"{SOURCES}/<str:source_id>"
 LISTENING = "w/<slug:workspace>/s/<slug:space>/sources"
 
 
@@ -27,7 +27,7 @@ def urls(wake: Callable[[int], object]) -> list[URLPattern]:
         path(LISTENING, space.space_sources, name="space-sources"),
         path(f"{LISTENING}/connect", space.connect, name="space-connect"),
         path(f"{LISTENING}/replays", space.replays, name="space-replays"),
-        path(f"{LISTENING}/replays/<str:replay>/cancel", space.cancel_replay, name="space-replay-cancel"),
-        path(f"{LISTENING}/<str:connection>/replay", space.replay_more, name="space-replay"),
-        path(f"{LISTENING}/<str:connection>/disconnect", space.disconnect, name="space-disconnect"),
+        path(f"{LISTENING}/replays/<str:replay_id>/cancel", space.cancel_replay, name="space-replay-cancel"),
+        path(f"{LISTENING}/<str:connection_id>/replay", space.replay_more, name="space-replay"),
+        path(f"{LISTENING}/<str:connection_id>/disconnect", space.disconnect, name="space-disconnect"),
     ]

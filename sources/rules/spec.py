@@ -14,13 +14,16 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
+
+from spaces.text import REPLACEMENT, is_storable, storable
+from spaces.times import iso_of, milliseconds
 
 TYPES = ("identify", "track", "page", "screen", "group", "alias")
 SHORT = {type[0]: type for type in TYPES} | {"b": "batch", "import": "batch"}  # /v1/t, as analytics.js posts
@@ -38,9 +41,6 @@ UNSTORABLE = "unstorable"
 INVALID_ENCODING = "invalid_encoding"
 EVENT_NAMES = {"page": "Page Viewed", "screen": "Screen Viewed"}
 SOURCE_DISABLED = "source_disabled"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (to write times: without a zone it is twice as fast)
-MILLISECOND = timedelta(milliseconds=1)
 NULL = Raw(b"null")
 
 
@@ -211,7 +211,7 @@ def grouped(rejects: Iterable[Rejected]) -> list[Rejected]:
 
 def is_whole(reject: Rejected, call: str) -> bool:
     """Whether the reject's text is all that was refused, so that `again` can send it. call: of its request."""
-    uncut = len(reject.message) < KEPT_OF_REJECT and "\ufffd" not in reject.message
+    uncut = len(reject.message) < KEPT_OF_REJECT and REPLACEMENT not in reject.message
     alone = reject.messages == 1 if call == BATCH and reject.path.startswith("batch[") else reject.messages > 0
     return reject.code == UNSTORABLE or (uncut and alone)
 
@@ -268,17 +268,6 @@ def _choices(integrations: Any, name: str) -> list[Any]:
     """What is said of it; several things where it is written in several ways."""
     pairs = integrations.items() if isinstance(integrations, dict) else ()
     return [choice for key, choice in pairs if key.lower() == name and choice is not None]
-
-
-def milliseconds(at: datetime) -> int:
-    """Since 1970, rounded down."""
-    return (at - EPOCH) // MILLISECOND
-
-
-@lru_cache(maxsize=1024)  # the receipt is the same for a whole batch
-def iso(ts: int) -> str:
-    """A time in milliseconds as text: 2026-11-23T16:47:36.080Z."""
-    return (NAIVE_EPOCH + timedelta(milliseconds=ts)).isoformat(timespec="milliseconds") + "Z"
 
 
 # --- the request
@@ -579,7 +568,7 @@ def _put_times(normal: _Normal, fields: _Fields, shared: _Shared, received_at: i
     ts = min(ts, received_at)
     if ts < 0:
         raise _Refuse("timestamp_out_of_range", "sentAt", "Corrected by `sentAt`, the message is from before 1970.")
-    normal.timestamp, normal.receivedAt = iso(ts), iso(received_at)
+    normal.timestamp, normal.receivedAt = iso_of(ts), iso_of(received_at)
     return ts
 
 
@@ -606,7 +595,7 @@ def _message_id(value: Any) -> str:
 def _id(value: Any, name: str) -> str:
     """An id as text; "" when there is none."""
     if isinstance(value, str):
-        if not _is_text(value):
+        if not is_storable(value):
             raise _Refuse("id_not_text", name, f"`{name}` holds what is no character: NUL or half of a surrogate pair.")
         return value if not value.isspace() else ""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= 64:
@@ -619,7 +608,7 @@ def _event(value: Any) -> str:
         raise _Refuse("event_not_defined", "event", "A track call needs an `event`.")
     if not isinstance(value, str):
         raise _Refuse("event_not_string", "event", "`event` must be text.")
-    return value if _is_text(value) else _character(value)
+    return storable(value)
 
 
 def _time(value: Any, name: str) -> int:
@@ -648,7 +637,7 @@ def _read_time(value: str) -> int | None:
             return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
-    return (at - EPOCH) // MILLISECOND
+    return milliseconds(at)
 
 
 # --- what can be stored
@@ -668,7 +657,6 @@ def _too_deep(path: str = "") -> _Refuse:
 _INDEX = re.compile(r"^batch\[\d+\]")
 _BLANKS = re.compile(r"[ \t\n\r]+")
 _TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what no store takes as text
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -690,11 +678,7 @@ def _text(normal: _Normal) -> bytes:
         text = b"\\u0000"
     if b"\\u0000" not in text:  # PostgreSQL stores no NUL
         return text
-    return _encode(_storable(msgspec.to_builtins(normal)))
-
-
-def _is_text(value: str) -> bool:
-    return "\0" not in value if value.isascii() else not _NO_TEXT.search(value)
+    return _encode(_storable_json(msgspec.to_builtins(normal)))
 
 
 def _integer(text: str) -> int | float:
@@ -702,22 +686,17 @@ def _integer(text: str) -> int | float:
     return int(text) if len(text) <= LONGEST_INTEGER else float(text)
 
 
-def _storable(value: Any) -> Any:
+def _storable_json(value: Any) -> Any:
     """The same value with nothing in it that a store or a JSON reader refuses."""
     change = _CHANGES.get(type(value))
     return change(value) if change else value
 
 
-def _character(text: str) -> str:
-    """The text with U+FFFD for NUL and for each half of a surrogate pair."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
-
-
 _CHANGES: dict[type, Callable[[Any], Any]] = {
-    str: _character,
+    str: storable,
     float: lambda number: number if math.isfinite(number) else None,
-    list: lambda items: [_storable(item) for item in items],
-    dict: lambda items: {_character(key): _storable(item) for key, item in items.items()},
+    list: lambda items: [_storable_json(item) for item in items],
+    dict: lambda items: {storable(key): _storable_json(item) for key, item in items.items()},
 }
 
 
@@ -729,7 +708,7 @@ def _rejected(refused: _Refuse, source: bytes | Raw, *, message_id: Any = "", me
         code=refused.code,
         reason=refused.reason,
         path=refused.path,
-        message_id=_character(str(message_id))[:LONGEST_MESSAGE_ID] if isinstance(message_id, str | int) else "",
+        message_id=storable(str(message_id))[:LONGEST_MESSAGE_ID] if isinstance(message_id, str | int) else "",
         message=_escaped(bytes(source)),
         messages=messages,
     )

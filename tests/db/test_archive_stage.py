@@ -15,7 +15,7 @@ from sources.events import archive_table as events
 from sources.events import client
 from sources.inbox import Sender, keep
 from sources.models import EventName, Inbox, Reject
-from sources.queries import fates
+from sources.queries import count_messages
 from sources.rules import spec
 from sources.services import retry_rejects
 from spaces import batches
@@ -621,9 +621,9 @@ def test_sources_with_requests_and_with_unfinished_pieces_have_work(source, monk
     assert waiting(RECEIVED_AT) == []
 
 
-def test_the_fate_of_a_source_says_how_many_requests_wait(source):
+def test_the_counts_of_a_source_say_how_many_requests_wait(source):
     send(source, track())
     archive_all(source)
     send(source, track(), track())
-    fate = fates([source])[source.pk]
-    assert (fate.archived, fate.doubled, fate.rejected, fate.waiting) == (1, 0, 0, 1)
+    counts = count_messages([source])[source.pk]
+    assert (counts.archived, counts.doubled, counts.rejected, counts.waiting) == (1, 0, 0, 1)

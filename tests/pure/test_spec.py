@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sources.rules import spec
 from sources.rules.spec import Message, Rejected, Request, parse
+from spaces.times import iso_of, milliseconds
 from tests.reference.resolver import is_kept_out
 
 RECEIVED = 1_781_524_800_000  # 2026-06-15T12:00:00Z
@@ -314,7 +315,7 @@ def test_the_traits_of_an_identify_call_may_be_in_its_context_alone():
 
 
 def at(iso: str) -> int:
-    return spec.milliseconds(datetime.fromisoformat(iso))
+    return milliseconds(datetime.fromisoformat(iso))
 
 
 TIMES = [  # (of the message, around it, corrected event time)
@@ -349,8 +350,8 @@ TIMES = [  # (of the message, around it, corrected event time)
 def test_event_time_is_the_corrected_time_or_receipt_whichever_is_earlier(of_message, around, expected):
     result = one(GOOD | of_message, **around)
     assert isinstance(result, Message), result
-    assert spec.iso(result.ts) == spec.iso(at(expected))
-    assert text(result)["timestamp"] == spec.iso(result.ts)
+    assert iso_of(result.ts) == iso_of(at(expected))
+    assert text(result)["timestamp"] == iso_of(result.ts)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +375,7 @@ def event_time(happened: int, *, slow: int, waited: int, lag: int) -> int:
     """The event time of a message of a client whose clock is slow, sent a while after it happened. In ms."""
     at, sent = happened - slow, happened - slow + waited
     request = Request(7, "identify", b"", happened + waited + lag)
-    body = {"userId": "u", "timestamp": spec.iso(at), "sentAt": spec.iso(sent)}
+    body = {"userId": "u", "timestamp": iso_of(at), "sentAt": iso_of(sent)}
     (result,) = parse(msgspec.structs.replace(request, body=json.dumps(body).encode()), correct_clocks=True)
     assert isinstance(result, Message)
     return result.ts
@@ -399,7 +400,7 @@ def test_with_any_clock_only_the_difference_of_two_requests_can_turn_two_message
 
 def test_clocks_are_left_alone_where_the_source_says_so():
     body = {"batch": [GOOD | {"timestamp": "2026-06-15T10:50:00Z"}], "sentAt": "2026-06-15T11:00:00Z"}
-    assert spec.iso(read(body, correct=False)[0].ts) == "2026-06-15T10:50:00.000Z"
+    assert iso_of(read(body, correct=False)[0].ts) == "2026-06-15T10:50:00.000Z"
 
 
 def test_times_as_sent_are_kept_beside_the_event_time():

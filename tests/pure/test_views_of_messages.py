@@ -10,7 +10,7 @@ from sources.pages.snippets import masked, snippets
 
 def test_a_message_is_told_by_who_and_what_first_and_the_rest_last():
     message = {"type": "track", "event": "Bought", "userId": "u1", "properties": {"sku": {"eu": 1}}, "messageId": "m"}
-    told = [(section.title, section.facts) for section in message_view.told(message)]
+    told = [(section.title, section.facts) for section in message_view.sections(message)]
     assert told == [
         ("Who", [("userId", "u1")]),
         ("Properties", [("sku.eu", "1")]),
@@ -20,11 +20,11 @@ def test_a_message_is_told_by_who_and_what_first_and_the_rest_last():
 
 @pytest.mark.parametrize("value", [None, 7, "text", [], {}])
 def test_parts_that_are_no_object_are_left_to_raw(value):
-    assert message_view.told({"properties": value, "traits": value}) == []
+    assert message_view.sections({"properties": value, "traits": value}) == []
 
 
 def test_a_message_of_any_size_is_told_in_a_bounded_way():
-    (section,) = message_view.told({"traits": {f"t{n}": "x" * 1000 for n in range(200)}})
+    (section,) = message_view.sections({"traits": {f"t{n}": "x" * 1000 for n in range(200)}})
     assert len(section.facts) == message_view.MOST_FACTS + 1
     assert section.facts[-1] == ("…", "140 more; see Raw")
     assert len(section.facts[0][1]) == message_view.LONGEST_VALUE + 1
@@ -34,14 +34,14 @@ def test_an_object_that_is_very_deep_is_told_too():
     deep: object = 1
     for _ in range(99):
         deep = {"a": deep}
-    (section,) = message_view.told({"properties": deep})
+    (section,) = message_view.sections({"properties": deep})
     assert section.facts[0][0] == "a.a.a.a.a.a.a"
 
 
 @pytest.mark.parametrize("text", ["no json {", "[1]", "", b"\xff\xfe", "[" * 100_000])
 def test_what_is_no_message_is_shown_as_it_came(text):
-    assert message_view.read(text) == {}
-    assert isinstance(message_view.raw(text), str)
+    assert message_view.parse_message(text) == {}
+    assert isinstance(message_view.format_json(text), str)
 
 
 def test_a_snippet_shows_a_masked_key_and_copies_the_whole_one():

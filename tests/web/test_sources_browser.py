@@ -182,9 +182,9 @@ def test_rejected_messages_arrive_and_are_narrowed_to_a_code_by_keyboard(page, l
     page.keyboard.press("Enter")
     page.get_by_text("Raw", exact=True).wait_for()
     assert look(page, "source-debugger-rejected-code") == []
-    page.get_by_role("button", name="Drive again").focus()
+    page.get_by_role("button", name="Retry", exact=True).focus()
     page.keyboard.press("Enter")
-    page.get_by_text("One message is driven again").wait_for()
+    page.get_by_text("One message is being retried").wait_for()
     assert page.locator(".message").count() == before
     assert not complaints, complaints
 

@@ -325,11 +325,11 @@ def test_the_live_list_says_when_more_came_than_it_shows(cast, source):
     recent(cast, source)
     poll = cast.browser("owner").get(of(cast, source, "/debugger")).context["poll"]
     put_in_archive(source, *[message(event=f"e{number}") for number in range(99)])
-    assert "More came at once" not in get(cast, poll)
+    assert "More messages arrived" not in get(cast, poll)
     put_in_archive(source, message(), message())
     answer = get(cast, poll)
     assert answer.count('class="message"') == 100
-    assert "More came at once" in answer
+    assert "More messages arrived" in answer
 
 
 def test_an_empty_debugger_says_how_to_send_a_first_event(cast, source):
@@ -426,18 +426,18 @@ def test_rejects_are_driven_again_singly_and_all_that_match(cast, source):
     a_reject_of(cast, source, 1, message='{"plan": "pro"}')
     a_reject_of(cast, source, 2, message='{"plan": "free"}')
     page, where = get(cast, of(cast, source, "/debugger"), show="rejected"), of(cast, source, "/debugger/rejected")
-    assert page.count("Drive again") == 3
+    assert page.count("Retry<") == 3
     assert f"not resolved in the space {cast.space.name}" in page
-    assert "Drive all again" in page
+    assert "Retry all" in page
     seen = get(cast, of(cast, source, "/debugger"), "admin", show="rejected")
     assert "rive again" not in seen
     assert "all again" not in seen
     assert cast.browser("admin").post(where, {"reject": first.pk}).status_code == 403
     answer = cast.browser("owner").post(where, {"reject": first.pk}, follow=True)
-    assert "One message is driven again" in answer.content.decode()
-    assert "about to be resolved again" in answer.content.decode()
+    assert "One message is being retried" in answer.content.decode()
+    assert "A retry is waiting" in answer.content.decode()
     answer = cast.browser("owner").post(where, {"reject": first.pk}, follow=True)
-    assert "nothing here that can be driven again" in answer.content.decode()
+    assert "nothing to retry" in answer.content.decode()
     answer = cast.browser("owner").post(where, {"q": "PRO", "code": "no_identifiers"})
     assert answer.headers["Location"].endswith("?show=rejected&code=no_identifiers&q=PRO")
     assert sorted(Reject.objects.filter(again=True).values_list("position", flat=True)) == [0, 1]

@@ -40,7 +40,7 @@ def _progress(sample: Sample) -> dict[str, Any]:
     if sample.state == Sample.Phase.ARCHIVING:
         # Nothing counts up in this phase: the bar stands at 40 until it is over.
         sample_sources = Source.objects.filter(pk__in=sample.sources.values())
-        waiting = sum(fate.waiting for fate in sources.fates(sample_sources).values())
+        waiting = sum(counts.waiting for counts in sources.count_messages(sample_sources).values())
         return {"percent": 40, "text": f"{waiting:,} requests are waiting to be archived"}
     # The newest: one that was cancelled by hand and started again counts from the beginning.
     replay = Replay.objects.filter(space=sample.space_id).order_by("-pk").first()

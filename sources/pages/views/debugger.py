@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import messages as notes
+from django.contrib import messages as flash
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,7 +17,7 @@ from sources.models import Source
 from sources.pages import message_view
 from sources.pages.snippets import snippets
 from sources.pages.views import rejected
-from sources.pages.views.source import NO_KEY, around, home, leaves, one, write_keys
+from sources.pages.views.source import NO_KEY, base_context, collect_url, get_source_or_404, live_pager, write_keys
 from sources.rules.spec import TYPES, stays_out_of_spaces
 from spaces.needs import needs
 
@@ -25,71 +25,75 @@ PLACE = re.compile(r"(\d{1,18})\.(\d{1,9})", re.ASCII)
 
 
 @needs("sources.read", POST="sources.edit")
-def page(request: PageRequest, workspace: str, source: str, wake: Callable[[int], object]) -> HttpResponse:
-    """Newest messages, live or paused; or what was rejected, and why. A POST sends a test event.
+def page(request: PageRequest, workspace: str, source_id: str, wake: Callable[[int], object]) -> HttpResponse:
+    """The newest messages, live or paused, or the rejected ones with the reason. A POST sends a test event.
 
     wake: called with the source's id once the test event waits, as it is for any other event.
     """
-    found = one(request, source)
+    source = get_source_or_404(request, source_id)
     if request.method == "POST":
-        services.send_test(found, by=request)
-        wake(found.pk)
-        notes.success(request, "A test event is on its way. It is in the list once it is archived.")
-        return redirect("source-debugger", workspace=workspace, source=source)
-    context = around(request, found, here="source-debugger") | {
-        "fate": queries.fates([found])[found.pk],
-        "lists": _lists(request, found),
+        services.send_test(source, by=request)
+        wake(source.pk)
+        flash.success(request, "A test event is on its way. It is in the list once it is archived.")
+        return redirect("source-debugger", workspace=workspace, source_id=source_id)
+    context = base_context(request, source, here="source-debugger") | {
+        "counts": queries.count_messages([source])[source.pk],
+        "lists": _lists(request, source),
     }
     if request.GET.get("show") == "rejected":
         return render(
             request,
             "sources/rejected.html",
-            context | rejected.controls(request, found) | rejected.listed(request, found),
+            context | rejected.search_context(request, source) | rejected.list_context(request, source),
         )
-    return render(request, "sources/debugger.html", context | _controls(request) | _newest(request, found))
+    return render(request, "sources/debugger.html", context | _search_context(request) | _list_context(request, source))
 
 
 @needs("sources.read")
-def messages(request: PageRequest, workspace: str, source: str) -> HttpResponse:
-    """What came in after `?after=`; the whole list where there was nothing yet."""
-    found = one(request, source)
+def messages(request: PageRequest, workspace: str, source_id: str) -> HttpResponse:
+    """The messages archived after `?after=`; without it, the whole list."""
+    source = get_source_or_404(request, source_id)
     template = "sources/_arrived.html" if _after(request) else "sources/_messages.html"
-    return render(request, template, {"source": found} | _newest(request, found))
+    return render(request, template, {"source": source} | _list_context(request, source))
 
 
-def _newest(request: PageRequest, source: Source) -> dict[str, Any]:
-    """The rows, the address at which newer ones are to be had, and the links to older ones and back."""
+def _list_context(request: PageRequest, source: Source) -> dict[str, Any]:
+    """The messages, the URL that polls for newer ones, and the links to older ones and back."""
     after, before, wanted, types = _after(request), _before(request), filtered_by(request), _types(request)
     if after:
-        found = queries.Newest(queries.arrived_messages(source, after=after, types=types, wanted=wanted), older=None)
+        newest = queries.NewestMessages(
+            queries.arrived_messages(source, after=after, types=types, wanted=wanted), older=None
+        )
     else:
-        found = queries.newest_messages(source, before=before, types=types, wanted=wanted)
-    last = (found.rows[0]["piece"], found.rows[0]["position"]) if found.rows else after
-    asked = [("q", wanted), *(("type", type) for type in types), ("after", _written(last))]
+        newest = queries.newest_messages(source, before=before, types=types, wanted=wanted)
+    last = (newest.rows[0]["piece"], newest.rows[0]["position"]) if newest.rows else after
+    parameters = [("q", wanted), *(("type", type) for type in types), ("after", _format_place(last))]
     poll = reverse("source-messages", args=[request.workspace.slug, source.public_id])
     keys = write_keys(request, source)
     return {
-        "rows": [_message(row) for row in found.rows],
-        "poll": f"{poll}?{urlencode([(name, value) for name, value in asked if value])}",
+        "rows": [_message(row) for row in newest.rows],
+        "poll": f"{poll}?{urlencode([(name, value) for name, value in parameters if value])}",
         "live": _is_live(request),
         "sought": bool(wanted or types),
-        "before": _written(before),
-        "gap": bool(after) and len(found.rows) == queries.SHOWN,
-        "pager": _pager(request, source, found, before),
-        "first": snippets(key=(keys or [NO_KEY])[0], url=home(request), reveal=not keys)[0],
+        "before": _format_place(before),
+        "gap": bool(after) and len(newest.rows) == queries.SHOWN,
+        "pager": _pager(request, source, newest, before),
+        "first": snippets(key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=not keys)[0],
     }
 
 
-def _pager(request: PageRequest, source: Source, found: queries.Newest, before: tuple[int, int] | None) -> Pager:
+def _pager(
+    request: PageRequest, source: Source, messages: queries.NewestMessages, before: tuple[int, int] | None
+) -> Pager:
     page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
-    newest = _address(request, page) if before else ""
-    older = _address(request, page, before=_written(found.older)) if found.older else ""
-    return leaves(newest, older, shown=len(found.rows))
+    back = _address(request, page) if before else ""
+    older = _address(request, page, before=_format_place(messages.older)) if messages.older else ""
+    return live_pager(back, older, shown=len(messages.rows))
 
 
 def _message(row: dict[str, Any]) -> dict[str, Any]:
-    message = message_view.read(row["message"])
-    who = message_view.who(message)
+    message = message_view.parse_message(row["message"])
+    who = message_view.identifier(message)
     name = str(row["event"] or message.get("name") or who)
     return {
         "id": f"m-{row['piece']}-{row['position']}",
@@ -98,14 +102,14 @@ def _message(row: dict[str, Any]) -> dict[str, Any]:
         "who": who if who != name else "",
         "received_at": row["received_at"],
         "at": row["ts"],
-        "sections": message_view.told(message),
-        "raw": message_view.raw(row["message"]),
+        "sections": message_view.sections(message),
+        "raw": message_view.format_json(row["message"]),
         "stays_out": stays_out_of_spaces(message),
     }
 
 
-def _controls(request: PageRequest) -> dict[str, Any]:
-    """Live or pause, the search, and the types: each a place in the address."""
+def _search_context(request: PageRequest) -> dict[str, Any]:
+    """The live switch, the search and the types; each is a parameter of the URL."""
     types = _types(request)
     return {
         "wanted": filtered_by(request),
@@ -141,17 +145,17 @@ def _before(request: PageRequest) -> tuple[int, int] | None:
 
 
 def _place(text: str) -> tuple[int, int] | None:
-    """A row of the source's archive, as an address names it."""
-    found = PLACE.fullmatch(text)
-    return (int(found[1]), int(found[2])) if found else None
+    """A row of the source's archive, from a URL parameter such as 12.34; None when it is not one."""
+    match = PLACE.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
-def _written(place: tuple[int, int] | None) -> str:
+def _format_place(place: tuple[int, int] | None) -> str:
     return f"{place[0]}.{place[1]}" if place else ""
 
 
 def _address(request: PageRequest, page: str, **places: str) -> str:
-    """The page with the same search, and these places."""
-    kept = [(name, value) for name in ("q", "type") for value in request.GET.getlist(name) if value]
-    query = urlencode([*kept, *places.items()])
+    """The page's URL with the same search and these parameters."""
+    search = [(name, value) for name in ("q", "type") for value in request.GET.getlist(name) if value]
+    query = urlencode([*search, *places.items()])
     return f"{page}?{query}" if query else page

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from access.pages.charts import bars
@@ -39,21 +39,19 @@ LIST: dict[str, Any] = {"columns": COLUMNS, "sort": "-archived", "search": ("eve
 HEADER = ("type", "event", "archived", "first_seen_at", "last_seen_at")
 
 
-def leaves(newest: str, older: str, *, shown: int) -> Pager:
-    """Older rows are a page of their own, which stands still. newest: the way back from it; "" on the live list."""
+def live_pager(newest: str, older: str, *, shown: int) -> Pager:
+    """Links of a list that grows at its top. newest: URL of the live list; "" on that list itself."""
+    # A page of older rows never polls: what somebody is reading must not move.
     return Pager(newest, older, f"{shown} {'older' if newest else 'newest'} shown", back="Newest", on="Older")
 
 
-def one(request: PageRequest, source: str) -> Source:
-    """The source of this workspace with that id. Raises Http404."""
-    found = queries.sources_of(request.workspace).filter(public_id=source).first()
-    if found is None:
-        raise Http404
-    return found
+def get_source_or_404(request: PageRequest, source_id: str) -> Source:
+    """The source of this workspace with that public id."""
+    return get_object_or_404(queries.sources_of(request.workspace), public_id=source_id)
 
 
-def around(request: PageRequest, source: Source, *, here: str) -> dict[str, Any]:
-    """What every page of a source shows around itself."""
+def base_context(request: PageRequest, source: Source, *, here: str) -> dict[str, Any]:
+    """What base_source.html needs."""
     args = [request.workspace.slug, source.public_id]
     tabs = [
         {"label": label, "url": reverse(name, args=args), "here": name == here}
@@ -64,89 +62,97 @@ def around(request: PageRequest, source: Source, *, here: str) -> dict[str, Any]
 
 
 @needs("sources.read")
-def overview(request: PageRequest, workspace: str, source: str) -> HttpResponseBase:
-    """What came in: the figures, the days, and the names of its events."""
-    found = one(request, source)
-    seen = queries.event_names_of(found)
+def overview(request: PageRequest, workspace: str, source_id: str) -> HttpResponseBase:
+    """Message counts, events a day, and the table of event names; that table is also served as CSV."""
+    source = get_source_or_404(request, source_id)
+    event_names = queries.event_names_of(source)
     if wants_csv(request):
-        rows = arranged(request, seen, **LIST)
-        return csv_of(f"{found.slug}-events", HEADER, rows.values_list(*HEADER).iterator(chunk_size=500))
-    table = tabled(request, seen, **LIST)
-    days = queries.events_by_day(found, now=clock.now(), days=DAYS)
-    context = around(request, found, here="source") | {
-        "fate": queries.fates([found])[found.pk],
-        "last": queries.last_received(found),
+        rows = arranged(request, event_names, **LIST)
+        return csv_of(f"{source.slug}-events", HEADER, rows.values_list(*HEADER).iterator(chunk_size=500))
+    table = tabled(request, event_names, **LIST)
+    days = queries.events_by_day(source, now=clock.now(), days=DAYS)
+    context = base_context(request, source, here="source") | {
+        "counts": queries.count_messages([source])[source.pk],
+        "last": queries.last_received(source),
         "table": table,
         "pager": table.pager,
         "chart": bars([(f"{day:%d %b}", count) for day, count in days], label=f"Events a day, last {DAYS} days"),
         "recent": sum(count for _, count in days),
         "days": DAYS,
-        "spaces": spaces_of(request.membership).filter(pk__in=queries.listeners(found)).order_by("kind", "name"),
+        "spaces": spaces_of(request.membership).filter(pk__in=queries.listeners(source)).order_by("kind", "name"),
     }
     return render(request, "sources/source.html", context)
 
 
 @needs("sources.read", POST="sources.edit")
-def setup(request: PageRequest, workspace: str, source: str) -> HttpResponse:
+def setup(request: PageRequest, workspace: str, source_id: str) -> HttpResponse:
     """The write keys, for those who may edit sources, and how to send with one. A POST adds a key."""
-    found = one(request, source)
+    source = get_source_or_404(request, source_id)
     if request.method == "POST":
-        services.add_write_key(found, by=request)
-        messages.success(request, "There is one more write key. The others go on working.")
-        return redirect("source-setup", workspace=workspace, source=source)
+        services.add_write_key(source, by=request)
+        messages.success(request, "Write key added. The other keys keep working.")
+        return redirect("source-setup", workspace=workspace, source_id=source_id)
     reveal = request.GET.get("reveal") == "1"
-    keys = write_keys(request, found)
-    context = around(request, found, here="source-setup") | {
+    keys = write_keys(request, source)
+    context = base_context(request, source, here="source-setup") | {
         "keys": [
             {"key": key, "shown": key if reveal else masked(key), "copy": f"key-{number}"}
             for number, key in enumerate(keys, 1)
         ],
-        "snippets": snippets(key=(keys or [NO_KEY])[0], url=home(request), reveal=reveal or not keys),
-        "url": home(request),
+        "snippets": snippets(key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=reveal or not keys),
+        "url": collect_url(request),
         "reveal": reveal,
     }
     return render(request, "sources/setup.html", context)
 
 
 @needs("sources.edit")
-def remove_key(request: PageRequest, workspace: str, source: str, key: str) -> HttpResponse:
-    """Asked first, then done."""
-    found = one(request, source)
-    if key not in write_keys(request, found):
+def remove_key(request: PageRequest, workspace: str, source_id: str, key: str) -> HttpResponse:
+    """A GET asks for confirmation, a POST removes the key."""
+    source = get_source_or_404(request, source_id)
+    if key not in write_keys(request, source):
         raise Http404
     if request.method == "POST":
-        services.remove_write_key(found, key, by=request)
-        messages.success(request, "The write key is removed. Whoever sends with it is refused from now on.")
-        return redirect("source-setup", workspace=workspace, source=source)
-    only = len(found.write_keys.all()) == 1
-    context = around(request, found, here="source-setup") | {"shown": masked(key), "only": only, "url": request.path}
+        services.remove_write_key(source, key, by=request)
+        messages.success(request, "Write key removed. Requests that use it are refused.")
+        return redirect("source-setup", workspace=workspace, source_id=source_id)
+    only = len(source.write_keys.all()) == 1
+    context = base_context(request, source, here="source-setup") | {
+        "shown": masked(key),
+        "only": only,
+        "url": request.path,
+    }
     return render(request, "sources/remove_key.html", context)
 
 
 @needs("sources.edit")
-def settings(request: PageRequest, workspace: str, source: str) -> HttpResponse:
-    """Its name, its kind, and what can be switched."""
-    found = one(request, source)
-    now = {field: getattr(found, field) for field in SourceSettings.base_fields}
-    form = SourceSettings(request.POST if request.method == "POST" else None, initial=now)
+def settings(request: PageRequest, workspace: str, source_id: str) -> HttpResponse:
+    """The form of the source's name, kind and options."""
+    source = get_source_or_404(request, source_id)
+    initial = {field: getattr(source, field) for field in SourceSettings.base_fields}
+    form = SourceSettings(request.POST if request.method == "POST" else None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        services.update_source(found, by=request, **form.cleaned_data)
-        messages.success(request, "Saved. What it means for sending takes effect within five seconds.")
-        return redirect("source-settings", workspace=workspace, source=source)
-    context = around(request, one(request, source), here="source-settings") | _end(found) | {"form": form}
+        services.update_source(source, by=request, **form.cleaned_data)
+        messages.success(request, "Saved. Changes that concern sending take effect within five seconds.")
+        return redirect("source-settings", workspace=workspace, source_id=source_id)
+    context = (
+        base_context(request, get_source_or_404(request, source_id), here="source-settings")
+        | _deletion_context(source)
+        | {"form": form}
+    )
     return render(request, "sources/settings.html", context, status=422 if form.errors else 200)
 
 
 @needs("sources.edit")
-def delete(request: PageRequest, workspace: str, source: str) -> HttpResponse:
-    """Gone, once its name was typed."""
-    found = one(request, source)
-    wrong = request.method == "POST" and request.POST.get("confirm", "").strip() != found.name
+def delete(request: PageRequest, workspace: str, source_id: str) -> HttpResponse:
+    """A POST deletes the source when `confirm` is its name."""
+    source = get_source_or_404(request, source_id)
+    wrong = request.method == "POST" and request.POST.get("confirm", "").strip() != source.name
     if request.method == "POST" and not wrong:
-        services.delete_source(found, by=request)
-        messages.success(request, f"{found.name} is deleted.")
+        services.delete_source(source, by=request)
+        messages.success(request, f"{source.name} is deleted.")
         return redirect("sources", workspace=workspace)
-    context = around(request, found, here="source-settings") | _end(found) | {"wrong": wrong}
+    context = base_context(request, source, here="source-settings") | _deletion_context(source) | {"wrong": wrong}
     return render(request, "sources/delete.html", context, status=422 if wrong else 200)
 
 
@@ -156,11 +162,11 @@ def write_keys(request: PageRequest, source: Source) -> list[str]:
     return [key.key for key in sorted(keys, key=lambda key: key.pk)]
 
 
-def home(request: PageRequest) -> str:
-    """Where events are sent to: this very address, as the browser reached it."""
+def collect_url(request: PageRequest) -> str:
+    """Where clients send events: this host, as the browser reached it."""
     return request.build_absolute_uri("/").rstrip("/")
 
 
-def _end(source: Source) -> dict[str, Any]:
-    """What would go with it."""
-    return {"fate": queries.fates([source])[source.pk], "listeners": len(queries.listeners(source))}
+def _deletion_context(source: Source) -> dict[str, Any]:
+    """What is deleted with the source."""
+    return {"counts": queries.count_messages([source])[source.pk], "listeners": len(queries.listeners(source))}

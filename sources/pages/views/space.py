@@ -5,8 +5,8 @@ from typing import Any
 
 from django.contrib import messages
 from django.db.models import QuerySet
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from access.pages.tables import Pill
@@ -19,7 +19,7 @@ from spaces.clock import clock
 from spaces.models import Space
 from spaces.needs import needs
 
-STOP_POLLING = 286  # htmx 2 swaps the answer in and asks no more
+STOP_POLLING = 286  # htmx swaps the response in and stops polling
 STATES = {
     Connection.State.REPLAYING: Pill("Replaying", "busy"),
     Connection.State.LIVE: Pill("Live", "good"),
@@ -31,77 +31,73 @@ REPLAYS = {
     Replay.State.CANCELLED: Pill("Cancelled", "warn"),
 }
 FINISHED_SHOWN = 3
-NOTICED_FOR = timedelta(days=1)  # a replay that is complete is announced so long
+NOTICED_FOR = timedelta(days=1)  # how long a completed replay is announced
 
 
 @needs("space.read")
 def space_sources(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """The sources that this space listens to, and its replays."""
-    return render(request, "sources/space_sources.html", _listening(request))
+    return render(request, "sources/space_sources.html", _list_context(request))
 
 
 @needs("space.read")
 def replays(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """The same without the page around it, for a page that looks again every two seconds while a replay runs."""
-    context = _listening(request)
+    """The lists of the page alone. The page polls this every two seconds while a replay runs."""
+    context = _list_context(request)
     return render(request, "sources/_listening.html", context, status=200 if context["running"] else STOP_POLLING)
 
 
 @needs("space.admin")
 def connect(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Choose sources that the space shall listen to, and how much of their past it wants."""
+    """The form that connects sources, and replays their past events if the user wants that."""
     choices = list(queries.connectable(request.space).order_by("name", "id"))
     form = ConnectForm(request.POST if request.method == "POST" else None, sources=choices)
-    if request.method == "POST" and form.is_valid() and _connected(request, form, choices):
+    if request.method == "POST" and form.is_valid() and _connect(request, form, choices):
         return redirect("space-sources", workspace=workspace, space=space)
-    context = {"form": form, "choices": _choices(request, form, choices), "days": DAYS}
+    context = {"form": form, "choices": _source_choices(request, form, choices), "days": DAYS}
     return render(request, "sources/connect.html", context, status=422 if form.errors else 200)
 
 
 @needs("space.admin")
-def disconnect(request: PageRequest, workspace: str, space: str, connection: str) -> HttpResponse:
-    """Asked first, then done."""
-    found = queries.listening(request.space.pk).filter(public_id=connection).select_related("source").first()
-    if found is None:
-        raise Http404
+def disconnect(request: PageRequest, workspace: str, space: str, connection_id: str) -> HttpResponse:
+    """A GET asks for confirmation, a POST disconnects."""
+    listening = queries.listening(request.space.pk).select_related("source")
+    connection = get_object_or_404(listening, public_id=connection_id)
     if request.method == "POST":
-        services.disconnect(found, clock, by=request)
-        messages.success(request, f"{request.space.name} no longer listens to {found.source.name}.")
+        services.disconnect(connection, clock, by=request)
+        messages.success(request, f"{request.space.name} no longer listens to {connection.source.name}.")
         return redirect("space-sources", workspace=workspace, space=space)
-    return render(request, "sources/disconnect.html", {"source": found.source, "url": request.path})
+    return render(request, "sources/disconnect.html", {"source": connection.source, "url": request.path})
 
 
 @needs("space.admin")
-def cancel_replay(request: PageRequest, workspace: str, space: str, replay: str) -> HttpResponse:
-    """Asked first, then done; of a replay that has ended nothing is asked."""
-    found = _with_sources(Replay.objects.filter(space=request.space, public_id=replay)).first()
-    if found is None:
-        raise Http404
-    running = found.state == Replay.State.RUNNING
+def cancel_replay(request: PageRequest, workspace: str, space: str, replay_id: str) -> HttpResponse:
+    """A GET asks for confirmation, a POST cancels the replay unless it has ended."""
+    replay = get_object_or_404(_with_sources(Replay.objects.filter(space=request.space)), public_id=replay_id)
+    running = replay.state == Replay.State.RUNNING
     if request.method == "POST":
         if running:
-            services.cancel_replay(found, clock, by=request)
+            services.cancel_replay(replay, clock, by=request)
             messages.success(request, "The replay is cancelled. Its sources are live from here on.")
         return redirect("space-sources", workspace=workspace, space=space)
-    context = {"running": running, "row": _progress(found, clock.now()), "url": request.path}
+    context = {"running": running, "row": _replay_context(replay, clock.now()), "url": request.path}
     return render(request, "sources/cancel_replay.html", context)
 
 
 @needs("space.admin")
-def replay_more(request: PageRequest, workspace: str, space: str, connection: str) -> HttpResponse:
-    """Choose how far back the space shall have the source's past; what it has already is left out."""
-    found = queries.listening(request.space.pk).filter(public_id=connection).select_related("source", "replay").first()
-    if found is None:
-        raise Http404
+def replay_more(request: PageRequest, workspace: str, space: str, connection_id: str) -> HttpResponse:
+    """The form that replays the last days of a source. Events that the space already has are left out."""
+    listening = queries.listening(request.space.pk).select_related("source", "replay")
+    connection = get_object_or_404(listening, public_id=connection_id)
     form = ReplayForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid() and _replayed(request, form, found.source):
+    if request.method == "POST" and form.is_valid() and _begin_replay(request, form, connection.source):
         return redirect("space-sources", workspace=workspace, space=space)
-    context = {"form": form, "source": found.source, "connection": found, "url": request.path}
+    context = {"form": form, "source": connection.source, "connection": connection, "url": request.path}
     return render(request, "sources/replay.html", context, status=422 if form.errors else 200)
 
 
-def _replayed(request: PageRequest, form: ReplayForm, source: Source) -> bool:
-    """Whether it worked; if not, the form says why."""
+def _begin_replay(request: PageRequest, form: ReplayForm, source: Source) -> bool:
+    """Whether it succeeded; if not, the form has the error."""
     days = form.cleaned_data["days"]
     try:
         replay = services.replay_more(request.space, [source], since_days=days, clock=clock, by=request)
@@ -115,22 +111,22 @@ def _replayed(request: PageRequest, form: ReplayForm, source: Source) -> bool:
     return True
 
 
-def _connected(request: PageRequest, form: ConnectForm, choices: list[Source]) -> bool:
-    """Whether it worked; if not, the form says why."""
-    wanted = [source for source in choices if source.public_id in form.cleaned_data["sources"]]
-    asked: dict[str, Any] = {"since_days": form.cleaned_data["days"], "replay": form.cleaned_data["replay"]}
+def _connect(request: PageRequest, form: ConnectForm, choices: list[Source]) -> bool:
+    """Whether it succeeded; if not, the form has the error."""
+    chosen = [source for source in choices if source.public_id in form.cleaned_data["sources"]]
+    options: dict[str, Any] = {"since_days": form.cleaned_data["days"], "replay": form.cleaned_data["replay"]}
     try:
-        replay = services.connect(request.space, wanted, clock=clock, by=request, **asked)
+        replay = services.connect(request.space, chosen, clock=clock, by=request, **options)
     except SourceError as error:
         form.add_error(None, str(error))
         return False
-    names = ", ".join(source.name for source in wanted)
+    names = ", ".join(source.name for source in chosen)
     more = f" A replay of {replay.total:,} events has begun." if replay else ""
     messages.success(request, f"{request.space.name} listens to {names}.{more}")
     return True
 
 
-def _choices(request: PageRequest, form: ConnectForm, sources: list[Source]) -> list[dict[str, Any]]:
+def _source_choices(request: PageRequest, form: ConnectForm, sources: list[Source]) -> list[dict[str, Any]]:
     """Each source beside its check box."""
     counts = queries.events_since(request.workspace, sources, now=clock.now(), days=DAYS)
     before = set(Connection.objects.filter(space=request.space).values_list("source_id", flat=True))
@@ -140,10 +136,10 @@ def _choices(request: PageRequest, form: ConnectForm, sources: list[Source]) -> 
     ]
 
 
-def _listening(request: PageRequest) -> dict[str, Any]:
+def _list_context(request: PageRequest) -> dict[str, Any]:
     space, now = request.space, clock.now()
     connections = list(queries.connections_of(space).select_related("source__tally").order_by("source__name", "id"))
-    shown = [_progress(replay, now) for replay in _shown(space)]
+    shown = [_replay_context(replay, now) for replay in _listed_replays(space)]
     running = [row for row in shown if row["running"]]
     return {
         "rows": _rows(connections),
@@ -157,7 +153,7 @@ def _listening(request: PageRequest) -> dict[str, Any]:
     }
 
 
-def _shown(space: Space) -> list[Replay]:
+def _listed_replays(space: Space) -> list[Replay]:
     """The running replays and the newest that ended."""
     of_space = _with_sources(Replay.objects.filter(space=space)).order_by("-id")
     running = list(of_space.filter(state=Replay.State.RUNNING))
@@ -169,7 +165,7 @@ def _with_sources(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
 
 
 def _notice(shown: list[dict[str, Any]], now: datetime) -> dict[str, Any] | None:
-    """The newest replay, if it is the one to be told about: it is complete, and that is news."""
+    """The newest replay, if it completed within NOTICED_FOR."""
     newest = max(shown, key=lambda row: row["replay"].pk, default=None)
     if newest is None or newest["replay"].state != Replay.State.COMPLETE:
         return None
@@ -178,7 +174,7 @@ def _notice(shown: list[dict[str, Any]], now: datetime) -> dict[str, Any] | None
 
 
 def _rows(connections: list[Connection]) -> list[dict[str, Any]]:
-    fates = queries.fates([connection.source for connection in connections])
+    counts = queries.count_messages([connection.source for connection in connections])
     return [
         {
             "connection": connection,
@@ -187,30 +183,32 @@ def _rows(connections: list[Connection]) -> list[dict[str, Any]]:
             "listens": connection.state != Connection.State.DISCONNECTED,
             "replay": REPLAYS[Replay.State(connection.replay.state)] if connection.replay else None,
             "share": f"{queries.percent(connection.replay):.1f}" if connection.replay else "",
-            "fate": fates[connection.source_id],
+            "counts": counts[connection.source_id],
             "last": queries.last_received(connection.source),
         }
         for connection in connections
     ]
 
 
-def _progress(replay: Replay, now: datetime) -> dict[str, Any]:
-    found = queries.progress(replay, now)
+def _replay_context(replay: Replay, now: datetime) -> dict[str, Any]:
+    progress = queries.progress(replay, now)
     return {
         "replay": replay,
         "running": replay.state == Replay.State.RUNNING,
         "state": REPLAYS[Replay.State(replay.state)],
         "sources": ", ".join(sorted(part.connection.source.name for part in replay.parts.all())),
-        "percent": found.percent,
-        "event_time": found.event_time,
-        "rate": round(found.rate),
-        "left": _span(found.seconds_left) if replay.state == Replay.State.RUNNING else "",
-        "took": _span((replay.finished_at - replay.created_at).total_seconds()) if replay.finished_at else "",
+        "percent": progress.percent,
+        "event_time": progress.event_time,
+        "rate": round(progress.rate),
+        "left": _format_duration(progress.seconds_left) if replay.state == Replay.State.RUNNING else "",
+        "took": _format_duration((replay.finished_at - replay.created_at).total_seconds())
+        if replay.finished_at
+        else "",
     }
 
 
-def _span(seconds: float | None) -> str:
-    """A span of time to be read: `41 s`, `3 min 20 s`, `2 h 5 min`."""
+def _format_duration(seconds: float | None) -> str:
+    """A duration: `41 s`, `3 min 20 s`, `2 h 5 min`."""
     if seconds is None:
         return "not known yet"
     whole = timedelta(seconds=round(seconds)) // timedelta(seconds=1)

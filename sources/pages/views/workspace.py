@@ -1,6 +1,6 @@
 """The sources of a workspace: the list of them, and a new one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -20,7 +20,7 @@ COLUMNS = (
     Column("name", "Source", "name"),
     Column("enabled", "Status", "enabled"),
     Column("archived", "Archived", "tally__archived", num=True),
-    Column("doubled", "Doubled", "tally__doubled", num=True),
+    Column("doubled", "Duplicates", "tally__doubled", num=True),
     Column("rejected", "Rejected", "tally__rejected", num=True),
     Column("waiting", "Requests waiting", num=True),
     Column("last", "Last received", "tally__last_received_at", num=True),
@@ -35,39 +35,45 @@ def enabled(source: Source) -> Pill:
 
 @needs("sources.read")
 def sources(request: PageRequest, workspace: str) -> HttpResponseBase:
-    """Every source of the workspace, with what became of its messages."""
-    found = Source.objects.filter(workspace=request.workspace).select_related("tally")
+    """The sources of the workspace with their message counts; also as CSV."""
+    all_sources = Source.objects.filter(workspace=request.workspace).select_related("tally")
     if wants_csv(request):
-        return csv_of("sources", HEADER, _lines(arranged(request, found, **LIST).iterator(chunk_size=500)))
-    table = tabled(request, found, **LIST)
-    return render(request, "sources/sources.html", {"table": table, "pager": table.pager, "rows": _rows(table.rows)})
+        return csv_of("sources", HEADER, _csv_lines(arranged(request, all_sources, **LIST).iterator(chunk_size=500)))
+    table = tabled(request, all_sources, **LIST)
+    return render(
+        request, "sources/sources.html", {"table": table, "pager": table.pager, "rows": _source_rows(table.rows)}
+    )
 
 
 @needs("sources.edit")
 def new(request: PageRequest, workspace: str) -> HttpResponse:
-    """A source of this name and kind; then, how to send with it."""
+    """The form of a new source. On success it leads to the set-up page."""
     form = SourceForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            made = services.create_source(request.workspace, by=request, **form.cleaned_data)
+            source = services.create_source(request.workspace, by=request, **form.cleaned_data)
         except SourceError as error:
             form.add_error("name", str(error))
         else:
-            messages.success(request, f"{made.name} is there. Send it a first event.")
-            return redirect("source-setup", workspace=workspace, source=made.public_id)
+            messages.success(request, f"{source.name} is created. Send its first event.")
+            return redirect("source-setup", workspace=workspace, source_id=source.public_id)
     return render(request, "sources/new.html", {"form": form}, status=422 if form.errors else 200)
 
 
-def _rows(sources: Iterable[Source]) -> list[dict[str, Any]]:
-    found = list(sources)
-    fates = queries.fates(found)
+def _source_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    counts = queries.count_messages(sources)
     return [
-        {"source": source, "enabled": enabled(source), "fate": fates[source.pk], "last": queries.last_received(source)}
-        for source in found
+        {
+            "source": source,
+            "enabled": enabled(source),
+            "counts": counts[source.pk],
+            "last": queries.last_received(source),
+        }
+        for source in sources
     ]
 
 
-def _lines(sources: Iterable[Source]) -> Iterator[tuple[Any, ...]]:
+def _csv_lines(sources: Iterable[Source]) -> Iterator[tuple[Any, ...]]:
     for source in sources:
         tally = getattr(source, "tally", None)
         counts = (tally.archived, tally.doubled, tally.rejected) if tally else (0, 0, 0)
