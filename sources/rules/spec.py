@@ -444,7 +444,7 @@ def _value(raw: Raw) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return _storable(_lenient(raw))  # half of a surrogate pair cannot even be measured
+        return _storable_json(_lenient(raw))  # half of a surrogate pair cannot even be measured
 
 
 # --- one message

@@ -90,7 +90,7 @@ def test_a_tenant_with_many_sources_has_one_turn_before_another_has_its_own(serv
 def test_the_flood_of_one_source_has_one_piece_before_another_tenant_has_its_turn(
     served: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive.STAGE, "batch", 1)
+    monkeypatch.setattr(archive.STAGE, "batch_size", 1)
     monkeypatch.setattr(pipeline, "LOOK_S", 0)  # the turns alone are counted, however fast a batch is
     (source,) = flooded(1, 20)
     for _ in range(3):
@@ -199,7 +199,7 @@ def test_nobody_waits_in_one_batch_with_whoever_takes_long(monkeypatch: pytest.M
 def test_whoever_always_has_more_to_do_rests_and_whoever_comes_new_does_not_wait_for_that(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(archive.STAGE, "batch", 1)
+    monkeypatch.setattr(archive.STAGE, "batch_size", 1)
     monkeypatch.setattr(pipeline, "EVERY_S", 3.0)
     monkeypatch.setattr(pipeline, "ROUND_S", 60.0)
     (busy,) = flooded(1, 3)
@@ -301,6 +301,6 @@ def test_what_is_wrong_with_one_kind_of_work_hides_no_other(monkeypatch: pytest.
         raise KeyError("a definition that nobody can read")
 
     space = SpaceFactory()
-    monkeypatch.setattr(pipeline.computes, "computing", broken)
+    monkeypatch.setattr(pipeline.backfill, "computing", broken)
     monkeypatch.setattr(pipeline.resolve, "replaying", lambda: {space.pk})
     assert who_waits("bulk", datetime.now(UTC)) == {("replay", space.pk): space.workspace_id}

@@ -296,7 +296,7 @@ def logged(space: Space, audience: Audience) -> set[int]:
 def compare_delivered(subscription: Subscription, members: Collection[int]) -> Faults:
     """The destination holds every identifier that stands for a member, and no other."""
     types = destinations.types_of(subscription)  # an anonymous id may go along with an e-mail address
-    everything = destinations.held(subscription.destination, subscription.audience.key)
+    everything = destinations.members_at_catcher(subscription.destination, subscription.audience.key)
     held = {(type, value) for type, value in everything if type in types}
     theirs = Identifier.objects.filter(space=subscription.space_id, profile__in=members, type__in=types)
     name = subscription.destination.name
