@@ -463,7 +463,10 @@ def test_an_error_that_quotes_what_no_text_may_hold_is_kept_and_stops_nothing(lo
     stage.planted["write"] = lambda: TypeError(ODD)
     with pytest.raises(TypeError):
         advance(stage, log)
-    assert Log.objects.get(pk=log.pk).error == "TypeError: the row \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} is odd"
+    assert (
+        Log.objects.get(pk=log.pk).error
+        == "TypeError: the row \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} is odd"
+    )
     stage.planted.clear()
     Log.objects.update(retry_at=None)
     drain(stage, log)
