@@ -18,11 +18,12 @@ up: .venv/.installed ## an empty console on embedded stores (data in PERSONAS_HO
 test: .venv/.tests ## every test, browser included
 	@$(BIN)/python -m pytest $(TESTS)
 
-check: .venv/.tests ## lint, types, import contracts, missing migrations, the API's description, names, the docs
+check: .venv/.tests ## lint, types, import contracts, dead code, missing migrations, the API's description, names, docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports
+	@$(BIN)/vulture
 	@$(BIN)/python manage.py makemigrations --check --dry-run --skip-checks
 	@$(BIN)/python -m tests.openapi
 	@$(BIN)/python -m pytest -n 0 tests/test_names.py tests/test_docs.py

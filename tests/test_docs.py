@@ -29,7 +29,7 @@ from access.roles import PERMISSIONS, SPACE_ROLES, WORKSPACE_ROLES
 from audiences.conditions import KINDS
 from audiences.rules.grammar import parse, sentence
 from audiences.rules.operators import OPERATORS
-from console.pages.navigation import NavigationItem
+from console.pages import navigation
 from destinations.adapters import all_adapters
 from personas_site.errors import unknown_api
 from personas_site.pipeline import QUEUES
@@ -320,7 +320,7 @@ def test_the_condition_of_the_walk_is_what_its_golden_file_says(written: Path, m
 def test_the_page_of_the_walk_states_a_need_and_has_its_place(written: Path) -> None:
     merges = load(written, "identity/pages/views/merges.py")
     (pattern,) = eval(sample_of("CONTRIBUTING.md", "path(").strip(), {"path": url_path, "merges": merges})
-    (place,) = eval(sample_of("CONTRIBUTING.md", "NavigationItem(").strip(), {"NavigationItem": NavigationItem})
+    (place,) = eval(sample_of("CONTRIBUTING.md", '"Merges", "profiles"').strip(), vars(navigation))
     assert need_of(pattern.callback, "GET") == place.need == "space.read"
     assert pattern.name == place.name
 
