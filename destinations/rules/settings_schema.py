@@ -174,6 +174,7 @@ def json_schema(declared: type[SettingsDeclaration]) -> dict[str, Any]:
     """The same as JSON Schema, for the API's documentation and for clients that check before they send."""
     _, components = msgspec.json.schema_components([declared])
     schema: dict[str, Any] = components[declared.__name__]
+    del schema["title"]  # generators of clients name their classes by it, and the API uses a schema in several places
     return schema
 
 

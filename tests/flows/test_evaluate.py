@@ -111,7 +111,7 @@ def test_a_definition_that_cannot_be_answered_fails_alone(world, monkeypatch):
     world.did("u1", "Ordered")
     bad = world.audience("bad", ORDERED)
     good = world.audience("good", SIGNED_UP)
-    asked = queries._bitmaps
+    asked = queries.answer
 
     def too_much(scope, asks, others):
         if any(each.key in ("bad", "") and each.definition.condition.name == "Ordered" for each in asks):
@@ -119,7 +119,7 @@ def test_a_definition_that_cannot_be_answered_fails_alone(world, monkeypatch):
         return asked(scope, asks, others)
 
     world.computed()
-    monkeypatch.setattr(queries, "_bitmaps", too_much)
+    monkeypatch.setattr(queries, "answer", too_much)
     world.did("u2", "Ordered")
     world.did("u2", "Signed Up")
     world.ticked()
