@@ -55,9 +55,7 @@ ROUND_S = 2.0  # a task serves so long, then makes way for whatever else is in i
 LOOK_S = 0.1  # who waits is asked again after this, so that whoever comes new has a turn among the others
 TOGETHER_S, TOGETHER_BYTES = 0.1, 16 * 2**20  # how old and how large what is written together grows, about
 SWITCH_S = 0.001  # after so long a thread that computes makes way for another; Python's default is 0.005
-EVERY_S = (
-    0.25  # whoever always has more to do has a turn as often: many small batches cost the stores more than few large
-)
+EVERY_S = 0.25  # whoever always has more to do has a turn as often: the stores prefer few large batches
 REST_S = 0.04  # a thread that had nobody to serve looks again after this at the earliest
 LONG_S = 0.01  # a turn worth remembering
 PENDING_S = 10  # a wake-up that Redis lost stops blocking later ones after this; one that lay so long is worth nothing

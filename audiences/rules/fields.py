@@ -6,6 +6,7 @@ empty and passes on the rest as it is, so that `read` refuses it by name.
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ AUDIENCE = "audience"
 USUAL_COUNT = "7"  # what the form offers as soon as a unit of time is chosen
 
 
-class ConditionField:
+class ConditionField(ABC):
     """One field of a condition. It may take several keys of the JSON and several entries of the form."""
 
     labels: dict[str, str]  # JSON key -> label
@@ -35,25 +36,25 @@ class ConditionField:
         self.labels, self.blank = labels, blank
         self.blank_rows, self.choices, self.entry_of = {}, {}, {}
 
+    @abstractmethod
     def read(self, reader: JsonReader) -> Any:
         """The value. Raises DefinitionError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schemas(self) -> dict[str, Any]:
         """For each JSON key the JSON Schema of its value: whatever `read` takes, it takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def json(self, value: Any) -> dict[str, Any]:
         """The keys that say this value."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
         """The entries that show a valid condition's JSON."""
-        raise NotImplementedError
 
+    @abstractmethod
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
         """The JSON keys that the entries mean, valid or not."""
-        raise NotImplementedError
 
     def touches(self, value: Any) -> frozenset[str]:
         """The touch keys that this value makes the condition depend on."""
