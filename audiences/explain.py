@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from audiences import queries
@@ -20,6 +20,7 @@ from sources.events.sql import Sql, sql
 from sources.models import Source
 from spaces.batches import visible_logs
 from spaces.models import Space
+from spaces.times import from_milliseconds
 
 MOST_CONDITIONS = 40  # that are explained: each costs a look at the person's rows
 NEWEST = 3  # events that are shown as evidence
@@ -129,7 +130,7 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
         seen,
     )
     causes = dict(Change.Cause.choices)
-    known = {pk: (_at(ms), str(causes.get(cause, cause))) for pk, ms, cause in client.rows(query)}
+    known = {pk: (from_milliseconds(ms), str(causes.get(cause, cause))) for pk, ms, cause in client.rows(query)}
     return {pk: Membership(audience, *known.get(pk, (None, ""))) for pk, audience in by_id.items()}
 
 
@@ -151,7 +152,9 @@ def _events(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[
     rows = _rows(scope, aggregate, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
     count = rows[0][3] if rows else 0
     text = f"{count:,} such event{'' if count == 1 else 's'}" if count else "no such event"
-    return text, [Evidence(name, _at(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows]
+    return text, [
+        Evidence(name, from_milliseconds(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows
+    ]
 
 
 def _value(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:
@@ -160,7 +163,7 @@ def _value(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[s
     if not rows or rows[0][0] in REMOVED:
         return f"they have no {aggregate.name}", []
     value, ms, source = rows[0]
-    seen = Evidence(f"{aggregate.name}: {_shown(value)}", _at(ms), names.get(source, "a deleted source"))
+    seen = Evidence(f"{aggregate.name}: {_shown(value)}", from_milliseconds(ms), names.get(source, "a deleted source"))
     return f"{aggregate.name} is {_shown(value)}", [seen]
 
 
@@ -181,7 +184,3 @@ def _shown(value: str) -> str:
     read = json.loads(value)
     text = read if isinstance(read, str) else value
     return text if len(text) <= 120 else f"{text[:120]}…"
-
-
-def _at(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -8,7 +8,6 @@ process that dies in between loses nothing.
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -26,6 +25,7 @@ from sources.services import connect, create_source, delete_source
 from spaces.batches import owning
 from spaces.clock import clock
 from spaces.models import Space, Workspace
+from spaces.times import from_milliseconds
 
 SPACE = "Sample shop"
 SOURCES = {WEBSITE: "Sample website", MOBILE: "Sample app", SERVER: "Sample server"}
@@ -92,7 +92,7 @@ def send_messages(sample: Sample) -> None:
         by_source: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for sent in batch:
             # In UTC with milliseconds, as the libraries send it.
-            timestamp = datetime.fromtimestamp(sent.at / 1000, UTC).isoformat(timespec="milliseconds")
+            timestamp = from_milliseconds(sent.at).isoformat(timespec="milliseconds")
             message = sent.message | {"messageId": sent.message_id, "timestamp": timestamp}
             by_source[sent.source].append(message)
         # The requests and the new count commit together: after a crash nothing is sent twice or left out.

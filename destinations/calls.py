@@ -1,7 +1,7 @@
 """Which calls a batch makes, prepared and marked MAYBE before the first of them goes out."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from destinations.rules import backoff
 from destinations.rules.contract import Address, IdentifierChange
 from destinations.rules.transitions import KnownState, NextCall, next_call
 from identity.models import Identifier
-from spaces.times import milliseconds
+from spaces.times import from_milliseconds, milliseconds
 
 
 class DecidedCall(msgspec.Struct, array_like=True):
@@ -62,7 +62,7 @@ def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) 
         _decided_call(number, call, acknowledged.get(number), intake, staying, at) for number, call in calls.items()
     ]
     if decided:
-        newest = moment(max(call.at for call in decided))
+        newest = from_milliseconds(max(call.at for call in decided))
         Subscription.objects.filter(pk=subscription.pk).update(said_at=newest)
     _mark_maybe(subscription, decided)
     return decided
@@ -77,11 +77,9 @@ def change_of(subscription: Subscription, call: DecidedCall) -> IdentifierChange
     """The call as adapters read it."""
     values = {type: value for type, (_, value) in call.sent.items()}
     recipient = Address(values.get("user_id"), values.get("anonymous_id"), values.get("email"))
-    return IdentifierChange(message_id(subscription, call), call.entering, moment(call.at), recipient, call.profile)
-
-
-def moment(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)  # exact, where a float of seconds is not
+    return IdentifierChange(
+        message_id(subscription, call), call.entering, from_milliseconds(call.at), recipient, call.profile
+    )
 
 
 def execute_with_columns(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
@@ -147,7 +145,7 @@ def _mark_maybe(subscription: Subscription, calls: Sequence[DecidedCall]) -> Non
                 call.identifier,
                 call.entering,
                 call.flip,
-                moment(call.at),
+                from_milliseconds(call.at),
                 call.profile,
                 msgspec.json.encode(call.sent).decode(),
             )

@@ -5,7 +5,7 @@ Sets of people are sets of profile numbers. A merge leaves the numbers of both; 
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
@@ -20,6 +20,7 @@ from sources.models import Replay, Source
 from sources.queries import listening, places
 from spaces.batches import visible_logs
 from spaces.models import Space
+from spaces.times import from_milliseconds
 
 COLLECTIONS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}  # as addresses name them
 MANY = 1_000  # of one profile's rows, where all of them are shown at once
@@ -213,7 +214,7 @@ def seen_between(scope: Scope, numbers: Sequence[int]) -> tuple[datetime, dateti
     if not found:
         return None
     first, last = min(row[3] for row in found), max(row[4] for row in found)
-    return datetime.fromtimestamp(first / 1000, UTC), datetime.fromtimestamp(last / 1000, UTC)
+    return from_milliseconds(first), from_milliseconds(last)
 
 
 def _winners(space: Space, numbers: Iterable[int]) -> dict[int, int]:

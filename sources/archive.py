@@ -25,7 +25,7 @@ from sources.rules import spec
 from sources.rules.packing import unpack
 from spaces.batches import Overtaken, unfinished
 from spaces.models import Log
-from spaces.text import text_of
+from spaces.text import storable, text_of
 from spaces.times import from_milliseconds
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class Archive:
     def skip(self, log: Log, intake: list[spec.Request], error: Exception) -> None:
         """The one request is a reject, kept whole when it is text: who sent it was told that it was accepted."""
         for request in intake[:1]:
-            text = request.body.decode("utf-8", "replace").replace("\0", "\ufffd")
+            text = storable(request.body.decode("utf-8", "replace"))
             code = spec.UNSTORABLE if text.encode() == request.body else spec.INVALID_ENCODING
             reject = spec.Rejected(code, text_of(error, 1000), "", message=text)
             _keep_rejects(log, [(reject, Receipt(request.inbox, request.received_at, request.call))])

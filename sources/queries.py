@@ -13,7 +13,7 @@ from sources.events.archive_table import Place, Reach, Region, RowPlace, up_to
 from sources.models import Connection, Consumed, EventName, Reject, Replay, Source, Tally
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space, Workspace
-from spaces.times import milliseconds
+from spaces.times import from_milliseconds, milliseconds
 
 ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
 SHOWN = 100  # messages at once
@@ -271,7 +271,7 @@ def progress(replay: Replay, now: datetime) -> Progress:
     running = replay.state == Replay.State.RUNNING
     return Progress(
         percent=percent(replay),
-        event_time=datetime.fromtimestamp(replay.cursor[0] / 1000, tz=now.tzinfo) if replay.cursor else None,
+        event_time=from_milliseconds(replay.cursor[0]) if replay.cursor else None,
         rate=round(rate, 1),
         seconds_left=round(left, 1) if running and left is not None else None if running else 0.0,
     )

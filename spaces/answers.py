@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spaces.text import storable
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -19,4 +21,4 @@ class Answer:
 
     def text(self, limit: int = 500) -> str:
         """The start of the body as text, whatever bytes it holds."""
-        return self.body[: limit * 4].decode("utf-8", "replace").replace("\0", "\ufffd")[:limit].strip()
+        return storable(self.body[: limit * 4].decode("utf-8", "replace"))[:limit].strip()

@@ -10,9 +10,9 @@ from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
 from access.errors import TooLarge, invalid
+from spaces.text import is_storable
 
 DEEPEST = 64  # lists and objects below the outermost one
-UNKEPT = "\0"  # PostgreSQL has no text with it
 
 
 class Json(JSONParser):
@@ -25,7 +25,7 @@ class Json(JSONParser):
         except RecursionError as error:
             raise _too_deep() from error
         for text in _texts(body):
-            if UNKEPT in text or not _encodes(text):
+            if not is_storable(text):
                 raise ParseError("A text holds a character that cannot be kept: NUL, or half of a surrogate pair.")
         return body
 
@@ -69,11 +69,3 @@ def _texts(body: Any) -> Iterator[str]:
 
 def _too_deep() -> ParseError:
     return ParseError("The body is nested too deep.")
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -4,7 +4,7 @@ A class named after a thing (`SpaceSerializer`) is that thing in an answer; `Cre
 `SpaceAnswer` is a whole answer. `example` is shown in the API's description, there and in whatever holds it.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from access import roles
 from spaces.clock import clock
 from spaces.models import Deletion, Space
+from spaces.times import iso
 
 MOST_INVITATIONS = 50  # in one request
 AT = "2026-06-15T12:00:00.000Z"  # the moment of all examples
@@ -21,7 +22,7 @@ AT = "2026-06-15T12:00:00.000Z"  # the moment of all examples
 
 def moment(at: datetime | None) -> str | None:
     """ISO 8601 in UTC with milliseconds, as everywhere in the API."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+    return iso(at) if at else None
 
 
 class MomentField(serializers.DateTimeField):

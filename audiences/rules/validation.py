@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from spaces.text import is_storable
+
 LONGEST_TEXT = 1000
 LONGEST_NAME = 200  # archive cuts event names there; a touch key adds its prefix
 INT64 = 2**63
@@ -107,5 +109,5 @@ def number(value: Any, path: str) -> int | float:
 def _storable(value: str, path: str) -> None:
     if len(value) > LONGEST_TEXT:
         raise DefinitionError(path, f"must not be longer than {LONGEST_TEXT} characters")
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not is_storable(value):
         raise DefinitionError(path, "must not hold characters that cannot be stored")

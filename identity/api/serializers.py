@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.schema import register
-from access.api.serializers import AT, Envelope, MomentField, moment
+from access.api.serializers import AT, Envelope, MomentField
 from identity import queries
 from identity.models import Merge, Profile
 from identity.queries import COLLECTIONS
@@ -19,8 +18,8 @@ from identity.rules.decision import Policy
 from identity.rules.display_name import display_name
 from identity.rules.extract import ACCOUNT_TYPE
 from sources.events.timeline import ProfileEvent
+from spaces.times import iso_of
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLLECTION_OF = {int(kind): name for name, kind in COLLECTIONS.items()}
 RULES = {
     "identifiers": [{"type": "user_id", "limit": {"count": 1, "period": "ever"}, "blocked": {"values": ["null"]}}],
@@ -35,7 +34,7 @@ class MillisecondsField(MomentField):
     """A moment that is kept in milliseconds since 1970."""
 
     def to_representation(self, value: int) -> str | None:  # type: ignore[override]
-        return moment(EPOCH + timedelta(milliseconds=value))
+        return iso_of(value)
 
 
 class SourceIdField(serializers.CharField):

@@ -230,7 +230,7 @@ def history(space: Space, numbers: BitMap, *, before: str = "") -> History:
     names = _source_names(row.source for row in shown)
     days: dict[datetime, list[Event]] = {}
     for row in shown:
-        at = datetime.fromtimestamp(row.ts / 1000, UTC)
+        at = from_milliseconds(row.ts)
         days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(_event(row, at, names))
     older = ".".join(map(str, shown[-1].key)) if len(found) > EVENTS_SHOWN else ""
     return History(list(days.items()), older)
@@ -267,7 +267,7 @@ def _trait(key: str, value: Any, seen: Any, names: dict[int, str]) -> Trait:
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if not seen:
         return Trait(key, shown, None, "")
-    return Trait(key, shown, datetime.fromtimestamp(seen[0] / 1000, UTC), _named(seen[1], names))
+    return Trait(key, shown, from_milliseconds(seen[0]), _named(seen[1], names))
 
 
 def _joined(row: Merge, ids: dict[int, str], names: dict[int, str]) -> Joined:
