@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 from celery.signals import worker_init
@@ -190,7 +190,7 @@ def work(queue: str, **_: Any) -> None:
     with suppress(Exception):  # without Redis nothing is pending
         cache.delete(_pending(queue))
     end = time.monotonic() + ROUND_S
-    with Locks() as locks:
+    with _locks_of_this_thread() as locks:
         served_any = False
         began: dict[Job, float] = {}  # of whom had a turn since the last look
         while jobs := who_waits(queue, clock.now()):
@@ -209,6 +209,14 @@ def work(queue: str, **_: Any) -> None:
     if _threads > 1 and not served_any:
         # Whoever is served by another thread may wake this one hundreds of times a second, and there is nothing to do.
         _look_after[queue] = time.monotonic() + REST_S
+
+
+def _locks_of_this_thread() -> Locks:
+    """Kept from task to task: what a connection costs would be most of what a single event does."""
+    if not hasattr(_thread, "locks"):
+        _thread.locks = Locks()
+    locks: Locks = _thread.locks
+    return locks
 
 
 def _waited(queue: str, rest: float) -> bool:
@@ -396,6 +404,7 @@ def clean(**_: Any) -> None:
 # Of this process: how many threads serve, whose turn it is at each queue, and how long turns were.
 _threads = 1
 _lock = Lock()
+_thread = local()
 _turns: dict[str, Turns[Job]] = {}
 _look_after: dict[str, float] = {}
 _rests: dict[Job, float] = {}  # until when

@@ -22,7 +22,7 @@ batch whole later; at once in a process that started after the failure: it may r
 import hashlib
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -300,45 +300,70 @@ def sweep(stage: Stage[Any, Any, Any]) -> None:
 class Locks:
     """Locks that end with the process, however it ends. With `with`: they are released at the end.
 
-    On a connection of its own, which is made for the first of them: Django's may be closed, or kept, around a task
-    (foundations §4).
+    For one thread at a time, and never for another that shares it: the server lets whoever holds a lock take it again.
+    On a connection of its own, made for the first of them and kept until `close`: Django's may be closed, or kept,
+    around a task (foundations §4).
     """
 
     def __init__(self) -> None:
         self._connection: Any = None
+        self._are_some_taken = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(psycopg2.Error):  # the server takes its time to notice that a connection is gone
+        try:
             self.release()
-        if self._connection:
-            self._connection.close()
+        except psycopg2.Error:
+            self._drop()
 
     def take(self, name: str) -> bool:
         """Whether this process is the one to work on `name` now."""
+        try:
+            taken = self._try(name)
+        except psycopg2.Error:
+            self._drop()
+            if self._are_some_taken:  # they went with the connection
+                raise
+            taken = self._try(name)  # the server was started again since
+        self._are_some_taken |= taken
+        return taken
+
+    def release(self) -> None:
+        """All that were taken."""
+        self._are_some_taken = False
+        if self._connection:
+            self._ask("SELECT pg_advisory_unlock_all()")
+
+    def close(self) -> None:
+        """They are released, and the connection is gone."""
+        with self:  # the server takes its time to notice that a connection is gone
+            pass
+        self._drop()
+
+    def _try(self, name: str) -> bool:
         if self._connection is None:
             alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
             self._connection = psycopg2.connect(**connection.get_connection_params() | alive)
             self._connection.autocommit = True
         return bool(self._ask("SELECT pg_try_advisory_lock(%s)", _key(name)))
 
-    def release(self) -> None:
-        """All that were taken."""
-        if self._connection:
-            self._ask("SELECT pg_advisory_unlock_all()")
-
     def _ask(self, statement: str, *values: int) -> Any:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values)
             return cursor.fetchone()[0]
 
+    def _drop(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
 
 @contextmanager
 def owning(name: str) -> Iterator[bool]:
     """Whether this process is the one to work on `name` now. Ends with the process, however it ends."""
-    with Locks() as locks:
+    with closing(Locks()) as locks:
         yield locks.take(name)
 
 

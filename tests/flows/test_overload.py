@@ -195,17 +195,47 @@ def test_when_all_connections_were_taken_everything_goes_on_by_itself_afterwards
     """By somebody else: our own processes cannot. What was acknowledged meanwhile is archived."""
     assert post_status(running, source) == 200
     with ExitStack() as taken:
-        with suppress(psycopg2.OperationalError):
-            for _ in range(200):
-                taken.enter_context(closing(psycopg2.connect(running.paths.database_url)))
-        # Workers open a connection for each turn: they find none now.
+        ours = taken.enter_context(closing(psycopg2.connect(running.paths.database_owner_url)))
+
+        def take_the_rest() -> None:
+            with suppress(psycopg2.OperationalError):
+                for _ in range(200):
+                    taken.enter_context(closing(psycopg2.connect(running.paths.database_owner_url)))
+
+        take_the_rest()
         accepted = 1 + sum(post_status(running, source) == 200 for _ in range(20))
+        # Whoever has a connection keeps it. Now they lose those, too, and perhaps find no other.
+        with ours.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'personas_app'")
+        take_the_rest()
+        accepted += sum(post_status(running, source) == 200 for _ in range(20))
         assert running.http.get(f"{running.address}/livez").status_code == 200
-        time.sleep(3)
-        assert tally_of(running, source)["waiting"] > 0
     assert until(lambda: post_status(running, source) == 200, within_s=30)
     until_archived(running, [source])
     assert tally_of(running, source)["archived"] == accepted + 1
+
+
+def test_workers_keep_their_connections_from_task_to_task(running: Stack, source: Json) -> None:
+    """A new one costs more than what a task does with a single event."""
+
+    def sessions() -> int:
+        with closing(psycopg2.connect(running.paths.database_owner_url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT sessions FROM pg_stat_database WHERE datname = current_database()")
+            (count,) = cursor.fetchone()
+            return int(count)
+
+    def send(number: int) -> None:
+        auth = (source["writeKeys"][0], "")
+        event = {"userId": "one", "event": "Alone", "messageId": f"alone-{number}"}
+        httpx.post(f"{running.address}/v1/track", json=event, auth=auth, trust_env=False).raise_for_status()
+        until(lambda: tally_of(running, source)["archived"] == number, within_s=AT_MOST_S)
+
+    send(1)
+    before = sessions()
+    for number in range(2, 22):
+        send(number)
+    # Each of the twenty was a task or more. Of the sessions one is ours, and threads that had no work yet may begin.
+    assert sessions() - before < 10
 
 
 def test_a_configuration_that_the_server_cannot_take_is_refused_in_one_sentence(tmp_path, running: Stack) -> None:
