@@ -32,7 +32,7 @@ class UserFactory(factory.django.DjangoModelFactory):
         skip_postgeneration_save = True
 
     email = factory.Sequence(lambda n: f"person{n}@example.com")
-    name = factory.Faker("name")
+    name = factory.Sequence(lambda n: f"Person {n:05}")  # none of which a test could find by chance
 
 
 class MembershipFactory(factory.django.DjangoModelFactory):
