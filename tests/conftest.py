@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from benchmarks import prepared
+from personas_site.embedded import services
+from personas_site.embedded.paths import Paths
 from personas_site.embedded.supervisor import Supervisor
 from spaces.clock import FixedClock
 from tests import contract
@@ -24,8 +27,20 @@ hypothesis_settings.register_profile("tests", deadline=None, suppress_health_che
 hypothesis_settings.load_profile("tests")
 
 
+# Files go to processes as these come to be free, and what begins last ends last: so the longest ones begin.
+LONGEST = (
+    *("flows/test_kills", "flows/test_windows", "web/test_browser", "web/test_journeys", "flows/test_overload"),
+    *("flows/test_quickstart", "flows/test_full_disk", "db/test_clickhouse_http", "flows/test_supervisor"),
+    *("flows/test_chaos", "flows/test_deletions", "flows/test_bugs", "web/test_identity_api", "web/test_hostile"),
+    *("flows/test_resolve_crashes", "flows/test_audience_meaning", "db/test_sync", "flows/test_evaluate_failures"),
+    *("web/test_sources_browser", "web/test_builder_browser", "web/test_destinations_browser"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests in pure/ open no socket."""
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     for item in items:
         if "/pure/" in str(item.path):
             item.add_marker(pytest.mark.disable_socket)
@@ -55,7 +70,9 @@ def stores() -> Iterator[None]:
     settings.WHITENOISE_AUTOREFRESH = True  # or every test client goes through all static files before it asks
     home = Path(settings.PERSONAS_HOME)
     prepared.prepare(home, dict(os.environ))
-    with Supervisor(home, stores_only=True):
+    # While a test may open no socket, the supervisor cannot ask either, and would end what it hears nothing of.
+    never_silent = [replace(store, silent_within=None) for store in services.stores(Paths(home, os.environ))]
+    with Supervisor(home, stores_only=True, stores=never_silent):
         yield
         connections.close_all()
 

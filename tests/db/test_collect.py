@@ -1,6 +1,5 @@
 """Collect: what is accepted, what is refused and how, and that 200 is said only after the commit."""
 
-import asyncio
 import base64
 import gzip
 import json
@@ -28,6 +27,7 @@ from sources.collect_urls import urls
 from sources.inbox import gauge
 from sources.models import Inbox
 from spaces.needs import ANYONE
+from tests import loops
 from tests.asgi import chunks, scope_of
 from tests.factories import SourceFactory, WriteKeyFactory
 from tests.factories_sources import archive_all, batch, ids_in_archive, tally, track
@@ -297,7 +297,7 @@ class TestBody:
 
     def test_sent_in_chunks_arrives_whole(self, key):
         body = Body(Room())
-        asyncio.run(body.read(chunks(BODY, 100)))
+        loops.run(body.read(chunks(BODY, 100)))
         scope = scope_of("POST", "/v1/batch", basic(key.key) | {"transfer-encoding": "chunked"})
         request = WSGIRequest(environ_of(scope, body))
         assert CollectView.as_view(wake=woken.append)(request, route="batch").status_code == 200

@@ -17,7 +17,7 @@ from tests.worlds import BORDERS, NOW, QUESTIONS, VALUES, WINDOWS, definitions, 
 
 pytestmark = pytest.mark.django_db
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-given_time = settings(max_examples=25, deadline=None, suppress_health_check=SLOW, report_multiple_bugs=False)
+given_time = settings(max_examples=16, deadline=None, suppress_health_check=SLOW, report_multiple_bugs=False)
 
 
 SEEN = {"kind": "event", "name": "Seen"}

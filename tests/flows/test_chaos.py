@@ -28,7 +28,7 @@ from tests.event_generator import SOURCES
 from tests.flows.test_full_disk import Disk
 from tests.flows.test_kills import PROCESSES, Sender, World, verified
 
-FAULTS = int(os.environ.get("FAULTS", "16"))
+FAULTS = int(os.environ.get("FAULTS", "12"))
 SEED = int(os.environ.get("SEED", "1"))
 LONGEST_BETWEEN_S = 1.0
 LASTS_S = (0.5, 3.0)

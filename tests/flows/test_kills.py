@@ -81,7 +81,7 @@ def test_whatever_is_killed_nothing_is_lost_doubled_or_false(
 class Sender(threading.Thread):
     """Posts one request after the other, each again and again until it is answered with 200."""
 
-    def __init__(self, address: str, sources: dict[str, Json], *, size: int = 8, every_s: float = 0.06) -> None:
+    def __init__(self, address: str, sources: dict[str, Json], *, size: int = 8, every_s: float = 0.2) -> None:
         super().__init__(daemon=True)
         self.address, self.sources, self.size, self.every_s = address, sources, size, every_s
         self.crowd = Crowd(SEED)
