@@ -24,7 +24,7 @@ from audiences import evaluation, failures, queries
 from audiences.evaluation import Active, Tick
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
-from identity.models import Touch
+from identity.models import ChangeSet
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG
 from spaces.batches import unfinished
@@ -309,8 +309,8 @@ def _keep_snapshots(prepared: PreparedTick) -> None:
 
 
 def _forget_touches(held: Evaluation) -> None:
-    """Touches that every version has seen are of no use any more. `held` is locked (audiences.backfill)."""
+    """Change sets that every version has seen are of no use any more. `held` is locked (audiences.backfill)."""
     coming = queries.kept_versions().filter(audience__space=held.space_id).exclude(state=Version.State.LIVE)
     behind = coming.aggregate(oldest=Min("touched"))["oldest"]
     seen = held.touched if behind is None else min(held.touched, behind)
-    Touch.objects.filter(space=held.space_id, piece__lte=seen).delete()
+    ChangeSet.objects.filter(space=held.space_id, piece__lte=seen).delete()

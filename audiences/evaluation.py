@@ -25,7 +25,7 @@ from audiences.rules.grammar import Node, conditions
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.grammar import touches as touches_of
 from audiences.rules.validation import DefinitionError
-from identity.models import Touch
+from identity.models import ChangeSet
 from identity.queries import all_numbers
 from sources.events import client
 from sources.models import Replay
@@ -166,13 +166,13 @@ def _joins(version: Version) -> bool:
     return version.state == Version.State.CATCHING_UP
 
 
-def _touches(space: Space, evaluation: Evaluation, versions: Sequence[Version], seen: Visible) -> list[Touch]:
+def _touches(space: Space, evaluation: Evaluation, versions: Sequence[Version], seen: Visible) -> list[ChangeSet]:
     """The touches that any of the versions has not seen, oldest first."""
     since = min([evaluation.touched, *(version.touched or 0 for version in versions if _joins(version))])
-    return list(Touch.objects.filter(space=space, piece__gt=since, piece__lte=seen.end).order_by("piece", "pk"))
+    return list(ChangeSet.objects.filter(space=space, piece__gt=since, piece__lte=seen.end).order_by("piece", "pk"))
 
 
-def _anything(evaluation: Evaluation, versions: Sequence[Version], touches: Sequence[Touch], now: datetime) -> bool:
+def _anything(evaluation: Evaluation, versions: Sequence[Version], touches: Sequence[ChangeSet], now: datetime) -> bool:
     opens = evaluation.next_at is not None and evaluation.next_at <= now
     touched = any(touch.piece > evaluation.touched for touch in touches)
     return opens or touched or was_ahead(evaluation, now) or any(map(_joins, versions))
@@ -184,7 +184,7 @@ def _tick(
     seen: Visible,
     now: datetime,
     versions: Sequence[Version],
-    touches: Sequence[Touch],
+    touches: Sequence[ChangeSet],
 ) -> Tick:
     problems = Problems()
     active = _in_order(_active(evaluation, versions, now, problems), problems)
@@ -217,7 +217,9 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
         try:
             with queries.answering():
                 node = version.node
-                keys = {Touch.CREATED, Touch.MERGED, Touch.IDENTIFIED} | {_touch_key(key) for key in touches_of(node)}
+                keys = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED} | {
+                    _touch_key(key) for key in touches_of(node)
+                }
                 triggers = {trigger for condition in conditions(node) for trigger in condition.time_triggers()}
                 asks = keys_of(node)
         except DefinitionError as error:
@@ -262,19 +264,19 @@ def _in_order(active: Iterable[Active], problems: Problems) -> list[Active]:
                 problems.failed[by_key.pop(key).version.pk] = f"It is a part of itself: {' → '.join(circle[::-1])}"
 
 
-def _mark_touched(each: Active, touches: Sequence[Touch]) -> None:
+def _mark_touched(each: Active, touches: Sequence[ChangeSet]) -> None:
     """Whom events, traits, merges or new identifiers may have brought in or out."""
     mine = [touch for touch in touches if touch.piece > each.since_piece]
-    each.replayed = any(touch.key == Touch.EVERYTHING for touch in mine)
+    each.replayed = any(touch.key == ChangeSet.EVERYTHING for touch in mine)
     each.everyone = each.replayed or each.rederived
     each.touched = _union(_bitmap(touch) for touch in mine if touch.key in each.keys)
-    each.identified = _union(_bitmap(touch) for touch in mine if touch.key in (Touch.IDENTIFIED, Touch.MERGED))
+    each.identified = _union(_bitmap(touch) for touch in mine if touch.key in (ChangeSet.IDENTIFIED, ChangeSet.MERGED))
 
 
 def _touch_key(key: str) -> str:
-    """As resolve writes it (identity.models.Touch): long names are cut."""
+    """As resolve writes it (identity.models.ChangeSet): long names are cut."""
     kind, _, name = key.partition(":")
-    return {"event": Touch.event, "trait": Touch.trait}.get(kind, lambda _: key)(name)
+    return {"event": ChangeSet.event, "trait": ChangeSet.trait}.get(kind, lambda _: key)(name)
 
 
 def _mark_due(
@@ -443,5 +445,5 @@ def _union(parts: Iterable[BitMap]) -> BitMap:
     return BitMap.union(BitMap(), *parts)
 
 
-def _bitmap(touch: Touch) -> BitMap:
+def _bitmap(touch: ChangeSet) -> BitMap:
     return queries.bitmap(touch.profiles)

@@ -14,10 +14,9 @@ from audiences.models import Audience
 from console.links import first_page
 from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
-from identity.policies import policy_of
 from identity.queries import called_in
-from identity.rules.decision import DEFAULT_TYPES
 from identity.rules.display_name import display_name
+from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.models import Connection, Replay, Source
 from spaces.models import Space
 

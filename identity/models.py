@@ -156,8 +156,8 @@ class Link(InSpace):
         constraints = [models.UniqueConstraint(fields=["space", "user", "account"], name="link_once")]
 
 
-class Touch(InSpace):
-    """Who a resolve batch changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS."""
+class ChangeSet(InSpace):
+    """Whom a resolve batch changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS."""
 
     CREATED, MERGED, IDENTIFIED, EVERYTHING = "created", "merged", "identified", "everything"
     KEYS = (CREATED, MERGED, IDENTIFIED, EVERYTHING)
@@ -169,6 +169,7 @@ class Touch(InSpace):
     )
 
     class Meta:
+        db_table = "identity_touch"
         constraints = [models.UniqueConstraint(fields=["space", "piece", "key"], name="touch_once")]
 
     @staticmethod

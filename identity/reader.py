@@ -25,7 +25,7 @@ ARCHIVE = "archive"
 Key = tuple[int, int, int, int]
 
 
-class Lost(Exception):
+class RowsLost(Exception):
     """The archive does not give back the rows that were prepared on."""
 
 
@@ -84,11 +84,14 @@ class Intake:
 def next_live(space: Space, limit: int) -> Intake | None:
     """The next live rows; None when no live connection has any."""
     connections = Connection.objects.filter(space=space, state=Connection.State.LIVE).order_by("source_id")
-    ahead = [place for place in places_of(list(connections)) if place.has_more][:limit]
-    if not ahead:
+    starts = [start for start in places_of(list(connections)) if start.has_more][:limit]
+    if not starts:
         return None
-    rows, after = archive_table.read_live(space.workspace_id, ahead, limit)
-    ranges = [_range(old, new) for old, new in zip(ahead, after, strict=True)]
+    rows, ends = archive_table.read_live(space.workspace_id, starts, limit)
+    ranges = [
+        LiveRange(start.log.partition, start.piece, start.position, end.piece, end.position)
+        for start, end in zip(starts, ends, strict=True)
+    ]
     return Intake(space, _taken(rows, live=ranges), rows)
 
 
@@ -99,10 +102,10 @@ def next_rejects(space: Space, limit: int) -> Intake | None:
     if not places:
         return None
     rows = archive_table.read_rows(space.workspace_id, places)
-    found = list(zip(*(rows[name].to_pylist() for name in ("source", "piece", "position")), strict=True))
-    for source, piece, position in set(places) - set(found):  # the archive forgot it
+    archived = list(zip(*(rows[name].to_pylist() for name in ("source", "piece", "position")), strict=True))
+    for source, piece, position in set(places) - set(archived):  # the archive forgot it
         Reject.objects.filter(space=space, source=source, piece=piece, position=position).delete()
-    return Intake(space, _taken(rows, rejects=found), rows) if found else None
+    return Intake(space, _taken(rows, rejects=archived), rows) if archived else None
 
 
 def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
@@ -117,25 +120,21 @@ def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
     return Intake(space, _taken(rows, slice=taken), rows)
 
 
-def again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.ndarray]:
+def read_again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.ndarray]:
     """The rows of the batch, read a second time, and for each row taken whether it is still there.
 
-    Rows of a source that was deleted meanwhile are not. Raises Lost when others are missing.
+    Rows of a source that was deleted meanwhile are not. Raises RowsLost when others are missing.
     """
     if taken.rejects:
         rows = archive_table.read_rows(workspace_id, taken.rejects)
     else:
         rows = _live_again(workspace_id, taken.live) if taken.live else _slice_again(workspace_id, taken)
-    left = set(Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True))
-    rows = rows.filter(pyarrow.array(numpy.isin(rows["source"].to_numpy(), list(left))))
-    here = numpy.array([source in left for source in taken.sources])[numpy.frombuffer(taken.whose, "<u2")]
+    living = set(Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True))
+    rows = rows.filter(pyarrow.array(numpy.isin(rows["source"].to_numpy(), list(living))))
+    here = numpy.array([source in living for source in taken.sources])[numpy.frombuffer(taken.whose, "<u2")]
     if rows.num_rows != here.sum():
-        raise Lost(f"{rows.num_rows} of {here.sum()} rows found again")
+        raise RowsLost(f"{rows.num_rows} of {here.sum()} rows are still in the archive")
     return rows, here
-
-
-def _range(old: Place, new: Place) -> LiveRange:
-    return LiveRange(old.log.partition, old.piece, old.position, new.piece, new.position)
 
 
 def _taken(
@@ -157,13 +156,14 @@ def _taken(
 
 
 def _live_again(workspace_id: int, ranges: Sequence[LiveRange]) -> pyarrow.Table:
-    logs = visible_logs(stage=ARCHIVE, partitions=[each.source for each in ranges])
-    starts = [Place(up_to(logs[each.source], each.piece), each.after_piece, each.after_position) for each in ranges]
+    logs = visible_logs(stage=ARCHIVE, partitions=[live.source for live in ranges])
+    starts = [Place(up_to(logs[live.source], live.piece), live.after_piece, live.after_position) for live in ranges]
     rows, _ = archive_table.read_live(workspace_id, starts, 2**31)
+    # Read up to the ends of the batches: of the last one only the first rows may have been taken.
     within = numpy.zeros(rows.num_rows, bool)
     source, piece, position = (rows[name].to_numpy() for name in ("source", "piece", "position"))
-    for each in ranges:
-        within |= (source == each.source) & ((piece < each.piece) | (position <= each.position))
+    for live in ranges:
+        within |= (source == live.source) & ((piece < live.piece) | (position <= live.position))
     return rows.filter(pyarrow.array(within))
 
 

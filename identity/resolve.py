@@ -1,7 +1,7 @@
-"""The resolve stage: one log per space, from archived events to profiles, timeline and touches.
+"""The resolve stage: one log per space, from archived events to profiles, timeline and change sets.
 
 Live events and replays go through the same batches. While a replay runs and live events wait, odd and even numbers
-take turns, so that neither starves. A replay touches no audience; its end touches everyone, once.
+take turns, so that neither starves. A replay changes no audience; its end changes everyone, once.
 """
 
 import gc
@@ -20,14 +20,14 @@ from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
-from identity import services
-from identity.models import Graph, Touch
-from identity.policies import policy_of
-from identity.reader import Intake, Taken, again, next_live, next_rejects, next_slice
+from identity import graph_store
+from identity.graph_store import Written
+from identity.models import ChangeSet, Graph
+from identity.reader import Intake, Taken, next_live, next_rejects, next_slice, read_again
 from identity.rules import event_rows
-from identity.rules.messages import Message, read
-from identity.rules.resolution import Batch, Resolution, batch, differing, resolve
-from identity.services import Written
+from identity.rules.messages import ArchivedEvent, read_events
+from identity.rules.policy import policy_of
+from identity.rules.resolution import EventBatch, Resolution, differing, event_batch, resolve
 from sources.consumption import consume_all, consume_live, consume_slice
 from sources.events import client, timeline
 from sources.events.archive_table import WHOLE_PIECE
@@ -50,7 +50,8 @@ class PreparedResolve(msgspec.Struct):
     """What became of the rows [start, stop) of `taken`.
 
     profiles: for each the number of its profile as 4 bytes, 0 = refused. accounts: (row, account) of group calls.
-    overlay: (loser, winner). people: (number, kind, known). All little-endian 4-byte integers. touches: bitmaps.
+    aliases: (loser, winner). people: (number, kind, known). All little-endian 4-byte integers.
+    change_sets: who changed, by key, as bitmaps.
     whole: with it everything of `taken` is done, so that places may move. ends: the replay that is complete with it.
     policy: the rules it was prepared by, when they were not the default.
     """
@@ -60,9 +61,9 @@ class PreparedResolve(msgspec.Struct):
     stop: int = 0
     profiles: bytes = b""
     accounts: bytes = b""
-    overlay: bytes = b""
+    aliases: bytes = msgspec.field(default=b"", name="overlay")  # as batches that wait in PostgreSQL have them
     people: bytes = b""
-    touches: dict[str, bytes] = {}
+    change_sets: dict[str, bytes] = msgspec.field(default_factory=dict, name="touches")
     whole: bool = True
     ends: int | None = None
     settles: bool = False
@@ -70,13 +71,13 @@ class PreparedResolve(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _LastPrepared:
     """The batch that this thread prepared last, so that writing it need not read its rows again."""
 
     taken: Taken
     policy: Any
     rows: pyarrow.Table
-    messages: list[Message]
+    events: list[ArchivedEvent]
 
 
 class Resolve:
@@ -89,19 +90,19 @@ class Resolve:
         self, clock: Clock = database_clock, *, replay_rows: int = REPLAY_ROWS, live_rows: int = LIVE_ROWS
     ) -> None:
         self.clock, self.batch_size, self.live_rows = clock, replay_rows, live_rows
-        self._here = threading.local()
+        self._thread = threading.local()
 
     def read(self, log: Log, limit: int) -> Intake | None:
-        self._here.kept = None
+        self._thread.last = None
         space = Space.objects.get(pk=log.partition)
         running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
             return Intake(space, Taken())  # the replay was cancelled
         if running is None or log.last_number % 2:
-            some = min(limit, self.live_rows)
-            found = next_rejects(space, some) or next_live(space, some)
-            if found or running is None:
-                return found
+            few = min(limit, self.live_rows)
+            intake = next_rejects(space, few) or next_live(space, few)
+            if intake or running is None:
+                return intake
         return next_slice(space, running, limit)
 
     def size(self, intake: Intake) -> int:
@@ -109,52 +110,55 @@ class Resolve:
 
     def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
         if intake.rows is None:
-            everyone = {Touch.EVERYTHING: BitMap().serialize()}
-            return PreparedResolve(intake.taken, ends=intake.ends, settles=True, touches=everyone)
-        with _no_collection():
+            everyone = {ChangeSet.EVERYTHING: BitMap().serialize()}
+            return PreparedResolve(intake.taken, ends=intake.ends, settles=True, change_sets=everyone)
+        with _no_garbage_collection():
             return self._resolve(intake.space, intake.taken, intake.rows, number)
 
-    def _resolve(self, space: Space, taken: Taken, archived: pyarrow.Table, number: int) -> PreparedResolve:
+    def _resolve(self, space: Space, taken: Taken, rows: pyarrow.Table, number: int) -> PreparedResolve:
         policy = policy_of(space.identity_policy)
-        events = batch(archived, policy)
-        services.take_again(space.pk, taken.rejects)
-        graph = services.load(space, events.messages, policy)
-        found = resolve(graph, events)
-        written = services.record(space, number, graph, events, found)
-        services.reject(space.pk, archived, found.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
-        self._here.kept = _Kept(taken, space.identity_policy, archived, events.messages)
+        batch = event_batch(rows, policy)
+        graph_store.take_again(space.pk, taken.rejects)
+        graph = graph_store.load(space, batch.events, policy)
+        resolution = resolve(graph, batch)
+        written = graph_store.record(space, number, graph, batch, resolution)
+        graph_store.reject(space.pk, rows, resolution.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
+        self._thread.last = _LastPrepared(taken, space.identity_policy, rows, batch.events)
         return PreparedResolve(
             taken,
             stop=taken.rows,
-            profiles=numpy.array(found.profiles, "<u4").tobytes(),
-            accounts=event_rows.pack(found.accounts.items()),
-            overlay=event_rows.pack(written.overlay),
+            profiles=numpy.array(resolution.profiles, "<u4").tobytes(),
+            accounts=event_rows.pack(resolution.accounts.items()),
+            aliases=event_rows.pack(written.aliases),
             people=event_rows.pack(written.people),
-            touches={} if taken.slice else _touches(events, found, written),
+            change_sets={} if taken.slice else _change_sets(batch, resolution, written),
             policy=space.identity_policy,
         )
 
     def write(self, log: Log, prepared: PreparedResolve, number: int) -> None:
-        tables = {OVERLAY: event_rows.overlay(prepared.overlay), PROFILES: event_rows.people(prepared.people)}
+        tables = {OVERLAY: event_rows.profile_aliases(prepared.aliases), PROFILES: event_rows.people(prepared.people)}
         if prepared.stop > prepared.start:
-            events = self._resolved(log, prepared)
+            rows = self._resolved_rows(log, prepared)
             tables |= {
-                TIMELINE: event_rows.timeline(events),
-                PROFILE_EVENTS: event_rows.profile_events(events),
-                TRAITS: event_rows.traits(events),
+                TIMELINE: event_rows.timeline(rows),
+                PROFILE_EVENTS: event_rows.profile_events(rows),
+                TRAITS: event_rows.traits(rows),
             }
         with client.at_once():
             for table, columns in tables.items():
                 timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.partition, piece=number)
 
     def commit(self, log: Log, prepared: PreparedResolve, number: int, outcome: None) -> None:
-        self._here.kept = None
-        _touch(log, number, prepared.touches)
+        self._thread.last = None
+        ChangeSet.objects.bulk_create(
+            ChangeSet(workspace_id=log.workspace_id, space_id=log.partition, piece=number, key=key, profiles=profiles)
+            for key, profiles in prepared.change_sets.items()
+        )
         self._move(log, prepared)
         if prepared.settles:
-            services.mark_untouched(log.partition, untouched=False)
+            graph_store.mark_untouched(log.partition, untouched=False)
         elif prepared.taken.slice:
-            services.mark_untouched(log.partition, untouched=True)
+            graph_store.mark_untouched(log.partition, untouched=True)
 
     def split(self, prepared: PreparedResolve) -> Sequence[PreparedResolve]:
         """The first part brings profiles and merges; the last tells about them, and moves the places."""
@@ -164,39 +168,39 @@ class Resolve:
         middle, cut = prepared.start + half, 4 * half
         replace = msgspec.structs.replace
         return [
-            replace(prepared, stop=middle, profiles=prepared.profiles[:cut], touches={}, whole=False),
-            replace(prepared, start=middle, profiles=prepared.profiles[cut:], overlay=b"", people=b""),
+            replace(prepared, stop=middle, profiles=prepared.profiles[:cut], change_sets={}, whole=False),
+            replace(prepared, start=middle, profiles=prepared.profiles[cut:], aliases=b"", people=b""),
         ]
 
     def refuse(self, log: Log, prepared: PreparedResolve, error: Exception) -> PreparedResolve:
         if prepared.start == prepared.stop:
             raise error  # numbers alone: nothing in them can be refused
-        refused = self._resolved(log, prepared).rows
-        self._here.kept = None
-        services.reject(log.partition, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
+        refused = self._resolved_rows(log, prepared).rows
+        self._thread.last = None
+        graph_store.reject(log.partition, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
         _count(prepared)
         return msgspec.structs.replace(prepared, start=prepared.stop, profiles=b"")
 
     def skip(self, log: Log, intake: Intake, error: Exception) -> None:
         if intake.rows is None:
             raise error
-        services.take_again(log.partition, intake.taken.rejects)
-        services.reject(log.partition, intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
+        graph_store.take_again(log.partition, intake.taken.rejects)
+        graph_store.reject(log.partition, intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
         self._move(log, PreparedResolve(intake.taken, stop=intake.taken.rows))
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
         timeline.erase(log.partition, numbers)
 
-    def _resolved(self, log: Log, prepared: PreparedResolve) -> event_rows.Resolved:
+    def _resolved_rows(self, log: Log, prepared: PreparedResolve) -> event_rows.ResolvedRows:
         """The prepared rows, with the profiles it gave them."""
-        kept: _Kept | None = getattr(self._here, "kept", None)
-        if kept and kept.taken == prepared.taken and kept.policy == prepared.policy:
-            found, messages, here = kept.rows, kept.messages, numpy.ones(kept.rows.num_rows, bool)
+        last: _LastPrepared | None = getattr(self._thread, "last", None)
+        if last and last.taken == prepared.taken and last.policy == prepared.policy:
+            rows, events, here = last.rows, last.events, numpy.ones(last.rows.num_rows, bool)
         else:
-            found, here = again(log.workspace_id, prepared.taken)
-            messages = read(found["message"].cast(pyarrow.binary()).to_pylist(), policy_of(prepared.policy))
+            rows, here = read_again(log.workspace_id, prepared.taken)
+            events = read_events(rows["message"].cast(pyarrow.binary()).to_pylist(), policy_of(prepared.policy))
         within = range(prepared.start, prepared.stop)
-        return event_rows.resolved(found, messages, here, within, prepared.profiles, prepared.accounts)
+        return event_rows.resolved_rows(rows, events, here, within, prepared.profiles, prepared.accounts)
 
     def _move(self, log: Log, prepared: PreparedResolve) -> None:
         """What was taken is done, as far as anyone can see."""
@@ -204,14 +208,14 @@ class Resolve:
         _count(prepared)
         if not prepared.whole:
             return
-        for part in prepared.taken.live:
-            start, end = (part.after_piece, part.after_position), (part.piece, part.position)
-            consume_live(log.partition, part.source, start, end)
-        if replayed := prepared.taken.slice:
-            Replay.objects.filter(pk=replayed.replay).update(
-                cursor=list(replayed.upto), started_at=Coalesce("started_at", Value(now))
+        for live in prepared.taken.live:
+            start, end = (live.after_piece, live.after_position), (live.piece, live.position)
+            consume_live(log.partition, live.source, start, end)
+        if part := prepared.taken.slice:
+            Replay.objects.filter(pk=part.replay).update(
+                cursor=list(part.upto), started_at=Coalesce("started_at", Value(now))
             )
-            consume_slice(replayed.replay, [source for source, _ in replayed.cutoffs], replayed.upto)
+            consume_slice(part.replay, [source for source, _ in part.cutoffs], part.upto)
         if prepared.ends:
             _complete(prepared.ends, now)
 
@@ -241,8 +245,8 @@ def replaying() -> set[int]:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection: a batch makes 100,000s of objects that all stay; looking through them takes a fifth."""
+def _no_garbage_collection() -> Iterator[None]:
+    """A batch creates 100,000s of objects that all stay; looking through them would take a fifth of its time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -270,30 +274,23 @@ def _complete(replay: int, now: datetime) -> None:
         Connection.objects.filter(replay=replay, state=Connection.State.REPLAYING).update(state=Connection.State.LIVE)
 
 
-def _touch(log: Log, number: int, touches: dict[str, bytes]) -> None:
-    Touch.objects.bulk_create(
-        Touch(workspace_id=log.workspace_id, space_id=log.partition, piece=number, key=key, profiles=profiles)
-        for key, profiles in touches.items()
-    )
-
-
-def _touches(events: Batch, found: Resolution, written: Written) -> dict[str, bytes]:
+def _change_sets(batch: EventBatch, resolution: Resolution, written: Written) -> dict[str, bytes]:
     """Who changed, by what; by the numbers that are left at the end of the batch."""
-    touched: dict[str, Iterable[int]] = {
-        Touch.CREATED: written.created,
-        Touch.MERGED: written.winners.values(),
-        Touch.IDENTIFIED: written.gained,
+    changed: dict[str, Iterable[int]] = {
+        ChangeSet.CREATED: written.created,
+        ChangeSet.MERGED: written.winners.values(),
+        ChangeSet.IDENTIFIED: written.gained,
     }
-    named: dict[str, set[int]] = {}
+    by_name: dict[str, set[int]] = {}
     for number, (before, after) in written.traits.items():
         for key in differing(before, after):
-            named.setdefault(Touch.trait(key), set()).add(number)
-    for message, number in zip(events.messages, found.profiles, strict=True):
-        if message.event and number:
-            named.setdefault(Touch.event(message.event), set()).add(number)
-    last = written.winners
+            by_name.setdefault(ChangeSet.trait(key), set()).add(number)
+    for event, number in zip(batch.events, resolution.profiles, strict=True):
+        if event.event and number:
+            by_name.setdefault(ChangeSet.event(event.event), set()).add(number)
+    winners = written.winners
     return {
-        key: BitMap({last.get(number, number) for number in numbers}).serialize()
-        for key, numbers in (touched | named).items()
+        key: BitMap({winners.get(number, number) for number in numbers}).serialize()
+        for key, numbers in (changed | by_name).items()
         if numbers
     }

@@ -16,8 +16,8 @@ from audiences.rules import draft_form
 from destinations import sync
 from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
-from identity.policies import change_policy
-from identity.rules.decision import DEFAULT_POLICY, moved
+from identity.rules.policy import DEFAULT_POLICY, moved
+from identity.services import change_policy
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG
 from sources.models import Connection, EventName, Replay, Source, Tally

@@ -107,7 +107,7 @@ class Condition(ABC):
         """A boolean that is never NULL."""
 
     def touches(self) -> frozenset[str]:
-        """The touch keys whose change may change the answer (identity.models.Touch)."""
+        """The touch keys whose change may change the answer (identity.models.ChangeSet)."""
         return frozenset().union(*(field.touches(getattr(self, name)) for name, field in self.declared.items()))
 
     def audiences(self) -> frozenset[str]:

@@ -6,8 +6,7 @@ from typing import Any
 from django import forms
 
 from access.pages.forms import Styled
-from identity.policies import policy_of
-from identity.rules.decision import Policy
+from identity.rules.policy import Policy, policy_of
 from spaces.models import Space
 
 KINDS = {

@@ -14,9 +14,9 @@ from access.api.serializers import AT, Envelope, MomentField
 from identity import queries
 from identity.models import Merge, Profile
 from identity.queries import COLLECTIONS
-from identity.rules.decision import Policy
 from identity.rules.display_name import display_name
 from identity.rules.extract import ACCOUNT_TYPE
+from identity.rules.policy import Policy
 from sources.events.timeline import ProfileEvent
 from spaces.times import iso_of
 
@@ -49,7 +49,7 @@ class SourceIdField(serializers.CharField):
 
 
 class RulesField(serializers.JSONField):
-    """A space's identity rules, as `identity.rules.decision.Policy` reads them."""
+    """A space's identity rules, as `identity.rules.policy.Policy` reads them."""
 
 
 class RulesFieldExtension(OpenApiSerializerFieldExtension):

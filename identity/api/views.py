@@ -33,10 +33,10 @@ from identity.api.serializers import (
     verbose_traits,
 )
 from identity.models import Identifier, Profile
-from identity.policies import change_policy, policy_of
 from identity.queries import Placed
-from identity.rules.decision import Policy, PolicyError
 from identity.rules.display_name import display_name
+from identity.rules.policy import Policy, PolicyError, policy_of
+from identity.services import change_policy
 from sources.events import timeline
 from sources.events.timeline import START, ProfileEvent, Which
 from spaces.clock import clock

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from access.pages.forms import Styled
-from identity.rules.decision import PER, RECOMMENDED, Blocked, Definition, Limit, Policy, PolicyError, extended
+from identity.rules.policy import PER, RECOMMENDED, Blocked, Definition, Limit, Policy, PolicyError, extended
 
 MOST_OF_A_TYPE = 1_000_000
 LINES = {"rows": 4, "spellcheck": "false", "autocomplete": "off", "class": "mono"}

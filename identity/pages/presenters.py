@@ -13,9 +13,8 @@ from pyroaring import BitMap
 from identity import queries
 from identity.models import Evidence, Identifier, Merge, Profile
 from identity.pages.event_view import Part, parts
-from identity.policies import policy_of
-from identity.rules.decision import DEFAULT_TYPES
 from identity.rules.display_name import display_name, email_of
+from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.events import timeline
 from sources.events.timeline import Key, ProfileEvent
 from sources.models import Source

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy
 import pyarrow
 
-from identity.rules.decision import Identifier
-from identity.rules.graph import NOBODY
-from identity.rules.messages import Message, owner_of_traits
+from identity.rules.graph import NO_PROFILE
+from identity.rules.messages import ArchivedEvent, owner_of_traits
+from identity.rules.policy import Identifier
 from sources.events.properties import readable
 
 TIMES = pyarrow.timestamp("ms", tz="UTC")
@@ -21,14 +21,14 @@ NAMED = (*COMMON, "type", "event", "message_id")
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """Archived rows with their messages. position: where each is in the batch. profile: its number, or NOBODY.
+class ResolvedRows:
+    """Archived rows with their events. position: where each is in the batch. profile: its number, or NO_PROFILE.
 
     accounts: of group calls, by position.
     """
 
     rows: pyarrow.Table
-    messages: Sequence[Message]
+    events: Sequence[ArchivedEvent]
     position: numpy.ndarray
     profile: numpy.ndarray
     accounts: Mapping[int, int]
@@ -43,18 +43,18 @@ class Resolved:
                 "position": pyarrow.array(self.position, pyarrow.uint32()),
                 "profile": pyarrow.array(self.profile, pyarrow.uint32()),
                 "ts": self.rows["ts"].cast(TIMES),
-                "type": pyarrow.array([message.type for message in self.messages], pyarrow.string()),
-                "event": pyarrow.array([message.event for message in self.messages], pyarrow.string()),
-                "properties_text": pyarrow.array([message.properties for message in self.messages], pyarrow.binary()),
-                "lists": pyarrow.array([message.lists for message in self.messages], pyarrow.binary()),
-                "identifiers": _identifiers([message.identifiers for message in self.messages]),
+                "type": pyarrow.array([event.type for event in self.events], pyarrow.string()),
+                "event": pyarrow.array([event.event for event in self.events], pyarrow.string()),
+                "properties_text": pyarrow.array([event.properties for event in self.events], pyarrow.binary()),
+                "lists": pyarrow.array([event.lists for event in self.events], pyarrow.binary()),
+                "identifiers": _identifiers([event.identifiers for event in self.events]),
             }
         )
 
     @cached_property
     def owned(self) -> numpy.ndarray:
         """The indexes of the rows that have a profile."""
-        return numpy.flatnonzero(self.profile != NOBODY)
+        return numpy.flatnonzero(self.profile != NO_PROFILE)
 
     def take(self, names: Sequence[str], chosen: numpy.ndarray) -> pyarrow.Table:
         columns = self.columns.select(names)
@@ -62,61 +62,62 @@ class Resolved:
         return columns if whole else columns.take(pyarrow.array(chosen))
 
 
-def resolved(
+def resolved_rows(
     rows: pyarrow.Table,
-    messages: Sequence[Message],
+    events: Sequence[ArchivedEvent],
     here: numpy.ndarray,
     within: range,
     profiles: bytes,
     accounts: bytes,
-) -> Resolved:
-    """The part `within` of a batch. here: which of all its rows `rows` and `messages` are."""
+) -> ResolvedRows:
+    """The part `within` of a batch. here: which of all its rows `rows` and `events` are."""
     position = numpy.flatnonzero(here)
     chosen = numpy.flatnonzero((position >= within.start) & (position < within.stop))
     position = position[chosen]
     whole = len(chosen) == rows.num_rows
-    return Resolved(
+    return ResolvedRows(
         rows=rows if whole else rows.take(pyarrow.array(chosen)),
-        messages=messages if whole else [messages[index] for index in chosen.tolist()],
+        events=events if whole else [events[index] for index in chosen.tolist()],
         position=position,
         profile=numpy.frombuffer(profiles, "<u4")[position - within.start],
         accounts=dict(numpy.frombuffer(accounts, "<u4").reshape(-1, 2).tolist()),
     )
 
 
-def timeline(events: Resolved) -> pyarrow.Table:
+def timeline(resolved: ResolvedRows) -> pyarrow.Table:
     """Every event that has a profile, once."""
-    return events.take([*NAMED, "properties_text", "lists"], events.owned)
+    return resolved.take([*NAMED, "properties_text", "lists"], resolved.owned)
 
 
-def profile_events(events: Resolved) -> pyarrow.Table:
+def profile_events(resolved: ResolvedRows) -> pyarrow.Table:
     """The same, and each group call on the page of its account too."""
     names = [*NAMED, "identifiers", "message"]
-    own = events.take(names, events.owned)
-    if not events.accounts:
+    own = resolved.take(names, resolved.owned)
+    if not resolved.accounts:
         return own
-    accounts = numpy.array([events.accounts.get(position, NOBODY) for position in events.position.tolist()], "<u4")
-    chosen = numpy.flatnonzero((accounts != NOBODY) & (accounts != events.profile))
-    return pyarrow.concat_tables([own, _with_profile(events.take(names, chosen), accounts[chosen])])
+    positions = resolved.position.tolist()
+    accounts = numpy.array([resolved.accounts.get(position, NO_PROFILE) for position in positions], "<u4")
+    chosen = numpy.flatnonzero((accounts != NO_PROFILE) & (accounts != resolved.profile))
+    return pyarrow.concat_tables([own, _with_profile(resolved.take(names, chosen), accounts[chosen])])
 
 
-def traits(events: Resolved) -> pyarrow.Table:
+def traits(resolved: ResolvedRows) -> pyarrow.Table:
     """A row for each trait of each identify and group call."""
     index, owners = array("q"), array("I")
     keys: list[str] = []
     values: list[bytes] = []
-    for row, message in enumerate(events.messages):
-        if not message.traits:
+    for row, event in enumerate(resolved.events):
+        if not event.traits:
             continue
-        account = events.accounts.get(int(events.position[row]), NOBODY)
-        owner = owner_of_traits(message, int(events.profile[row]), account)
-        if owner == NOBODY:
+        account = resolved.accounts.get(int(resolved.position[row]), NO_PROFILE)
+        owner = owner_of_traits(event, int(resolved.profile[row]), account)
+        if owner == NO_PROFILE:
             continue
-        index.extend([row] * len(message.traits))
-        owners.extend([owner] * len(message.traits))
-        keys += message.traits.keys()
-        values += map(readable, message.traits.values())
-    common = _with_profile(events.take(COMMON, numpy.array(index)), numpy.array(owners, "<u4"))
+        index.extend([row] * len(event.traits))
+        owners.extend([owner] * len(event.traits))
+        keys += event.traits.keys()
+        values += map(readable, event.traits.values())
+    common = _with_profile(resolved.take(COMMON, numpy.array(index)), numpy.array(owners, "<u4"))
     return common.append_column("key", pyarrow.array(keys, pyarrow.string())).append_column(
         "value", pyarrow.array(values, pyarrow.binary())
     )
@@ -127,7 +128,7 @@ def _with_profile(rows: pyarrow.Table, profile: numpy.ndarray) -> pyarrow.Table:
     return rows.set_column(place, "profile", pyarrow.array(profile, pyarrow.uint32()))
 
 
-def overlay(packed: bytes) -> pyarrow.Table:
+def profile_aliases(packed: bytes) -> pyarrow.Table:
     """packed: (loser, winner)."""
     return _numbers(packed, loser=pyarrow.uint32(), winner=pyarrow.uint32())
 
@@ -144,10 +145,10 @@ def pack(rows: Iterable[Sequence[int]]) -> bytes:
 
 def _identifiers(sets: list[tuple[Identifier, ...]]) -> pyarrow.Array:
     """Most sets are there many times."""
-    place: dict[tuple[Identifier, ...], int] = {}
-    indexes = [place.setdefault(each, len(place)) for each in sets]
-    few = pyarrow.array([[{"type": type, "value": value} for type, value in each] for each in place], PAIRS)
-    return few.take(pyarrow.array(indexes, pyarrow.int32()))
+    places: dict[tuple[Identifier, ...], int] = {}
+    indexes = [places.setdefault(identifiers, len(places)) for identifiers in sets]
+    distinct = [[{"type": type, "value": value} for type, value in identifiers] for identifiers in places]
+    return pyarrow.array(distinct, PAIRS).take(pyarrow.array(indexes, pyarrow.int32()))
 
 
 def _numbers(packed: bytes, **kinds: pyarrow.DataType) -> pyarrow.Table:

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import msgspec
 
 from identity.rules import patterns
-from identity.rules.decision import Definition, Identifier, Policy
+from identity.rules.policy import Definition, Identifier, Policy
 from spaces.text import REPLACEMENT, storable
 
 REMEMBERED = 10_000  # values of each identifier of a policy

@@ -6,37 +6,38 @@ It starts from the profiles that hold any identifier of the batch, and ends with
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from identity.rules.decision import Candidate, Decision, Identifier, Outcome, Policy, decide
+from identity.rules.decision import Candidate, Decision, decide
+from identity.rules.policy import Identifier, Policy
 
 # Who owns one of these is known; someone with only device or anonymous ids is not.
 KNOWN_TYPES = frozenset({"user_id", "email", "android.idfa", "ios.idfa"})
 ACCOUNT_TYPE = "group_id"
-NOBODY = 0  # numbers of profiles start at 1
+NO_PROFILE = 0  # numbers of profiles start at 1
 
 
 @dataclass(slots=True)
 class Node:
-    """A profile in the working graph. held: each identifier with the event time (ms) of the event that brought it."""
+    """A profile in the working graph. identifiers: with the event time (ms) of the event that brought each."""
 
     number: int
-    held: dict[Identifier, int]
+    identifiers: dict[Identifier, int]
     merges: int = 0
-    into: "Node | None" = None  # the winner, once it was merged
+    merged_into: "Node | None" = None
 
     @property
-    def known(self) -> bool:
-        return any(type in KNOWN_TYPES for type, _ in self.held)
+    def is_known(self) -> bool:
+        return any(type in KNOWN_TYPES for type, _ in self.identifiers)
 
     @property
     def is_account(self) -> bool:
-        return any(type == ACCOUNT_TYPE for type, _ in self.held)
+        return any(type == ACCOUNT_TYPE for type, _ in self.identifiers)
 
 
-Refused = tuple[str, str, str]  # (type, value, what it was refused for)
+Refused = tuple[str, str, str]  # (type, value, the rule that it would have broken)
 
 
 @dataclass(slots=True)
-class Sight:
+class SeenSet:
     """What the batch saw of one set of identifiers, and whose it was the last time.
 
     first, last: event times; first_index, last_index: their events in the batch.
@@ -52,7 +53,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergedPair:
     loser: int
     winner: int
     index: int
@@ -69,7 +70,7 @@ class Gained:
 
 
 @dataclass
-class Graph:
+class IdentityGraph:
     """policy: the space's. nodes: complete profiles. last_…: the newest numbers given out before."""
 
     policy: Policy
@@ -77,71 +78,68 @@ class Graph:
     last_profile: int
     last_identifier: int
     created: dict[int, int] = field(default_factory=dict)  # number -> event time
-    merged: list[Merged] = field(default_factory=list)
+    merged: list[MergedPair] = field(default_factory=list)
     gained: list[Gained] = field(default_factory=list)
-    sights: dict[tuple[Identifier, ...], Sight] = field(default_factory=dict)
+    seen_sets: dict[tuple[Identifier, ...], SeenSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.holder = {identifier: node for node in self.nodes for identifier in node.held}
-        self.known_before = {node.number for node in self.nodes if node.known}
+        self.holder = {identifier: node for node in self.nodes for identifier in node.identifiers}
+        self.known_before = {node.number for node in self.nodes if node.is_known}
 
     def resolve(self, identifiers: tuple[Identifier, ...], at: int, index: int) -> int:
-        """The number of the profile that the event belongs to now; NOBODY when it carries no identifier."""
+        """The number of the profile that the event belongs to now; NO_PROFILE when it carries no identifier."""
         if not identifiers:
-            return NOBODY
-        sight = self.sights.get(identifiers)
-        if sight is None:
-            node, refused = self._judge(identifiers, at, index)
-            self.sights[identifiers] = Sight(node, refused, 1, at, index, at, index)
+            return NO_PROFILE
+        seen = self.seen_sets.get(identifiers)
+        if seen is None:
+            node, refused = self._decide(identifiers, at, index)
+            self.seen_sets[identifiers] = SeenSet(node, refused, 1, at, index, at, index)
             return node.number
-        if sight.refused:
-            sight.node, sight.refused = self._judge(identifiers, at, index)
-        while sight.node.into:  # a set that was accepted whole stays together, wherever its profile goes
-            sight.node = sight.node.into
-        sight.events += 1
-        if at < sight.first:
-            sight.first, sight.first_index = at, index
-        if at >= sight.last:
-            sight.last, sight.last_index = at, index
-        return sight.node.number
+        # What was refused may be accepted by now: a period has passed, or the profiles have merged another way.
+        if seen.refused:
+            seen.node, seen.refused = self._decide(identifiers, at, index)
+        while seen.node.merged_into:  # a set that was accepted whole stays together, wherever its profile goes
+            seen.node = seen.node.merged_into
+        seen.events += 1
+        if at < seen.first:
+            seen.first, seen.first_index = at, index
+        if at >= seen.last:
+            seen.last, seen.last_index = at, index
+        return seen.node.number
 
-    def _judge(self, identifiers: tuple[Identifier, ...], at: int, index: int) -> tuple[Node, list[Refused]]:
-        found = {node.number: node for each in identifiers if (node := self.holder.get(each))}
-        if len(found) == 1 and all(each in self.holder for each in identifiers):
-            return next(iter(found.values())), []  # one profile holds them all: the rules would change nothing
-        candidates = [Candidate(node.number, node.held, node.merges) for node in found.values()]
+    def _decide(self, identifiers: tuple[Identifier, ...], at: int, index: int) -> tuple[Node, list[Refused]]:
+        """The node that the rules give the event to, with all that follows from it, and what was left out."""
+        holders = {node.number: node for identifier in identifiers if (node := self.holder.get(identifier))}
+        if len(holders) == 1 and all(identifier in self.holder for identifier in identifiers):
+            return next(iter(holders.values())), []  # one profile holds them all: the rules would change nothing
+        candidates = [Candidate(node.number, node.identifiers, node.merges) for node in holders.values()]
         decision = decide(identifiers, candidates, at=at, policy=self.policy)
-        refused = [(*each.identifier, str(each.problem)) for each in decision.dropped]
-        return self._apply(decision, found, at, index), refused
-
-    def _apply(self, decision: Decision, found: dict[int, Node], at: int, index: int) -> Node:
-        # Refuse does not happen here: a single identifier breaks no rule (rules.decide).
-        node = self._create(at) if decision.profile is None else found[decision.profile]
-        for loser in decision.merged:
-            self._absorb(node, found[loser], decision, index)
+        # Never refused: there is an identifier, and a single one breaks no rule (`decide`).
+        if decision.profile is None:
+            self.last_profile += 1
+            self.created[self.last_profile] = at
+            node = Node(self.last_profile, {})
+        else:
+            node = holders[decision.profile]
+        for number in decision.merged:
+            self._merge(holders[number], node, decision, index)
         for identifier in decision.new:
-            node.held[identifier] = at
+            node.identifiers[identifier] = at
             self.holder[identifier] = node
             self.gained.append(Gained(identifier, at, index))
-        return node
+        return node, [(*dropped.identifier, str(dropped.broken_rule)) for dropped in decision.dropped]
 
-    def _create(self, at: int) -> Node:
-        self.last_profile += 1
-        self.created[self.last_profile] = at
-        return Node(self.last_profile, {})
-
-    def _absorb(self, winner: Node, loser: Node, decision: Outcome, index: int) -> None:
-        loser.into = winner
-        winner.held |= loser.held
+    def _merge(self, loser: Node, winner: Node, decision: Decision, index: int) -> None:
+        loser.merged_into = winner
+        winner.identifiers |= loser.identifiers
         winner.merges += loser.merges + 1
-        self.holder.update(dict.fromkeys(loser.held, winner))
-        self.merged.append(Merged(loser.number, winner.number, index, decision.reason))
-
-    # what came of it
+        self.holder.update(dict.fromkeys(loser.identifiers, winner))
+        self.merged.append(MergedPair(loser.number, winner.number, index, decision.reason))
 
     def winners(self) -> dict[int, int]:
         """The last winner of each profile that was merged in this batch."""
         last: dict[int, int] = {}
+        # From the end: whoever won a merge may have lost a later one.
         for merge in reversed(self.merged):
             last[merge.loser] = last.get(merge.winner, merge.winner)
         return last
@@ -152,7 +150,7 @@ class Graph:
 
     def became_known(self) -> list[int]:
         """Profiles that were there, were not known, and are now."""
-        changed = {self.holder[each.identifier].number for each in self.gained} | set(self.winners().values())
+        gained = {self.holder[gained.identifier].number for gained in self.gained}
+        older = (gained | set(self.winners().values())) - self.known_before - self.created.keys()
         nodes = self.alive()
-        old = changed - self.known_before - self.created.keys()
-        return sorted(number for number in old if nodes[number].known)
+        return sorted(number for number in older if nodes[number].is_known)

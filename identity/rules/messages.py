@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from identity.rules.decision import Identifier, Policy
 from identity.rules.extract import Extracted, SetAside, camel, identifiers
+from identity.rules.policy import Identifier, Policy
 from sources.events.json_text import storable_json
 from sources.events.properties import NOTHING, split
 from sources.rules.spec import stays_out_of_spaces
@@ -52,7 +52,7 @@ class Integrations(msgspec.Struct, frozen=True, rename={"google": "Google Analyt
     google: Google | bool | None = None
 
 
-class Message(msgspec.Struct, gc=False):
+class ArchivedEvent(msgspec.Struct, gc=False):
     """One archived event. user: the identifiers of its person, most trusted first; account: that of a group call.
 
     properties, lists: as the timeline keeps them, see `sources.events.properties`. traits: of identify and group
@@ -76,17 +76,17 @@ class Message(msgspec.Struct, gc=False):
         return (*self.user, self.account) if self.account else self.user
 
 
-def owner_of_traits(message: Message, profile: int, account: int) -> int:
-    """Whose the message's traits are: the account's in a group call, else the person's; 0 = nobody's."""
-    if not message.traits:
+def owner_of_traits(event: ArchivedEvent, profile: int, account: int) -> int:
+    """Whose the event's traits are: the account's in a group call, else the person's; 0 = nobody's."""
+    if not event.traits:
         return 0
-    return account if message.type == "group" else profile
+    return account if event.type == "group" else profile
 
 
-def read(texts: Sequence[bytes], policy: Policy) -> list[Message]:
-    """The messages of these JSON texts. Raises ValueError when a text is not a JSON object."""
-    one = _reader(policy).read
-    return [one(text) for text in texts]
+def read_events(texts: Sequence[bytes], policy: Policy) -> list[ArchivedEvent]:
+    """The events of these JSON texts. Raises ValueError when a text is not a JSON object."""
+    read = _reader(policy).read
+    return [read(text) for text in texts]
 
 
 class _Reader:
@@ -98,7 +98,8 @@ class _Reader:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        keys = sorted({key for each in policy.identifiers for key in (each.type, camel(each.type))} | {"email"})
+        types = {definition.type for definition in policy.identifiers} | {"email"}
+        keys = sorted(types | {camel(type) for type in types})
         names = {f"f{number}": key for number, key in enumerate(keys)}
         known = msgspec.defstruct("Known", [(name, str | None, None) for name in names], rename=names, frozen=True)
         context = msgspec.defstruct(
@@ -128,45 +129,71 @@ class _Reader:
         )
         self._outer = msgspec.json.Decoder(outer)
         self._known = msgspec.json.Decoder(known | None)
-        self._seen: dict[tuple[Any, ...], Extracted] = {}
+        self._remembered: dict[tuple[Any, ...], Extracted] = {}
 
-    def read(self, text: bytes) -> Message:
-        if b"false" in text and _MAY_STAY_OUT.search(text) and stays_out_of_spaces(whole := _whole(text)):
-            event = _event(whole["type"], whole.get("event"))
-            return Message(whole["type"], event, (), None, NOTHING, NOTHING, NO_TRAITS, stays_out=True)
+    def read(self, text: bytes) -> ArchivedEvent:
+        if b"false" in text and _MAY_STAY_OUT.search(text) and stays_out_of_spaces(message := _decoded(text)):
+            name = _event_name(message["type"], message.get("event"))
+            return ArchivedEvent(message["type"], name, (), None, NOTHING, NOTHING, NO_TRAITS, stays_out=True)
         try:
-            found: Any = self._outer.decode(text)
-            extracted = self._remembered(text, found)
+            outer: Any = self._outer.decode(text)
+            extracted = self._identifiers(text, outer)
         except msgspec.DecodeError:
-            return self._read_slowly(text)
-        return _message(found, extracted, found.properties, found.traits)
-
-    def _remembered(self, text: bytes, found: Any) -> Extracted:
-        key = (
-            found.type == "group",
-            found.userId,
-            found.anonymousId,
-            found.groupId,
-            self._known.decode(found.properties) if found.properties else None,
-            self._known.decode(found.traits) if found.traits else None,
-            found.context,
+            message = _decoded(text)
+            sections = msgspec.json.decode(storable_json(text), type=dict[str, msgspec.Raw])
+            outer = _LooseOuter(
+                type=str(message.get("type")),
+                event=message.get("event"),
+                name=message.get("name"),
+                category=message.get("category"),
+                properties=sections.get("properties", EMPTY),
+                traits=sections.get("traits", EMPTY),
+            )
+            extracted = identifiers(message, self.policy)
+        properties, lists = split(_properties(outer))
+        return ArchivedEvent(
+            type=outer.type,
+            event=_event_name(outer.type, outer.event),
+            user=extracted.user,
+            account=extracted.account,
+            properties=properties,
+            lists=lists,
+            traits=_traits(outer.traits) if outer.traits and outer.type in ("identify", "group") else NO_TRAITS,
+            set_aside=extracted.blocked,
         )
-        extracted = self._seen.get(key)
+
+    def _identifiers(self, text: bytes, outer: Any) -> Extracted:
+        """Worked out once for all messages whose identifiers can come from the same values."""
+        key = (
+            outer.type == "group",
+            outer.userId,
+            outer.anonymousId,
+            outer.groupId,
+            self._known.decode(outer.properties) if outer.properties else None,
+            self._known.decode(outer.traits) if outer.traits else None,
+            outer.context,
+        )
+        extracted = self._remembered.get(key)
         if extracted is None:
-            if len(self._seen) >= REMEMBERED:
-                self._seen.clear()
-            extracted = self._seen[key] = identifiers(_whole(text), self.policy)
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            extracted = self._remembered[key] = identifiers(_decoded(text), self.policy)
         return extracted
 
-    def _read_slowly(self, text: bytes) -> Message:
-        whole = _whole(text)
-        parts = msgspec.json.decode(storable_json(text), type=dict[str, msgspec.Raw])
-        found = _Loose(str(whole.get("type")), whole.get("event"), whole.get("name"), whole.get("category"))
-        sections = [parts.get(name, EMPTY) for name in ("properties", "traits")]
-        return _message(found, identifiers(whole, self.policy), *sections)
+
+@dataclass
+class _LooseOuter:
+    """What of a message is read beside its identifiers, whatever types its sender gave the fields."""
+
+    type: str
+    event: Any
+    name: Any
+    category: Any
+    properties: msgspec.Raw
+    traits: msgspec.Raw
 
 
-def _whole(text: bytes) -> dict[str, Any]:
+def _decoded(text: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.ValidationError:
@@ -175,53 +202,31 @@ def _whole(text: bytes) -> dict[str, Any]:
         return dict(json.loads(text))
 
 
-@dataclass
-class _Loose:
-    type: str
-    event: Any
-    name: Any
-    category: Any
-
-
 @lru_cache(maxsize=64)
 def _reader(policy: Policy) -> _Reader:
     return _Reader(policy)
 
 
-def _message(found: Any, extracted: Extracted, properties: msgspec.Raw, traits: msgspec.Raw) -> Message:
-    own, lists = split(_properties(found, properties))
-    return Message(
-        type=found.type,
-        event=_event(found.type, found.event),
-        user=extracted.user,
-        account=extracted.account,
-        properties=own,
-        lists=lists,
-        traits=_traits(traits) if traits and found.type in ("identify", "group") else NO_TRAITS,
-        set_aside=extracted.blocked,
-    )
-
-
-def _event(type: str, event: Any) -> str:
+def _event_name(type: str, event: Any) -> str:
     if type == "track":
         return event if isinstance(event, str) else ""
     return NAMED.get(type, "")
 
 
-def _properties(found: Any, raw: msgspec.Raw) -> bytes:
+def _properties(outer: Any) -> bytes:
     """The properties; those of a page or screen with its name and category, unless they have such already."""
-    text = bytes(raw)
+    text = bytes(outer.properties)
     if text[:1] != b"{":
         text = b"{}"
-    if found.type in NAMED:
-        if isinstance(found.name, str):
-            text = _with(text, NAME_OF[found.type], found.name)
-        if isinstance(found.category, str):
-            text = _with(text, CATEGORY_OF[found.type], found.category)
+    if outer.type in NAMED:
+        if isinstance(outer.name, str):
+            text = _with_key(text, NAME_OF[outer.type], outer.name)
+        if isinstance(outer.category, str):
+            text = _with_key(text, CATEGORY_OF[outer.type], outer.category)
     return storable_json(text)
 
 
-def _with(text: bytes, key: bytes, value: str) -> bytes:
+def _with_key(text: bytes, key: bytes, value: str) -> bytes:
     """The object with one more key at its end, if it has no such key yet."""
     if key in text and key[1:-2].decode() in json.loads(text):
         return text

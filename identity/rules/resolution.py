@@ -1,16 +1,16 @@
 """PURE. The events of a batch in order, and what becomes of each: whose it is, and which traits and links it brings."""
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 import pyarrow
 
-from identity.rules.decision import Identifier, Policy
 from identity.rules.extract import SetAside
-from identity.rules.graph import NOBODY, Graph
-from identity.rules.messages import Message, Stamp, owner_of_traits, read
+from identity.rules.graph import NO_PROFILE, IdentityGraph
+from identity.rules.messages import ArchivedEvent, Stamp, owner_of_traits, read_events
+from identity.rules.policy import Identifier, Policy
 from spaces.text import storable
 
 MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
@@ -21,10 +21,10 @@ Traits = dict[str, Trait]
 
 
 @dataclass
-class Batch:
-    """Archived rows as columns, and their messages. times in ms; batches, positions: where they are in the archive."""
+class EventBatch:
+    """Archived rows as columns. times in ms; pieces, positions: where they are in the archive."""
 
-    messages: list[Message]
+    events: list[ArchivedEvent]
     times: list[int]
     sources: list[int]
     pieces: list[int]
@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass
 class Resolution:
-    """profiles: for each event the number of its profile, NOBODY when it has no usable identifier or stays out.
+    """profiles: for each event the number of its profile, NO_PROFILE when it has no usable identifier or stays out.
 
     accounts: the account of each group call, by index. links: (user, account) -> event time of the first.
     traits: by profile number of the moment, the newest of each key. refused: the events that have no usable identifier
@@ -52,10 +52,10 @@ class Resolution:
     set_aside: dict[tuple[Identifier, ...], dict[SetAside, None]] = field(default_factory=dict)
 
 
-def batch(rows: pyarrow.Table, policy: Policy) -> Batch:
-    """Columns of `sources.events.archive_table.read_live`. Raises ValueError when a message cannot be read."""
-    return Batch(
-        messages=read(rows["message"].cast(pyarrow.binary()).to_pylist(), policy),
+def event_batch(rows: pyarrow.Table, policy: Policy) -> EventBatch:
+    """From columns of `sources.events.archive_table.read_live`. Raises ValueError when a message cannot be read."""
+    return EventBatch(
+        events=read_events(rows["message"].cast(pyarrow.binary()).to_pylist(), policy),
         times=rows["ts"].cast(MILLISECONDS).cast(pyarrow.int64()).to_pylist(),
         sources=rows["source"].to_pylist(),
         pieces=rows["piece"].to_pylist(),
@@ -64,67 +64,66 @@ def batch(rows: pyarrow.Table, policy: Policy) -> Batch:
     )
 
 
-def resolve(graph: Graph, events: Batch) -> Resolution:
+def resolve(graph: IdentityGraph, batch: EventBatch) -> Resolution:
     """Every event is with its profile; `graph` holds what has to be written."""
-    found = Resolution()
-    for index, (message, at) in enumerate(zip(events.messages, events.times, strict=True)):
-        user = graph.resolve(message.user, at, index)
-        if message.set_aside:
-            beside = message.user or ((message.account,) if message.account else ())
-            found.set_aside.setdefault(beside, {}).update(dict.fromkeys(message.set_aside))
-        if message.account:
-            account = found.accounts[index] = graph.resolve((message.account,), at, index)
+    resolution = Resolution()
+    for index, (event, at) in enumerate(zip(batch.events, batch.times, strict=True)):
+        user = graph.resolve(event.user, at, index)
+        account = NO_PROFILE
+        if event.account:
+            account = resolution.accounts[index] = graph.resolve((event.account,), at, index)
             if user:
-                found.links[user, account] = min(at, found.links.get((user, account), at))
-        owner = user or found.accounts.get(index, NOBODY)
-        found.profiles.append(owner)
-        if owner == NOBODY and not message.stays_out:
-            found.refused.append(index)
-        if owner := owner_of_traits(message, user, found.accounts.get(index, NOBODY)):
-            _learn(found.traits.setdefault(owner, {}), message.traits, events.stamp(index))
-    return found
-
-
-def _learn(known: Traits, sent: Mapping[str, bytes], stamp: Stamp) -> None:
-    for key, value in sent.items():
-        old = known.get(key)
-        if old is None or old[0] < stamp:
-            known[key] = (stamp, value)
+                resolution.links[user, account] = min(at, resolution.links.get((user, account), at))
+        if event.set_aside:
+            beside = event.user or ((event.account,) if event.account else ())
+            resolution.set_aside.setdefault(beside, {}).update(dict.fromkeys(event.set_aside))
+        resolution.profiles.append(user or account)
+        if not (user or account or event.stays_out):
+            resolution.refused.append(index)
+        if owner := owner_of_traits(event, user, account):
+            known, stamp = resolution.traits.setdefault(owner, {}), batch.stamp(index)
+            for key, value in event.traits.items():
+                before = known.get(key)
+                if before is None or before[0] < stamp:
+                    known[key] = (stamp, value)
+    return resolution
 
 
 def newest(parts: Iterable[Traits]) -> Traits:
     """Of each key the newest by event time; of two at one time the later in the archive."""
-    together: Traits = {}
+    merged: Traits = {}
     for part in parts:
         for key, trait in part.items():
-            old = together.get(key)
-            if old is None or old[0] < trait[0]:
-                together[key] = trait
-    return together
+            before = merged.get(key)
+            if before is None or before[0] < trait[0]:
+                merged[key] = trait
+    return merged
 
 
 def differing(old: Traits, new: Traits) -> list[str]:
     """The keys whose value is another one now; one that only was seen again is not among them."""
     return [
-        key for key, trait in new.items() if (before := old.get(key)) is not trait and _plain(before) != _plain(trait)
+        key
+        for key, trait in new.items()
+        if (before := old.get(key)) is not trait and _normalized(before) != _normalized(trait)
     ]
 
 
-def _plain(trait: Trait | None) -> bytes:
+def _normalized(trait: Trait | None) -> bytes:
     """A value in one spelling: PostgreSQL gives JSON back with other blanks."""
     if trait is None:
         return REMOVED
     return msgspec.json.encode(msgspec.json.decode(trait[1]), order="deterministic")
 
 
-def stored(values: str, seen: str) -> Traits:
+def from_columns(values: str, seen: str) -> Traits:
     """Traits from a profile's two columns, as JSON text."""
     texts = msgspec.json.decode(values, type=dict[str, msgspec.Raw])
     stamps = msgspec.json.decode(seen, type=dict[str, Stamp])
     return {key: (stamp, bytes(texts[key]) if key in texts else REMOVED) for key, stamp in stamps.items()}
 
 
-def unstored(traits: Traits) -> tuple[str, str]:
+def to_columns(traits: Traits) -> tuple[str, str]:
     """The two columns of these traits: the values without what was removed, and when each was seen, with it."""
     texts = {key: msgspec.Raw(value) for key, (_, value) in traits.items() if value != REMOVED}
     stamps = {key: stamp for key, (stamp, _) in traits.items()}

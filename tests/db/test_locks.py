@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from destinations.models import Subscription
 from destinations.sync import Sync
-from identity import policies
+from identity import services as identity
 from personas_site import pipeline
 from sources import services as sources
 from sources.models import Connection, Replay
@@ -60,7 +60,7 @@ def cancelling(space: Space) -> None:
 
 
 def changing_the_rules(space: Space) -> None:
-    policies.change_policy(space, None)
+    identity.change_policy(space, None)
 
 
 def syncing(space: Space) -> None:

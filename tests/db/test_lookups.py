@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection, connections, transaction
 
-from identity import services
+from identity import graph_store
 from identity.models import Identifier
 from tests.factories import SpaceFactory
 
@@ -42,5 +42,5 @@ def test_a_space_that_is_newer_than_the_statistics_is_not_read_whole_for_every_v
     wanted = [("user_id", f"u{number}") for number in range(1, WANTED + 1)]
     with transaction.atomic(), connection.cursor() as cursor:
         before = rows_read(cursor)
-        assert sorted(services._holders(cursor, newer, wanted)) == list(range(1, WANTED + 1))
+        assert sorted(graph_store._holders(cursor, newer, wanted)) == list(range(1, WANTED + 1))
         assert rows_read(cursor) - before <= 2 * WANTED

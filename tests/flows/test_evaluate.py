@@ -7,7 +7,7 @@ from pyroaring import BitMap
 
 from audiences import backfill, evaluate, queries
 from audiences.models import Audience, Change, Evaluation, Version
-from identity.models import Touch
+from identity.models import ChangeSet
 from sources.events import client
 from sources.models import Replay
 from sources.services import connect
@@ -413,7 +413,7 @@ def test_touches_go_once_everyone_has_seen_them(world):
     world.computed()
     world.did("u2", "Signed Up")
     world.ticked()
-    assert not Touch.objects.filter(space=world.space).exists()
+    assert not ChangeSet.objects.filter(space=world.space).exists()
 
 
 @pytest.mark.parametrize("step", ["write", "commit"])

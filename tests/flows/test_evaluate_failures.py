@@ -14,7 +14,7 @@ from audiences.conditions.event import Performed
 from audiences.models import Audience, Change, Version
 from audiences.rules import compiler
 from benchmarks.stack import until
-from identity.models import Touch
+from identity.models import ChangeSet
 from sources.events import client
 from sources.events.sql import Sql
 from tests.factories_audiences import World
@@ -173,7 +173,7 @@ def test_one_heavy_definition_stops_no_other_and_catches_up_from_its_place(world
         world.ticked()
         assert engine.statements("plan") == 1  # alone, at once, and then not again
         assert newest(heavy).failures == before.failures + 1
-    assert Touch.objects.filter(space=world.space).exists()
+    assert ChangeSet.objects.filter(space=world.space).exists()
     engine.refuses.clear()
     world.clock.advance(2 * HOUR)  # u1 has left by the clock meanwhile
     world.ticked()
@@ -181,7 +181,7 @@ def test_one_heavy_definition_stops_no_other_and_catches_up_from_its_place(world
     assert states(heavy) == ["live"]
     moved = Change.objects.filter(audience=heavy).order_by("tick", "pk").values_list("cause", flat=True)
     assert [*moved] == ["compute", "events", "clock"]
-    assert not Touch.objects.filter(space=world.space).exists()
+    assert not ChangeSet.objects.filter(space=world.space).exists()
 
 
 def test_windows_that_cannot_be_looked_through_hold_up_their_own_audiences_alone(world, engine):
@@ -219,7 +219,7 @@ def test_it_has_failed_after_many_attempts_alone_on_an_idle_engine_and_is_tried_
     assert world.members(heavy) == {"u1"}
     world.did("u3", "Heavy")
     world.ticked()
-    assert not Touch.objects.filter(space=world.space).exists()  # nothing is kept for it any more
+    assert not ChangeSet.objects.filter(space=world.space).exists()  # nothing is kept for it any more
     assert world.ready() == []
     world.clock.advance(HOUR)
     assert world.ready() == [version.pk]
@@ -243,7 +243,7 @@ def test_on_a_busy_engine_nothing_has_failed_however_often(world, engine, monkey
         assert states(heavy) == ["catching_up"]
         again(world, heavy)
     assert states(heavy) == ["computing"]  # too far behind to be caught up with: in full
-    assert not Touch.objects.filter(space=world.space).exists()
+    assert not ChangeSet.objects.filter(space=world.space).exists()
     engine.refuses.clear()
     world.clock.at = newest(heavy).retry_at
     world.computed()

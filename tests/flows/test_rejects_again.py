@@ -9,11 +9,11 @@ import pytest
 from django.db import connection
 from msgspec.structs import replace
 
-from identity import services
-from identity.models import Profile, Touch
-from identity.policies import change_policy, policy_of
+from identity import graph_store
+from identity.models import ChangeSet, Profile
 from identity.resolve import waiting
-from identity.rules.decision import DEFAULT_POLICY, Blocked
+from identity.rules.policy import DEFAULT_POLICY, Blocked, policy_of
+from identity.services import change_policy
 from personas_site import erasure
 from sources.events import timeline
 from sources.events.schema import TIMELINE
@@ -79,7 +79,7 @@ def test_rejecting_is_not_quadratic(space, source):
             }
         )
         begun = time.perf_counter()
-        services.reject(space.pk, table, range(count), code="no_identifiers", reason="x")
+        graph_store.reject(space.pk, table, range(count), code="no_identifiers", reason="x")
         took.append(time.perf_counter() - begun)
     assert Reject.objects.filter(source=source, message_id__startswith="new").count() == 600
     assert took[2] < 10 * max(took[0], 0.02), took
@@ -117,7 +117,7 @@ def test_events_that_were_refused_are_resolved_once_the_rules_allow_it(space, so
     assert not Reject.objects.exists()
     assert sorted(row.message_id for row in recorded(space)) == ["m0", "m1", "m2"]
     assert people(space) == as_sets(reference(space, policy_of(space.identity_policy), places).profiles())
-    assert Touch.objects.filter(space=space, key=Touch.CREATED).count() == 2, "audiences hear of it"
+    assert ChangeSet.objects.filter(space=space, key=ChangeSet.CREATED).count() == 2, "audiences hear of it"
 
 
 def test_a_single_one_is_driven_again_and_refused_again_with_the_reason_of_today(space, source):

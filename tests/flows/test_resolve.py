@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from pyroaring import BitMap
 
-from identity.models import Evidence, Graph, Identifier, Merge, Profile, Touch
+from identity.models import ChangeSet, Evidence, Graph, Identifier, Merge, Profile
 from identity.resolve import waiting
 from sources.events import client
 from sources.models import Connection, Reject, Replay
@@ -59,7 +59,7 @@ def table(space, name, columns):
 
 
 def touches(space, piece=None):
-    found = Touch.objects.filter(space=space, **({"piece": piece} if piece else {}))
+    found = ChangeSet.objects.filter(space=space, **({"piece": piece} if piece else {}))
     together = {}
     for key, profiles in found.values_list("key", "profiles"):
         together[key] = together.get(key, BitMap()) | BitMap.deserialize(bytes(profiles))

@@ -8,10 +8,10 @@ import pytest
 from django.utils import timezone
 
 from identity import resolve
-from identity.models import Profile, Touch
-from identity.policies import change_policy
+from identity.models import ChangeSet, Profile
 from identity.resolve import Resolve
-from identity.rules.decision import DEFAULT_POLICY
+from identity.rules.policy import DEFAULT_POLICY
+from identity.services import change_policy
 from sources.events import client, timeline
 from sources.events.schema import ARCHIVE, TIMELINE
 from sources.events.sql import Sql
@@ -124,7 +124,7 @@ def test_deaths_at_any_point_neither_lose_nor_double_nor_change_anything(space, 
     assert links(space) == slow.links()
     resolvable = {each["messageId"] for *_, each in sent if "userId" in each or "anonymousId" in each}
     assert {row.message_id for row in recorded(space)} >= resolvable
-    assert Touch.objects.filter(space=space, key=Touch.EVERYTHING).count() == 1
+    assert ChangeSet.objects.filter(space=space, key=ChangeSet.EVERYTHING).count() == 1
 
 
 def small_month(space):
@@ -177,7 +177,7 @@ def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anyt
         assert people(space, Profile.Kind.ACCOUNT) == as_sets(slow.accounts()), died
         assert links(space) == slow.links(), died
         assert len(recorded(space)) == len(sent), died
-        assert Touch.objects.filter(space=space, key=Touch.EVERYTHING).count() == 1, died
+        assert ChangeSet.objects.filter(space=space, key=ChangeSet.EVERYTHING).count() == 1, died
         assert not Connection.objects.filter(space=space).exclude(state=Connection.State.LIVE).exists(), died
         if not died:
             break
@@ -295,7 +295,7 @@ def test_a_replay_that_is_cancelled_between_decide_and_publish_keeps_what_was_de
     assert [row.message_id for row in recorded(space)] == ["r0", "r1", "r2", "r3", "live"]
     replay.refresh_from_db()
     assert (replay.state, replay.done) == ("cancelled", 4)
-    assert Touch.objects.filter(space=space, key=Touch.EVERYTHING).count() == 1
+    assert ChangeSet.objects.filter(space=space, key=ChangeSet.EVERYTHING).count() == 1
 
 
 def test_a_replay_that_is_cancelled_while_its_end_is_published_stays_cancelled(space, source):
@@ -450,7 +450,7 @@ def test_a_row_that_cannot_be_written_is_rejected_and_the_rest_is_not(space, sou
     archived(source, message(id="next", userId="u1"))
     resolved(space)
     assert recorded(space)[-1].message_id == "next"
-    assert Touch.objects.filter(space=space, key="event:Seen").count() == 2
+    assert ChangeSet.objects.filter(space=space, key="event:Seen").count() == 2
 
 
 def test_a_row_that_cannot_be_decided_is_rejected_and_stepped_over(space, source, monkeypatch):

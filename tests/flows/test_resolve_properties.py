@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from identity.models import Profile
-from identity.rules.decision import DEFAULT_POLICY, Definition, Limit, Policy
+from identity.rules.policy import DEFAULT_POLICY, Definition, Limit, Policy
 from sources.services import connect
 from spaces.clock import FixedClock
 from tests.factories import SourceFactory, SpaceFactory

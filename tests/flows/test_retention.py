@@ -52,7 +52,7 @@ BOUNDS = {
     "identity.Link": OF_PEOPLE,
     "identity.Merge": OF_PEOPLE,
     "identity.Profile": OF_PEOPLE,
-    "identity.Touch": "goes when every version has seen it (audiences.evaluate)",
+    "identity.ChangeSet": "goes when every version has seen it (audiences.evaluate)",
     "console.Sample": MADE_BY_HAND,
     "sources.Connection": MADE_BY_HAND,
     "sources.Consumed": "one of each replay, until a wider one takes it in (sources.consumption)",

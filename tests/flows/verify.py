@@ -28,7 +28,7 @@ from audiences.rules.grammar import parse
 from destinations import queries as destinations
 from destinations.models import Acknowledged, Subscription
 from identity import resolve
-from identity.models import Graph, Identifier, Profile, Touch
+from identity.models import ChangeSet, Graph, Identifier, Profile
 from quickstart.resolver import DEFAULTS, Fed, Reference, find_group_identifier, find_user_identifiers
 from sources.events import client
 from sources.events.sql import sql
@@ -117,7 +117,7 @@ def under_way() -> str:
         "replays": Replay.objects.filter(state=Replay.State.RUNNING).count(),
         "spaces to resolve": resolve.waiting(now),
         "replays nobody was told of": Graph.objects.filter(untouched=True).count(),
-        "touches": Touch.objects.filter(piece__gt=Coalesce(Subquery(evaluated), 0)).count(),
+        "touches": ChangeSet.objects.filter(piece__gt=Coalesce(Subquery(evaluated), 0)).count(),
         "spaces evaluated for a time to come": Evaluation.objects.filter(clock_at__gt=now + UNSTEADY).count(),
         "versions": Version.objects.exclude(state=Version.State.LIVE).count(),
         "calls": Acknowledged.objects.filter(due=True).count(),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identity.rules.decision import DEFAULT_POLICY, Blocked, Definition, Policy
 from identity.rules.extract import Extracted, SetAside, identifiers
+from identity.rules.policy import DEFAULT_POLICY, Blocked, Definition, Policy
 from sources.rules.spec import Message, Request, parse
 from tests.reference.resolver import find_group_identifier, find_user_identifiers
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from identity.rules.decision import DEFAULT_POLICY, Definition, Policy
 from identity.rules.extract import identifiers
-from identity.rules.messages import read
+from identity.rules.messages import read_events
+from identity.rules.policy import DEFAULT_POLICY, Definition, Policy
 from tests.reference.resolver import is_kept_out
 
 CUSTOM = Policy((*DEFAULT_POLICY.identifiers, Definition("crm_id"), Definition("loyalty")))
@@ -51,7 +51,7 @@ messages = st.fixed_dictionaries(
 
 
 def read_one(message, policy=DEFAULT_POLICY):
-    return read([json.dumps(message).encode()], policy)[0]
+    return read_events([json.dumps(message).encode()], policy)[0]
 
 
 @settings(max_examples=1500, deadline=None)
@@ -111,7 +111,7 @@ def test_numbers_and_truth_are_not_confused():
 
 def test_half_a_surrogate_pair_spoils_nothing_else():
     text = b'{"type":"identify","userId":"u1","traits":{"a":"\\ud800","b":2},"properties":{"x":1e999}}'
-    (found,) = read([text], DEFAULT_POLICY)
+    (found,) = read_events([text], DEFAULT_POLICY)
     assert found.user == (("user_id", "u1"),)
     assert {key: json.loads(value) for key, value in found.traits.items()} == {"a": "\ufffd", "b": 2}
     assert json.loads(found.properties) == {"x": None}

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from identity.rules.decision import DAY_MS, DEFAULT_POLICY, Candidate, Definition, Limit, Merge, Policy, Refuse, decide
+from identity.rules.decision import Candidate, MergeProfiles, RefuseEvent, decide
 from identity.rules.extract import identifiers
+from identity.rules.policy import DAY_MS, DEFAULT_POLICY, Definition, Limit, Policy
 from tests.reference.resolver import Fed, Reference
 
 
@@ -29,7 +30,7 @@ class Store:
         candidates = [each for each in self.profiles.values() if any(one in each.identifiers for one in on_event)]
         decision = decide(on_event, candidates, at=fed.at, policy=self.policy)
         self.decisions.append(decision)
-        if isinstance(decision, Refuse):
+        if isinstance(decision, RefuseEvent):
             return
         number = decision.profile or len(self.decisions)
         parts = [self.profiles.pop(each) for each in (number, *decision.merged) if each in self.profiles]
@@ -140,7 +141,7 @@ def test_a_decision_accounts_for_every_identifier_and_the_oldest_survives(policy
         assert decision.new == tuple(one for one in decision.accepted if one not in before)
         holders = {before[one] for one in decision.accepted if one in before}
         assert {decision.profile, *decision.merged} - {None} == holders
-        if isinstance(decision, Merge):
+        if isinstance(decision, MergeProfiles):
             assert (decision.profile, *decision.merged) == tuple(sorted(holders))
 
 

@@ -6,21 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identity.rules.decision import (
+from identity.rules.decision import AttachEvent, Candidate, CreateProfile, MergeProfiles, RefuseEvent, decide
+from identity.rules.policy import (
     DAY_MS,
     DEFAULT_POLICY,
-    Attach,
     Blocked,
-    Candidate,
-    Create,
     Definition,
     Limit,
-    Merge,
     Policy,
     PolicyError,
-    Refuse,
     by_default_priority,
-    decide,
 )
 
 ABC123, ABC456, JANE = ("user_id", "abc123"), ("user_id", "abc456"), ("email", "jane@x.org")
@@ -40,7 +35,7 @@ def run(identifiers, *candidates, at=0, policy=DEFAULT_POLICY):
 
 
 def left_out(decision):
-    return [(each.identifier, each.problem.why, each.problem.type) for each in decision.dropped]
+    return [(each.identifier, each.broken_rule.why, each.broken_rule.type) for each in decision.dropped]
 
 
 # the worked examples
@@ -48,38 +43,38 @@ def left_out(decision):
 
 def test_unknown_identifiers_make_a_profile():
     decision = run([U1, A1])
-    assert decision == Create(accepted=(U1, A1), new=(U1, A1))
+    assert decision == CreateProfile(accepted=(U1, A1), new=(U1, A1))
 
 
 def test_one_holder_gains_the_new_identifiers():
     decision = run([U1, A1], holds(7, A1))
-    assert decision == Attach(7, (), accepted=(U1, A1), new=(U1,))
+    assert decision == AttachEvent(7, (), accepted=(U1, A1), new=(U1,))
 
 
 def test_two_holders_merge():
-    assert run([U1, A1], holds(7, U1), holds(3, A1)) == Merge(3, (7,), accepted=(U1, A1))
+    assert run([U1, A1], holds(7, U1), holds(3, A1)) == MergeProfiles(3, (7,), accepted=(U1, A1))
 
 
 def test_a_second_user_id_drops_the_email_and_makes_a_new_profile():
     decision = run([ABC456, JANE], holds(1, ABC123, JANE))
-    assert isinstance(decision, Create)
+    assert isinstance(decision, CreateProfile)
     assert decision.new == (ABC456,)
     assert left_out(decision) == [(JANE, "value_limit", "user_id")]
 
 
 def test_a_shared_browser_stays_with_the_first_person():
     first = holds(1, A1, U1)
-    assert run([A1], first) == Attach(1, (), accepted=(A1,))
+    assert run([A1], first) == AttachEvent(1, (), accepted=(A1,))
     second = run([A1, U2], first)
-    assert isinstance(second, Create)
+    assert isinstance(second, CreateProfile)
     assert second.accepted == (U2,)
     assert left_out(second) == [(A1, "value_limit", "user_id")]
-    assert run([A1, U2], first, holds(2, U2)) == Attach(2, (), accepted=(U2,), dropped=second.dropped)
+    assert run([A1, U2], first, holds(2, U2)) == AttachEvent(2, (), accepted=(U2,), dropped=second.dropped)
 
 
 def test_an_event_without_identifiers_is_refused():
     decision = run([])
-    assert isinstance(decision, Refuse)
+    assert isinstance(decision, RefuseEvent)
     assert (decision.profile, decision.reason) == (None, "no matching identifiers on event")
 
 
@@ -98,7 +93,7 @@ def test_a_merge_may_bring_new_identifiers_too():
 
 def test_a_candidate_that_only_held_a_dropped_identifier_is_left_alone():
     decision = run([U2, JANE, A1], holds(1, U1, A1), holds(2, JANE))
-    assert isinstance(decision, Attach)
+    assert isinstance(decision, AttachEvent)
     assert (decision.profile, decision.new) == (2, (U2,))
     assert left_out(decision) == [(A1, "value_limit", "user_id")]
 
@@ -106,7 +101,7 @@ def test_a_candidate_that_only_held_a_dropped_identifier_is_left_alone():
 def test_the_least_trusted_is_dropped_whichever_type_broke_its_limit():
     full = holds(1, U1, *[("email", f"{number}@x") for number in range(5)])
     decision = run([U1, ("email", "6@x"), ("ios.id", "d")], full)
-    assert isinstance(decision, Attach)
+    assert isinstance(decision, AttachEvent)
     assert (decision.accepted, decision.new) == ((U1,), ())
     assert left_out(decision) == [(("ios.id", "d"), "value_limit", "email"), (("email", "6@x"), "value_limit", "email")]
 
@@ -114,7 +109,7 @@ def test_the_least_trusted_is_dropped_whichever_type_broke_its_limit():
 def test_priority_ordered_by_hand_changes_what_is_dropped():
     by_hand = Policy((Definition("anonymous_id"), Definition("user_id", Limit(1))))
     decision = run([A1, U2], holds(1, A1, U1), policy=by_hand)
-    assert isinstance(decision, Attach)
+    assert isinstance(decision, AttachEvent)
     assert (decision.profile, decision.accepted) == (1, (A1,))
 
 
@@ -141,16 +136,16 @@ def test_five_ever_is_five():
 
 
 def test_limits_count_over_all_merged_profiles():
-    assert isinstance(run([JANE, *anons(4)], holds(1, JANE, *anons(1, 2)), holds(2, *anons(3, 4, 5))), Merge)
+    assert isinstance(run([JANE, *anons(4)], holds(1, JANE, *anons(1, 2)), holds(2, *anons(3, 4, 5))), MergeProfiles)
     refused = run([JANE, *anons(4)], holds(1, JANE, *anons(1, 2, 3)), holds(2, *anons(4, 5, 6)))
     assert (refused.profile, refused.accepted) == (1, (JANE,))
 
 
 def test_a_profile_over_a_tightened_limit_still_takes_events_and_other_types():
     blob = holds(1, U1, *anons(*range(8)))
-    assert run([U1, *anons(3)], blob) == Attach(1, (), accepted=(U1, *anons(3)))
+    assert run([U1, *anons(3)], blob) == AttachEvent(1, (), accepted=(U1, *anons(3)))
     assert run([U1, JANE], blob).new == (JANE,)
-    assert run([U1, JANE], blob, holds(2, JANE)) == Merge(1, (2,), accepted=(U1, JANE))
+    assert run([U1, JANE], blob, holds(2, JANE)) == MergeProfiles(1, (2,), accepted=(U1, JANE))
     assert run([U1, *anons(9)], blob).new == ()
 
 
@@ -190,7 +185,7 @@ def test_ever_is_longer_than_any_period():
 
 def test_a_profile_takes_in_a_hundred_others_and_still_takes_events():
     email, other = holds(1, JANE, merges=60), holds(2, A1, merges=39)
-    assert isinstance(run([JANE, A1], email, other), Merge)
+    assert isinstance(run([JANE, A1], email, other), MergeProfiles)
     decision = run([JANE, A1], email, holds(2, A1, merges=40))
     assert (decision.profile, decision.merged, decision.accepted) == (1, (), (JANE,))
     assert left_out(decision) == [(A1, "merge_cap", None)]
@@ -199,16 +194,16 @@ def test_a_profile_takes_in_a_hundred_others_and_still_takes_events():
 def test_a_full_profile_takes_no_new_identifier_but_its_events():
     policy = Policy(DEFAULT_POLICY.identifiers, max_mappings=3)
     full = holds(1, U1, *anons(1, 2))
-    assert run([U1, *anons(2)], full, policy=policy) == Attach(1, (), accepted=(U1, *anons(2)))
+    assert run([U1, *anons(2)], full, policy=policy) == AttachEvent(1, (), accepted=(U1, *anons(2)))
     decision = run([U1, JANE], full, policy=policy)
     assert (decision.accepted, left_out(decision)) == ((U1,), [(JANE, "mapping_cap", None)])
     assert run([U1, JANE], full, holds(2, JANE), policy=policy).accepted == (U1,)
-    assert isinstance(run([U1, JANE], holds(1, U1, A1), holds(2, JANE), policy=policy), Merge)
+    assert isinstance(run([U1, JANE], holds(1, U1, A1), holds(2, JANE), policy=policy), MergeProfiles)
 
 
 def test_a_profile_beyond_a_lowered_cap_still_takes_its_events():
     policy = Policy(DEFAULT_POLICY.identifiers, max_merges=1, max_mappings=2)
-    assert run([U1, A1], holds(1, U1, A1, JANE, merges=5), policy=policy) == Attach(1, (), accepted=(U1, A1))
+    assert run([U1, A1], holds(1, U1, A1, JANE, merges=5), policy=policy) == AttachEvent(1, (), accepted=(U1, A1))
 
 
 def test_no_merges_at_all_can_be_asked_for():

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from access import services
 from access.models import AuditEntry
 from audiences.models import Audience, Version
-from identity.rules.decision import DEFAULT_POLICY
+from identity.rules.policy import DEFAULT_POLICY
 from sources.models import Connection
 from spaces.models import Space
 from tests.factories import SourceFactory, SpaceFactory

@@ -6,7 +6,7 @@ import pytest
 
 from access.models import AuditEntry
 from identity.models import Profile
-from identity.rules.decision import DEFAULT_POLICY
+from identity.rules.policy import DEFAULT_POLICY
 from sources.services import connect, delete_source
 from spaces.batches import advance
 from spaces.clock import FixedClock

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from identity.policies import policy_of
+from identity.rules.policy import policy_of
 from spaces.models import Space
 from tests.page_checks import look, look_at, sign_in
 

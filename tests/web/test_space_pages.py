@@ -10,8 +10,8 @@ from access import services
 from access.models import AuditEntry
 from access.services import COMMAND
 from identity.models import Identifier
-from identity.policies import change_policy, policy_of
-from identity.rules.decision import DEFAULT_POLICY, RECOMMENDED, moved
+from identity.rules.policy import DEFAULT_POLICY, RECOMMENDED, moved, policy_of
+from identity.services import change_policy
 from spaces.models import Space
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_identity import IdentifierFactory, ProfileFactory, archived, listening, message, resolved

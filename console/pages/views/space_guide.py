@@ -19,7 +19,7 @@ from audiences.services import KeyRefused, create_audience
 from console.links import first_page
 from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, AudienceSummary, SpaceContents, compare
 from destinations.models import Destination, Subscription
-from identity.policies import policy_of
+from identity.rules.policy import policy_of
 from sources.models import Connection
 from sources.queries import listening
 from spaces.models import Space

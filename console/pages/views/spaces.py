@@ -10,7 +10,7 @@ from access.pages.tables import Column, arranged, csv_of, tabled, wants_csv
 from access.requests import PageRequest
 from console.pages.forms import NewSpace, SpaceName
 from console.space_stats import space_facts
-from identity.policies import create_space_with_rules
+from identity.services import create_space_with_rules
 from spaces.needs import needs
 
 COLUMNS = (

@@ -11,9 +11,9 @@ from django.urls import reverse
 from access.requests import PageRequest
 from identity import queries
 from identity.pages.forms import NewIdentifier, Rules, rules_form
-from identity.policies import change_policy, policy_of
-from identity.rules.decision import Policy, moved
 from identity.rules.extract import is_custom, places_of
+from identity.rules.policy import Policy, moved, policy_of
+from identity.services import change_policy
 from spaces.needs import needs
 
 SAVED = "The rules are saved. They count for events that come in from now on."
