@@ -45,7 +45,7 @@ def archive_status(space: Space) -> StageStatus:
 
 def resolve_status(space: Space) -> StageStatus:
     """Whether every archived event belongs to a profile."""
-    resolution = identity.resolution(space)
+    resolution = identity.resolve_progress(space)
     waiting = f"Events waiting: {resolution.waiting:,}."
     if resolution.replaying:
         return StageStatus(Pill("Replaying", "busy"), f"Past events come in, oldest first. {waiting}")

@@ -27,7 +27,7 @@ MANY = 1_000  # of one profile's rows, where all of them are shown at once
 
 
 @dataclass(frozen=True)
-class Resolution:
+class ResolveProgress:
     """waiting: events that are archived, that the space is to have, and that are not resolved yet.
 
     piece: the end of the space's log.
@@ -50,7 +50,16 @@ class Placed:
 def canonical(space: Space, numbers: Iterable[int]) -> dict[int, int]:
     """Of each number the one that is left: itself, or the one it was merged into."""
     wanted = list(numbers)
-    return dict(zip(wanted, wanted, strict=True)) | _winners(space, wanted)
+    with connection.cursor() as cursor:
+        # LIMIT keeps a look-up a look-up: without statistics the planner would rather read the whole table.
+        cursor.execute(
+            """SELECT q.number, p.merged_into FROM unnest(%s::bigint[]) AS q(number)
+               CROSS JOIN LATERAL (SELECT merged_into FROM identity_profile
+                                   WHERE space_id = %s AND number = q.number LIMIT 1) AS p
+               WHERE p.merged_into IS NOT NULL""",
+            [_array(wanted), space.pk],
+        )
+        return {number: number for number in wanted} | dict(cursor.fetchall())
 
 
 def all_numbers(space: Space, numbers: Iterable[int]) -> BitMap:
@@ -87,10 +96,10 @@ def identifiers_of(space_id: int, numbers: Iterable[int], types: Collection[str]
 
 def profile_of(space: Space, public_id: str) -> Profile | None:
     """The profile of this id, or the one it was merged into."""
-    found = Profile.objects.filter(space=space, public_id=public_id).first()
-    if found is None or found.merged_into is None:
-        return found
-    return Profile.objects.filter(space=space, number=found.merged_into).first()
+    profile = Profile.objects.filter(space=space, public_id=public_id).first()
+    if profile is None or profile.merged_into is None:
+        return profile
+    return Profile.objects.filter(space=space, number=profile.merged_into).first()
 
 
 def living(space: Space, kind: Profile.Kind) -> "QuerySet[Profile]":
@@ -99,16 +108,16 @@ def living(space: Space, kind: Profile.Kind) -> "QuerySet[Profile]":
 
 
 def with_identifiers(rows: "QuerySet[Profile]") -> "QuerySet[Profile]":
-    """The same, each with `held`: what it holds as [{"type", "value"}], the oldest first."""
-    held = Identifier.objects.filter(space=OuterRef("space"), profile=OuterRef("number")).order_by("number")
-    return rows.annotate(held=ArraySubquery(held.values(one=JSONObject(type="type", value="value"))))
+    """The same, each with `identifiers`: what it holds as [{"type", "value"}], the oldest first."""
+    identifiers = Identifier.objects.filter(space=OuterRef("space"), profile=OuterRef("number")).order_by("number")
+    return rows.annotate(identifiers=ArraySubquery(identifiers.values(one=JSONObject(type="type", value="value"))))
 
 
 def holders(space: Space, type: str, value: str) -> "QuerySet[Profile]":
     """The profile that holds this identifier, if any does. E-mail addresses are kept in lower case."""
     value = value.lower() if type == "email" else value
-    held = Identifier.objects.filter(space=space, type=type, value=value)
-    return Profile.objects.filter(space=space, merged_into=None, number__in=held.values("profile"))
+    identifier = Identifier.objects.filter(space=space, type=type, value=value)
+    return Profile.objects.filter(space=space, merged_into=None, number__in=identifier.values("profile"))
 
 
 def called(space: Space, text: str, most: int) -> BitMap:
@@ -128,7 +137,7 @@ def _called(spaces: Iterable[Space], text: str) -> "list[QuerySet[Profile]]":
     return [alive.annotate(how=how).filter(how__startswith=begins) for how in (searched_name(), searched_email())]
 
 
-def held_by(profile: Profile) -> "QuerySet[Identifier]":
+def identifiers_in_order(profile: Profile) -> "QuerySet[Identifier]":
     """Its identifiers, in the order in which they came."""
     return Identifier.objects.filter(space=profile.space_id, profile=profile.number).order_by("number")
 
@@ -187,12 +196,13 @@ def source_ids(ids: Iterable[int | None]) -> dict[int, str]:
     return dict(Source.objects.filter(pk__in={id for id in ids if id}).values_list("pk", "public_id"))
 
 
-def resolution(space: Space) -> Resolution:
+def resolve_progress(space: Space) -> ResolveProgress:
     """How far the space is. Reads a few rows, however many events there are."""
     running = Replay.objects.filter(space=space, state=Replay.State.RUNNING)
     replay = running.aggregate(left=Sum(F("total") - F("done")), running=Count("pk"))
     live = archive_table.count_live(space.workspace_id, places(list(listening(space.pk))))
-    return Resolution(live + max(replay["left"] or 0, 0), replay["running"] > 0, scope_of(space).log.end)
+    waiting = live + max(replay["left"] or 0, 0)
+    return ResolveProgress(waiting, replay["running"] > 0, scope_of(space).log.end)
 
 
 def scope_of(space: Space) -> Scope:
@@ -210,25 +220,11 @@ def recorded(space: Space, scope: Scope, *, after: tuple[int, int], limit: int) 
 
 def seen_between(scope: Scope, numbers: Sequence[int]) -> tuple[datetime, datetime] | None:
     """The event times of this person's first and last event."""
-    found = timeline.counts_of(scope, numbers)
-    if not found:
+    counts = timeline.counts_of(scope, numbers)
+    if not counts:
         return None
-    first, last = min(row[3] for row in found), max(row[4] for row in found)
+    first, last = min(row[3] for row in counts), max(row[4] for row in counts)
     return from_milliseconds(first), from_milliseconds(last)
-
-
-def _winners(space: Space, numbers: Iterable[int]) -> dict[int, int]:
-    """Of those that were merged, into which."""
-    with connection.cursor() as cursor:
-        # LIMIT keeps a look-up a look-up: without statistics the planner would rather read the whole table.
-        cursor.execute(
-            """SELECT q.number, p.merged_into FROM unnest(%s::bigint[]) AS q(number)
-               CROSS JOIN LATERAL (SELECT merged_into FROM identity_profile
-                                   WHERE space_id = %s AND number = q.number LIMIT 1) AS p
-               WHERE p.merged_into IS NOT NULL""",
-            [_array(numbers), space.pk],
-        )
-        return dict(cursor.fetchall())
 
 
 def _array(numbers: Iterable[int]) -> str:

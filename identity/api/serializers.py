@@ -130,7 +130,7 @@ class ProfileSerializer(serializers.Serializer[Any]):
     collection = serializers.SerializerMethodField()
     firstSeenAt = MomentField(source="first_seen_at")
     traits = serializers.DictField(required=False)
-    identifiers = IdentifierSerializer(source="held", many=True, required=False)
+    identifiers = IdentifierSerializer(many=True, required=False)
 
     def get_fields(self) -> dict[str, Any]:
         unwanted = INCLUDED - {*self.context.get("include", INCLUDED)}
@@ -152,10 +152,10 @@ class RelatedSerializer(serializers.Serializer[Any]):
 
     id = serializers.CharField(source="public_id")
     name = serializers.SerializerMethodField()
-    identifiers = IdentifierSerializer(source="held", many=True)
+    identifiers = IdentifierSerializer(many=True)
 
     def get_name(self, profile: Any) -> str | None:
-        return display_name(profile.traits, [(each["type"], each["value"]) for each in profile.held]) or None
+        return display_name(profile.traits, [(row["type"], row["value"]) for row in profile.identifiers]) or None
 
 
 class HeldSerializer(IdentifierSerializer):

@@ -54,8 +54,14 @@ class ResolutionView(APIView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """How many archived events are not resolved yet, whether a replay runs, and the newest batch."""
         now = clock.now()  # before the look: what was archived by then is resolved, or waits
-        found = queries.resolution(request.space)
-        return answer(ResolutionAnswer, waiting=found.waiting, replaying=found.replaying, asOf=now, piece=found.piece)
+        progress = queries.resolve_progress(request.space)
+        return answer(
+            ResolutionAnswer,
+            waiting=progress.waiting,
+            replaying=progress.replaying,
+            asOf=now,
+            piece=progress.piece,
+        )
 
 
 @needs("space.read")
@@ -115,7 +121,7 @@ class ProfilesView(PagedView):
 class OfProfile(PagedView):
     """What the views below a profile share: it is named by its id, or by `type:value` of an identifier."""
 
-    def found(self, request: ApiRequest, profile_id: str) -> tuple[Profile, BitMap]:
+    def profile_or_404(self, request: ApiRequest, profile_id: str) -> tuple[Profile, BitMap]:
         """The profile, or the one it was merged into; and all numbers of that person. Raises NotFound."""
         profile = (
             _holders(request, profile_id, field=None).first()
@@ -132,14 +138,14 @@ class ProfileView(OfProfile):
     @extend_schema(operation_id="get_profile", responses=ProfileAnswer)
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """One person or account. An id that was merged away is answered with its winner, and `mergedFrom` says so."""
-        profile, numbers = self.found(request, profile_id)
+        profile, numbers = self.profile_or_404(request, profile_id)
         asked_for_another = profile_id.startswith("use_") and profile_id != profile.public_id
-        held = list(queries.held_by(profile)[: queries.MANY])
+        identifiers = list(queries.identifiers_in_order(profile)[: queries.MANY])
         return answer(
             ProfileAnswer,
-            profile=_whole(request.space, profile, numbers, held),
+            profile=_whole(request.space, profile, numbers, identifiers),
             mergedFrom=profile_id if asked_for_another else None,
-            context={"sources": queries.source_ids(row.source_id for row in held if row.source_id)},
+            context={"sources": queries.source_ids(row.source_id for row in identifiers if row.source_id)},
         )
 
 
@@ -165,7 +171,7 @@ class TraitsView(OfProfile):
     )
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """The newest value of each trait, by event time; in the order of their names."""
-        profile, _ = self.found(request, profile_id)
+        profile, _ = self.profile_or_404(request, profile_id)
         wanted = _words(request, "include")
         keys = sorted(key for key in profile.traits if not wanted or key in wanted)
 
@@ -192,8 +198,8 @@ class ExternalIdsView(OfProfile):
     )
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """What identifies them, each with the event that brought it; in the order in which they came."""
-        profile, _ = self.found(request, profile_id)
-        rows = queries.held_by(profile)
+        profile, _ = self.profile_or_404(request, profile_id)
+        rows = queries.identifiers_in_order(profile)
         if wanted := _words(request, "include"):
             rows = rows.filter(type__in=wanted)
         context = {
@@ -220,7 +226,7 @@ class ProfileEventsView(OfProfile):
     )
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """Their events, newest first, each with its identifiers and its message as archived."""
-        profile, numbers = self.found(request, profile_id)
+        profile, numbers = self.profile_or_404(request, profile_id)
         scope, which = queries.scope_of(request.space), _which(request)
 
         def read(after: str | None, limit: int) -> list[ProfileEvent]:
@@ -243,7 +249,7 @@ class MergesView(OfProfile):
     @extend_schema(operation_id="list_merges", responses=MergeSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """Which profiles became part of this one, because of which event, and why; the newest first."""
-        _, numbers = self.found(request, profile_id)
+        _, numbers = self.profile_or_404(request, profile_id)
         rows = queries.merges_of(request.space, numbers)
         context = {
             "ids": queries.own_ids(request.space, numbers),
@@ -260,7 +266,7 @@ class RelatedView(OfProfile):
     @extend_schema(operation_id="list_related_profiles", responses=RelatedSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """The accounts of a user, or the users of an account, as they are now."""
-        _, numbers = self.found(request, profile_id)
+        _, numbers = self.profile_or_404(request, profile_id)
         related = self.paginate_queryset(queries.with_identifiers(queries.relations_of(request.space, numbers)))
         return self.get_paginated_response(RelatedSerializer(related, many=True).data)
 
@@ -290,7 +296,7 @@ def _rules(request: ApiRequest) -> Response:
     return answer(RulesAnswer, identityRules=policy_of(kept).to_json(), isDefault=kept is None)
 
 
-def _whole(space: Space, profile: Profile, numbers: BitMap, held: list[Identifier]) -> dict[str, Any]:
+def _whole(space: Space, profile: Profile, numbers: BitMap, identifiers: list[Identifier]) -> dict[str, Any]:
     """All that a profile's answer holds. numbers: all of this person."""
     seen = queries.seen_between(queries.scope_of(space), [*numbers])
     related = queries.with_identifiers(queries.relations_of(space, numbers))
@@ -298,9 +304,9 @@ def _whole(space: Space, profile: Profile, numbers: BitMap, held: list[Identifie
     return {
         "id": profile.public_id,
         "collection": COLLECTION_OF[profile.kind],
-        "name": display_name(profile.traits, [(row.type, row.value) for row in held]) or None,
+        "name": display_name(profile.traits, [(row.type, row.value) for row in identifiers]) or None,
         "traits": profile.traits,
-        "identifiers": held,
+        "identifiers": identifiers,
         "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),
         others: related.order_by("number")[: queries.MANY],
         "relatedTotal": related.count(),
@@ -349,7 +355,7 @@ def _asked_moment(request: ApiRequest, name: str) -> datetime | None:
 
 def _place(text: str, parts: int) -> tuple[int, ...]:
     """A place in a list from its cursor. Raises ValueError."""
-    found = text.split(".")
-    if len(found) != parts or not all(re.fullmatch(r"-?[0-9]{1,13}", each) for each in found):
+    numbers = text.split(".")
+    if len(numbers) != parts or not all(re.fullmatch(r"-?[0-9]{1,13}", number) for number in numbers):
         raise ValueError(text)
-    return tuple(map(int, found))
+    return tuple(map(int, numbers))

@@ -18,8 +18,8 @@ class Rules(Styled):
 
     policy: Policy
 
-    def __init__(self, *args: Any, kept: Policy, **kwargs: Any) -> None:
-        self.kept = kept
+    def __init__(self, *args: Any, current: Policy, **kwargs: Any) -> None:
+        self.current = current
         super().__init__(*args, **kwargs)
 
     def clean(self) -> dict[str, Any]:
@@ -35,33 +35,33 @@ class Rules(Styled):
     def _as_json(self, entries: dict[str, Any]) -> dict[str, Any]:
         rows = [
             {
-                "type": each.type,
-                "limit": {"count": entries[f"count-{each.type}"], "period": entries[f"period-{each.type}"]},
-                "blocked": {part: _written(entries[f"{part}-{each.type}"]) for part in ("values", "patterns")},
+                "type": type,
+                "limit": {"count": entries[f"count-{type}"], "period": entries[f"period-{type}"]},
+                "blocked": {part: _lines_of(entries[f"{part}-{type}"]) for part in ("values", "patterns")},
             }
-            for each in self.kept.identifiers
+            for type in self.current.rank
         ]
-        return self.kept.to_json() | {"identifiers": rows}
+        return self.current.to_json() | {"identifiers": rows}
 
     def _field_at(self, path: str) -> str | None:
         """The field behind a path such as `identifiers[1].blocked.patterns[0]`."""
-        found = re.match(r"identifiers\[(\d+)\]\.(\w+\.\w+)", path)
-        return f"{PARTS[found[2]]}-{self.kept.identifiers[int(found[1])].type}" if found else None
+        match = re.match(r"identifiers\[(\d+)\]\.(\w+\.\w+)", path)
+        return f"{PARTS[match[2]]}-{self.current.identifiers[int(match[1])].type}" if match else None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        last = len(self.kept.identifiers) - 1
+        last = len(self.current.identifiers) - 1
         return [
             {
-                "type": each.type,
+                "type": definition.type,
                 "rank": number + 1,
                 "first": number == 0,
                 "last": number == last,
-                "open": any(self.errors.get(f"{part}-{each.type}") for part in ("values", "patterns")),
-                "blocked": len(each.blocked.values) + len(each.blocked.patterns),
+                "open": any(self.errors.get(f"{part}-{definition.type}") for part in ("values", "patterns")),
+                "blocked": len(definition.blocked.values) + len(definition.blocked.patterns),
             }
-            | {part: self[f"{part}-{each.type}"] for part in PARTS.values()}
-            for number, each in enumerate(self.kept.identifiers)
+            | {part: self[f"{part}-{definition.type}"] for part in PARTS.values()}
+            for number, definition in enumerate(self.current.identifiers)
         ]
 
 
@@ -92,17 +92,17 @@ class NewIdentifier(Styled):
         help_text="Such as null, undefined and zeroes: nobody is known by these.",
     )
 
-    def __init__(self, *args: Any, kept: Policy, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, current: Policy, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.kept = kept
-        types = [each.type for each in kept.identifiers]
+        self.current = current
+        types = [definition.type for definition in current.identifiers]
         ranks = [(type, f"{rank}: after {type}") for rank, type in enumerate(types, 2)]
         after: Any = self.fields["after"]
         after.choices, after.initial = [(FIRST, "1: the most trusted"), *ranks], types[-1]
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
-        if name in self.kept.rank:
+        if name in self.current.rank:
             raise forms.ValidationError(f"This space has the identifier {name} already.")
         return name
 
@@ -113,41 +113,43 @@ class NewIdentifier(Styled):
             limit = Limit(entries["count"], entries["period"])
             new = Definition(entries["name"], limit, RECOMMENDED if entries["recommended"] else Blocked())
             try:
-                self.policy = extended(self.kept, new, after=entries["after"])
+                self.policy = extended(self.current, new, after=entries["after"])
             except PolicyError as error:
-                said = f"{error.message[:1].upper()}{error.message[1:]}."
-                self.add_error("name" if error.path.endswith(".type") else None, said)
+                sentence = f"{error.message[:1].upper()}{error.message[1:]}."
+                self.add_error("name" if error.path.endswith(".type") else None, sentence)
         return entries
 
 
-def rules_form(entries: Any, *, kept: Policy) -> Rules:
+def rules_form(entries: Any, *, current: Policy) -> Rules:
     """The form with a row for each identifier of these rules."""
     fields: dict[str, forms.Field] = {}
-    for each in kept.identifiers:
-        fields[f"count-{each.type}"] = forms.IntegerField(
-            label=f"Most values of {each.type}",
+    for definition in current.identifiers:
+        name, blocked = definition.type, definition.blocked
+        fields[f"count-{name}"] = forms.IntegerField(
+            label=f"Most values of {name}",
             min_value=1,
             max_value=MOST_OF_A_TYPE,
-            initial=each.limit.count,
+            initial=definition.limit.count,
             widget=forms.NumberInput(attrs={"class": "form-control-sm"}),
         )
-        fields[f"period-{each.type}"] = forms.ChoiceField(
-            label=f"Period for {each.type}",
+        fields[f"period-{name}"] = forms.ChoiceField(
+            label=f"Period for {name}",
             choices=PER.items(),
-            initial=each.limit.period,
+            initial=definition.limit.period,
             widget=forms.Select(attrs={"class": "form-select-sm"}),
         )
-        fields[f"values-{each.type}"] = _lines(f"Exact values of {each.type}, one on each line", each.blocked.values)
-        fields[f"patterns-{each.type}"] = _lines(
-            f"Patterns of {each.type}: RE2 regular expressions, one on each line", each.blocked.patterns
+        fields[f"values-{name}"] = _lines_field(f"Exact values of {name}, one on each line", blocked.values)
+        fields[f"patterns-{name}"] = _lines_field(
+            f"Patterns of {name}: RE2 regular expressions, one on each line", blocked.patterns
         )
-    return type("RulesOfSpace", (Rules,), fields)(entries, kept=kept)
+    # Django finds the fields of a form on its class.
+    return type("RulesOfSpace", (Rules,), fields)(entries, current=current)
 
 
-def _lines(label: str, lines: tuple[str, ...]) -> forms.Field:
+def _lines_field(label: str, lines: tuple[str, ...]) -> forms.Field:
     text = "\n".join(lines)
     return forms.CharField(label=label, required=False, initial=text, widget=forms.Textarea(attrs=dict(LINES)))
 
 
-def _written(text: str) -> list[str]:
+def _lines_of(text: str) -> list[str]:
     return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

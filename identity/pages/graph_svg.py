@@ -23,18 +23,18 @@ LETTERS, NAME_LETTERS = 21, 26  # that a node takes
 
 @dataclass(frozen=True)
 class Fact:
-    """What a node stands for. group: the title of its column. said: all of it, in words. href: its row."""
+    """What a node stands for. group: the title of its column. summary: all of it, in words. href: its row."""
 
     group: str
     label: str
     note: str
-    said: str
+    summary: str
     href: str
 
 
 @dataclass(frozen=True)
 class Box:
-    """A node. Its text is cut to its width; `said` is whole."""
+    """A node. Its text is cut to its width; `summary` is whole."""
 
     x: str
     y: str
@@ -45,7 +45,7 @@ class Box:
     note_y: str
     label: str
     note: str
-    said: str
+    summary: str
     href: str
 
 
@@ -140,7 +140,7 @@ def _box(x: float, y: float, width: float, height: float, fact: Fact) -> Box:
     label, note = _cut(fact.label, letters), _cut(fact.note, letters + 6)
     middle = y + height / 2
     places = _n(x), _n(y), _n(width), _n(height), _n(x + 10), _n(middle - 3), _n(middle + 13)
-    return Box(*places, label, note, fact.said, fact.href)
+    return Box(*places, label, note, fact.summary, fact.href)
 
 
 def _ticks(x: float, top: float, count: int) -> list[str]:

@@ -5,18 +5,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 from django.db.models import Q, QuerySet
 from pyroaring import BitMap
 
 from identity import queries
-from identity.models import Evidence, Identifier, Merge, Profile
+from identity.models import Identifier, Profile
 from identity.pages.event_view import Part, parts
 from identity.rules.display_name import display_name, email_of
 from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.events import timeline
-from sources.events.timeline import Key, ProfileEvent
+from sources.events.timeline import Key
 from sources.models import Source
 from spaces.models import Space
 from spaces.times import from_milliseconds
@@ -31,7 +30,7 @@ SET_ASIDE = {  # why a value is not used (identity.rules.extract.Why)
     "second_of_type": "a second value of its type: the first one counts",
 }
 MANY = 200  # rows of one profile that a page shows, of each kind
-MOST_FOUND = 500  # of those whom a search finds by name, and as many again by e-mail address
+MOST_MATCHES = 500  # of those whom a search finds by name, and as many again by e-mail address
 CSV_ROWS = 500  # read at a time
 DAYS = 30
 DELETED = "a deleted source"
@@ -66,7 +65,7 @@ class Trait:
 
 
 @dataclass(frozen=True)
-class Held:
+class IdentifierRow:
     """An identifier, and the event that brought it. number: what it is called in its space."""
 
     number: int
@@ -77,13 +76,13 @@ class Held:
     message_id: str
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Which event brought it, from where and when."""
         return f"{self.type} {self.value}: brought by message {self.message_id} from {self.source}, {_moment(self.at)}"
 
 
 @dataclass(frozen=True)
-class Joined:
+class MergeRow:
     """A profile that became part of another, and because of which event."""
 
     loser: str
@@ -94,7 +93,7 @@ class Joined:
     reason: str
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         why = self.reason or "the same identifier was on both"
         return f"{self.loser}: {why}; message {self.message_id} from {self.source}, {_moment(self.at)}"
 
@@ -137,38 +136,38 @@ def search(space: Space, text: str) -> "QuerySet[Profile]":
     name or e-mail address begins with it, the first that are found if they are many."""
     text = text.strip()
     if text.startswith("use_"):
-        found = queries.profile_of(space, text)
-        return Profile.objects.filter(pk=found.pk) if found else Profile.objects.none()
+        profile = queries.profile_of(space, text)
+        return Profile.objects.filter(pk=profile.pk) if profile else Profile.objects.none()
     # By type and value, since that is the index.
     types = {*DEFAULT_TYPES, *policy_of(space.identity_policy).rank}
     wanted = Q(type__in=types, value__in={text, text.lower()})
     type, _, value = text.partition(":")
     if value:
         wanted |= Q(type=type.strip(), value__in={value.strip(), value.strip().lower()})
-    holders = Identifier.objects.filter(wanted, space=space).values_list("profile", flat=True)[:MOST_FOUND]
-    numbers = BitMap(holders) | queries.called(space, text, MOST_FOUND)
+    holders = Identifier.objects.filter(wanted, space=space).values_list("profile", flat=True)[:MOST_MATCHES]
+    numbers = BitMap(holders) | queries.called(space, text, MOST_MATCHES)
     return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])
 
 
 def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
     """As a list shows them. One query, however many there are."""
-    held: dict[int, list[Identifier]] = defaultdict(list)
+    by_profile: dict[int, list[Identifier]] = defaultdict(list)
     numbers = [profile.number for profile in profiles]
-    for row in Identifier.objects.filter(space=space, profile__in=numbers).order_by("id"):
-        held[row.profile].append(row)
-    return [person(profile, held[profile.number]) for profile in profiles]
+    for identifier in Identifier.objects.filter(space=space, profile__in=numbers).order_by("id"):
+        by_profile[identifier.profile].append(identifier)
+    return [person(profile, by_profile[profile.number]) for profile in profiles]
 
 
-def every(space: Space, profiles: "QuerySet[Profile]") -> Iterator[Person]:
+def all_people(space: Space, profiles: "QuerySet[Profile]") -> Iterator[Person]:
     """All of them, newest first, read a part at a time: for downloads."""
     last: int | None = None
     while True:
         rest = profiles if last is None else profiles.filter(number__lt=last)
-        found = list(rest.order_by("-number")[:CSV_ROWS])
-        if not found:
+        page = list(rest.order_by("-number")[:CSV_ROWS])
+        if not page:
             return
-        yield from people(space, found)
-        last = found[-1].number
+        yield from people(space, page)
+        last = page[-1].number
 
 
 def person(profile: Profile, identifiers: Sequence[Identifier]) -> Person:
@@ -180,20 +179,28 @@ def person(profile: Profile, identifiers: Sequence[Identifier]) -> Person:
     return Person(profile, "Anonymous visitor", email, "?", hint, identifiers)
 
 
-def identifiers(held: Iterable[Identifier]) -> list[Held]:
+def identifiers(of_profile: Iterable[Identifier]) -> list[IdentifierRow]:
     """By type, the oldest first."""
-    rows = sorted(held, key=lambda row: (row.type, row.first_seen_at, row.number))[:MANY]
-    names = _source_names(row.source_id for row in rows)
+    rows = sorted(of_profile, key=lambda row: (row.type, row.first_seen_at, row.number))[:MANY]
+    sources = _SourceNames(row.source_id for row in rows)
     return [
-        Held(row.number, row.type, row.value, row.first_seen_at, _named(row.source_id, names), row.message_id)
+        IdentifierRow(row.number, row.type, row.value, row.first_seen_at, sources[row.source_id], row.message_id)
         for row in rows
     ]
 
 
 def traits(profile: Profile) -> list[Trait]:
     """By name, each with the event time and the source of the event it came with."""
-    names = _source_names(seen[1] for seen in profile.traits_seen.values())
-    return [_trait(key, value, profile.traits_seen.get(key), names) for key, value in sorted(profile.traits.items())]
+    sources = _SourceNames(source for _, source, *_ in profile.traits_seen.values())
+    rows = []
+    for key, value in sorted(profile.traits.items()):
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if seen := profile.traits_seen.get(key):
+            at, source, *_ = seen
+            rows.append(Trait(key, text, from_milliseconds(at), sources[source]))
+        else:
+            rows.append(Trait(key, text, None, ""))
+    return rows
 
 
 def traits_with(text: str, rows: Iterable[Trait]) -> list[Trait]:
@@ -201,18 +208,34 @@ def traits_with(text: str, rows: Iterable[Trait]) -> list[Trait]:
     return [row for row in rows if text.lower() in f"{row.key}\n{row.shown}".lower()]
 
 
-def merges(space: Space, numbers: BitMap) -> list[Joined]:
+def merges(space: Space, numbers: BitMap) -> list[MergeRow]:
     """What became part of it, directly or as part of another, newest first. numbers: all of this person."""
     rows = list(queries.merges_of(space, numbers).order_by("-id")[:MANY])
-    ids, names = queries.own_ids(space, numbers), _source_names(row.source_id for row in rows)
-    return [_joined(row, ids, names) for row in rows]
+    ids, sources = queries.own_ids(space, numbers), _SourceNames(row.source_id for row in rows)
+    return [
+        MergeRow(ids[row.loser], ids[row.winner], row.at, sources[row.source_id], row.message_id, row.reason)
+        for row in rows
+    ]
 
 
 def refusals(space: Space, numbers: BitMap) -> list[Refusal]:
     """What was not taken as theirs, newest first. numbers: all of this person."""
     rows = list(queries.refusals_of(space, numbers).order_by("-last_seen_at", "-id")[:MANY])
-    names = _source_names(row.last_source_id for row in rows)
-    return [_refusal(row, names) for row in rows]
+    sources = _SourceNames(row.last_source_id for row in rows)
+    return [
+        Refusal(
+            refused=[
+                *((type, value, why) for type, value, why in row.refused),
+                *((type, value, SET_ASIDE.get(why, why)) for type, value, why in row.set_aside),
+            ],
+            together=_listed(row.identifiers),
+            events=row.events,
+            at=row.last_seen_at,
+            source=sources[row.last_source_id],
+            message_id=row.last_message_id,
+        )
+        for row in rows
+    ]
 
 
 def relations(space: Space, numbers: BitMap) -> tuple[list[Person], int]:
@@ -224,14 +247,24 @@ def relations(space: Space, numbers: BitMap) -> tuple[list[Person], int]:
 def history(space: Space, numbers: BitMap, *, before: str = "") -> History:
     """The newest events of the profile and of all that were merged into it; those before a place in it."""
     scope = queries.scope_of(space)
-    found = timeline.events_of(scope, [*numbers], before=_place(before), limit=EVENTS_SHOWN + 1)
-    shown = found[:EVENTS_SHOWN]
-    names = _source_names(row.source for row in shown)
+    events = timeline.events_of(scope, [*numbers], before=_key_from(before), limit=EVENTS_SHOWN + 1)
+    page = events[:EVENTS_SHOWN]
+    sources = _SourceNames(event.source for event in page)
     days: dict[datetime, list[Event]] = {}
-    for row in shown:
-        at = from_milliseconds(row.ts)
-        days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(_event(row, at, names))
-    older = ".".join(map(str, shown[-1].key)) if len(found) > EVENTS_SHOWN else ""
+    for event in page:
+        at, message = from_milliseconds(event.ts), json.loads(event.message)
+        days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(
+            Event(
+                name=event.event or event.type.capitalize(),
+                type=event.type,
+                at=at,
+                source=sources[event.source],
+                text=json.dumps(message, indent=2, ensure_ascii=False),
+                identifiers=_listed(event.identifiers),
+                parts=parts(message, event.identifiers),
+            )
+        )
+    older = ".".join(map(str, page[-1].key)) if len(events) > EVENTS_SHOWN else ""
     return History(list(days.items()), older)
 
 
@@ -245,7 +278,7 @@ def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[dat
     return [(day, counted.get(day, 0)) for day in days]
 
 
-def _place(text: str) -> Key | None:
+def _key_from(text: str) -> Key | None:
     """A place in a history from its address; None for what is none."""
     parts = text.split(".")
     if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 14 for part in parts):
@@ -254,45 +287,14 @@ def _place(text: str) -> Key | None:
     return at, source, piece, position
 
 
-def _source_names(ids: Iterable[int | None]) -> dict[int, str]:
-    return dict(Source.objects.filter(pk__in={id for id in ids if id}).values_list("pk", "name"))
+class _SourceNames(dict[int | None, str]):
+    """By key of a source its name, of one that is gone DELETED. One query."""
 
+    def __init__(self, ids: Iterable[int | None]) -> None:
+        super().__init__(Source.objects.filter(pk__in={id for id in ids if id}).values_list("pk", "name"))
 
-def _named(source: int | None, names: dict[int, str]) -> str:
-    return names.get(source or 0, DELETED)
-
-
-def _trait(key: str, value: Any, seen: Any, names: dict[int, str]) -> Trait:
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if not seen:
-        return Trait(key, shown, None, "")
-    return Trait(key, shown, from_milliseconds(seen[0]), _named(seen[1], names))
-
-
-def _joined(row: Merge, ids: dict[int, str], names: dict[int, str]) -> Joined:
-    source = _named(row.source_id, names)
-    return Joined(ids[row.loser], ids[row.winner], row.at, source, row.message_id, row.reason)
-
-
-def _refusal(row: Evidence, names: dict[int, str]) -> Refusal:
-    return Refusal(
-        refused=[
-            *((type, value, why) for type, value, why in row.refused),
-            *((type, value, SET_ASIDE.get(why, why)) for type, value, why in row.set_aside),
-        ],
-        together=_listed(row.identifiers),
-        events=row.events,
-        at=row.last_seen_at,
-        source=_named(row.last_source_id, names),
-        message_id=row.last_message_id,
-    )
-
-
-def _event(row: ProfileEvent, at: datetime, names: dict[int, str]) -> Event:
-    text = json.dumps(json.loads(row.message), indent=2, ensure_ascii=False)
-    name = row.event or row.type.capitalize()
-    pretty = parts(json.loads(row.message), row.identifiers)
-    return Event(name, row.type, at, _named(row.source, names), text, _listed(row.identifiers), pretty)
+    def __missing__(self, id: int | None) -> str:
+        return DELETED
 
 
 def _moment(at: datetime) -> str:

@@ -47,9 +47,9 @@ def test_no_two_nodes_overlap_and_all_are_on_the_canvas(by_group, losers):
 def test_every_fact_is_drawn_once_or_counted_as_left_out(by_group, losers):
     identifiers, merges = facts(by_group), facts({"merge": losers})
     made = picture("Ada", "use_1", identifiers, merges)
-    drawn = [(box.said, box.href) for box in made.boxes]
+    drawn = [(box.summary, box.href) for box in made.boxes]
     assert len(set(drawn)) == len(drawn) <= 60
-    assert set(drawn) <= {(fact.said, fact.href) for fact in (*identifiers, *merges)}
+    assert set(drawn) <= {(fact.summary, fact.href) for fact in (*identifiers, *merges)}
     assert len(drawn) + made.left_out == len(identifiers) + len(merges)
     if not made.left_out:
         assert len(by_group) <= MOST_TYPES
@@ -86,6 +86,6 @@ def test_long_values_are_cut_and_said_whole_and_a_long_column_says_how_many_more
     rows = [Fact("email", "x" * 90, "Website", "x" * 90, f"#{n}") for n in range(11)]
     made = picture("Ada", "use_1", rows, [])
     assert made.boxes[0].label == "x" * 20 + "…"
-    assert made.boxes[0].said == "x" * 90
+    assert made.boxes[0].summary == "x" * 90
     assert made.titles[0].text == "email · 3 more"
     assert made.left_out == 3

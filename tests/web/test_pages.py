@@ -130,7 +130,7 @@ def test_a_search_finds_nobody_of_another_space(cast):
     theirs = ProfileFactory(space=cast.other_space, traits={"name": "Ada"})
     IdentifierFactory(space=cast.other_space, profile=theirs.number, type="email", value="ada@example.com")
     for wanted in ("ada@example.com", theirs.public_id):
-        assert "Nobody was found" in text(cast, "profiles", q=wanted)
+        assert "No profiles found" in text(cast, "profiles", q=wanted)
 
 
 def test_an_id_that_was_merged_away_leads_to_the_profile_it_is_part_of(cast):

@@ -14,7 +14,7 @@ from audiences.models import Audience
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules.validation import DefinitionError
 from identity.pages.presenters import Person, person
-from identity.queries import MANY, held_by, profile_of
+from identity.queries import MANY, identifiers_in_order, profile_of
 from spaces.clock import clock
 from spaces.needs import needs
 
@@ -55,7 +55,7 @@ def _person(request: PageRequest, public_id: str) -> Person:
     profile = profile_of(request.space, public_id)
     if profile is None:
         raise Http404
-    return person(profile, list(held_by(profile)[:MANY]))
+    return person(profile, list(identifiers_in_order(profile)[:MANY]))
 
 
 def _render(request: PageRequest, name: str, who: Person, context: dict[str, Any]) -> HttpResponse:

@@ -18,7 +18,7 @@ from spaces.needs import needs
 
 SAVED = "The rules are saved. They count for events that come in from now on."
 EXAMPLE = "loyalty_id"
-RESET = "The space has the rules out of the box again. They count for events that come in from now on."
+RESET = "The space has the default rules again. They count for events that come in from now on."
 
 
 @needs("space.read", POST="space.admin")
@@ -32,9 +32,9 @@ def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpR
     if request.method == "POST":
         return _add(request, policy) if "add" in request.POST else _change(request, policy)
     if "add" in request.GET and request.membership.may("space.admin", within):
-        return _adding(request, NewIdentifier(kept=policy))
+        return _adding(request, NewIdentifier(current=policy))
     if "edit" in request.GET and request.membership.may("space.admin", within):
-        return _page(request, policy, form=rules_form(None, kept=policy))
+        return _page(request, policy, form=rules_form(None, current=policy))
     return _page(request, policy)
 
 
@@ -44,7 +44,7 @@ def _change(request: PageRequest, policy: Policy) -> HttpResponse:
         change_policy(request.space, None, by=request)
         messages.success(request, RESET)
         return redirect(here)
-    form = rules_form(request.POST, kept=policy)
+    form = rules_form(request.POST, current=policy)
     if not form.is_valid():
         return _page(request, policy, form=form, status=422)
     way, _, type = request.POST.get("move", "").partition(":")
@@ -54,7 +54,7 @@ def _change(request: PageRequest, policy: Policy) -> HttpResponse:
 
 
 def _add(request: PageRequest, policy: Policy) -> HttpResponse:
-    form = NewIdentifier(request.POST, kept=policy)
+    form = NewIdentifier(request.POST, current=policy)
     if not form.is_valid():
         return _adding(request, form, status=422)
     change_policy(request.space, form.policy, by=request)
@@ -76,7 +76,7 @@ def _example(section: str, keys: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _page(request: PageRequest, policy: Policy, *, form: Rules | None = None, status: int = 200) -> HttpResponse:
-    types = [each.type for each in policy.identifiers]
+    types = list(policy.rank)
     context: dict[str, Any] = {
         "rules": [
             {"rank": rank, "rule": rule, "custom": is_custom(rule.type)}

@@ -1,8 +1,8 @@
 """Pages about people: the list, and one profile."""
 
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -15,9 +15,9 @@ from access.pages.tables import Pager, TablePage, csv_of, filtered_by, listed, w
 from access.requests import PageRequest
 from identity import queries
 from identity.models import Profile
-from identity.pages import presenters as read
-from identity.pages.graph_svg import Fact, Picture, picture
-from identity.pages.presenters import Held, Joined, Person
+from identity.pages import presenters
+from identity.pages.graph_svg import Fact, picture
+from identity.pages.presenters import IdentifierRow, MergeRow, Person
 from spaces.clock import clock
 from spaces.models import Space
 from spaces.needs import needs
@@ -34,19 +34,19 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
     wanted = filtered_by(request)
     kind = request.GET.get("kind", "users") if request.GET.get("kind") in queries.COLLECTIONS else "users"
     rows = (
-        read.search(within, wanted).filter(kind=queries.COLLECTIONS[kind])
+        presenters.search(within, wanted).filter(kind=queries.COLLECTIONS[kind])
         if wanted
         else queries.living(within, queries.COLLECTIONS[kind])
     )
     if wants_csv(request):
-        return csv_of(kind, CSV_HEADER, (_line(person) for person in read.every(within, rows)))
-    found, pager = listed(request, rows, order="-number")
+        return csv_of(kind, CSV_HEADER, map(_csv_row, presenters.all_people(within, rows)))
+    page, pager = listed(request, rows, order="-number")
     context = {
-        "people": read.people(within, found),
-        "table": TablePage(found, [], pager, wanted, "", _with(request, kind=kind, q=wanted, format="csv")),
-        "kinds": [(label, _with(request, kind=name, q=wanted), name == kind) for name, label in KINDS],
+        "people": presenters.people(within, page),
+        "table": TablePage(page, [], pager, wanted, "", _url(request, kind=kind, q=wanted, format="csv")),
+        "kinds": [(label, _url(request, kind=name, q=wanted), name == kind) for name, label in KINDS],
         "kind": kind,
-        "most": read.MOST_FOUND,
+        "most": presenters.MOST_MATCHES,
     }
     return render(request, "identity/profiles.html", context)
 
@@ -54,14 +54,14 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
 @needs("space.read")
 def profile(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """One person, a tab at a time. An id that was merged away leads to the profile it is part of now."""
-    within, found = request.space, _found(request, profile)
-    if found.public_id != profile:
-        return redirect("profile", workspace=workspace, space=space, profile=found.public_id)
-    numbers = queries.all_numbers(within, [found.number])
-    held = list(queries.held_by(found)[: queries.MANY])
+    within, canonical = request.space, _profile_or_404(request, profile)
+    if canonical.public_id != profile:
+        return redirect("profile", workspace=workspace, space=space, profile=canonical.public_id)
+    numbers = queries.all_numbers(within, [canonical.number])
+    identifiers = list(queries.identifiers_in_order(canonical)[: queries.MANY])
     tab = request.GET.get("tab") if request.GET.get("tab") in TABS else "traits"
-    person = read.person(found, held)
-    relations, total = read.relations(within, numbers)
+    person = presenters.person(canonical, identifiers)
+    relations, total = presenters.relations(within, numbers)
     context = {
         "person": person,
         "relations": relations,
@@ -81,39 +81,36 @@ def profile(request: PageRequest, workspace: str, space: str, profile: str) -> H
 @needs("space.read")
 def sheet(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """The essentials of one person, for the side sheet of the list."""
-    found = _found(request, profile)
-    held = list(queries.held_by(found)[: queries.MANY])
-    traits = read.traits(found)
+    canonical = _profile_or_404(request, profile)
+    identifiers = list(queries.identifiers_in_order(canonical)[: queries.MANY])
+    traits = presenters.traits(canonical)
     context = {
-        "person": read.person(found, held),
-        "identifiers": read.identifiers(held)[:IN_SHEET],
+        "person": presenters.person(canonical, identifiers),
+        "identifiers": presenters.identifiers(identifiers)[:IN_SHEET],
         "traits": traits[:IN_SHEET],
-        "more_identifiers": max(len(held) - IN_SHEET, 0),
+        "more_identifiers": max(len(identifiers) - IN_SHEET, 0),
         "more_traits": max(len(traits) - IN_SHEET, 0),
-        "audiences_url": reverse("profile-audiences", args=[workspace, space, found.public_id]),
+        "audiences_url": reverse("profile-audiences", args=[workspace, space, canonical.public_id]),
     }
     return render(request, "identity/_sheet.html", context)
 
 
-def _found(request: PageRequest, profile: str) -> Profile:
-    found = queries.profile_of(request.space, profile)
-    if found is None:
+def _profile_or_404(request: PageRequest, public_id: str) -> Profile:
+    profile = queries.profile_of(request.space, public_id)
+    if profile is None:
         raise Http404
-    return found
+    return profile
 
 
-def _line(person: Person) -> tuple[Any, ...]:
-    held = ", ".join(f"{row.type}:{row.value}" for row in person.identifiers)
+def _csv_row(person: Person) -> tuple[Any, ...]:
+    identifiers = ", ".join(f"{row.type}:{row.value}" for row in person.identifiers)
     profile = person.profile
-    return person.name, person.email, held, profile.first_seen_at, person.changed_at, profile.public_id
+    return person.name, person.email, identifiers, profile.first_seen_at, person.changed_at, profile.public_id
 
 
-def _with(request: HttpRequest, **places: str) -> str:
-    """This page with these places in its address."""
-    query = request.GET.copy()
-    query.clear()
-    query.update({name: value for name, value in places.items() if value})
-    return f"{request.path}?{query.urlencode()}"
+def _url(request: HttpRequest, **query: str) -> str:
+    """This page with this query, its empty values left out."""
+    return f"{request.path}?{urlencode({name: value for name, value in query.items() if value})}"
 
 
 # The tabs of a profile
@@ -121,26 +118,38 @@ def _with(request: HttpRequest, **places: str) -> str:
 
 def _traits(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
     wanted = filtered_by(request)
-    every = read.traits(person.profile)
-    shown = read.traits_with(wanted, every)
-    return {"traits": shown, "count": len(every), "table": TablePage(shown, [], Pager("", "", ""), wanted, "", "")}
+    traits = presenters.traits(person.profile)
+    shown = presenters.traits_with(wanted, traits)
+    return {"traits": shown, "count": len(traits), "table": TablePage(shown, [], Pager("", "", ""), wanted, "", "")}
 
 
 def _events(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
     before = request.GET.get("before", "")
-    days = read.per_day(request.space, numbers, until=clock.now())
+    days = presenters.per_day(request.space, numbers, until=clock.now())
+    total = sum(count for _, count in days)
+    label = f"Events per day of the last {len(days)} days: {total:,} in all"
     return {
-        "history": read.history(request.space, numbers, before=before),
+        "history": presenters.history(request.space, numbers, before=before),
         "before": before,
         "raw": request.GET.get("view") == "raw",
-        "chart": _chart(days) if any(count for _, count in days) else None,
-        "in_days": sum(count for _, count in days),
+        "chart": bars([(f"{day:%-d %b}", count) for day, count in days], label=label) if total else None,
+        "in_days": total,
     }
 
 
 def _identities(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
-    rows, merges = read.identifiers(person.identifiers), read.merges(request.space, numbers)
-    return {"identifiers": rows, "merges": merges, "graph": _graph(person, rows, merges)}
+    rows, merges = presenters.identifiers(person.identifiers), presenters.merges(request.space, numbers)
+    graph = picture(
+        person.name,
+        person.profile.public_id,
+        [Fact(row.type, row.value, _note(row), row.summary, f"#identifier-{row.number}") for row in rows],
+        [Fact("", row.loser, _note(row), row.summary, f"#merge-{row.loser}") for row in merges],
+    )
+    return {"identifiers": rows, "merges": merges, "graph": graph}
+
+
+def _note(row: IdentifierRow | MergeRow) -> str:
+    return f"{row.at:%-d %b %Y} · {row.source}"
 
 
 def _audiences(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
@@ -149,12 +158,12 @@ def _audiences(request: PageRequest, person: Person, numbers: BitMap) -> dict[st
 
 def _merges(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
     within: Space = request.space
-    return {"merges": read.merges(within, numbers), "refusals": read.refusals(within, numbers)}
+    return {"merges": presenters.merges(within, numbers), "refusals": presenters.refusals(within, numbers)}
 
 
 def _related(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
-    found, pager = listed(request, queries.relations_of(request.space, numbers), order="number")
-    return {"people": read.people(request.space, found), "pager": pager}
+    page, pager = listed(request, queries.relations_of(request.space, numbers), order="number")
+    return {"people": presenters.people(request.space, page), "pager": pager}
 
 
 TABS: dict[str, tuple[str, Callable[[PageRequest, Person, BitMap], dict[str, Any]]]] = {
@@ -162,27 +171,6 @@ TABS: dict[str, tuple[str, Callable[[PageRequest, Person, BitMap], dict[str, Any
     "events": ("Events", _events),
     "identities": ("Identities", _identities),
     "audiences": ("Audiences", _audiences),
-    "related": ("Belongs with", _related),
+    "related": ("Relations", _related),
     "merges": ("Merges and refusals", _merges),
 }
-
-
-def _chart(days: list[tuple[date, int]]) -> Any:
-    total = sum(count for _, count in days)
-    label = f"Events per day of the last {len(days)} days: {total:,} in all"
-    return bars([(f"{day:%-d %b}", count) for day, count in days], label=label)
-
-
-def _graph(person: Person, rows: list[Held], merges: list[Joined]) -> Picture:
-    return picture(person.name, person.profile.public_id, list(_identifier_facts(rows)), list(_merge_facts(merges)))
-
-
-def _identifier_facts(rows: list[Held]) -> Iterator[Fact]:
-    for row in rows:
-        note = f"{row.at:%-d %b %Y} · {row.source}"
-        yield Fact(row.type, row.value, note, row.said, f"#identifier-{row.number}")
-
-
-def _merge_facts(rows: list[Joined]) -> Iterator[Fact]:
-    for row in rows:
-        yield Fact("", row.loser, f"{row.at:%-d %b %Y} · {row.source}", row.said, f"#merge-{row.loser}")
