@@ -1,6 +1,6 @@
 """The evaluate stage: one log per space, whose batches are ticks. Who entered and left, because of what, since when.
 
-A tick reads two logs up to one moment: the touches that resolve committed, and the clock, whose entries are derived
+A tick reads two logs up to one moment: the change sets that resolve committed, and the clock, whose entries are derived
 from the time triggers of the conditions. Whoever neither touched is as before. The same statement that previews an
 audience, narrowed to these people, says of each audience that reads any of it who is in now.
 
@@ -17,11 +17,11 @@ from datetime import datetime, timedelta
 import msgspec
 import pyarrow
 from django.db import connection
-from django.db.models import F, Min, QuerySet
+from django.db.models import F, Min
 from pyroaring import BitMap
 
 from audiences import evaluation, failures, queries
-from audiences.evaluation import Active, Tick
+from audiences.evaluation import Subject, Tick
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
 from identity.models import ChangeSet
@@ -52,7 +52,7 @@ class Changed(msgspec.Struct, array_like=True):
 
 
 class PreparedTick(msgspec.Struct):
-    """A tick: touches up to `touched` and moments up to `at` are evaluated; nothing is due before `next_at` (ms).
+    """A tick: change sets up to `touched` and moments up to `at` are evaluated; nothing is due before `next_at` (ms).
 
     joined: versions that serve from now on. By version, why it could not be evaluated: failed, by its own fault;
     troubled, by the engine's. put_back_ms: by how much the clock had run ahead that was put back, if it was.
@@ -89,39 +89,41 @@ class Evaluate:
         return 1
 
     def prepare(self, log: Log, intake: Tick, number: int) -> PreparedTick | None:
-        held = Evaluation.objects.select_for_update().filter(space=log.partition).first()
-        if held is None or (held.touched, held.clock_at) != intake.place:
+        place = Evaluation.objects.select_for_update().filter(space=log.partition).first()
+        if place is None or (place.touched, place.clock_at) != intake.place:
             return None
         return PreparedTick(
             touched=intake.end,
             at=milliseconds(intake.now),
             next_at=intake.next_at,
-            changes=[change for each in intake.active for change in _changes(each, intake)],
-            joined=[each.version.pk for each in intake.active if each.joins and each not in intake.problems],
+            changes=[change for subject in intake.subjects for change in _changes(subject, intake)],
+            joined=[
+                subject.version.pk for subject in intake.subjects if subject.joins and subject not in intake.problems
+            ],
             failed=intake.problems.failed,
             troubled=intake.problems.troubled,
             put_back_ms=None if intake.put_back_by is None else intake.put_back_by // timedelta(milliseconds=1),
         )
 
     def write(self, log: Log, prepared: PreparedTick, number: int) -> None:
-        rows = [_rows(log, prepared, number, *part) for part in _parts(prepared)]
-        if rows:
+        if rows := list(_membership_rows(log, prepared, number)):
             client.insert(MEMBERSHIP_LOG, pyarrow.concat_tables(rows))
 
     def commit(self, log: Log, prepared: PreparedTick, number: int, outcome: None) -> None:
-        held = Evaluation.objects.select_for_update().get(space=log.partition)
-        before = queries.members_of([version.audience for version in _joining(prepared)])
+        place = Evaluation.objects.select_for_update().get(space=log.partition)
+        joining = Version.objects.filter(pk__in=prepared.joined).select_related("audience")
+        before = queries.members_of([version.audience for version in joining])
         _keep_changes(log, prepared, number)
-        _leave_behind(prepared, number, held, self.clock.now())
-        for version in _joining(prepared):
+        _leave_behind(prepared, number, place, self.clock.now())
+        for version in joining.all():
             _join(version, number, _after(before[version.audience_id], prepared, version))
         _keep_snapshots(prepared)
         if prepared.put_back_ms is not None:
-            _keep_put_back(held, prepared)
-        held.touched, held.clock_at = prepared.touched, from_milliseconds(prepared.at)
-        held.next_at = None if prepared.next_at is None else from_milliseconds(prepared.next_at)
-        held.save()
-        _forget_touches(held)
+            _keep_put_back(place, prepared)
+        place.touched, place.clock_at = prepared.touched, from_milliseconds(prepared.at)
+        place.next_at = None if prepared.next_at is None else from_milliseconds(prepared.next_at)
+        place.save()
+        _forget_change_sets(place)
 
     def split(self, prepared: PreparedTick) -> Sequence[PreparedTick]:
         return []
@@ -159,61 +161,54 @@ def waiting(now: datetime) -> list[int]:
 # Preparing
 
 
-def _changes(each: Active, tick: Tick) -> Iterator[Changed]:
+def _changes(subject: Subject, tick: Tick) -> Iterator[Changed]:
     """What became of one audience: at most one change for each cause."""
-    if each in tick.problems:
+    if subject in tick.problems:
         return
-    entered, left = each.new - each.old, each.old - each.new
-    refreshed = each.old & each.new if each.replayed else each.old & each.new & each.identified
-    for cause, among in _causes(each, tick, entered | left | refreshed):
-        if among or each.computed:
+    entered, left = subject.new - subject.old, subject.old - subject.new
+    stayed = subject.old & subject.new
+    # Who stayed is told about anew when their identifiers changed: destinations know people by these.
+    refreshed = stayed if subject.replayed else stayed & subject.identified
+    changed = entered | left | refreshed
+    if subject.computed:
+        causes = [(Cause.COMPUTE, changed)]
+    elif subject.replayed:
+        causes = [(Cause.REPLAY, changed)]
+    else:
+        by_events = changed & (tick.touched | subject.identified)
+        causes = [(Cause.EVENTS, by_events), (Cause.CLOCK, changed - by_events)]
+    for cause, profiles in causes:
+        # A computed version says so even when nothing changed: it serves from this tick on.
+        if profiles or subject.computed:
             yield Changed(
-                audience=each.audience.pk,
+                audience=subject.audience.pk,
                 cause=cause,
-                entered=(entered & among).serialize(),
-                left=(left & among).serialize(),
-                refreshed=(refreshed & among).serialize(),
-                size=len(each.new),
+                entered=(entered & profiles).serialize(),
+                left=(left & profiles).serialize(),
+                refreshed=(refreshed & profiles).serialize(),
+                size=len(subject.new),
             )
-
-
-def _causes(each: Active, tick: Tick, changed: BitMap) -> list[tuple[str, BitMap]]:
-    if each.computed:
-        return [(Cause.COMPUTE, changed)]
-    if each.replayed:
-        return [(Cause.REPLAY, changed)]
-    by_events = changed & (tick.touched | each.identified)
-    return [(Cause.EVENTS, by_events), (Cause.CLOCK, changed - by_events)]
 
 
 # Writing
 
 
-def _parts(prepared: PreparedTick) -> Iterator[tuple[Changed, BitMap, int]]:
-    """(change, people, 1 = they entered)."""
+def _membership_rows(log: Log, prepared: PreparedTick, number: int) -> Iterator[pyarrow.Table]:
+    """A table for each side of each change; none for a side that is empty."""
     for change in prepared.changes:
-        yield change, queries.bitmap(change.entered), 1
-        yield change, queries.bitmap(change.left), 0
-
-
-def _rows(
-    log: Log, prepared: PreparedTick, number: int, change: Changed, people: BitMap, entered: int
-) -> pyarrow.Table:
-    def same(value: object, kind: pyarrow.DataType) -> pyarrow.Array:
-        return pyarrow.repeat(pyarrow.scalar(value, kind), len(people))
-
-    return pyarrow.table(
-        {
-            "workspace": same(log.workspace_id, pyarrow.uint32()),
-            "space": same(log.partition, pyarrow.uint32()),
-            "piece": same(number, pyarrow.uint64()),
-            "audience": same(change.audience, pyarrow.uint32()),
-            "profile": pyarrow.array(people.to_array(), pyarrow.uint32()),
-            "at": same(from_milliseconds(prepared.at), pyarrow.timestamp("ms", tz="UTC")),
-            "entered": same(entered, pyarrow.uint8()),
-            "cause": same(change.cause, pyarrow.string()),
-        }
-    )
+        for entered, packed in ((1, change.entered), (0, change.left)):
+            if profiles := queries.bitmap(packed):
+                same = {
+                    "workspace": pyarrow.scalar(log.workspace_id, pyarrow.uint32()),
+                    "space": pyarrow.scalar(log.partition, pyarrow.uint32()),
+                    "piece": pyarrow.scalar(number, pyarrow.uint64()),
+                    "audience": pyarrow.scalar(change.audience, pyarrow.uint32()),
+                    "at": pyarrow.scalar(from_milliseconds(prepared.at), pyarrow.timestamp("ms", tz="UTC")),
+                    "entered": pyarrow.scalar(entered, pyarrow.uint8()),
+                    "cause": pyarrow.scalar(change.cause, pyarrow.string()),
+                }
+                columns = {name: pyarrow.repeat(value, len(profiles)) for name, value in same.items()}
+                yield pyarrow.table({**columns, "profile": pyarrow.array(profiles.to_array(), pyarrow.uint32())})
 
 
 # Committing
@@ -224,25 +219,25 @@ def _keep_changes(log: Log, prepared: PreparedTick, number: int) -> None:
         Change(
             workspace_id=log.workspace_id,
             space_id=log.partition,
-            audience_id=each.audience,
+            audience_id=change.audience,
             tick=number,
             at=from_milliseconds(prepared.at),
-            cause=each.cause,
-            entered=each.entered,
-            left=each.left,
-            refreshed=each.refreshed,
-            size=each.size,
+            cause=change.cause,
+            entered=change.entered,
+            left=change.left,
+            refreshed=change.refreshed,
+            size=change.size,
         )
-        for each in prepared.changes
+        for change in prepared.changes
     )
-    for each in prepared.changes:
-        Audience.objects.filter(pk=each.audience).update(size=each.size)
+    for change in prepared.changes:
+        Audience.objects.filter(pk=change.audience).update(size=change.size)
 
 
-def _leave_behind(prepared: PreparedTick, number: int, held: Evaluation, now: datetime) -> None:
+def _leave_behind(prepared: PreparedTick, number: int, place: Evaluation, now: datetime) -> None:
     """Who was not evaluated stays where the space was before this tick, and is caught up with later.
 
-    `held`: the place of the space before it. That is so for a version that serves as well when it was another one,
+    place: that of the space before it. That is so for a version that serves as well when it was another one,
     which was to take its place, that could not be evaluated.
     """
     problems = prepared.failed.keys() | prepared.troubled.keys()
@@ -251,10 +246,10 @@ def _leave_behind(prepared: PreparedTick, number: int, held: Evaluation, now: da
     live = Version.objects.filter(audience__versions__in=problems, audience__serving=F("pk"), state=Version.State.LIVE)
     live.update(
         state=Version.State.CATCHING_UP,
-        touched=held.touched,
-        clock_at=held.clock_at,
+        touched=place.touched,
+        clock_at=place.clock_at,
         tick=number - 1,
-        exact_at=held.clock_at and min(held.clock_at, from_milliseconds(prepared.at)),
+        exact_at=place.clock_at and min(place.clock_at, from_milliseconds(prepared.at)),
     )
     evaluated = Version.objects.filter(pk__in=problems, state=Version.State.CATCHING_UP)
     for version in evaluated.defer("snapshot").select_for_update():
@@ -264,16 +259,12 @@ def _leave_behind(prepared: PreparedTick, number: int, held: Evaluation, now: da
             failures.trouble(version, prepared.troubled[version.pk], now)
 
 
-def _keep_put_back(held: Evaluation, prepared: PreparedTick) -> None:
+def _keep_put_back(place: Evaluation, prepared: PreparedTick) -> None:
     """What the wrong clock left behind counts as of now; when that was, and by how much, is kept to be shown."""
     now = from_milliseconds(prepared.at)
-    held.put_back_at, held.put_back_by = now, timedelta(milliseconds=prepared.put_back_ms or 0)
-    logger.warning("space %s was evaluated by a clock that ran %s ahead", held.space_id, held.put_back_by)
-    Audience.objects.filter(space=held.space_id, events_since__gt=now + UNSTEADY).update(events_since=now)
-
-
-def _joining(prepared: PreparedTick) -> QuerySet[Version]:
-    return Version.objects.filter(pk__in=prepared.joined).select_related("audience")
+    place.put_back_at, place.put_back_by = now, timedelta(milliseconds=prepared.put_back_ms or 0)
+    logger.warning("space %s was evaluated by a clock that ran %s ahead", place.space_id, place.put_back_by)
+    Audience.objects.filter(space=place.space_id, events_since__gt=now + UNSTEADY).update(events_since=now)
 
 
 def _after(members: BitMap, prepared: PreparedTick, version: Version) -> BitMap:
@@ -300,7 +291,7 @@ def _join(version: Version, number: int, members: BitMap) -> None:
 
 def _keep_snapshots(prepared: PreparedTick) -> None:
     """Reading the members never means going through many changes."""
-    changed = Version.objects.filter(audience__in=[each.audience for each in prepared.changes])
+    changed = Version.objects.filter(audience__in=[change.audience for change in prepared.changes])
     for version in changed.filter(audience__serving=F("pk")).select_related("audience"):
         ticks = list(queries.changes_after(version.audience, version.snapshot_tick).values_list("tick", flat=True))
         if len(ticks) >= SNAPSHOT_EVERY:
@@ -308,9 +299,9 @@ def _keep_snapshots(prepared: PreparedTick) -> None:
             version.save(update_fields=["snapshot", "snapshot_tick"])
 
 
-def _forget_touches(held: Evaluation) -> None:
-    """Change sets that every version has seen are of no use any more. `held` is locked (audiences.backfill)."""
-    coming = queries.kept_versions().filter(audience__space=held.space_id).exclude(state=Version.State.LIVE)
+def _forget_change_sets(place: Evaluation) -> None:
+    """Change sets that every version has seen are of no use any more. `place` is locked (audiences.backfill)."""
+    coming = queries.kept_versions().filter(audience__space=place.space_id).exclude(state=Version.State.LIVE)
     behind = coming.aggregate(oldest=Min("touched"))["oldest"]
-    seen = held.touched if behind is None else min(held.touched, behind)
-    ChangeSet.objects.filter(space=held.space_id, piece__lte=seen).delete()
+    seen = place.touched if behind is None else min(place.touched, behind)
+    ChangeSet.objects.filter(space=place.space_id, piece__lte=seen).delete()

@@ -1,4 +1,4 @@
-"""What a tick of a space finds out: whom the touches and the clock concern, and who is in each audience now.
+"""What a tick of a space finds out: whom the change sets and the clock concern, and who is in subject audience now.
 
 Nothing is written here. `audiences.evaluate` prepares, writes and commits what is found.
 """
@@ -44,9 +44,9 @@ Answer = TypeVar("Answer")
 
 
 @dataclass
-class Active:
-    """A version that a tick keeps up to date. since_piece, since, since_tick: its places on the logs of touches, of
-    the clock, and of what the other audiences are as of.
+class Subject:
+    """A version of an audience that a tick evaluates. since_piece, since, since_tick: its places on the logs of change
+    sets, of the clock, and of what the other audiences are as of.
 
     joins: it has a place of its own, and becomes live. computed: by a full query, which no change has said yet.
     old: who was in the audience before the tick. base: the members of this version as of these places.
@@ -63,7 +63,7 @@ class Active:
     since_tick: int
     old: BitMap
     base: BitMap
-    keys: frozenset[str]  # touch keys that may concern it
+    keys: frozenset[str]  # of change sets that may concern it
     triggers: frozenset[TimeTrigger]
     asks: frozenset[str]  # keys of audiences
     touched: BitMap = field(default_factory=BitMap)
@@ -96,8 +96,8 @@ class Problems:
     spent_s: float = 0  # with statements that got no answer …
     reason: str = ""  # … the last of them for this
 
-    def __contains__(self, each: Active) -> bool:
-        return each.version.pk in self.failed or each.version.pk in self.troubled
+    def __contains__(self, subject: Subject) -> bool:
+        return subject.version.pk in self.failed or subject.version.pk in self.troubled
 
     def note(self, version: int, why: queries.Unanswerable | Trouble) -> None:
         if isinstance(why, Trouble):
@@ -118,7 +118,7 @@ class Tick:
     end: int
     now: datetime
     next_at: int | None
-    active: Sequence[Active]
+    subjects: Sequence[Subject]
     touched: BitMap
     put_back_by: timedelta | None
     problems: Problems
@@ -129,11 +129,11 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
     seen = queries.resolved(space)
     at = clock.now()
     versions = _versions(space, at)
-    touches = _touches(space, evaluation, versions, seen)
+    change_sets = _change_sets(space, evaluation, versions, seen)
     now = now_of(at, evaluation, versions)
-    if not _anything(evaluation, versions, touches, now):
+    if not _anything(evaluation, versions, change_sets, now):
         return None
-    return _tick(space, evaluation, seen, now, versions, touches)
+    return _tick(space, evaluation, seen, now, versions, change_sets)
 
 
 def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
@@ -149,15 +149,15 @@ def was_ahead(evaluation: Evaluation, now: datetime) -> bool:
 
 
 def _versions(space: Space, now: datetime) -> list[Version]:
-    """What a tick evaluates: of each audience the version that is ready to join, else the one that serves.
+    """What a tick evaluates: of subject audience the version that is ready to join, else the one that serves.
 
     None joins on the way of a replay: at its end everyone is looked at.
     """
     states = [Version.State.LIVE, Version.State.CATCHING_UP]
     if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
         states = [Version.State.LIVE]
-    found = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
-    rows = found.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
+    due = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
+    rows = due.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
     newest = {version.audience_id: version for version in rows}
     return [newest[key] for key in sorted(newest)]
 
@@ -166,15 +166,17 @@ def _joins(version: Version) -> bool:
     return version.state == Version.State.CATCHING_UP
 
 
-def _touches(space: Space, evaluation: Evaluation, versions: Sequence[Version], seen: Visible) -> list[ChangeSet]:
-    """The touches that any of the versions has not seen, oldest first."""
+def _change_sets(space: Space, evaluation: Evaluation, versions: Sequence[Version], seen: Visible) -> list[ChangeSet]:
+    """The change sets that any of the versions has not seen, oldest first."""
     since = min([evaluation.touched, *(version.touched or 0 for version in versions if _joins(version))])
     return list(ChangeSet.objects.filter(space=space, piece__gt=since, piece__lte=seen.end).order_by("piece", "pk"))
 
 
-def _anything(evaluation: Evaluation, versions: Sequence[Version], touches: Sequence[ChangeSet], now: datetime) -> bool:
+def _anything(
+    evaluation: Evaluation, versions: Sequence[Version], change_sets: Sequence[ChangeSet], now: datetime
+) -> bool:
     opens = evaluation.next_at is not None and evaluation.next_at <= now
-    touched = any(touch.piece > evaluation.touched for touch in touches)
+    touched = any(change_set.piece > evaluation.touched for change_set in change_sets)
     return opens or touched or was_ahead(evaluation, now) or any(map(_joins, versions))
 
 
@@ -184,29 +186,31 @@ def _tick(
     seen: Visible,
     now: datetime,
     versions: Sequence[Version],
-    touches: Sequence[ChangeSet],
+    change_sets: Sequence[ChangeSet],
 ) -> Tick:
     problems = Problems()
-    active = _in_order(_active(evaluation, versions, now, problems), problems)
-    for each in active:
-        _mark_touched(each, touches)
-    touched = _closed(space, [each.touched for each in active])
-    next_at = _mark_due(space, evaluation, seen, now, active, touched, problems)
-    _mark_through_others(active)
-    _answer(space, seen, now, active, problems)
+    subjects = _in_order(_subjects(evaluation, versions, now, problems), problems)
+    for subject in subjects:
+        _mark_touched(subject, change_sets)
+    touched = _closed(space, [subject.touched for subject in subjects])
+    next_at = _mark_due(space, evaluation, seen, now, subjects, touched, problems)
+    _mark_through_others(subjects)
+    _answer(space, seen, now, subjects, problems)
     return Tick(
         place=(evaluation.touched, evaluation.clock_at),
         end=seen.end,
         now=now,
         next_at=next_at,
-        active=active,
+        subjects=subjects,
         touched=touched,
         put_back_by=evaluation.clock_at - now if evaluation.clock_at and was_ahead(evaluation, now) else None,
         problems=problems,
     )
 
 
-def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, problems: Problems) -> Iterator[Active]:
+def _subjects(
+    evaluation: Evaluation, versions: Sequence[Version], now: datetime, problems: Problems
+) -> Iterator[Subject]:
     """Those that this release can read."""
     kept = queries.members_of([version.audience for version in versions])
     for version in versions:
@@ -218,7 +222,7 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
             with queries.answering():
                 node = version.node
                 keys = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED} | {
-                    _touch_key(key) for key in touches_of(node)
+                    _change_key(key) for key in touches_of(node)
                 }
                 triggers = {trigger for condition in conditions(node) for trigger in condition.time_triggers()}
                 asks = keys_of(node)
@@ -232,7 +236,7 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
         place = version if joins else evaluation
         old = kept[version.audience_id]
         computed = version.computed if version.computed is not None or serves else version.snapshot
-        yield Active(
+        yield Subject(
             audience=version.audience,
             version=version,
             node=node,
@@ -251,11 +255,11 @@ def _active(evaluation: Evaluation, versions: Sequence[Version], now: datetime, 
         )
 
 
-def _in_order(active: Iterable[Active], problems: Problems) -> list[Active]:
+def _in_order(subjects: Iterable[Subject], problems: Problems) -> list[Subject]:
     """Each after those that it asks about. A circle, which no service accepts, fails alone."""
-    by_key = {each.audience.key: each for each in active}
+    by_key = {subject.audience.key: subject for subject in subjects}
     while True:
-        asks = {key: each.asks & by_key.keys() for key, each in by_key.items()}
+        asks = {key: subject.asks & by_key.keys() for key, subject in by_key.items()}
         try:
             return [by_key[key] for key in TopologicalSorter(asks).static_order()]
         except CycleError as error:
@@ -264,16 +268,18 @@ def _in_order(active: Iterable[Active], problems: Problems) -> list[Active]:
                 problems.failed[by_key.pop(key).version.pk] = f"It is a part of itself: {' → '.join(circle[::-1])}"
 
 
-def _mark_touched(each: Active, touches: Sequence[ChangeSet]) -> None:
+def _mark_touched(subject: Subject, change_sets: Sequence[ChangeSet]) -> None:
     """Whom events, traits, merges or new identifiers may have brought in or out."""
-    mine = [touch for touch in touches if touch.piece > each.since_piece]
-    each.replayed = any(touch.key == ChangeSet.EVERYTHING for touch in mine)
-    each.everyone = each.replayed or each.rederived
-    each.touched = _union(_bitmap(touch) for touch in mine if touch.key in each.keys)
-    each.identified = _union(_bitmap(touch) for touch in mine if touch.key in (ChangeSet.IDENTIFIED, ChangeSet.MERGED))
+    mine = [change_set for change_set in change_sets if change_set.piece > subject.since_piece]
+    subject.replayed = any(change_set.key == ChangeSet.EVERYTHING for change_set in mine)
+    subject.everyone = subject.replayed or subject.rederived
+    subject.touched = _union(_profiles(change_set) for change_set in mine if change_set.key in subject.keys)
+    subject.identified = _union(
+        _profiles(change_set) for change_set in mine if change_set.key in (ChangeSet.IDENTIFIED, ChangeSet.MERGED)
+    )
 
 
-def _touch_key(key: str) -> str:
+def _change_key(key: str) -> str:
     """As resolve writes it (identity.models.ChangeSet): long names are cut."""
     kind, _, name = key.partition(":")
     return {"event": ChangeSet.event, "trait": ChangeSet.trait}.get(kind, lambda _: key)(name)
@@ -284,7 +290,7 @@ def _mark_due(
     evaluation: Evaluation,
     seen: Visible,
     now: datetime,
-    active: Sequence[Active],
+    subjects: Sequence[Subject],
     touched: BitMap,
     problems: Problems,
 ) -> int | None:
@@ -292,48 +298,48 @@ def _mark_due(
 
     When none has come since the last tick, only the touched can bring a nearer one.
     """
-    spans = _spans(active)
+    spans = _spans(subjects)
     if not spans:
         return None
-    known = _known(evaluation, now, active)
+    known = _known(evaluation, now, subjects)
     if known is not None and not touched:
         return known
     scope = queries.scope_of(space, seen, now, None if known is None else touched)
-    found: dict[TimeTrigger, tuple[BitMap, int]] = {}
-    shared = {trigger for each in active if not each.alone for trigger in each.triggers}
+    moments_by_trigger: dict[TimeTrigger, tuple[BitMap, int]] = {}
+    shared = {trigger for subject in subjects if not subject.alone for trigger in subject.triggers}
     for alone, run in _runs(spans, lambda span: span.trigger not in shared, most=MOST_SPANS):
-        for span, moments in _each(run, partial(_moments, scope), problems, alone=alone):
+        for span, moments in _ask_each(run, partial(_moments, scope), problems, alone=alone):
             if isinstance(moments, tuple):
-                found[span.trigger] = moments
+                moments_by_trigger[span.trigger] = moments
                 continue
-            for each in active:
-                if span.trigger in each.triggers:
-                    problems.note(each.version.pk, moments)
-    for each in active:
-        each.due |= _union(due for trigger, (due, _) in found.items() if trigger in each.triggers)
-    ahead = [first + trigger.after for trigger, (_, first) in found.items() if first]
+            for subject in subjects:
+                if span.trigger in subject.triggers:
+                    problems.note(subject.version.pk, moments)
+    for subject in subjects:
+        subject.due |= _union(due for trigger, (due, _) in moments_by_trigger.items() if trigger in subject.triggers)
+    ahead = [first + trigger.after for trigger, (_, first) in moments_by_trigger.items() if first]
     return min([milliseconds(now + HORIZON) if known is None else known, *ahead])
 
 
-def _known(evaluation: Evaluation, now: datetime, active: Sequence[Active]) -> int | None:
+def _known(evaluation: Evaluation, now: datetime, subjects: Sequence[Subject]) -> int | None:
     """The next moment as the last tick found it, while it is still to come and holds for all of these."""
     next_at = evaluation.next_at
-    if next_at is None or next_at <= now or any(each.joins or each.everyone for each in active):
+    if next_at is None or next_at <= now or any(subject.joins or subject.everyone for subject in subjects):
         return None
     return milliseconds(next_at)
 
 
-def _spans(active: Sequence[Active]) -> list[Span]:
+def _spans(subjects: Sequence[Subject]) -> list[Span]:
     """Each trigger once, from the earliest place of those that have it."""
     since: dict[TimeTrigger, int] = {}
-    for each in active:
-        for trigger in each.triggers:
-            since[trigger] = min(since.get(trigger, milliseconds(each.since)), milliseconds(each.since))
+    for subject in subjects:
+        for trigger in subject.triggers:
+            since[trigger] = min(since.get(trigger, milliseconds(subject.since)), milliseconds(subject.since))
     return [Span(trigger, at) for trigger, at in since.items()]
 
 
 def _moments(scope: Scope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
-    """For each who is due, and the time of the first event that will be; 0 = none."""
+    """For subject who is due, and the time of the first event that will be; 0 = none."""
     with queries.answering():
         (row,) = client.rows(
             time_triggers_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S
@@ -341,56 +347,56 @@ def _moments(scope: Scope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
     return [(BitMap(row[2 * place]), int(row[2 * place + 1])) for place in range(len(spans))]
 
 
-def _mark_through_others(active: Sequence[Active]) -> None:
+def _mark_through_others(subjects: Sequence[Subject]) -> None:
     """Whoever may have come into or out of an audience may do so in those that ask about it."""
-    by_key = {each.audience.key: each for each in active}
-    for each in active:
-        for key in each.asks & by_key.keys():
+    by_key = {subject.audience.key: subject for subject in subjects}
+    for subject in subjects:
+        for key in subject.asks & by_key.keys():
             other = by_key[key]
-            each.everyone = each.everyone or other.everyone
-            each.replayed = each.replayed or other.replayed
-            each.due |= other.touched | other.due
+            subject.everyone = subject.everyone or other.everyone
+            subject.replayed = subject.replayed or other.replayed
+            subject.due |= other.touched | other.due
             if other.joins:
-                each.due |= other.base ^ other.old
-        if each.joins:
-            each.due |= _moved_meanwhile(each)
+                subject.due |= other.base ^ other.old
+        if subject.joins:
+            subject.due |= _moved_meanwhile(subject)
 
 
-def _moved_meanwhile(each: Active) -> BitMap:
+def _moved_meanwhile(subject: Subject) -> BitMap:
     """Who went in or out while it was computed, of what it asks about: also where that was switched off since."""
-    asked = Change.objects.filter(space=each.audience.space_id, audience__key__in=each.asks)
-    moved = asked.filter(tick__gt=each.since_tick).values_list("entered", "left")
+    asked = Change.objects.filter(space=subject.audience.space_id, audience__key__in=subject.asks)
+    moved = asked.filter(tick__gt=subject.since_tick).values_list("entered", "left")
     return _union(queries.bitmap(kept) for change in moved for kept in change)
 
 
-def _answer(space: Space, seen: Visible, now: datetime, active: Sequence[Active], problems: Problems) -> None:
+def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subject], problems: Problems) -> None:
     """Each one's `new` members; those that get no answer stay as they are, and are among the problems."""
-    others = {each.audience.key: each.old for each in active}
-    others |= queries.computed_of(space, {key for each in active for key in each.asks} - others.keys())
-    for each in active:
-        missing = sorted(each.asks - others.keys())
+    others = {subject.audience.key: subject.old for subject in subjects}
+    others |= queries.computed_of(space, {key for subject in subjects for key in subject.asks} - others.keys())
+    for subject in subjects:
+        missing = sorted(subject.asks - others.keys())
         if missing:
-            problems.troubled[each.version.pk] = Trouble(str(queries.NotComputed(missing[0])), alone=True)
-    asked = [each for each in active if each not in problems]
-    narrow = [each for each in asked if (each.touched or each.due) and not each.everyone]
-    numbers = _closed(space, [each.touched | each.due for each in narrow])
-    for each in active:
-        each.new = each.old if each in problems else each.base
-        others[each.audience.key] = each.new
-    for part, among in ((narrow, numbers), ([each for each in asked if each.everyone], None)):
+            problems.troubled[subject.version.pk] = Trouble(str(queries.NotComputed(missing[0])), alone=True)
+    asked = [subject for subject in subjects if subject not in problems]
+    narrow = [subject for subject in asked if (subject.touched or subject.due) and not subject.everyone]
+    numbers = _closed(space, [subject.touched | subject.due for subject in narrow])
+    for subject in subjects:
+        subject.new = subject.old if subject in problems else subject.base
+        others[subject.audience.key] = subject.new
+    for part, among in ((narrow, numbers), ([subject for subject in asked if subject.everyone], None)):
         scope = queries.scope_of(space, seen, now, among)
 
-        def ask(some: Sequence[Active], scope: Scope = scope) -> list[BitMap]:
-            return queries.answer(scope, [each.asked for each in some], others)
+        def ask(some: Sequence[Subject], scope: Scope = scope) -> list[BitMap]:
+            return queries.answer(scope, [subject.asked for subject in some], others)
 
-        for alone, run in _runs(part, lambda each: each.alone):
-            for each, found in _each(run, ask, problems, alone=alone):
-                if isinstance(found, BitMap):
-                    each.new = found if among is None else (each.base - among) | found
+        for alone, run in _runs(part, lambda subject: subject.alone):
+            for subject, members in _ask_each(run, ask, problems, alone=alone):
+                if isinstance(members, BitMap):
+                    subject.new = members if among is None else (subject.base - among) | members
                 else:
-                    problems.note(each.version.pk, found)
-                    each.new = each.old
-                others[each.audience.key] = each.new
+                    problems.note(subject.version.pk, members)
+                    subject.new = subject.old
+                others[subject.audience.key] = subject.new
 
 
 def _runs(
@@ -404,7 +410,7 @@ def _runs(
             yield on_its_own, together[start : start + size]
 
 
-def _each(
+def _ask_each(
     items: Sequence[Item], ask: Callable[[Sequence[Item]], Sequence[Answer]], problems: Problems, *, alone: bool = False
 ) -> Iterator[tuple[Item, Answer | Trouble | queries.Unanswerable]]:
     """Each with its answer, or with why there is none. In one go; if that does not work in halves, to find out whose
@@ -426,8 +432,8 @@ def _each(
         busy = error.passes and client.busy()
         if len(items) > 1:
             middle = len(items) // 2
-            yield from _each(items[:middle], ask, problems)
-            yield from _each(items[middle:], ask, problems)
+            yield from _ask_each(items[:middle], ask, problems)
+            yield from _ask_each(items[middle:], ask, problems)
         else:
             why = Trouble(str(error), alone=True, idle=idle and not busy) if error.passes else error
             yield items[0], why
@@ -445,5 +451,5 @@ def _union(parts: Iterable[BitMap]) -> BitMap:
     return BitMap.union(BitMap(), *parts)
 
 
-def _bitmap(touch: ChangeSet) -> BitMap:
-    return queries.bitmap(touch.profiles)
+def _profiles(change_set: ChangeSet) -> BitMap:
+    return queries.bitmap(change_set.profiles)
