@@ -2,7 +2,7 @@
 
 from audiences.conditions.event import PropertyValue, identifier
 from audiences.rules.values import cuts, elements, inside, read_list_name, texts_in
-from identity.queries import scope_of
+from identity.history import scope_of
 from sources.events import seen
 from sources.events.sql import Sql, sql
 from sources.models import EventName

@@ -11,7 +11,7 @@ from audiences import overview as audiences
 from audiences.models import Audience
 from destinations.models import Subscription
 from destinations.pages.presenters import together
-from identity import queries as identity
+from identity.history import resolve_progress
 from sources import queries as sources
 from spaces.batches import failing
 from spaces.models import Log, Space
@@ -45,7 +45,7 @@ def archive_status(space: Space) -> StageStatus:
 
 def resolve_status(space: Space) -> StageStatus:
     """Whether every archived event belongs to a profile."""
-    resolution = identity.resolve_progress(space)
+    resolution = resolve_progress(space)
     waiting = f"Events waiting: {resolution.waiting:,}."
     if resolution.replaying:
         return StageStatus(Pill("Replaying", "busy"), f"Past events come in, oldest first. {waiting}")

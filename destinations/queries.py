@@ -14,7 +14,7 @@ from audiences import queries as audiences
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules.comparison import Comparison, KnownIdentifiers, compare
-from destinations.rules.settings_schema import described, json_schema
+from destinations.rules.settings_schema import SettingsDeclaration, described, json_schema, load_stored
 from destinations.transports import catcher
 from identity.models import Identifier
 from sources.events import client
@@ -85,6 +85,11 @@ class Deliveries(Sequence[Delivery]):
             replace(call, at=call.at.replace(tzinfo=UTC), entering=bool(call.entering), who=names.get(call.identifier))
             for call in calls
         ]
+
+
+def settings_of(destination: Destination) -> SettingsDeclaration:
+    """The adapter's Settings, secrets included. For sending; never for showing."""
+    return load_stored(adapter_of(destination.kind).settings, open_sealed(destination.settings))
 
 
 def deliveries(

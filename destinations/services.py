@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from access.services import ActorLike, NotPossible, audit
 from audiences import drafts
 from audiences.models import Audience, Draft
+from destinations import queries
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.rules.contract import outcome_of
@@ -20,7 +21,6 @@ from destinations.rules.settings_schema import (
     InvalidSetting,
     SettingsDeclaration,
     fields_of,
-    load_stored,
     parse,
     secrets_of,
     strike,
@@ -51,11 +51,6 @@ class Unsuitable(Exception):
     def __init__(self, destination: Destination, error: InvalidSetting | NotPossible) -> None:
         super().__init__(f"{destination.name}: {error}")
         self.destination, self.error = destination, error
-
-
-def settings_of(destination: Destination) -> SettingsDeclaration:
-    """The adapter's Settings, secrets included. For sending; never for showing."""
-    return load_stored(adapter_of(destination.kind).settings, open_sealed(destination.settings))
 
 
 def create_destination(
@@ -112,7 +107,7 @@ def delete_destination(destination: Destination, *, by: ActorLike) -> None:
 def test_destination(destination: Destination, *, now: datetime) -> TestResult:
     """One harmless call, now. Returns what happened; changes nothing."""
     adapter = adapter_of(destination.kind)
-    settings = settings_of(destination)
+    settings = queries.settings_of(destination)
     try:
         with TRANSPORTS[adapter.transport](destination) as call:
             answer = call(adapter.test(settings, now))

@@ -21,7 +21,7 @@ import msgspec
 from django.db.models import Exists, OuterRef, Q
 
 from audiences.models import Change as AudienceChange
-from destinations import services
+from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.calls import DecidedCall, change_of, decide_calls
 from destinations.delivery_log import log_attempts
@@ -172,7 +172,7 @@ class Sync:
         adapter = adapter_of(destination.kind)
         can = adapter.capabilities
         try:
-            settings = services.settings_of(destination)
+            settings = queries.settings_of(destination)
         except Unopenable as error:  # the key is missing: away like a store, and no row is at fault for it
             raise ConnectionError(f"The settings of {destination.public_id} cannot be read: {error}") from error
         options = load_stored(adapter.options, subscription.options)

@@ -1,50 +1,22 @@
-"""Who is who, as the tables have it now; and what of a space's events is resolved. Reads only.
+"""Who is who, as the tables have it now. Reads only.
 
 Sets of people are sets of profile numbers. A merge leaves the numbers of both; `merged_into` is the last winner's.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Sum
+from django.db.models import OuterRef, Q, QuerySet
 from django.db.models.functions import JSONObject
 from pyroaring import BitMap
 
 from identity.models import SEARCHED, Evidence, Identifier, Link, Merge, Profile, searched_email, searched_name
-from sources.events import archive_table, timeline
-from sources.events.timeline import Recorded, Scope
-from sources.models import Replay, Source
-from sources.queries import listening, places
-from spaces.batches import visible_logs
+from sources.models import Source
 from spaces.models import Space
-from spaces.times import from_milliseconds
 
 COLLECTIONS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}  # as addresses name them
 MANY = 1_000  # of one profile's rows, where all of them are shown at once
-
-
-@dataclass(frozen=True)
-class ResolveProgress:
-    """waiting: events that are archived, that the space is to have, and that are not resolved yet.
-
-    piece: the end of the space's log.
-    """
-
-    waiting: int
-    replaying: bool
-    piece: int
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A row of the timeline, with whom it belongs to now. source_id: None when the source was deleted."""
-
-    row: Recorded
-    profile_id: str
-    source_id: str | None
 
 
 def canonical(space: Space, numbers: Iterable[int]) -> dict[int, int]:
@@ -194,37 +166,6 @@ def own_ids(space: Space, numbers: Iterable[int]) -> dict[int, str]:
 def source_ids(ids: Iterable[int | None]) -> dict[int, str]:
     """Public ids of sources; one that was deleted is missing."""
     return dict(Source.objects.filter(pk__in={id for id in ids if id}).values_list("pk", "public_id"))
-
-
-def resolve_progress(space: Space) -> ResolveProgress:
-    """How far the space is. Reads a few rows, however many events there are."""
-    running = Replay.objects.filter(space=space, state=Replay.State.RUNNING)
-    replay = running.aggregate(left=Sum(F("total") - F("done")), running=Count("pk"))
-    live = archive_table.count_live(space.workspace_id, places(list(listening(space.pk))))
-    waiting = live + max(replay["left"] or 0, 0)
-    return ResolveProgress(waiting, replay["running"] > 0, scope_of(space).log.end)
-
-
-def scope_of(space: Space) -> Scope:
-    """The space's events as of now."""
-    return Scope(space.workspace_id, space.pk, visible_logs(stage="resolve", partitions=[space.pk])[space.pk])
-
-
-def recorded(space: Space, scope: Scope, *, after: tuple[int, int], limit: int) -> list[Placed]:
-    """The timeline in the order in which it was resolved, after a (piece, position)."""
-    rows = timeline.page(scope, after=after, limit=limit)
-    people = public_ids(space, {row.profile for row in rows})
-    sources = source_ids(row.source for row in rows)
-    return [Placed(row, people[row.profile], sources.get(row.source)) for row in rows]
-
-
-def seen_between(scope: Scope, numbers: Sequence[int]) -> tuple[datetime, datetime] | None:
-    """The event times of this person's first and last event."""
-    counts = timeline.counts_of(scope, numbers)
-    if not counts:
-        return None
-    first, last = min(row[3] for row in counts), max(row[4] for row in counts)
-    return from_milliseconds(first), from_milliseconds(last)
 
 
 def _array(numbers: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField
-from destinations import queries, services
+from destinations import queries
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules import status
@@ -87,7 +87,7 @@ class DestinationSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(SettingsField())
     def get_settings(self, destination: Destination) -> dict[str, Any]:
-        return masked(services.settings_of(destination))
+        return masked(queries.settings_of(destination))
 
 
 class DestinationAnswer(Envelope):

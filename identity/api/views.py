@@ -16,7 +16,7 @@ from access.api.parsers import parsed
 from access.api.serializers import answer
 from access.errors import NOTHING, invalid
 from access.requests import ApiRequest
-from identity import queries
+from identity import history, queries
 from identity.api.serializers import (
     COLLECTION_OF,
     INCLUDED,
@@ -32,8 +32,8 @@ from identity.api.serializers import (
     SeenIdSerializer,
     verbose_traits,
 )
+from identity.history import Placed
 from identity.models import Identifier, Profile
-from identity.queries import Placed
 from identity.rules.display_name import display_name
 from identity.rules.policy import Policy, PolicyError, policy_of
 from identity.services import change_policy
@@ -54,7 +54,7 @@ class ResolutionView(APIView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """How many archived events are not resolved yet, whether a replay runs, and the newest batch."""
         now = clock.now()  # before the look: what was archived by then is resolved, or waits
-        progress = queries.resolve_progress(request.space)
+        progress = history.resolve_progress(request.space)
         return answer(
             ResolutionAnswer,
             waiting=progress.waiting,
@@ -72,11 +72,11 @@ class TimelineView(PagedView):
     @extend_schema(operation_id="list_timeline", responses=PlacedSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """Every resolved event, in the order of resolving, with the profile that it belongs to now."""
-        space, scope = request.space, queries.scope_of(request.space)
+        space, scope = request.space, history.scope_of(request.space)
 
         def read(after: str | None, limit: int) -> list[Placed]:
             piece, position = _place(after, 2) if after else START
-            return queries.recorded(space, scope, after=(piece, position), limit=limit)
+            return history.recorded(space, scope, after=(piece, position), limit=limit)
 
         rows = self.paginate_queryset(
             Keyed(read, lambda placed: f"{placed.row.piece}.{placed.row.position}", timeline.count(scope))
@@ -227,7 +227,7 @@ class ProfileEventsView(OfProfile):
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """Their events, newest first, each with its identifiers and its message as archived."""
         profile, numbers = self.profile_or_404(request, profile_id)
-        scope, which = queries.scope_of(request.space), _which(request)
+        scope, which = history.scope_of(request.space), _which(request)
 
         def read(after: str | None, limit: int) -> list[ProfileEvent]:
             before = _place(after, 4) if after else None
@@ -298,7 +298,7 @@ def _rules(request: ApiRequest) -> Response:
 
 def _whole(space: Space, profile: Profile, numbers: BitMap, identifiers: list[Identifier]) -> dict[str, Any]:
     """All that a profile's answer holds. numbers: all of this person."""
-    seen = queries.seen_between(queries.scope_of(space), [*numbers])
+    seen = history.seen_between(history.scope_of(space), [*numbers])
     related = queries.with_identifiers(queries.relations_of(space, numbers))
     others = "users" if profile.kind == Profile.Kind.ACCOUNT else "accounts"
     return {

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from django.db.models import Q, QuerySet
 from pyroaring import BitMap
 
-from identity import queries
+from identity import history, queries
 from identity.models import Identifier, Profile
 from identity.pages.event_view import Part, parts
 from identity.rules.display_name import display_name, email_of
@@ -244,9 +244,9 @@ def relations(space: Space, numbers: BitMap) -> tuple[list[Person], int]:
     return people(space, list(rows[:NAMED])), rows.count()
 
 
-def history(space: Space, numbers: BitMap, *, before: str = "") -> History:
+def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History:
     """The newest events of the profile and of all that were merged into it; those before a place in it."""
-    scope = queries.scope_of(space)
+    scope = history.scope_of(space)
     events = timeline.events_of(scope, [*numbers], before=_key_from(before), limit=EVENTS_SHOWN + 1)
     page = events[:EVENTS_SHOWN]
     sources = _SourceNames(event.source for event in page)
@@ -273,7 +273,7 @@ def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[dat
     last = until.astimezone(UTC).date()
     days = [last - timedelta(days=ago) for ago in reversed(range(DAYS))]
     start = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC)
-    scope, which = queries.scope_of(space), timeline.Which(start=start, end=start + timedelta(days=DAYS))
+    scope, which = history.scope_of(space), timeline.Which(start=start, end=start + timedelta(days=DAYS))
     counted = timeline.per_day(scope, [*numbers], which=which)
     return [(day, counted.get(day, 0)) for day in days]
 

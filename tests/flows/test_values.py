@@ -11,7 +11,7 @@ import pytest
 from audiences.rules.compiler import SETTINGS, Asked, Scope, members
 from audiences.rules.grammar import parse
 from audiences.rules.operators import OPERATORS
-from identity.queries import scope_of
+from identity.history import scope_of
 from sources.events import client
 from sources.services import connect
 from spaces.clock import FixedClock

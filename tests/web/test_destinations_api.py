@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from access.models import AuditEntry
 from audiences.models import Audience
 from destinations.models import Acknowledged, Destination, Subscription
+from destinations.queries import settings_of
 from destinations.rules.settings_schema import MASK
-from destinations.services import settings_of
 from destinations.sync import Sync
 from destinations.transports import catcher
 from spaces import batches

@@ -12,8 +12,8 @@ from audiences import drafts
 from audiences.models import Audience, Draft, Version
 from audiences.rules import draft_form
 from destinations.models import Destination, Subscription
+from destinations.queries import settings_of
 from destinations.rules.settings_schema import MASK
-from destinations.services import settings_of
 from destinations.sync import Sync
 from sources.models import Replay
 from spaces import batches

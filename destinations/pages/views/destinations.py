@@ -138,7 +138,7 @@ def _show_secrets_once(
 
 
 def _forms(request: PageRequest, destination: Destination, *, data: Any = None) -> tuple[Named, Declared]:
-    values = masked(services.settings_of(destination))
+    values = masked(queries.settings_of(destination))
     named = Named(data, initial={"name": destination.name})
     return named, declared_form(adapter_of(destination.kind).settings, prefix="settings", data=data, values=values)
 
@@ -154,7 +154,7 @@ def _page(
     status: int = 200,
 ) -> HttpResponse:
     going = destination.subscriptions.filter(audience__deleted_at=None).select_related("audience", "destination")
-    declared, facts = queries.described_settings(destination), masked(services.settings_of(destination))
+    declared, facts = queries.described_settings(destination), masked(queries.settings_of(destination))
     context = {
         "destination": destination,
         "adapter": adapter_of(destination.kind),

@@ -129,7 +129,7 @@ def _events(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, 
     total = sum(count for _, count in days)
     label = f"Events per day of the last {len(days)} days: {total:,} in all"
     return {
-        "history": presenters.history(request.space, numbers, before=before),
+        "history": presenters.events_by_day(request.space, numbers, before=before),
         "before": before,
         "raw": request.GET.get("view") == "raw",
         "chart": bars([(f"{day:%-d %b}", count) for day, count in days], label=label) if total else None,
