@@ -19,7 +19,7 @@ from audiences import failures, queries
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
 from audiences.rules.aggregates import TimeTrigger
-from audiences.rules.compiler import SETTINGS, Asked, Scope, Span
+from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span
 from audiences.rules.compiler import time_triggers as time_triggers_sql
 from audiences.rules.grammar import Node, conditions
 from audiences.rules.grammar import audiences as keys_of
@@ -338,7 +338,7 @@ def _spans(subjects: Sequence[Subject]) -> list[Span]:
     return [Span(trigger, at) for trigger, at in since.items()]
 
 
-def _moments(scope: Scope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
+def _moments(scope: QueryScope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
     """For subject who is due, and the time of the first event that will be; 0 = none."""
     with queries.answering():
         (row,) = client.rows(
@@ -386,7 +386,7 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
     for part, among in ((narrow, numbers), ([subject for subject in asked if subject.everyone], None)):
         scope = queries.scope_of(space, seen, now, among)
 
-        def ask(some: Sequence[Subject], scope: Scope = scope) -> list[BitMap]:
+        def ask(some: Sequence[Subject], scope: QueryScope = scope) -> list[BitMap]:
             return queries.answer(scope, [subject.asked for subject in some], others)
 
         for alone, run in _runs(part, lambda subject: subject.alone):

@@ -9,7 +9,7 @@ from typing import Any
 from audiences import queries
 from audiences.models import Audience, Change, Version
 from audiences.rules.aggregates import EVENTS, Aggregate
-from audiences.rules.compiler import SETTINGS, Asked, Scope
+from audiences.rules.compiler import SETTINGS, Asked, QueryScope
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Leaf, located, sentence
 from audiences.rules.grammar import audiences as keys_of
@@ -28,7 +28,7 @@ REMOVED = ("", "null")
 
 
 @dataclass(frozen=True)
-class Membership:
+class CurrentMembership:
     """An audience that a person is in. at, cause: when they entered, and why then; None = not recorded."""
 
     audience: Audience
@@ -37,7 +37,7 @@ class Membership:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SeenRow:
     """A row that speaks for the answer: an event, or a trait's newest value."""
 
     what: str
@@ -53,7 +53,7 @@ class Reason:
     holds: bool
     wanted: bool
     answer: str
-    seen: Sequence[Evidence] = ()
+    seen: Sequence[SeenRow] = ()
 
     @property
     def helps(self) -> bool:
@@ -66,7 +66,7 @@ class Explanation:
 
     sentence: str
     member: bool
-    since: Membership
+    since: CurrentMembership
     matches: bool
     anonymous: bool  # meant by no audience that leaves anonymous people out
     as_of: datetime
@@ -74,7 +74,7 @@ class Explanation:
     more: int = 0
 
 
-def memberships(space: Space, profile: Profile) -> tuple[list[Membership], list[Audience]]:
+def memberships(space: Space, profile: Profile) -> tuple[list[CurrentMembership], list[Audience]]:
     """The audiences that the person is in, with since when, and the others; by name."""
     live = list(Audience.objects.filter(space=space, deleted_at=None, serving__isnull=False).order_by("name", "id"))
     members = queries.members_of(live)
@@ -104,7 +104,7 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     return Explanation(
         sentence=sentence(version.node, include_anonymous=audience.include_anonymous, since=audience.events_since),
         member=member,
-        since=_entered(space, profile.number, [audience])[audience.pk] if member else Membership(audience),
+        since=_entered(space, profile.number, [audience])[audience.pk] if member else CurrentMembership(audience),
         matches=meant,
         anonymous=anyhow and not meant,
         as_of=now,
@@ -113,7 +113,7 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     )
 
 
-def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[int, Membership]:
+def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[int, CurrentMembership]:
     """When this profile last entered each of them: one look-up, by audience and profile."""
     by_id = {audience.pk: audience for audience in audiences}
     if not by_id:
@@ -131,10 +131,10 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
     )
     causes = dict(Change.Cause.choices)
     known = {pk: (from_milliseconds(ms), str(causes.get(cause, cause))) for pk, ms, cause in client.rows(query)}
-    return {pk: Membership(audience, *known.get(pk, (None, ""))) for pk, audience in by_id.items()}
+    return {pk: CurrentMembership(audience, *known.get(pk, (None, ""))) for pk, audience in by_id.items()}
 
 
-def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: dict[int, str]) -> Reason:
+def _reason(scope: QueryScope, path: str, condition: Condition, holds: bool, names: dict[int, str]) -> Reason:
     """A condition below an odd number of `not` is one that the audience wants to be untrue."""
     wanted = path.split(".").count("not") % 2 == 0
     readings = [
@@ -147,27 +147,27 @@ def _reason(scope: Scope, path: str, condition: Condition, holds: bool, names: d
     return Reason(f"They {condition.sentence()}.", holds, wanted, "; ".join(text for text, _ in shown), evidence)
 
 
-def _events(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:
+def _events(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[SeenRow]]:
     """How many events count, and the newest of them."""
     rows = _rows(scope, aggregate, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
     count = rows[0][3] if rows else 0
     text = f"{count:,} such event{'' if count == 1 else 's'}" if count else "no such event"
     return text, [
-        Evidence(name, from_milliseconds(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows
+        SeenRow(name, from_milliseconds(ms), names.get(source, "a deleted source")) for name, ms, source, _ in rows
     ]
 
 
-def _value(scope: Scope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[Evidence]]:
+def _value(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[SeenRow]]:
     """The newest value of a trait."""
     rows = _rows(scope, aggregate, "value, toUnixTimestamp64Milli(ts), source", 1)
     if not rows or rows[0][0] in REMOVED:
         return f"they have no {aggregate.name}", []
     value, ms, source = rows[0]
-    seen = Evidence(f"{aggregate.name}: {_shown(value)}", from_milliseconds(ms), names.get(source, "a deleted source"))
+    seen = SeenRow(f"{aggregate.name}: {_shown(value)}", from_milliseconds(ms), names.get(source, "a deleted source"))
     return f"{aggregate.name} is {_shown(value)}", [seen]
 
 
-def _rows(scope: Scope, aggregate: Aggregate, columns: str, most: int) -> Sequence[Sequence[Any]]:
+def _rows(scope: QueryScope, aggregate: Aggregate, columns: str, most: int) -> Sequence[Sequence[Any]]:
     relation = aggregate.relation
     query = sql(
         f"SELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} = %s AND %s"

@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from pyroaring import BitMap
 
 from audiences.models import Audience, Change, Evaluation, Version
-from audiences.rules.compiler import MOST_AGGREGATES, SETTINGS, Asked, Scope, aggregates
+from audiences.rules.compiler import MOST_AGGREGATES, SETTINGS, Asked, QueryScope, aggregates
 from audiences.rules.compiler import members as members_sql
 from audiences.rules.grammar import Node
 from audiences.rules.grammar import audiences as keys_of
@@ -110,8 +110,8 @@ def resolved(space: Space) -> Visible:
     return visible_logs(stage="resolve", partitions=[space.pk])[space.pk]
 
 
-def scope_of(space: Space, log: Visible, now: datetime, numbers: BitMap | None = None) -> Scope:
-    return Scope(space.workspace_id, space.pk, client.seen(log), milliseconds(now), numbers)
+def scope_of(space: Space, log: Visible, now: datetime, numbers: BitMap | None = None) -> QueryScope:
+    return QueryScope(space.workspace_id, space.pk, client.seen(log), milliseconds(now), numbers)
 
 
 def matching(
@@ -143,7 +143,7 @@ def computed_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
     return {audience.key: members_by_id[audience.pk] for audience in audiences}
 
 
-def answer(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
+def answer(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
     """Who is in each of `asked`, which may ask about those before it. Raises Unanswerable.
 
     More than a statement takes well are several statements.

@@ -14,7 +14,7 @@ import numpy
 import pyarrow
 
 from sources.events import archive_table
-from sources.events.archive_table import Place, Reach, Region, key_of, up_to
+from sources.events.archive_table import LogPlace, Reach, Region, key_of, up_to
 from sources.models import Connection, Reject, Replay, Source
 from sources.queries import places as places_of
 from sources.queries import reach_of
@@ -157,7 +157,7 @@ def _taken(
 
 def _live_again(workspace_id: int, ranges: Sequence[LiveRange]) -> pyarrow.Table:
     logs = visible_logs(stage=ARCHIVE, partitions=[live.source for live in ranges])
-    starts = [Place(up_to(logs[live.source], live.piece), live.after_piece, live.after_position) for live in ranges]
+    starts = [LogPlace(up_to(logs[live.source], live.piece), live.after_piece, live.after_position) for live in ranges]
     rows, _ = archive_table.read_live(workspace_id, starts, 2**31)
     # Read up to the ends of the batches: of the last one only the first rows may have been taken.
     within = numpy.zeros(rows.num_rows, bool)

@@ -27,7 +27,7 @@ class Gone(Exception):
     """The client has left."""
 
 
-class Room:
+class BodyRoom:
     """The bytes of all bodies that are here."""
 
     def __init__(self, size: int = ROOM) -> None:
@@ -37,7 +37,7 @@ class Room:
 class Body:
     """The body of one request. length: the bytes that came; those of a body over LARGEST are counted and not kept."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: BodyRoom) -> None:
         self._room = room
         self._parts: list[bytes] = []
         self._kept = 0

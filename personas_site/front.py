@@ -19,7 +19,7 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 
 from access.gate import view_class
-from personas_site.bodies import Body, Gone, NoRoom, Receive, Room, TooSlow
+from personas_site.bodies import Body, BodyRoom, Gone, NoRoom, Receive, TooSlow
 from personas_site.errors import unserved
 from personas_site.lanes import THREADS, Busy, Lane
 from personas_site.requests import RESOLVED, Utf8Request
@@ -50,7 +50,7 @@ class Front:
     def __init__(self, wsgi: Wsgi, lane_of: Callable[[Message], str]) -> None:
         self._wsgi, self._lane_of = wsgi, lane_of
         self._lanes = {name: Lane(name, threads) for name, threads in THREADS.items()}
-        self._room = Room()
+        self._room = BodyRoom()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["path"] == "/livez" and scope["method"] in ("GET", "HEAD"):

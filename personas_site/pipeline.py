@@ -42,7 +42,7 @@ from sources import archive
 from sources.events import client
 from sources.events.compaction import compact
 from sources.models import Source
-from spaces.batches import Group, Locks, Overtaken, Stage, advance, open_log, resting, sweep
+from spaces.batches import BatchGroup, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.clock import clock
 from spaces.disk_space import room
 from spaces.limits import working
@@ -325,7 +325,7 @@ def _together(work: Work, stage: Stage[Any, Any, Any], jobs: dict[Job, int], ser
     Whoever took longer the last time than there is time left has a turn of its own: nobody waits for it here.
     """
     rows = client.Gathered()
-    group = Group(stage, rows)
+    group = BatchGroup(stage, rows)
     end = time.monotonic() + TOGETHER_S
 
     def turn(owner: int, workspace: int) -> bool:

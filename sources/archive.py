@@ -104,7 +104,7 @@ class Archive:
         parsed = self._messages(prepared)
         archived = _archived(prepared, parsed)
         rows = [
-            events.Row(message.ts, receipt.at, message.type, message.event, message.message_id, message.text)
+            events.ArchivedRow(message.ts, receipt.at, message.type, message.event, message.message_id, message.text)
             for message, receipt in archived
         ]
         events.insert(workspace_id=log.workspace_id, source_id=log.partition, piece=number, rows=rows)

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from sources.events import archive_table
-from sources.events.archive_table import Place, Reach, Region, RowPlace, up_to
+from sources.events.archive_table import LogPlace, Reach, Region, RowPlace, up_to
 from sources.models import Connection, Consumed, EventName, Reject, Replay, Source, Tally
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space, Workspace
@@ -216,11 +216,11 @@ def listeners(source: Source) -> list[int]:
     return list(connections.values_list("space_id", flat=True))
 
 
-def places(connections: Sequence[Connection]) -> list[Place]:
+def places(connections: Sequence[Connection]) -> list[LogPlace]:
     """The live reader's place of each connection, with the end of its source's archive now. One query."""
     logs = visible_logs(stage=ARCHIVE, partitions=[connection.source_id for connection in connections])
     return [
-        Place(log=logs[connection.source_id], piece=connection.piece, position=connection.position)
+        LogPlace(log=logs[connection.source_id], piece=connection.piece, position=connection.position)
         for connection in connections
     ]
 

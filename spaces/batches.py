@@ -178,7 +178,7 @@ class Rows(Protocol):
         """All of them are in the store. Raises Unwritable when what is in some of them is why they are not."""
 
 
-class Group:
+class BatchGroup:
     """Batches of several logs of one stage whose rows are written as one: a store takes few large inserts, not many.
 
     Each batch keeps its own number and its own Commit, so that it is as if each had been written by itself.

@@ -10,7 +10,7 @@ import factory
 from identity.models import Identifier, Link, Profile
 from identity.resolve import Resolve
 from sources.events import archive_table, client, timeline
-from sources.events.archive_table import WHOLE_PIECE, Row
+from sources.events.archive_table import WHOLE_PIECE, ArchivedRow
 from sources.events.timeline import Scope
 from sources.models import Connection
 from spaces.batches import advance, open_log, visible
@@ -77,7 +77,9 @@ def archived(source, *messages, abandoned=False, received=NOON_MS):
     log = open_log(stage="archive", partition=source.pk, workspace_id=source.workspace_id)
     number = log.last_number + 1
     rows = [
-        Row(at_ms(each), received, each["type"], each.get("event", ""), each["messageId"], json.dumps(each).encode())
+        ArchivedRow(
+            at_ms(each), received, each["type"], each.get("event", ""), each["messageId"], json.dumps(each).encode()
+        )
         for each in messages
     ]
     if rows:

@@ -9,7 +9,7 @@ import factory
 
 from sources.archive import STAGE
 from sources.events import archive_table
-from sources.events.archive_table import Place
+from sources.events.archive_table import LogPlace
 from sources.models import Connection, Consumed, EventName, Inbox, Reject, Replay, Source, Tally
 from spaces.batches import Stage, advance, open_log, visible
 from spaces.models import Log
@@ -124,7 +124,7 @@ def archive_all(source: Source, stage: Stage[Any, Any, Any] = STAGE) -> None:
 
 def archived(source: Source) -> list[dict[str, Any]]:
     """What readers see of the source's archive, in log order, each row with its `message` decoded."""
-    place = Place(log=visible(log_of(source)), piece=0, position=-1)
+    place = LogPlace(log=visible(log_of(source)), piece=0, position=-1)
     table, _ = archive_table.read_live(source.workspace_id, [place], 1_000_000)
     return [row | {"message": json.loads(row["message"])} for row in table.to_pylist()]
 

@@ -66,12 +66,18 @@ def helpers(trees: dict[Path, ast.Module]) -> tuple[int, int]:
 
 
 def classes(trees: dict[Path, ast.Module]) -> Counter[str]:
-    return Counter(
-        node.name
-        for tree in trees.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and node.name not in NOT_NAMES
-    )
+    """How often each name occurs. Whoever uses a class inside of another writes both names, as in Replay.State."""
+
+    def named(node: ast.AST, outer: str) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                if child.name not in NOT_NAMES:
+                    yield outer + child.name
+                yield from named(child, f"{outer}{child.name}.")
+            else:
+                yield from named(child, outer)
+
+    return Counter(name for tree in trees.values() for name in named(tree, ""))
 
 
 def tokens(files: dict[Path, str]) -> tuple[int, int]:

@@ -11,11 +11,6 @@ import pytest
 from tests.conftest import pytest_make_parametrize_id
 from tests.house import APPS, ROOT, classes, product
 
-# Names of classes that still stand for several things. The list only ever gets shorter.
-TWINS = {
-    "Evidence", "Group", "Kind", "Membership", "Part",
-    "Place", "Room", "Row", "Scope", "State", "Status",
-}  # fmt: skip
 TREES = {path: ast.parse(path.read_text()) for path in product(APPS)}
 PURE = "Pure modules import neither Django nor Celery nor a driver"
 
@@ -32,8 +27,7 @@ def test_pytest_asks_us_for_names(body: bytes, request: pytest.FixtureRequest) -
 
 
 def test_no_class_name_stands_for_several_things() -> None:
-    """A name that stands for one thing now leaves the list."""
-    assert {name for name, count in classes(TREES).items() if count > 1} == TWINS
+    assert {name for name, count in classes(TREES).items() if count > 1} == set()
 
 
 def says_that_it_is_pure(tree: ast.Module) -> bool:

@@ -61,7 +61,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Row:
+class BuilderRow:
     """A condition or a group in the form. word: in the gutter, what ties it to the row above it."""
 
     path: str
@@ -77,7 +77,7 @@ class Row:
     kind: Entry | None = None
     entries: dict[str, Any] = field(default_factory=dict)
     join: Entry | None = None
-    rows: Sequence["Row"] = ()
+    rows: Sequence["BuilderRow"] = ()
 
     @property
     def id(self) -> str:
@@ -123,7 +123,7 @@ ADDING = [
 ]
 
 
-def rows_of(tree: Tree, *, space: Space, flaws: Sequence[Flaw] = (), besides: Audience | None = None) -> Row:
+def rows_of(tree: Tree, *, space: Space, flaws: Sequence[Flaw] = (), besides: Audience | None = None) -> BuilderRow:
     """The root of the form, with everything below it. besides: an audience that cannot be a part of itself."""
     audiences: QuerySet[Audience] = Audience.objects.filter(space=space, deleted_at=None)
     if besides:
@@ -183,7 +183,7 @@ class _Rendering:
         self.keys = keys
         self.errors = errors
 
-    def row(self, node: Tree, path: str, number: str, *, first: bool, last: bool, above: str) -> Row:
+    def row(self, node: Tree, path: str, number: str, *, first: bool, last: bool, above: str) -> BuilderRow:
         """above: the word that joins the rows of the group around it; empty for the root."""
         negations = draft_form.negations(node)
         negated = negations % 2 == 1
@@ -201,7 +201,7 @@ class _Rendering:
         inner = draft_form.without_not(node)
         return self._condition(inner, path, shared) if "kind" in inner else self._group(inner, path, number, shared)
 
-    def _group(self, node: Tree, path: str, number: str, shared: dict[str, Any]) -> Row:
+    def _group(self, node: Tree, path: str, number: str, shared: dict[str, Any]) -> BuilderRow:
         word = draft_form.word_of(node)
         rows = [
             self.row(
@@ -215,7 +215,7 @@ class _Rendering:
             for i, row in enumerate(node[word])
         ]
         choices = [Choice(value, label, value == word) for value, label in JOIN_WORDS.items()]
-        return Row(
+        return BuilderRow(
             **shared,
             label="Group",
             template=["audiences/_group.html"],
@@ -224,7 +224,7 @@ class _Rendering:
             rows=rows,
         )
 
-    def _condition(self, node: Tree, path: str, shared: dict[str, Any]) -> Row:
+    def _condition(self, node: Tree, path: str, shared: dict[str, Any]) -> BuilderRow:
         kind = KINDS[node["kind"]]
         entries: dict[str, Any] = {}
         for name in kind.blank:
@@ -241,7 +241,7 @@ class _Rendering:
             for (place, name), message in self.errors.items()
             if place == path and f"{draft_form.FIELD}.{_below(path, name)}" not in inputs
         ]
-        return Row(
+        return BuilderRow(
             **shared,
             label=kind.label,
             template=[f"audiences/conditions/{kind.kind}.html", "audiences/conditions/default.html"],

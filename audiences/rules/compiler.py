@@ -6,7 +6,7 @@
     one row per person:       a boolean per audience
     answer:                   one row, a bitmap of profiles per audience
 
-"Real time" is the same statement with `Scope.numbers`. Planning costs 1-3 ms a column, whatever the rows, and
+"Real time" is the same statement with `QueryScope.numbers`. Planning costs 1-3 ms a column, whatever the rows, and
 grows faster than the columns do: callers keep a statement below about `MOST_AGGREGATES`.
 """
 
@@ -27,7 +27,7 @@ SETTINGS = {"optimize_and_compare_chain": 0}
 
 
 @dataclass(frozen=True)
-class Scope:
+class QueryScope:
     """Where and as of when. `seen`: the rows of one moment of the space's resolve log."""
 
     workspace: int
@@ -69,7 +69,7 @@ def aggregates(asked: Sequence[Asked], now: int) -> list[Aggregate]:
     return list(dict.fromkeys(aggregate for leaf in leaves for aggregate in leaf.aggregates(now)))
 
 
-def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> Sql:
+def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> Sql:
     """One row: the members in scope of each audience, in order, as groupBitmapState columns.
 
     An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside.
@@ -82,7 +82,7 @@ def members(scope: Scope, asked: Sequence[Asked], others: Mapping[str, BitMap]) 
     )
 
 
-def time_triggers(scope: Scope, spans: Sequence[Span], horizon: int) -> Sql:
+def time_triggers(scope: QueryScope, spans: Sequence[Span], horizon: int) -> Sql:
     """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an
     array, and the time of the first row whose moment is in (now, now + horizon], 0 = none. All in milliseconds."""
     columns = join(", ", [column for span in spans for column in _moments(span, scope.now)])
@@ -111,7 +111,7 @@ def _columns(asked: Sequence[Aggregate]) -> dict[Relation, list[Aggregate]]:
     return columns
 
 
-def _people(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+def _people(scope: QueryScope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     """One row per canonical profile, with its aggregates."""
     together = "".join(f", {relation.together}ForEach({relation.column}) AS {relation.column}" for relation in columns)
     relations = [_scan(scope, relation, columns) for relation in columns]
@@ -123,14 +123,14 @@ def _people(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sq
     )
 
 
-def _universe(scope: Scope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+def _universe(scope: QueryScope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     empty = "".join(f", CAST([] AS Array({relation.type})) AS {relation.column}" for relation in columns)
     return sql(
         f"SELECT profile AS raw, kind = 1 AS is_person, known AS is_known{empty} FROM profiles WHERE %s", scope.rows()
     )
 
 
-def _scan(scope: Scope, relation: Relation, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+def _scan(scope: QueryScope, relation: Relation, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
     """One grouped read of the relation's table: only named rows, and no older ones than anyone asks about."""
     own = columns[relation]
     opens = [aggregate.since for aggregate in own if aggregate.since is not None]

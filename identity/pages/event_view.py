@@ -11,7 +11,7 @@ SAID = (("Properties", "properties"), ("Traits", "traits"))
 
 
 @dataclass(frozen=True)
-class Part:
+class EventSection:
     """Rows of (name, value) under a title. more: how many are not among them."""
 
     title: str
@@ -19,7 +19,7 @@ class Part:
     more: int = 0
 
 
-def parts(message: Mapping[str, Any], identifiers: Sequence[tuple[str, str]]) -> list[Part]:
+def parts(message: Mapping[str, Any], identifiers: Sequence[tuple[str, str]]) -> list[EventSection]:
     """Properties, traits and identifiers, those that there are; then what the message itself is."""
     found = [_part(title, list(_leaves(message.get(key)))) for title, key in SAID]
     context = message.get("context")
@@ -30,9 +30,9 @@ def parts(message: Mapping[str, Any], identifiers: Sequence[tuple[str, str]]) ->
     return [part for part in (*found, _part("Message", about)) if part.rows]
 
 
-def _part(title: str, rows: Sequence[tuple[str, Any]]) -> Part:
+def _part(title: str, rows: Sequence[tuple[str, Any]]) -> EventSection:
     shown = [(name or "value", _text(value)) for name, value in rows[:MOST_ROWS]]
-    return Part(title, shown, len(rows) - len(shown))
+    return EventSection(title, shown, len(rows) - len(shown))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

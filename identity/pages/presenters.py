@@ -11,7 +11,7 @@ from pyroaring import BitMap
 
 from identity import history, queries
 from identity.models import Identifier, Profile
-from identity.pages.event_view import Part, parts
+from identity.pages.event_view import EventSection, parts
 from identity.rules.display_name import display_name, email_of
 from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.events import timeline
@@ -120,7 +120,7 @@ class Event:
     source: str
     text: str
     identifiers: str
-    parts: Sequence[Part] = ()
+    parts: Sequence[EventSection] = ()
 
 
 @dataclass(frozen=True)

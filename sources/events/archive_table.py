@@ -26,7 +26,7 @@ EVENT_ORDER = "ts, source, piece, position"
 MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
 
 
-class Row(NamedTuple):
+class ArchivedRow(NamedTuple):
     """One event to archive. Times in milliseconds since 1970; `message` is JSON text in UTF-8."""
 
     ts: int
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
+class LogPlace:
     """How far a live reader has come in the log of one source: every row up to (piece, position) is done.
 
     `position` is WHOLE_PIECE when nothing of the batch is left.
@@ -89,7 +89,7 @@ def up_to(log: Visible, cutoff: int) -> Visible:
     return replace(log, end=min(cutoff, log.end))
 
 
-def insert(*, workspace_id: int, source_id: int, piece: int, rows: Sequence[Row]) -> None:
+def insert(*, workspace_id: int, source_id: int, piece: int, rows: Sequence[ArchivedRow]) -> None:
     """The rows are in the archive under this batch, numbered from 0 in their order."""
     count = len(rows)
     columns = {
@@ -107,7 +107,7 @@ def insert(*, workspace_id: int, source_id: int, piece: int, rows: Sequence[Row]
     client.insert(ARCHIVE, pyarrow.table(columns))
 
 
-def read_live(workspace_id: int, places: Sequence[Place], limit: int) -> tuple[pyarrow.Table, list[Place]]:
+def read_live(workspace_id: int, places: Sequence[LogPlace], limit: int) -> tuple[pyarrow.Table, list[LogPlace]]:
     """At most about `limit` rows after these places, and the places after them.
 
     Columns: source, piece, position, ts, received_at, type, event, message_id, message. Each source's rows are in
@@ -125,7 +125,7 @@ def read_live(workspace_id: int, places: Sequence[Place], limit: int) -> tuple[p
     return _interleaved(taken), [moved.get(place.log.partition, place) for place in places]
 
 
-def count_live(workspace_id: int, places: Sequence[Place]) -> int:
+def count_live(workspace_id: int, places: Sequence[LogPlace]) -> int:
     """How many rows are after these places."""
     parts = [_is_after(workspace_id, place) for place in places if place.has_more]
     return _count(join(" OR ", [sql("(%s)", part) for part in parts])) if parts else 0
@@ -264,7 +264,7 @@ def _of_source(workspace_id: int, log: Visible, before: RowPlace | None) -> Sql:
     )
 
 
-def _is_after(workspace_id: int, place: Place) -> Sql:
+def _is_after(workspace_id: int, place: LogPlace) -> Sql:
     return sql(
         "workspace = %s AND source = %s AND piece >= %s AND (piece > %s OR position > %s) AND %s",
         workspace_id,
@@ -276,7 +276,7 @@ def _is_after(workspace_id: int, place: Place) -> Sql:
     )
 
 
-def _after(workspace_id: int, place: Place, limit: int) -> Sql:
+def _after(workspace_id: int, place: LogPlace, limit: int) -> Sql:
     return sql(
         f"(SELECT {COLUMNS} FROM archive WHERE %s ORDER BY piece, position LIMIT %s)",
         _is_after(workspace_id, place),
@@ -284,7 +284,9 @@ def _after(workspace_id: int, place: Place, limit: int) -> Sql:
     )
 
 
-def _shares(found: pyarrow.Table, places: Iterable[Place], share: int) -> tuple[list[pyarrow.Table], dict[int, Place]]:
+def _shares(
+    found: pyarrow.Table, places: Iterable[LogPlace], share: int
+) -> tuple[list[pyarrow.Table], dict[int, LogPlace]]:
     """Each source's rows in log order, at most `share`, and its place after them."""
     taken, moved = [], {}
     for place in places:

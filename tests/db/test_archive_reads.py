@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sources.events import archive_table
-from sources.events.archive_table import WHOLE_PIECE, Place, Reach, Row
+from sources.events.archive_table import WHOLE_PIECE, ArchivedRow, LogPlace, Reach
 from spaces.batches import Visible
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +19,7 @@ SINCE, UNTIL = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), datetime(2030, 1, 1, t
 def insert(source: int, piece: int, *times: int, workspace: int = 7, received: int = 0) -> None:
     """Rows at these seconds of event time."""
     rows = [
-        Row(
+        ArchivedRow(
             ts=ts * 1000,
             received_at=received or ts * 1000,
             type="track",
@@ -32,8 +32,8 @@ def insert(source: int, piece: int, *times: int, workspace: int = 7, received: i
     archive_table.insert(workspace_id=workspace, source_id=source, piece=piece, rows=rows)
 
 
-def start(source: int, end: int, *abandoned: int) -> Place:
-    return Place(log=Visible(source, end, abandoned), piece=0, position=-1)
+def start(source: int, end: int, *abandoned: int) -> LogPlace:
+    return LogPlace(log=Visible(source, end, abandoned), piece=0, position=-1)
 
 
 def keys(table) -> list[tuple[int, int, int]]:
@@ -55,7 +55,7 @@ def test_what_was_inserted_is_read_as_it_was(source):
         workspace_id=7,
         source_id=source,
         piece=1,
-        rows=[Row(1_700_000_000_123, 1_700_000_000_456, "track", "Päge", "m1", '{"é":"\\u0001"}'.encode())],
+        rows=[ArchivedRow(1_700_000_000_123, 1_700_000_000_456, "track", "Päge", "m1", '{"é":"\\u0001"}'.encode())],
     )
     table, _ = archive_table.read_live(7, [start(source, 1)], 10)
     row = table.to_pylist()[0]
@@ -120,7 +120,7 @@ def test_another_workspace_sees_nothing(source):
 def test_counting_live_rows_counts_those_after_the_places(source, other):
     insert(source, 1, 1, 2, 3)
     insert(other, 1, 1)
-    places = [Place(Visible(source, 1), 1, 0), start(other, 1)]
+    places = [LogPlace(Visible(source, 1), 1, 0), start(other, 1)]
     assert archive_table.count_live(7, places) == 3
     assert archive_table.count_live(7, []) == 0
 

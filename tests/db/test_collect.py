@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from access.gate import need_of
-from personas_site.bodies import Body, Room
+from personas_site.bodies import Body, BodyRoom
 from personas_site.front import environ_of
 from sources import collect, inbox, services
 from sources.collect import LARGEST_BODY, CollectView
@@ -296,7 +296,7 @@ class TestBody:
         assert refusal(post(client, body, **basic(key.key))) == (400, "invalid_gzip")
 
     def test_sent_in_chunks_arrives_whole(self, key):
-        body = Body(Room())
+        body = Body(BodyRoom())
         loops.run(body.read(chunks(BODY, 100)))
         scope = scope_of("POST", "/v1/batch", basic(key.key) | {"transfer-encoding": "chunked"})
         request = WSGIRequest(environ_of(scope, body))

@@ -16,7 +16,7 @@ from sources.archive import STAGE, Archive
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG, PROFILES, TRAITS, Table
 from sources.models import Reject, Source
-from spaces.batches import Group, visible
+from spaces.batches import BatchGroup, visible
 from spaces.errors import Unwritable
 from spaces.models import Abandoned, Log
 from tests.factories import SourceFactory
@@ -43,7 +43,7 @@ def inserts(monkeypatch: pytest.MonkeyPatch) -> list[pyarrow.Table]:
 
 
 def together(*sources: Source) -> list[Log]:
-    group = Group(STAGE, client.Gathered())
+    group = BatchGroup(STAGE, client.Gathered())
     for source in sources:
         group.add(log_of(source))
     return group.write()
@@ -113,7 +113,7 @@ def test_whoever_fails_before_the_write_is_not_in_it(monkeypatch: pytest.MonkeyP
         return decide(self, log, *args)
 
     monkeypatch.setattr(Archive, "prepare", failing)
-    group = Group(STAGE, client.Gathered())
+    group = BatchGroup(STAGE, client.Gathered())
     group.add(log_of(first))
     with pytest.raises(ZeroDivisionError):
         group.add(log_of(broken))
@@ -123,7 +123,7 @@ def test_whoever_fails_before_the_write_is_not_in_it(monkeypatch: pytest.MonkeyP
 
 def test_one_that_was_overtaken_meanwhile_publishes_nothing_and_stops_nobody() -> None:
     first, second = sources_with_messages(2)
-    group = Group(STAGE, client.Gathered())
+    group = BatchGroup(STAGE, client.Gathered())
     group.add(log_of(first))
     group.add(log_of(second))
     archive_all(first)  # somebody else finds the unfinished batch, and takes it over
@@ -144,7 +144,7 @@ def test_whatever_happens_to_groups_each_message_is_archived_once(fates: list[st
             send(sources[0], track(messageId=str(uuid4()), event="poison"))
         Log.objects.update(retry_at=None)
         rows = client.Gathered()
-        group = Group(STAGE, rows)
+        group = BatchGroup(STAGE, rows)
         for source in sources:
             group.add(log_of(source))
         if fate == "die after":

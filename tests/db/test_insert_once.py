@@ -70,7 +70,7 @@ def severed(settings):
 
 def test_an_insert_whose_answer_was_lost_is_sent_once(severed):
     source = SourceFactory()
-    row = archive_table.Row(1_000, 1_000, "track", "Seen", "m1", b"{}")
+    row = archive_table.ArchivedRow(1_000, 1_000, "track", "Seen", "m1", b"{}")
     with pytest.raises(OperationalError):
         archive_table.insert(workspace_id=source.workspace_id, source_id=source.pk, piece=1, rows=[row])
     assert len(severed) == 1

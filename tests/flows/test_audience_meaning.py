@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from audiences.rules.compiler import SETTINGS, Asked, Scope, Span, members, time_triggers
+from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span, members, time_triggers
 from audiences.rules.grammar import beginning, conditions, parse
 from sources.events import client
 from tests.reference.oracle import UNITS, Event, Moment, Trait, World
@@ -36,7 +36,7 @@ PLAIN = [  # asked about every world, with and without anonymous people
 
 
 def scope(space, log, now=NOW, numbers=None):
-    return Scope(1, space, client.seen(log), now, numbers)
+    return QueryScope(1, space, client.seen(log), now, numbers)
 
 
 def answered(at, asked, others):

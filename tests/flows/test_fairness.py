@@ -174,19 +174,19 @@ def test_nobody_waits_in_one_batch_with_whoever_takes_long(monkeypatch: pytest.M
     calm = InboxFactory().source
     decide = archive.STAGE.prepare
     batches: list[list[int]] = []
-    write = pipeline.Group.write
+    write = pipeline.BatchGroup.write
 
     def slowly(log: Log, *args: Any) -> Any:
         if log.partition == slow.pk:
             time.sleep(2 * pipeline.TOGETHER_S)
         return decide(log, *args)
 
-    def noted(group: pipeline.Group) -> list[Log]:
+    def noted(group: pipeline.BatchGroup) -> list[Log]:
         batches.append([log.partition for log, _ in group._open])
         return write(group)
 
     monkeypatch.setattr(archive.STAGE, "prepare", slowly)
-    monkeypatch.setattr(pipeline.Group, "write", noted)
+    monkeypatch.setattr(pipeline.BatchGroup, "write", noted)
     work("archive")  # shows who takes long
     batches.clear()
     for source in (calm, slow):

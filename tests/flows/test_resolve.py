@@ -183,7 +183,7 @@ def test_no_properties_can_spoil_a_piece(space, source, properties):
     text = f'{{"type":"track","event":"E","userId":"u1","traits":{properties},"properties":{properties}}}'
     identify = f'{{"type":"identify","userId":"u1","traits":{properties}}}'
     rows = [
-        archive_table.Row(1_000, 1_000, "track", "E", f"m{n}", each.encode())
+        archive_table.ArchivedRow(1_000, 1_000, "track", "E", f"m{n}", each.encode())
         for n, each in enumerate((text, identify), 2)
     ]
     archive_table.insert(workspace_id=space.workspace_id, source_id=source.pk, piece=2, rows=rows)

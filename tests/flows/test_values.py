@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audiences.rules.compiler import SETTINGS, Asked, Scope, members
+from audiences.rules.compiler import SETTINGS, Asked, QueryScope, members
 from audiences.rules.grammar import parse
 from audiences.rules.operators import OPERATORS
 from identity.history import scope_of
@@ -82,7 +82,7 @@ def truths(space, definitions):
     found = []
     for start in range(0, len(definitions), 40):
         asked = [Asked(f"a{n}", parse(each)) for n, each in enumerate(definitions[start : start + 40])]
-        at = Scope(space.workspace_id, space.pk, client.seen(scope.log), NOON_MS)
+        at = QueryScope(space.workspace_id, space.pk, client.seen(scope.log), NOON_MS)
         answers = client.bitmaps(members(at, asked, {}), **SETTINGS)
         found += [{users[number] for number in answer} for answer in answers]
     return found

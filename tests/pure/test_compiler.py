@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pyroaring import BitMap
 
-from audiences.rules.compiler import LISTED, Asked, Scope, Span, aggregates, members, time_triggers
+from audiences.rules.compiler import LISTED, Asked, QueryScope, Span, aggregates, members, time_triggers
 from audiences.rules.grammar import conditions, parse
 from sources.events.sql import Sql
 
@@ -16,7 +16,7 @@ VIP = {"kind": "audience", "key": "vip"}
 
 
 def scope(numbers=None):
-    return Scope(3, 5, Sql("piece <= %s", (9,)), NOW, numbers)
+    return QueryScope(3, 5, Sql("piece <= %s", (9,)), NOW, numbers)
 
 
 def asked(**definitions):

@@ -12,7 +12,7 @@ from django.http import HttpResponse
 from django.urls import URLResolver
 
 from personas_site import bodies, front, lanes
-from personas_site.bodies import LARGEST, LARGEST_READ, Body, NoRoom, Room, TooSlow
+from personas_site.bodies import LARGEST, LARGEST_READ, Body, BodyRoom, NoRoom, TooSlow
 from personas_site.front import Front, environ_of, lane_of
 from personas_site.lanes import THREADS, Busy, Lane
 from personas_site.requests import Handler
@@ -36,8 +36,8 @@ def trickle(part: bytes, every_s: float) -> Receive:
     return receive
 
 
-def read(receive: Receive, room: Room | None = None) -> Body:
-    body = Body(room or Room())
+def read(receive: Receive, room: BodyRoom | None = None) -> Body:
+    body = Body(room or BodyRoom())
     run(body.read(receive))
     return body
 
@@ -67,7 +67,7 @@ class TestBodies:
         assert (body.file().read(), body.length) == (b"abc" * 100_000, 300_000)
 
     def test_that_are_too_large_are_counted_and_not_kept(self) -> None:
-        room = Room()
+        room = BodyRoom()
         body = read(chunks(b"x" * (LARGEST + 1)), room)
         assert (body.file().read(), body.length, room.free) == (b"", LARGEST + 1, bodies.ROOM)
 
@@ -75,7 +75,7 @@ class TestBodies:
         assert read(trickle(b"x" * (LARGEST_READ // 4), 0)).length <= 2 * LARGEST_READ
 
     def test_are_refused_when_there_is_no_room_and_leave_none_taken(self) -> None:
-        room = Room(100)
+        room = BodyRoom(100)
         first = read(chunks(b"x" * 60), room)
         receive = chunks(b"x" * 60, 7)
         second = Body(room)
@@ -387,7 +387,7 @@ def test_what_was_resolved_for_the_lane_is_not_resolved_again_unless_the_request
     monkeypatch.setattr(URLResolver, "resolve", count)
     scope = scope_of("GET", "/sign-in") | {"raw_path": raw_path}
     assert lane_of(scope) == CONSOLE
-    Handler()(environ_of(scope, Body(Room())), lambda line, headers: said.append(line))
+    Handler()(environ_of(scope, Body(BodyRoom())), lambda line, headers: said.append(line))
     assert (int(said[0][:3]), len(resolved)) == (status, times)
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from rest_framework import serializers
 
 from access.api.parsers import DEEPEST
-from personas_site.bodies import LARGEST, Body, Room
+from personas_site.bodies import LARGEST, Body, BodyRoom
 from personas_site.front import environ_of
 from personas_site.requests import Handler
 from spaces.models import Space
@@ -276,7 +276,7 @@ def asked(method: str, path: str, sent: bytes, **headers: str) -> tuple[int, dic
     def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
         said["status"], said["headers"] = int(status.split()[0]), dict(headers)
 
-    body = Body(Room())
+    body = Body(BodyRoom())
     run(body.read(chunks(sent)))
     scope = scope_of(method, path, {"host": "127.0.0.1", "transfer-encoding": "chunked"} | headers)
     try:
