@@ -1,4 +1,4 @@
-"""What a tick of a space finds out: whom the change sets and the clock concern, and who is in subject audience now.
+"""What a tick of a space finds out: whom the change sets and the clock concern, and who is in each audience now.
 
 Nothing is written here. `audiences.evaluate` prepares, writes and commits what is found.
 """
@@ -129,65 +129,15 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
     seen = queries.resolved(space)
     at = clock.now()
     versions = _versions(space, at)
-    change_sets = _change_sets(space, evaluation, versions, seen)
     now = now_of(at, evaluation, versions)
-    if not _anything(evaluation, versions, change_sets, now):
-        return None
-    return _tick(space, evaluation, seen, now, versions, change_sets)
-
-
-def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
-    """`at`, but never before a moment that was evaluated, unless the clock was put back; in whole milliseconds, as
-    events are."""
-    places = [evaluation.clock_at, *(version.clock_at for version in versions if _joins(version))]
-    known = [place for place in places if place and not was_put_back(place, at)]
-    return from_milliseconds(milliseconds(max([at, *known])))
-
-
-def was_ahead(evaluation: Evaluation, now: datetime) -> bool:
-    return evaluation.clock_at is not None and was_put_back(evaluation.clock_at, now)
-
-
-def _versions(space: Space, now: datetime) -> list[Version]:
-    """What a tick evaluates: of subject audience the version that is ready to join, else the one that serves.
-
-    None joins on the way of a replay: at its end everyone is looked at.
-    """
-    states = [Version.State.LIVE, Version.State.CATCHING_UP]
-    if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
-        states = [Version.State.LIVE]
-    due = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
-    rows = due.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
-    newest = {version.audience_id: version for version in rows}
-    return [newest[key] for key in sorted(newest)]
-
-
-def _joins(version: Version) -> bool:
-    return version.state == Version.State.CATCHING_UP
-
-
-def _change_sets(space: Space, evaluation: Evaluation, versions: Sequence[Version], seen: Visible) -> list[ChangeSet]:
-    """The change sets that any of the versions has not seen, oldest first."""
+    # Oldest first, and all that any of the versions has not seen: one that joins has a place of its own.
     since = min([evaluation.touched, *(version.touched or 0 for version in versions if _joins(version))])
-    return list(ChangeSet.objects.filter(space=space, piece__gt=since, piece__lte=seen.end).order_by("piece", "pk"))
-
-
-def _anything(
-    evaluation: Evaluation, versions: Sequence[Version], change_sets: Sequence[ChangeSet], now: datetime
-) -> bool:
-    opens = evaluation.next_at is not None and evaluation.next_at <= now
-    touched = any(change_set.piece > evaluation.touched for change_set in change_sets)
-    return opens or touched or was_ahead(evaluation, now) or any(map(_joins, versions))
-
-
-def _tick(
-    space: Space,
-    evaluation: Evaluation,
-    seen: Visible,
-    now: datetime,
-    versions: Sequence[Version],
-    change_sets: Sequence[ChangeSet],
-) -> Tick:
+    rows = ChangeSet.objects.filter(space=space, piece__gt=since, piece__lte=seen.end).order_by("piece", "pk")
+    change_sets = list(rows)
+    is_due = evaluation.next_at is not None and evaluation.next_at <= now
+    is_changed = any(change_set.piece > evaluation.touched for change_set in change_sets)
+    if not (is_due or is_changed or was_ahead(evaluation, now) or any(map(_joins, versions))):
+        return None
     problems = Problems()
     subjects = _in_order(_subjects(evaluation, versions, now, problems), problems)
     for subject in subjects:
@@ -206,6 +156,36 @@ def _tick(
         put_back_by=evaluation.clock_at - now if evaluation.clock_at and was_ahead(evaluation, now) else None,
         problems=problems,
     )
+
+
+def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
+    """`at`, but never before a moment that was evaluated, unless the clock was put back; in whole milliseconds, as
+    events are."""
+    places = [evaluation.clock_at, *(version.clock_at for version in versions if _joins(version))]
+    known = [place for place in places if place and not was_put_back(place, at)]
+    return from_milliseconds(milliseconds(max([at, *known])))
+
+
+def was_ahead(evaluation: Evaluation, now: datetime) -> bool:
+    return evaluation.clock_at is not None and was_put_back(evaluation.clock_at, now)
+
+
+def _versions(space: Space, now: datetime) -> list[Version]:
+    """What a tick evaluates: of each audience the version that is ready to join, else the one that serves.
+
+    None joins on the way of a replay: at its end everyone is looked at.
+    """
+    states = [Version.State.LIVE, Version.State.CATCHING_UP]
+    if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
+        states = [Version.State.LIVE]
+    due = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
+    rows = due.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
+    newest = {version.audience_id: version for version in rows}
+    return [newest[key] for key in sorted(newest)]
+
+
+def _joins(version: Version) -> bool:
+    return version.state == Version.State.CATCHING_UP
 
 
 def _subjects(
@@ -339,7 +319,7 @@ def _spans(subjects: Sequence[Subject]) -> list[Span]:
 
 
 def _moments(scope: QueryScope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
-    """For subject who is due, and the time of the first event that will be; 0 = none."""
+    """For each who is due, and the time of the first event that will be; 0 = none."""
     with queries.answering():
         (row,) = client.rows(
             time_triggers_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S

@@ -91,10 +91,6 @@ def _piece(stage: Stage[Any, Any, Any], owner: int, workspace: int) -> bool:
     return advance(stage, open_log(stage=stage.name, partition=owner, workspace_id=workspace))
 
 
-def _compute(version: int, workspace: int) -> bool:
-    return backfill.compute(version, clock) is not None
-
-
 def _fill(sample_id: int, workspace: int) -> bool:
     if room().accepts:
         sample.advance_sample(sample_id)
@@ -152,7 +148,7 @@ WORK = {
         queue="bulk",
         owners=Version,
         waiting=lambda now: backfill.computing(now),
-        turn=_compute,
+        turn=lambda version, workspace: backfill.compute(version, clock) is not None,
         feeds=("evaluate",),
     ),
     "deletion": Work(
@@ -251,7 +247,7 @@ def _rest(jobs: dict[Job, int], began: Mapping[Job, float]) -> float:
 def who_waits(queue: str, now: datetime) -> dict[Job, int]:
     """Whoever has work at the queue, and may be tried: job → workspace. On a disk almost full, who makes room."""
     works = room().works
-    found: dict[Job, int] = {}
+    jobs: dict[Job, int] = {}
     for kind, work in WORK.items():
         if work.queue == queue and (works or work.frees):
             try:
@@ -260,8 +256,8 @@ def who_waits(queue: str, now: datetime) -> dict[Job, int]:
                 logger.exception("nobody can tell who waits for %s", kind)
                 connection.close_if_unusable_or_obsolete()
             else:
-                found |= {(kind, owner): workspace for owner, workspace in owners.items()}
-    return found
+                jobs |= {(kind, owner): workspace for owner, workspace in owners.items()}
+    return jobs
 
 
 def _owners(work: Work, now: datetime) -> dict[int, int]:
@@ -281,11 +277,6 @@ def _take(queue: str, jobs: Mapping[Job, int]) -> Job | None:
     if others:
         wake(queue)
     return job
-
-
-def _done(queue: str, job: Job) -> None:
-    with _lock:
-        _turns_at(queue).done(job)
 
 
 def _turn(queue: str, jobs: dict[Job, int], locks: Locks, began: dict[Job, float]) -> bool | None:
@@ -311,8 +302,9 @@ def _turn(queue: str, jobs: dict[Job, int], locks: Locks, began: dict[Job, float
         try:
             locks.release()
         finally:  # it fails when PostgreSQL has gone; and who is not done is never taken again by this process
-            for each in served:
-                _done(queue, each)
+            with _lock:
+                for served_job in served:
+                    _turns_at(queue).done(served_job)
     if moved:
         for fed in work.feeds:
             wake(fed)

@@ -176,7 +176,11 @@ class Process:
 
 
 def spawn(service: Service, env: Mapping[str, str], output: int, keep: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """Start a service in a session of its own, so that Ctrl-C reaches us alone, tied to the life of this thread.
+    """Start a service in a process group of its own, so that Ctrl-C reaches us alone, tied to the life of this thread.
+
+    Not in a session of its own: Linux gives each session the same share of the processor (sched_autogroup), and all
+    workers together would get as much as the web alone. While it was so, a flood of one workspace delayed the events
+    of the others half as much again.
 
     The kernel sends the death signal when the *thread* that started it ends: call this from a thread that lives as
     long as it shall.
@@ -189,7 +193,7 @@ def spawn(service: Service, env: Mapping[str, str], output: int, keep: Sequence[
         stdout=output,
         stderr=output,
         pass_fds=keep,
-        start_new_session=True,
+        process_group=0,
         preexec_fn=_after_fork(service.account, service.stop_signal),
     )
 

@@ -406,7 +406,12 @@ def test_a_piece_written_anew_is_the_same_to_the_row(space, source):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(resolve, "batch"), (resolve.event_rows, "timeline"), (resolve.event_rows, "traits"), (resolve, "_touch")],
+    [
+        (resolve, "event_batch"),
+        (resolve.event_rows, "timeline"),
+        (resolve.event_rows, "traits"),
+        (resolve, "consume_live"),
+    ],
 )
 def test_a_bug_in_one_release_loses_no_event(space, source, monkeypatch, module, name):
     listening(space, source)
@@ -459,14 +464,14 @@ def test_a_row_that_cannot_be_decided_is_rejected_and_stepped_over(space, source
     listening(space, other)
     archived(source, *(message(id=f"m{n}", userId=f"u{n}") for n in range(5)))
     archived(other, *(message(id=f"o{n}", userId=f"u{n}") for n in range(3)))
-    batch = resolve.batch
+    event_batch = resolve.event_batch
 
     def refusing(rows, policy):
         if "m2" in rows["message_id"].to_pylist():
             raise Unwritable("m2 cannot be stored")
-        return batch(rows, policy)
+        return event_batch(rows, policy)
 
-    monkeypatch.setattr(resolve, "batch", refusing)
+    monkeypatch.setattr(resolve, "event_batch", refusing)
     log = resolve_log(space)
     while advance(stage(), log):
         pass
@@ -478,14 +483,14 @@ def test_a_row_that_postgresql_refuses_is_rejected_and_stepped_over(space, sourc
     """Nothing that is archived can bring this about, as far as anyone knows; and nothing may stop a log for ever."""
     listening(space, source)
     archived(source, *(message(id=f"m{n}", userId=f"u{n}") for n in range(5)))
-    batch = resolve.batch
+    event_batch = resolve.event_batch
 
     def far_away(rows, policy):
-        found = batch(rows, policy)
-        found.times = [10**18 if id == "m2" else at for id, at in zip(found.ids, found.times, strict=True)]
-        return found
+        batch = event_batch(rows, policy)
+        batch.times = [10**18 if id == "m2" else at for id, at in zip(batch.ids, batch.times, strict=True)]
+        return batch
 
-    monkeypatch.setattr(resolve, "batch", far_away)
+    monkeypatch.setattr(resolve, "event_batch", far_away)
     resolved(space)
     assert [row.message_id for row in recorded(space)] == ["m0", "m1", "m3", "m4"]
     (reject,) = Reject.objects.filter(source=source)

@@ -187,10 +187,10 @@ def ada(cast, source):
         message(id="m1", at=-5_000, anonymousId="a1", event="Seen", properties={"sku": "boot"}),
         message(id="m2", at=-4_000, anonymousId="a2", event="Seen"),
         message("identify", id="m3", at=-3_000, userId="u1", traits={"email": "Ada@X.org", "name": "Ada", "age": 36}),
+        message("group", id="m4", at=-2_000, userId="u1", groupId="g1", traits={"name": "Acme"}),
+        message(id="m5", at=-1_000, userId="u1", anonymousId="a2", event="Paid"),
+        message(id="m6", userId="u1", anonymousId="a1", event="Paid"),
     )
-    heard(cast, source, message("group", id="m4", at=-2_000, userId="u1", groupId="g1", traits={"name": "Acme"}))
-    heard(cast, source, message(id="m5", at=-1_000, userId="u1", anonymousId="a2", event="Paid"))
-    heard(cast, source, message(id="m6", userId="u1", anonymousId="a1", event="Paid"))
     return id_of(cast, 1)
 
 
