@@ -15,7 +15,7 @@ from personas_site.retention import EVENT_RULES, RULES, retain
 from sources.events import client
 from sources.events.schema import TABLES
 from sources.events.sql import sql
-from sources.models import Reject
+from sources.models import EventName, Reject
 from spaces.models import Deletion
 from tests.factories_audiences import World
 from tests.factories_destinations import make_destination, make_subscription
@@ -56,7 +56,6 @@ BOUNDS = {
     "console.Sample": MADE_BY_HAND,
     "sources.Connection": MADE_BY_HAND,
     "sources.Consumed": "one of each replay, until a wider one takes it in (sources.consumption)",
-    "sources.EventName": "one of each name, of at most 200 characters; it goes with the source",
     "sources.Inbox": f"{IN_WORK}, and what waits is limited (PERSONAS_INBOX_MAX_MB)",
     "sources.Replay": MADE_BY_HAND,
     "sources.Source": MADE_BY_HAND,
@@ -118,18 +117,22 @@ def test_events_go_by_event_time_and_a_source_may_keep_them_for_less(world):
 
 def test_rejects_sessions_drafts_invitations_and_entries_go(world, settings):
     def made():
-        return [model.objects.count() for model in (Reject, Session, Draft, Invitation, AuditEntry, Deletion, Evidence)]
+        models = (Reject, Session, Draft, Invitation, AuditEntry, Deletion, Evidence, EventName)
+        return [model.objects.count() for model in models]
 
     world.sent(message(userId="u"))
     new = RejectFactory(source=world.source, received_at=NOON)
     RejectFactory(source=world.source, received_at=NOON - timedelta(days=31))
     Session.objects.create(session_key="old", session_data="", expire_date=NOON - timedelta(days=1))
     Session.objects.create(session_key="new", session_data="", expire_date=NOON + timedelta(days=1))
+    name = {"type": "track", "event": "Seen", "first_seen_at": NOON, "last_seen_at": NOON}
+    EventName.objects.create(workspace=world.space.workspace, source=world.source, **name)
     Deletion.objects.create(workspace=world.space.workspace, kind="space", target=1, name="x", finished_at=NOON)
     retain(NOON)
     assert list(Reject.objects.all()) == [new]
     assert [each.session_key for each in Session.objects.all()] == ["new"]
     assert Deletion.objects.exists()
+    assert EventName.objects.exists()
     retain(NOON + LATER)
     assert not any(made())
 
