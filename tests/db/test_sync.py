@@ -23,6 +23,7 @@ from spaces import batches
 from spaces.clock import FixedClock
 from spaces.models import Log, Space
 from spaces.rates import pace
+from spaces.secrets import open_sealed, seal
 from tests import factories_destinations as made
 from tests.factories import SpaceFactory
 from tests.factories_destinations import AudienceFactory, change, give, make_people, make_person, merge
@@ -542,8 +543,8 @@ def reachable(subscription: Subscription, receiver: Receiver) -> None:
 
 def point(subscription: Subscription, url: str) -> None:
     destination = subscription.destination
-    values = sync.services.open_sealed(destination.settings) | {"url": url}
-    Destination.objects.filter(pk=destination.pk).update(settings=sync.services.seal(values))
+    values = open_sealed(destination.settings) | {"url": url}
+    Destination.objects.filter(pk=destination.pk).update(settings=seal(values))
 
 
 def test_a_dead_destination_is_parked_and_others_go_on(
