@@ -49,6 +49,7 @@ NAT64 = ip_network("64:ff9b::/96")
 SIX_TO_FOUR = ip_network("2002::/16")
 
 _deadline = threading.local()  # .at: when the call of this thread must be over
+PRIVATE = "The address leads into a private network; whoever runs Personas can allow it (PERSONAS_OUTBOUND_ALLOW)"
 
 
 class OutboundError(Exception):
@@ -161,7 +162,7 @@ def checked_addresses(host: str, port: int) -> list[str]:
         return addresses
     for address in addresses:
         if forbidden(address) and f"{address}:{port}" not in allowed:
-            raise OutboundError("The address leads into a private network, which is not allowed", permanent=True)
+            raise OutboundError(PRIVATE, permanent=True)
     return addresses
 
 

@@ -79,6 +79,14 @@ def test_a_space_is_created_out_of_the_box(cast):
     assert (made.kind, made.identity_policy) == ("dev", None)
 
 
+def test_after_a_first_dev_space_prod_is_chosen(cast):
+    new = f"/w/{cast.workspace.slug}/spaces/new"
+    assert Space.objects.filter(workspace=cast.workspace).get().kind == "dev"
+    assert cast.browser("owner").get(new).context["form"]["kind"].value() == "prod"
+    SpaceFactory(workspace=cast.workspace, kind="prod")
+    assert cast.browser("owner").get(new).context["form"]["kind"].value() == "dev"
+
+
 def test_a_space_is_created_with_the_rules_of_another(cast):
     change_policy(cast.space, OWN_RULES)
     body = {"name": "Live", "kind": "prod", "rules": "import", "origin": cast.space.public_id}

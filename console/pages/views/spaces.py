@@ -11,6 +11,7 @@ from access.requests import PageRequest
 from console.pages.forms import NewSpace, SpaceName
 from console.space_stats import space_facts
 from identity.services import create_space_with_rules
+from spaces.models import Space
 from spaces.needs import needs
 
 COLUMNS = (
@@ -56,7 +57,9 @@ def spaces(request: PageRequest, workspace: str) -> HttpResponseBase:
 def space_new(request: PageRequest, workspace: str) -> HttpResponse:
     """A form with name, kind and identity rules; a POST creates the space and leads to it."""
     others = list(services.spaces_of(request.membership).order_by("kind", "name", "id"))
-    form = NewSpace(request.POST or None, spaces=others)
+    # What comes after a first Dev space is the same for real.
+    kind = Space.Kind.PROD if {space.kind for space in others} == {Space.Kind.DEV} else Space.Kind.DEV
+    form = NewSpace(request.POST or None, spaces=others, initial={"kind": kind})
     if request.method == "POST" and form.is_valid():
         name, kind = form.cleaned_data["name"], form.cleaned_data["kind"]
         space = create_space_with_rules(request.workspace, name=name, kind=kind, policy=form.policy, by=request)
