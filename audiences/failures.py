@@ -10,6 +10,7 @@ import msgspec
 
 from audiences.models import Version
 from audiences.rules.validation import DefinitionError
+from spaces.text import storable
 
 FIRST_WAIT = timedelta(seconds=10)  # after the first failure; doubled from one to the next …
 LONGEST_WAIT = timedelta(minutes=15)  # … up to this
@@ -17,6 +18,7 @@ FAILED_AFTER = 5  # failures alone on an idle engine …
 FAILED_WITHIN = timedelta(hours=1)  # … over at least so long
 TRIED_AGAIN = timedelta(hours=1)  # one that has failed
 READ_AGAIN = timedelta(minutes=5)  # one that this release cannot read: the next one may, and to look costs nothing
+LONGEST_REASON = 2_000  # characters: errors quote what they are about
 TOUCHES_KEPT = timedelta(days=1)  # for one that is behind; later it is computed in full
 
 State = Version.State
@@ -33,7 +35,7 @@ class Trouble(msgspec.Struct, array_like=True):
 def trouble(version: Version, why: Trouble, now: datetime) -> None:
     """It is tried again later, alone, and says why. Saved."""
     version.failing_since = min(version.failing_since or now, now)
-    version.error = plain(why.reason)
+    version.error = storable(why.reason[:LONGEST_REASON])
     if why.alone:
         version.failures += 1
         version.idle_failures += why.idle
@@ -52,17 +54,12 @@ def failed(version: Version, reason: str, now: datetime, *, again: timedelta = T
     """It has failed by its own fault, with this reason; it is computed again after `again`. Saved."""
     version.state, version.touched, version.computed = State.FAILED, None, None
     version.failing_since = min(version.failing_since or now, now)
-    version.error, version.retry_at = plain(reason), now + again
+    version.error, version.retry_at = storable(reason[:LONGEST_REASON]), now + again
     version.save(update_fields=KEPT)
 
 
 def unreadable(error: DefinitionError) -> str:
     return f"This version of Personas cannot read the definition. {error}"
-
-
-def plain(reason: str) -> str:
-    """As PostgreSQL takes it: errors quote what they are about, and it may hold anything."""
-    return reason[:2000].encode("utf-8", "replace").decode().replace("\0", " ")
 
 
 WELL = {"failures": 0, "idle_failures": 0, "failing_since": None, "retry_at": None, "error": ""}
