@@ -93,7 +93,7 @@ def _ready(version: Version) -> bool:
 
 
 def _note_place(version: Version, space: Space, clock: Clock) -> tuple[Visible, datetime]:
-    """The version starts from here. With the space's evaluation held, so that no touch it needs is forgotten."""
+    """The version starts from here. With the space's evaluation held, so that no change set it needs is forgotten."""
     with transaction.atomic():
         Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
         state = Evaluation.objects.select_for_update().get(space=space)

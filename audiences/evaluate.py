@@ -1,7 +1,7 @@
 """The evaluate stage: one log per space, whose batches are ticks. Who entered and left, because of what, since when.
 
 A tick reads two logs up to one moment: the change sets that resolve committed, and the clock, whose entries are derived
-from the time triggers of the conditions. Whoever neither touched is as before. The same statement that previews an
+from the time triggers of the conditions. Whoever neither concerns is as before. The same statement that previews an
 audience, narrowed to these people, says of each audience that reads any of it who is in now.
 
 A new version is computed in full beside the ticks (`audiences.backfill`), from a moment that it notes first; the
@@ -142,7 +142,7 @@ STAGE = Evaluate()
 
 
 def waiting(now: datetime) -> list[int]:
-    """Spaces where someone was touched, a window may have opened or closed, a version is to join, or the clock was
+    """Spaces where someone changed, a window may have opened or closed, a version is to join, or the clock was
     put back."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -23,7 +23,7 @@ from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span
 from audiences.rules.compiler import time_triggers as time_triggers_sql
 from audiences.rules.grammar import Node, conditions
 from audiences.rules.grammar import audiences as keys_of
-from audiences.rules.grammar import touches as touches_of
+from audiences.rules.grammar import change_keys as change_keys_of
 from audiences.rules.validation import DefinitionError
 from identity.models import ChangeSet
 from identity.queries import all_numbers
@@ -202,7 +202,7 @@ def _subjects(
             with queries.answering():
                 node = version.node
                 keys = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED} | {
-                    _change_key(key) for key in touches_of(node)
+                    _change_key(key) for key in change_keys_of(node)
                 }
                 triggers = {trigger for condition in conditions(node) for trigger in condition.time_triggers()}
                 asks = keys_of(node)

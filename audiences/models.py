@@ -9,7 +9,7 @@ from spaces.times import milliseconds
 
 
 class Evaluation(models.Model):
-    """How far the evaluate stage of a space has come, along both of its logs: touches and the clock."""
+    """How far the evaluate stage of a space has come, along both of its logs: change sets and the clock."""
 
     space = models.OneToOneField(Space, on_delete=models.CASCADE, primary_key=True, related_name="evaluation")
     workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
@@ -58,7 +58,7 @@ class Audience(Owned):
 
 
 class Version(Owned):
-    """One definition of an audience, with its own place on the touch and clock logs while it is not live.
+    """One definition of an audience, with its own place on the logs (change sets, the clock) while it is not live.
 
     One that could not be evaluated with the others is behind: it catches up from its place, serving meanwhile.
     """

@@ -19,7 +19,7 @@ class PartOfAudience(Condition):
     icon = "audiences"
     example: ClassVar = {"key": "buyers"}
 
-    key: str = declare(TextField("key", "Audience", touch=AUDIENCE))
+    key: str = declare(TextField("key", "Audience", changes=AUDIENCE))
 
     def sentence(self) -> str:
         return f"are in the audience {quoted(self.key)}"

@@ -41,7 +41,7 @@ class HasTrait(Condition):
         head, below = self._list_name
         return self.question.sql(ListElements(elements(at(head), below), literal))
 
-    def touches(self) -> frozenset[str]:
+    def change_keys(self) -> frozenset[str]:
         return frozenset(f"trait:{key}" for key in self._keys)
 
     @property

@@ -1,4 +1,4 @@
-"""PURE. Many audiences as columns of one ClickHouse statement, over everyone or narrowed to the touched.
+"""PURE. Many audiences as columns of one ClickHouse statement, over everyone or narrowed to those who changed.
 
     per relation, one scan:   raw profile -> its aggregates          (only the names and times that are asked about)
     + the universe:           raw profile -> is a person, is known

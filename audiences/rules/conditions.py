@@ -106,13 +106,13 @@ class Condition(ABC):
     def test(self, answers: Answers) -> Sql:
         """A boolean that is never NULL."""
 
-    def touches(self) -> frozenset[str]:
-        """The touch keys whose change may change the answer (identity.models.ChangeSet)."""
-        return frozenset().union(*(field.touches(getattr(self, name)) for name, field in self.declared.items()))
+    def change_keys(self) -> frozenset[str]:
+        """The keys of change sets whose change may change the answer (identity.models.ChangeSet)."""
+        return frozenset().union(*(field.change_keys(getattr(self, name)) for name, field in self.declared.items()))
 
     def audiences(self) -> frozenset[str]:
         """Keys of the audiences it asks about."""
-        # Not from `touches`: a mistake there must not hide what an audience waits for.
+        # Not from `change_keys`: a mistake there must not hide what an audience waits for.
         return frozenset().union(*(field.audiences(getattr(self, name)) for name, field in self.declared.items()))
 
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
@@ -128,7 +128,7 @@ class Condition(ABC):
 class EventCondition(Condition):
     """A condition on the number of certain events of one name. A subclass narrows them down in `rows` and `window`."""
 
-    name: str = declare(TextField("name", "Event", touch="event"))
+    name: str = declare(TextField("name", "Event", changes="event"))
     # No part of the definition: where the audience's own history begins, in milliseconds.
     since: int | None = dataclasses.field(default=None, kw_only=True)
 

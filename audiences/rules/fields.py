@@ -56,8 +56,8 @@ class ConditionField(ABC):
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
         """The JSON keys that the entries mean, valid or not."""
 
-    def touches(self, value: Any) -> frozenset[str]:
-        """The touch keys that this value makes the condition depend on."""
+    def change_keys(self, value: Any) -> frozenset[str]:
+        """The keys of change sets that this value makes the condition depend on."""
         return frozenset()
 
     def audiences(self, value: Any) -> frozenset[str]:
@@ -71,15 +71,15 @@ def declare(field: ConditionField, **options: Any) -> Any:
 
 
 class TextField(ConditionField):
-    """A name. touch: the kind of touch key it stands for: event, trait or audience. options: the only ones allowed."""
+    """A name. changes: whose change sets concern it, of an event, a trait or an audience. options: all it may be."""
 
-    def __init__(self, key: str, label: str, *, touch: str = "", options: dict[str, str] | None = None) -> None:
+    def __init__(self, key: str, label: str, *, changes: str = "", options: dict[str, str] | None = None) -> None:
         super().__init__({key: label}, {key: next(iter(options or {}), "")})
-        self.key, self.touch, self.options = key, touch, options
+        self.key, self.changes, self.options = key, changes, options
         self.required = (key,)
         if options:
             self.choices = {key: options}
-        if touch == AUDIENCE:
+        if changes == AUDIENCE:
             self.audience_entries = frozenset({key})
 
     def read(self, reader: JsonReader) -> str:
@@ -100,11 +100,11 @@ class TextField(ConditionField):
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
         return {self.key: entries[self.key]} if entries[self.key] else {}
 
-    def touches(self, value: str) -> frozenset[str]:
-        return frozenset({f"{self.touch}:{value}"} if self.touch else ())
+    def change_keys(self, value: str) -> frozenset[str]:
+        return frozenset({f"{self.changes}:{value}"} if self.changes else ())
 
     def audiences(self, value: str) -> frozenset[str]:
-        return frozenset({value} if self.touch == AUDIENCE else ())
+        return frozenset({value} if self.changes == AUDIENCE else ())
 
 
 class QuestionField(ConditionField):

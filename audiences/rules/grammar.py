@@ -115,9 +115,9 @@ def sentence(node: Node, *, include_anonymous: bool = False, since: datetime | N
     return f"{people} who {_phrase(node)}{counting}."
 
 
-def touches(node: Node) -> frozenset[str]:
-    """The touch keys it reads, beside those that concern every audience."""
-    return frozenset().union(*(condition.touches() for condition in conditions(node)))
+def change_keys(node: Node) -> frozenset[str]:
+    """The keys of change sets it reads, beside those that concern every audience."""
+    return frozenset().union(*(condition.change_keys() for condition in conditions(node)))
 
 
 def audiences(node: Node) -> frozenset[str]:

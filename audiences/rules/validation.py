@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from spaces.text import is_storable
 
 LONGEST_TEXT = 1000
-LONGEST_NAME = 200  # archive cuts event names there; a touch key adds its prefix
+LONGEST_NAME = 200  # archive cuts event names there; the key of a change set adds its prefix
 INT64 = 2**63
 
 # What `Fields.name` and `Fields.count` take, as JSON Schema.

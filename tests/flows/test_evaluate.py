@@ -382,7 +382,7 @@ def test_members_stay_right_when_they_are_written_down_again(world, monkeypatch)
 # replays
 
 
-def test_a_replay_touches_nobody_until_its_end(world):
+def test_a_replay_changes_nobody_until_its_end(world):
     buyers = world.audience("buyers", ORDERED)
     world.computed()
     other = SourceFactory(workspace=world.space.workspace)
@@ -407,7 +407,7 @@ def test_a_replay_touches_nobody_until_its_end(world):
 # the batches
 
 
-def test_touches_go_once_everyone_has_seen_them(world):
+def test_change_sets_go_once_everyone_has_seen_them(world):
     world.did("u1", "Signed Up")
     world.audience("new", SIGNED_UP)
     world.computed()

@@ -371,7 +371,7 @@ def test_one_definition_that_a_release_no_longer_reads_stops_nobody_else(world, 
     assert (world.members(old), states(old)) == ({"u1", "u2"}, ["live"])
 
 
-@pytest.mark.parametrize("method", ["parse", "touches", "time_triggers", "aggregates", "test"])
+@pytest.mark.parametrize("method", ["parse", "change_keys", "time_triggers", "aggregates", "test"])
 def test_a_bug_in_one_kind_of_condition_stops_no_audience_without_it(world, monkeypatch, method):
     has = world.audience("has", {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"})
     did = world.audience("did", ORDERED)
@@ -435,7 +435,7 @@ def test_an_audience_whose_part_is_gone_waits_alone(world):
     assert newest(two).error == "The audience one is not computed yet."
 
 
-def test_touches_are_kept_while_one_that_has_failed_is_computed_again(world, engine, monkeypatch):
+def test_change_sets_are_kept_while_one_that_has_failed_is_computed_again(world, engine, monkeypatch):
     heavy = world.audience("heavy", HEAVY)
     world.computed()
     Version.objects.filter(audience=heavy).update(state="failed", touched=None)

@@ -58,7 +58,7 @@ def table(space, name, columns):
     return sorted(tuple(row) for row in client.rows(query))
 
 
-def touches(space, piece=None):
+def change_sets(space, piece=None):
     found = ChangeSet.objects.filter(space=space, **({"piece": piece} if piece else {}))
     together = {}
     for key, profiles in found.values_list("key", "profiles"):
@@ -99,7 +99,7 @@ def test_an_event_that_opts_out_is_in_no_space_and_is_no_reject(space, source, o
     assert people(space) == {(frozenset({("user_id", "u2")}), frozenset({"m3"}), "{}")}
     assert not people(space, Profile.Kind.ACCOUNT)
     assert [row.message_id for row in recorded(space)] == ["m3"]
-    assert touches(space) == {"created": {1}, "event:Seen": {1}}
+    assert change_sets(space) == {"created": {1}, "event:Seen": {1}}
     assert not Reject.objects.exists()
     assert not waiting(NOON)
 
@@ -123,7 +123,7 @@ def test_an_event_of_someone_new_makes_a_profile(space, source):
     archived(source, message(id="m1", userId="u1", anonymousId="a1"))
     assert resolved(space) == 1
     assert people(space) == {(frozenset({("user_id", "u1"), ("anonymous_id", "a1")}), frozenset({"m1"}), "{}")}
-    assert touches(space) == {"created": {1}, "event:Seen": {1}}
+    assert change_sets(space) == {"created": {1}, "event:Seen": {1}}
 
 
 def test_an_event_is_in_the_timeline_as_it_was_sent(space):
@@ -205,7 +205,7 @@ def test_a_merge_keeps_the_oldest_profile_and_points_everything_at_it(space):
     assert Profile.objects.get(space=space, number=2).merged_into == 1
     assert Profile.objects.get(space=space, number=1).merges == 1
     assert table(space, "overlay", "loser, winner") == [(2, 1)]
-    assert touches(space, merge.piece) == {"event:Seen": {1}, "merged": {1}, "identified": {1}}
+    assert change_sets(space, merge.piece) == {"event:Seen": {1}, "merged": {1}, "identified": {1}}
 
 
 def test_a_chain_of_merges_is_flattened(space):
@@ -237,14 +237,14 @@ def test_merges_within_one_piece_come_to_the_same(space, source):
     assert dict(Profile.objects.filter(space=space).values_list("number", "merged_into")) == {1: None, 2: 1, 3: 1}
     assert table(space, "overlay", "loser, winner") == [(2, 1), (3, 1)]
     assert table(space, "profiles", "profile, kind, known") == [(1, 1, 1), (2, 1, 0), (3, 1, 0)]
-    assert touches(space) == {"created": {1}, "merged": {1}, "event:Seen": {1}}
+    assert change_sets(space) == {"created": {1}, "merged": {1}, "event:Seen": {1}}
     assert len(people(space)) == 1
 
 
 def test_someone_is_known_once_they_own_an_id_of_that_kind(space):
     heard(space, message(anonymousId="a1"), message(anonymousId="a1"), message(anonymousId="a1", userId="u1"))
     assert table(space, "profiles", "profile, known, piece") == [(1, 0, 1), (1, 1, 3)]
-    assert touches(space, 3) == {"identified": {1}, "event:Seen": {1}}
+    assert change_sets(space, 3) == {"identified": {1}, "event:Seen": {1}}
 
 
 def test_a_shared_device_stays_with_the_first_person_and_the_refusal_is_kept(space):
@@ -315,9 +315,9 @@ def test_an_old_event_that_arrives_late_never_overwrites_a_newer_trait(space):
         message("identify", at=60, userId="u1", traits={"plan": "between"}),
     )
     assert traits_of(space) == {"plan": "new", "city": "Bern"}
-    assert touches(space, 1) == {"created": {1}, "trait:plan": {1}}
-    assert touches(space, 2) == {"trait:city": {1}}
-    assert touches(space, 3) == {}
+    assert change_sets(space, 1) == {"created": {1}, "trait:plan": {1}}
+    assert change_sets(space, 2) == {"trait:city": {1}}
+    assert change_sets(space, 3) == {}
 
 
 def test_null_removes_a_trait_and_an_older_value_does_not_bring_it_back(space):
@@ -328,7 +328,7 @@ def test_null_removes_a_trait_and_an_older_value_does_not_bring_it_back(space):
         message("identify", at=30, userId="u1", traits={"plan": "old"}),
     )
     assert traits_of(space) == {"b": 1}
-    assert touches(space, 2) == {"trait:plan": {1}}
+    assert change_sets(space, 2) == {"trait:plan": {1}}
 
 
 def test_a_merge_keeps_the_newest_of_each_trait(space):
@@ -339,7 +339,7 @@ def test_a_merge_keeps_the_newest_of_each_trait(space):
         message(at=60, userId="u1", anonymousId="a1"),
     )
     assert traits_of(space) == {"x": "a", "y": 1}
-    assert touches(space, 3) == {
+    assert change_sets(space, 3) == {
         "merged": {1},
         "identified": {1},
         "trait:y": {1},
@@ -449,9 +449,9 @@ def test_a_replay_tells_how_far_it_is_and_touches_no_one_before_its_end(space, s
     while advance(using, log):
         replay.refresh_from_db()
         seen.append((replay.state, replay.done, replay.cursor and replay.cursor[0] - 1_781_524_800_000))
-        assert bool(touches(space)) == (replay.state == "complete")
+        assert bool(change_sets(space)) == (replay.state == "complete")
     assert seen == [("running", 4, -7), ("running", 8, -3), ("running", 10, -1), ("complete", 10, -1)]
-    assert list(touches(space)) == ["everything"]
+    assert list(change_sets(space)) == ["everything"]
 
 
 def test_an_empty_replay_completes(space, source):
@@ -483,7 +483,7 @@ def test_a_cancelled_replay_touches_everyone_and_its_source_goes_live(space, sou
     cancel_replay(replay, FixedClock(NOON))
     resolved(space)
     assert [row.message_id for row in recorded(space)] == ["r0", "live"]
-    assert "everything" in touches(space)
+    assert "everything" in change_sets(space)
     assert not Graph.objects.get(space=space).untouched
 
 

@@ -117,7 +117,7 @@ def under_way() -> str:
         "replays": Replay.objects.filter(state=Replay.State.RUNNING).count(),
         "spaces to resolve": resolve.waiting(now),
         "replays nobody was told of": Graph.objects.filter(untouched=True).count(),
-        "touches": ChangeSet.objects.filter(piece__gt=Coalesce(Subquery(evaluated), 0)).count(),
+        "change sets": ChangeSet.objects.filter(piece__gt=Coalesce(Subquery(evaluated), 0)).count(),
         "spaces evaluated for a time to come": Evaluation.objects.filter(clock_at__gt=now + UNSTEADY).count(),
         "versions": Version.objects.exclude(state=Version.State.LIVE).count(),
         "calls": Acknowledged.objects.filter(due=True).count(),

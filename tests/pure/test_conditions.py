@@ -37,7 +37,7 @@ def compiled(definition):
             for each in aggregates
         ],
         "test": shown(test),
-        "touches": sorted(condition.touches()),
+        "change_keys": sorted(condition.change_keys()),
         "time_triggers": [
             {"event": each.name, "after": each.after, **shown(each.rows)} for each in condition.time_triggers()
         ],

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from audiences.conditions import KINDS
 from audiences.rules import grammar
-from audiences.rules.grammar import DEEPEST, MOST_CONDITIONS, located, parse, sentence, to_json, to_sql, touches
+from audiences.rules.grammar import DEEPEST, MOST_CONDITIONS, change_keys, located, parse, sentence, to_json, to_sql
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from sources.events.sql import Sql
@@ -213,8 +213,8 @@ def test_what_a_definition_says_back_means_the_same(world, definition, anonymous
 
 @given(worlds(), definitions("other"), st.booleans())
 def test_nothing_but_what_it_is_touched_by_can_change_an_answer(world, definition, anonymous):
-    """Take away every event, trait and audience that the definition names no touch for: it does not notice."""
-    keys = touches(parse(definition))
+    """Take away every event, trait and audience that the definition names no change set for: it does not notice."""
+    keys = change_keys(parse(definition))
     less = World(
         world.known,
         world.accounts,

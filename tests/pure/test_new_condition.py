@@ -73,7 +73,7 @@ def test_it_counts_the_events_that_it_narrows_down_and_none_before_the_audience_
     )
     (later,) = condition.beginning(500).aggregates(1_000)
     assert later.since == 500
-    assert condition.touches() == {"event:Ordered"}
+    assert condition.change_keys() == {"event:Ordered"}
     assert (condition.time_triggers(), condition.audiences()) == ((), frozenset())
 
 
