@@ -14,12 +14,17 @@ from playwright.sync_api import Locator, Page, expect
 MOST_STOPS = 150
 PATIENCE = 30_000  # ms for what the console does in the background
 
-# The key that brings the focus nearer to one of these elements; null when it is there.
-NEXT_STOP = """all => {
+# The key that brings the focus nearer to one of these elements, and how many stops away that is, about; null when it is
+# there.
+NEXT_STOPS = """all => {
     const at = document.activeElement;
     if (all.includes(at)) return null;
     const before = at !== document.body && at.compareDocumentPosition(all[0]) & Node.DOCUMENT_POSITION_PRECEDING;
-    return before ? "Shift+Tab" : "Tab";
+    const stops = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")]
+        .filter((it) => it === all[0] || (it.tabIndex >= 0 && !it.disabled && it.checkVisibility()
+            && (it.type !== "radio" || it.checked)));
+    const between = Math.abs(stops.indexOf(all[0]) - stops.indexOf(at));
+    return [before ? "Shift+Tab" : "Tab", Math.max(1, Math.floor(between * 0.8))];
 }"""
 
 # Whether it brings another page, and not only a part of this one.
@@ -156,10 +161,12 @@ class Keyboard(Hands):
 
     def _reach(self, wanted: Locator) -> None:
         """Tab, forwards or backwards, until what is wanted, or one of it, has the focus."""
-        for _ in range(MOST_STOPS):
-            if (key := wanted.evaluate_all(NEXT_STOP)) is None:
+        end = self.strokes + MOST_STOPS
+        while self.strokes < end:
+            if (next_stops := wanted.evaluate_all(NEXT_STOPS)) is None:
                 return
-            self._stroke(key)
+            for _ in range(next_stops[1]):
+                self._stroke(next_stops[0])
         raise AssertionError(f"the keyboard does not reach {wanted}")
 
     def _stroke(self, key: str) -> None:
