@@ -4,10 +4,10 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE # a console is a dozen processes: compiled once, not by each of them
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart up test check openapi versions house screens docs bench lock clean
+.PHONY: help quickstart up test check assets test-clients openapi versions house screens docs bench lock clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 quickstart: .venv/.installed ## the eight steps on sample data; ONCE=1 ends after the table, EVENTS=file.jsonl[.gz] takes your own
 	@$(BIN)/python -m quickstart $(if $(ONCE),--once) $(if $(EVENTS),--events "$(EVENTS)")
@@ -31,6 +31,16 @@ check: .venv/.tests ## lint, types, import contracts, dead code, missing migrati
 openapi: .venv/.installed ## write what the code says of the API into docs/openapi.json
 	@$(BIN)/python manage.py spectacular --fail-on-warn --format openapi-json --file docs/openapi.json
 
+assets: assets/node_modules/.installed ## scripts of client libraries that web pages load from the console (needs npm)
+
+test-clients: .venv/.tests assets tests/clients/node_modules/.installed ## every client library, in its own language and in a browser (needs npm)
+	@$(BIN)/python -m pytest -n 0 tests/clients/matrix.py
+
+%/node_modules/.installed: %/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 18 or newer (Debian: apt install npm)"; exit 1; }
+	@npm ci --silent --prefix $*
+	@touch $@
+
 versions: .venv/.tests ## the first command, wherever a machine puts one, and on each Python from 3.11 to 3.13 that is here
 	@$(BIN)/python -m pytest -n 0 tests/first_command.py tests/versions.py
 
@@ -48,11 +58,11 @@ bench: .venv/.installed ## measure, each figure beside a floor from the same run
 
 lock: ## compile requirements*.in into the hash-pinned locks (needs uv; names no index)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --overrides requirements-overrides.in requirements-dev.in -o requirements-dev.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements-docs.in -o requirements-docs.lock
 
 clean: ## remove the environments, the built documentation and the data of the default folder
-	rm -rf .venv .venv-docs site var
+	rm -rf .venv .venv-docs site var assets/node_modules tests/clients/node_modules
 
 .venv/.installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Personas needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 …")'
@@ -64,7 +74,7 @@ clean: ## remove the environments, the built documentation and the data of the d
 
 .venv/.tests: .venv/.installed requirements-dev.lock
 	@echo "Installing what the tests need …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
 # Beside the tests' environment: nothing that the site's generator brings can change what the product is tested with.

@@ -12,6 +12,7 @@ LARGEST_READ = 10 * LARGEST  # of what is read only to be refused: a client that
 WITHIN_S = 60.0
 GRACE_S = 10.0  # a body may take so long …
 SLOWEST = 8 * 1024  # … and a second more for each so many bytes that have come
+ENDS = 4 * 1024  # bytes kept of either end of a body that is too large: the write key may be there
 ROOM = 96 * 1024 * 1024  # bytes of all bodies together
 
 
@@ -65,7 +66,7 @@ class Body:
             raise NoRoom
 
     def file(self) -> IO[bytes]:
-        """To be read. Empty for a body that is too large: each address refuses it by its length, in its own shape."""
+        """To be read. Of a body that is too large its ends: each address refuses it by its length, in its own shape."""
         return BytesIO(b"".join(self._parts))
 
     def drop(self) -> None:
@@ -77,7 +78,9 @@ class Body:
     def _keep(self, part: bytes) -> bool:
         """Whether there was room for it. What was kept is dropped when the body is refused anyway."""
         if self.length > LARGEST:
+            ends = [*self._parts, part]
             self.drop()
+            self._parts = [b"".join(ends[:1])[:ENDS], b"".join(ends[-2:])[-ENDS:]]
             return True
         if len(part) > self._room.free:
             self.drop()

@@ -1,4 +1,4 @@
-"""What is shown when something is not there, not allowed, or broken: JSON under /api/ and /v1/, else a page."""
+"""What is shown when something is not there, not allowed, or broken: JSON for programs, else a page."""
 
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from access.errors import NOTHING, is_api, plain
 from personas_site.headers import with_policy
-from sources.collect import RETRY_AFTER_S, refusal
+from sources.collect import RETRY_AFTER_S, is_collect, refusal
 from spaces.needs import ANYONE, needs
 
 HOST = "This console is not called so. Whoever runs it can add the name to PERSONAS_HOSTS."
@@ -71,11 +71,9 @@ def _unserved_page(message: str) -> str:
 
 def _spoken(request: HttpRequest, status: int, message: str) -> HttpResponse | None:
     """The answer to a program; None for whoever wants a page."""
-    if is_api(request):
-        return plain(status, message)
-    if request.path.startswith("/v1/"):
+    if is_collect(request.path):
         return refusal(request, status, CODES[status], message)
-    return None
+    return plain(status, message) if is_api(request) else None
 
 
 def _answer(request: HttpRequest, status: int, message: str) -> HttpResponse:

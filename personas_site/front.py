@@ -23,6 +23,7 @@ from personas_site.bodies import Body, BodyRoom, Gone, NoRoom, Receive, TooSlow
 from personas_site.errors import unserved
 from personas_site.lanes import THREADS, Busy, Lane
 from personas_site.requests import RESOLVED, Utf8Request
+from sources.collect import is_collect
 from spaces.lanes import COLLECT, CONSOLE, QUERIES
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Front:
 
 def lane_of(scope: Message) -> str:
     """The lane that the view at this address is marked with (spaces.lanes); an export is a query wherever it is."""
-    if scope["path"].startswith("/v1/"):  # unknown paths too: they come from client libraries
+    if is_collect(scope["path"]):
         return COLLECT
     try:
         match = resolve(scope["path"])

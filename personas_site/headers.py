@@ -7,6 +7,8 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from sources.collect import is_collect
+
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -35,6 +37,19 @@ class ContentPolicy:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         return with_policy(self.get_response(request))
+
+
+class OfClients:
+    """Where client libraries send, the write key decides: any host name is ours, and nobody reads a cookie."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if is_collect(request.path_info):
+            request.META.pop("HTTP_COOKIE", None)
+            request.get_host = request._get_raw_host  # type: ignore[attr-defined, method-assign]
+        return self.get_response(request)
 
 
 class NoNul:

@@ -18,7 +18,7 @@ from personas_site.erasure import AT_ONCE
 from sources.events import client
 from sources.events.schema import ARCHIVE, DELIVERY_LOG, MEMBERSHIP_LOG, PROFILE_EVENTS, TIMELINE, Table
 from sources.events.sql import Sql, moment, sql
-from sources.models import EventName, Reject, Source
+from sources.models import EventName, RefusedRequest, Reject, Source
 from spaces.models import Deletion
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ def _old_changes(now: datetime) -> "QuerySet[Change]":
 
 RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
     Reject: lambda now: Reject.objects.filter(received_at__lt=now - _days("KEEP_REJECTS_DAYS")),
+    RefusedRequest: lambda now: RefusedRequest.objects.filter(last_at__lt=now - _days("KEEP_REJECTS_DAYS")),
     Change: _old_changes,
     EventName: lambda now: EventName.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
     Evidence: lambda now: Evidence.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),

@@ -77,6 +77,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "personas_site.headers.ContentPolicy",
+    "personas_site.headers.OfClients",
     "personas_site.headers.NoNul",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -154,6 +155,7 @@ USE_THOUSAND_SEPARATOR = True
 STATIC_URL = "/static/"
 STATIC_ROOT = PERSONAS_HOME / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+CLIENT_SCRIPTS = BASE_DIR / "assets" / "node_modules"  # of client libraries for web pages, by `make assets`
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -9,10 +9,12 @@ import binascii
 import json
 import logging
 import math
+import re
 import time
 import zlib
 from base64 import b64decode
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, NoReturn
 
 import msgspec
@@ -26,7 +28,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from sources.inbox import InboxFull, Sender, keep, wait_of
+from sources.inbox import InboxFull, Sender, keep, note_refusal, wait_of
 from sources.models import WriteKey
 from sources.rules import spec
 from sources.rules.charset import to_utf8
@@ -40,6 +42,10 @@ KNOWN_FOR_S = 3.0  # how long a write key is remembered: a revoked one stops wit
 MOST_KNOWN = 10_000
 RETRY_AFTER_S = 5
 GZIP = b"\x1f\x8b"
+WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"([\w-]{1,64})"')
+# The paths of client libraries, without and with what follows: nothing below them is a page or a call of the API.
+PATHS = ("/v1", "/beacon/v1", "/api/s", "/sourceConfig", "/analytics.js", "/analytics-next", "/p.js")
+TELEMETRY = "m"  # what analytics.js says of itself: answered and forgotten
 MOST_MEMBERS = 10_000  # of a gzip body: several times the messages that a batch may have
 WINDOW = 64 * 1024
 HEADERS_ALLOWED = (  # when the browser names none; else it gets those that it names
@@ -76,6 +82,11 @@ _read_keys = msgspec.json.Decoder(_StrictKeys).decode
 _known: dict[str, tuple[float, Sender]] = {}
 
 
+def is_collect(path: str) -> bool:
+    """Whether a client library sends there: then the write key decides, and no host name, cookie or form token does."""
+    return path.startswith(PATHS) and any(path == each or path.startswith(f"{each}/") for each in PATHS)
+
+
 @method_decorator(csrf_exempt, name="dispatch")
 class CollectView(View):
     """POST /v1/<call>. `wake` is called with the source's id after the row is committed; its failure is no matter."""
@@ -87,36 +98,39 @@ class CollectView(View):
         try:
             answer = self._answer(request, kwargs["route"])
         except Refused as refused:
-            answer = _error(refused.status, refused.code, refused.message)
+            answer = error_answer(refused.status, refused.code, refused.message)
+            _tell_owner(request, refused)
             if retry_after_s := refused.retry_after_s or (RETRY_AFTER_S if refused.status == 503 else 0):
                 answer["Retry-After"] = str(retry_after_s)
         except (OperationalError, InterfaceError):
             logger.exception("PostgreSQL is away")
-            answer = _error(503, "unavailable", "The service is busy. Try again.")
+            answer = error_answer(503, "unavailable", "The service is busy. Try again.")
             answer["Retry-After"] = str(RETRY_AFTER_S)
         except Exception:
             logger.exception("collect failed")
-            answer = _error(500, "internal_error", "Something went wrong here. Try again.")
-        return _with_cors(request, answer)
+            answer = error_answer(500, "internal_error", "Something went wrong here. Try again.")
+        return with_cors(request, answer)
 
     def _answer(self, request: HttpRequest, route: str) -> HttpResponse:
         if request.method == "OPTIONS":
-            return _preflight(request)
+            return preflight(request)
+        call = spec.call_of(route)
+        if call is None and route != TELEMETRY:
+            raise Refused(404, "not_found", "There is no such call.")
         if request.method != "POST":
             raise Refused(405, "method_not_allowed", "Use POST.")
-        call = spec.call_of(route)
         if call is None:
-            raise Refused(404, "not_found", "There is no such call.")
+            return HttpResponse(b'{"success":true}', content_type="application/json")
         sent = _read_body(request)
         # An unknown key outside of the body is refused before anything is inflated.
-        named = _sender(key) if (key := _named_key(request)) else None
+        named = sender_of(key) if (key := named_key(request)) else None
         # Some clients send gzip under another Content-Encoding, so its first two bytes decide.
         inflated = _inflated(sent) if sent[:2] == GZIP else sent
         body = to_utf8(inflated, (request.content_params or {}).get("charset", ""))
         if len(body) > LARGEST_BODY:
             raise _too_large()
         key_in_body = _key_in(body)  # also shows that the body is JSON
-        sender = named or _sender(key_in_body or _no_key())
+        sender = named or sender_of(key_in_body or _no_key())
         _keep_to_rate(sender, call, body)
         accept(sender, call=call, body=body)
         self._wake(sender.source_id)
@@ -156,9 +170,36 @@ def _events_in(body: bytes) -> int:
         return 1  # the archive stage rejects it with the reason
 
 
+def _tell_owner(request: HttpRequest, refused: Refused) -> None:
+    """What is refused for what is in the request is noted where the owner of its write key sees it."""
+    if refused.status in (401, 503):  # of nobody; of no interest tomorrow
+        return
+    try:
+        if sender := _refused_sender(request):
+            note_refusal(sender, path=request.path, status=refused.status, code=refused.code, reason=refused.message)
+    except Exception:  # it changes nothing for the client
+        logger.exception("a refused request is not noted")
+
+
+def _refused_sender(request: HttpRequest) -> Sender | None:
+    """By the first write key that is known: where requests name one, then anywhere in the body, readable or not."""
+    keys = [named_key(request)]
+    if not keys[0]:
+        body = request.read()
+        if body[:2] == GZIP:
+            with suppress(zlib.error):
+                body = zlib.decompressobj(wbits=31).decompress(body, LARGEST_BODY)
+        found = WRITE_KEY.findall(body)
+        keys = [key.decode() for key in (*found[:1], *found[-1:])]
+    for key in keys:
+        with suppress(Refused):
+            return sender_of(key)
+    return None
+
+
 def refusal(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
     """An error as clients know them, for what is refused before a view is reached: a wrong host, an unknown call."""
-    return _with_cors(request, _error(status, code, message))
+    return with_cors(request, error_answer(status, code, message))
 
 
 def forget_write_keys() -> None:
@@ -210,14 +251,14 @@ def _inflated(body: bytes) -> bytes:
     return bytes(out)
 
 
-def _named_key(request: HttpRequest) -> str:
+def named_key(request: HttpRequest) -> str:
     """The write key that the request names outside of its body, "" when it names none.
 
     Here and in the body the first place counts, in the order that all libraries work with.
     """
     return (
         _basic_user(request.headers.get("Authorization", ""))
-        or request.headers.get("X-Write-Key")
+        or request.headers.get("X-Write-Key", "").partition(":")[0]  # Jitsu's are id:secret
         or request.GET.get("writeKey")
         or ""
     )
@@ -276,7 +317,7 @@ def _basic_user(header: str) -> str:
         return ""
 
 
-def _sender(key: str) -> Sender:
+def sender_of(key: str) -> Sender:
     """Raises Refused."""
     known = _known.get(key)
     if known and known[0] > time.monotonic():
@@ -306,12 +347,12 @@ def _too_large() -> Refused:
     return Refused(413, "body_too_large", f"A request may have {LARGEST_BODY} bytes, inflated.")
 
 
-def _error(status: int, code: str, message: str) -> HttpResponse:
+def error_answer(status: int, code: str, message: str) -> HttpResponse:
     body = json.dumps({"success": False, "code": code, "message": message})
     return HttpResponse(body, status=status, content_type="application/json")
 
 
-def _preflight(request: HttpRequest) -> HttpResponse:
+def preflight(request: HttpRequest) -> HttpResponse:
     answer = HttpResponse(status=204)
     answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
     answer["Access-Control-Allow-Headers"] = (
@@ -321,10 +362,11 @@ def _preflight(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-def _with_cors(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
-    """Any page may send; no cookies are ever asked for."""
+def with_cors(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """Any page may send. Browsers want to hear that cookies may come (`sendBeacon` sends them); nobody reads them."""
     answer["Vary"] = "Origin"
     if origin := request.headers.get("Origin"):
         answer["Access-Control-Allow-Origin"] = origin
+        answer["Access-Control-Allow-Credentials"] = "true"
         answer["Access-Control-Expose-Headers"] = "Retry-After"
     return answer

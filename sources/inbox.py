@@ -16,6 +16,7 @@ from spaces.rates import spend
 EACH_ROW = 200  # bytes, beside its body
 SOONEST_S = 1.0  # between two measurements …
 BURST_S = 5.0  # of a rate may come at once
+MOST_REFUSED = 50  # kinds of refusals that are kept of a source
 COST = 20  # … and so many times as long as the last one took
 
 
@@ -47,6 +48,28 @@ def keep(sender: Sender, *, call: str, body: bytes) -> None:
             """INSERT INTO sources_inbox (workspace_id, source_id, call, body, length, received_at, refused, taken)
                VALUES (%s, %s, %s, %s, %s, clock_timestamp(), %s, false)""",
             [sender.workspace_id, sender.source_id, call, kept, length, refused],
+        )
+
+
+def note_refusal(sender: Sender, *, path: str, status: int, code: str, reason: str) -> None:
+    """One more request of the source was refused so."""
+    path = path[:100]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT count(*), count(*) FILTER (WHERE code = %s AND path = %s)
+                 FROM sources_refused WHERE source_id = %s""",
+            [code, path, sender.source_id],
+        )
+        kinds, known = cursor.fetchone()
+        if kinds >= MOST_REFUSED and not known:  # anybody who has the key can think of any number of paths
+            code, path, reason = "others", "", "For still other reasons, or at still other addresses."
+        cursor.execute(
+            """INSERT INTO sources_refused AS kept
+                      (workspace_id, source_id, code, path, status, reason, requests, first_at, last_at)
+               VALUES (%s, %s, %s, %s, %s, %s, 1, clock_timestamp(), clock_timestamp())
+               ON CONFLICT (source_id, code, path) DO UPDATE
+               SET requests = kept.requests + 1, last_at = excluded.last_at, reason = excluded.reason""",
+            [sender.workspace_id, sender.source_id, code, path, status, reason],
         )
 
 

@@ -100,6 +100,25 @@ class Reject(Owned):
         return self.space_id is not None or self.whole
 
 
+class RefusedRequest(Owned):
+    """Requests that were refused, and so are in no inbox: too large, no JSON, at a wrong address, too many."""
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="refused_requests")
+    code = models.CharField(max_length=40)
+    path = models.CharField(max_length=100, help_text="where it was sent to")
+    status = models.PositiveSmallIntegerField(help_text="what the client was told")
+    reason = models.TextField(help_text="of the newest")
+    requests = models.BigIntegerField(default=1)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "sources_refused"
+        constraints = [
+            models.UniqueConstraint(fields=["source", "code", "path"], name="refused_once_per_code_and_path")
+        ]
+
+
 class Tally(models.Model):
     """What became of a source's messages: every accepted one is in exactly one of the three."""
 

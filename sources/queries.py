@@ -10,7 +10,7 @@ from django.db.models import Count, Q, QuerySet
 
 from sources.events import archive_table
 from sources.events.archive_table import LogPlace, Reach, Region, RowPlace, up_to
-from sources.models import Connection, Consumed, EventName, Reject, Replay, Source, Tally
+from sources.models import Connection, Consumed, EventName, RefusedRequest, Reject, Replay, Source, Tally
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space, Workspace
 from spaces.times import from_milliseconds, milliseconds
@@ -75,6 +75,11 @@ def retriable(rejects: QuerySet[Reject]) -> QuerySet[Reject]:
 def sought_rejects(source: Source, *, code: str = "", wanted: str = "") -> QuerySet[Reject]:
     """All rejects of the source with this code, and with this text in the message or the reason."""
     return _search(rejects_of(source), code, wanted)
+
+
+def refused_requests_of(source: Source) -> QuerySet[RefusedRequest]:
+    """Newest first; a row stands for all requests that were refused so. At most `sources.inbox.MOST_REFUSED` + 1."""
+    return source.refused_requests.order_by("-last_at", "-pk")
 
 
 def event_names_of(source: Source) -> QuerySet[EventName]:

@@ -168,6 +168,18 @@ def _schema(source: Source) -> None:
     RejectFactory(source=source, message='{"type": "track", "userId": "person-4"}', messages=3, **no_name)
     refused = {"code": "unstorable", "reason": "The store refused a value of this message.", "path": ""}
     RejectFactory(source=source, message='{"event": "A", "userId": "person-5"}', call="track", whole=True, **refused)
+    seen = {"workspace": source.workspace, "first_at": now - timedelta(days=2), "last_at": now}
+    source.refused_requests.create(
+        **seen,
+        code="body_too_large",
+        path="/v1/batch",
+        status=413,
+        requests=3,
+        reason="A request may have 5242880 bytes.",
+    )
+    source.refused_requests.create(
+        **seen, code="not_found", path="/v1/trakc", status=404, requests=1_204, reason="There is no such call."
+    )
 
 
 def _people(space: Space, sources: list[Source]) -> None:

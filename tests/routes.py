@@ -12,6 +12,10 @@ from access.gate import view_class
 from tests import contract
 
 UNDESCRIBED = ("api/schema", "api/docs")
+OF_CLIENTS = {  # routes by which client libraries send, or ask before they send
+    *("collect", "collect-beacon", "collect-jitsu", "collect-unknown", "client-settings", "source-config", "pixel"),
+    *("analytics-js", "bundle", "jitsu-script"),
+}
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -26,7 +30,7 @@ class Route:
 
     @property
     def is_api(self) -> bool:
-        return self.path.startswith("api/")
+        return self.path.startswith("api/") and self.name not in OF_CLIENTS
 
     @property
     def methods(self) -> list[str]:
@@ -69,7 +73,7 @@ def api_routes() -> list[Route]:
 
 
 def pages() -> list[Route]:
-    return [route for route in routes() if not route.is_api]
+    return [route for route in routes() if not route.is_api and route.name not in OF_CLIENTS]
 
 
 def _walk(patterns: list[Any], prefix: str, names: tuple[str, ...]) -> Iterator[Route]:

@@ -33,6 +33,7 @@ def belongings(space: Space) -> dict[str, str]:
         "space_id": space.public_id,
         "source_id": source.public_id,
         "source": source.public_id,
+        "name": "part.bundle.js",
         "key": WriteKeyFactory(source=source).key,
         "replay_id": replay.public_id,
         "replay": replay.public_id,

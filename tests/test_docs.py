@@ -43,7 +43,7 @@ from tests.receiver import receiving
 from tests.routes import Route
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-TARGETS = dict(re.findall(r"^([a-z]+):(.*)$", MAKEFILE, re.MULTILINE))
+TARGETS = dict(re.findall(r"^([a-z-]+):(.*)$", MAKEFILE, re.MULTILINE))
 REFERENCE, OPERATIONS = Page(ROOT / "docs" / "reference.md"), Page(ROOT / "docs" / "operations.md")
 SETTING = r"(?:PERSONAS|DATABASE|CLICKHOUSE|REDIS)_[A-Z_]+"
 # Between our own processes, or for tests only.

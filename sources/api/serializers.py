@@ -128,6 +128,26 @@ class RejectSerializer(serializers.Serializer[Any]):
         return reject.retriable and not reject.again
 
 
+class RefusedRequestSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "code": "body_too_large",
+        "path": "/v1/batch",
+        "status": 413,
+        "reason": "A request may have 5242880 bytes, inflated.",
+        "requests": 3,
+        "firstAt": AT,
+        "lastAt": AT,
+    }
+
+    code = serializers.CharField(help_text="The kind of reason.")
+    path = serializers.CharField(help_text="Where the requests were sent to.")
+    status = serializers.IntegerField(help_text="What the client was told.")
+    reason = serializers.CharField(help_text="Of the newest.")
+    requests = serializers.IntegerField(help_text="How many were refused so.")
+    firstAt = MomentField(source="first_at")
+    lastAt = MomentField(source="last_at")
+
+
 class RetryRejects(serializers.Serializer[Any]):
     """Those named by `ids`, or all that match."""
 

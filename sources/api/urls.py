@@ -9,6 +9,7 @@ urlpatterns = [
     path("sources/<str:source_id>/writekey/<str:key>", views.WriteKeyView.as_view(), name="api-write-key"),
     path("sources/<str:source_id>/rejects", views.RejectsView.as_view(), name="api-rejects"),
     path("sources/<str:source_id>/rejects/again", views.RejectsAgainView.as_view(), name="api-rejects-again"),
+    path("sources/<str:source_id>/refused-requests", views.RefusedRequestsView.as_view(), name="api-refused-requests"),
     path("sources/<str:source_id>/events", views.EventNamesView.as_view(), name="api-event-names"),
     path("spaces/<str:space_id>/connections", views.ConnectionsView.as_view(), name="api-connections"),
     path(

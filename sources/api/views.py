@@ -21,6 +21,7 @@ from sources.api.serializers import (
     CreateReplay,
     CreateSource,
     EventNameSerializer,
+    RefusedRequestSerializer,
     RejectSerializer,
     ReplayAnswer,
     ReplaySerializer,
@@ -114,6 +115,18 @@ class RejectsView(PagedView):
         """Messages that could not be archived or resolved, newest first, each with the reason."""
         rejects = self.paginate_queryset(queries.rejects_of(_source(request, source_id)))
         return self.get_paginated_response(RejectSerializer(rejects, many=True).data)
+
+
+@needs("sources.read")
+@extend_schema(tags=["sources"])
+class RefusedRequestsView(PagedView):
+    pagination_class = Pages.of("requests", order="-id")
+
+    @extend_schema(operation_id="list_refused_requests", responses=RefusedRequestSerializer(many=True))
+    def get(self, request: ApiRequest, source_id: str) -> Response:
+        """Requests with a key of the source that were refused: too large, no JSON, at a wrong address, too many."""
+        refused = self.paginate_queryset(queries.refused_requests_of(_source(request, source_id)))
+        return self.get_paginated_response(RefusedRequestSerializer(refused, many=True).data)
 
 
 @needs("sources.edit")

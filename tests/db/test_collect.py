@@ -14,7 +14,7 @@ import pytest
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import OperationalError, connection
 from django.test import Client
-from django.urls import Resolver404, path, resolve
+from django.urls import path, resolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,12 +92,6 @@ def test_every_route_is_answered_at_once_with_and_without_a_slash(client, key, r
     answer = post(client, path=f"/v1/{route}{slash}", **basic(key.key))
     assert answer.status_code == 200
     assert Inbox.objects.get().call == call
-
-
-@pytest.mark.parametrize("route", ["/v1/nothing", "/v1/batch/more", "/v1/", "/v1/batch//"])
-def test_other_routes_are_not_ours(route):
-    with pytest.raises(Resolver404):
-        resolve(route, urlconf=__name__)
 
 
 def test_anyone_may_send_and_needs_no_token_against_forgery(key):
@@ -462,7 +456,7 @@ class TestBrowsers:
         assert answer["Access-Control-Allow-Headers"] == "authorization,x-retry-count"
         assert answer["Access-Control-Max-Age"] == "7200"
         assert answer["Vary"] == "Origin"
-        assert "Access-Control-Allow-Credentials" not in answer
+        assert answer["Access-Control-Allow-Credentials"] == "true"  # `sendBeacon` sends cookies, like it or not
 
     def test_can_read_every_answer_errors_too(self, client, key):
         origin = {"origin": "https://shop.example"}

@@ -44,17 +44,27 @@ def test_what_is_no_message_is_shown_as_it_came(text):
     assert isinstance(message_view.format_json(text), str)
 
 
-def test_a_snippet_shows_a_masked_key_and_copies_the_whole_one():
-    for snippet in snippets(key="abcdefghij", url="https://p.example.com", reveal=False):
+KINDS = ("website", "mobile", "server", "http")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_snippet_shows_a_masked_key_and_copies_the_whole_one(kind):
+    for snippet in snippets(kind, key="abcdefghij", url="https://p.example.com", reveal=False):
         assert "abcdefghij" not in snippet.shown
         assert masked("abcdefghij") in snippet.shown
         assert "abcdefghij" in snippet.whole
-        assert "https://p.example.com" in snippet.whole
-    assert [snippet.shown for snippet in snippets(key="k", url="u", reveal=True)] == [
-        snippet.whole for snippet in snippets(key="k", url="u", reveal=False)
+        assert "p.example.com" in snippet.whole
+    assert [snippet.shown for snippet in snippets(kind, key="k", url="u", reveal=True)] == [
+        snippet.whole for snippet in snippets(kind, key="k", url="u", reveal=False)
+    ]
+
+
+def test_each_kind_of_source_begins_with_what_most_of_its_users_take():
+    assert [snippets(kind, key="k", url="u", reveal=True)[0].name for kind in KINDS] == [
+        *("website", "react-native", "python", "curl")
     ]
 
 
 def test_the_body_of_the_curl_snippet_is_json():
-    curl = snippets(key="k", url="u", reveal=True)[0].whole
+    curl = snippets("http", key="k", url="u", reveal=True)[0].whole
     assert json.loads(curl.split("-d '")[1].rstrip("'"))["event"] == "Signed Up"

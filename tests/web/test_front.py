@@ -66,10 +66,15 @@ class TestBodies:
         body = read(chunks(b"abc" * 100_000))
         assert (body.file().read(), body.length) == (b"abc" * 100_000, 300_000)
 
-    def test_that_are_too_large_are_counted_and_not_kept(self) -> None:
+    def test_that_are_too_large_are_counted_and_of_them_the_ends_are_kept_where_a_write_key_may_be(self) -> None:
         room = BodyRoom()
-        body = read(chunks(b"x" * (LARGEST + 1)), room)
-        assert (body.file().read(), body.length, room.free) == (b"", LARGEST + 1, bodies.ROOM)
+        sent = b"first" + b"x" * LARGEST + b"last"
+        body = read(chunks(sent), room)
+        assert (body.length, room.free) == (len(sent), bodies.ROOM)
+        kept = body.file().read()
+        assert len(kept) <= 2 * bodies.ENDS
+        assert kept.startswith(b"first")
+        assert kept.endswith(b"last")
 
     def test_are_not_read_for_ever(self) -> None:
         assert read(trickle(b"x" * (LARGEST_READ // 4), 0)).length <= 2 * LARGEST_READ

@@ -238,16 +238,6 @@ def test_a_host_that_is_not_ours_is_told_so_in_the_envelope(path):
     assert "PERSONAS_HOSTS" in answer.json()["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("method", ["post", "get", "options"])
-def test_a_host_that_is_not_ours_is_told_so_as_collect_tells(method):
-    headers = {"host": "evil.example", "origin": "https://shop.example"}
-    answer = getattr(Client(), method)("/v1/batch", headers=headers)
-    assert answer.status_code == 400
-    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
-    assert answer.json()["code"] == "bad_request"
-    assert "PERSONAS_HOSTS" in answer.json()["message"]
-
-
 def test_a_host_that_is_not_ours_gets_a_page_elsewhere():
     answer = Client().get("/sign-in", headers={"host": "evil.example"})
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
@@ -257,11 +247,7 @@ def test_a_host_that_is_not_ours_gets_a_page_elsewhere():
 def test_an_unknown_call_of_the_tracking_api_is_a_404_that_a_browser_can_read():
     answer = Client().post("/v1/nothing", headers={"origin": "https://shop.example"})
     assert answer.status_code == 404
-    assert answer.json() == {
-        "success": False,
-        "code": "not_found",
-        "message": "There is nothing here, or nothing that you may see.",
-    }
+    assert answer.json() == {"success": False, "code": "not_found", "message": "There is no such call."}
     assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
 
 

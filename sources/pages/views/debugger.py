@@ -78,7 +78,7 @@ def _list_context(request: PageRequest, source: Source) -> dict[str, Any]:
         "before": _format_place(before),
         "gap": bool(after) and len(newest.rows) == queries.SHOWN,
         "pager": _pager(request, source, newest, before),
-        "first": snippets(key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=not keys)[0],
+        "first": snippets("http", key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=not keys)[0],
     }
 
 

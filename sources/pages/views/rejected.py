@@ -90,6 +90,7 @@ def search_context(request: PageRequest, source: Source) -> dict[str, Any]:
         "code": code,
         "retriable": queries.retriable(queries.rejects_of(source)).exists(),
         "codes": codes if not code or code in dict(codes) else [*codes, (code, 0)],
+        "refused": queries.refused_requests_of(source),
         "live_url": _address(request, request.path),
         "pause_url": _address(request, request.path, live="0"),
     }

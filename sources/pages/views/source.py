@@ -12,7 +12,7 @@ from access.pages.charts import bars
 from access.pages.tables import Column, Pager, arranged, csv_of, tabled, wants_csv
 from access.requests import PageRequest
 from access.services import spaces_of
-from sources import queries, services
+from sources import queries, scripts, services
 from sources.models import Source
 from sources.pages.forms import SourceSettings
 from sources.pages.snippets import masked, snippets
@@ -99,7 +99,10 @@ def setup(request: PageRequest, workspace: str, source_id: str) -> HttpResponse:
             {"key": key, "shown": key if reveal else masked(key), "copy": f"key-{number}"}
             for number, key in enumerate(keys, 1)
         ],
-        "snippets": snippets(key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=reveal or not keys),
+        "snippets": snippets(
+            source.kind, key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=reveal or not keys
+        ),
+        "scripts_missing": source.kind == Source.SourceKind.WEBSITE and not scripts.is_installed(scripts.ANALYTICS_JS),
         "url": collect_url(request),
         "reveal": reveal,
     }

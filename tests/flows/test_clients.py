@@ -1,6 +1,6 @@
-"""A client that is generated from docs/openapi.json does the eight steps of the quickstart, on the whole stack.
+"""Clients of a whole stack.
 
-Only the events are sent by hand: that is what the libraries of the senders do.
+One that is generated from docs/openapi.json does the eight steps of the quickstart, but for sending: libraries do that.
 """
 
 import importlib
@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.stack import stack, until
+from benchmarks.stack import Stack, stack, until
+from tests.clients.arrival import GOOD, run_on_a_server
+from tests.clients.libraries import PYTHON, Library, Run
 from tests.contract import OPENAPI
 
 PACKAGE = "personas_client"
@@ -61,10 +63,15 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def call(package: Any) -> Iterator[Caller]:
-    """A client of a whole stack, which runs."""
-    with stack() as running:
-        yield Caller(package, running.address, running.token)
+def running() -> Iterator[Stack]:
+    """A whole stack."""
+    with stack() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def call(package: Any, running: Stack) -> Caller:
+    return Caller(package, running.address, running.token)
 
 
 def test_the_eight_steps_can_be_done_with_it(call: Caller) -> None:
@@ -218,3 +225,10 @@ def archived(call: Caller, source_id: str) -> Any:
     """The source once all of it is archived."""
     source = call("sources", "get_source", source_id).source
     return source if source.tally.waiting == 0 and source.tally.archived else None
+
+
+@pytest.mark.parametrize(("library", "run"), PYTHON.items(), ids=lambda each: getattr(each, "name", ""))
+def test_what_libraries_for_python_send_arrives_once(running: Stack, library: Library, run: Run) -> None:
+    """The others are run by `make test-clients`."""
+    found = run_on_a_server(running, library, run)
+    assert set(found.values()) <= GOOD, found

@@ -1,0 +1,6 @@
+import { RudderAnalytics } from "@rudderstack/analytics-js/bundled";
+import { callAll } from "./calls.js";
+
+const analytics = (window.analytics = new RudderAnalytics());
+analytics.load(CLIENT_KEY, CLIENT_HOST, { configUrl: CLIENT_HOST });
+analytics.ready(() => callAll(analytics, { screen: false, reset: () => analytics.reset(true) }));

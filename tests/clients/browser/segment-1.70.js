@@ -1,0 +1,5 @@
+import { AnalyticsBrowser } from "@segment/analytics-next-1.70";
+import { callAll } from "./calls.js";
+
+const analytics = (window.analytics = AnalyticsBrowser.load({ writeKey: CLIENT_KEY, cdnURL: CLIENT_HOST }));
+callAll(analytics);
