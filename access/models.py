@@ -126,6 +126,16 @@ class Token(Owned):
     revoked_at = models.DateTimeField(null=True)
 
 
+class SignedIn(models.Model):
+    """A session in which a user is signed in: Django's own table does not say whose a session is."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="signed_in")
+    session = models.CharField(max_length=40, unique=True, help_text="Django's key of it")
+    at = models.DateTimeField()
+    address = models.CharField(max_length=45)
+    agent = models.CharField(max_length=200, help_text="as the browser calls itself")
+
+
 class AuditEntry(Owned):
     """Who changed which configuration or access, and when. Rows are added, never changed."""
 
@@ -133,6 +143,7 @@ class AuditEntry(Owned):
     actor = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     token = models.ForeignKey(Token, on_delete=models.SET_NULL, null=True, related_name="+")
     action = models.CharField(max_length=60)
+    address = models.CharField(max_length=45, blank=True, default="", help_text="from where; empty = a command")
     target = models.CharField(max_length=60, help_text="public id")
     detail = models.JSONField(default=dict)
 

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import F, Min, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from access.models import AuditEntry, Invitation
+from access.models import AuditEntry, Invitation, SignedIn
 from audiences.models import Change, Draft
 from destinations.models import Subscription
 from identity.models import Evidence
@@ -58,6 +58,7 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
     Deletion: lambda now: Deletion.objects.filter(finished_at__lt=now - _days("KEEP_CHANGES_DAYS")),
     Draft: lambda now: Draft.objects.filter(updated_at__lt=now - IDLE_DRAFT),
     Invitation: lambda now: Invitation.objects.filter(expires_at__lt=now - IDLE_INVITATION),
+    SignedIn: lambda now: SignedIn.objects.exclude(session__in=Session.objects.values("session_key")),
     Session: lambda now: Session.objects.filter(expire_date__lt=now),
 }
 

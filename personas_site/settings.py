@@ -139,6 +139,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+PASSWORD_RESET_TIMEOUT = 3600  # seconds
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign-in"
@@ -208,11 +209,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secretless"]}},
     "root": {"handlers": ["stderr"], "level": env.text("PERSONAS_LOG_LEVEL", "INFO")},
     # A 503 is an answer that we chose to give, perhaps to thousands a second; who gives it says why.
     "filters": {
-        "unforeseen": {"()": CallbackFilter, "callback": lambda record: getattr(record, "status_code", 0) != 503}
+        "secretless": {"()": "personas_site.logs.Secretless"},
+        "unforeseen": {"()": CallbackFilter, "callback": lambda record: getattr(record, "status_code", 0) != 503},
     },
     "loggers": {"httpx": {"level": "WARNING"}, "django.request": {"filters": ["unforeseen"]}},
 }

@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         what = f"stores in {paths.home}" if options.stores_only else paths.web_url
         say(f"ready in {time.monotonic() - begun:.1f} s: {what}  (Ctrl-C stops it)")
+        if not options.stores_only and (first := paths.first_link):
+            say(f"nobody has an account yet. Make the first one at {paths.web_url}{first}")
         while not supervisor.wait(1.0):  # not for ever: a signal that comes just before a wait would not end it
             pass
         supervisor.stop()

@@ -67,6 +67,7 @@ def stores() -> Iterator[None]:
     settings.STORAGES = settings.STORAGES | {  # no manifest: no collectstatic before the tests
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     }
+    settings.RATELIMIT_ENABLE = False  # a test may try more often; test_accounts.py counts
     settings.WHITENOISE_AUTOREFRESH = True  # or every test client goes through all static files before it asks
     home = Path(settings.PERSONAS_HOME)
     prepared.prepare(home, dict(os.environ))

@@ -34,6 +34,8 @@ def belongings(space: Space) -> dict[str, str]:
         "source_id": source.public_id,
         "source": source.public_id,
         "name": "part.bundle.js",
+        "uidb64": "MQ",
+        "token": "no-such-token",
         "key": WriteKeyFactory(source=source).key,
         "replay_id": replay.public_id,
         "replay": replay.public_id,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, PasswordResetForm, SetPasswordForm
 from django.contrib.auth.password_validation import password_validators_help_texts
 
 BOX = {"class": "form-control"}
@@ -42,6 +42,55 @@ class SignIn(AuthenticationForm):
     def clean_username(self) -> str:
         # Addresses are stored in small letters.
         return str(self.cleaned_data["username"]).strip().lower()
+
+
+class NewPassword(SetPasswordForm):
+    """A new password, after a link in a mail."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs |= BOX
+
+
+class OwnPassword(PasswordChangeForm):
+    """The password of somebody who is signed in."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs |= BOX
+
+
+class Reset(PasswordResetForm):
+    """Whose password is to be made anew."""
+
+    email = forms.EmailField(
+        label="E-mail address", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email", **BOX})
+    )
+
+
+class FirstOwner(forms.Form):
+    """The first account and its workspace."""
+
+    email = forms.EmailField(
+        label="E-mail address", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "username", **BOX})
+    )
+    name = forms.CharField(
+        label="Your name", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "name", **BOX})
+    )
+    password = forms.CharField(
+        label="Password",
+        max_length=200,
+        help_text=" ".join(password_validators_help_texts()),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", **BOX}),
+    )
+    workspace = forms.CharField(
+        label="Workspace",
+        max_length=100,
+        help_text="What you and your team will see at the top, such as the name of your company.",
+        widget=forms.TextInput(attrs={"autocomplete": "organization", **BOX}),
+    )
 
 
 class Join(forms.Form):

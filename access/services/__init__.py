@@ -1,6 +1,8 @@
-"""All changes of workspaces, spaces, members, roles, invitations and tokens. Each leaves an audit entry."""
+"""All changes of workspaces, spaces, members, accounts, roles, invitations and tokens. Each leaves an audit entry."""
 
-from access.services.audit import COMMAND, Actor, ActorLike, NotPossible, actor_of, audit
+from access.services.accounts import end_session, note_sign_in, sessions_of, set_password
+from access.services.audit import COMMAND, Actor, ActorLike, NotPossible, actor_of, address_of, audit
+from access.services.first_owner import is_unowned, is_valid, make_first_owner, new_secret
 from access.services.grants import grant, grants_of, revoke, role_group, spaces_of, sync_roles
 from access.services.invitations import (
     INVITATION_DAYS,
@@ -31,6 +33,7 @@ __all__ = [
     "NotPossible",
     "accept",
     "actor_of",
+    "address_of",
     "audit",
     "change_access",
     "change_role",
@@ -39,16 +42,24 @@ __all__ = [
     "create_token",
     "create_workspace",
     "delete_space",
+    "end_session",
     "find_invitation",
     "grant",
     "grants_of",
     "invite",
+    "is_unowned",
+    "is_valid",
+    "make_first_owner",
+    "new_secret",
+    "note_sign_in",
     "remove_member",
     "resend",
     "revoke",
     "revoke_invitation",
     "revoke_token",
     "role_group",
+    "sessions_of",
+    "set_password",
     "spaces_of",
     "sync_roles",
     "tokens_of",

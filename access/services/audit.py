@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.request import Request
 
@@ -20,12 +21,19 @@ class Actor:
 
     user: User | None = None
     token: Token | None = None
+    address: str = ""
 
 
 COMMAND = Actor()
 
 # Whatever an actor can be read from: services take it as `by`.
 ActorLike = Actor | User | HttpRequest | Request
+
+
+def address_of(request: HttpRequest | Request) -> str:
+    """Where a request comes from: the nearest address that our own proxy, when there is one, has seen."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.SECURE_COOKIES else ""
+    return (forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR", ""))[:45].replace("\0", "")
 
 
 def actor_of(by: ActorLike) -> Actor:
@@ -36,7 +44,11 @@ def actor_of(by: ActorLike) -> Actor:
     user: Any = by.user
     # Only DRF's requests have `auth`; of a page it is the session that counts.
     token = getattr(by, "auth", None)
-    return Actor(user if user and user.is_authenticated else None, token if isinstance(token, Token) else None)
+    return Actor(
+        user if user and user.is_authenticated else None,
+        token if isinstance(token, Token) else None,
+        address_of(by),
+    )
 
 
 def audit(by: ActorLike, action: str, target: Any, **detail: Any) -> None:
@@ -47,6 +59,7 @@ def audit(by: ActorLike, action: str, target: Any, **detail: Any) -> None:
         workspace=workspace,
         actor=actor.user,
         token=actor.token,
+        address=actor.address,
         action=action,
         # The id as text, not a foreign key: the entry outlives what it is about.
         target=getattr(target, "public_id", str(target.pk)),

@@ -22,6 +22,7 @@ SOCKET_PATH_MAX = 107
 LONGEST_SOCKET_NAME = "pg/.s.PGSQL.5432.lock"
 # Not tempfile.gettempdir(): TMPDIR differs between processes, and all of them must find the same sockets.
 SHORT_ROOT = Path("/tmp")
+FIRST_LINK = "first-owner.link"  # written by `manage.py prepare` while nobody has an account
 
 
 class Paths:
@@ -53,6 +54,14 @@ class Paths:
         # For Celery; and for Django's cache, in another database than the broker's, so that it can be flushed.
         self.redis_url = f"redis+socket://{self.valkey_socket}?virtual_host=0"
         self.redis_cache_url = f"unix://{self.valkey_socket}?db=1"
+
+    @property
+    def first_link(self) -> str:
+        """The path of the page that makes the first account; "" once there is one."""
+        try:
+            return (self.home / FIRST_LINK).read_text()
+        except FileNotFoundError:
+            return ""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Paths:

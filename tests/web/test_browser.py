@@ -55,7 +55,8 @@ NOTE_FOCUS = """() => {
         const look = getComputedStyle(at), box = at.getBoundingClientRect();
         const outlined = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) >= 2;
         const ringed = outlined || (at.matches("input, textarea, select") && look.boxShadow !== "none");
-        const shown = box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+        const across = box.width > 0 && box.right > 0 && box.left < innerWidth;
+        const shown = across && box.bottom > 0 && box.top < innerHeight;
         const name = `${at.tagName} ${at.getAttribute("aria-label") ?? at.textContent.trim().slice(0, 30)}`;
         stops.push({ name, seen: ringed && shown });
     });

@@ -1,25 +1,38 @@
-"""Signing in and out, accepting an invitation, the list of workspaces, and the colour theme."""
+"""Signing in and out, one's own account, accepting an invitation, the list of workspaces, and the colour theme."""
 
 from typing import Any
 from urllib.parse import quote
 
 from django.contrib import messages
 from django.contrib.auth import login
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.forms import AuthenticationForm, PasswordResetForm, SetPasswordForm
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.auth.views import (
+    INTERNAL_RESET_SESSION_TOKEN,
+    LoginView,
+    LogoutView,
+    PasswordResetConfirmView,
+    PasswordResetDoneView,
+    PasswordResetView,
+)
 from django.core.exceptions import ValidationError
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse, reverse_lazy
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views import View
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from access import queries, services
+from access import limits, queries, services
 from access.models import Invitation, User
-from access.pages.forms import Join, SignIn
+from access.pages.forms import FirstOwner, Join, NewPassword, OwnPassword, Reset, SignIn
+from access.pages.tables import row_number
 from access.requests import PageRequest
 from access.services import NotPossible
-from spaces.lanes import PASSWORDS, lane
+from spaces.clock import clock
+from spaces.lanes import CALLS, PASSWORDS, lane
 from spaces.needs import ANYONE, SIGNED_IN, needs
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -39,10 +52,119 @@ class SignInView(LoginView):
     authentication_form = SignIn
     redirect_authenticated_user = True
 
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        return super().get_context_data(**more) | {"unowned": services.is_unowned()}
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not limits.is_exceeded(request, limits.PASSWORDS, self._account):
+            return super().post(request, *args, **kwargs)
+        messages.error(request, limits.TOO_OFTEN)
+        return self.render_to_response(self.get_context_data(form=SignIn(request)), status=429)
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        limits.count(self.request, limits.PASSWORDS, self._account)
+        return super().form_invalid(form)
+
+    @property
+    def _account(self) -> str:
+        return self.request.POST.get("username", "")
+
 
 @needs(ANYONE)
 class SignOutView(LogoutView):
     http_method_names = ["post", "options"]
+
+
+@receiver(user_logged_in)
+def note_sign_in(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
+    services.note_sign_in(user, request)
+
+
+@never_cache
+@needs(ANYONE)
+@lane(POST=PASSWORDS)
+def welcome(request: HttpRequest, secret: str) -> HttpResponse:
+    """The link that a start prints while nobody has an account: its first user makes the owner and a workspace."""
+    if not services.is_valid(secret):
+        return render(request, "access/welcome_spent.html", status=410)
+    form = FirstOwner(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            user, workspace = services.make_first_owner(secret, **form.cleaned_data)
+        except NotPossible as error:
+            form.add_error(None, str(error))
+        except ValidationError as error:
+            form.add_error("password", error)
+        else:
+            login(request, user, backend=BACKEND)
+            messages.success(request, f"Welcome. {workspace} is yours: invite your team, or begin with a space.")
+            return redirect("workspace", workspace=workspace.slug)
+    return render(request, "access/welcome.html", {"form": form}, status=422 if request.method == "POST" else 200)
+
+
+@needs(ANYONE)
+@lane(POST=CALLS)
+class ResetView(PasswordResetView):
+    """A link to make a new password is sent, if there is such an account; the answer is the same if not."""
+
+    template_name = "access/reset.html"
+    email_template_name = "access/reset_mail.txt"
+    subject_template_name = "access/reset_subject.txt"
+    form_class = Reset
+    success_url = reverse_lazy("reset-sent")
+
+    def form_valid(self, form: PasswordResetForm) -> HttpResponse:
+        email = form.cleaned_data["email"]
+        if limits.is_exceeded(self.request, limits.MAILS, email):
+            messages.error(self.request, limits.TOO_OFTEN)
+            return self.render_to_response(self.get_context_data(form=form), status=429)
+        limits.count(self.request, limits.MAILS, email)
+        return super().form_valid(form)
+
+
+@needs(ANYONE)
+class ResetSentView(PasswordResetDoneView):
+    template_name = "access/reset_sent.html"
+
+
+@needs(ANYONE)
+@lane(POST=PASSWORDS)
+class NewPasswordView(PasswordResetConfirmView):
+    """The link of the mail: it works once, for an hour."""
+
+    template_name = "access/new_password.html"
+    form_class = NewPassword
+    success_url = reverse_lazy("sign-in")
+
+    def render_to_response(self, context: dict[str, Any], **more: Any) -> HttpResponse:
+        return super().render_to_response(context, status=200 if self.validlink else 410, **more)
+
+    def form_valid(self, form: "SetPasswordForm[User]") -> HttpResponse:
+        services.set_password(form.user, form.cleaned_data["new_password1"], by=form.user)
+        del self.request.session[INTERNAL_RESET_SESSION_TOKEN]
+        messages.success(self.request, "The password is new. Every session has ended, and API tokens are revoked.")
+        return redirect(self.success_url)
+
+
+@never_cache
+@needs(SIGNED_IN)
+@lane(POST=PASSWORDS)
+def account(request: PageRequest) -> HttpResponse:
+    """One's own password and sessions. A POST changes the password, or ends a session."""
+    sessions = services.sessions_of(request.user, clock.now())
+    if "end" in request.POST:
+        services.end_session(get_object_or_404(sessions, pk=row_number(request.POST["end"]) or 0), by=request)
+        messages.success(request, "That session has ended.")
+        return redirect("account")
+    form = OwnPassword(request.user, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        services.set_password(request.user, form.cleaned_data["new_password1"], by=request)
+        login(request, request.user, backend=BACKEND)  # with a new key; all other sessions are worth nothing now
+        messages.success(request, "The password is new. Your other sessions have ended, and API tokens are revoked.")
+        return redirect("account")
+    rows = [{"row": row, "here": row.session == request.session.session_key} for row in sessions]
+    context = {"form": form, "sessions": rows, "account": request.user}
+    return render(request, "access/account.html", context, status=422 if request.method == "POST" else 200)
 
 
 @needs(ANYONE)

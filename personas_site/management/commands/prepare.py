@@ -1,5 +1,6 @@
 """`manage.py prepare`: the stores are ready for the application. Safe to run again, and by two at once."""
 
+import os
 from typing import Any
 
 from django.conf import settings
@@ -8,7 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 from psycopg2.sql import SQL, Identifier
 
+from access.services import is_unowned, new_secret
 from personas_site import budget
+from personas_site.embedded.paths import FIRST_LINK
 from sources.events.migrate import SchemaError, migrate
 
 LOCK = 0x706572736F6E6173  # "personas": one prepare at a time
@@ -44,6 +47,17 @@ class Command(BaseCommand):
             budget.check_at_start()  # after the grants: before them the application's role may not even exist
         except budget.TooFew as error:
             raise CommandError(str(error)) from error
+        self._print_first_link()
         if static:
             call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=UNUSED)
         connections.close_all()
+
+    def _print_first_link(self) -> None:
+        """While nobody has an account, the address of the page that makes the first one; `make up` shows it, too."""
+        link = settings.PERSONAS_HOME / FIRST_LINK
+        link.unlink(missing_ok=True)
+        if is_unowned():
+            path = f"/welcome/{new_secret()}"
+            with open(os.open(link, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+                file.write(path)
+            self.stdout.write(f"Nobody has an account yet. The first one is made at {path}")
