@@ -56,6 +56,10 @@ def pending(workspace: Workspace) -> "QuerySet[Invitation]":
     return Invitation.objects.filter(workspace=workspace, accepted_at=None, revoked_at=None)
 
 
+def audit_trail(workspace: Workspace) -> "QuerySet[AuditEntry]":
+    return AuditEntry.objects.filter(workspace=workspace).select_related("actor", "token")
+
+
 def grant_entries(workspace: Workspace, user: User) -> dict[str, AuditEntry]:
     """The audit entry of the last role that this user was given in each space, by the public id of the space."""
     entries = AuditEntry.objects.filter(workspace=workspace, action="grant.given", detail__user=user.email)

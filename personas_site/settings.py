@@ -144,7 +144,7 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign-in"
 
-EMAIL_BACKEND = env.text("PERSONAS_EMAIL_BACKEND", "django.core.mail.backends.filebased.EmailBackend")
+globals().update(env.mail(env.text("PERSONAS_SMTP_URL")))
 EMAIL_FILE_PATH = MAIL_FOLDER
 DEFAULT_FROM_EMAIL = env.text("PERSONAS_MAIL_FROM", "personas@localhost")
 

@@ -4,6 +4,7 @@ A class named after a thing (`SpaceSerializer`) is that thing in an answer; `Cre
 `SpaceAnswer` is a whole answer. `example` is shown in the API's description, there and in whatever holds it.
 """
 
+import json
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -155,6 +156,29 @@ class InviteSerializer(serializers.Serializer[Any]):
 
     def get_expired(self, invitation: Any) -> bool:
         return bool(invitation.expires_at <= clock.now())
+
+
+class AuditEntrySerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "at": AT,
+        "actor": "ada@example.com",
+        "token": "Nightly export",
+        "address": "203.0.113.9",
+        "action": "space.created",
+        "target": "spa_2qKf0",
+        "detail": '{"name": "Shop", "kind": "dev"}',
+    }
+
+    at = MomentField()
+    actor = serializers.CharField(source="actor.email", default=None, allow_null=True, help_text="null = a command")
+    token = serializers.CharField(source="token.name", default=None, allow_null=True, help_text="Its name.")
+    address = serializers.CharField(help_text="From where; empty = unknown.")
+    action = serializers.CharField(help_text="Such as space.created, signed.in, exported.")
+    target = serializers.CharField(help_text="The id of what it is about.")
+    detail = serializers.SerializerMethodField(help_text="JSON, as text: what it holds differs by action.")
+
+    def get_detail(self, entry: Any) -> str:
+        return json.dumps(entry.detail, ensure_ascii=False)
 
 
 class InvitesAnswer(Envelope):

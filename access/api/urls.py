@@ -11,6 +11,7 @@ urlpatterns = [
     path("users", views.UsersView.as_view(), name="api-users"),
     path("tokens", views.TokensView.as_view(), name="api-tokens"),
     path("tokens/<str:token_id>", views.TokenView.as_view(), name="api-token"),
+    path("audit", views.AuditView.as_view(), name="api-audit"),
     path("deletions", views.DeletionsView.as_view(), name="api-deletions"),
     path("schema", views.SchemaView.as_view(), name="api-schema"),
     path("docs", views.DocsView.as_view(), name="api-docs"),

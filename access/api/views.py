@@ -12,6 +12,7 @@ from access import queries, services
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import (
+    AuditEntrySerializer,
     ChangeSpace,
     CreateInvites,
     CreateSpace,
@@ -87,6 +88,18 @@ class SpaceView(APIView):
         """
         services.delete_space(request.space, by=request)
         return done()
+
+
+@needs("workspace.manage")
+@extend_schema(tags=["workspace"])
+class AuditView(PagedView):
+    pagination_class = Pages.of("entries", order="-id")
+
+    @extend_schema(operation_id="list_audit_entries", responses=AuditEntrySerializer(many=True))
+    def get(self, request: ApiRequest) -> Response:
+        """Who changed what, signed in or took data out, newest first. For owners."""
+        entries = self.paginate_queryset(queries.audit_trail(request.workspace))
+        return self.get_paginated_response(AuditEntrySerializer(entries, many=True).data)
 
 
 @needs("workspace.read", POST="workspace.manage")

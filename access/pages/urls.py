@@ -1,6 +1,6 @@
 from django.urls import path
 
-from access.pages.views import account, people, tokens
+from access.pages.views import account, audit, people, tokens
 
 ACCESS = "w/<slug:workspace>/settings/access-management"
 
@@ -19,5 +19,6 @@ urlpatterns = [
     path(ACCESS, people.access, name="access"),
     path(f"{ACCESS}/invite", people.invite, name="access-invite"),
     path(f"{ACCESS}/people/<str:person>", people.person, name="access-person"),
+    path("w/<slug:workspace>/settings/audit", audit.audit_trail, name="audit"),
     path("w/<slug:workspace>/settings/tokens", tokens.tokens, name="tokens"),
 ]

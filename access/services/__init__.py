@@ -10,6 +10,7 @@ from access.services.invitations import (
     accept,
     find_invitation,
     invite,
+    link_to_hand_over,
     resend,
     revoke_invitation,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "invite",
     "is_unowned",
     "is_valid",
+    "link_to_hand_over",
     "make_first_owner",
     "new_secret",
     "note_sign_in",

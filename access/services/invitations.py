@@ -57,21 +57,47 @@ def invite(workspace: Workspace, people: Sequence[Invited], *, by: ActorLike, or
             audit(by, "invitation.sent", invitation, email=person.email, role=person.role, grants=invitation.grants)
             links.append((invitation, secret))
     # After the commit: a link that arrives before its row exists would not work, and one without a row never would.
-    for invitation, secret in links:
-        _send_link(invitation, secret, origin)
+    failed = [failure for invitation, secret in links if (failure := _fails(invitation, secret, origin, by))]
+    if failed:
+        others = " The others were." if len(failed) < len(links) else ""
+        raise NotPossible(f"Not invited, since the mail could not be sent: {'; '.join(failed)}.{others}")
     return [invitation for invitation, _ in links]
+
+
+def _fails(invitation: Invitation, secret: str, origin: str, by: ActorLike) -> str:
+    """The link is sent, and "" returned; or the invitation is revoked, and whose it was and why is returned."""
+    try:
+        _send_link(invitation, secret, origin)
+    except OSError as error:  # what smtplib raises is one, too
+        revoke_invitation(invitation, by=by)
+        return f"{invitation.email} ({error})"
+    return ""
 
 
 def resend(invitation: Invitation, *, by: ActorLike, origin: str) -> None:
     """A new link is sent, valid for seven days from now; the old one no longer works."""
+    secret = _renew(invitation, "invitation.resent", by)
+    try:
+        _send_link(invitation, secret, origin)
+    except OSError as error:
+        raise NotPossible(f"The mail to {invitation.email} could not be sent: {error}.") from error
+
+
+def link_to_hand_over(invitation: Invitation, *, by: ActorLike, origin: str) -> str:
+    """A new link, valid for seven days from now, which whoever asked gives to the person; the old one does not work."""
+    return _link(_renew(invitation, "invitation.copied", by), origin)
+
+
+def _renew(invitation: Invitation, action: str, by: ActorLike) -> str:
+    """The secret of a new link."""
     _check_pending(invitation)
     secret = secrets.token_urlsafe(32)
     invitation.token_hash = hashed(secret)
     invitation.expires_at = clock.now() + timedelta(days=INVITATION_DAYS)
     with transaction.atomic():
         invitation.save(update_fields=["token_hash", "expires_at"])
-        audit(by, "invitation.resent", invitation, email=invitation.email)
-    _send_link(invitation, secret, origin)
+        audit(by, action, invitation, email=invitation.email)
+    return secret
 
 
 def revoke_invitation(invitation: Invitation, *, by: ActorLike) -> None:
@@ -158,12 +184,16 @@ def _check_pending(invitation: Invitation) -> None:
         raise NotPossible("This invitation was accepted or revoked already.")
 
 
+def _link(secret: str, origin: str) -> str:
+    return origin + reverse("accept-invitation", args=[secret])
+
+
 def _send_link(invitation: Invitation, secret: str, origin: str) -> None:
     who = str(invitation.invited_by) if invitation.invited_by else "The owner"
-    link = origin + reverse("accept-invitation", args=[secret])
     send_mail(
         subject=f"Join {' '.join(invitation.workspace.name.split())} on Personas",  # a mail header is one line
-        message=f"{who} invites you to the workspace “{invitation.workspace.name}” on Personas.\n\n{link}\n\n"
+        message=f"{who} invites you to the workspace “{invitation.workspace.name}” on Personas.\n\n"
+        f"{_link(secret, origin)}\n\n"
         f"The link works once, until {invitation.expires_at:%d %B %Y, %H:%M} UTC.\n",
         from_email=settings.DEFAULT_FROM_EMAIL,
         recipient_list=[invitation.email],

@@ -39,6 +39,7 @@ IN_WORKSPACE = (
     NavigationItem("sources", "Sources", "sources", "sources.read", SOURCE_PAGES),
     NavigationItem("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     NavigationItem("tokens", "API tokens", "key", "workspace.read"),
+    NavigationItem("audit", "Audit trail", "event", "workspace.manage"),
 )
 AUDIENCE_PAGES = (
     "audience", "audience-settings", "audience-connect", "subscription",

@@ -2,14 +2,16 @@
 
 import logging
 import re
+import smtplib
 
 import pytest
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
 
-from access import services
+from access import queries, services
 from access.models import AuditEntry, Membership, SignedIn, Token, User
+from personas_site import env
 from personas_site.logs import Secretless
 from spaces.models import Workspace
 from tests.cast import PASSWORD
@@ -183,3 +185,86 @@ def test_the_log_has_no_link_that_lets_somebody_in():
     record = logging.LogRecord("x", 30, "", 0, "GET /password/MQ/abc-123 failed", (), None)
     Secretless().filter(record)
     assert record.getMessage() == "GET /password/MQ/… failed"
+
+
+class TestTheAuditTrail:
+    def test_says_who_did_what_from_where_and_who_took_data_out(self, cast):
+        browser = cast.browser("owner")
+        browser.get(f"/w/{cast.workspace.slug}/settings/access-management?format=csv")
+        page = f"/w/{cast.workspace.slug}/settings/audit"
+        text = browser.get(page).content.decode()
+        for part in ("Exported", "Signed in", cast.people["owner"].name, "127.0.0.1"):
+            assert part in text, part
+        assert "Exported" not in browser.get(page, {"q": "no such action"}).content.decode()
+        rows = b"".join(browser.get(page, {"format": "csv"}).streaming_content).decode().splitlines()
+        assert rows[0] == "at,who,token,address,action,target,detail"
+        assert any(",exported," in row for row in rows)
+
+    def test_is_in_the_api_for_owners_of_the_workspace_alone(self, cast):
+        services.create_space(cast.workspace, name="Seen", kind="dev", by=cast.people["owner"])
+        entries = cast.call("owner", "get", "/api/audit").json()["data"]["entries"]
+        assert any(e["action"] == "space.created" and e["actor"] == cast.people["owner"].email for e in entries)
+        assert cast.call("admin", "get", "/api/audit").status_code == 403
+        strangers = cast.call("stranger", "get", "/api/audit").json()["data"]["entries"]
+        assert not any(entry["target"] == cast.space.public_id for entry in strangers)
+
+
+class TestMails:
+    ASKED = services.Invited("mate@example.com")
+
+    def invite(self, cast, *people):
+        return services.invite(cast.workspace, people or [self.ASKED], by=cast.people["owner"], origin="http://x")
+
+    @pytest.fixture
+    def no_server(self, settings, monkeypatch):
+        def fail(**message):
+            if "mate@" in message["recipient_list"][0]:
+                raise smtplib.SMTPRecipientsRefused({"mate@example.com": (550, b"no such mailbox")})
+
+        monkeypatch.setattr("access.services.invitations.send_mail", fail)
+
+    def test_that_cannot_be_sent_invite_nobody_and_say_why(self, cast, no_server):
+        other = services.Invited("other@example.com")
+        with pytest.raises(services.NotPossible, match=r"mate@example.com .*no such mailbox.*The others were"):
+            self.invite(cast, self.ASKED, other)
+        assert [row.email for row in queries.pending(cast.workspace)] == ["other@example.com"]
+
+    def test_of_which_the_link_can_be_copied_instead(self, cast):
+        (invitation,) = self.invite(cast)
+        (mailed,) = re.findall(r"/invitations/(\S+)", mail.outbox[0].body)
+        page = f"/w/{cast.workspace.slug}/settings/access-management"
+        answer = cast.browser("owner").post(page, {"invitation": invitation.public_id, "do": "link"})
+        (copied,) = re.findall(r"http://testserver(/invitations/[^<]+)", answer.content.decode())
+        assert Client().get(copied).status_code == 200
+        assert Client().get(f"/invitations/{mailed}").status_code == 410
+        assert len(mail.outbox) == 1
+        assert cast.browser("admin").post(page, {"invitation": invitation.public_id, "do": "link"}).status_code == 403
+
+    def test_can_be_tried(self, cast, monkeypatch):
+        page = f"/w/{cast.workspace.slug}/settings/access-management"
+        browser = cast.browser("owner")
+        said = browser.post(page, {"do": "test-mail"}, follow=True).content.decode()
+        assert "A test mail is on its way" in said
+        assert mail.outbox[0].to == [cast.people["owner"].email]
+        monkeypatch.setattr("access.pages.views.people.send_mail", lambda *a: (_ for _ in ()).throw(OSError("refused")))
+        assert "could not be sent: refused" in browser.post(page, {"do": "test-mail"}, follow=True).content.decode()
+
+    @pytest.mark.parametrize(
+        ("url", "host", "port", "tls", "ssl"),
+        [
+            ("smtp://mail.example.com", "mail.example.com", 587, True, False),
+            ("smtp://u%40x:p%3Aw@mail.example.com:2525?tls=no", "mail.example.com", 2525, False, False),
+            ("smtps://mail.example.com", "mail.example.com", 465, False, True),
+        ],
+    )
+    def test_go_where_the_setting_says(self, url, host, port, tls, ssl):
+        found = env.mail(url)
+        assert (found["EMAIL_HOST"], found["EMAIL_PORT"]) == (host, port)
+        assert (found["EMAIL_USE_TLS"], found["EMAIL_USE_SSL"]) == (tls, ssl)
+        if "@" in url:
+            assert (found["EMAIL_HOST_USER"], found["EMAIL_HOST_PASSWORD"]) == ("u@x", "p:w")
+
+    @pytest.mark.parametrize("url", ["mail.example.com", "http://mail.example.com", "smtp://"])
+    def test_go_nowhere_with_a_setting_that_is_none(self, url):
+        with pytest.raises(ValueError, match="PERSONAS_SMTP_URL"):
+            env.mail(url)

@@ -23,6 +23,8 @@ SKIP = {
     "readyz",
     "collect",
     "accept-invitation",
+    "welcome",
+    "new-password",
     "audience-members",
     "",
 }  # no page of their own
@@ -102,7 +104,12 @@ def _stops(page):
 
 
 def test_empty_pages_and_error_pages_are_clean_too(page, live_server, room):
-    wrong = look_at(page, live_server.url, {"sign-in": "/sign-in"})
+    wrong = look_at(
+        page, live_server.url, {"sign-in": "/sign-in", "reset": "/password", "reset-sent": "/password/sent"}
+    )
+    for spent in ("/welcome/spent", "/password/MQ/spent"):
+        assert page.goto(live_server.url + spent).status == 410
+        wrong += look(page, spent.split("/")[1])
     sign_in(page, live_server, room)
     empty = "/w/northwind/s/an-empty-one"
     lists = ("sources", "profiles", "audiences", "destinations", "deliveries", "guide")

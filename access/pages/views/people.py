@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
+from django.core.mail import send_mail
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.views.decorators.cache import never_cache
 
 from access import queries, services
 from access.models import Invitation, Membership
@@ -14,6 +17,7 @@ from access.pages.people_forms import Invite, Rights
 from access.pages.tables import arranged, csv_of, listed, tabled, wants_csv
 from access.requests import PageRequest
 from access.services import NotPossible
+from spaces.lanes import CALLS, lane
 from spaces.models import Space
 from spaces.needs import SIGNED_IN, needs
 
@@ -27,11 +31,14 @@ def goto(request: PageRequest) -> HttpResponse:
     return redirect("access", workspace=memberships[0].workspace.slug) if memberships else redirect("home")
 
 
+@never_cache
+@lane(POST=CALLS)
 @needs("workspace.read", POST="workspace.manage")
 def access(request: PageRequest, workspace: str) -> HttpResponseBase:
     """The member's own permissions; for an owner the people as well. A POST resends or revokes an invitation."""
     if request.method == "POST":
-        # The form of an invitation is the only one on this page.
+        if request.POST.get("do") == "test-mail":
+            return _send_test_mail(request)
         return _change_invitation(request) if "invitation" in request.POST else HttpResponseBadRequest()
     members, manages = queries.members(request.workspace), request.membership.may("workspace.manage")
     table_options: dict[str, Any] = {"columns": presenters.COLUMNS, "sort": "name", "search": presenters.SEARCH}
@@ -55,6 +62,7 @@ def access(request: PageRequest, workspace: str) -> HttpResponseBase:
             "people": presenters.people(request.workspace, table.rows),
             "invitations": presenters.invitations(request.workspace, invitations),
             "invitations_pager": pager,
+            "mail_server": mail_server(),
         }
     return render(request, "access/access.html", context)
 
@@ -66,6 +74,9 @@ def _change_invitation(request: PageRequest) -> HttpResponse:
         if request.POST.get("do") == "resend":
             services.resend(invitation, by=request, origin=_origin(request))
             messages.success(request, f"A new link is on its way to {invitation.email}. The old one no longer works.")
+        elif request.POST.get("do") == "link":
+            link = services.link_to_hand_over(invitation, by=request, origin=_origin(request))
+            return render(request, "access/link.html", {"invitation": invitation, "link": link}, status=201)
         else:
             services.revoke_invitation(invitation, by=request)
             messages.success(request, f"The invitation of {invitation.email} was revoked. Its link no longer works.")
@@ -74,6 +85,24 @@ def _change_invitation(request: PageRequest) -> HttpResponse:
     return redirect("access", workspace=request.workspace.slug)
 
 
+def _send_test_mail(request: PageRequest) -> HttpResponse:
+    try:
+        text = "Mails arrive: invitations and new passwords will, too.\n"
+        send_mail("A test of Personas", text, None, [request.user.email])
+    except OSError as error:
+        messages.error(request, f"The test mail could not be sent: {error}.")
+    else:
+        messages.success(request, f"A test mail is on its way to {request.user.email}.")
+    return redirect("access", workspace=request.workspace.slug)
+
+
+def mail_server() -> str:
+    """Host and port of who sends our mails; "" = they are written to files."""
+    sends = settings.EMAIL_BACKEND.endswith("smtp.EmailBackend")
+    return f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}" if sends else ""
+
+
+@lane(POST=CALLS)
 @needs("workspace.manage")
 def invite(request: PageRequest, workspace: str) -> HttpResponse:
     """Invite several people at once, with roles. All are invited, or none."""
@@ -86,7 +115,8 @@ def invite(request: PageRequest, workspace: str) -> HttpResponse:
         else:
             who = f"{sent[0].email} was" if len(sent) == 1 else f"{len(sent)} people were"
             days = services.INVITATION_DAYS
-            messages.success(request, f"{who} invited. The link in the e-mail works once, for {days} days.")
+            how = "in the e-mail" if mail_server() else "can be copied below: no mail server is set up. It"
+            messages.success(request, f"{who} invited. The link {how} works once, for {days} days.")
             return redirect("access", workspace=workspace)
     status = 422 if request.method == "POST" else 200
     return render(request, "access/invite.html", {"form": form}, status=status)

@@ -1,0 +1,53 @@
+"""The audit trail: who changed what, when, and from where."""
+
+import json
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from access import queries
+from access.models import AuditEntry
+from access.pages.tables import Column, arranged, csv_of, tabled, wants_csv
+from access.requests import PageRequest
+from spaces.needs import needs
+
+COLUMNS = (
+    Column("at", "When", "at"),
+    Column("who", "Who", "actor__email"),
+    Column("action", "What", "action"),
+    Column("target", "Of what", "target"),
+    Column("address", "From", "address"),
+)
+LIST: dict[str, Any] = {
+    "columns": COLUMNS,
+    "sort": "-at",
+    "search": ("action", "target", "actor__email", "address", "token__name"),
+}
+HEADER = ("at", "who", "token", "address", "action", "target", "detail")
+
+
+@needs("workspace.manage")
+def audit_trail(request: PageRequest, workspace: str) -> HttpResponseBase:
+    """Newest first; also as CSV."""
+    entries = queries.audit_trail(request.workspace)
+    if wants_csv(request):
+        found = arranged(request, entries, **LIST).iterator(chunk_size=500)
+        return csv_of("audit", HEADER, (_csv_row(entry) for entry in found))
+    table = tabled(request, entries, **LIST)
+    rows = [{"entry": entry, "what": _what(entry), "detail": _detail(entry)} for entry in table.rows]
+    return render(request, "access/audit.html", {"table": table, "pager": table.pager, "rows": rows})
+
+
+def _what(entry: AuditEntry) -> str:
+    """ "space.deleted" as "Space deleted"."""
+    return entry.action.replace(".", " ").replace("_", " ").capitalize()
+
+
+def _detail(entry: AuditEntry) -> str:
+    return json.dumps(entry.detail, indent=2, ensure_ascii=False) if entry.detail else ""
+
+
+def _csv_row(entry: AuditEntry) -> tuple[Any, ...]:
+    who, token = entry.actor.email if entry.actor else "", entry.token.name if entry.token else ""
+    return entry.at, who, token, entry.address, entry.action, entry.target, json.dumps(entry.detail)
