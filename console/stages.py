@@ -1,7 +1,7 @@
 """How far each stage of the pipeline is in a space, in the words of its overview page."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from destinations.models import Subscription
 from destinations.pages.presenters import together
 from identity.history import resolve_progress
 from sources import queries as sources
+from spaces import pulse
 from spaces.batches import failing
 from spaces.models import Log, Space
 
@@ -26,6 +27,13 @@ class StageStatus:
     pill: Pill
     text: str
     at: datetime | None = None
+
+
+def silence_status(stage: str, silent: Container[str]) -> StageStatus | None:
+    """That no worker serves the stage, or nobody wakes them; None while somebody does. silent: of spaces.pulse."""
+    if stage in silent or pulse.BEAT in silent:
+        return StageStatus(Pill("Stopped", "bad"), "No worker answers. What came in waits, and nothing is lost.")
+    return None
 
 
 def archive_status(space: Space) -> StageStatus:

@@ -42,6 +42,7 @@ from sources import archive
 from sources.events import client
 from sources.events.compaction import compact
 from sources.models import Source
+from spaces import pulse
 from spaces.batches import BatchGroup, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.clock import clock
 from spaces.disk_space import room
@@ -373,12 +374,33 @@ def _public_id(workspace: int) -> str:
 
 
 @app.task
+def answer(queue: str, **_: Any) -> None:
+    """A worker of the queue lives."""
+    pulse.note(queue)
+
+
+@app.task
 def beat(**_: Any) -> None:
     """Wake the queues at which somebody waits: what was lost on the way, and what only the clock brings."""
+    _ask_for_answers()
     now = clock.now()
     for queue in QUEUES:
         if who_waits(queue, now):
             wake(queue)
+
+
+def _ask_for_answers() -> None:
+    """Every few seconds, of the workers of each queue, and beat's own."""
+    global _asked
+    if _asked and time.monotonic() < _asked + pulse.EVERY_S:
+        return
+    _asked = time.monotonic()
+    try:
+        pulse.note(pulse.BEAT)
+        for queue in QUEUES:
+            answer.apply_async((queue,), queue=queue, expires=pulse.EVERY_S)
+    except Exception as error:  # without Redis everything is silent
+        logger.warning("no worker is asked whether it lives: %s", error)
 
 
 @app.task
@@ -394,6 +416,7 @@ def clean(**_: Any) -> None:
 
 
 # Of this process: how many threads serve, whose turn it is at each queue, and how long turns were.
+_asked = 0.0  # when workers were asked whether they live
 _threads = 1
 _lock = Lock()
 _thread = local()

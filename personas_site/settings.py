@@ -205,6 +205,8 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: a worker outlives its b
 CELERY_BROKER_TRANSPORT_OPTIONS = {"ack_emulation": False, "socket_timeout": 5, "socket_connect_timeout": 2}
 CELERY_TASK_PUBLISH_RETRY = False  # a wake-up that cannot be sent is made up for by beat
 
+METRICS_TOKEN = env.text("PERSONAS_METRICS_TOKEN")  # who may read /metrics; without it this machine alone
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

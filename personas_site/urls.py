@@ -4,7 +4,7 @@ from functools import partial
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from personas_site import errors, health
+from personas_site import errors, health, metrics
 from personas_site.pipeline import wake
 from personas_site.waking import Waker
 from sources import collect_urls
@@ -22,6 +22,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *collect_urls.urls(wake=lambda source_id: _archive.ask()),  # first: asked for most
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("health", health.health, name="health"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("api/", include("access.api.urls")),
     path("api/", include("sources.api.urls")),
     path("api/", include("identity.api.urls")),

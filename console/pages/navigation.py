@@ -13,6 +13,7 @@ from access.pages.views.account import THEMES
 from access.roles import PERMISSIONS
 from access.services import spaces_of
 from sources.queries import is_replaying
+from spaces import pulse
 from spaces.disk_space import Room, room
 from spaces.models import Space
 
@@ -115,6 +116,11 @@ class Frame:
         """The room on the disk when it is too little to accept events; None while there is enough."""
         disk = room()
         return None if disk.accepts else disk
+
+    @cached_property
+    def silent(self) -> list[str]:
+        """What no worker answers for."""
+        return pulse.silent() if self.membership else []
 
     def may(self, need: str) -> bool:
         """Whether this member has the permission here."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from spaces import pulse
 from tests import demo_data
 from tests.browser import ARGS, chromium
 from tests.cast import Cast, make_cast
@@ -14,6 +15,12 @@ from tests.cast import Cast, make_cast
 def unmarked_views_raise(settings: Any) -> None:
     """A view that states no permission breaks the test instead of being refused quietly."""
     settings.GATE_RAISES = True
+
+
+@pytest.fixture(autouse=True)
+def workers_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a console that runs; test_health.py has others."""
+    monkeypatch.setattr(pulse, "silent", list)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ SKIP = {
     "sign-out",
     "livez",
     "readyz",
+    "metrics",
     "collect",
     "accept-invitation",
     "welcome",

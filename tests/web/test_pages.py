@@ -14,7 +14,7 @@ from audiences.models import Audience
 from console.pages.navigation import IN_SPACE, IN_WORKSPACE
 from destinations.models import Subscription
 from identity.models import Profile
-from personas_site import pipeline
+from personas_site import health, pipeline
 from sources.models import Inbox, Replay, Tally
 from spaces.batches import open_log
 from spaces.clock import clock
@@ -290,15 +290,16 @@ def test_the_assets_come_from_installed_packages():
 
 def test_liveness_needs_no_store_and_readiness_names_each(monkeypatch):
     assert Client().get("/livez").content == b"ok"
-    assert Client().get("/readyz").json() == {"postgresql": "ok", "clickhouse": "ok", "redis": "ok", "disk": "ok"}
+    parts = ("postgresql", "clickhouse", "redis", "disk", "workers", "static files")
+    assert Client().get("/readyz").json() == dict.fromkeys(parts, "ok")
 
     def away():
         raise ConnectionError("refused, and here is the password: secret")
 
-    monkeypatch.setitem(__import__("personas_site.health").health.CHECKS, "redis", away)
+    monkeypatch.setitem(health.CHECKS, "redis", health.Check(away, "Redis", ""))
     answer = Client().get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"postgresql": "ok", "clickhouse": "ok", "redis": "not ready", "disk": "ok"}
+    assert answer.json() == dict.fromkeys(parts, "ok") | {"redis": "not ready"}
     assert "secret" not in answer.content.decode()
 
 

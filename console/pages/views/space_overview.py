@@ -6,10 +6,18 @@ from django.urls import reverse
 
 from access.requests import PageRequest
 from audiences import overview as audiences
-from console.stages import archive_status, evaluate_status, failure_status, resolve_status, sync_status
+from console.stages import (
+    archive_status,
+    evaluate_status,
+    failure_status,
+    resolve_status,
+    silence_status,
+    sync_status,
+)
 from identity.models import Profile
 from identity.queries import living
 from sources import queries as sources
+from spaces import pulse
 from spaces.clock import clock
 from spaces.needs import needs
 
@@ -42,10 +50,11 @@ def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "sync": list(here.subscriptions.values_list("pk", flat=True)),
     }
     show_error = request.membership.may("space.admin", here)
-    stages = []
+    stages, silent = [], pulse.silent()
     for stage, label, about, page, status_of in STAGES:
         # A failure comes first: whatever else is known of the stage, it does not move.
-        status = failure_status(stage, owners[stage], show_error=show_error) or status_of(here)
+        failure = silence_status(stage, silent) or failure_status(stage, owners[stage], show_error=show_error)
+        status = failure or status_of(here)
         stages.append({"label": label, "about": about, "url": reverse(page, args=slugs), "status": status})
     context = {
         "tiles": [{"label": label, "count": count, "url": url} for label, count, url in tiles],

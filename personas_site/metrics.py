@@ -1,0 +1,132 @@
+"""`/metrics` for Prometheus: what each stage has to do and how it fares, and what the installation consists of.
+
+Read from the stores at the moment of asking: whichever web process answers, the figures are those of the installation.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import connection
+from django.http import Http404, HttpRequest, HttpResponse
+from kombu.exceptions import OperationalError
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from personas_site import health
+from personas_site.celery import app
+from personas_site.pipeline import QUEUES, WORK
+from spaces import pulse
+from spaces.clock import clock
+from spaces.disk_space import room
+from spaces.lanes import QUERIES, lane
+from spaces.needs import ANYONE, needs
+
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+@needs(ANYONE)
+@lane(QUERIES)
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For whoever has PERSONAS_METRICS_TOKEN; without that setting for this machine alone."""
+    if not _is_allowed(request):
+        raise Http404
+    registry = CollectorRegistry()
+    registry.register(Installation(clock.now()))
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _is_allowed(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        given = request.headers.get("Authorization", "").partition(" ")[2]
+        return secrets.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
+    return request.META.get("REMOTE_ADDR") in LOOPBACK and "X-Forwarded-For" not in request.headers
+
+
+class Installation(Collector):
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("up", "Whether a part answers.", "part", {name: ok for name, (ok, _) in health.parts().items()})
+        silent = pulse.silent()
+        alive = {name: name not in silent for name in (*pulse.QUEUES, pulse.BEAT)}
+        yield _gauge("worker_alive", "Whether a worker serves the queue.", "queue", alive)
+        yield _gauge("disk_free_bytes", "Of the disk of embedded stores; 0 = elsewhere.", "", {"": room().free})
+        yield from self._messages()
+        yield from self._inbox()
+        yield from self._stages()
+        yield _gauge("queue_length", "Wake-ups that wait.", "queue", _queue_lengths())
+        yield _gauge("postgresql_connections", "Of our roles.", "state", _connections())
+
+    def _messages(self) -> Iterator[Metric]:
+        sums = "coalesce(sum(archived), 0), coalesce(sum(doubled), 0), coalesce(sum(rejected), 0)"
+        ((archived, duplicate, rejected),) = _rows(f"SELECT {sums} FROM sources_tally")
+        counts = {"archived": archived, "duplicate": duplicate, "rejected": rejected}
+        yield _counter("messages", "What became of messages.", "outcome", counts)
+        refused = dict(_rows("SELECT code, sum(requests) FROM sources_refused GROUP BY code"))
+        yield _counter("refused_requests", "Kept for 30 days, so they may fall.", "code", refused)
+
+    def _inbox(self) -> Iterator[Metric]:
+        age = "coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)"
+        size = "coalesce(sum(coalesce(length, octet_length(body))), 0)"
+        ((requests, oldest, kept),) = _rows(f"SELECT count(*), {age}, {size} FROM sources_inbox WHERE NOT taken")
+        yield _gauge("inbox_requests", "Accepted, and not in the archive yet.", "", {"": requests})
+        yield _gauge("inbox_oldest_seconds", "Since the oldest of them came.", "", {"": float(oldest)})
+        yield _gauge("inbox_bytes", "Of their bodies.", "", {"": kept})
+
+    def _stages(self) -> Iterator[Metric]:
+        rows = _rows(
+            """SELECT stage, sum(published), count(*) FILTER (WHERE failures > 0), sum(failures),
+                      coalesce(max(extract(epoch FROM clock_timestamp() - failing_since)), 0)
+                 FROM spaces_log GROUP BY stage"""
+        )
+        yield _counter("stage_batches", "Committed.", "stage", {stage: done for stage, done, *_ in rows})
+        yield _gauge(
+            "stage_failing", "Partitions whose last attempt failed.", "stage", {row[0]: row[2] for row in rows}
+        )
+        yield _gauge(
+            "stage_retries", "Failed attempts in a row, over all of them.", "stage", {r[0]: r[3] for r in rows}
+        )
+        seconds = {row[0]: float(row[4]) for row in rows}
+        yield _gauge("stage_failing_seconds", "For how long the longest has failed.", "stage", seconds)
+        waiting = {kind: len(set(work.waiting(self.now))) for kind, work in WORK.items()}
+        yield _gauge("work_waiting", "Owners with something to do, by kind of work.", "kind", waiting)
+
+
+def _gauge(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(GaugeMetricFamily(f"personas_{name}", about, labels=[label] if label else []), values)
+
+
+def _counter(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(CounterMetricFamily(f"personas_{name}", about, labels=[label]), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Metric:
+    for label, value in values.items():
+        family.add_metric([label] if label else [], float(value))
+    return family
+
+
+def _rows(statement: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        found: list[Any] = cursor.fetchall()
+        return found
+
+
+def _connections() -> dict[str, float]:
+    counted = "SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE usename = current_user GROUP BY 1"
+    return dict(_rows(counted))
+
+
+def _queue_lengths() -> dict[str, float]:
+    try:
+        with app.connection_for_read() as broker:
+            return {queue: broker.default_channel.client.llen(queue) for queue in QUEUES}
+    except (OperationalError, redis.RedisError):
+        return {}  # `up` says that it is away

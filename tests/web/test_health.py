@@ -1,0 +1,134 @@
+"""What an operator sees: /readyz, /metrics, the page of health, and what pages say when nobody works."""
+
+import re
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from personas_site import health, pipeline
+from spaces import pulse
+from spaces.models import Log
+from tests.factories_sources import InboxFactory
+
+pytestmark = pytest.mark.django_db
+silent = pulse.silent  # before the fixtures of this folder say that nobody is
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No worker has ever answered."""
+    monkeypatch.setattr(pulse, "silent", silent)
+    cache.clear()
+
+
+def figures(**headers):
+    answer = Client().get("/metrics", headers=headers)
+    assert answer.status_code == 200
+    found = re.findall(r"^(personas_\w+(?:{[^}]*})?) ([\d.e+-]+)$", answer.content.decode(), re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+class TestWorkersThatAreDead:
+    def test_make_the_installation_not_ready_until_each_has_answered(self, alone):
+        assert Client().get("/readyz").json()["workers"] == "not ready"
+        for name in (*pulse.QUEUES, pulse.BEAT):
+            assert Client().get("/readyz").status_code == 503
+            pulse.note(name)
+        assert Client().get("/readyz").json()["workers"] == "ok"
+
+    def test_are_named_on_every_page_and_stop_the_stage(self, alone, cast):
+        for name in set(pulse.QUEUES) - {"resolve"} | {pulse.BEAT}:
+            pulse.note(name)
+        page = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/"
+        text = " ".join(cast.browser("owner").get(page).content.decode().split())
+        assert "no worker answers for resolve" in text
+        assert text.count("No worker answers. What came in waits") == 1
+        pulse.note("resolve")
+        assert "no worker answers" not in cast.browser("owner").get(page).content.decode()
+
+    def test_are_asked_by_beat_and_answer_by_their_queue(self, alone, monkeypatch):
+        asked = []
+        monkeypatch.setattr(pipeline, "_asked", 0.0)
+        monkeypatch.setattr(pipeline.answer, "apply_async", lambda args, queue, expires: asked.append((args, queue)))
+        pipeline.beat()
+        assert asked == [((queue,), queue) for queue in pipeline.QUEUES]
+        assert set(silent()) == set(pulse.QUEUES)
+        pipeline.answer("archive")
+        assert set(silent()) == set(pulse.QUEUES) - {"archive"}
+        pipeline.beat()
+        assert len(asked) == len(pipeline.QUEUES)  # not again within five seconds
+
+    def test_are_all_of_them_without_redis(self, alone, settings):
+        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:9/0"}}
+        assert set(silent()) == {*pulse.QUEUES, pulse.BEAT}
+
+    def test_are_those_of_the_line_of_stages(self):
+        assert set(pulse.QUEUES) == set(pipeline.QUEUES)
+
+
+class TestMetrics:
+    def test_tell_what_waits_and_what_fails(self, cast):
+        InboxFactory.create_batch(3)
+        Log.objects.create(
+            workspace=cast.workspace,
+            stage="resolve",
+            partition=cast.space.pk,
+            failures=4,
+            failing_since="2026-01-01T00:00Z",
+        )
+        found = figures()
+        assert found["personas_inbox_requests"] == 3
+        assert found["personas_inbox_oldest_seconds"] > 0
+        assert found['personas_stage_failing{stage="resolve"}'] == 1
+        assert found['personas_stage_retries{stage="resolve"}'] == 4
+        assert found['personas_stage_failing_seconds{stage="resolve"}'] > 3600
+        assert found['personas_work_waiting{kind="archive"}'] == 3
+        assert found['personas_up{part="postgresql"}'] == 1
+        assert found['personas_worker_alive{queue="sync"}'] == 1
+        assert found['personas_messages_total{outcome="archived"}'] == 0
+        assert found['personas_queue_length{queue="archive"}'] >= 0
+        assert sum(value for name, value in found.items() if name.startswith("personas_postgresql_connections")) >= 1
+
+    @pytest.mark.parametrize("headers", [{"x-forwarded-for": "203.0.113.9"}, {"X-Forwarded-For": ""}])
+    def test_are_not_told_through_a_proxy_without_a_token(self, headers):
+        assert Client().get("/metrics", headers=headers).status_code == 404
+
+    def test_are_told_to_whoever_has_the_token(self, settings):
+        settings.METRICS_TOKEN = "s3cret"
+        assert Client().get("/metrics").status_code == 404
+        assert Client().get("/metrics", headers={"authorization": "Bearer wrong"}).status_code == 404
+        assert figures(authorization="Bearer s3cret")
+
+    def test_go_on_without_a_store(self, monkeypatch):
+        def away():
+            raise OSError("away")
+
+        monkeypatch.setitem(health.CHECKS, "clickhouse", health.Check(away, "ClickHouse", ""))
+        assert figures()['personas_up{part="clickhouse"}'] == 0
+
+
+class TestThePageOfHealth:
+    def test_is_for_whoever_is_signed_in(self, cast):
+        assert Client().get("/health").status_code == 302
+        assert "Everything works" in cast.browser("owner").get("/health").content.decode()
+
+    def test_has_problems_first_with_what_to_do_and_names_no_tenant(self, cast):
+        Log.objects.create(
+            workspace=cast.workspace,
+            stage="evaluate",
+            partition=cast.space.pk,
+            failures=2,
+            failing_since="2026-01-01T00:00Z",
+            fault=Log.Fault.CODE,
+            error=f"KeyError in {cast.space.name}",
+        )
+        text = cast.browser("stranger").get("/health").content.decode()
+        assert text.index("Stage evaluate") < text.index("PostgreSQL")
+        assert "go back to the last release" in text
+        assert cast.space.name not in text
+        assert "KeyError" not in text
+
+    def test_says_what_is_silent(self, alone, cast):
+        text = cast.browser("owner").get("/health").content.decode()
+        assert "obody answers for archive, resolve, evaluate, bulk, sync, beat" in text
