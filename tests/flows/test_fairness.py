@@ -40,6 +40,7 @@ def broker() -> Iterator[Any]:
     pipeline._took.clear()
     pipeline._rests.clear()
     pipeline._look_after.clear()
+    pipeline._asked = time.monotonic()  # nobody is asked whether they live
     with app.connection_for_write() as connection:
         client = connection.default_channel.client
         for queue in pipeline.QUEUES:
