@@ -48,13 +48,17 @@ def sentence_of(draft: Draft) -> str:
     return grammar.sentence(node, include_anonymous=draft.include_anonymous)
 
 
-def finish(draft: Draft, by: ActorLike) -> Audience:
-    """The audience that it describes exists, and the draft is gone. Raises DefinitionError, KeyRefused."""
+def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
+    """The audience that it describes exists, and the draft is gone. Raises DefinitionError, KeyRefused.
+
+    key: the audience's; by default it is made of its name.
+    """
     with transaction.atomic():
         audience = services.create_audience(
             draft.space,
             name=draft.name.strip() or UNTITLED,
             definition=definition_of(draft),
+            key=key,
             description=draft.description,
             include_anonymous=draft.include_anonymous,
             events_since=None if draft.include_historical else clock.now(),

@@ -3,7 +3,6 @@
 import json
 import re
 import time
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from audiences.rules.operators import quoted
 from audiences.rules.validation import LONGEST_NAME, DefinitionError
 from spaces import deletions
 from spaces.models import Deletion, Space
+from spaces.text import latin
 from spaces.times import milliseconds
 
 KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
@@ -251,8 +251,7 @@ def _path_between(asked: Mapping[str, set[str]], start: str, goal: str) -> list[
 
 def key_for(space: Space, name: str) -> str:
     """The key that an audience of this name would get now: snake case, with a number when it has been given before."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    stem = "_".join(re.findall(r"[a-z0-9]+", plain))[:LONGEST_MADE_KEY].strip("_")
+    stem = "_".join(re.findall(r"[a-z0-9]+", latin(name).lower()))[:LONGEST_MADE_KEY].strip("_")
     if not stem[:1].isalpha():
         stem = f"{WITHOUT_LETTERS}_{stem}".strip("_")
     taken = set(Audience.objects.filter(space=space, key__startswith=stem).values_list("key", flat=True))

@@ -166,14 +166,14 @@ def chosen_in(draft: Draft) -> list[tuple[Destination, dict[str, Any]]]:
     return [(destination, options[destination.public_id]) for destination in destinations]
 
 
-def finish_draft(draft: Draft, *, by: ActorLike) -> Audience:
+def finish_draft(draft: Draft, *, by: ActorLike, key: str | None = None) -> Audience:
     """The audience exists and goes to what was chosen for it, or nothing has happened.
 
     Raises DefinitionError, KeyRefused and Unsuitable.
     """
     chosen = chosen_in(draft)
     with transaction.atomic():
-        audience = drafts.finish(draft, by)
+        audience = drafts.finish(draft, by, key=key)
         subscribe_all(audience, chosen, by=by)
     return audience
 

@@ -23,6 +23,7 @@ from spaces import deletions
 from spaces.batches import Visible, visible_logs
 from spaces.clock import Clock, clock
 from spaces.models import Deletion, Log, Space, Workspace
+from spaces.text import latin
 
 SLUG_TRIES = 20
 MOST_RETRIED = 10_000  # rejects at once
@@ -45,7 +46,7 @@ def create_source(
     by: ActorLike = COMMAND,
 ) -> Source:
     """A source with one write key. Its slug is the name's, with a number when that is taken."""
-    base = slugify(name)[:50] or "source"
+    base = slugify(latin(name))[:50] or "source"
     for number in range(1, SLUG_TRIES + 1):
         slug = base if number == 1 else f"{base}-{number}"
         try:

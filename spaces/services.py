@@ -7,6 +7,7 @@ from django.utils.text import slugify
 
 from spaces import deletions
 from spaces.models import Deletion, Log, Space, Workspace
+from spaces.text import latin
 
 RESERVED = {"new", "settings", "s", "api", "sources", "spaces", "access"}  # words of our own addresses
 TRIES = 5
@@ -44,7 +45,7 @@ def delete_space(space: Space) -> None:
 
 def free_slug(name: str, rows: "models.QuerySet[models.Model, models.Model]", otherwise: str) -> str:
     """A slug for `name` that none of `rows` has: `shop`, `shop-2`, …; `otherwise` when nothing of the name is left."""
-    stem = slugify(name)[:50].strip("-") or otherwise
+    stem = slugify(latin(name))[:50].strip("-") or otherwise
     stem = f"{stem}-1" if stem in RESERVED else stem
     taken = set(rows.filter(slug__startswith=stem).values_list("slug", flat=True))
     return next(slug for n in range(1, len(taken) + 2) if (slug := stem if n == 1 else f"{stem}-{n}") not in taken)

@@ -2,6 +2,8 @@
 
 import re
 
+from anyascii import anyascii
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -16,6 +18,11 @@ def storable(text: str) -> str:
     if is_storable(text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", REPLACEMENT)
+
+
+def latin(text: str) -> str:
+    """The same in Latin letters, whatever script it is in: what keys and addresses are made of."""
+    return anyascii(text)
 
 
 def text_of(error: BaseException, longest: int) -> str:

@@ -20,6 +20,12 @@ class Review(Styled):
     """The last step of a new audience."""
 
     name = forms.CharField(max_length=255, label="Name", help_text="How people know it, such as “New users, 7 days”")
+    key = forms.CharField(
+        required=False,
+        max_length=255,
+        label="Another key",
+        help_text="By which your tools will know the audience, for good. Empty: the one made from the name.",
+    )
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
     include_historical = forms.BooleanField(
         required=False,

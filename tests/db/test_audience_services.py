@@ -95,3 +95,17 @@ def test_a_change_leaves_alone_what_a_tick_wrote_meanwhile(space: Space) -> None
     services.change_audience(audience, name="b", by=COMMAND)
     audience.refresh_from_db()
     assert (audience.name, audience.size) == ("b", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("Käufer in Köln", "kaufer_in_koln"),
+        ("Постоянные клиенты", "postoyannye_klienty"),
+        ("高价值客户", "gaojiazhikehu"),
+        ("2024", "audience_2024"),
+        ("…", "audience"),
+    ],
+)
+def test_the_key_of_a_name_in_any_script_can_be_read(name, key):
+    assert services.key_for(SpaceFactory(), name) == key

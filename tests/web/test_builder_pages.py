@@ -323,3 +323,13 @@ def test_a_kind_without_a_template_of_its_own_is_shown_with_an_input_for_each_fi
     assert "Event is missing." in page
     assert 'name="tree.rows.0.name"' in page
     assert re.search(r'<option value="2"[^>]* selected>Tuesday', page)
+
+
+def test_the_key_can_be_chosen_before_it_is_there_for_good(user, base, draft):
+    url = f"{base}/drafts/{draft.public_id}"
+    user.post(url, fields(PRO, act="show"))
+    refused = user.post(f"{url}/review", {"name": "Pros", "key": "No key", "act": "create"})
+    assert refused.status_code == 422
+    assert "Must be lower-case letters" in refused.content.decode()
+    user.post(f"{url}/review", {"name": "Pros", "key": "our_pros", "act": "create"})
+    assert Audience.objects.get().key == "our_pros"

@@ -82,8 +82,9 @@ def test_two_spaces_of_one_name_have_two_slugs(cast):
     assert slugs == ["shop", "shop-2", "shop-3"]
 
 
-def test_a_name_without_a_letter_has_a_slug_all_the_same(cast):
-    assert spaces.create_space(cast.workspace, name="日本").slug == "space"
+def test_a_name_in_another_script_or_without_a_letter_has_a_slug_all_the_same(cast):
+    assert spaces.create_space(cast.workspace, name="日本").slug == "riben"
+    assert spaces.create_space(cast.workspace, name="…").slug == "space"
 
 
 def test_a_slug_is_never_a_word_of_our_addresses(cast):

@@ -65,6 +65,7 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
         return _render_review(request, row, Review(initial={name: getattr(row, name) for name in fields}))
     form, back = Review(request.POST), request.POST.get("to", "")
     valid = form.is_valid()
+    key = form.cleaned_data.pop("key", "")
     if back in (wizard.BUILD, wizard.DESTINATIONS):
         # What is valid is kept even when the form is not: going back must not lose what was typed.
         drafts.keep(row, **form.cleaned_data)
@@ -76,10 +77,12 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
         messages.success(request, "The draft is saved. You find it under Audiences, Drafts.")
         return redirect("draft-review", workspace=workspace, space=space, draft=draft)
     try:
-        audience = services.finish_draft(row, by=request)
+        audience = services.finish_draft(row, by=request, key=key or None)
     except DefinitionError:
         form.add_error(None, INCOMPLETE)
-    except (audiences.KeyRefused, services.Unsuitable) as error:
+    except audiences.KeyRefused as error:
+        form.add_error("key", str(error))
+    except services.Unsuitable as error:
         form.add_error(None, str(error))
     else:
         messages.success(request, f"{audience.name} is created, and is being computed.")
