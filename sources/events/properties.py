@@ -43,7 +43,7 @@ def split(text: bytes) -> tuple[bytes, bytes]:
     properties = {path: _stored(value) for path, value in by_path.items() if not isinstance(value, dict | list)}
     lists = {path: _encode(_stored(value)).decode() for path, value in by_path.items() if isinstance(value, list)}
     objects = {path for path, value in by_path.items() if isinstance(value, dict)}
-    objects |= {above for path in lists if "." in path for above in _above(path)} - by_path.keys()
+    objects |= {above for path in (*lists, *objects) if "." in path for above in _above(path)} - by_path.keys()
     if objects:
         objects -= {above for path in properties for above in _above(path)}
     return _encode(properties), _encode(lists | dict.fromkeys(sorted(objects), "{}"))

@@ -102,7 +102,7 @@ def test_an_audience_without_history_says_so_and_counts_nothing_of_it(world, api
         ("new users 7days", "new_users_7days"),
         ("  Clientes à RISCO!  ", "clientes_a_risco"),
         ("7 days", "audience_7_days"),
-        ("日本のお客様", "audience"),
+        ("日本のお客様", "ribennookeyang"),
         ("—", "audience"),
         ("x" * 200, "x" * 60),
     ],
