@@ -13,6 +13,7 @@ import psycopg2
 from django.conf import settings
 from django.db import connection
 
+from personas_site import keys
 from personas_site.lanes import THREADS
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,12 @@ def check_server(cursor: Any) -> None:
 
 
 def check_at_start() -> None:
-    """Like `check_server`, on a connection of its own. A server that does not answer is logged and not checked."""
+    """`check_server` and `keys.check`, on a connection of its own. A server that does not answer is only logged."""
     try:
         server = psycopg2.connect(**connection.get_connection_params())
     except psycopg2.OperationalError as error:
-        logger.warning("the number of connections that PostgreSQL allows is not known: %s", error)
+        logger.warning("PostgreSQL's settings and the installation's keys are not known: %s", error)
         return
     with closing(server), server.cursor() as cursor:
         check_server(cursor)
+        keys.check(cursor)

@@ -25,7 +25,7 @@ from typing import Any
 from celery.signals import worker_init
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from audiences import backfill, evaluate
 from audiences.models import Version
@@ -34,7 +34,7 @@ from console.models import Sample
 from destinations import sync
 from destinations.models import Subscription
 from identity import resolve
-from personas_site import erasure
+from personas_site import erasure, keys
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
 from personas_site.retention import retain
 from personas_site.turns import MOST_KNOWN, Turns
@@ -436,6 +436,14 @@ def _turns_at(queue: str) -> Turns[Job]:
 @worker_init.connect
 def _note_threads(sender: Any, **_: Any) -> None:
     global _threads
+    try:
+        with connection.cursor() as cursor:
+            keys.check(cursor)
+    except DatabaseError as error:
+        logger.warning("the installation's keys are not known: %s", error)
+    except keys.OtherKeys as error:
+        sys.exit(f"personas: {error}")
+    connection.close()  # who forks from here must not share it
     _threads = sender.concurrency or 1
     if _threads > 1:  # whoever has little to do, and mostly waits for the stores, is not kept by whoever computes
         sys.setswitchinterval(SWITCH_S)

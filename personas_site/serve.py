@@ -9,7 +9,7 @@ import sys
 
 from django.conf import settings
 
-from personas_site import budget
+from personas_site import budget, keys
 
 # Connections of one process; beyond them the kernel lets new ones wait. Those that say nothing only cost memory.
 CONNECTIONS = 4096
@@ -46,7 +46,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personas_site.settings")
     try:
         budget.check_at_start()
-    except budget.TooFew as error:
+    except (budget.TooFew, keys.OtherKeys) as error:
         sys.exit(f"personas: {error}")
     argv = command(given.host, given.port, settings.WEB_PROCESSES)
     os.execv(argv[0], argv)  # in our place: whoever watches this process watches the server

@@ -75,6 +75,7 @@ INSTALLED_APPS = [
     "js_lib_bootstrap5",
 ]
 MIDDLEWARE = [
+    "personas_site.logs.RequestId",
     "django.middleware.security.SecurityMiddleware",
     "personas_site.headers.ContentPolicy",
     "personas_site.headers.OfClients",
@@ -210,8 +211,14 @@ METRICS_TOKEN = env.text("PERSONAS_METRICS_TOKEN")  # who may read /metrics; wit
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["secretless"]}},
+    "formatters": {"line": {"()": "personas_site.logs.Lines"}, "json": {"()": "personas_site.logs.Json"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": env.text("PERSONAS_LOG_FORMAT", "line"),
+            "filters": ["secretless"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": env.text("PERSONAS_LOG_LEVEL", "INFO")},
     # A 503 is an answer that we chose to give, perhaps to thousands a second; who gives it says why.
     "filters": {

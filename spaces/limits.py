@@ -95,6 +95,12 @@ def working(workspace: str) -> Iterator[None]:
         _now.reset(before)
 
 
+def on_behalf_of() -> str:
+    """The public id of the workspace that this thread works or asks for; "" when nobody said."""
+    now = _now.get()
+    return now[0] if now else ""
+
+
 def of_statement() -> dict[str, int]:
     """The ClickHouse settings of a statement that is asked now; none where nobody said for whom, as in a command."""
     now = _now.get()

@@ -139,6 +139,13 @@ class Abandoned(Owned):
         constraints = [models.UniqueConstraint(fields=["log", "number"], name="abandoned_once")]
 
 
+class Installation(models.Model):
+    """One row: fingerprints of the keys with which `prepare` ran last (personas_site.keys)."""
+
+    secret_key = models.CharField(max_length=16)
+    field_keys = models.JSONField()
+
+
 class Deletion(Owned):
     """Something was deleted, and what every store keeps of it is being erased, table by table.
 

@@ -62,6 +62,7 @@ BOUNDS = {
     "sources.Tally": OF_ONE,
     "sources.WriteKey": MADE_BY_HAND,
     "spaces.Abandoned": "goes after a day (spaces.batches.sweep)",
+    "spaces.Installation": "one row",
     "spaces.Log": OF_ONE,
     "spaces.Batch": IN_WORK,
     "spaces.Space": MADE_BY_HAND,

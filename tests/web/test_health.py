@@ -1,12 +1,15 @@
 """What an operator sees: /readyz, /metrics, the page of health, and what pages say when nobody works."""
 
+import json
+import logging
 import re
+import sys
 
 import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from personas_site import health, pipeline
+from personas_site import health, logs, pipeline
 from spaces import pulse
 from spaces.models import Log
 from tests.factories_sources import InboxFactory
@@ -132,3 +135,41 @@ class TestThePageOfHealth:
     def test_says_what_is_silent(self, alone, cast):
         text = cast.browser("owner").get("/health").content.decode()
         assert "obody answers for archive, resolve, evaluate, bulk, sync, beat" in text
+
+
+class TestTheLog:
+    def test_has_the_ids_of_the_request_the_workspace_and_the_task(self, cast):
+        lines = []
+
+        class Notes(logging.Handler):
+            def emit(self, record):
+                lines.append((logs.Json().format(record), logs.Lines().format(record)))
+
+        handler = Notes()
+        logging.getLogger("django.request").addHandler(handler)
+        try:
+            page = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences/aud_none"
+            answer = cast.browser("owner").get(page, headers={"x-request-id": "from-the-proxy"})
+        finally:
+            logging.getLogger("django.request").removeHandler(handler)
+        assert answer.status_code == 404
+        assert answer["X-Request-Id"] == "from-the-proxy"
+        as_json, as_line = lines[0]
+        said = json.loads(as_json)
+        assert (said["level"], said["logger"], said["request"]) == ("WARNING", "django.request", "from-the-proxy")
+        assert said["workspace"] == cast.workspace.public_id
+        assert as_line.endswith(f"[request=from-the-proxy workspace={cast.workspace.public_id}]")
+
+    @pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'a"b'])
+    def test_takes_no_id_that_is_none(self, given):
+        made = Client().get("/sign-in", headers={"x-request-id": given})["X-Request-Id"]
+        assert re.fullmatch(r"[0-9a-f]{16}", made)
+
+    def test_has_the_trace_of_an_error(self):
+        try:
+            raise KeyError("missing")
+        except KeyError:
+            record = logging.LogRecord("x", 40, "", 0, "broken %s", ("here",), sys.exc_info())
+        said = json.loads(logs.Json().format(record))
+        assert said["message"] == "broken here"
+        assert said["error"].endswith("KeyError: 'missing'")

@@ -10,7 +10,7 @@ from django.db import connections
 from psycopg2.sql import SQL, Identifier
 
 from access.services import is_unowned, new_secret
-from personas_site import budget
+from personas_site import budget, keys
 from personas_site.embedded.paths import FIRST_LINK
 from sources.events.migrate import SchemaError, migrate
 
@@ -40,12 +40,16 @@ class Command(BaseCommand):
                 for grant in GRANTS:
                     cursor.execute(SQL(grant).format(role=role))
             try:
+                keys.write_down(cursor)
+            except keys.OtherKeys as error:
+                raise CommandError(str(error)) from error
+            try:
                 migrate()
             except SchemaError as error:
                 raise CommandError(str(error)) from error
         try:
             budget.check_at_start()  # after the grants: before them the application's role may not even exist
-        except budget.TooFew as error:
+        except (budget.TooFew, keys.OtherKeys) as error:
             raise CommandError(str(error)) from error
         self._print_first_link()
         if static:
