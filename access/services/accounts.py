@@ -13,10 +13,13 @@ from spaces.clock import clock
 
 
 def set_password(user: User, password: str, *, by: ActorLike) -> None:
-    """The password is new: every other session ends, and no API token of the user works any more."""
+    """The password is new: every session ends, and no API token of the user works any more."""
     user.set_password(password)
     with transaction.atomic():
         user.save(update_fields=["password"])
+        sessions = SignedIn.objects.filter(user=user)
+        Session.objects.filter(session_key__in=sessions.values("session")).delete()
+        sessions.delete()
         tokens = Token.objects.filter(user=user, revoked_at=None).update(revoked_at=clock.now())
         _audit(user, "password.changed", by, tokens=tokens)
 

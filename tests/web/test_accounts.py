@@ -150,6 +150,7 @@ class TestOnesOwnAccount:
         assert is_in(there)
         assert here.post("/account", form).status_code == 302
         assert is_in(here)
+        assert [row["here"] for row in here.get("/account").context["sessions"]] == [True]
         assert not is_in(there)
 
     def test_signing_in_leaves_an_audit_entry_with_the_address(self, ada):

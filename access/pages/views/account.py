@@ -159,7 +159,7 @@ def account(request: PageRequest) -> HttpResponse:
     form = OwnPassword(request.user, request.POST or None)
     if request.method == "POST" and form.is_valid():
         services.set_password(request.user, form.cleaned_data["new_password1"], by=request)
-        login(request, request.user, backend=BACKEND)  # with a new key; all other sessions are worth nothing now
+        login(request, request.user, backend=BACKEND)  # a new session: this one has ended with all others
         messages.success(request, "The password is new. Your other sessions have ended, and API tokens are revoked.")
         return redirect("account")
     rows = [{"row": row, "here": row.session == request.session.session_key} for row in sessions]
