@@ -13,7 +13,7 @@ from sources.pages.snippets import snippets
 from tests.browser import ARGS, chromium
 from tests.clients.arrival import GOOD, a_source, run_on_a_server, what_arrived
 from tests.clients.libraries import BROWSERS, CALLS, NODE, PAGE, PYTHON, Library, Page, Run
-from tests.clients.proxy import proxy
+from tests.clients.proxy import Proxy, proxy
 
 CALLED_WITHIN_MS = 15_000
 # The pages come from no address, and Chromium asks its user before such a page may ask this machine.
@@ -60,14 +60,14 @@ def test_on_a_server(running: Stack, library: Library, run: Run) -> None:
 def test_in_a_browser(running: Stack, browser: Browser, library: Library, page: Page) -> None:
     source, key = a_source(running, library.name, "website")
     with proxy(running.address, refuses=int(library.retries)) as between:
-        visit(browser, page, between.address, key, unload="unload" in library.calls)
+        visit(browser, page, between, key, unload="unload" in library.calls)
         table[library.name] = what_arrived(running, library, source, between)
     assert set(table[library.name].values()) <= GOOD, table[library.name]
 
 
-def visit(browser: Browser, page: Page, address: str, key: str, *, unload: bool) -> None:
+def visit(browser: Browser, page: Page, between: Proxy, key: str, *, unload: bool) -> None:
     """A page of somebody else's site is opened, does its calls, and is left in the moment in which one more is made."""
-    head = ""
+    head, address = "", between.address
     if page.head:
         (head,) = [
             each.whole for each in snippets("website", key=key, url=address, reveal=True) if each.name == page.head
@@ -96,12 +96,13 @@ def visit(browser: Browser, page: Page, address: str, key: str, *, unload: bool)
         opened.wait_for_function("window.called", timeout=CALLED_WITHIN_MS)
     except Exception as error:
         raise AssertionError(f"{error}\n{said}\n{asked}") from error
-    opened.wait_for_timeout(3_000)  # what was refused is tried again meanwhile
+    while not between.is_quiet():  # what was refused is tried again meanwhile
+        opened.wait_for_timeout(100)
     if unload:
         opened.evaluate("void window.analytics.track('Unloaded')")
         opened.wait_for_timeout(50)  # it is in the library's queue
         opened.goto(f"{PAGE}elsewhere")
-        opened.wait_for_timeout(2_000)
+        opened.wait_for_timeout(3_000)
     context.close()
     strangers = {url for url in asked if not url.startswith((PAGE, address, "data:", "blob:"))}
     assert not strangers, f"it also asked {strangers}"

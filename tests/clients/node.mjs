@@ -75,5 +75,5 @@ function flushed(analytics) {
 }
 
 function settled() {
-  return new Promise((resolve) => setTimeout(resolve, 3000));
+  return new Promise((resolve) => setTimeout(resolve, 5000));
 }

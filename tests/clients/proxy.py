@@ -3,27 +3,34 @@
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+QUIET_S = 3.5
 HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
 
 class Proxy(ThreadingHTTPServer):
-    """refused: how many requests were."""
+    """refused: how many requests were. asked_at: when the last of all came."""
 
     def __init__(self, behind: str, *, refuses: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.behind, self.refuses = urlsplit(behind), refuses
         self.refused = 0
+        self.asked_at = time.monotonic()
         self.lock = threading.Lock()
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come for longer than any client waits before it tries again."""
+        return time.monotonic() - self.asked_at > QUIET_S
 
     def takes(self) -> bool:
         """Whether the next request with events goes on."""
@@ -44,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if not self.path.startswith("/v1/m") and not self.server.takes():
+            self.server.asked_at = time.monotonic()
             origin = {"Access-Control-Allow-Origin": self.headers["Origin"]} if "Origin" in self.headers else {}
             more = {"Access-Control-Allow-Credentials": "true", "Access-Control-Expose-Headers": "Retry-After"}
             text = json.dumps({"success": False, "code": "unavailable", "message": "later"}).encode()
@@ -58,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
     do_OPTIONS = do_GET
 
     def _pass_on(self, body: bytes | None) -> None:
+        self.server.asked_at = time.monotonic()
         behind = http.client.HTTPConnection(self.server.behind.hostname or "", self.server.behind.port, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
         try:
