@@ -65,7 +65,7 @@ class Lines(logging.Formatter):
         return super().formatMessage(record) + (f" [{known}]" if known else "")
 
 
-class Json(logging.Formatter):
+class JsonLines(logging.Formatter):
     """For programs: an object a line, with `at`, `level`, `logger`, `message`, the ids, and `error` with its trace."""
 
     def format(self, record: logging.LogRecord) -> str:

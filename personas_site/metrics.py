@@ -36,7 +36,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not _is_allowed(request):
         raise Http404
     registry = CollectorRegistry()
-    registry.register(Installation(clock.now()))
+    registry.register(StoresCollector(clock.now()))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -47,7 +47,7 @@ def _is_allowed(request: HttpRequest) -> bool:
     return request.META.get("REMOTE_ADDR") in LOOPBACK and "X-Forwarded-For" not in request.headers
 
 
-class Installation(Collector):
+class StoresCollector(Collector):
     def __init__(self, now: datetime) -> None:
         self.now = now
 

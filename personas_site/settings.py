@@ -211,7 +211,7 @@ METRICS_TOKEN = env.text("PERSONAS_METRICS_TOKEN")  # who may read /metrics; wit
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "personas_site.logs.Lines"}, "json": {"()": "personas_site.logs.Json"}},
+    "formatters": {"line": {"()": "personas_site.logs.Lines"}, "json": {"()": "personas_site.logs.JsonLines"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",

@@ -143,7 +143,7 @@ class TestTheLog:
 
         class Notes(logging.Handler):
             def emit(self, record):
-                lines.append((logs.Json().format(record), logs.Lines().format(record)))
+                lines.append((logs.JsonLines().format(record), logs.Lines().format(record)))
 
         handler = Notes()
         logging.getLogger("django.request").addHandler(handler)
@@ -170,6 +170,6 @@ class TestTheLog:
             raise KeyError("missing")
         except KeyError:
             record = logging.LogRecord("x", 40, "", 0, "broken %s", ("here",), sys.exc_info())
-        said = json.loads(logs.Json().format(record))
+        said = json.loads(logs.JsonLines().format(record))
         assert said["message"] == "broken here"
         assert said["error"].endswith("KeyError: 'missing'")
