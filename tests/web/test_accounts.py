@@ -16,6 +16,7 @@ from personas_site.logs import Secretless
 from spaces.models import Workspace
 from tests.cast import PASSWORD
 from tests.factories import UserFactory, WorkspaceFactory
+from tests.sample_rows import belongings
 
 pytestmark = pytest.mark.django_db
 NEW = "a wholly other password"
@@ -200,6 +201,15 @@ class TestTheAuditTrail:
         rows = b"".join(browser.get(page, {"format": "csv"}).streaming_content).decode().splitlines()
         assert rows[0] == "at,who,token,address,action,target,detail"
         assert any(",exported," in row for row in rows)
+
+    def test_says_who_took_the_members_of_an_audience_and_not_who_only_asked_a_page_for_csv(self, cast):
+        ids, browser = belongings(cast.space), cast.browser("owner")
+        place = f"/w/{cast.workspace.slug}/s/{cast.space.slug}"
+        members = f"{place}/audiences/{ids['audience']}/members.csv"
+        assert browser.get(members).status_code == 200
+        browser.get(f"{place}/", {"format": "csv"})  # a page that has none
+        (entry,) = AuditEntry.objects.filter(action="exported")
+        assert (entry.actor, entry.detail) == (cast.people["owner"], {"page": members})
 
     def test_is_in_the_api_for_owners_of_the_workspace_alone(self, cast):
         services.create_space(cast.workspace, name="Seen", kind="dev", by=cast.people["owner"])

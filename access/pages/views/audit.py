@@ -8,7 +8,7 @@ from django.shortcuts import render
 
 from access import queries
 from access.models import AuditEntry
-from access.pages.tables import Column, arranged, csv_of, tabled, wants_csv
+from access.pages.tables import Column, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from spaces.needs import needs
 
@@ -33,7 +33,7 @@ def audit_trail(request: PageRequest, workspace: str) -> HttpResponseBase:
     entries = queries.audit_trail(request.workspace)
     if wants_csv(request):
         found = arranged(request, entries, **LIST).iterator(chunk_size=500)
-        return csv_of("audit", HEADER, (_csv_row(entry) for entry in found))
+        return exported(request, "audit", HEADER, (_csv_row(entry) for entry in found))
     table = tabled(request, entries, **LIST)
     rows = [{"entry": entry, "what": _what(entry), "detail": _detail(entry)} for entry in table.rows]
     return render(request, "access/audit.html", {"table": table, "pager": table.pager, "rows": rows})

@@ -14,7 +14,7 @@ from access import queries, services
 from access.models import Invitation, Membership
 from access.pages import presenters
 from access.pages.people_forms import Invite, Rights
-from access.pages.tables import arranged, csv_of, listed, tabled, wants_csv
+from access.pages.tables import arranged, exported, listed, tabled, wants_csv
 from access.requests import PageRequest
 from access.services import NotPossible
 from spaces.lanes import CALLS, lane
@@ -45,7 +45,7 @@ def access(request: PageRequest, workspace: str) -> HttpResponseBase:
     if manages and wants_csv(request):
         spaces = _spaces(request)
         people = presenters.people(request.workspace, arranged(request, members, **table_options))
-        return csv_of("people", presenters.csv_header(spaces), presenters.csv_rows(spaces, people))
+        return exported(request, "people", presenters.csv_header(spaces), presenters.csv_rows(spaces, people))
     grants = services.grants_of(request.membership)
     context: dict[str, Any] = {
         "manages": manages,

@@ -7,7 +7,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from access.pages.charts import spark
-from access.pages.tables import Column, Pill, arranged, csv_of, tabled, wants_csv
+from access.pages.tables import Column, Pill, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from audiences import overview
 from audiences.models import Audience
@@ -41,7 +41,7 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         overviews = overview.overviews(request.space, arranged(request, rows, **listing))
-        return csv_of("audiences", IN_CSV, map(_line, overviews))
+        return exported(request, "audiences", IN_CSV, map(_line, overviews))
     table = tabled(request, rows, **listing)
     sizes = overview.sizes_of(table.rows)
     context = {

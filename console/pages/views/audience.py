@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 
-from access.pages.tables import csv_of
+from access.pages.tables import exported
 from access.requests import PageRequest
 from access.services import NotPossible
 from audiences import overview
@@ -66,7 +66,7 @@ def members(request: PageRequest, workspace: str, space: str, audience: str) -> 
     """All members as a CSV file, streamed."""
     # In the lane of queries: it reads every member, and must not keep other pages waiting.
     wanted = _get_or_404(request, audience).audience
-    return csv_of(wanted.key, presenters.DOWNLOAD, presenters.download(wanted))
+    return exported(request, wanted.key, presenters.DOWNLOAD, presenters.download(wanted))
 
 
 @needs("space.read", POST="space.use")

@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access import services
-from access.pages.tables import Column, arranged, csv_of, tabled, wants_csv
+from access.pages.tables import Column, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from console.pages.forms import NewSpace, SpaceName
 from console.space_stats import space_facts
@@ -46,7 +46,7 @@ def spaces(request: PageRequest, workspace: str) -> HttpResponseBase:
             ]
             for space in spaces
         )
-        return csv_of("spaces", HEADER, lines)
+        return exported(request, "spaces", HEADER, lines)
     table = tabled(request, visible, columns=COLUMNS, sort="name", search=("name",))
     facts = space_facts(table.rows)
     context = {"table": table, "rows": [{"space": space, "facts": facts[space.pk]} for space in table.rows]}

@@ -11,7 +11,7 @@ from django.urls import reverse
 from pyroaring import BitMap
 
 from access.pages.charts import bars
-from access.pages.tables import Pager, TablePage, csv_of, filtered_by, listed, wants_csv
+from access.pages.tables import Pager, TablePage, exported, filtered_by, listed, wants_csv
 from access.requests import PageRequest
 from identity import queries
 from identity.models import Profile
@@ -39,7 +39,7 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
         else queries.living(within, queries.COLLECTIONS[kind])
     )
     if wants_csv(request):
-        return csv_of(kind, CSV_HEADER, map(_csv_row, presenters.all_people(within, rows)))
+        return exported(request, kind, CSV_HEADER, map(_csv_row, presenters.all_people(within, rows)))
     page, pager = listed(request, rows, order="-number")
     context = {
         "people": presenters.people(within, page),

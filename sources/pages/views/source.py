@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from access.pages.charts import bars
-from access.pages.tables import Column, Pager, arranged, csv_of, tabled, wants_csv
+from access.pages.tables import Column, Pager, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from access.services import spaces_of
 from sources import queries, scripts, services
@@ -68,7 +68,7 @@ def overview(request: PageRequest, workspace: str, source_id: str) -> HttpRespon
     event_names = queries.event_names_of(source)
     if wants_csv(request):
         rows = arranged(request, event_names, **LIST)
-        return csv_of(f"{source.slug}-events", HEADER, rows.values_list(*HEADER).iterator(chunk_size=500))
+        return exported(request, f"{source.slug}-events", HEADER, rows.values_list(*HEADER).iterator(chunk_size=500))
     table = tabled(request, event_names, **LIST)
     days = queries.events_by_day(source, now=clock.now(), days=DAYS)
     context = base_context(request, source, here="source") | {

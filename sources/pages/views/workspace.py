@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 
-from access.pages.tables import Column, Pill, arranged, csv_of, tabled, wants_csv
+from access.pages.tables import Column, Pill, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from sources import queries, services
 from sources.models import Source
@@ -38,7 +38,8 @@ def sources(request: PageRequest, workspace: str) -> HttpResponseBase:
     """The sources of the workspace with their message counts; also as CSV."""
     all_sources = Source.objects.filter(workspace=request.workspace).select_related("tally")
     if wants_csv(request):
-        return csv_of("sources", HEADER, _csv_lines(arranged(request, all_sources, **LIST).iterator(chunk_size=500)))
+        found = arranged(request, all_sources, **LIST).iterator(chunk_size=500)
+        return exported(request, "sources", HEADER, _csv_lines(found))
     table = tabled(request, all_sources, **LIST)
     return render(
         request, "sources/sources.html", {"table": table, "pager": table.pager, "rows": _source_rows(table.rows)}
