@@ -80,7 +80,7 @@ class Body:
         if self.length > LARGEST:
             ends = [*self._parts, part]
             self.drop()
-            self._parts = [b"".join(ends[:1])[:ENDS], b"".join(ends[-2:])[-ENDS:]]
+            self._parts = [ends[0][:ENDS], b"".join(ends[-2:])[-ENDS:]]
             return True
         if len(part) > self._room.free:
             self.drop()

@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 2.0
 
 
+class NotReady(Exception):
+    """Why, as anybody may read it. What a store's client raises may hold its password."""
+
+
 def _postgresql() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
@@ -48,19 +52,19 @@ def _redis() -> None:
 
 def _disk() -> None:
     if not room().accepts:
-        raise OSError(str(room()))
+        raise NotReady(str(room()))
 
 
 def _workers() -> None:
     if silent := pulse.silent():
-        raise RuntimeError(f"nobody answers for {', '.join(silent)}")
+        raise NotReady(f"nobody answers for {', '.join(silent)}")
 
 
 def _static_files() -> None:
     storage = storages["staticfiles"]
     hashed = isinstance(storage, CompressedManifestStaticFilesStorage)
     if hashed and not Path(storage.path("staticfiles.json")).exists():
-        raise FileNotFoundError(f"there are none in {settings.STATIC_ROOT}")
+        raise NotReady(f"there are none in {settings.STATIC_ROOT}")
 
 
 @dataclass(frozen=True)
@@ -140,5 +144,5 @@ def _outcome(name: str, check: Check) -> tuple[bool, str]:
         check.run()
     except Exception as error:  # whatever it is, this part is not ready
         logger.warning("%s is not ready: %s", name, error)
-        return False, str(error) if name in ("disk", "workers", "static files") else "it does not answer"
+        return False, str(error) if isinstance(error, NotReady) else "it does not answer"
     return True, ""

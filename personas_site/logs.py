@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from spaces.limits import on_behalf_of
-from spaces.times import iso_of, milliseconds
+from spaces.times import iso
 
 SECRET = re.compile(r"(/(?:invitations|welcome|password/[^/\s]+)/)[^/\s?'\"]+")
 GIVEN_ID = re.compile(r"[\w.:-]{1,64}")
@@ -69,9 +69,8 @@ class JsonLines(logging.Formatter):
     """For programs: an object a line, with `at`, `level`, `logger`, `message`, the ids, and `error` with its trace."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC)
         said = {
-            "at": iso_of(milliseconds(at)),
+            "at": iso(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

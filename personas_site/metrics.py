@@ -86,14 +86,12 @@ class StoresCollector(Collector):
                  FROM spaces_log GROUP BY stage"""
         )
         yield _counter("stage_batches", "Committed.", "stage", {stage: done for stage, done, *_ in rows})
-        yield _gauge(
-            "stage_failing", "Partitions whose last attempt failed.", "stage", {row[0]: row[2] for row in rows}
-        )
-        yield _gauge(
-            "stage_retries", "Failed attempts in a row, over all of them.", "stage", {r[0]: r[3] for r in rows}
-        )
-        seconds = {row[0]: float(row[4]) for row in rows}
-        yield _gauge("stage_failing_seconds", "For how long the longest has failed.", "stage", seconds)
+        for place, name, about in (
+            (2, "stage_failing", "Partitions whose last attempt failed."),
+            (3, "stage_retries", "Failed attempts in a row, over all of them."),
+            (4, "stage_failing_seconds", "For how long the longest has failed."),
+        ):
+            yield _gauge(name, about, "stage", {row[0]: row[place] for row in rows})
         waiting = {kind: len(set(work.waiting(self.now))) for kind, work in WORK.items()}
         yield _gauge("work_waiting", "Owners with something to do, by kind of work.", "kind", waiting)
 

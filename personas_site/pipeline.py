@@ -434,8 +434,7 @@ def _turns_at(queue: str) -> Turns[Job]:
 
 
 @worker_init.connect
-def _note_threads(sender: Any, **_: Any) -> None:
-    global _threads
+def _check_keys(**_: Any) -> None:
     try:
         with connection.cursor() as cursor:
             keys.check(cursor)
@@ -444,6 +443,11 @@ def _note_threads(sender: Any, **_: Any) -> None:
     except keys.OtherKeys as error:
         sys.exit(f"personas: {error}")
     connection.close()  # who forks from here must not share it
+
+
+@worker_init.connect
+def _note_threads(sender: Any, **_: Any) -> None:
+    global _threads
     _threads = sender.concurrency or 1
     if _threads > 1:  # whoever has little to do, and mostly waits for the stores, is not kept by whoever computes
         sys.setswitchinterval(SWITCH_S)

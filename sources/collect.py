@@ -44,7 +44,7 @@ RETRY_AFTER_S = 5
 GZIP = b"\x1f\x8b"
 WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"([\w-]{1,64})"')
 # The paths of client libraries, without and with what follows: nothing below them is a page or a call of the API.
-PATHS = ("/v1", "/beacon/v1", "/api/s", "/sourceConfig", "/analytics.js", "/analytics-next", "/p.js")
+PATHS = r"(?:v1|beacon/v1|api/s|sourceConfig|analytics\.js|analytics-next|p\.js)(?:/.*)?"
 TELEMETRY = "m"  # what analytics.js says of itself: answered and forgotten
 MOST_MEMBERS = 10_000  # of a gzip body: several times the messages that a batch may have
 WINDOW = 64 * 1024
@@ -79,12 +79,13 @@ class _StrictKeys(_Keys):
 
 _read_batch = msgspec.json.Decoder(_Batch).decode
 _read_keys = msgspec.json.Decoder(_StrictKeys).decode
+_is_collect = re.compile(f"/{PATHS}", re.DOTALL).fullmatch
 _known: dict[str, tuple[float, Sender]] = {}
 
 
 def is_collect(path: str) -> bool:
     """Whether a client library sends there: then the write key decides, and no host name, cookie or form token does."""
-    return path.startswith(PATHS) and any(path == each or path.startswith(f"{each}/") for each in PATHS)
+    return _is_collect(path) is not None
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -198,7 +199,7 @@ def _refused_sender(request: HttpRequest) -> Sender | None:
 
 
 def refusal(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
-    """An error as clients know them, for what is refused before a view is reached: a wrong host, an unknown call."""
+    """An error as clients know them, for what is refused before a view is reached: too slow, too much, not in time."""
     return with_cors(request, error_answer(status, code, message))
 
 

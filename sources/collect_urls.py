@@ -15,7 +15,6 @@ def urls(wake: Callable[[int], object]) -> list[URLPattern]:
     """For the root of the site. `wake(source id)` is called after each accepted request."""
     collect = CollectView.as_view(wake=wake)
     calls = "|".join([*TYPES, "batch", *SHORT, TELEMETRY])
-    ours = "|".join(path.removeprefix("/").replace(".", r"\.") for path in PATHS)
     return [
         re_path(rf"^v1/(?P<route>{calls})/?$", collect, name="collect"),
         re_path(rf"^v1/projects/{KEY}/settings/?$", clients.SettingsView.as_view(), name="client-settings"),
@@ -29,5 +28,5 @@ def urls(wake: Callable[[int], object]) -> list[URLPattern]:
         re_path(r"^analytics-next/bundles/(?P<name>[\w-]+(?:\.[\w-]+)*)$", clients.BundleView.as_view(), name="bundle"),
         re_path(r"^p\.js$", clients.JitsuScriptView.as_view(), name="jitsu-script"),
         # Everything else there: an error as clients know it, never a page, and its owner sees it.
-        re_path(rf"^(?:{ours})(?:/.*)?$", collect, {"route": ""}, name="collect-unknown"),
+        re_path(rf"^{PATHS}$", collect, {"route": ""}, name="collect-unknown"),
     ]

@@ -16,8 +16,8 @@ from spaces.rates import spend
 EACH_ROW = 200  # bytes, beside its body
 SOONEST_S = 1.0  # between two measurements …
 BURST_S = 5.0  # of a rate may come at once
-MOST_REFUSED = 50  # kinds of refusals that are kept of a source
 COST = 20  # … and so many times as long as the last one took
+MOST_REFUSED = 50  # kinds of refusals that are kept of a source
 
 
 class InboxFull(Exception):

@@ -44,22 +44,21 @@ class SignIn(AuthenticationForm):
         return str(self.cleaned_data["username"]).strip().lower()
 
 
-class NewPassword(SetPasswordForm):
+class Boxed(forms.Form):
+    """A form of Django's own, with Bootstrap's boxes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs |= BOX
+
+
+class NewPassword(Boxed, SetPasswordForm):
     """A new password, after a link in a mail."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            field.widget.attrs |= BOX
 
-
-class OwnPassword(PasswordChangeForm):
+class OwnPassword(Boxed, PasswordChangeForm):
     """The password of somebody who is signed in."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            field.widget.attrs |= BOX
 
 
 class Reset(PasswordResetForm):
@@ -70,12 +69,9 @@ class Reset(PasswordResetForm):
     )
 
 
-class FirstOwner(forms.Form):
-    """The first account and its workspace."""
+class Join(forms.Form):
+    """The name and password of a new user."""
 
-    email = forms.EmailField(
-        label="E-mail address", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "username", **BOX})
-    )
     name = forms.CharField(
         label="Your name", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "name", **BOX})
     )
@@ -84,24 +80,19 @@ class FirstOwner(forms.Form):
         max_length=200,
         help_text=" ".join(password_validators_help_texts()),
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", **BOX}),
+    )
+
+
+class FirstOwner(Join):
+    """The first account and its workspace."""
+
+    field_order = ("email", "name", "password", "workspace")
+    email = forms.EmailField(
+        label="E-mail address", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "username", **BOX})
     )
     workspace = forms.CharField(
         label="Workspace",
         max_length=100,
         help_text="What you and your team will see at the top, such as the name of your company.",
         widget=forms.TextInput(attrs={"autocomplete": "organization", **BOX}),
-    )
-
-
-class Join(forms.Form):
-    """The name and password of a new user who accepts an invitation."""
-
-    name = forms.CharField(
-        label="Your name", max_length=100, widget=forms.TextInput(attrs={"autocomplete": "name", **BOX})
-    )
-    password = forms.CharField(
-        label="Password",
-        max_length=200,
-        help_text=" ".join(password_validators_help_texts()),
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", **BOX}),
     )

@@ -112,8 +112,8 @@ NODE: dict[Library, Run] = {
     Library("Segment Node 2.3", SERVER): _node("segment-node-2"),
     Library("analytics-node 6.2", SERVER): _node("analytics-node-6"),
     Library("RudderStack Node 3.0", SERVER): _node("rudderstack-node"),
-    # Jitsu waits for each answer and never tries again, and has neither screens nor aliases.
     Library("React Native 2.24", MOBILE): react_native,
+    # Jitsu waits for each answer and never tries again, and has neither screens nor aliases.
     Library("Jitsu Node 1.11", ("identify", "track", "page", "group", "batch", "reset")): _node("jitsu-node"),
 }
 

@@ -16,13 +16,7 @@ async function segment(name) {
   const { Analytics } = await import(name);
   const analytics = new Analytics({ writeKey: key, host: address, flushAt: 10, flushInterval: 200 });
   analytics.on("error", (error) => console.error(error));
-  analytics.identify({ userId, traits: values });
-  analytics.track({ userId, event: "Tested", properties: values });
-  analytics.page({ userId, name: "Home", properties: values });
-  analytics.screen({ userId, name: "Main", properties: values });
-  analytics.group({ userId, groupId: "group-1", traits: values });
-  analytics.alias({ userId, previousId: "anonymous-1" });
-  for (const n of many) analytics.track({ userId, event: "Batched", properties: { n } });
+  sendAll(analytics);
   await analytics.flush({ close: false });
   analytics.track({ userId, event: "Flushed", properties: values });
   await analytics.closeAndFlush();

@@ -33,6 +33,7 @@ from access.requests import PageRequest
 from access.services import NotPossible
 from spaces.clock import clock
 from spaces.lanes import CALLS, PASSWORDS, lane
+from spaces.models import Workspace
 from spaces.needs import ANYONE, SIGNED_IN, needs
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -80,6 +81,14 @@ def note_sign_in(sender: Any, request: HttpRequest, user: User, **_: Any) -> Non
     services.note_sign_in(user, request)
 
 
+def _enter(request: HttpRequest, user: User, workspace: Workspace, greeting: str) -> HttpResponse:
+    """Whoever has just joined is signed in, and at the workspace."""
+    # With guardian's there are two backends, and login() has to be told which one it was.
+    login(request, user, backend=BACKEND)
+    messages.success(request, greeting)
+    return redirect("workspace", workspace=workspace.slug)
+
+
 @never_cache
 @needs(ANYONE)
 @lane(POST=PASSWORDS)
@@ -96,9 +105,8 @@ def welcome(request: HttpRequest, secret: str) -> HttpResponse:
         except ValidationError as error:
             form.add_error("password", error)
         else:
-            login(request, user, backend=BACKEND)
-            messages.success(request, f"Welcome. {workspace} is yours: invite your team, or begin with a space.")
-            return redirect("workspace", workspace=workspace.slug)
+            greeting = f"Welcome. {workspace} is yours: invite your team, or begin with a space."
+            return _enter(request, user, workspace, greeting)
     return render(request, "access/welcome.html", {"form": form}, status=422 if request.method == "POST" else 200)
 
 
@@ -163,7 +171,7 @@ def account(request: PageRequest) -> HttpResponse:
         messages.success(request, "The password is new. Your other sessions have ended, and API tokens are revoked.")
         return redirect("account")
     rows = [{"row": row, "here": row.session == request.session.session_key} for row in sessions]
-    context = {"form": form, "sessions": rows, "account": request.user}
+    context = {"form": form, "sessions": rows}
     return render(request, "access/account.html", context, status=422 if request.method == "POST" else 200)
 
 
@@ -194,10 +202,7 @@ class AcceptView(View):
         except ValidationError as error:
             form.add_error("password", error)
         else:
-            # With guardian's there are two backends, and login() has to be told which one it was.
-            login(request, user, backend=BACKEND)
-            messages.success(request, f"Welcome to {invitation.workspace.name}.")
-            return redirect("workspace", workspace=invitation.workspace.slug)
+            return _enter(request, user, invitation.workspace, f"Welcome to {invitation.workspace.name}.")
         return self._page(request, invitation, form, status=422)
 
     def _page(self, request: HttpRequest, invitation: Invitation, form: Join, status: int = 200) -> HttpResponse:
