@@ -25,12 +25,12 @@ def write_down(cursor: Any) -> None:
     known = cursor.fetchone()
     cursor.execute("SELECT EXISTS (SELECT FROM destinations_destination)")
     (sealed,) = cursor.fetchone()
-    if known and sealed and not set(json.loads(known[1])) & set(_field_keys()):
+    if known and sealed and not set(json.loads(known[1])) & set(field_keys()):
         raise OtherKeys(f"None of PERSONAS_FIELD_KEYS opens the settings of destinations. {HOW}, or keep the old key.")
     cursor.execute("DELETE FROM spaces_installation")
     cursor.execute(
         "INSERT INTO spaces_installation (secret_key, field_keys) VALUES (%s, %s)",
-        [_fingerprint(settings.SECRET_KEY), json.dumps(_field_keys())],
+        [_fingerprint(settings.SECRET_KEY), json.dumps(field_keys())],
     )
 
 
@@ -43,11 +43,12 @@ def check(cursor: Any) -> None:
     known = cursor.fetchone()
     if known and known[0] != _fingerprint(settings.SECRET_KEY):
         raise OtherKeys(f"PERSONAS_SECRET_KEY is not the one with which `prepare` ran. {HOW}, and run `prepare`.")
-    if known and set(json.loads(known[1])) != set(_field_keys()):
+    if known and set(json.loads(known[1])) != set(field_keys()):
         raise OtherKeys(f"PERSONAS_FIELD_KEYS are not those with which `prepare` ran. {HOW}, and run `prepare`.")
 
 
-def _field_keys() -> list[str]:
+def field_keys() -> list[str]:
+    """Fingerprints of the keys that encrypt settings of destinations."""
     return [_fingerprint(key) for key in settings.FIELD_KEYS]
 
 

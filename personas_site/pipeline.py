@@ -15,7 +15,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -43,7 +43,7 @@ from sources.events import client
 from sources.events.compaction import compact
 from sources.models import Source
 from spaces import pulse
-from spaces.batches import BatchGroup, Locks, Overtaken, Stage, advance, open_log, resting, sweep
+from spaces.batches import ERASING, BatchGroup, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.clock import clock
 from spaces.disk_space import room
 from spaces.limits import working
@@ -72,7 +72,7 @@ class Work:
     stage: whose failures are waited out, and whose abandoned numbers are swept. paced: it inserts into ClickHouse,
     which takes few inserts a second. together: what several owners insert goes as one. shared: the most rows of a turn
     while other workspaces have turns, too: larger batches cost less for each row, but others wait for them. frees: it
-    makes room on the disk, so it goes on when there is almost none.
+    erases, which makes room on the disk, so it goes on when there is almost none, and waits for a backup.
     """
 
     queue: str
@@ -356,6 +356,8 @@ def _serve(job: Job, workspace: int, locks: Locks, turn: Callable[[int, int], bo
     stage = WORK[kind].stage
     if not locks.take(f"{stage.name if stage else kind}:{owner}"):
         return False  # whoever has it now looks again before it ends, or beat does
+    if WORK[kind].frees and not locks.take(ERASING, shared=True):
+        return False
     try:
         with working(_public_id(workspace)):
             return turn(owner, workspace)
@@ -405,14 +407,17 @@ def _ask_for_answers() -> None:
 
 @app.task
 def clean(**_: Any) -> None:
-    """Forget what was abandoned more than a day ago."""
-    for stage in {work.stage.name: work.stage for work in WORK.values() if work.stage}.values():
-        try:
-            sweep(stage)
-        except Exception:
-            logger.exception("what %s abandoned is not cleaned", stage.name)
-    retain(clock.now())
-    compact()
+    """Forget what was abandoned more than a day ago, and what is older than it is kept."""
+    with closing(Locks()) as locks:
+        if not locks.take(ERASING, shared=True):
+            return  # a backup is being made
+        for stage in {work.stage.name: work.stage for work in WORK.values() if work.stage}.values():
+            try:
+                sweep(stage)
+            except Exception:
+                logger.exception("what %s abandoned is not cleaned", stage.name)
+        retain(clock.now())
+        compact()
 
 
 # Of this process: how many threads serve, whose turn it is at each queue, and how long turns were.

@@ -50,6 +50,7 @@ LONGEST_WAIT = {Log.Fault.STORE: timedelta(seconds=30), Log.Fault.CODE: timedelt
 MANY_REFUSED, MUCH_REFUSED, LAST_ROWS = 10, 0.1, 500
 MANY_DEATHS = 5  # in a row
 UNNUMBERED = 0  # a part that waits; it gets its number before its first write
+ERASING = "erasing"  # a lock: whoever deletes committed rows shares it, whoever copies them has it alone
 KEPT_ABANDONED = timedelta(days=1)  # until then a late insert under an abandoned number may still arrive
 
 
@@ -318,15 +319,15 @@ class Locks:
         except psycopg2.Error:
             self._drop()
 
-    def take(self, name: str) -> bool:
-        """Whether this process is the one to work on `name` now."""
+    def take(self, name: str, *, shared: bool = False) -> bool:
+        """Whether this process is the one to work on `name` now; or one of those, when all of them share it."""
         try:
-            taken = self._try(name)
+            taken = self._try(name, shared)
         except psycopg2.Error:
             self._drop()
             if self._are_some_taken:  # they went with the connection
                 raise
-            taken = self._try(name)  # the server was started again since
+            taken = self._try(name, shared)  # the server was started again since
         self._are_some_taken |= taken
         return taken
 
@@ -342,12 +343,12 @@ class Locks:
             pass
         self._drop()
 
-    def _try(self, name: str) -> bool:
+    def _try(self, name: str, shared: bool) -> bool:
         if self._connection is None:
             alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
             self._connection = psycopg2.connect(**connection.get_connection_params() | alive)
             self._connection.autocommit = True
-        return bool(self._ask("SELECT pg_try_advisory_lock(%s)", _key(name)))
+        return bool(self._ask(f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(%s)", _key(name)))
 
     def _ask(self, statement: str, *values: int) -> Any:
         with self._connection.cursor() as cursor:

@@ -54,6 +54,10 @@ class StartError(Exception):
     """Something cannot start; the message is for the user."""
 
 
+class AlreadyRunning(StartError):
+    """Another process has the folder."""
+
+
 @dataclass(frozen=True)
 class Account:
     """A user, by number. capabilities: the rights of root that its processes keep."""

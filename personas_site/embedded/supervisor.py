@@ -12,13 +12,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self, TypeVar
 
 from personas_site.embedded import services
-from personas_site.embedded.accounts import StartError
+from personas_site.embedded.accounts import AlreadyRunning, StartError
 from personas_site.embedded.paths import PROJECT_ROOT, Paths
 from personas_site.embedded.processes import MARK, Process, Service, end_leftovers
 
@@ -123,7 +123,7 @@ class Supervisor:
             with lock:
                 lock.seek(0)
                 owner = lock.read().strip() or "just starting"
-            raise StartError(f"Personas is already running in {self.paths.home}: {owner}") from None
+            raise AlreadyRunning(f"Personas is already running in {self.paths.home}: {owner}") from None
         self._lock = lock
         lock.truncate(0)
         address = "stores only" if self.stores_only else self.paths.web_url
@@ -331,3 +331,23 @@ def stopped_by_signals(supervisor: Supervisor) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stores_running(say: Callable[[str], None], *, may_run: bool) -> Iterator[None]:
+    """The embedded stores run, if there are any; for a command. may_run: those of a running console will do.
+
+    Raises StartError.
+    """
+    paths = Paths.from_environ()
+    if not services.stores(paths):
+        yield
+        return
+    supervisor = Supervisor(paths.home, stores_only=True, say=say)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(supervisor)
+        except AlreadyRunning:
+            if not may_run:
+                raise
+        yield

@@ -1,10 +1,11 @@
 """The one client of ClickHouse: reads and writes of the event tables go through here."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -78,6 +79,16 @@ def bitmaps(query: Sql, **limits: Any) -> list[BitMap]:
         found.append(members)
         at += size
     return found
+
+
+def native(query: Sql) -> Any:
+    """A stream, to be read: the rows of the answer in ClickHouse's own format, for `insert_native`."""
+    return client().raw_stream(query.text, parameters=query.values or None, fmt="Native")
+
+
+def insert_native(table: str, columns: Collection[str], rows: bytes) -> None:
+    # Not as bytes: those the driver sends a second time when the connection breaks before the answer.
+    client().raw_insert(table, list(columns), BytesIO(rows), fmt="Native")
 
 
 def busy() -> bool:

@@ -5,7 +5,7 @@ ClickHouse itself, so that a store that was restored or moved says what it holds
 every statement of it can be run again, since one that was interrupted is begun anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
@@ -46,39 +46,45 @@ def migrate(run: Run | None = None) -> list[str]:
     One at a time: the caller holds a lock. Raises SchemaError; nothing is changed in a store that is newer than the
     code.
     """
+    done = applied()
+    pending = [each for each in known() if each.name not in done]
+    apply(pending, run)
+    check()
+    return [each.name for each in pending]
+
+
+def apply(pending: Iterable[Migration], run: Run | None = None) -> None:
+    """These have been applied, one after the other."""
     run = run or _run
     run(
         "CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now())"
         f" ENGINE = {settings.CLICKHOUSE_ENGINE} ORDER BY name"
     )
-    applied = _applied()
-    pending = [each for each in known() if each.name not in applied]
     for each in pending:
         each.apply(run, settings.CLICKHOUSE_ENGINE)
         client.run(sql("INSERT INTO schema_migrations (name) VALUES (%s)", each.name))
-    check()
-    return [each.name for each in pending]
 
 
 def check() -> None:
     """Raises SchemaError when the tables are not what the code needs, or not all migrations have been applied."""
-    pending = [each.name for each in known() if each.name not in _applied()]
+    done = applied()
+    pending = [each.name for each in known() if each.name not in done]
     differences = [f"{name} has not been applied" for name in pending] or _differences()
     if differences:
         raise SchemaError(f"ClickHouse's tables are not what this release needs: {'; '.join(differences)}.")
 
 
-def _applied() -> set[str]:
-    """Raises SchemaError when there is one that this code does not know."""
+def applied() -> set[str]:
+    """The names of those that have been. Raises SchemaError when there is one that this code does not know."""
     exists = client.rows(Sql("EXISTS TABLE schema_migrations"))[0][0]
-    applied = {name for (name,) in client.rows(Sql("SELECT name FROM schema_migrations"))} if exists else set()
-    newer = sorted(applied - {each.name for each in known()})
+    done = {name for (name,) in client.rows(Sql("SELECT name FROM schema_migrations"))} if exists else set()
+    newer = sorted(done - {each.name for each in known()})
     if newer:
         raise SchemaError(
             f"ClickHouse's tables were made by a newer release of Personas ({newer[-1]}): start that one, or restore"
             " the store from before it."
         )
-    return applied
+    return done
 
 
 def _differences() -> list[str]:

@@ -14,9 +14,13 @@ MONTH = "toYYYYMM(ts)"
 
 @dataclass(frozen=True)
 class Table:
-    """columns: name -> type in ClickHouse's own spelling, and DEFAULT or EPHEMERAL where it is such a column."""
+    """columns: name -> type in ClickHouse's own spelling, and DEFAULT or EPHEMERAL where it is such a column.
+
+    log: the stage that writes it, and the column of the partition in whose log `piece` is a number.
+    """
 
     name: str
+    log: tuple[str, str]
     columns: Mapping[str, str] = field(hash=False)
     order: str
     partition: str = ""
@@ -27,6 +31,7 @@ ORIGIN = {"source": "UInt32", "origin_piece": "UInt64", "origin_position": "UInt
 
 ARCHIVE = Table(
     name="archive",
+    log=("archive", "source"),
     columns={
         "workspace": "UInt32",
         "source": "UInt32",
@@ -44,6 +49,7 @@ ARCHIVE = Table(
 )
 TIMELINE = Table(
     name="timeline",
+    log=("resolve", "space"),
     columns={
         **WRITTEN,
         **ORIGIN,
@@ -60,6 +66,7 @@ TIMELINE = Table(
 )
 PROFILE_EVENTS = Table(
     name="profile_events",
+    log=("resolve", "space"),
     columns={
         **WRITTEN,
         **ORIGIN,
@@ -75,16 +82,19 @@ PROFILE_EVENTS = Table(
 )
 TRAITS = Table(
     name="traits",
+    log=("resolve", "space"),
     columns={**WRITTEN, **ORIGIN, "key": "String", "value": "String", "ts": MOMENT},
     order="workspace, space, key, profile, ts",
 )  # value: JSON text; 'null' = the trait was removed
 OVERLAY = Table(
     name="overlay",
+    log=("resolve", "space"),
     columns={"workspace": "UInt32", "space": "UInt32", "piece": "UInt64", "loser": "UInt32", "winner": "UInt32"},
     order="workspace, space, loser, piece",
 )
 PROFILES = Table(
     name="profiles",
+    log=("resolve", "space"),
     columns={
         "workspace": "UInt32",
         "space": "UInt32",
@@ -97,6 +107,7 @@ PROFILES = Table(
 )
 MEMBERSHIP_LOG = Table(
     name="membership_log",
+    log=("evaluate", "space"),
     columns={
         "workspace": "UInt32",
         "space": "UInt32",
@@ -111,6 +122,7 @@ MEMBERSHIP_LOG = Table(
 )
 DELIVERY_LOG = Table(
     name="delivery_log",
+    log=("sync", "subscription"),
     columns={
         "workspace": "UInt32",
         "space": "UInt32",
