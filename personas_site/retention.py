@@ -11,6 +11,7 @@ from django.db.models import F, Min, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from access.models import AuditEntry, Invitation, SignedIn
+from access.services.audit import forget
 from audiences.models import Change, Draft
 from destinations.models import Subscription
 from identity.models import Evidence
@@ -29,6 +30,7 @@ IDLE_DRAFT, IDLE_INVITATION = timedelta(days=90), timedelta(days=90)
 def retain(now: datetime) -> None:
     """No row is older than its retention period. A failure in one table is logged and stops no other."""
     erasers = {model._meta.db_table: _row_eraser(old) for model, old in RULES.items()} | EVENT_RULES
+    erasers[AuditEntry._meta.db_table] = lambda now: forget(now - _days("KEEP_CHANGES_DAYS"))
     for name, erase in erasers.items():
         try:
             erase(now)
@@ -54,7 +56,6 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
     Change: _old_changes,
     EventName: lambda now: EventName.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
     Evidence: lambda now: Evidence.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
-    AuditEntry: lambda now: AuditEntry.objects.filter(at__lt=now - _days("KEEP_CHANGES_DAYS")),
     Deletion: lambda now: Deletion.objects.filter(finished_at__lt=now - _days("KEEP_CHANGES_DAYS")),
     Draft: lambda now: Draft.objects.filter(updated_at__lt=now - IDLE_DRAFT),
     Invitation: lambda now: Invitation.objects.filter(expires_at__lt=now - IDLE_INVITATION),

@@ -1,9 +1,11 @@
 """The audit trail: who made a change, and the entry that it leaves."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.http import HttpRequest
 from rest_framework.request import Request
 
@@ -65,3 +67,9 @@ def audit(by: ActorLike, action: str, target: Any, **detail: Any) -> None:
         target=getattr(target, "public_id", str(target.pk)),
         detail=detail,
     )
+
+
+def forget(older: datetime) -> None:
+    """Entries from before that moment are gone, but for those of the last 30 days: the database itself keeps them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT access_forget_audit(%s)", [older])

@@ -30,6 +30,7 @@ OF_ONE = "one row of each thing that people make"
 OF_PEOPLE = "as many as there are people and their identifiers: it goes with the space"
 IN_WORK = "goes when the work is done"
 BOUNDS = {
+    "access.AuditEntry": "as long as changes: access.services.audit.forget",
     "access.SpaceGroupPermission": MADE_BY_HAND,
     "access.SpaceUserPermission": MADE_BY_HAND,
     "access.Membership": MADE_BY_HAND,

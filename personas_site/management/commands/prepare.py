@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
+from django.db import connections, transaction
 from psycopg2.sql import SQL, Identifier
 
 from access.services import is_unowned, new_secret
@@ -19,6 +19,7 @@ GRANTS = (
     "GRANT USAGE ON SCHEMA public TO {role}",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
     "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}",
+    "REVOKE UPDATE, DELETE ON access_auditentry FROM {role}",  # see access/migrations/0003
 )
 # What packages bring along and no page loads: to compress it took longer than anything else of a start.
 UNUSED = ["redoc", "rest_framework", "guardian", "ext", "htmx-4*", "htmax-*", "*.rtl.*", "bootstrap-*"]
@@ -37,8 +38,9 @@ class Command(BaseCommand):
             call_command("migrate", database="owner", verbosity=max(verbosity - 1, 0), interactive=False)
             if settings.DATABASE_URL != settings.DATABASE_OWNER_URL:
                 role = Identifier(settings.DATABASES["default"]["USER"])
-                for grant in GRANTS:
-                    cursor.execute(SQL(grant).format(role=role))
+                with transaction.atomic("owner"):
+                    for grant in GRANTS:
+                        cursor.execute(SQL(grant).format(role=role))
             try:
                 keys.write_down(cursor)
             except keys.OtherKeys as error:
