@@ -24,6 +24,7 @@ from rest_framework.request import Request
 from access.errors import NOTHING, is_api, plain
 from access.models import Membership, User
 from access.roles import PERMISSIONS, SPACE_PERMISSIONS
+from spaces import personal
 from spaces.limits import asking
 from spaces.models import Space
 from spaces.needs import ANYONE, SIGNED_IN
@@ -87,6 +88,7 @@ class GateMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        personal.mask(True)  # until it is known who asks
         return self.get_response(request)
 
     def process_view(
@@ -165,9 +167,18 @@ def _space(membership: Membership | None, **filters: str) -> Space | None:
 
 def _attach(request: HttpRequest, membership: Membership | None, space: Space | None) -> None:
     asking(membership.workspace.public_id if membership else "")
+    # Outside a space there are but the sources; whoever may see these sees what they received.
+    personal.mask(bool(membership and space and not membership.may("space.pii", space)))
     request.membership = membership  # type: ignore[attr-defined]
     request.workspace = membership.workspace if membership else None  # type: ignore[attr-defined]
     request.space = space  # type: ignore[attr-defined]
+
+
+def require(request: HttpRequest, permission: str) -> None:
+    """For what of a view needs more than the view itself. Raises PermissionDenied."""
+    space: Space = request.space  # type: ignore[attr-defined]
+    if not request.membership.may(permission, space):  # type: ignore[attr-defined]
+        raise PermissionDenied(_refusal(permission, space))
 
 
 def _refusal(need: str, space: Space | None) -> str:

@@ -104,7 +104,7 @@ class Invitation(Owned):
     public_id = public_id("inv")
     email = models.EmailField()
     role = models.CharField(max_length=20, choices=roles.workspace_choices, default=roles.MEMBER)
-    grants = models.JSONField(default=list, help_text='[{"space": public id, "role": role key}, …]')
+    grants = models.JSONField(default=list, help_text='[{"space": public id, "role": role key, "personal": …}, …]')
     # Of the secret in the link, so that a stolen database opens nothing.
     token_hash = models.BinaryField(max_length=32, unique=True)
     invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")

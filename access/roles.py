@@ -17,6 +17,7 @@ SPACE_PERMISSIONS = {
     "space.read": "See everything in the space",
     "space.use": "Build audiences and traits",
     "space.admin": "Change settings, sources and destinations of the space",
+    "space.pii": "See names, e-mail addresses and telephone numbers, and download people",
 }
 PERMISSIONS = WORKSPACE_PERMISSIONS | SPACE_PERMISSIONS
 CODENAMES = {permission: f"{permission.partition('.')[2]}_space" for permission in SPACE_PERMISSIONS}
@@ -54,6 +55,11 @@ SPACE_ROLES = {
         Role("read_only", "Personas Read-only", "Look, change nothing", frozenset({"space.read"})),
     )
 }
+
+
+def sees_personal_data(role: str) -> bool:
+    """Whether this role in a space lets its holder see personal data; the others may be given that right by itself."""
+    return "space.pii" in SPACE_ROLES[role].permissions
 
 
 def meaning(role: Role) -> str:

@@ -18,6 +18,7 @@ from identity.queries import all_numbers
 from sources.events import client
 from sources.events.sql import Sql, sql
 from sources.models import Source
+from spaces import personal
 from spaces.batches import visible_logs
 from spaces.models import Space
 from spaces.times import from_milliseconds
@@ -163,8 +164,9 @@ def _value(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tu
     if not rows or rows[0][0] in REMOVED:
         return f"they have no {aggregate.name}", []
     value, ms, source = rows[0]
-    seen = SeenRow(f"{aggregate.name}: {_shown(value)}", from_milliseconds(ms), names.get(source, "a deleted source"))
-    return f"{aggregate.name} is {_shown(value)}", [seen]
+    shown = personal.value(aggregate.name, _shown(value), names=personal.OF_PEOPLE)
+    seen = SeenRow(f"{aggregate.name}: {shown}", from_milliseconds(ms), names.get(source, "a deleted source"))
+    return f"{aggregate.name} is {shown}", [seen]
 
 
 def _rows(scope: QueryScope, aggregate: Aggregate, columns: str, most: int) -> Sequence[Sequence[Any]]:
@@ -182,5 +184,5 @@ def _rows(scope: QueryScope, aggregate: Aggregate, columns: str, most: int) -> S
 
 def _shown(value: str) -> str:
     read = json.loads(value)
-    text = read if isinstance(read, str) else value
+    text = personal.text(read if isinstance(read, str) else value)
     return text if len(text) <= 120 else f"{text[:120]}…"

@@ -7,6 +7,7 @@ from sources.events import seen
 from sources.events.sql import Sql, sql
 from sources.models import EventName
 from sources.queries import listening
+from spaces import personal
 from spaces.models import Space
 
 
@@ -30,7 +31,7 @@ def property_values(space: Space, *, event: str, name: str) -> list[str]:
         texts = sql("[toString(properties.%s)]", identifier(name))
     else:
         texts = texts_in(elements(PropertyValue(identifier(list_name[0])).list, list_name[1]))
-    return seen.property_values(scope_of(space), event, texts)
+    return _shown(name, seen.property_values(scope_of(space), event, texts))
 
 
 def traits(space: Space) -> list[str]:
@@ -44,5 +45,10 @@ def trait_values(space: Space, *, name: str) -> list[str]:
         json = inside(Sql("value"), inner) if inner else Sql("value")
         texts = texts_in(sql("[%s]", json) if below is None else elements(json, below))
         if values := seen.trait_values(scope, key, texts):
-            return values
+            return _shown(name, values, names=personal.OF_PEOPLE)
     return []
+
+
+def _shown(name: str, values: list[str], names: frozenset[str] = personal.NAMES) -> list[str]:
+    """Those that whoever asks may see."""
+    return [value for value in values if personal.value(name, value, names=names) == value]

@@ -14,10 +14,12 @@ from audiences.models import Audience
 from console.links import first_page
 from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
+from identity.naming import shown_name
 from identity.queries import called_in
 from identity.rules.display_name import display_name
 from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.models import Connection, Replay, Source
+from spaces import personal
 from spaces.models import Space
 
 MOST = 20  # hits of each kind
@@ -42,6 +44,11 @@ class SearchQuery:
     member: Membership
     text: str
     spaces: Mapping[int, Space]
+
+    @property
+    def open_spaces(self) -> list[Space]:
+        """Those in which this member may see personal data: letter by letter a search would tell it."""
+        return [space for space in self.spaces.values() if self.member.may("space.pii", space)]
 
     def hit(self, kind: str, row: "Space | Source | Audience | Destination", page: str, hint: str) -> Hit:
         # A source belongs to the workspace and has no space.
@@ -75,7 +82,7 @@ def find_profiles(query: SearchQuery) -> Iterator[Hit]:
     # Names are tried last: many people can have the same one.
     by_name = [
         profile
-        for profile in called_in(query.spaces.values(), query.text, MOST)
+        for profile in called_in(query.open_spaces, query.text, MOST)
         if (profile.space_id, profile.number) not in identifiers
     ]
     for profile in sorted(by_name, key=lambda profile: (display_name(profile.traits, ()).lower(), profile.pk)):
@@ -176,5 +183,6 @@ def _profile_hit(
 ) -> Hit:
     space = query.spaces[profile.space_id]
     kind = "Account" if profile.kind == Profile.Kind.ACCOUNT else "Profile"
-    name = display_name(profile.traits, identifiers) or "Somebody without a name"
+    with personal.masking(not query.member.may("space.pii", space)):
+        name = shown_name(profile.traits, identifiers) or "Somebody without a name"
     return Hit(kind, name, hint, first_page(query.member, ["profile"], space, [profile.public_id]), exact, space)

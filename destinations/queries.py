@@ -20,6 +20,7 @@ from identity.models import Identifier
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import Sql, join, sql
+from spaces import personal
 from spaces.batches import visible_logs
 from spaces.models import Space
 from spaces.secrets import open_sealed
@@ -82,7 +83,15 @@ class Deliveries(Sequence[Delivery]):
         names = named_identifiers(self._space, [call.identifier for call in calls])
         return [
             # ClickHouse answers times without a zone, in UTC, and booleans as numbers.
-            replace(call, at=call.at.replace(tzinfo=UTC), entering=bool(call.entering), who=names.get(call.identifier))
+            replace(
+                call,
+                at=call.at.replace(tzinfo=UTC),
+                entering=bool(call.entering),
+                request=personal.text(call.request),
+                response=personal.text(call.response),
+                reason=personal.text(call.reason),
+                who=names.get(call.identifier),
+            )
             for call in calls
         ]
 
@@ -119,9 +128,9 @@ def identifier_like(space: Space, text: str) -> int | None:
 
 
 def named_identifiers(space: Space, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
-    """{number: {"type", "value"}} of those that still exist."""
+    """{number: {"type", "value"}} of those that still exist, to be shown."""
     rows = Identifier.objects.filter(space=space, number__in=numbers).values_list("number", "type", "value")
-    return {number: {"type": type, "value": value} for number, type, value in rows}
+    return {number: {"type": type, "value": personal.value(type, value)} for number, type, value in rows}
 
 
 def count_now(subscription: Subscription) -> dict[str, int]:

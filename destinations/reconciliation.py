@@ -12,6 +12,7 @@ from destinations import queries
 from destinations.models import Acknowledged, Subscription
 from identity.pages.presenters import Person, people, search
 from sources.events.sql import join, sql
+from spaces import personal
 
 FIRST = 50  # of those that differ
 PEOPLE, IDENTIFIERS = 3, 20  # of whoever a search finds
@@ -93,7 +94,7 @@ def differing(subscription: Subscription, *, limit: int = FIRST) -> list[Differi
     for number, desired, state, tries, refused in rows:
         name, label = names.get(number, gone), str(Acknowledged.State(state).label)
         reason = _reason(subscription, desired, state, tries, refused)
-        differences.append(Differing(name["type"], name["value"], desired, label, reason))
+        differences.append(Differing(name["type"], name["value"], desired, label, personal.text(reason)))
     return differences
 
 
@@ -121,11 +122,11 @@ def looked_up(subscription: Subscription, text: str) -> list[PersonCheck]:
             standings.append(
                 IdentifierStanding(
                     identifier.type,
-                    identifier.value,
+                    personal.value(identifier.type, identifier.value),
                     str(state.label),
                     agrees=state == (IN if desired else Acknowledged.State.OUT),
                     since=row.at if row else None,
-                    refused=row.refused if row else "",
+                    refused=personal.text(row.refused) if row else "",
                     last=calls.get(identifier.number),
                 )
             )

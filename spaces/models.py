@@ -77,6 +77,7 @@ class Space(Deletable, Owned):
             ("read_space", "Can see everything in the space"),
             ("use_space", "Can build audiences and traits"),
             ("admin_space", "Can change settings, sources and destinations"),
+            ("pii_space", "Can see personal data"),
         ]
 
     def __str__(self) -> str:

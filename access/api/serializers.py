@@ -125,10 +125,13 @@ class ChangeSpace(serializers.Serializer[Any]):
 class GrantSerializer(serializers.Serializer[Any]):
     """A role in a space."""
 
-    example: ClassVar = {"spaceId": "spa_2qKf0", "role": "user"}
+    example: ClassVar = {"spaceId": "spa_2qKf0", "role": "user", "personalData": False}
 
     spaceId = serializers.CharField(max_length=40)
     role = serializers.ChoiceField(choices=list(roles.SPACE_ROLES))
+    personalData = serializers.BooleanField(
+        default=False, help_text="See names, e-mail addresses and telephone numbers; admins always do."
+    )
 
 
 class InviteSerializer(serializers.Serializer[Any]):
@@ -137,6 +140,7 @@ class InviteSerializer(serializers.Serializer[Any]):
         "email": "grace@example.com",
         "role": "member",
         "grants": [GrantSerializer.example],
+        "invitedBy": "ada@example.com",
         "createdAt": AT,
         "expiresAt": "2026-06-22T12:00:00.000Z",
         "expired": False,
@@ -146,13 +150,19 @@ class InviteSerializer(serializers.Serializer[Any]):
     email = serializers.EmailField()
     role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES))
     grants = serializers.SerializerMethodField()
+    invitedBy = serializers.CharField(
+        source="invited_by.email", default=None, allow_null=True, help_text="null = a command"
+    )
     createdAt = MomentField(source="created_at")
     expiresAt = MomentField(source="expires_at")
     expired = serializers.SerializerMethodField(help_text="Whether its link no longer works.")
 
     @extend_schema_field(GrantSerializer(many=True))
-    def get_grants(self, invitation: Any) -> list[dict[str, str]]:
-        return [{"spaceId": row["space"], "role": row["role"]} for row in invitation.grants]
+    def get_grants(self, invitation: Any) -> list[dict[str, Any]]:
+        return [
+            {"spaceId": row["space"], "role": row["role"], "personalData": row.get("personal", False)}
+            for row in invitation.grants
+        ]
 
     def get_expired(self, invitation: Any) -> bool:
         return bool(invitation.expires_at <= clock.now())
@@ -206,6 +216,7 @@ class UserSerializer(serializers.Serializer[Any]):
         "name": "Ada",
         "role": "owner",
         "grants": [GrantSerializer.example],
+        "joinedAt": AT,
     }
 
     id = serializers.CharField(source="user.public_id")
@@ -213,11 +224,14 @@ class UserSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(source="user.name")
     role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES))
     grants = serializers.SerializerMethodField()
+    joinedAt = MomentField(source="created_at")
 
     @extend_schema_field(GrantSerializer(many=True))
-    def get_grants(self, member: Any) -> list[dict[str, str]]:
+    def get_grants(self, member: Any) -> list[dict[str, Any]]:
         grants = self.context["grants"].get(member.user_id, [])
-        return [{"spaceId": given.space.public_id, "role": given.role} for given in grants]
+        return [
+            {"spaceId": given.space.public_id, "role": given.role, "personalData": given.personal} for given in grants
+        ]
 
 
 class TokenSerializer(serializers.Serializer[Any]):

@@ -102,14 +102,14 @@ class AuditView(PagedView):
         return self.get_paginated_response(AuditEntrySerializer(entries, many=True).data)
 
 
-@needs("workspace.read", POST="workspace.manage")
+@needs("workspace.manage")
 @extend_schema(tags=["invites"])
 class InvitesView(PagedView):
     pagination_class = Pages.of("invites")
 
     @extend_schema(operation_id="list_invites", responses=InviteSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
-        """Invitations that were not accepted yet."""
+        """Invitations that were not accepted yet. For owners."""
         invitations = self.paginate_queryset(queries.pending(request.workspace))
         return self.get_paginated_response(InviteSerializer(invitations, many=True).data)
 
@@ -132,7 +132,8 @@ class InvitesView(PagedView):
                 if given["spaceId"] not in spaces:
                     raise invalid("There is no such space.", f"invites[{number}].grants[{place}].spaceId")
             grants = [(spaces[given["spaceId"]], given["role"]) for given in row["grants"]]
-            people.append(Invited(row["email"], row["role"], grants))
+            personal = [spaces[given["spaceId"]] for given in row["grants"] if given["personalData"]]
+            people.append(Invited(row["email"], row["role"], grants, personal))
         return people
 
 
@@ -169,8 +170,11 @@ class UsersView(PagedView):
 
     @extend_schema(operation_id="list_users", responses=UserSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
-        """The people of the workspace, with their roles."""
-        members = self.paginate_queryset(queries.members(request.workspace))
+        """The people of the workspace, with their roles; only yourself, unless you are an owner."""
+        rows = queries.members(request.workspace)
+        if not request.membership.may("workspace.manage"):
+            rows = rows.filter(pk=request.membership.pk)
+        members = self.paginate_queryset(rows)
         context = {"grants": queries.grants_by_user(request.workspace)}
         return self.get_paginated_response(UserSerializer(members, many=True, context=context).data)
 

@@ -1,7 +1,7 @@
 """Forms about people: whom to invite, and somebody's roles. Both ask for a role in each space."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -20,7 +20,8 @@ NO_ROLE = ("", "None")
 class Rights(Styled):
     """A role in the workspace, and one or none in each of its spaces.
 
-    present: the roles in spaces now. origins: where they come from, by the public id of the space.
+    present: the roles in spaces now. origins: where they come from, by the public id of the space. open_to: primary
+    keys of the spaces where they see personal data, whatever the role.
     """
 
     role = forms.ChoiceField(
@@ -36,6 +37,7 @@ class Rights(Styled):
         spaces: Sequence[Space],
         present: Mapping[Space, str] | None = None,
         origins: Mapping[str, str] | None = None,
+        open_to: Collection[int] = (),
         **kwargs: Any,
     ) -> None:
         self.spaces, self.origins = spaces, origins or {}
@@ -50,12 +52,23 @@ class Rights(Styled):
                 initial=(present or {}).get(space, ""),
                 widget=forms.RadioSelect(attrs={"class": "form-check-input"}),
             )
+            self.fields[f"sees-{space.public_id}"] = forms.BooleanField(
+                label=f"Sees personal data in {space.name}",
+                required=False,
+                initial=space.pk in open_to,
+                widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
+            )
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """For the table of radio buttons: each space with its field, and where the present role comes from."""
         return [
-            {"space": space, "field": self[f"in-{space.public_id}"], "origin": self.origins.get(space.public_id, "")}
+            {
+                "space": space,
+                "field": self[f"in-{space.public_id}"],
+                "sees": self[f"sees-{space.public_id}"],
+                "origin": self.origins.get(space.public_id, ""),
+            }
             for space in self.spaces
         ]
 
@@ -71,6 +84,11 @@ class Rights(Styled):
     @property
     def in_spaces(self) -> dict[Space, str]:
         return {space: self.cleaned_data[f"in-{space.public_id}"] for space in self.spaces}
+
+    @property
+    def personal(self) -> list[Space]:
+        """Where they see personal data, whatever the role."""
+        return [space for space in self.spaces if self.cleaned_data[f"sees-{space.public_id}"]]
 
 
 class Invite(Rights):
@@ -97,7 +115,8 @@ class Invite(Rights):
     @property
     def people(self) -> list[Invited]:
         grants = [(space, role) for space, role in self.in_spaces.items() if role]
-        return [Invited(email, self.cleaned_data["role"], grants) for email in self.cleaned_data["emails"]]
+        role, personal = self.cleaned_data["role"], self.personal
+        return [Invited(email, role, grants, personal) for email in self.cleaned_data["emails"]]
 
 
 def _is_address(text: str) -> bool:

@@ -103,7 +103,11 @@ def invitations(workspace: Workspace, pending: Sequence[Invitation]) -> list[dic
         {
             "invitation": invitation,
             "owner": invitation.role == roles.OWNER,
-            "grants": [Grant(spaces[row["space"]], row["role"]) for row in invitation.grants if row["space"] in spaces],
+            "grants": [
+                Grant(spaces[row["space"]], row["role"], row.get("personal", False))
+                for row in invitation.grants
+                if row["space"] in spaces
+            ],
             "state": Pill("Expired", "warn") if invitation.expires_at <= now else Pill("Pending", "busy"),
         }
         for invitation in pending

@@ -6,20 +6,22 @@ from django.db.models import QuerySet
 from guardian.shortcuts import assign_perm, remove_perm
 
 from access import queries, roles
-from access.models import Membership, SpaceGroupPermission, User
+from access.models import Membership, SpaceGroupPermission, SpaceUserPermission, User
 from access.services.audit import ActorLike, NotPossible, actor_of, audit
 from spaces.models import Space
 
 
-def grant(space: Space, user: User, role: str, *, by: ActorLike) -> None:
-    """The member has this role in the space, and no other. Raises NotPossible when `by` may not give it."""
+def grant(space: Space, user: User, role: str, *, personal: bool = False, by: ActorLike) -> None:
+    """The member has this role in the space, and no other. Raises NotPossible when `by` may not give it.
+
+    personal: the member sees personal data there, whatever the role.
+    """
     check_may_grant(by, space, role)
     if not Membership.objects.filter(workspace=space.workspace_id, user=user).exists():
         raise NotPossible(f"{user.email} is not in this workspace.")
     with transaction.atomic():
-        leave_groups(space, user)
-        user.groups.add(role_group(space, role))
-        audit(by, "grant.given", space, user=user.email, role=role)
+        join_group(space, user, role, personal=personal)
+        audit(by, "grant.given", space, user=user.email, role=role, personalData=personal)
 
 
 def revoke(space: Space, user: User, *, by: ActorLike) -> None:
@@ -69,10 +71,19 @@ def spaces_of(membership: Membership) -> "QuerySet[Space]":
     return visible.filter(pk__in=readable)
 
 
+def join_group(space: Space, user: User, role: str, *, personal: bool) -> None:
+    """The user has this role in the space and no other, and no audit entry says so."""
+    leave_groups(space, user)
+    user.groups.add(role_group(space, role))
+    if personal and not roles.sees_personal_data(role):
+        assign_perm(roles.CODENAMES["space.pii"], user, space)
+
+
 def leave_groups(space: Space, user: User) -> None:
     """The user has no role in the space, and no audit entry says so."""
     # By prefix: also the group of a role that this release no longer defines.
     user.groups.remove(*Group.objects.filter(user=user, name__startswith=roles.group_prefix(space.pk)))
+    SpaceUserPermission.objects.filter(user=user, content_object=space).delete()
 
 
 def _write_permissions(space: Space, group: Group, wanted: frozenset[str]) -> None:

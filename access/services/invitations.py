@@ -1,7 +1,7 @@
 """Invitations: an e-mail with a link that works once, for seven days, and never signs anybody in to an account."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from access import roles
 from access.authentication import hashed
 from access.models import Invitation, Membership, User
 from access.services.audit import ActorLike, NotPossible, actor_of, audit
-from access.services.grants import check_may_grant, leave_groups, role_group
+from access.services.grants import check_may_grant, join_group
 from spaces.clock import clock
 from spaces.models import Space, Workspace
 
@@ -24,11 +24,12 @@ INVITATION_DAYS = 7
 
 @dataclass(frozen=True)
 class Invited:
-    """Whom to invite. grants: (space, role) pairs."""
+    """Whom to invite. grants: (space, role) pairs. personal: where they see personal data, whatever the role."""
 
     email: str
     role: str = roles.MEMBER
     grants: Sequence[tuple[Space, str]] = ()
+    personal: Collection[Space] = ()
 
 
 def invite(workspace: Workspace, people: Sequence[Invited], *, by: ActorLike, origin: str) -> list[Invitation]:
@@ -49,7 +50,10 @@ def invite(workspace: Workspace, people: Sequence[Invited], *, by: ActorLike, or
                 workspace=workspace,
                 email=person.email.lower(),
                 role=person.role,
-                grants=[{"space": space.public_id, "role": role} for space, role in person.grants],
+                grants=[
+                    {"space": space.public_id, "role": role, "personal": space in person.personal}
+                    for space, role in person.grants
+                ],
                 token_hash=hashed(secret),
                 invited_by=actor_of(by).user,
                 expires_at=now + timedelta(days=INVITATION_DAYS),
@@ -139,11 +143,10 @@ def accept(secret: str, *, user: User | None = None, name: str = "", password: s
             workspace=invitation.workspace, user=member, defaults={"role": invitation.role}
         )
         # Spaces and roles may have been deleted since the invitation was sent.
-        wanted = {row["space"]: row["role"] for row in invitation.grants if row["role"] in roles.SPACE_ROLES}
+        wanted = {row["space"]: row for row in invitation.grants if row["role"] in roles.SPACE_ROLES}
         for space in Space.objects.filter(workspace=invitation.workspace_id, public_id__in=wanted):
-            role = wanted[space.public_id]
-            leave_groups(space, member)
-            member.groups.add(role_group(space, role))
+            row = wanted[space.public_id]
+            join_group(space, member, row["role"], personal=row.get("personal", False))
         audit(member, "invitation.accepted", invitation, email=invitation.email, role=invitation.role)
     return member
 

@@ -1,12 +1,12 @@
 """Workspaces, their spaces and their members."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from access import roles
+from access import queries, roles
 from access.models import Membership, Token, User
 from access.services.audit import COMMAND, ActorLike, NotPossible, audit
 from access.services.grants import grant, grants_of, leave_groups, revoke
@@ -61,16 +61,26 @@ def change_role(membership: Membership, role: str, *, by: ActorLike) -> None:
     membership.role = role
 
 
-def change_access(membership: Membership, *, role: str, in_spaces: Mapping[Space, str], by: ActorLike) -> None:
+def change_access(
+    membership: Membership,
+    *,
+    role: str,
+    in_spaces: Mapping[Space, str],
+    personal: Collection[Space] = (),
+    by: ActorLike,
+) -> None:
     """The member has this role in the workspace, and in each space of `in_spaces` that role, or none where it is "".
 
-    Spaces that are not in it stay as they are. Nothing changes when a part of it is not possible.
+    personal: those of them where the member sees personal data, whatever the role. Spaces that are not in it stay as
+    they are. Nothing changes when a part of it is not possible.
     """
     with transaction.atomic():
         present = dict(grants_of(membership))
+        open_spaces = queries.open_to(membership)
         for space, wanted in in_spaces.items():
-            if wanted and wanted != present.get(space):
-                grant(space, membership.user, wanted, by=by)
+            sees = space in personal and not roles.sees_personal_data(wanted or "user")
+            if wanted and (wanted != present.get(space) or sees != (space.pk in open_spaces)):
+                grant(space, membership.user, wanted, personal=sees, by=by)
             elif not wanted and space in present:
                 revoke(space, membership.user, by=by)
         # Last: an owner who gives up ownership gives up the right to give roles.

@@ -15,6 +15,7 @@ from destinations.rules import status
 from destinations.rules.contract import Adapter
 from destinations.rules.settings_schema import MASK, json_schema, masked
 from identity.api.serializers import IdentifierSerializer
+from spaces import personal
 
 SETTINGS = {"url": "https://example.com/hook", "style": "event", "batchSize": 1}
 OPTIONS = {"sendIdentify": True, "sendTrack": True}
@@ -355,7 +356,11 @@ class CaughtSerializer(serializers.Serializer[Any]):
     receivedAt = MomentField(source="received_at")
     times = serializers.IntegerField(help_text="How often it came.")
     headers = serializers.DictField(child=serializers.CharField())
-    body = serializers.DictField()
+    body = serializers.SerializerMethodField()
+
+    def get_body(self, row: Any) -> dict[str, Any]:
+        body: dict[str, Any] = personal.payload(row.body)
+        return body
 
 
 class ListedSerializer(IdentifierSerializer):

@@ -13,11 +13,12 @@ from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField
 from identity import queries
 from identity.models import Merge, Profile
+from identity.naming import shown_name
 from identity.queries import COLLECTIONS
-from identity.rules.display_name import display_name
 from identity.rules.extract import ACCOUNT_TYPE
 from identity.rules.policy import Policy
 from sources.events.timeline import ProfileEvent
+from spaces import personal
 from spaces.times import iso_of
 
 COLLECTION_OF = {int(kind): name for name, kind in COLLECTIONS.items()}
@@ -46,6 +47,13 @@ class SourceIdField(serializers.CharField):
     def to_representation(self, value: int) -> str | None:  # type: ignore[override]
         source: str | None = self.context["sources"].get(value)
         return source
+
+
+class TraitsField(serializers.DictField):
+    """By name; masked for whoever may not see them."""
+
+    def to_representation(self, value: Any) -> dict[str, Any]:
+        return super().to_representation(personal.traits(value))
 
 
 class RulesField(serializers.JSONField):
@@ -112,7 +120,8 @@ class IdentifierSerializer(serializers.Serializer[Any]):
     def to_representation(self, instance: Any) -> dict[str, Any]:
         if isinstance(instance, tuple):  # (type, value)
             instance = dict(zip(("type", "value"), instance, strict=True))
-        return super().to_representation(instance)
+        shown = super().to_representation(instance)
+        return shown | {"value": personal.value(shown["type"], shown["value"])}
 
 
 class ProfileSerializer(serializers.Serializer[Any]):
@@ -129,7 +138,7 @@ class ProfileSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(source="public_id")
     collection = serializers.SerializerMethodField()
     firstSeenAt = MomentField(source="first_seen_at")
-    traits = serializers.DictField(required=False)
+    traits = TraitsField(required=False)
     identifiers = IdentifierSerializer(many=True, required=False)
 
     def get_fields(self) -> dict[str, Any]:
@@ -155,7 +164,7 @@ class RelatedSerializer(serializers.Serializer[Any]):
     identifiers = IdentifierSerializer(many=True)
 
     def get_name(self, profile: Any) -> str | None:
-        return display_name(profile.traits, [(row["type"], row["value"]) for row in profile.identifiers]) or None
+        return shown_name(profile.traits, [(row["type"], row["value"]) for row in profile.identifiers]) or None
 
 
 class HeldSerializer(IdentifierSerializer):
@@ -192,7 +201,7 @@ class WholeProfileSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     collection = serializers.ChoiceField(choices=list(COLLECTIONS))
     name = serializers.CharField(allow_null=True)
-    traits = serializers.DictField()
+    traits = TraitsField()
     identifiers = HeldSerializer(many=True)
     mergedIds = serializers.ListField(child=serializers.CharField(), help_text="Profiles that became part of this one.")
     accounts = RelatedSerializer(many=True, required=False, help_text="Of a user.")
@@ -228,13 +237,16 @@ class ExternalIdSerializer(serializers.Serializer[Any]):
 
     collection = serializers.SerializerMethodField()
     type = serializers.CharField()
-    id = serializers.CharField(source="value")
+    id = serializers.SerializerMethodField()
     encoding = serializers.SerializerMethodField()
 
     @extend_schema_field(serializers.ChoiceField(choices=list(COLLECTIONS)))
     def get_collection(self, row: Any) -> str:
         type = row["type"] if isinstance(row, dict) else row.type
         return "accounts" if type == ACCOUNT_TYPE else str(self.context["collection"])
+
+    def get_id(self, row: Any) -> str:
+        return personal.value(*((row["type"], row["value"]) if isinstance(row, dict) else (row.type, row.value)))
 
     def get_encoding(self, row: Any) -> str:
         return "none"
@@ -280,7 +292,7 @@ class ProfileEventSerializer(serializers.Serializer[Any]):
         return ExternalIdSerializer(pairs, many=True, context=self.context).data
 
     def get_message(self, row: ProfileEvent) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(row.message)
+        message: dict[str, Any] = personal.payload(json.loads(row.message))
         return message
 
 
@@ -313,10 +325,10 @@ class MergeSerializer(serializers.Serializer[Any]):
 
 
 def verbose_traits(profile: Profile, keys: Iterable[str]) -> dict[str, Any]:
-    seen = profile.traits_seen
+    seen, traits = profile.traits_seen, personal.traits(profile.traits)
     sources = queries.source_ids(stamp[1] for stamp in seen.values())
     rows = {}
     for key in keys:
         at, source, *_ = seen.get(key) or (None, 0)
-        rows[key] = {"value": profile.traits[key], "sourceId": sources.get(source), "updatedAt": at}
+        rows[key] = {"value": traits[key], "sourceId": sources.get(source), "updatedAt": at}
     return {key: TraitSerializer(row).data for key, row in rows.items()}

@@ -34,11 +34,12 @@ from identity.api.serializers import (
 )
 from identity.history import Placed
 from identity.models import Identifier, Profile
-from identity.rules.display_name import display_name
+from identity.naming import shown_name
 from identity.rules.policy import Policy, PolicyError, policy_of
 from identity.services import change_policy
 from sources.events import timeline
 from sources.events.timeline import START, ProfileEvent, Which
+from spaces import personal
 from spaces.clock import clock
 from spaces.models import Space
 from spaces.needs import needs
@@ -181,7 +182,7 @@ class TraitsView(OfProfile):
         shown = self.paginate_queryset(Keyed(read, str, len(keys)))
         verbose = request.query_params.get("verbose") == "true"
         return self.get_paginated_response(
-            verbose_traits(profile, shown) if verbose else {key: profile.traits[key] for key in shown}
+            verbose_traits(profile, shown) if verbose else personal.traits({key: profile.traits[key] for key in shown})
         )
 
 
@@ -304,7 +305,7 @@ def _whole(space: Space, profile: Profile, numbers: BitMap, identifiers: list[Id
     return {
         "id": profile.public_id,
         "collection": COLLECTION_OF[profile.kind],
-        "name": display_name(profile.traits, [(row.type, row.value) for row in identifiers]) or None,
+        "name": shown_name(profile.traits, [(row.type, row.value) for row in identifiers]) or None,
         "traits": profile.traits,
         "identifiers": identifiers,
         "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),

@@ -11,12 +11,14 @@ from pyroaring import BitMap
 
 from identity import history, queries
 from identity.models import Identifier, Profile
+from identity.naming import shown_name
 from identity.pages.event_view import EventSection, parts
-from identity.rules.display_name import display_name, email_of
+from identity.rules.display_name import email_of
 from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.events import timeline
 from sources.events.timeline import Key
 from sources.models import Source
+from spaces import personal
 from spaces.models import Space
 from spaces.times import from_milliseconds
 
@@ -145,7 +147,9 @@ def search(space: Space, text: str) -> "QuerySet[Profile]":
     if value:
         wanted |= Q(type=type.strip(), value__in={value.strip(), value.strip().lower()})
     holders = Identifier.objects.filter(wanted, space=space).values_list("profile", flat=True)[:MOST_MATCHES]
-    numbers = BitMap(holders) | queries.called(space, text, MOST_MATCHES)
+    numbers = BitMap(holders)
+    if not personal.masked():  # letter by letter a search would tell what the page does not
+        numbers |= queries.called(space, text, MOST_MATCHES)
     return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])
 
 
@@ -172,10 +176,10 @@ def all_people(space: Space, profiles: "QuerySet[Profile]") -> Iterator[Person]:
 
 def person(profile: Profile, identifiers: Sequence[Identifier]) -> Person:
     pairs = [(row.type, row.value) for row in identifiers]
-    email, name = email_of(profile.traits, pairs), display_name(profile.traits, pairs)
+    email, name = personal.value("email", email_of(profile.traits, pairs)), shown_name(profile.traits, pairs)
     if name:
         return Person(profile, name, email, name[0].upper(), identifiers=identifiers)
-    hint = identifiers[0].value if identifiers else ""
+    hint = personal.value(*pairs[0]) if pairs else ""
     return Person(profile, "Anonymous visitor", email, "?", hint, identifiers)
 
 
@@ -184,7 +188,14 @@ def identifiers(of_profile: Iterable[Identifier]) -> list[IdentifierRow]:
     rows = sorted(of_profile, key=lambda row: (row.type, row.first_seen_at, row.number))[:MANY]
     sources = _SourceNames(row.source_id for row in rows)
     return [
-        IdentifierRow(row.number, row.type, row.value, row.first_seen_at, sources[row.source_id], row.message_id)
+        IdentifierRow(
+            number=row.number,
+            type=row.type,
+            value=personal.value(row.type, row.value),
+            at=row.first_seen_at,
+            source=sources[row.source_id],
+            message_id=row.message_id,
+        )
         for row in rows
     ]
 
@@ -193,7 +204,7 @@ def traits(profile: Profile) -> list[Trait]:
     """By name, each with the event time and the source of the event it came with."""
     sources = _SourceNames(source for _, source, *_ in profile.traits_seen.values())
     rows = []
-    for key, value in sorted(profile.traits.items()):
+    for key, value in sorted(personal.traits(profile.traits).items()):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if seen := profile.traits_seen.get(key):
             at, source, *_ = seen
@@ -225,8 +236,8 @@ def refusals(space: Space, numbers: BitMap) -> list[Refusal]:
     return [
         Refusal(
             refused=[
-                *((type, value, why) for type, value, why in row.refused),
-                *((type, value, SET_ASIDE.get(why, why)) for type, value, why in row.set_aside),
+                *((type, personal.value(type, value), why) for type, value, why in row.refused),
+                *((type, personal.value(type, value), SET_ASIDE.get(why, why)) for type, value, why in row.set_aside),
             ],
             together=_listed(row.identifiers),
             events=row.events,
@@ -252,7 +263,7 @@ def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History
     sources = _SourceNames(event.source for event in page)
     days: dict[datetime, list[Event]] = {}
     for event in page:
-        at, message = from_milliseconds(event.ts), json.loads(event.message)
+        at, message = from_milliseconds(event.ts), personal.payload(json.loads(event.message))
         days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(
             Event(
                 name=event.event or event.type.capitalize(),
@@ -261,7 +272,7 @@ def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History
                 source=sources[event.source],
                 text=json.dumps(message, indent=2, ensure_ascii=False),
                 identifiers=_listed(event.identifiers),
-                parts=parts(message, event.identifiers),
+                parts=parts(message, personal.pairs(event.identifiers)),
             )
         )
     older = ".".join(map(str, page[-1].key)) if len(events) > EVENTS_SHOWN else ""
@@ -302,4 +313,4 @@ def _moment(at: datetime) -> str:
 
 
 def _listed(identifiers: Iterable[Sequence[str]]) -> str:
-    return ", ".join(f"{type}: {value}" for type, value in identifiers)
+    return ", ".join(f"{type}: {personal.value(type, value)}" for type, value in identifiers)

@@ -30,7 +30,7 @@ def test_a_permission_of_a_space_means_nothing_without_the_space(permission):
         (NONE, {"workspace.read"}),
         (READ_ONLY, {"workspace.read", "space.read"}),
         (USER, {"workspace.read", "space.read", "space.use"}),
-        (ADMIN, {"workspace.read", "sources.read", "space.read", "space.use", "space.admin"}),
+        (ADMIN, {"workspace.read", "sources.read", "space.read", "space.use", "space.admin", "space.pii"}),
     ],
 )
 def test_a_member_has_what_the_role_in_the_space_adds(granted, may):

@@ -304,7 +304,7 @@ def test_a_preview_is_exact_and_changes_nothing(world, api):
     world.did("u2", "Signed Up", ago=7 * DAY)
     world.sent(message("identify", userId="u1", traits={"name": "Ada", "email": "ada@x.org"}))
     world.sent(message(anonymousId="a1", event="Signed Up"))
-    found = api("POST", "audiences/previews", {"definition": SIGNED_UP}, who="read_only")["preview"]
+    found = api("POST", "audiences/previews", {"definition": SIGNED_UP}, who="admin")["preview"]
     assert found.pop("milliseconds") > 0
     (person,) = found.pop("sample")
     assert {"profileId": person["profileId"], "name": "Ada"} == {"profileId": ids(world, "u1").pop(), "name": "Ada"}

@@ -33,7 +33,7 @@ def source(cast):
     return SourceFactory(workspace=cast.workspace)
 
 
-def get(cast, rest, who="read_only", status=200, **query):
+def get(cast, rest, who="admin", status=200, **query):
     answer = cast.call(who, "GET", f"/api/spaces/{cast.space.public_id}/{rest}?{urlencode(query)}")
     assert answer.status_code == status, answer.content
     return answer.json()["data"] if status == 200 else answer.json()["errors"][0]
@@ -219,7 +219,7 @@ def test_a_list_can_include_identifiers_and_traits(cast, ada):
 def test_identifiers_are_listed_without_a_query_for_each(cast, django_assert_max_num_queries):
     for number in range(1, 30):
         ProfileFactory(space=cast.space, number=number, identifiers=[("user_id", f"u{number}")])
-    cast.bearer("read_only")
+    cast.bearer("admin")
     with django_assert_max_num_queries(12):
         found, totals = pages(cast, "profiles", "profiles", 1000, include="identifiers")
     assert [row["identifiers"] for row in found[0]] == [[{"type": "user_id", "value": f"u{n}"}] for n in range(1, 30)]

@@ -208,3 +208,16 @@ def test_a_workspace_name_cannot_forge_a_mail_header(cast):
     cast.workspace.save()
     services.invite(cast.workspace, [Invited("a@example.com")], by=cast.people["owner"], origin="http://x")
     assert mail.outbox[0].subject == "Join Shop Bcc: all@example.com on Personas"
+
+
+def test_who_does_not_manage_people_sees_by_the_api_what_the_page_shows(cast):
+    """Themselves, and no invitations."""
+    users = cast.call("admin", "GET", "/api/users").json()["data"]["users"]
+    assert [user["email"] for user in users] == [cast.people["admin"].email]
+    assert cast.call("admin", "GET", "/api/invites").status_code == 403
+    cast.call("owner", "POST", "/api/invites", {"invites": [{"email": "new@example.com"}]})
+    (invite,) = cast.call("owner", "GET", "/api/invites").json()["data"]["invites"]
+    assert invite["invitedBy"] == cast.people["owner"].email
+    everybody = cast.call("owner", "GET", "/api/users").json()["data"]["users"]
+    assert len(everybody) == 5
+    assert everybody[0]["joinedAt"]

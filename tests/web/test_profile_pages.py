@@ -42,7 +42,7 @@ def heard(cast, source, *messages):
     resolved(cast.space)
 
 
-def page(cast, rest, who="read_only", **query):
+def page(cast, rest, who="admin", **query):
     answer = cast.browser(who).get(f"/w/{cast.workspace.slug}/s/{cast.space.slug}/{rest}", query)
     assert answer.status_code == 200
     return answer

@@ -214,8 +214,8 @@ def test_the_list_of_people_costs_the_same_for_many(cast, django_assert_max_num_
             by=services.COMMAND,
         )
     cast.bearer("owner")
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         users = cast.call("owner", "GET", "/api/users").json()["data"]["users"]
     assert len(users) == 17
-    assert {"spaceId": cast.space.public_id, "role": "user"} in users[-1]["grants"]
+    assert {"spaceId": cast.space.public_id, "role": "user", "personalData": False} in users[-1]["grants"]
     assert Space.objects.filter(workspace=cast.workspace).count() == 1

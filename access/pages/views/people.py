@@ -55,7 +55,7 @@ def access(request: PageRequest, workspace: str) -> HttpResponseBase:
     }
     if manages:
         table = tabled(request, members, **table_options)
-        pending = queries.pending(request.workspace).select_related("invited_by")
+        pending = queries.pending(request.workspace)
         invitations, pager = listed(request, pending, order="-id")
         context |= {
             "table": table,
@@ -131,7 +131,9 @@ def person(request: PageRequest, workspace: str, person: str) -> HttpResponse:
     form = _rights_form(request, member, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            services.change_access(member, role=form.cleaned_data["role"], in_spaces=form.in_spaces, by=request)
+            services.change_access(
+                member, role=form.cleaned_data["role"], in_spaces=form.in_spaces, personal=form.personal, by=request
+            )
         except NotPossible as error:
             form.add_error("role", str(error))
         else:
@@ -156,7 +158,14 @@ def _remove_member(request: PageRequest, member: Membership) -> HttpResponse:
 
 def _rights_form(request: PageRequest, member: Membership, entries: Any = None) -> Rights:
     present, origins = dict(services.grants_of(member)), presenters.origins_in_spaces(member)
-    return Rights(entries, initial={"role": member.role}, spaces=_spaces(request), present=present, origins=origins)
+    return Rights(
+        entries,
+        initial={"role": member.role},
+        spaces=_spaces(request),
+        present=present,
+        origins=origins,
+        open_to=queries.open_to(member),
+    )
 
 
 def _render_person(

@@ -60,7 +60,7 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
     return render(request, "console/audience.html", context)
 
 
-@needs("space.use")
+@needs("space.pii")
 @lane(QUERIES)
 def members(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponseBase:
     """All members as a CSV file, streamed."""

@@ -18,6 +18,7 @@ from destinations.adapters import adapter_of
 from destinations.models import Caught, Destination, Subscription
 from destinations.pages.presenters import catches, with_tallies, working
 from destinations.retry import RetryOption, retry_options
+from spaces import personal
 from spaces.clock import clock
 from spaces.needs import needs
 
@@ -159,7 +160,7 @@ def caught(request: PageRequest, workspace: str, space: str, destination: str) -
         "pager": pager,
         "keys": keys,
         "key": key,
-        "members": members[:ROWS],
+        "members": personal.pairs(members[:ROWS]),
         "size": len(members),
     }
     return render(request, "destinations/caught.html", context)
@@ -188,7 +189,8 @@ def _pretty(body: str) -> str:
 
 
 def _caught(row: Caught) -> dict[str, Any]:
-    body = row.body if isinstance(row.body, dict) else {}
+    shown = personal.payload(row.body)
+    body = shown if isinstance(shown, dict) else {}
     name = body.get("event") or body.get("type") or "request"
     who = body.get("userId") or body.get("anonymousId") or ""
-    return {"row": row, "name": name, "who": who, "text": json.dumps(row.body, indent=2, ensure_ascii=False)}
+    return {"row": row, "name": name, "who": who, "text": json.dumps(shown, indent=2, ensure_ascii=False)}

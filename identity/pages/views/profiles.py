@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from pyroaring import BitMap
 
+from access.gate import require
 from access.pages.charts import bars
 from access.pages.tables import Pager, TablePage, exported, filtered_by, listed, wants_csv
 from access.requests import PageRequest
@@ -39,11 +40,14 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
         else queries.living(within, queries.COLLECTIONS[kind])
     )
     if wants_csv(request):
+        require(request, "space.pii")
         return exported(request, kind, CSV_HEADER, map(_csv_row, presenters.all_people(within, rows)))
     page, pager = listed(request, rows, order="-number")
+    may = request.membership.may("space.pii", within)
+    csv = _url(request, kind=kind, q=wanted, format="csv") if may else ""
     context = {
         "people": presenters.people(within, page),
-        "table": TablePage(page, [], pager, wanted, "", _url(request, kind=kind, q=wanted, format="csv")),
+        "table": TablePage(page, [], pager, wanted, "", csv),
         "kinds": [(label, _url(request, kind=name, q=wanted), name == kind) for name, label in KINDS],
         "kind": kind,
         "most": presenters.MOST_MATCHES,

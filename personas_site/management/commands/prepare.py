@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections, transaction
 from psycopg2.sql import SQL, Identifier
 
-from access.services import is_unowned, new_secret
+from access.services import is_unowned, new_secret, sync_roles
 from personas_site import budget, keys
 from personas_site.embedded.paths import FIRST_LINK
 from sources.events.migrate import SchemaError, migrate
@@ -53,6 +53,7 @@ class Command(BaseCommand):
             budget.check_at_start()  # after the grants: before them the application's role may not even exist
         except (budget.TooFew, keys.OtherKeys) as error:
             raise CommandError(str(error)) from error
+        sync_roles()  # a release may have given roles other permissions
         self._print_first_link()
         if static:
             call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=UNUSED)
