@@ -14,7 +14,7 @@ from destinations.rules.contract import (
     json_body,
 )
 from destinations.rules.payloads import STYLES_HELP, EventOptions, batch_id, change_set, messages
-from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
+from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, secret
 from destinations.rules.signing import key_of, new_secret, segment, standard
 from spaces.times import iso
 
@@ -23,7 +23,7 @@ LARGEST_BATCH = 1000
 
 
 class WebhookSettings(SettingsDeclaration, frozen=True):
-    url: Annotated[str, text("Address", url=True, help="Receives a POST with a JSON body")]
+    url: Annotated[str, secret("Address", url=True, help="Receives a POST with a JSON body")]
     style: Annotated[Literal["event", "list"], label("Send people as", help=STYLES_HELP)] = "event"
     batch_size: Annotated[
         int,

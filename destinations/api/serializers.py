@@ -17,7 +17,7 @@ from destinations.rules.settings_schema import MASK, json_schema, masked
 from identity.api.serializers import IdentifierSerializer
 from spaces import personal
 
-SETTINGS = {"url": "https://example.com/hook", "style": "event", "batchSize": 1}
+SETTINGS = {"url": f"https://example.com/{MASK}", "style": "event", "batchSize": 1}
 OPTIONS = {"sendIdentify": True, "sendTrack": True}
 CALL = {"type": "track", "event": "Audience Entered", "userId": "u1"}
 
@@ -160,6 +160,10 @@ class CheckAnswer(Envelope):
     test = CheckSerializer()
 
 
+class CreatedDestinationAnswer(ChangedDestinationAnswer):
+    test = CheckSerializer(help_text="A first harmless call: the destination is made whatever came of it.")
+
+
 @extend_schema_field({"type": ["string", "boolean", "integer"]})
 class DefaultField(serializers.JSONField):
     """A value of the setting's own type."""
@@ -175,7 +179,8 @@ class SettingSerializer(serializers.Serializer[Any]):
         "type": "string",
         "required": True,
         "default": None,
-        "secret": False,
+        "secret": True,
+        "url": True,
         "choices": [],
         "minimum": None,
         "maximum": None,
@@ -187,7 +192,8 @@ class SettingSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=["string", "boolean", "integer"])
     required = serializers.BooleanField()  # type: ignore[assignment]
     default = DefaultField(allow_null=True)
-    secret = serializers.BooleanField()
+    secret = serializers.BooleanField(help_text=f"Shown as {MASK}; of an address with its host.")
+    url = serializers.BooleanField(help_text="An address that is called.")
     choices = serializers.ListField(child=serializers.CharField())
     minimum = serializers.IntegerField(allow_null=True)
     maximum = serializers.IntegerField(allow_null=True)

@@ -22,6 +22,7 @@ from destinations.api.serializers import (
     ChangeDestination,
     ChangeSubscription,
     CheckAnswer,
+    CreatedDestinationAnswer,
     CreateDestination,
     CreateSubscription,
     DeliverySerializer,
@@ -49,6 +50,7 @@ class CatalogView(APIView):
 
 
 @needs("space.read", POST="space.admin")
+@lane(POST=CALLS)
 @extend_schema(tags=["destinations"])
 class DestinationsView(PagedView):
     pagination_class = Pages.of("destinations")
@@ -60,16 +62,17 @@ class DestinationsView(PagedView):
         return self.get_paginated_response(DestinationSerializer(destinations, many=True).data)
 
     @extend_schema(
-        operation_id="create_destination", request=CreateDestination, responses={201: ChangedDestinationAnswer}
+        operation_id="create_destination", request=CreateDestination, responses={201: CreatedDestinationAnswer}
     )
     def post(self, request: ApiRequest, space_id: str) -> Response:
-        """A new destination. A secret that was made for it is in `generated`, this once."""
+        """A new destination, and what a first call came to. Secrets that were made for it are in `generated`, once."""
         body = parsed(CreateDestination, request)
         try:
             destination, made = services.create_destination(request.space, **body, by=request)
         except InvalidSetting as error:
             raise invalid(str(error), "kind" if error.field == "kind" else _path("settings", error)) from error
-        return answer(ChangedDestinationAnswer, 201, destination=destination, generated=made)
+        test = services.test_destination(destination, now=clock.now())
+        return answer(CreatedDestinationAnswer, 201, destination=destination, generated=made, test=test)
 
 
 @needs("space.read", PATCH="space.admin", DELETE="space.admin")

@@ -57,6 +57,6 @@ def _field(about: Mapping[str, Any]) -> forms.Field:
 def _text(about: Mapping[str, Any]) -> forms.Widget:
     # A browser would offer this person's own password, and mark a key as a spelling mistake.
     quiet = {"autocomplete": "off", "spellcheck": "false"}
-    if about["secret"]:  # what is shown is the mask, or what this person typed a moment ago
+    if about["secret"] and not about["url"]:  # what is shown is the mask, or what this person typed a moment ago
         return forms.PasswordInput(attrs=quiet | {"autocomplete": "new-password"}, render_value=True)
     return forms.TextInput(attrs=quiet)

@@ -19,6 +19,8 @@ MASK = "••••••••"  # stands for a secret in every answer; sent b
 LONGEST_TEXT = 2000  # characters; enough for any address or key
 SHORTEST_STRUCK = 4  # characters: striking shorter words out of an answer would make it unreadable
 
+ADDRESS_KEY = re.compile(r"(?<=[/?#&=])[^/?#&=]{12,}")
+
 TYPES = {
     inspect.StrType: "string",
     inspect.LiteralType: "string",
@@ -70,14 +72,17 @@ def label(title: str, *, help: str = "", **constraints: Any) -> msgspec.Meta:
     return msgspec.Meta(title=title, description=help or None, **constraints)
 
 
-def text(title: str, *, help: str = "", max_length: int = LONGEST_TEXT, url: bool = False) -> msgspec.Meta:
-    """Text that everyone who may read the destination sees. url: an address that we are to call."""
-    return label(title, help=help, max_length=max_length, extra={"url": url})
+def text(title: str, *, help: str = "", max_length: int = LONGEST_TEXT) -> msgspec.Meta:
+    """Text that everyone who may read the destination sees."""
+    return label(title, help=help, max_length=max_length)
 
 
-def secret(title: str, *, help: str = "", generate: Callable[[], str] | None = None) -> msgspec.Meta:
-    """Text that is never shown again, logged or put into an error."""
-    extra = {"secret": True, "generate": generate}
+def secret(title: str, *, help: str = "", generate: Callable[[], str] | None = None, url: bool = False) -> msgspec.Meta:
+    """Text that is never shown again, logged or put into an error.
+
+    url: an address that we are to call. Tools put a key into it, so of it only the host is shown.
+    """
+    extra = {"secret": True, "generate": generate, "url": url}
     return label(title, help=help, max_length=LONGEST_TEXT, extra=extra, extra_json_schema={"writeOnly": True})
 
 
@@ -118,14 +123,17 @@ def parse(
     fields = {field.name: field for field in fields_of(declared)}
     for name, field in fields.items():
         value = given.get(name)
-        if value is None or (field.secret and value == MASK):
-            value = (stored or {}).get(field.attribute)
+        kept = (stored or {}).get(field.attribute)
+        if value is None or (field.secret and kept and value == shown_secret(field, kept)):
+            value = kept
         if value in (None, "") and field.generate:
             value = field.generate()
         if isinstance(value, str):
             value = value.strip()
             if field.required and not value:
                 raise InvalidSetting(name, "Must not be empty")
+            if field.secret and MASK in value:
+                raise InvalidSetting(name, "Give all of it, without the dots")
             if "\0" in value:  # PostgreSQL takes it neither as text nor in JSON
                 raise InvalidSetting(name, "Must not contain a null character")
         values[name] = value
@@ -147,13 +155,30 @@ def load_stored(declared: type[Declaration], values: Mapping[str, Any]) -> Decla
 def masked(settings: SettingsDeclaration) -> dict[str, Any]:
     """The values for an answer: camelCase, each secret as its mask, or "" when it is not set."""
     values = {field.name: (field, getattr(settings, field.attribute)) for field in fields_of(type(settings))}
-    return {name: MASK if field.secret and value else value for name, (field, value) in values.items()}
+    return {
+        name: shown_secret(field, value) if field.secret and value else value for name, (field, value) in values.items()
+    }
+
+
+def shown_secret(field: SettingField, value: str) -> str:
+    """The mask; of an address with its host. Sent back unchanged, it changes nothing."""
+    if not field.url:
+        return MASK
+    scheme, _, rest = value.partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}/{MASK}"
 
 
 def secrets_of(settings: SettingsDeclaration) -> list[str]:
-    """Every secret value, and each word of it, longest first: for striking them out of text."""
-    values = [getattr(settings, field.attribute) for field in fields_of(type(settings)) if field.secret]
-    words = {word for value in values for word in [value, *value.split()]}
+    """Every secret value, and each word of it, longest first: for striking them out of text.
+
+    Of an address the parts that are so long that they are keys rather than words.
+    """
+    values = [(field, getattr(settings, field.attribute)) for field in fields_of(type(settings)) if field.secret]
+    words = {
+        word
+        for field, value in values
+        for word in [value, *(ADDRESS_KEY.findall(value.partition("://")[2]) if field.url else value.split())]
+    }
     return sorted((word for word in words if len(word) >= SHORTEST_STRUCK), key=len, reverse=True)
 
 
@@ -166,7 +191,7 @@ def strike(text: str, secrets: Sequence[str]) -> str:
 
 def described(declared: type[SettingsDeclaration]) -> list[dict[str, Any]]:
     """The fields for a catalogue card or a form."""
-    names = ("name", "label", "help", "type", "required", "default", "secret", "choices", "minimum", "maximum")
+    names = ("name", "label", "help", "type", "required", "default", "secret", "url", "choices", "minimum", "maximum")
     return [{name: getattr(field, name) for name in names} for field in fields_of(declared)]
 
 

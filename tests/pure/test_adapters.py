@@ -138,6 +138,7 @@ def test_secrets_are_masked_and_a_mask_sent_back_changes_nothing() -> None:
     made = parse(declared, URL | {"sharedSecret": "very secret"})
     assert masked(made)["sharedSecret"] == masked(made)["signingSecret"] == MASK
     kept = {"url": made.url, "shared_secret": made.shared_secret, "signing_secret": made.signing_secret}
+    assert parse(declared, {"url": masked(made)["url"]}, kept).url == made.url
     again = parse(declared, {"url": "https://other.example", "sharedSecret": MASK, "signingSecret": MASK}, kept)
     assert (again.url, again.shared_secret) == ("https://other.example", "very secret")
     assert again.signing_secret == made.signing_secret
@@ -146,6 +147,9 @@ def test_secrets_are_masked_and_a_mask_sent_back_changes_nothing() -> None:
 def test_secrets_are_struck_out_of_text() -> None:
     made = parse(adapter_of("webhook").settings, URL | {"sharedSecret": "very secret"})
     assert "secret" not in strike(f"you sent very secret and {made.signing_secret}", secrets_of(made))
+    keyed = parse(adapter_of("webhook").settings, {"url": "https://tool.example/hooks/0123456789abcdef?to=news"})
+    said = f"POST {keyed.url}: no key 0123456789abcdef; see our hooks"
+    assert strike(said, secrets_of(keyed)) == f"POST {MASK}: no key {MASK}; see our hooks"
 
 
 @pytest.mark.parametrize("kind", list(all_adapters()))

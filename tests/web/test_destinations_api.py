@@ -61,7 +61,7 @@ def test_the_catalogue_has_a_card_for_each_kind(cast: Cast) -> None:
     cards = body(cast.call("read_only", "GET", "/api/catalog/destinations"))["destinationsCatalog"]
     assert [card["kind"] for card in cards] == ["catcher", "webhook"]
     url = cards[1]["settings"][0]
-    assert (url["name"], url["required"], url["secret"]) == ("url", True, False)
+    assert (url["name"], url["required"], url["secret"], url["url"]) == ("url", True, True, True)
     assert cards[1]["settingsSchema"]["required"] == ["url"]
 
 
@@ -70,6 +70,13 @@ def test_a_destination_is_made_shown_changed_and_deleted(cast: Cast, space: str)
     made_secret, destination = answer["generated"]["signingSecret"], answer["destination"]
     assert made_secret.startswith("whsec_")
     assert destination["settings"]["signingSecret"] == MASK
+    assert destination["settings"]["url"] == f"https://example.com/{MASK}"
+    assert answer["test"] == {
+        "ok": False,
+        "message": "No connection to example.com: the name example.com is not known",
+        "status": 0,
+        "milliseconds": 0,
+    }
     path = f"{space}/destinations/{destination['id']}"
     assert body(cast.call("read_only", "GET", path))["destination"] == destination
     assert body(cast.call("user", "GET", f"{space}/destinations"))["destinations"] == [destination]

@@ -27,6 +27,7 @@ from tests.factories_destinations import (
     make_person,
     make_subscription,
 )
+from tests.receiver import Reply, receiving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WEBHOOK = {
@@ -376,3 +377,36 @@ def test_the_queries_of_a_page_do_not_grow_with_its_rows(cast: Cast, audience: A
 
     queries(1)
     assert queries(2) == queries(10)
+
+
+def test_a_new_one_is_called_at_once_and_it_is_said_what_came_of_it(cast: Cast, settings: Any) -> None:
+    with receiving() as tool:
+        settings.OUTBOUND_ALLOW = [tool.place]
+        filled = WEBHOOK | {"settings-url": tool.url, "settings-signingSecret": "whsec_" + "MDEyMzQ1Njc4OWFi" * 2}
+        good = cast.browser("admin").post(url(cast, "destinations/new?kind=webhook"), filled, follow=True)
+        assert "Hook is ready: a first call was answered as it should be." in good.content.decode()
+        assert [call.json["type"] for call in tool.got] == ["test"]
+        tool.answer = lambda got: Reply(403, b"no such key: inside-the-address")
+        bad = cast.browser("admin").post(url(cast, "destinations/new?kind=webhook"), filled, follow=True)
+    said = bad.content.decode()
+    assert "Hook is created, but a first call failed: 403 no such key" in said
+    assert "inside-the-address" not in said
+    assert Destination.objects.count() == 2
+
+
+def test_of_an_address_only_the_host_is_shown_and_saving_it_so_keeps_it(cast: Cast) -> None:
+    address = "https://hooks.example.com/services/T0001/a-long-key-inside?token=another"
+    made = make_destination(cast.space, "webhook", url=address)
+    place = f"destinations/{made.public_id}"
+    for who in ("admin", "user", "read_only"):
+        page = text(cast, place, who=who)
+        assert f"https://hooks.example.com/{MASK}" in page
+        assert "a-long-key-inside" not in page
+    filled = WEBHOOK | {"settings-url": f"https://hooks.example.com/{MASK}", "settings-batchSize": "7"}
+    filled["settings-signingSecret"] = MASK
+    assert post(cast, place, **filled).status_code == 302
+    made.refresh_from_db()
+    assert (settings_of(made).url, settings_of(made).batch_size) == (address, 7)
+    wrong = post(cast, place, **(filled | {"settings-url": f"https://other.example.com/{MASK}"}))
+    assert wrong.status_code == 422
+    assert "Give all of it, without the dots" in wrong.content.decode()

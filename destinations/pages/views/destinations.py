@@ -39,8 +39,9 @@ def catalog(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 
 
 @needs("space.admin")
+@lane(POST=CALLS)
 def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """A new destination of the kind `?kind=`. A secret that was generated for it is shown once, in the answer."""
+    """A new destination of the kind `?kind=`, which is called once. A generated secret is shown once, in the answer."""
     kind = request.GET.get("kind", "")
     if kind not in all_adapters():
         return _catalog(request)
@@ -106,7 +107,12 @@ def _saved(request: PageRequest, destination: Destination, secrets: dict[str, st
 
 
 def _created(request: PageRequest, destination: Destination, secrets: dict[str, str]) -> HttpResponse:
-    messages.success(request, f"{destination.name} is ready.")
+    test = services.test_destination(destination, now=clock.now())
+    if test.ok:
+        messages.success(request, f"{destination.name} is ready: a first call was answered as it should be.")
+    else:
+        said = test.message.rstrip(".")
+        messages.warning(request, f"{destination.name} is created, but a first call failed: {said}. Nothing was lost.")
     following = back_with(destination, _next(request))
     if secrets:
         return _show_secrets_once(request, destination, secrets, "created", following)
