@@ -136,6 +136,7 @@ class Draft(Owned):
     include_historical = models.BooleanField(default=True, help_text="off: only what happens from now on counts")
     destinations = models.JSONField(default=list, help_text="those that were selected, with their settings")
     updated_at = models.DateTimeField(auto_now=True)
+    tab = models.CharField(max_length=40, blank=True, default="", help_text="the page that the sketch was written in")
 
     def __str__(self) -> str:
         return self.name or "Untitled draft"

@@ -1,16 +1,32 @@
 """The base class of all forms, and the forms of the pages outside a workspace."""
 
+import hashlib
+import json
 from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, PasswordResetForm, SetPasswordForm
 from django.contrib.auth.password_validation import password_validators_help_texts
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
+STAMP = "opened-with"
 BOX = {"class": "form-control"}
 
 
+CHANGED = (
+    "This was saved elsewhere since you opened the page: by somebody else, or by you in another tab. What you entered"
+    " is below, and is not saved. Save again to replace what is there now, or open the page anew to see it."
+)
+
+
 class Styled(forms.Form):
-    """A form whose widgets have Bootstrap's classes, and whose labels end without a colon."""
+    """A form whose widgets have Bootstrap's classes, and whose labels end without a colon.
+
+    Of something that exists `initial` is how it is now, in every request: whoever saves after somebody else did is told
+    and has to save again. For that a page has `{{ form.stamp }}` inside of its <form>.
+    """
 
     # The server checks everything and says what is wrong next to the field; a browser's own bubbles would come first.
     use_required_attribute = False
@@ -25,6 +41,28 @@ class Styled(forms.Form):
             else:
                 css_class = "form-select" if isinstance(widget, forms.Select) else "form-control"
             widget.attrs["class"] = f"{css_class} {widget.attrs.get('class', '')}".strip()
+
+    @property
+    def stamp(self) -> SafeString:
+        """A hidden input that says how it was when the page was made."""
+        return format_html('<input type="hidden" name="{}" value="{}">', self.add_prefix(STAMP), self._as_it_is)
+
+    def clean(self) -> dict[str, Any]:
+        entries = super().clean() or {}
+        if self.is_outdated:
+            self.add_error(None, CHANGED)
+        return entries
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether what it is about was saved elsewhere since the page was made."""
+        return bool(self.data.get(self.add_prefix(STAMP), self._as_it_is) != self._as_it_is)
+
+    @cached_property
+    def _as_it_is(self) -> str:
+        """Tells states apart, and gives away none."""
+        now = {name: self.get_initial_for_field(field, name) for name, field in self.fields.items()}
+        return hashlib.blake2b(json.dumps(now, default=str).encode(), digest_size=8).hexdigest()
 
 
 class SignIn(AuthenticationForm):

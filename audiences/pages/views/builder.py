@@ -15,13 +15,18 @@ from audiences.pages import builder, wizard
 from audiences.rules import draft_form
 from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.validation import DefinitionError
+from spaces.ids import new_id
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
 
 MOST_DRAFTS = 20
+MOST_OF_A_TAB = 40
 UNCLEAR = "The conditions are not complete yet. Each row that needs something says what."
 LOOK, CHECK, SHOW = "look", "check", "show"  # the live preview; the button for it; only to be shown again
-WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, "next", "save", "discard")
+TAKE = "take"  # what this page has, whatever was written elsewhere
+WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, TAKE, "next", "save", "discard")
+ELSEWHERE = "This draft was changed elsewhere since: by a colleague, or in another tab. What you see here is not kept."
+SAVED_ELSEWHERE = "Meanwhile somebody saved another definition: {} What you see is yours; save again to replace theirs."
 
 
 @needs("space.use")
@@ -54,7 +59,14 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
         messages.success(request, "The draft is gone.")
         return _go_to(request, reverse("audiences", args=[workspace, space]))
     tree, focus = _edited_tree(request)
-    drafts.keep(stored, sketch=tree, include_anonymous="include_anonymous" in request.POST)
+    tab = request.POST.get("tab", "")[:MOST_OF_A_TAB]
+    if tab and stored.tab not in (tab, request.POST.get("base", "")) and TAKE not in request.POST.getlist("act"):
+        stored.include_anonymous = "include_anonymous" in request.POST  # shown, not saved
+        if act == LOOK:
+            return render(request, "audiences/_preview.html", {"seen": {"problem": ELSEWHERE}})
+        return _render_builder(request, stored, tree, here, focus=focus, elsewhere=ELSEWHERE)
+    sent = {"sketch": tree, "include_anonymous": "include_anonymous" in request.POST}
+    drafts.keep(stored, **sent, **({"tab": tab} if tab else {}))
     if act == "next":
         if flaws := draft_form.flaws(tree):
             return _refused(request, stored, tree, here, flaws)
@@ -83,6 +95,10 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
         return _render_preview(request, tree, existing)
     if act != "save":
         return _render_builder(request, existing, tree, here, check=act == CHECK, focus=focus)
+    newest = overview(existing)
+    if request.POST.get("base", str(newest.version.number)) != str(newest.version.number):
+        said = SAVED_ELSEWHERE.format(newest.sentence)
+        return _render_builder(request, existing, tree, here, check=True, elsewhere=said, renewed=True)
     try:
         services.change_audience(existing, definition=draft_form.definition(tree), by=request)
     except DefinitionError as error:
@@ -145,11 +161,14 @@ def _render_builder(
     check: bool = False,
     focus: str = "",
     flaws: list[Flaw] | None = None,
+    elsewhere: str = "",
+    renewed: bool = False,
     status: int = 200,
 ) -> HttpResponse:
     """check: what is wrong is said at each row, and the preview is worked out now rather than by the page.
 
-    flaws: because of them, what was wanted was not done.
+    flaws: because of them, what was wanted was not done. elsewhere: why nothing is saved, when somebody else saved
+    meanwhile. renewed: from now on the page knows of that.
     """
     shown = (draft_form.flaws(tree) if check else []) if flaws is None else flaws
     existing, draft = (of, None) if isinstance(of, Audience) else (None, of)
@@ -164,12 +183,22 @@ def _render_builder(
         "focus": builder.id_of(focus) if focus else "",
         "seen": builder.preview_of(tree, of=of) if check else None,
         "problem": UNCLEAR if flaws else "",
+        "elsewhere": elsewhere,
+        # What the page is built on; a page of a draft has a name of its own.
+        "base": _base(request, of, renewed=renewed),
+        "tab": request.POST.get("tab") or new_id("tab"),
         "audience": existing,
         "draft": draft,
         "steps": wizard.steps(request, draft, wizard.BUILD) if draft else [],
     }
     template = "audiences/_builder.html" if request.htmx else "audiences/builder.html"
     return render(request, template, context, status=status)
+
+
+def _base(request: PageRequest, of: Draft | Audience, *, renewed: bool) -> str:
+    if "base" in request.POST and not renewed:
+        return request.POST["base"]
+    return of.tab if isinstance(of, Draft) else str(overview(of).version.number)
 
 
 def _go_to(request: PageRequest, url: str) -> HttpResponse:

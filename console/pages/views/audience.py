@@ -74,7 +74,8 @@ def settings(request: PageRequest, workspace: str, space: str, audience: str) ->
     """Name, description and whether it is enabled. A POST changes them, or with `confirm` deletes the audience."""
     details = _get_or_404(request, audience)
     row, error = details.audience, ""
-    form = AudienceSettings(initial={"name": row.name, "description": row.description, "enabled": row.enabled})
+    initial = {"name": row.name, "description": row.description, "enabled": row.enabled}
+    form = AudienceSettings(initial=initial)
     if "confirm" in request.POST:
         if request.POST["confirm"] != row.name:
             error = NOT_DELETED
@@ -87,7 +88,7 @@ def settings(request: PageRequest, workspace: str, space: str, audience: str) ->
                 messages.success(request, f"{row.name} was deleted.")
                 return redirect("audiences", workspace=workspace, space=space)
     elif request.method == "POST":
-        form = AudienceSettings(request.POST)
+        form = AudienceSettings(request.POST, initial=initial)
         if form.is_valid():
             audiences.change_audience(row, **form.cleaned_data, by=request)
             messages.success(request, "Saved.")

@@ -60,13 +60,13 @@ def destinations(request: PageRequest, workspace: str, space: str, draft: str) -
 def review(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
     """Name the audience and check it. A POST creates it with everything that was chosen, or saves the draft."""
     row = _get_or_404(request, draft)
+    initial = {name: getattr(row, name) for name in ("name", "description", "include_historical")}
     if request.method != "POST":
-        fields = ("name", "description", "include_historical")
-        return _render_review(request, row, Review(initial={name: getattr(row, name) for name in fields}))
-    form, back = Review(request.POST), request.POST.get("to", "")
+        return _render_review(request, row, Review(initial=initial))
+    form, back = Review(request.POST, initial=initial), request.POST.get("to", "")
     valid = form.is_valid()
     key = form.cleaned_data.pop("key", "")
-    if back in (wizard.BUILD, wizard.DESTINATIONS):
+    if back in (wizard.BUILD, wizard.DESTINATIONS) and not form.is_outdated:
         # What is valid is kept even when the form is not: going back must not lose what was typed.
         drafts.keep(row, **form.cleaned_data)
         return redirect(wizard.url_of(request, row, back))
