@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 
 from sources.collect import is_collect
 
@@ -50,6 +52,27 @@ class OfClients:
             request.META.pop("HTTP_COOKIE", None)
             request.get_host = request._get_raw_host  # type: ignore[attr-defined, method-assign]
         return self.get_response(request)
+
+
+class ReaderZone:
+    """Days and times of pages are those of whoever reads them, once their browser has said where they are.
+
+    The API and downloads have moments in UTC, whoever asks.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        with timezone.override(_zone_of(request.COOKIES.get("zone", ""))):
+            return self.get_response(request)
+
+
+def _zone_of(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (KeyError, ValueError, OSError):  # there is none of this name, or it is no name
+        return None
 
 
 class NoNul:

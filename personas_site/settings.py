@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "personas_site.headers.ContentPolicy",
     "personas_site.headers.OfClients",
     "personas_site.headers.NoNul",
+    "personas_site.headers.ReaderZone",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
 
 from sources.events import archive_table
 from sources.events.archive_table import LogPlace, Reach, Region, RowPlace, up_to
@@ -100,9 +101,10 @@ def events_since(workspace: Workspace, sources: Sequence[Source], *, now: dateti
 
 
 def events_by_day(source: Source, *, now: datetime, days: int) -> list[tuple[date, int]]:
-    """How many events each of the last `days` days has, oldest first, days without any included."""
-    counts = archive_table.count_by_day(source.workspace_id, _last_days([source], now, days))
-    dates = [now.date() - timedelta(days=back) for back in reversed(range(days))]
+    """How many events each of the last `days` days of the reader has, oldest first, days without any included."""
+    zone = timezone.get_current_timezone_name()
+    counts = archive_table.count_by_day(source.workspace_id, _last_days([source], now, days), zone)
+    dates = [timezone.localdate(now) - timedelta(days=back) for back in reversed(range(days))]
     return [(day, counts.get(day, 0)) for day in dates]
 
 

@@ -30,9 +30,10 @@ const local = (within) => {
   }
 };
 local(document);
-for (const place of document.querySelectorAll("[data-zone]")) {
-  place.textContent = `Times in ${short.resolvedOptions().timeZone}`;
-}
+// Days, in headings and charts, are made by the server: from the next page on it knows the zone.
+const zone = short.resolvedOptions().timeZone;
+for (const place of document.querySelectorAll("[data-zone]")) place.textContent = `Times in ${zone}`;
+if (!document.cookie.includes(`zone=${zone}`)) document.cookie = `zone=${zone}; path=/; max-age=31536000; samesite=lax`;
 document.addEventListener("htmx:load", (event) => local(event.detail.elt));
 
 // Where there is little room the rows of a table stand below one another, each value beside the name of its column.

@@ -111,7 +111,7 @@ def _draw_steps(on: Canvas, ends: Sequence[tuple[datetime, float]], known: int, 
     )
     area = f"{line}V{on.base}H{_format(places[0][0])}Z"
     dots = [
-        Dot(_format(x), _format(y), f"{at:%d %b %Y, %H:%M} UTC: {value:,.0f}")
+        Dot(_format(x), _format(y), f"{at:%d %b %Y, %H:%M %Z}: {value:,.0f}")
         for (at, value), (x, y) in zip(ends[:known], places, strict=False)
     ]
     return Chart(label, on, line, area, dots, _value_axis(on, most), _time_axis(on, begin, end))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.urls import reverse
+from django.utils.timezone import localtime
 
 from access import queries, roles, services
 from access.models import Invitation, Membership
@@ -121,7 +122,6 @@ def origins_in_spaces(member: Membership) -> dict[str, str]:
     for space, _ in services.grants_of(member):
         # Roles that came with the invitation have no entry of their own: the invitation has one.
         entry = entries.get(space.public_id)
-        origins[space.public_id] = (
-            f"given by {entry.actor or 'a command'} on {entry.at:%-d %B %Y}" if entry else "given by the invitation"
-        )
+        who = f"{entry.actor or 'a command'} on {localtime(entry.at):%-d %B %Y}" if entry else "the invitation"
+        origins[space.public_id] = f"given by {who}"
     return origins

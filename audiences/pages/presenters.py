@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import OperationalError, connection, transaction
+from django.utils.timezone import localtime
 
 from access.pages.charts import Chart, stepped
 from audiences import queries
@@ -85,8 +86,8 @@ def size_over_time(audience: Audience, until: datetime) -> Chart | None:
     later = until
     for at, size in newest:
         later = min(at, later)  # a change that is dated after the next one was noted by a clock that ran ahead
-        points.insert(0, (later, float(size)))
-    return stepped(points, label=f"People in {audience.name} over time", until=until) if points else None
+        points.insert(0, (localtime(later), float(size)))
+    return stepped(points, label=f"People in {audience.name} over time", until=localtime(until)) if points else None
 
 
 def moved_lately(audience: Audience) -> list[MembershipChange]:

@@ -4,9 +4,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from pyroaring import BitMap
 
 from identity import history, queries
@@ -263,7 +264,7 @@ def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History
     sources = _SourceNames(event.source for event in page)
     days: dict[datetime, list[Event]] = {}
     for event in page:
-        at, message = from_milliseconds(event.ts), personal.payload(json.loads(event.message))
+        at, message = timezone.localtime(from_milliseconds(event.ts)), personal.payload(json.loads(event.message))
         days.setdefault(at.replace(hour=0, minute=0, second=0, microsecond=0), []).append(
             Event(
                 name=event.event or event.type.capitalize(),
@@ -280,12 +281,12 @@ def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History
 
 
 def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[date, int]]:
-    """Of each of the last 30 days (UTC), the last one being that of `until`, how many events there were."""
-    last = until.astimezone(UTC).date()
+    """Of each of the reader's last 30 days, the last one being that of `until`, how many events there were."""
+    last, zone = timezone.localdate(until), timezone.get_current_timezone()
     days = [last - timedelta(days=ago) for ago in reversed(range(DAYS))]
-    start = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC)
-    scope, which = history.scope_of(space), timeline.Which(start=start, end=start + timedelta(days=DAYS))
-    counted = timeline.per_day(scope, [*numbers], which=which)
+    start, end = (datetime.combine(day, time(), zone) for day in (days[0], last + timedelta(days=1)))
+    scope, which = history.scope_of(space), timeline.Which(start=start, end=end)
+    counted = timeline.per_day(scope, [*numbers], which=which, zone=timezone.get_current_timezone_name())
     return [(day, counted.get(day, 0)) for day in days]
 
 
@@ -309,7 +310,7 @@ class _SourceNames(dict[int | None, str]):
 
 
 def _moment(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+    return f"{timezone.localtime(at):%-d %b %Y, %H:%M %Z}"
 
 
 def _listed(identifiers: Iterable[Sequence[str]]) -> str:

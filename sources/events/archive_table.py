@@ -142,9 +142,10 @@ def count_by_source(workspace_id: int, reach: Reach) -> dict[int, int]:
     return {int(source): int(count) for source, count in client.rows(asked)}
 
 
-def count_by_day(workspace_id: int, reach: Reach) -> dict[date, int]:
-    """How many rows of this reach each day has, by event time in UTC; a day with none is not in it."""
-    asked = sql("SELECT toDate(ts) AS day, count() FROM archive WHERE %s GROUP BY day", _within(workspace_id, reach))
+def count_by_day(workspace_id: int, reach: Reach, zone: str) -> dict[date, int]:
+    """How many rows of this reach each day of this time zone has, by event time; a day with none is not in it."""
+    within = _within(workspace_id, reach)
+    asked = sql("SELECT toDate(ts, %s) AS day, count() FROM archive WHERE %s GROUP BY day", zone, within)
     return {day: int(count) for day, count in client.rows(asked)}
 
 

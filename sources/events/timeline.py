@@ -153,10 +153,11 @@ def counts_of(scope: Scope, profiles: Sequence[int], *, which: Which = EVERY) ->
     return [tuple(row) for row in client.rows(query)]
 
 
-def per_day(scope: Scope, profiles: Sequence[int], *, which: Which) -> dict[date, int]:
-    """How many events of these profile numbers there are on each day (UTC) that has any."""
+def per_day(scope: Scope, profiles: Sequence[int], *, which: Which, zone: str) -> dict[date, int]:
+    """How many events of these profile numbers there are on each day, in this time zone, that has any."""
     query = sql(
-        "SELECT toDate(ts, 'UTC') AS day, count() FROM profile_events WHERE %s AND profile IN %s AND %s GROUP BY day",
+        "SELECT toDate(ts, %s) AS day, count() FROM profile_events WHERE %s AND profile IN %s AND %s GROUP BY day",
+        zone,
         scope.condition,
         list(profiles),
         which.condition,

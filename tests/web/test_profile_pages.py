@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pyroaring import BitMap
 
 from identity.models import Evidence, Profile, searched_name
 from identity.pages import presenters
@@ -18,6 +20,7 @@ from tests.factories import SourceFactory
 from tests.factories_identity import (
     DAY_MS,
     NOON,
+    NOON_MS,
     IdentifierFactory,
     ProfileFactory,
     archived,
@@ -379,3 +382,35 @@ def test_the_picture_shows_the_same_facts_as_the_tables(cast, source):
         assert f'id="{href[1:]}"' in text
         assert f"<title>{said}</title>" in text
     assert "brought by message m1 from Website, 15 Jun 2026, 12:00 UTC" in text
+
+
+def test_days_are_those_of_the_reader(cast, source):
+    """An event at half past eleven in the evening, UTC: the next day in Tokyo."""
+    late = NOON + timedelta(hours=11, minutes=30)
+    heard(cast, source, message(userId="u1", event="Ordered", at=int(late.timestamp() * 1000) - NOON_MS))
+    (profile,) = Profile.objects.filter(space=cast.space)
+    where = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/profiles/{profile.public_id}?tab=events"
+    today, tomorrow = (f"{day:%A, %-d %B %Y}" for day in (late, late + timedelta(days=1)))
+    for zone, shown, time in (
+        ("", today, "15 Jun 2026, 23:30 UTC"),
+        ("Asia/Tokyo", tomorrow, "16 Jun 2026, 08:30 JST"),
+        ("America/New_York", today, "15 Jun 2026, 19:30 EDT"),
+        ("Mars/Base", today, "15 Jun 2026, 23:30 UTC"),
+        ("../../etc/passwd", today, "15 Jun 2026, 23:30 UTC"),
+    ):
+        browser = cast.browser("admin")
+        browser.cookies["zone"] = zone
+        html = browser.get(where).content.decode()
+        assert f">{shown}</time>" in html
+        assert f'datetime="{late:%Y-%m-%dT%H:%M:%S}Z">{time}</time>' in html
+
+
+def test_a_chart_has_the_days_of_the_reader(cast, source):
+    late = NOON + timedelta(hours=11, minutes=30)
+    heard(cast, source, message(userId="u1", event="Ordered", at=int(late.timestamp() * 1000) - NOON_MS))
+    numbers = BitMap([Profile.objects.get(space=cast.space).number])
+    for zone, day in (("UTC", late.date()), ("Asia/Tokyo", late.date() + timedelta(days=1))):
+        with timezone.override(zone):
+            days = presenters.per_day(cast.space, numbers, until=late + timedelta(hours=1))
+        assert [each for each, count in days if count] == [day]
+        assert len(days) == presenters.DAYS

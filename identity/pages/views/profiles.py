@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from pyroaring import BitMap
 
 from access.gate import require
@@ -153,7 +154,7 @@ def _identities(request: PageRequest, person: Person, numbers: BitMap) -> dict[s
 
 
 def _note(row: IdentifierRow | MergeRow) -> str:
-    return f"{row.at:%-d %b %Y} · {row.source}"
+    return f"{timezone.localtime(row.at):%-d %b %Y} · {row.source}"
 
 
 def _audiences(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
