@@ -10,6 +10,7 @@ from audiences import services
 from audiences.models import Audience, Draft
 from audiences.rules import draft_form, grammar
 from audiences.rules.validation import DefinitionError
+from audiences.value_types import typed
 from spaces.clock import clock
 from spaces.models import Space
 
@@ -36,7 +37,7 @@ def keep(draft: Draft, **fields: Any) -> None:
 
 def definition_of(draft: Draft) -> Any:
     """The JSON that its tree means. Raises DefinitionError while it means nothing."""
-    return draft_form.definition(draft_form.of_stored(draft.sketch))
+    return draft_form.definition(typed(draft.space, draft_form.of_stored(draft.sketch)))
 
 
 def sentence_of(draft: Draft) -> str:

@@ -158,6 +158,24 @@ class PersonSerializer(serializers.Serializer[Any]):
     identifiers = IdentifierSerializer(many=True)
 
 
+class NeverSeenSerializer(serializers.Serializer[Any]):
+    """Something that the definition asks about and that was never seen in the space."""
+
+    example: ClassVar = {"path": "all[1].not.name", "what": "event", "name": "Orderd", "event": None, "like": "Ordered"}
+
+    path = serializers.CharField(help_text="Where in the definition.")
+    what = serializers.ChoiceField(choices=["event", "property", "trait"])
+    name = serializers.CharField()
+    event = serializers.SerializerMethodField(help_text="Whose property it is.")
+    like = serializers.SerializerMethodField(help_text="One that was seen and is called alike.")
+
+    def get_event(self, unseen: Any) -> str | None:
+        return unseen.event or None
+
+    def get_like(self, unseen: Any) -> str | None:
+        return unseen.like or None
+
+
 class PreviewSerializer(serializers.Serializer[Any]):
     # Context: `sample`, people.
 
@@ -167,6 +185,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
         "sentence": SENTENCE,
         "milliseconds": 41.5,
         "sample": [PersonSerializer.example],
+        "neverSeen": [NeverSeenSerializer.example],
     }
 
     size = serializers.SerializerMethodField(help_text="How many, exactly.")
@@ -174,6 +193,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
     sentence = serializers.CharField()
     milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
     sample = serializers.SerializerMethodField(help_text="Some of them.")
+    neverSeen = NeverSeenSerializer(source="unseen", many=True, help_text="What nobody ever sent: perhaps a slip.")
 
     def get_size(self, preview: Any) -> int:
         return len(preview.members)

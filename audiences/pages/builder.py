@@ -1,8 +1,8 @@
 """What the audience builder shows: each row of a tree with its words, its entries and what is wrong with it."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.models import QuerySet
@@ -16,7 +16,9 @@ from audiences.rules.conditions import Condition
 from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
+from audiences.rules.value_input import AUTO
 from audiences.services import Preview
+from audiences.value_types import typed, undecided
 from identity.pages.presenters import Person
 from spaces.clock import clock
 from spaces.models import Space
@@ -58,6 +60,7 @@ class Entry:
     error: str = ""
     lines: bool = False  # several values, in a line each
     label: str = ""
+    asked: bool = True  # False: what is there is right, and nobody needs to see it
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class DraftPreview:
     people: Sequence[Person] = ()
     flaws: Sequence[tuple[str, str, str]] = ()  # (row number, id of the row, message)
     problem: str = ""
+    unseen: Sequence[tuple[str, str, str]] = ()  # as flaws: it asks about what nobody ever sent
     starts_with: int | None = None  # of a draft that leaves history out: how many there are at its creation
 
     @property
@@ -129,7 +133,8 @@ def rows_of(tree: Tree, *, space: Space, flaws: Sequence[Flaw] = (), besides: Au
     if besides:
         audiences = audiences.exclude(pk=besides.pk)
     keys = list(audiences.order_by("name", "pk").values_list("key", "name"))
-    rendering = _Rendering(keys, {(flaw.path, flaw.entry): flaw.message for flaw in flaws})
+    errors = {(flaw.path, flaw.entry): flaw.message for flaw in flaws}
+    rendering = _Rendering(keys, errors, undecided(space, tree))
     return rendering.row(draft_form.as_group(tree), "", "", first=True, last=True, above="")
 
 
@@ -141,7 +146,7 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
     options: dict[str, Any] = {"include_anonymous": of.include_anonymous, "now": clock.now()}
     starts_with = None
     try:
-        definition = draft_form.definition(tree)
+        definition = draft_form.definition(typed(of.space, tree))
         if isinstance(of, Audience):
             preview = services.preview(of.space, definition, events_since=of.events_since, **options)
         elif of.include_historical:
@@ -156,7 +161,10 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
     except Unanswerable as error:
         logger.warning("a preview in %s: %s", of.space.public_id, error)
         return DraftPreview(problem=unanswered(error))
-    return DraftPreview(preview, overview.sample(of.space, preview.members, SAMPLE), starts_with=starts_with)
+    places = [draft_form.flaw_of(tree, DefinitionError(each.path, "")) for each in preview.unseen]
+    unseen = [replace(place, message=each.sentence) for place, each in zip(places, preview.unseen, strict=True)]
+    people = overview.sample(of.space, preview.members, SAMPLE)
+    return DraftPreview(preview, people, unseen=_numbered(unseen), starts_with=starts_with)
 
 
 def unanswered(error: Unanswerable) -> str:
@@ -177,11 +185,17 @@ def _numbered(flaws: Sequence[Flaw]) -> list[tuple[str, str, str]]:
 
 
 class _Rendering:
-    """Turns nodes into rows. errors: by (path, entry); the entry of a row in a list is such as `where.0.value`."""
+    """Turns nodes into rows. errors: by (path, entry); the entry of a row in a list is such as `where.0.value`.
 
-    def __init__(self, keys: Sequence[tuple[str, str]], errors: dict[tuple[str, str], str]) -> None:
+    undecided: the questions that must say of which type their value is.
+    """
+
+    def __init__(
+        self, keys: Sequence[tuple[str, str]], errors: dict[tuple[str, str], str], undecided: Collection[str]
+    ) -> None:
         self.keys = keys
         self.errors = errors
+        self.undecided = undecided
 
     def row(self, node: Tree, path: str, number: str, *, first: bool, last: bool, above: str) -> BuilderRow:
         """above: the word that joins the rows of the group around it; empty for the root."""
@@ -267,9 +281,11 @@ class _Rendering:
                 Choice(option, label, option == value, takes.get(option, "") if name == "op" else "")
                 for option, label in labels.items()
             ]
-            entries[name] = self._entry(
-                path, f"{prefix}{name}", value, choices, label=labels_of_keys.get(name, name.capitalize()), lines=lines
-            )
+            label = labels_of_keys.get(name, name.capitalize())
+            entry = self._entry(path, f"{prefix}{name}", value, choices, label=label, lines=lines)
+            if name == "type" and value == AUTO and f"{path}.{prefix}".strip(".") not in self.undecided:
+                entry = replace(entry, asked=False)
+            entries[name] = entry
         return entries
 
     def _entry(

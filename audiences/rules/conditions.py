@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from audiences.rules.aggregates import EVENTS, Aggregate, Answers, TimeTrigger, at
-from audiences.rules.fields import ConditionField, TextField, declare
+from audiences.rules.fields import EVENT, ConditionField, TextField, declare
 from audiences.rules.validation import JsonReader
 from audiences.rules.windows import Window
 from sources.events.sql import Sql, sql
@@ -128,7 +128,7 @@ class Condition(ABC):
 class EventCondition(Condition):
     """A condition on the number of certain events of one name. A subclass narrows them down in `rows` and `window`."""
 
-    name: str = declare(TextField("name", "Event", changes="event"))
+    name: str = declare(TextField("name", "Event", changes=EVENT))
     # No part of the definition: where the audience's own history begins, in milliseconds.
     since: int | None = dataclasses.field(default=None, kw_only=True)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from audiences.conditions import KINDS
 from audiences.rules import grammar
+from audiences.rules.fields import QuestionField, QuestionsField
 from audiences.rules.validation import DefinitionError
 
 Tree = dict[str, Any]
@@ -47,6 +48,31 @@ def condition(kind: str) -> Tree:
 def blank() -> Tree:
     """What a new audience begins with: one condition that asks for an event."""
     return condition("event")
+
+
+@dataclass(frozen=True)
+class WrittenQuestion:
+    """A question of the form. prefix: of its inputs. entries: they themselves. event: whose property; "" = a trait."""
+
+    prefix: str
+    entries: dict[str, str]
+    name: str
+    event: str = ""
+
+
+def questions(tree: Tree) -> Iterator[WrittenQuestion]:
+    """Every question in it, as the form has it."""
+    for place in _places([as_group(tree)], ""):
+        node = place.target
+        if place.in_condition or "kind" not in node:
+            continue
+        for field in KINDS[node["kind"]].declared.values():
+            if isinstance(field, QuestionField):
+                yield WrittenQuestion(place.path, node, node[field.key])
+            elif isinstance(field, QuestionsField):
+                for i, row in enumerate(node[field.key]):
+                    prefix = _below(place.path, f"{field.key}.{i}")
+                    yield WrittenQuestion(prefix, row, row[field.question.key], node.get("name", ""))
 
 
 def of_definition(value: Any) -> Tree:

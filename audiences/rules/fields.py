@@ -16,7 +16,7 @@ from audiences.rules.value_input import BLANK_QUESTION, TYPES, question_entries,
 from audiences.rules.windows import SCHEMA as WINDOW_SCHEMA
 from audiences.rules.windows import UNITS, Window, parse_window
 
-AUDIENCE = "audience"
+AUDIENCE, EVENT = "audience", "event"
 USUAL_COUNT = "7"  # what the form offers as soon as a unit of time is chosen
 
 

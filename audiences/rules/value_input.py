@@ -1,12 +1,15 @@
 """PURE. The value of a question as somebody types it: a text, and what kind of value that text is."""
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from audiences.rules.operators import OPERATORS
 
-BLANK_QUESTION = {"op": "equals", "type": "text", "value": ""}  # the entries of a blank question
-TYPES = {"text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
+AUTO = "auto"  # as it was seen (audiences.value_types); where nobody looks, as it reads
+BLANK_QUESTION = {"op": "equals", "type": AUTO, "value": ""}  # the entries of a blank question
+TYPES = {AUTO: "as it was sent", "text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
 TRUTHS = {"true": True, "false": False}
 
 
@@ -41,6 +44,14 @@ def question_json(entries: dict[str, str]) -> dict[str, Any]:
     return {"op": op, "value": _read(written, "number") if takes == "number" else written}
 
 
+def types_of(entries: Mapping[str, str]) -> set[str]:
+    """The types that the values may have as they read; several only where the operator takes any of them."""
+    op, written = entries["op"], entries["value"]
+    takes = OPERATORS[op].takes if op in OPERATORS else None
+    lines = written.splitlines() if takes == "list" else [written] if takes == "scalar" else []
+    return {"text", *(kind for line in lines if (kind := _guess(line)) != "text")}
+
+
 def whole(written: str) -> int | str:
     """A whole number; what is none stays as it is written, for the grammar to refuse."""
     return int(written) if written.strip().isdecimal() and len(written) < 20 else written
@@ -58,7 +69,16 @@ def _written(value: Any, kind: str) -> str:
     return value if kind == "text" else json.dumps(value)
 
 
+def _guess(written: str) -> str:
+    if written.strip().lower() in TRUTHS:
+        return "truth"
+    value = _read(written, "number")
+    return "number" if isinstance(value, int | float) and math.isfinite(value) else "text"
+
+
 def _read(written: str, kind: str) -> Any:
+    if kind == AUTO:
+        kind = _guess(written)
     if kind == "text":
         return written
     if kind == "truth":

@@ -1,11 +1,14 @@
 """What names and values occur, to suggest them: a look at the newest rows, never at all of them."""
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
+
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from sources.events import client
 from sources.events.properties import askable
-from sources.events.sql import Sql, sql
+from sources.events.sql import Sql, join, sql
 from sources.events.timeline import Scope
 
 MOST = 50
@@ -19,6 +22,7 @@ LIMITS: dict[str, Any] = {
     "max_execution_time": 2,
     "timeout_overflow_mode": "break",
 }
+STRICT_LIMITS = LIMITS | {"read_overflow_mode": "throw", "timeout_overflow_mode": "throw"}
 EDGE_LIMITS = LIMITS | {"max_rows_to_read": 100_000_000}  # of the times alone, eight bytes a row
 
 
@@ -47,6 +51,33 @@ def traits(scope: Scope) -> list[str]:
 def trait_values(scope: Scope, key: str, texts: Sql) -> list[str]:
     """Values that the trait has, or what is inside of it, as texts. texts: an array of them, from the column value."""
     return _most("arrayJoin(" + texts + ")", _rows("traits", "value", scope, sql("key = %s AND value != 'null'", key)))
+
+
+def known_events(scope: Scope, names: Collection[str]) -> set[str]:
+    """Those of these names of which the space has an event."""
+    return _known("timeline", "event", scope, names)
+
+
+def known_traits(scope: Scope, keys: Collection[str]) -> set[str]:
+    """Those of these traits that somebody has or had."""
+    return _known("traits", "key", scope, keys)
+
+
+def has_property(scope: Scope, event: str, present: Sql) -> bool:
+    """Whether any such event has it. present: that a row does. True when it takes too long to tell."""
+    query = sql("SELECT 1 FROM timeline WHERE %s AND event = %s AND %s LIMIT 1", scope.condition, event, present)
+    try:
+        return bool(client.rows(query, **STRICT_LIMITS))
+    except DatabaseError:
+        return True
+
+
+def _known(table: str, column: str, scope: Scope, names: Collection[str]) -> set[str]:
+    if not names:
+        return set()
+    one = f"(SELECT {column} FROM {table} WHERE %s AND {column} = %s LIMIT 1)"  # found by the table's order
+    query = join(" UNION ALL ", [sql(one, scope.condition, name) for name in sorted(names)])
+    return {name for (name,) in client.rows(query, **LIMITS)}
 
 
 def _rows(table: str, columns: str, scope: Scope, condition: Sql, most: int = SAMPLED) -> Sql:

@@ -15,6 +15,7 @@ from audiences.pages import builder, wizard
 from audiences.rules import draft_form
 from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.validation import DefinitionError
+from audiences.value_types import typed, untyped
 from spaces.ids import new_id
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
@@ -100,7 +101,7 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
         said = SAVED_ELSEWHERE.format(newest.sentence)
         return _render_builder(request, existing, tree, here, check=True, elsewhere=said, renewed=True)
     try:
-        services.change_audience(existing, definition=draft_form.definition(tree), by=request)
+        services.change_audience(existing, definition=draft_form.definition(typed(request.space, tree)), by=request)
     except DefinitionError as error:
         return _refused(request, existing, tree, here, [draft_form.flaw_of(tree, error)])
     messages.success(request, f"{existing.name} is saved. Who is in it stays until the new definition is computed.")
@@ -126,7 +127,7 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 def _stored_tree(request: HttpRequest, of: Audience) -> Tree:
     """The audience's definition as a tree; an empty one when it cannot be read."""
     try:
-        return draft_form.of_definition(overview(of).version.definition)
+        return untyped(of.space, draft_form.of_definition(overview(of).version.definition))
     except DefinitionError as error:
         messages.error(request, f"{unreadable(error)} What you describe here takes its place.")
         return draft_form.blank()

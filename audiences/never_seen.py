@@ -1,0 +1,97 @@
+"""What a definition asks about that was never seen in its space. A slip of the pen finds nobody; negated, everybody."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from audiences import suggestions
+from audiences.conditions.event import place
+from audiences.rules import grammar
+from audiences.rules.conditions import Condition
+from audiences.rules.fields import EVENT, QuestionField, QuestionsField, TextField
+from audiences.rules.grammar import Node
+from audiences.rules.values import cuts, read_list_name
+from identity.history import scope_of
+from sources.events import seen
+from sources.events.sql import Sql, sql
+from spaces.models import Space
+
+ALIKE = 0.75  # of 1, as difflib has it: one or two letters of a word
+
+
+@dataclass(frozen=True)
+class NeverSeen:
+    """path: in the definition. what: an event, a property of `event`, or a trait. like: one that was seen, or ""."""
+
+    path: str
+    what: str
+    name: str
+    event: str = ""
+    like: str = ""
+
+    @property
+    def sentence(self) -> str:
+        of = f" of “{self.event}”" if self.event else ""
+        like = f" Did you mean “{self.like}”?" if self.like else ""
+        article = "An" if self.what == EVENT else "A"
+        return f"{article} {self.what} “{self.name}”{of} was never seen in this space.{like}"
+
+
+def never_seen(space: Space, node: Node) -> list[NeverSeen]:
+    """In the order of the definition. What takes too long to look for counts as seen."""
+    asked = [name for path, condition in grammar.located(node) for name in _names(path, condition)]
+    scope = scope_of(space)
+    events = seen.known_events(scope, {each.event or each.name for each in asked if each.what != "trait"})
+    keys = {each: _keys(each.name) for each in asked if each.what == "trait"}
+    traits = seen.known_traits(scope, {key for several in keys.values() for key in several})
+    unseen = []
+    for each in asked:
+        if each.what == "trait":
+            is_seen = not traits.isdisjoint(keys[each])
+        elif each.what == EVENT:
+            is_seen = each.name in events
+        else:  # of an event that was never seen that alone is said
+            is_seen = each.event not in events or seen.has_property(scope, each.event, _present(each.name))
+        if not is_seen:
+            unseen.append(_with_one_alike(space, each))
+    return unseen
+
+
+def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
+    """All that the condition asks about, as if it had not been seen."""
+    at = f"{path}." if path else ""
+    for attribute, field in condition.declared.items():
+        value = getattr(condition, attribute)
+        if isinstance(field, TextField) and field.changes == EVENT:
+            yield NeverSeen(f"{at}{field.key}", EVENT, value)
+        elif isinstance(field, QuestionField):
+            yield NeverSeen(f"{at}{field.key}", "trait", value.name)
+        elif isinstance(field, QuestionsField):
+            for i, question in enumerate(value):
+                event = str(getattr(condition, "name", ""))
+                yield NeverSeen(f"{at}{field.key}[{i}].{field.question.key}", "property", question.name, event)
+
+
+def _keys(name: str) -> set[str]:
+    """The traits that the name may lead to."""
+    list_name = read_list_name(name)
+    return {key for each in (name, *([list_name[0]] if list_name else [])) for key, _ in cuts(each)}
+
+
+def _present(name: str) -> Sql:
+    list_name = read_list_name(name)
+    here = place(list_name[0] if list_name else name)
+    return sql("(%s OR %s)", here.some(lambda value: value.present), place(name).some(lambda value: value.present))
+
+
+def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
+    known: Sequence[str]
+    if unseen.what == EVENT:
+        known = suggestions.events(space)
+    elif unseen.what == "trait":
+        known = suggestions.traits(space)
+    else:
+        known = suggestions.properties(space, event=unseen.event)
+    by_small = {name.lower(): name for name in known}
+    like = get_close_matches(unseen.name.lower(), by_small, 1, ALIKE)
+    return NeverSeen(unseen.path, unseen.what, unseen.name, unseen.event, by_small[like[0]] if like else "")
