@@ -1,8 +1,18 @@
 """Settings from the environment: a value, or a file that holds it (`NAME_FILE`)."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+Value = TypeVar("Value")
+
+
+class WrongSetting(ImproperlyConfigured):
+    """The message names the setting, tells the administrator what it must be, and holds no password."""
 
 
 def text(name: str, default: str = "") -> str:
@@ -10,8 +20,34 @@ def text(name: str, default: str = "") -> str:
     return Path(path).read_text().strip() if path else os.environ.get(name, default)
 
 
+def read(name: str, parse: Callable[[str], Value], default: str = "") -> Value:
+    """What `parse` makes of it. Raises WrongSetting with the words of its ValueError."""
+    try:
+        return parse(text(name, default))
+    except (ValueError, OSError) as error:  # OSError: the file that it names
+        raise WrongSetting(f"{name}: {error}") from error
+
+
 def number(name: str, default: int) -> int:
-    return int(text(name, str(default)))
+    """A whole number, not below 0."""
+
+    def parse(given: str) -> int:
+        if not given.strip().isdecimal():
+            raise ValueError(f"must be a whole number, not {given!r}")
+        return int(given)
+
+    return read(name, parse, str(default))
+
+
+def url(name: str, schemes: tuple[str, ...]) -> str:
+    """An address with one of these schemes; "" when there is none."""
+
+    def parse(given: str) -> str:
+        if given and (urlsplit(given).scheme not in schemes or "://" not in given):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return given
+
+    return read(name, parse)
 
 
 def flag(name: str, default: bool = False) -> bool:

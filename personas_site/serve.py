@@ -8,6 +8,7 @@ import os
 import sys
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from personas_site import budget, keys
 
@@ -46,7 +47,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "personas_site.settings")
     try:
         budget.check_at_start()
-    except (budget.TooFew, keys.OtherKeys) as error:
+    except (budget.TooFew, keys.OtherKeys, ImproperlyConfigured) as error:
         sys.exit(f"personas: {error}")
     argv = command(given.host, given.port, settings.WEB_PROCESSES)
     os.execv(argv[0], argv)  # in our place: whoever watches this process watches the server

@@ -6,23 +6,24 @@ from django.utils.log import CallbackFilter
 
 from personas_site import env
 from personas_site.embedded.paths import Paths
-from personas_site.secrets import kept_secret
+from personas_site.secrets import field_keys, kept_secret
 from spaces.limits import Limits
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PERSONAS_HOME = Path(env.text("PERSONAS_HOME") or BASE_DIR / "var").resolve()
 PATHS = Paths(PERSONAS_HOME)
 
-DATABASE_URL = env.text("DATABASE_URL") or PATHS.database_url
+POSTGRESQL = ("postgresql", "postgres")
+DATABASE_URL = env.url("DATABASE_URL", POSTGRESQL) or PATHS.database_url
 # Who owns the tables. The application never connects as this role; only `manage.py prepare` does.
-DATABASE_OWNER_URL = env.text("DATABASE_OWNER_URL") or (
+DATABASE_OWNER_URL = env.url("DATABASE_OWNER_URL", POSTGRESQL) or (
     DATABASE_URL if env.text("DATABASE_URL") else PATHS.database_owner_url
 )
-CLICKHOUSE_URL = env.text("CLICKHOUSE_URL") or PATHS.clickhouse_url
+CLICKHOUSE_URL = env.url("CLICKHOUSE_URL", ("http", "https")) or PATHS.clickhouse_url
 CLICKHOUSE_ENGINE = env.text("CLICKHOUSE_ENGINE", "MergeTree")
 # Into one table of ClickHouse, over all owners: it merges what few large inserts bring, and drowns in many small ones.
 INSERTS_PER_SECOND = env.number("PERSONAS_INSERTS_PER_SECOND", 10)
-REDIS_URL = env.text("REDIS_URL") or PATHS.redis_url
+REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "redis+socket")) or PATHS.redis_url
 REDIS_CACHE_URL = env.text("REDIS_URL") or PATHS.redis_cache_url
 
 # The disk of the embedded stores, and how many of its bytes stay free: see spaces/disk_space.py.
@@ -32,7 +33,7 @@ DISK_RESERVE = env.number("PERSONAS_DISK_RESERVE_MB", 256) << 20
 DEBUG = env.flag("PERSONAS_DEBUG")
 SECRET_KEY = env.text("PERSONAS_SECRET_KEY") or kept_secret(PERSONAS_HOME, "secret.key")
 # Encrypt settings of destinations. The first key encrypts, all decrypt, so that keys can be rotated.
-FIELD_KEYS = env.words("PERSONAS_FIELD_KEYS") or [kept_secret(PERSONAS_HOME, "field.key")]
+FIELD_KEYS = env.read("PERSONAS_FIELD_KEYS", field_keys) or [kept_secret(PERSONAS_HOME, "field.key")]
 ALLOWED_HOSTS = env.words("PERSONAS_HOSTS", "127.0.0.1,localhost,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("PERSONAS_ORIGINS")
 SECURE_COOKIES = env.flag("PERSONAS_HTTPS")
@@ -41,7 +42,7 @@ SESSION_COOKIE_AGE = 7 * 24 * 3600
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES else None
 
 # What one workspace may take: events a second, and what a statement of ClickHouse may cost.
-LIMITS = Limits(env.text("PERSONAS_LIMITS"))
+LIMITS = env.read("PERSONAS_LIMITS", Limits)
 # Private addresses that the one door out may reach, as host:port. For tests and closed networks.
 OUTBOUND_ALLOW = env.words("PERSONAS_OUTBOUND_ALLOW")
 KEEP_EVENTS_DAYS = env.number("PERSONAS_KEEP_EVENTS_DAYS", 3 * 365)  # of a source that says nothing else
@@ -146,7 +147,7 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign-in"
 
-globals().update(env.mail(env.text("PERSONAS_SMTP_URL")))
+globals().update(env.read("PERSONAS_SMTP_URL", env.mail))
 EMAIL_FILE_PATH = MAIL_FOLDER
 DEFAULT_FROM_EMAIL = env.text("PERSONAS_MAIL_FROM", "personas@localhost")
 

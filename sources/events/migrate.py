@@ -46,6 +46,8 @@ def migrate(run: Run | None = None) -> list[str]:
     One at a time: the caller holds a lock. Raises SchemaError; nothing is changed in a store that is newer than the
     code.
     """
+    if settings.CLICKHOUSE_ENGINE.partition("(")[0].strip() not in ENGINES:
+        raise SchemaError(f"CLICKHOUSE_ENGINE is {settings.CLICKHOUSE_ENGINE!r}, none of {', '.join(sorted(ENGINES))}.")
     done = applied()
     pending = [each for each in known() if each.name not in done]
     apply(pending, run)

@@ -1,8 +1,10 @@
 """`manage.py prepare`: the stores are ready for the application. Safe to run again, and by two at once."""
 
 import os
+from contextlib import suppress
 from typing import Any
 
+import redis
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
@@ -12,6 +14,7 @@ from psycopg2.sql import SQL, Identifier
 from access.services import is_unowned, new_secret, sync_roles
 from personas_site import budget, keys
 from personas_site.embedded.paths import FIRST_LINK
+from personas_site.health import CHECKS
 from sources.events.migrate import SchemaError, migrate
 
 LOCK = 0x706572736F6E6173  # "personas": one prepare at a time
@@ -25,6 +28,29 @@ GRANTS = (
 UNUSED = ["redoc", "rest_framework", "guardian", "ext", "htmx-4*", "htmax-*", "*.rtl.*", "bootstrap-*"]
 
 
+# What a store that drops keys of its own would drop: what waits in a queue, and marks of what was done.
+LOSES = "allkeys-"
+
+
+def _check_stores() -> None:
+    """All three answer, and Redis keeps what it is given. Raises CommandError, which names the setting."""
+    for setting, ask in (
+        ("DATABASE_OWNER_URL", lambda: connections["owner"].ensure_connection()),
+        ("CLICKHOUSE_URL", CHECKS["clickhouse"].run),
+        ("REDIS_URL", CHECKS["redis"].run),
+    ):
+        try:
+            ask()
+        except Exception as error:  # its words may hold a password
+            raise CommandError(f"the store at {setting} does not answer ({type(error).__name__})") from error
+    with redis.Redis.from_url(settings.REDIS_CACHE_URL) as store, suppress(redis.RedisError):  # some forbid to ask
+        policy = store.config_get("maxmemory-policy").get("maxmemory-policy", "")
+        if policy.startswith(LOSES):
+            raise CommandError(
+                f"the store at REDIS_URL may drop queues: its maxmemory-policy is {policy}, not noeviction"
+            )
+
+
 class Command(BaseCommand):
     help = "Migrate PostgreSQL as its owner, let the application role use the tables, migrate the event tables"
     requires_system_checks = ()
@@ -33,6 +59,7 @@ class Command(BaseCommand):
         parser.add_argument("--static", action="store_true", help="also collect the static files")
 
     def handle(self, *args: Any, static: bool, verbosity: int, **options: Any) -> None:
+        _check_stores()
         with connections["owner"].cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
             call_command("migrate", database="owner", verbosity=max(verbosity - 1, 0), interactive=False)
