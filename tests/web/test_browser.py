@@ -226,3 +226,37 @@ def test_the_api_docs_work_under_the_content_policy(page, live_server, complaint
     assert "script-src" not in answer.headers["content-security-policy"]
     page.get_by_text("/api/workspace", exact=True).wait_for()
     assert not complaints, complaints
+
+
+# What scrolls though nothing is hidden, and what is wider than the page.
+STRAYS = """() => [...document.querySelectorAll("body *")].flatMap((it) => {
+    const look = getComputedStyle(it), name = `${it.tagName}.${it.className}`.slice(0, 80);
+    const bars = [["Y", it.scrollHeight - it.clientHeight], ["X", it.scrollWidth - it.clientWidth]]
+        .filter(([way, over]) => ["auto", "scroll"].includes(look["overflow" + way]) && over > 0 && over < 4);
+    return bars.map(([way, over]) => `${name} scrolls by ${over} px (${way})`);
+}).concat(document.documentElement.scrollWidth > innerWidth ? ["the page scrolls sideways"] : [])"""
+LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"  # 80 letters, no blank
+
+
+def test_long_names_break_no_page_and_nothing_scrolls_that_need_not(page, live_server, room):
+    for row, name in (
+        (room.workspace, LONG),
+        (room.dev, LONG),
+        (room.audience, LONG * 3),
+        (room.catcher, LONG),
+        (room.website, LONG),
+        (room.colleague, LONG),
+        (room.owner, LONG),
+    ):
+        row.name = name
+        row.save()
+    room.person.traits |= {"name": LONG * 2, "a-trait-with-a-long-name-" * 3: LONG * 5, "short": "x"}
+    room.person.save()
+    sign_in(page, live_server, room)
+    wrong = []
+    for size in SIZES:
+        page.set_viewport_size(SIZES[size])
+        for route in PAGES:
+            page.goto(live_server.url + route.url(room.ids))
+            wrong += [f"{route.name} ({size}): {stray}" for stray in page.evaluate(STRAYS)]
+    assert not wrong, "\n".join(wrong)
