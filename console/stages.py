@@ -31,6 +31,8 @@ class StageStatus:
 
 def silence_status(stage: str, silent: Container[str]) -> StageStatus | None:
     """That no worker serves the stage, or nobody wakes them; None while somebody does. silent: of spaces.pulse."""
+    if pulse.CLICKHOUSE in silent:
+        return StageStatus(Pill("Stopped", "bad"), "ClickHouse does not answer. What came in waits; nothing is lost.")
     if stage in silent or pulse.BEAT in silent:
         return StageStatus(Pill("Stopped", "bad"), "No worker answers. What came in waits, and nothing is lost.")
     return None

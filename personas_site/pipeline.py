@@ -36,6 +36,7 @@ from destinations.models import Subscription
 from identity import resolve
 from personas_site import erasure, keys
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
+from personas_site.health import CHECKS
 from personas_site.retention import retain
 from personas_site.turns import MOST_KNOWN, Turns
 from sources import archive
@@ -377,8 +378,11 @@ def _public_id(workspace: int) -> str:
 
 @app.task
 def answer(queue: str, **_: Any) -> None:
-    """A worker of the queue lives."""
+    """A worker of the queue lives, and knows whether ClickHouse does."""
     pulse.note(queue)
+    with suppress(Exception):  # whatever it says, it does not answer as it should
+        CHECKS["clickhouse"].run()
+        pulse.note(pulse.CLICKHOUSE)
 
 
 @app.task

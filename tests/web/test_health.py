@@ -38,10 +38,10 @@ class TestWorkersThatAreDead:
         for name in (*pulse.QUEUES, pulse.BEAT):
             assert Client().get("/readyz").status_code == 503
             pulse.note(name)
-        assert Client().get("/readyz").json()["workers"] == "ok"
+        assert Client().get("/readyz").json()["workers"] == "ok"  # ClickHouse is asked, not taken for dead
 
     def test_are_named_on_every_page_and_stop_the_stage(self, alone, cast):
-        for name in set(pulse.QUEUES) - {"resolve"} | {pulse.BEAT}:
+        for name in set(pulse.QUEUES) - {"resolve"} | {pulse.BEAT, pulse.CLICKHOUSE}:
             pulse.note(name)
         page = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/"
         text = " ".join(cast.browser("owner").get(page).content.decode().split())
@@ -49,6 +49,12 @@ class TestWorkersThatAreDead:
         assert text.count("No worker answers. What came in waits") == 1
         pulse.note("resolve")
         assert "no worker answers" not in cast.browser("owner").get(page).content.decode()
+
+    def test_are_not_known_while_beat_is_dead(self, alone, cast):
+        assert silent() == [pulse.BEAT]
+        text = cast.browser("owner").get(f"/w/{cast.workspace.slug}/s/{cast.space.slug}/").content.decode()
+        assert "beat, which wakes the workers, does not answer." in text
+        assert text.count("No worker answers. What came in waits") == 4
 
     def test_are_asked_by_beat_and_answer_by_their_queue(self, alone, monkeypatch):
         asked = []
@@ -68,6 +74,21 @@ class TestWorkersThatAreDead:
 
     def test_are_those_of_the_line_of_stages(self):
         assert set(pulse.QUEUES) == set(pipeline.QUEUES)
+
+
+class TestAClickHouseThatIsDead:
+    def test_is_said_on_every_page_and_stops_every_stage(self, alone, cast, monkeypatch):
+        pulse.note(pulse.BEAT)
+        with monkeypatch.context() as patch:
+            patch.setitem(health.CHECKS, "clickhouse", health.Check(lambda: 1 / 0, "ClickHouse", ""))
+            for queue in pulse.QUEUES:
+                pipeline.answer(queue)
+        page = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/"
+        text = " ".join(cast.browser("owner").get(page).content.decode().split())
+        assert "it stands still: ClickHouse does not answer. <a" in text
+        assert text.count("ClickHouse does not answer. What came in waits") == 4
+        pipeline.answer("archive")
+        assert "does not answer" not in cast.browser("owner").get(page).content.decode()
 
 
 class TestMetrics:
@@ -133,8 +154,9 @@ class TestThePageOfHealth:
         assert "KeyError" not in text
 
     def test_says_what_is_silent(self, alone, cast):
+        pulse.note(pulse.BEAT)
         text = cast.browser("owner").get("/health").content.decode()
-        assert "obody answers for archive, resolve, evaluate, bulk, sync, beat" in text
+        assert "obody answers for archive, resolve, evaluate, bulk, sync" in text
 
 
 class TestTheLog:
