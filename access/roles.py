@@ -14,7 +14,7 @@ WORKSPACE_PERMISSIONS = {
     "sources.edit": "Create and change sources, see and change write keys",
 }
 SPACE_PERMISSIONS = {
-    "space.read": "See everything in the space",
+    "space.read": "See everything in the space but personal data",
     "space.use": "Build audiences and traits",
     "space.admin": "Change settings, sources and destinations of the space",
     "space.pii": "See names, e-mail addresses and telephone numbers, and download people",

@@ -60,7 +60,7 @@ def text(said: str) -> str:
 
 def value(name: str, said: str, *, names: frozenset[str] = NAMES) -> str:
     """A text with a name: an identifier with its type, a trait."""
-    return MASK if masked() and _plain(name) in names else text(said)
+    return MASK if said and masked() and _plain(name) in names else text(said)
 
 
 def pairs(identifiers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -20,13 +20,14 @@ document.addEventListener("keydown", (event) => {
 // with the exact moment to be read on hover.
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const daily = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const local = (within) => {
   for (const time of within.querySelectorAll("time[datetime]:not([title])")) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.valueOf())) continue;
     time.title = exact.format(at);
-    time.textContent = ("day" in time.dataset ? daily : short).format(at);
+    time.textContent = ("clock" in time.dataset ? clock : "day" in time.dataset ? daily : short).format(at);
   }
 };
 local(document);

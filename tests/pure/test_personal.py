@@ -40,6 +40,7 @@ def test_texts(said, shown):
         ("first_name", "Ada", MASK),
         ("First name", "Ada", MASK),
         ("traits.firstName", "Ada", MASK),
+        ("email", "", ""),
         ("user_id", "u1", "u1"),
         ("user_id", "ada@example.com", MASK),
         ("anonymous_id", "device-7", "device-7"),

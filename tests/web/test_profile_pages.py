@@ -392,17 +392,17 @@ def test_days_are_those_of_the_reader(cast, source):
     where = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/profiles/{profile.public_id}?tab=events"
     today, tomorrow = (f"{day:%A, %-d %B %Y}" for day in (late, late + timedelta(days=1)))
     for zone, shown, time in (
-        ("", today, "15 Jun 2026, 23:30 UTC"),
-        ("Asia/Tokyo", tomorrow, "16 Jun 2026, 08:30 JST"),
-        ("America/New_York", today, "15 Jun 2026, 19:30 EDT"),
-        ("Mars/Base", today, "15 Jun 2026, 23:30 UTC"),
-        ("../../etc/passwd", today, "15 Jun 2026, 23:30 UTC"),
+        ("", today, "23:30:00 UTC"),
+        ("Asia/Tokyo", tomorrow, "08:30:00 JST"),
+        ("America/New_York", today, "19:30:00 EDT"),
+        ("Mars/Base", today, "23:30:00 UTC"),
+        ("../../etc/passwd", today, "23:30:00 UTC"),
     ):
         browser = cast.browser("admin")
         browser.cookies["zone"] = zone
         html = browser.get(where).content.decode()
         assert f">{shown}</time>" in html
-        assert f'datetime="{late:%Y-%m-%dT%H:%M:%S}Z">{time}</time>' in html
+        assert f'datetime="{late:%Y-%m-%dT%H:%M:%S}Z" data-clock>{time}</time>' in html
 
 
 def test_a_chart_has_the_days_of_the_reader(cast, source):
