@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
@@ -187,11 +187,17 @@ def _refusal(need: str, space: Space | None) -> str:
 
 
 def _redirect_to_sign_in(request: HttpRequest) -> HttpResponseBase:
-    """Leads to the sign-in page, and from there back to this page."""
+    """Leads to the sign-in page, and from there back to the page that one was on."""
+    htmx: Any = request.htmx  # type: ignore[attr-defined]
+    if htmx:
+        here = htmx.current_url_abs_path or ""
+    elif request.method in ("GET", "HEAD"):
+        here = request.get_full_path()
+    else:  # what a form sent is lost, the page that it was on is not
+        page = urlsplit(request.headers.get("Referer", ""))
+        here = f"{page.path}{'?' if page.query else ''}{page.query}" if page.netloc == request.get_host() else ""
     sign_in = resolve_url(settings.LOGIN_URL)
-    if request.htmx:  # type: ignore[attr-defined]
-        # htmx would follow a redirect and put the sign-in form into a fragment of the page.
-        return HttpResponse(status=401, headers={"HX-Redirect": sign_in})
-    # A form that was sent without a session cannot be sent again by a link.
-    here = request.get_full_path() if request.method in ("GET", "HEAD") else ""
-    return redirect(f"{sign_in}?{urlencode({'next': here})}" if here else sign_in)
+    where = f"{sign_in}?{urlencode({'next': here})}" if here else sign_in
+    if htmx:  # it would follow a redirect and put the sign-in form into a fragment of the page
+        return HttpResponse(status=401, headers={"HX-Redirect": where})
+    return redirect(where)

@@ -1,5 +1,7 @@
 """The gate: marks are enforced, views without one are refused."""
 
+from urllib.parse import quote_plus
+
 import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
@@ -105,6 +107,19 @@ def test_htmx_is_told_to_move_the_whole_page(cast):
     answer = cast.browser("nobody").get(f"/w/{cast.workspace.slug}/", headers={"HX-Request": "true"})
     assert answer.status_code == 401
     assert answer.headers["HX-Redirect"] == "/sign-in"
+
+
+def test_whoever_had_no_session_any_more_is_back_on_the_page_they_were_on(cast):
+    path = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences/new"
+    here, back = f"{path}?q=1", f"/sign-in?next={quote_plus(f'{path}?q=1')}"
+    nobody = cast.browser("nobody")
+    part = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{here}"}
+    assert nobody.post(path, headers=part).headers["HX-Redirect"] == back
+    assert nobody.post(path, headers={"Referer": f"http://testserver{here}"}).headers["Location"] == back
+    for elsewhere in ("https://evil.example/w/", "//evil.example", ""):
+        assert nobody.post(path, headers={"Referer": elsewhere}).headers["Location"] == "/sign-in"
+        headers = {"HX-Request": "true", "HX-Current-URL": elsewhere}
+        assert nobody.post(path, headers=headers).headers["HX-Redirect"] == "/sign-in"
 
 
 def test_someone_who_was_removed_is_a_stranger(cast):
