@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 
+from access.errors import is_api
 from sources.collect import is_collect
 
 POLICY = "; ".join(
@@ -76,7 +77,10 @@ def _zone_of(name: str) -> ZoneInfo | None:
 
 
 class NoNul:
-    """An address or a cookie with a NUL is a bad request: PostgreSQL has no text with one, so nothing can match."""
+    """An address, a cookie or a form with a NUL is a bad request: PostgreSQL has no text with one.
+
+    What clients send, and the bodies of the API, are read by those who say which message, or which field, it is in.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -86,4 +90,7 @@ class NoNul:
             raise BadRequest("a NUL in the address")
         if any("\0" in value for value in request.COOKIES.values()):
             raise BadRequest("a NUL in a cookie")
+        is_form = request.method == "POST" and not is_collect(request.path_info) and not is_api(request)
+        if is_form and any("\0" in text for name, values in request.POST.lists() for text in (name, *values)):
+            raise BadRequest("a NUL in a form")
         return self.get_response(request)

@@ -198,3 +198,13 @@ def test_a_definition_that_somebody_else_saved_meanwhile_is_told(cast):
     assert Version.objects.filter(audience=audience).latest("number").definition["name"] == "Two"
     assert two.post(where, tree(2) | hidden(told) | {"act": "save"}).status_code == 302
     assert Version.objects.filter(audience=audience).latest("number").definition["name"] == "Three"
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 41, "-", "é"])
+def test_a_name_of_a_page_that_we_did_not_give_is_none(cast, draft, name):
+    made, where = draft
+    assert cast.browser("user").post(where, tree(0) | {"tab": name, "act": "show"}).status_code == 302
+    assert kept(made) == "One"
+    told = cast.browser("user").post(where, tree(1) | {"tab": "tab_1", "base": name, "act": "show"})
+    assert ELSEWHERE in told.content.decode()
+    assert kept(made) == "One"

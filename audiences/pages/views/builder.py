@@ -60,7 +60,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
         messages.success(request, "The draft is gone.")
         return _go_to(request, reverse("audiences", args=[workspace, space]))
     tree, focus = _edited_tree(request)
-    tab = request.POST.get("tab", "")[:MOST_OF_A_TAB]
+    tab = _tab(request)
     if tab and stored.tab not in (tab, request.POST.get("base", "")) and TAKE not in request.POST.getlist("act"):
         stored.include_anonymous = "include_anonymous" in request.POST  # shown, not saved
         if act == LOOK:
@@ -187,13 +187,19 @@ def _render_builder(
         "elsewhere": elsewhere,
         # What the page is built on; a page of a draft has a name of its own.
         "base": _base(request, of, renewed=renewed),
-        "tab": request.POST.get("tab") or new_id("tab"),
+        "tab": _tab(request) or new_id("tab"),
         "audience": existing,
         "draft": draft,
         "steps": wizard.steps(request, draft, wizard.BUILD) if draft else [],
     }
     template = "audiences/_builder.html" if request.htmx else "audiences/builder.html"
     return render(request, template, context, status=status)
+
+
+def _tab(request: PageRequest) -> str:
+    """The name that the page was given; "" when it has none, or one that we did not give."""
+    tab = request.POST.get("tab", "")
+    return tab if tab.isidentifier() and tab.isascii() and len(tab) <= MOST_OF_A_TAB else ""
 
 
 def _base(request: PageRequest, of: Draft | Audience, *, renewed: bool) -> str:
