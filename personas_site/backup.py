@@ -40,7 +40,7 @@ from sources.events import client
 from sources.events.migrate import SchemaError, applied, apply, known
 from sources.events.schema import TABLES, Table
 from sources.events.sql import Sql, sql
-from spaces.batches import ERASING, Locks
+from spaces.batches import ERASING, Locks, Visible
 
 FORMAT = 1
 ROWS = 50_000  # of one file, about: a restore holds one in memory
@@ -92,10 +92,10 @@ def backup(folder: Path, *, with_keys: bool, say: Say) -> None:
             while not locks.take(ERASING):
                 say("waiting for a deletion, or for another backup …")
                 sleep(1)
-            with _snapshot() as (snapshot, ends):
+            with _snapshot() as (snapshot, logs):
                 say("PostgreSQL …")
                 _postgres("pg_dump", "--format=custom", f"--snapshot={snapshot}", f"--file={partial / DUMP}")
-                tables = {table.name: _copy_out(table, ends[table.log[0]], partial, say) for table in TABLES}
+            tables = {table.name: _copy_out(table, logs[table.log[0]], partial, say) for table in TABLES}
         if with_keys:
             _copy_keys(settings.PERSONAS_HOME, partial / KEYS_FOLDER)
         _write_manifest(partial, tables)
@@ -106,29 +106,33 @@ def backup(folder: Path, *, with_keys: bool, say: Say) -> None:
 
 
 @contextmanager
-def _snapshot() -> Iterator[tuple[str, Mapping[str, Mapping[int, int]]]]:
-    """A moment of PostgreSQL that `pg_dump` can be given, and where each log ended then: stage, partition → number."""
+def _snapshot() -> Iterator[tuple[str, Mapping[str, list[Visible]]]]:
+    """A moment of PostgreSQL that `pg_dump` can be given, and what was visible then of the logs of each stage."""
     with closing(psycopg2.connect(**connections["owner"].get_connection_params())) as server, server.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         cursor.execute("SELECT pg_export_snapshot()")
         (name,) = cursor.fetchone()
-        cursor.execute("SELECT stage, owner, published FROM spaces_log")
-        ends: dict[str, dict[int, int]] = {table.log[0]: {} for table in TABLES}
-        for stage, partition, end in cursor.fetchall():
-            ends.setdefault(stage, {})[partition] = end
-        yield name, ends
+        cursor.execute(
+            "SELECT l.stage, l.owner, l.published, array_remove(array_agg(a.number), NULL)"
+            " FROM spaces_log l LEFT JOIN spaces_abandoned a ON a.log_id = l.id GROUP BY l.id ORDER BY l.owner"
+        )
+        logs: dict[str, list[Visible]] = {table.log[0]: [] for table in TABLES}
+        for stage, partition, end, abandoned in cursor.fetchall():
+            logs.setdefault(stage, []).append(Visible(partition, end, tuple(abandoned)))
+        yield name, logs
 
 
-def _copy_out(table: Table, ends: Mapping[int, int], folder: Path, say: Say) -> int:
+def _copy_out(table: Table, logs: Sequence[Visible], folder: Path, say: Say) -> int:
     """The table's rows of committed batches are in files. How many there are."""
     (folder / ROWS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     partition = table.log[1]
-    partitions = sorted(ends)
-    committed = sql(
-        f"piece <= transform(toInt64({partition}), %s, %s, toInt64(0))", partitions, [ends[each] for each in partitions]
-    )
+    # One look-up a row, not a comparison with each of thousands of logs, as `client.seen_by_owner` would be.
+    ends = [log.partition for log in logs], [log.end for log in logs]
+    committed = sql(f"piece <= transform(toInt64({partition}), %s, %s, toInt64(0))", *ends)
+    abandoned = [(log.partition, number) for log in logs for number in log.abandoned]
+    committed += sql(f" AND ({partition}, piece) NOT IN %s", abandoned) if abandoned else ""
     counted = f"SELECT {partition}, piece, count() FROM {table.name} WHERE %s GROUP BY 1, 2 ORDER BY 1, 2"
-    batches = client.rows(sql(counted, committed)) if ends else ()
+    batches = client.rows(sql(counted, committed)) if logs else ()
     total = sum(rows for _, _, rows in batches)
     progress = CopyProgress(table.name, total, say)
     for number, (first, last, rows) in enumerate(_portions(batches), start=1):
