@@ -16,6 +16,7 @@ from sources.events import seen
 from sources.events.sql import Sql, sql
 from spaces.models import Space
 
+TRAIT, PROPERTY = "trait", "property"
 ALIKE = 0.75  # of 1, as difflib has it: one or two letters of a word
 
 
@@ -39,22 +40,21 @@ class NeverSeen:
 
 def never_seen(space: Space, node: Node) -> list[NeverSeen]:
     """In the order of the definition. What takes too long to look for counts as seen."""
-    asked = [name for path, condition in grammar.located(node) for name in _names(path, condition)]
+    names = [name for path, condition in grammar.located(node) for name in _names(path, condition)]
     scope = scope_of(space)
-    events = seen.known_events(scope, {each.event or each.name for each in asked if each.what != "trait"})
-    keys = {each: _keys(each.name) for each in asked if each.what == "trait"}
+    events = seen.known_events(scope, {name.event or name.name for name in names if name.what != TRAIT})
+    keys = {name: _keys(name.name) for name in names if name.what == TRAIT}
     traits = seen.known_traits(scope, {key for several in keys.values() for key in several})
-    unseen = []
-    for each in asked:
-        if each.what == "trait":
-            is_seen = not traits.isdisjoint(keys[each])
-        elif each.what == EVENT:
-            is_seen = each.name in events
-        else:  # of an event that was never seen that alone is said
-            is_seen = each.event not in events or seen.has_property(scope, each.event, _present(each.name))
-        if not is_seen:
-            unseen.append(_with_one_alike(space, each))
-    return unseen
+
+    def is_seen(name: NeverSeen) -> bool:
+        if name.what == TRAIT:
+            return not traits.isdisjoint(keys[name])
+        if name.what == EVENT:
+            return name.name in events
+        # Of an event that was never seen, that alone is worth saying.
+        return name.event not in events or seen.has_property(scope, name.event, _present(name.name))
+
+    return [_with_one_alike(space, name) for name in names if not is_seen(name)]
 
 
 def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
@@ -65,17 +65,17 @@ def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
         if isinstance(field, TextField) and field.changes == EVENT:
             yield NeverSeen(f"{at}{field.key}", EVENT, value)
         elif isinstance(field, QuestionField):
-            yield NeverSeen(f"{at}{field.key}", "trait", value.name)
+            yield NeverSeen(f"{at}{field.key}", TRAIT, value.name)
         elif isinstance(field, QuestionsField):
             for i, question in enumerate(value):
                 event = str(getattr(condition, "name", ""))
-                yield NeverSeen(f"{at}{field.key}[{i}].{field.question.key}", "property", question.name, event)
+                yield NeverSeen(f"{at}{field.key}[{i}].{field.question.key}", PROPERTY, question.name, event)
 
 
 def _keys(name: str) -> set[str]:
     """The traits that the name may lead to."""
     list_name = read_list_name(name)
-    return {key for each in (name, *([list_name[0]] if list_name else [])) for key, _ in cuts(each)}
+    return {key for whole in (name, *([list_name[0]] if list_name else [])) for key, _ in cuts(whole)}
 
 
 def _present(name: str) -> Sql:
@@ -88,7 +88,7 @@ def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
     known: Sequence[str]
     if unseen.what == EVENT:
         known = suggestions.events(space)
-    elif unseen.what == "trait":
+    elif unseen.what == TRAIT:
         known = suggestions.traits(space)
     else:
         known = suggestions.properties(space, event=unseen.event)

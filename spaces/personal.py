@@ -1,6 +1,6 @@
 """Personal data, masked in everything that is shown to whoever has no right to see it.
 
-The gate says at the start of each request whether its user may; where nobody said, as in a worker, nothing is masked.
+The gate says at the start of each request whether its user may; where nobody says, as in a worker, nothing is masked.
 Names say what is personal, and so do values: an e-mail address or a telephone number is, wherever it stands.
 """
 
@@ -46,55 +46,55 @@ def masked() -> bool:
     return _masked.get()
 
 
-def text(said: str) -> str:
+def text(content: str) -> str:
     """A text of any kind; JSON as `payload` has it."""
     if not masked():
-        return said
-    if said[:1] in ("{", "["):
+        return content
+    if content[:1] in ("{", "["):
         try:
-            return json.dumps(payload(json.loads(said)), ensure_ascii=False)
+            return json.dumps(payload(json.loads(content)), ensure_ascii=False)
         except ValueError:
             pass
-    return VALUE.sub(MASK, said)
+    return VALUE.sub(MASK, content)
 
 
-def value(name: str, said: str, *, names: frozenset[str] = NAMES) -> str:
+def value(name: str, content: str, *, names: frozenset[str] = NAMES) -> str:
     """A text with a name: an identifier with its type, a trait."""
-    return MASK if said and masked() and _plain(name) in names else text(said)
+    return MASK if content and masked() and _plain(name) in names else text(content)
 
 
 def pairs(identifiers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """(type, value) of identifiers."""
-    return [(type, value(type, said)) for type, said in identifiers]
+    return [(type, value(type, content)) for type, content in identifiers]
 
 
-def traits(said: Mapping[str, Any]) -> dict[str, Any]:
+def traits(content: Mapping[str, Any]) -> dict[str, Any]:
     """By name, as JSON has them."""
-    return _object(said, OF_PEOPLE) if masked() else dict(said)
+    return _object(content, OF_PEOPLE) if masked() else dict(content)
 
 
-def payload(said: Any) -> Any:
+def payload(content: Any) -> Any:
     """A message, or what was sent to a destination: any JSON."""
-    return _walked(said) if masked() else said
+    return _walked(content) if masked() else content
 
 
-def _object(said: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+def _object(content: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {
         name: MASK
         if _plain(name) in names and value is not None
         else _object(value, OF_PEOPLE)
         if name == "traits" and isinstance(value, dict)
         else _walked(value)
-        for name, value in said.items()
+        for name, value in content.items()
     }
 
 
-def _walked(said: Any) -> Any:
-    if isinstance(said, dict):
-        return _object(said, NAMES)
-    if isinstance(said, list):
-        return [_walked(each) for each in said]
-    return text(said) if isinstance(said, str) else said
+def _walked(content: Any) -> Any:
+    if isinstance(content, dict):
+        return _object(content, NAMES)
+    if isinstance(content, list):
+        return [_walked(each) for each in content]
+    return text(content) if isinstance(content, str) else content
 
 
 def _plain(name: str) -> str:

@@ -161,8 +161,10 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
     except Unanswerable as error:
         logger.warning("a preview in %s: %s", of.space.public_id, error)
         return DraftPreview(problem=unanswered(error))
-    places = [draft_form.flaw_of(tree, DefinitionError(each.path, "")) for each in preview.unseen]
-    unseen = [replace(place, message=each.sentence) for place, each in zip(places, preview.unseen, strict=True)]
+    unseen = [
+        replace(draft_form.flaw_of(tree, DefinitionError(name.path, "")), message=name.sentence)
+        for name in preview.unseen
+    ]
     people = overview.sample(of.space, preview.members, SAMPLE)
     return DraftPreview(preview, people, unseen=_numbered(unseen), starts_with=starts_with)
 

@@ -98,8 +98,8 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
         return _render_builder(request, existing, tree, here, check=act == CHECK, focus=focus)
     newest = overview(existing)
     if request.POST.get("base", str(newest.version.number)) != str(newest.version.number):
-        said = SAVED_ELSEWHERE.format(newest.sentence)
-        return _render_builder(request, existing, tree, here, check=True, elsewhere=said, renewed=True)
+        elsewhere = SAVED_ELSEWHERE.format(newest.sentence)
+        return _render_builder(request, existing, tree, here, check=True, elsewhere=elsewhere, renewed=True)
     try:
         services.change_audience(existing, definition=draft_form.definition(typed(request.space, tree)), by=request)
     except DefinitionError as error:

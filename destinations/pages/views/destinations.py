@@ -111,8 +111,10 @@ def _created(request: PageRequest, destination: Destination, secrets: dict[str, 
     if test.ok:
         messages.success(request, f"{destination.name} is ready: a first call was answered as it should be.")
     else:
-        said = test.message.rstrip(".")
-        messages.warning(request, f"{destination.name} is created, but a first call failed: {said}. Nothing was lost.")
+        reason = test.message.rstrip(".")
+        messages.warning(
+            request, f"{destination.name} is created, but a first call failed: {reason}. Nothing was lost."
+        )
     following = back_with(destination, _next(request))
     if secrets:
         return _show_secrets_once(request, destination, secrets, "created", following)
