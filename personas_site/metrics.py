@@ -20,13 +20,35 @@ from prometheus_client.registry import Collector
 from personas_site import health
 from personas_site.celery import app
 from personas_site.pipeline import QUEUES, WORK
+from sources.events import client
+from sources.events.sql import join, sql
 from spaces import pulse
 from spaces.clock import clock
 from spaces.disk_space import room
 from spaces.lanes import QUERIES, lane
 from spaces.needs import ANYONE, needs
+from spaces.times import milliseconds
 
 LOOPBACK = ("127.0.0.1", "::1")
+# Of each stage but the first: how many batches of the stage before it the partition that is farthest behind has not
+# taken; and for how many seconds its oldest work waits. Of resolve that is in the archive; of evaluate nobody keeps it.
+LAGS = {
+    "resolve": """
+        SELECT max(l.published - c.piece), NULL FROM sources_connection c
+        JOIN spaces_log l ON l.stage = 'archive' AND l.owner = c.source_id WHERE c.state = 'live'""",
+    "evaluate": """
+        SELECT max(t.piece - coalesce(e.touched, 0)), NULL FROM identity_touch t
+        LEFT JOIN audiences_evaluation e USING (space_id) WHERE t.piece > coalesce(e.touched, 0)""",
+    "sync": """
+        SELECT max(c.tick - s.tick), max(extract(epoch FROM %(now)s - c.at)) FROM destinations_subscription s
+        JOIN audiences_change c ON c.audience_id = s.audience_id AND c.tick > s.tick
+        JOIN destinations_destination d ON d.id = s.destination_id
+        WHERE s.enabled AND d.enabled AND s.deleted_at IS NULL""",
+}
+BEHIND = """
+    SELECT c.workspace_id, c.source_id, c.piece FROM sources_connection c
+    JOIN spaces_log l ON l.stage = 'archive' AND l.owner = c.source_id
+    WHERE c.state = 'live' AND l.published > c.piece ORDER BY l.published - c.piece DESC LIMIT 20"""
 
 
 @needs(ANYONE)
@@ -92,6 +114,11 @@ class StoresCollector(Collector):
             (4, "stage_failing_seconds", "For how long the longest has failed."),
         ):
             yield _gauge(name, about, "stage", {row[0]: row[place] for row in rows})
+        lags = {stage: _rows(statement, now=self.now)[0] for stage, statement in LAGS.items()}
+        batches = {stage: behind or 0 for stage, (behind, _) in lags.items()}
+        yield _gauge("stage_lag_batches", "Of the stage before, not taken by the slowest partition.", "stage", batches)
+        ages = {"resolve": _oldest_unresolved(self.now), "sync": float(lags["sync"][1] or 0)}
+        yield _gauge("stage_oldest_seconds", "Since what waits longest at the stage came.", "stage", ages)
         waiting = {kind: len(set(work.waiting(self.now))) for kind, work in WORK.items()}
         yield _gauge("work_waiting", "Owners with something to do, by kind of work.", "kind", waiting)
 
@@ -110,9 +137,21 @@ def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str
     return family
 
 
-def _rows(statement: str) -> list[Any]:
+def _oldest_unresolved(now: datetime) -> float:
+    """Seconds since the oldest message came that is archived, and not resolved in a space that listens; 0 = none."""
+    behind = [sql("(workspace = %s AND source = %s AND piece = %s + 1)", *row) for row in _rows(BEHIND)]
+    if not behind:
+        return 0.0
+    asked = sql("SELECT toUnixTimestamp64Milli(min(received_at)) FROM archive WHERE %s", join(" OR ", behind))
+    try:
+        return max(0.0, (milliseconds(now) - client.rows(asked, max_execution_time=2)[0][0]) / 1000)
+    except Exception:  # `up` says that it is away
+        return 0.0
+
+
+def _rows(statement: str, **values: Any) -> list[Any]:
     with connection.cursor() as cursor:
-        cursor.execute(statement)
+        cursor.execute(statement, values or None)
         found: list[Any] = cursor.fetchall()
         return found
 

@@ -9,9 +9,12 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from personas_site import health, logs, pipeline
+from personas_site import health, logs, metrics, pipeline
 from spaces import pulse
 from spaces.models import Log
+from tests.factories_audiences import World
+from tests.factories_destinations import AudienceFactory, change, make_destination, make_subscription
+from tests.factories_identity import archived, message, resolved
 from tests.factories_sources import InboxFactory
 
 pytestmark = pytest.mark.django_db
@@ -113,6 +116,28 @@ class TestMetrics:
         assert found['personas_messages_total{outcome="archived"}'] == 0
         assert found['personas_queue_length{queue="archive"}'] >= 0
         assert sum(value for name, value in found.items() if name.startswith("personas_postgresql_connections")) >= 1
+
+    def test_tell_how_far_each_stage_is_behind(self, cast):
+        world = World(cast.space)
+        source = world.source
+        calm = figures()
+        assert {calm[f'personas_stage_lag_batches{{stage="{stage}"}}'] for stage in metrics.LAGS} == {0}
+        assert {calm[f'personas_stage_oldest_seconds{{stage="{stage}"}}'] for stage in ("resolve", "sync")} == {0}
+        archived(source, message(userId="u1"))
+        archived(source, message(userId="u2"))
+        found = figures()
+        assert found['personas_stage_lag_batches{stage="resolve"}'] == 2
+        assert found['personas_stage_oldest_seconds{stage="resolve"}'] > 0
+        resolved(cast.space)
+        found = figures()
+        assert found['personas_stage_lag_batches{stage="resolve"}'] == 0
+        assert found['personas_stage_lag_batches{stage="evaluate"}'] > 0
+        audience = AudienceFactory(space=cast.space)
+        make_subscription(audience, make_destination(cast.space))
+        change(audience, entered=[1])
+        found = figures()
+        assert found['personas_stage_lag_batches{stage="sync"}'] > 0
+        assert found['personas_stage_oldest_seconds{stage="sync"}'] > 0
 
     @pytest.mark.parametrize("headers", [{"x-forwarded-for": "203.0.113.9"}, {"X-Forwarded-For": ""}])
     def test_are_not_told_through_a_proxy_without_a_token(self, headers):
