@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from contextlib import suppress
-from pathlib import Path
 
 import httpx
 import pytest
 
+from benchmarks.stack import until
+from personas_site.embedded.processes import leftovers
 from quickstart.client import Api
 from quickstart.console import open_console
 from tests.flows.test_quickstart import PROJECT, Place, Story
@@ -21,6 +20,8 @@ from tests.receiver import receiving
 
 EVENT = "Joined"
 AFTERWARDS = 20  # messages that come after the backup
+PAUSE_S = 0.02  # between batches
+WITHIN_S = 60
 
 
 class Load:
@@ -34,12 +35,11 @@ class Load:
 
     def _run(self):
         number = 0
-        while not self.over.is_set():
+        while not self.over.wait(PAUSE_S):
             batch = [message(number + each) for each in range(5)]
             if post(self.url, self.key, batch):
                 number += len(batch)
                 self.sent += [each["messageId"] for each in batch]
-            time.sleep(0.02)
 
     def stop(self):
         self.over.set()
@@ -68,13 +68,6 @@ def manage(place, *arguments, fails=False):
     )
     assert bool(done.returncode) == fails, done.stdout
     return done.stdout
-
-
-def until(true):
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +105,7 @@ def test_under_load_destroyed_and_restored_elsewhere(folder, opened):
         api = Api(console.address, before["api_token"])
         source, space, subscription = listening(api, tool)
         load = Load(console.address, source["writeKeys"][0])
-        until(lambda: len(tool.got) > 50)
+        until(lambda: len(tool.got) > 50, within_s=WITHIN_S)
         known = set(tool.ids())
         manage(here, "backup", copy, "--keys")
         assert len(load.sent) > len(known)
@@ -126,7 +119,7 @@ def test_under_load_destroyed_and_restored_elsewhere(folder, opened):
         api = Api(console.address, before["api_token"])
         again(console.address, source, load)
         expected = len(load.sent) + AFTERWARDS
-        until(lambda: in_step(api, subscription, expected))
+        until(lambda: in_step(api, subscription, expected), within_s=WITHIN_S)
         times = Counter(tool.ids())
         assert not [id for id in known if times[id] > 1]
         told = {call["userId"] for call in tool.messages() if call["type"] != "test"}
@@ -168,18 +161,8 @@ def destroy(console, place):
         shutil.copy(place.home / name, place.home.parent.parent)
     os.kill(console.process.pid, signal.SIGKILL)
     console.process.wait()
-    until(lambda: not working_in(place.home))
+    until(lambda: not leftovers(place.home), within_s=WITHIN_S)
     shutil.rmtree(place.home)
-
-
-def working_in(home):
-    mark = os.fsencode(f"PERSONAS_HOME={home}")
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                found.append(process.name)
-    return found
 
 
 def again(address, source, load):
@@ -187,7 +170,7 @@ def again(address, source, load):
     numbers = range(len(load.sent) + AFTERWARDS)
     for start in range(0, len(numbers), 100):
         batch = [message(number) for number in numbers[start : start + 100]]
-        until(lambda batch=batch: post(f"{address}/v1/batch", source["writeKeys"][0], batch))
+        until(lambda batch=batch: post(f"{address}/v1/batch", source["writeKeys"][0], batch), within_s=WITHIN_S)
 
 
 def in_step(api, path, members):
