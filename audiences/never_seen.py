@@ -1,19 +1,19 @@
 """What a definition asks about that was never seen in its space. A slip of the pen finds nobody; negated, everybody."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from audiences import suggestions
-from audiences.conditions.event import place
+from audiences.conditions.event import PropertyValue, identifier
 from audiences.rules import grammar
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import EVENT, QuestionField, QuestionsField, TextField
 from audiences.rules.grammar import Node
-from audiences.rules.values import cuts, read_list_name
+from audiences.rules.values import read_list_name, trait_keys
 from identity.history import scope_of
 from sources.events import seen
-from sources.events.sql import Sql, sql
+from sources.events.sql import Sql, join, sql
 from spaces.models import Space
 
 TRAIT, PROPERTY = "trait", "property"
@@ -43,7 +43,7 @@ def never_seen(space: Space, node: Node) -> list[NeverSeen]:
     names = [name for path, condition in grammar.located(node) for name in _names(path, condition)]
     scope = scope_of(space)
     events = seen.known_events(scope, {name.event or name.name for name in names if name.what != TRAIT})
-    keys = {name: _keys(name.name) for name in names if name.what == TRAIT}
+    keys = {name: trait_keys(name.name) for name in names if name.what == TRAIT}
     traits = seen.known_traits(scope, {key for several in keys.values() for key in several})
 
     def is_seen(name: NeverSeen) -> bool:
@@ -72,16 +72,11 @@ def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
                 yield NeverSeen(f"{at}{field.key}[{i}].{field.question.key}", PROPERTY, question.name, event)
 
 
-def _keys(name: str) -> set[str]:
-    """The traits that the name may lead to."""
-    list_name = read_list_name(name)
-    return {key for whole in (name, *([list_name[0]] if list_name else [])) for key, _ in cuts(whole)}
-
-
 def _present(name: str) -> Sql:
+    """That an event has the property, or the list whose elements are asked about."""
     list_name = read_list_name(name)
-    here = place(list_name[0] if list_name else name)
-    return sql("(%s OR %s)", here.some(lambda value: value.present), place(name).some(lambda value: value.present))
+    names = [name, *([list_name[0]] if list_name else [])]
+    return sql("(%s)", join(" OR ", [PropertyValue(identifier(each)).present for each in names]))
 
 
 def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
@@ -94,4 +89,4 @@ def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
         known = suggestions.properties(space, event=unseen.event)
     by_small = {name.lower(): name for name in known}
     like = get_close_matches(unseen.name.lower(), by_small, 1, ALIKE)
-    return NeverSeen(unseen.path, unseen.what, unseen.name, unseen.event, by_small[like[0]] if like else "")
+    return replace(unseen, like=by_small[like[0]]) if like else unseen

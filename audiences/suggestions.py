@@ -1,10 +1,10 @@
 """What was seen in a space, offered while somebody describes an audience."""
 
-from audiences.conditions.event import PropertyValue, identifier
-from audiences.rules.values import cuts, elements, inside, read_list_name, texts_in
+from audiences.conditions.event import identifier, place
+from audiences.rules.values import ListElements, texts_in, trait_places
 from identity.history import scope_of
 from sources.events import seen
-from sources.events.sql import Sql, sql
+from sources.events.sql import sql
 from sources.models import EventName
 from sources.queries import listening
 from spaces import personal
@@ -26,11 +26,8 @@ def properties(space: Space, *, event: str) -> list[str]:
 def property_values(space: Space, *, event: str, name: str) -> list[str]:
     if not event or not name:
         return []
-    list_name = read_list_name(name)
-    if list_name is None:
-        texts = sql("[toString(properties.%s)]", identifier(name))
-    else:
-        texts = texts_in(elements(PropertyValue(identifier(list_name[0])).list, list_name[1]))
+    where, plain = place(name), sql("[toString(properties.%s)]", identifier(name))
+    texts = texts_in(where.elements) if isinstance(where, ListElements) else plain
     return _shown(name, seen.property_values(scope_of(space), event, texts))
 
 
@@ -40,11 +37,9 @@ def traits(space: Space) -> list[str]:
 
 def trait_values(space: Space, *, name: str) -> list[str]:
     """Of the first trait with values that the name may lead to."""
-    scope, (head, below) = scope_of(space), read_list_name(name) or (name, None)
-    for key, inner in cuts(head) if name else []:
-        json = inside(Sql("value"), inner) if inner else Sql("value")
-        texts = texts_in(sql("[%s]", json) if below is None else elements(json, below))
-        if values := seen.trait_values(scope, key, texts):
+    scope = scope_of(space)
+    for key, there in trait_places(name) if name else ():
+        if values := seen.trait_values(scope, key, texts_in(there)):
             return _shown(name, values, names=personal.OF_PEOPLE)
     return []
 

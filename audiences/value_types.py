@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Iterator
 
-from audiences.conditions.event import identifier
+from audiences.conditions.event import identifier, place
 from audiences.rules.draft_form import Tree, WrittenQuestion, questions
 from audiences.rules.value_input import AUTO, types_of
-from audiences.rules.values import cuts, elements, inside, read_list_name
+from audiences.rules.values import ListElements, trait_places
 from identity.history import scope_of
 from sources.events import seen
-from sources.events.sql import Sql, join, sql
+from sources.events.sql import Sql, sql
 from spaces.models import Space
 
 TYPES = {"String": "text", "Bool": "truth", "Int64": "number", "UInt64": "number", "Double": "number"}
@@ -51,26 +51,17 @@ def _looked_up(space: Space, tree: Tree) -> Iterator[tuple[WrittenQuestion, set[
 
 
 def _sent(space: Space, question: WrittenQuestion) -> set[str]:
-    scope, list_name = scope_of(space), read_list_name(question.name)
-    head, below = list_name or (question.name, None)
+    scope = scope_of(space)
     if question.event:
-        types = (
-            sql("[toString(dynamicType(properties.%s))]", identifier(head))
-            if below is None
-            else _types_in(elements(sql("ifNull(lists.%s.:`String`, '')", identifier(head)), below))
-        )
-        return _named(seen.property_values(scope, question.event, types))
-    found: set[str] = set()
-    for key, inner in cuts(head):
-        json = inside(Sql("value"), inner) if inner else Sql("value")
-        types = _types_in(sql("[%s]", json) if below is None else elements(json, below))
-        found |= _named(seen.trait_values(scope, key, types))
-    return found
+        where = place(question.name)
+        plain = sql("[toString(dynamicType(properties.%s))]", identifier(question.name))
+        types = _types_in(where.elements) if isinstance(where, ListElements) else plain
+        names = seen.property_values(scope, question.event, types)
+    else:
+        places = trait_places(question.name)
+        names = [type for key, there in places for type in seen.trait_values(scope, key, _types_in(there))]
+    return {TYPES[name] for name in names if name in TYPES}
 
 
 def _types_in(values: Sql) -> Sql:
-    return join("", [Sql("arrayMap(part -> toString(JSONType(part)), "), values, Sql(")")])
-
-
-def _named(types: list[str]) -> set[str]:
-    return {TYPES[type] for type in types if type in TYPES}
+    return sql("arrayMap(part -> toString(JSONType(part)), %s)", values)

@@ -7,7 +7,17 @@ from audiences.rules.aggregates import TRAITS, Aggregate, Answers
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import QuestionField, declare
 from audiences.rules.operators import Question
-from audiences.rules.values import JsonValue, ListElements, SingleValue, cuts, elements, first, inside, read_list_name
+from audiences.rules.values import (
+    JsonValue,
+    ListElements,
+    SingleValue,
+    cuts,
+    elements,
+    first,
+    inside,
+    read_list_name,
+    trait_keys,
+)
 from sources.events.sql import Sql, sql
 
 
@@ -50,9 +60,7 @@ class HasTrait(Condition):
 
     @property
     def _keys(self) -> tuple[str, ...]:
-        """The traits that the name may lead to: dots may go into an object, or be part of the trait's own name."""
-        names = [self.question.name, *([self._list_name[0]] if self._list_name else [])]
-        return tuple(dict.fromkeys(key for name in names for key, _ in cuts(name)))
+        return trait_keys(self.question.name)
 
 
 condition = HasTrait

@@ -4,7 +4,7 @@ A dot in a name goes into an object, or is part of a key: of what there is, that
 behind a name stands for each element of the list there, so that `items[].price` asks for the prices of all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from audiences.rules.operators import Ask, Operand
@@ -85,6 +85,21 @@ def read_list_name(name: str) -> tuple[str, tuple[str, ...]] | None:
     if not head or not below or not all(part == "" or (part[0] == "." and part != ".") for part in below):
         return None
     return head, tuple(part[1:] for part in below)
+
+
+def trait_keys(name: str) -> tuple[str, ...]:
+    """The traits that a name may lead to: dots may go into an object, or be part of the trait's own name."""
+    list_name = read_list_name(name)
+    names = [name, *([list_name[0]] if list_name else [])]
+    return tuple(dict.fromkeys(key for whole in names for key, _ in cuts(whole)))
+
+
+def trait_places(name: str) -> Iterator[tuple[str, Sql]]:
+    """Each trait whose values the name may mean, with an array of the JSON texts there, from the column `value`."""
+    head, below = read_list_name(name) or (name, None)
+    for key, inner in cuts(head):
+        json = inside(Sql("value"), inner) if inner else Sql("value")
+        yield key, sql("[%s]", json) if below is None else elements(json, below)
 
 
 def elements(json: Sql, below: Sequence[str]) -> Sql:
