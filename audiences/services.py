@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,6 @@ from pyroaring import BitMap
 from access.services import ActorLike, NotPossible, actor_of, audit
 from audiences import queries
 from audiences.models import Audience, Version
-from audiences.never_seen import NeverSeen, never_seen
 from audiences.rules import grammar
 from audiences.rules.grammar import Node
 from audiences.rules.operators import quoted
@@ -38,13 +37,12 @@ class KeyRefused(ValueError):
 
 @dataclass(frozen=True)
 class Preview:
-    """Whom a definition means at `as_of`, exactly; and what it asks about that was never seen."""
+    """Whom a definition means at `as_of`, exactly."""
 
     members: BitMap
     as_of: datetime
     sentence: str
     milliseconds: float
-    unseen: Sequence[NeverSeen] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def preview(
     matched = queries.matching(space, asked, include_anonymous=include_anonymous, now=now)
     took = (time.perf_counter() - begun) * 1000
     sentence = grammar.sentence(node, include_anonymous=include_anonymous, since=events_since)
-    return Preview(matched.members, matched.as_of, sentence, took, never_seen(space, node))
+    return Preview(matched.members, matched.as_of, sentence, took)
 
 
 def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Beginnings:

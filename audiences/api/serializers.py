@@ -177,7 +177,7 @@ class NeverSeenSerializer(serializers.Serializer[Any]):
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
-    # Context: `sample`, people.
+    # Context: `sample`, people; `unseen`, what of the definition was never seen.
 
     example: ClassVar = {
         "size": 31,
@@ -193,7 +193,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
     sentence = serializers.CharField()
     milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
     sample = serializers.SerializerMethodField(help_text="Some of them.")
-    neverSeen = NeverSeenSerializer(source="unseen", many=True, help_text="What nobody ever sent: perhaps a slip.")
+    neverSeen = serializers.SerializerMethodField(help_text="What nobody ever sent: perhaps a slip.")
 
     def get_size(self, preview: Any) -> int:
         return len(preview.members)
@@ -204,6 +204,10 @@ class PreviewSerializer(serializers.Serializer[Any]):
     @extend_schema_field(PersonSerializer(many=True))
     def get_sample(self, preview: Any) -> Any:
         return PersonSerializer(self.context["sample"], many=True).data
+
+    @extend_schema_field(NeverSeenSerializer(many=True))
+    def get_neverSeen(self, preview: Any) -> Any:
+        return NeverSeenSerializer(self.context["unseen"], many=True).data
 
 
 class PreviewAnswer(Envelope):

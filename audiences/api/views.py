@@ -31,7 +31,9 @@ from audiences.api.serializers import (
 )
 from audiences.conditions import KINDS
 from audiences.models import Audience, Change
+from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
+from audiences.rules import grammar
 from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
@@ -139,8 +141,11 @@ class PreviewView(APIView):
             if error.passes and not error.limit:
                 raise Unavailable(NOT_NOW) from error
             raise invalid(TOO_HEAVY if error.limit else str(error), "definition") from error
-        people = overview.sample(request.space, found.members, body["sampleSize"])
-        return answer(PreviewAnswer, preview=found, context={"sample": people})
+        context = {
+            "sample": overview.sample(request.space, found.members, body["sampleSize"]),
+            "unseen": never_seen(request.space, grammar.parse(body["definition"])),
+        }
+        return answer(PreviewAnswer, preview=found, context=context)
 
 
 @needs("space.read")

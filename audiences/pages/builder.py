@@ -10,8 +10,9 @@ from django.db.models import QuerySet
 from audiences import overview, services
 from audiences.conditions import KINDS
 from audiences.models import Audience, Draft
+from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
-from audiences.rules import draft_form
+from audiences.rules import draft_form, grammar
 from audiences.rules.conditions import Condition
 from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
@@ -163,7 +164,7 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
         return DraftPreview(problem=unanswered(error))
     unseen = [
         replace(draft_form.flaw_of(tree, DefinitionError(name.path, "")), message=name.sentence)
-        for name in preview.unseen
+        for name in never_seen(of.space, grammar.parse(definition))
     ]
     people = overview.sample(of.space, preview.members, SAMPLE)
     return DraftPreview(preview, people, unseen=_numbered(unseen), starts_with=starts_with)
