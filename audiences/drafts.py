@@ -40,10 +40,15 @@ def definition_of(draft: Draft) -> Any:
     return draft_form.definition(typed(draft.space, draft_form.of_stored(draft.sketch)))
 
 
-def sentence_of(draft: Draft) -> str:
-    """The sentence that it means; "" while it means nothing."""
+def sentence_of(draft: Draft, *, as_sent: bool = True) -> str:
+    """The sentence that it means; "" while it means nothing.
+
+    as_sent: values are of the type that was sent, for which ClickHouse is asked; else of that which they read as.
+    """
     try:
-        node = grammar.parse(definition_of(draft))
+        node = grammar.parse(
+            definition_of(draft) if as_sent else draft_form.definition(draft_form.of_stored(draft.sketch))
+        )
     except DefinitionError:
         return ""
     return grammar.sentence(node, include_anonymous=draft.include_anonymous)

@@ -36,7 +36,8 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Begin a draft; or go on with one that was begun."""
     if request.method == "POST":
         return redirect("audience-draft", workspace, space, drafts.begin(request.space, request).public_id)
-    listed = [(draft, drafts.sentence_of(draft)) for draft in drafts.drafts_of(request.space)[:MOST_DRAFTS]]
+    kept = drafts.drafts_of(request.space)[:MOST_DRAFTS]
+    listed = [(draft, drafts.sentence_of(draft, as_sent=False)) for draft in kept]
     return render(request, "audiences/new.html", {"drafts": listed})
 
 
