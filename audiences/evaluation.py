@@ -297,7 +297,7 @@ def _mark_due(
                     problems.note(subject.version.pk, moments)
     for subject in subjects:
         subject.due |= _union(due for trigger, (due, _) in moments_by_trigger.items() if trigger in subject.triggers)
-    ahead = [first + trigger.after for trigger, (_, first) in moments_by_trigger.items() if first]
+    ahead = [first for _, first in moments_by_trigger.values() if first]
     return min([milliseconds(now + HORIZON) if known is None else known, *ahead])
 
 
@@ -319,7 +319,7 @@ def _spans(subjects: Sequence[Subject]) -> list[Span]:
 
 
 def _moments(scope: QueryScope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
-    """For each who is due, and the time of the first event that will be; 0 = none."""
+    """For each who is due, and the first moment that is still to come; 0 = none."""
     with queries.answering():
         (row,) = client.rows(
             time_triggers_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S

@@ -160,22 +160,23 @@ def _events(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> t
 
 def _value(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[SeenRow]]:
     """The newest value of a trait."""
+    (name,) = aggregate.names
     rows = _rows(scope, aggregate, "value, toUnixTimestamp64Milli(ts), source", 1)
     if not rows or rows[0][0] in REMOVED:
-        return f"they have no {aggregate.name}", []
+        return f"they have no {name}", []
     value, ms, source = rows[0]
-    shown = personal.value(aggregate.name, _shown(value), names=personal.OF_PEOPLE)
-    seen = SeenRow(f"{aggregate.name}: {shown}", from_milliseconds(ms), names.get(source, "a deleted source"))
-    return f"{aggregate.name} is {shown}", [seen]
+    shown = personal.value(name, _shown(value), names=personal.OF_PEOPLE)
+    seen = SeenRow(f"{name}: {shown}", from_milliseconds(ms), names.get(source, "a deleted source"))
+    return f"{name} is {shown}", [seen]
 
 
 def _rows(scope: QueryScope, aggregate: Aggregate, columns: str, most: int) -> Sequence[Sequence[Any]]:
     relation = aggregate.relation
     query = sql(
-        f"SELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} = %s AND %s"
+        f"SELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} IN %s AND %s"
         " ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
         scope.rows(),
-        aggregate.name,
+        list(aggregate.names),
         aggregate.rows or Sql("1"),
         most,
     )

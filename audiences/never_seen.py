@@ -8,8 +8,9 @@ from audiences import suggestions
 from audiences.conditions.event import PropertyValue, identifier
 from audiences.rules import grammar
 from audiences.rules.conditions import Condition
-from audiences.rules.fields import EVENT, QuestionField, QuestionsField, TextField
+from audiences.rules.fields import EVENT, FrequencyField, QuestionField, QuestionsField, StepsField, TextField
 from audiences.rules.grammar import Node
+from audiences.rules.operators import Question
 from audiences.rules.values import read_list_name, trait_keys
 from identity.history import scope_of
 from sources.events import seen
@@ -67,9 +68,18 @@ def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
         elif isinstance(field, QuestionField):
             yield NeverSeen(f"{at}{field.key}", TRAIT, value.name)
         elif isinstance(field, QuestionsField):
-            for i, question in enumerate(value):
-                event = str(getattr(condition, "name", ""))
-                yield NeverSeen(f"{at}{field.key}[{i}].{field.question.key}", PROPERTY, question.name, event)
+            yield from _properties(at, field, value, str(getattr(condition, "name", "")))
+        elif isinstance(field, FrequencyField) and value.measure:
+            yield NeverSeen(f"{at}{value.measure}", PROPERTY, value.of, str(getattr(condition, "name", "")))
+        elif isinstance(field, StepsField):
+            for i, step in enumerate(value):
+                yield NeverSeen(f"{at}{field.key}[{i}].name", EVENT, step.name)
+                yield from _properties(f"{at}{field.key}[{i}].", field.questions, step.where, step.name)
+
+
+def _properties(at: str, field: QuestionsField, asked: Sequence[Question], event: str) -> Iterator[NeverSeen]:
+    for i, question in enumerate(asked):
+        yield NeverSeen(f"{at}{field.key}[{i}].{field.question.key}", PROPERTY, question.name, event)
 
 
 def _present(name: str) -> Sql:

@@ -251,7 +251,7 @@ def test_definitions_are_read_by_the_grammar_and_say_what_the_page_says() -> Non
         (page, value) for page, value in json_codes() if isinstance(value, dict) and {"all", "any", "kind"} & set(value)
     ]
     assert definitions
-    texts = {str(page): " ".join(page.text.split()) for page in PAGES}
+    texts = {str(page): " ".join(re.sub("^> ", "", page.text, flags=re.MULTILINE).split()) for page in PAGES}
     for page, definition in definitions:
         assert sentence(parse(definition)) in texts[page]
 

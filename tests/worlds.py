@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from itertools import combinations
 
 import pyarrow
 from hypothesis import strategies as st
@@ -65,21 +66,66 @@ frequencies = st.one_of(
     st.builds(lambda n: {"exactly": n}, st.integers(0, 2)),
     st.builds(lambda n: {"atMost": n}, st.integers(0, 2)),
 )
-performed = st.builds(
-    lambda name, times, within, where: {"kind": "event", "name": name, **times, **within, **where},
-    names,
-    frequencies,
-    st.sampled_from([{}, *({"within": each} for each in WINDOWS)]),
-    st.just({}) | st.just({}) | st.builds(lambda rows: {"where": rows}, st.lists(filters, min_size=1, max_size=2)),
+DATED = [*DATES, "2026-06-14", "2026-06-16T12:00:00Z"]
+windows = st.one_of(
+    st.just({}),
+    st.sampled_from([{"within": each} for each in WINDOWS]),
+    st.sampled_from([{"within": each} for each in WINDOWS]),
+    st.sampled_from([{"between": [first, last]} for first, last in combinations(WINDOWS[:4], 2)]),
+    st.sampled_from(DATED).map(lambda day: {"after": day}),
+    st.sampled_from(DATED).map(lambda day: {"before": day}),
+    st.just({"after": DATED[-2], "before": DATED[-1]}),
+    st.sampled_from(["2026-06-15", "2026-06-14"]).map(lambda day: {"on": day}),
 )
+wheres = st.just({}) | st.just({}) | st.builds(lambda rows: {"where": rows}, st.lists(filters, min_size=1, max_size=2))
+amounts = st.builds(
+    lambda measure, name, bound, number: {measure: name, bound: number},
+    st.sampled_from(["sum", "average", "minimum", "maximum"]),
+    st.sampled_from(PROPERTIES),
+    st.sampled_from(["atLeast", "exactly", "atMost"]),
+    st.sampled_from([0, 1, 1.5, 2, -1, 3, 2**53]),
+) | st.builds(
+    lambda name, bound, number: {"distinct": name, bound: number},
+    st.sampled_from(PROPERTIES),
+    st.sampled_from(["atLeast", "exactly", "atMost"]),
+    st.integers(1, 2),
+)
+
+
+@st.composite
+def steps(draw):
+    several = draw(st.integers(1, 3))
+    within = st.sampled_from([{}, *({"within": each} for each in WINDOWS)])
+    return {
+        "then": [
+            {"name": draw(names), **draw(frequencies), **draw(within), **draw(wheres), "follows": draw(st.integers(0, place))}
+            for place in range(several)
+        ]
+    }
+
+
+def event_of(name, *parts):
+    return {"kind": "event", "name": name} | {key: value for part in parts for key, value in part.items()}
+
+
+performed = st.builds(event_of, names, frequencies, windows, wheres)
+measured = st.builds(event_of, names, amounts, windows, wheres)
+followed = st.builds(event_of, names, frequencies, windows, wheres, steps())
+relative = st.builds(
+    lambda op, value: {"op": op, "value": value},
+    st.sampled_from(["withinLast", "withinNext", "beforeLast", "afterNext"]),
+    st.sampled_from(WINDOWS),
+) | st.integers(0, 2).map(lambda days: {"op": "anniversary", "value": days})
 has_trait = st.builds(
     lambda name, each: {"kind": "trait", "name": name, **each}, st.sampled_from(TRAITS_ASKED), questions
 )
+dated = st.builds(lambda name, each: {"kind": "trait", "name": name, **each}, st.sampled_from(TRAITS_ASKED), relative)
+timed = st.one_of(performed, measured, followed, dated)  # those that time alone may make true or untrue
 
 
 def definitions(*keys, leaves=None):
     """Trees over every kind of condition; `keys`: the audiences they may ask about."""
-    each = leaves if leaves is not None else st.one_of(performed, performed, has_trait)
+    each = leaves if leaves is not None else st.one_of(performed, measured, followed, has_trait, dated)
     if keys:
         each = each | st.sampled_from([{"kind": "audience", "key": key} for key in keys])
     return st.recursive(

@@ -301,11 +301,12 @@ class ConditionKindSerializer(serializers.Serializer[Any]):
 
 
 class OperatorSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "equals", "label": "equals", "value": "scalar"}
+    example: ClassVar = {"name": "equals", "label": "equals", "value": "scalar", "traitsOnly": False}
 
     name = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
     value = serializers.CharField(source="takes", allow_null=True, help_text="What it takes; null = nothing.")
+    traitsOnly = serializers.BooleanField(source="relative", help_text="It compares a date with now.")
 
 
 class LimitsSerializer(serializers.Serializer[Any]):

@@ -1,12 +1,22 @@
-"""PURE. Performed an event: how often, with which properties, within which time."""
+"""PURE. Performed an event: how often or how much, with which properties, when, and what came after it."""
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from audiences.rules.aggregates import Answers
+from audiences.rules import amounts, sequences
+from audiences.rules.aggregates import Aggregate, Answers, TimeTrigger
 from audiences.rules.conditions import EventCondition
-from audiences.rules.fields import QuestionField, QuestionsField, Times, TimesField, WindowField, declare
+from audiences.rules.fields import (
+    Frequency,
+    FrequencyField,
+    QuestionField,
+    QuestionsField,
+    Step,
+    StepsField,
+    WindowField,
+    declare,
+)
 from audiences.rules.operators import Place, Question, quoted
 from audiences.rules.values import ListElements, SingleValue, elements, read_list_name
 from audiences.rules.windows import Window
@@ -67,40 +77,90 @@ def _hex(byte: re.Match[bytes]) -> bytes:
     return b"\\x%02x" % byte[0][0]
 
 
+WHERE = QuestionsField("where", "With properties", QuestionField("property", "Property"), most=50)
+
+
 @dataclass(frozen=True)
 class Performed(EventCondition):
-    """People who did an event so many `times`, zero included, within the window or at any time."""
+    """People who did an event so many times, zero included, or so much of it, within the window or at any time. With
+    `then`, an event counts for which all that is said of what came after it is true."""
 
     kind = "event"
     label = "Performed an event"
     icon = "event"
     example: ClassVar = {"name": "Order Completed", "atLeast": 2, "within": {"days": 7}}
 
-    times: Times = declare(TimesField(), default=Times())
-    where: tuple[Question, ...] = declare(
-        QuestionsField("where", "With properties", QuestionField("property", "Property"), most=50), default=()
-    )
-    within: Window | None = declare(WindowField("within", "Within the last"), default=None)
+    frequency: Frequency = declare(FrequencyField(), default=Frequency())
+    where: tuple[Question, ...] = declare(WHERE, default=())
+    when: Window | None = declare(WindowField(), default=None)
+    then: tuple[Step, ...] = declare(StepsField("then", "And then", WHERE, most=sequences.MOST_STEPS), default=())
 
     @property
     def window(self) -> Window | None:
-        return self.within
+        return self.when
 
     def rows(self) -> Sql:
-        return join(" AND ", [super().rows(), *(question.sql(place(question.name)) for question in self.where)])
+        return join(" AND ", [super().rows(), *_questions(self.where)])
 
     def sentence(self) -> str:
-        questions = [
-            question.sentence(of_elements=read_list_name(question.name) is not None) for question in self.where
-        ]
-        where = f" (where {' and '.join(questions)})" if questions else ""
-        window = f" {self.within.sentence()}" if self.within else ""
-        if self.times.number == 0:
-            return f"did not perform {quoted(self.name)}{where}{window}"
-        return f"performed {quoted(self.name)}{where} {self.times.sentence()}{window}"
+        window = f" {self.when.sentence()}" if self.when else ""
+        performed = f"performed {quoted(self.name)}{_where(self.where)} {self.frequency.sentence()}{window}"
+        if self.frequency.number == 0 and not self.frequency.measure:
+            performed = f"did not perform {quoted(self.name)}{_where(self.where)}{window}"
+        return performed + "".join(self._step_sentence(step) for step in self.then)
+
+    def _step_sentence(self, step: Step) -> str:
+        of = self.then[step.follows - 1].name if step.follows else self.name
+        did = f"performed {quoted(step.name)}{_where(step.where)} {step.frequency.sentence()}"
+        if step.frequency.number == 0:
+            did = f"did not perform {quoted(step.name)}{_where(step.where)}"
+        return f" and then {did} {f'within {step.within} of' if step.within else 'after'} {quoted(of)}"
+
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
+        if self.then:
+            return (sequences.aggregate(self._steps(), self.opens(now), now, self.counted(now)),)
+        if not self.frequency.measure:
+            return super().aggregates(now)
+        rows, since = self.counted(now), self.opens(now)
+        expressions = amounts.expressions(self.frequency.measure, place(self.frequency.of), rows)
+        return tuple(Aggregate(shape, (self.name,), expression, since, rows) for shape, expression in expressions)
 
     def test(self, answers: Answers) -> Sql:
-        return sql(f"({answers.columns[0]} {self.times.sign} %s)", self.times.number)
+        sign, number = self.frequency.sign, self.frequency.number
+        if self.then:
+            times = sequences.times(answers.columns[0], self._steps(), answers.now)
+            return sql(f"(%s {sign} %s)", times, number)
+        if self.frequency.measure:
+            return amounts.test(self.frequency.measure, answers.columns, sign, number)
+        return sql(f"({answers.columns[0]} {sign} %s)", number)
+
+    def time_triggers(self) -> tuple[TimeTrigger, ...]:
+        return tuple(dict.fromkeys((*super().time_triggers(), *sequences.time_triggers(self._steps()))))
+
+    def _steps(self) -> list[sequences.Step]:
+        """The event itself, and what comes after it."""
+        first = sequences.Step(self.name, self.rows())
+        return [first, *(self._step(step) for step in self.then)]
+
+    def _step(self, step: Step) -> sequences.Step:
+        rows = join(" AND ", [sql("event = %s", step.name), *_questions(step.where)])
+        within = step.within.milliseconds if step.within else None
+        return sequences.Step(step.name, rows, step.frequency.bound, int(step.frequency.number), within, step.follows)
+
+    @classmethod
+    def of_older(cls, entries: dict[str, Any]) -> dict[str, Any]:
+        if "when" in entries:
+            return entries
+        return {**entries, "when": "within"} if entries.get("unit") else {**entries, "unit": "days"}
+
+
+def _questions(where: tuple[Question, ...]) -> list[Sql]:
+    return [question.sql(place(question.name), 0) for question in where]  # 0: none of them compares with now
+
+
+def _where(where: tuple[Question, ...]) -> str:
+    questions = [question.sentence(of_elements=read_list_name(question.name) is not None) for question in where]
+    return f" (where {' and '.join(questions)})" if questions else ""
 
 
 condition = Performed

@@ -243,14 +243,7 @@ class _Rendering:
 
     def _condition(self, node: Tree, path: str, shared: dict[str, Any]) -> BuilderRow:
         kind = KINDS[node["kind"]]
-        entries: dict[str, Any] = {}
-        for name in kind.blank:
-            if name in kind.blank_rows:
-                entries[name] = [
-                    {"path": _below(path, f"{name}.{i}"), **self._entries(kind, path, f"{name}.{i}.", row)}
-                    for i, row in enumerate(node[name])
-                ]
-        entries |= self._entries(kind, path, "", {name: node[name] for name in kind.blank if name not in entries})
+        entries = self._entries_and_rows(kind, path, "", {name: node[name] for name in kind.blank})
         inputs = {entry.name for entry in _flat(entries)}
         # What no input can say is said at the row.
         rest = [
@@ -267,6 +260,25 @@ class _Rendering:
             entries=entries,
         )
 
+    def _entries_and_rows(
+        self, kind: type[Condition], path: str, prefix: str, values: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The inputs of a condition or of a row of one of its lists, and the rows of its lists in turn."""
+        lists = {
+            name: [
+                {
+                    "path": _below(path, f"{prefix}{name}.{i}"),
+                    "number": i + 1,
+                    **self._entries_and_rows(kind, path, f"{prefix}{name}.{i}.", row),
+                }
+                for i, row in enumerate(rows)
+            ]
+            for name, rows in values.items()
+            if name in kind.blank_rows
+        }
+        inputs = {name: value for name, value in values.items() if name not in lists}
+        return self._entries(kind, path, prefix, inputs) | lists
+
     def _entries(self, kind: type[Condition], path: str, prefix: str, values: dict[str, str]) -> dict[str, Entry]:
         """The inputs of a condition, or of a row of one of its lists. prefix: of their names inside the condition."""
         operator = OPERATORS.get(values.get("op", ""))
@@ -276,6 +288,9 @@ class _Rendering:
         entries = {}
         for name, value in values.items():
             labels = dict(kind.choices.get(name, {}))
+            if name in kind.earlier_rows:
+                before = int(prefix.rstrip(".").rpartition(".")[2])
+                labels = {"0": kind.earlier_rows[name]} | {str(n): f"step {n}" for n in range(1, before + 1)}
             if name in kind.audience_entries:
                 labels = {"": "Choose an audience"} | dict(self.keys)
             if labels and value not in labels:  # never quietly another one: an audience may be gone

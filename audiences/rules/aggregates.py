@@ -1,62 +1,164 @@
 """PURE. What a condition asks of the stores, so that many conditions become columns of one statement.
 
 A condition is a *test* on *aggregates*. An aggregate is one column over the rows of one profile: how often an event
-happened, the newest value of a trait. Aggregates of a merged person's profiles are put together again (`Relation`),
-and a person without rows has the relation's empty value, so that a test such as "at most 0" is right for people
+happened, the newest value of a trait. Aggregates of a merged person's profiles are put together again (`Shape`),
+and a person without rows has the shape's empty value, so that a test such as "at most 0" is right for people
 of whom there is nothing to count.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from audiences.rules import dates
 from sources.events.sql import Sql, sql
+
+DAY = 86_400_000
+LOTS = 1_000_000  # that a random split is made of
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A table of rows with a profile, and how its aggregates are kept: one array column of one type."""
+    """A table whose rows have a profile and a name."""
 
     table: str
-    named_by: str  # the column that an aggregate's `name` is a value of
+    named_by: str  # the column that an aggregate's names are values of
+
+
+EVENTS = Relation("timeline", "event")
+TRAITS = Relation("traits", "key")
+RELATIONS = (EVENTS, TRAITS)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an aggregate of a relation is, and how it is kept: aggregates of one shape are one array column."""
+
+    relation: Relation
     column: str
     type: str  # of one aggregate
     together: str  # the aggregate function that puts two profiles' aggregates together
 
 
-EVENTS = Relation("timeline", "event", "counts", "UInt64", "sum")
+COUNT = Shape(EVENTS, "counts", "UInt64", "sum")
+# Amounts are whole millionths: their sums do not depend on the order in which they are added up.
+SUM = Shape(EVENTS, "sums", "Int128", "sum")
+LARGEST = Shape(EVENTS, "largest", "Nullable(Int128)", "max")  # NULL = there is none
+DISTINCT = Shape(EVENTS, "marks", "Array(UInt64)", "groupUniqArrayArray")
+# Events in their order: (ms, source, piece, position, which steps of a sequence each may be, as bits).
+SEQUENCE = Shape(EVENTS, "sequences", "Array(Tuple(Int64, UInt32, UInt64, UInt32, UInt16))", "groupArrayArray")
 # The newest by event time; ties as the archive has them. The value is JSON text; 'null' = removed, '' = never set.
-TRAITS = Relation("traits", "key", "newest", "Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UInt32, String)", "max")
-RELATIONS = (EVENTS, TRAITS)
+NEWEST = Shape(TRAITS, "newest", "Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UInt32, String)", "max")
+SHAPES = (COUNT, SUM, LARGEST, DISTINCT, SEQUENCE, NEWEST)
+
+
+# What DateTime64(3) holds: the years 1900 to 2299. No event is from outside of them.
+EARLIEST, LATEST = -2_208_988_800_000, 10_413_791_999_999
 
 
 def at(milliseconds: int) -> Sql:
     """A moment given in milliseconds since 1970."""
-    return sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", milliseconds)
+    return sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", min(max(milliseconds, EARLIEST), LATEST))
 
 
 @dataclass(frozen=True)
 class Aggregate:
     """One number or value per profile."""
 
-    relation: Relation
-    name: str  # it reads rows with this name only
+    shape: Shape
+    names: tuple[str, ...]  # it reads rows with these names only
     expression: Sql
     since: int | None = None  # milliseconds; rows up to this moment do not count. None = all do
-    rows: Sql | None = None  # which rows of that name it looks at, the evidence of its answer. None = all
+    rows: Sql | None = None  # which rows of these names it looks at, the evidence of its answer. None = all
+
+    @property
+    def relation(self) -> Relation:
+        return self.shape.relation
 
 
 @dataclass(frozen=True)
-class TimeTrigger:
-    """The passing of time may change an answer `after` milliseconds after each of these rows of `timeline`."""
+class TimeTrigger(ABC):
+    """The passing of time may change an answer, at moments that follow from rows of one name. In milliseconds."""
 
+    relation: Relation
     name: str
+
+    @abstractmethod
+    def due(self, since: int, now: int) -> Sql:
+        """Whether one of a row's moments is in (since, now]."""
+
+    @abstractmethod
+    def next(self, now: int) -> Sql:
+        """The first moment after now, over all rows; 0 = there is none."""
+
+    def span(self, since: int, until: int) -> tuple[int, int] | None:
+        """Between which times the rows are whose moments are in (since, until]; None = they may be of any time."""
+        return None
+
+
+@dataclass(frozen=True)
+class EventTrigger(TimeTrigger):
+    """A moment comes `after` milliseconds after each of these rows of `timeline`."""
+
     rows: Sql
     after: int
+
+    def due(self, since: int, now: int) -> Sql:
+        return sql("%s AND ts > %s AND ts <= %s", self.rows, at(since - self.after), at(now - self.after))
+
+    def next(self, now: int) -> Sql:
+        first = sql("minIf(toUnixTimestamp64Milli(ts), %s AND ts > %s)", self.rows, at(now - self.after))
+        return sql("if(%s = 0, 0, %s + %s)", first, first, self.after) if self.after else first
+
+    def span(self, since: int, until: int) -> tuple[int, int]:
+        return since - self.after, until - self.after
+
+
+@dataclass(frozen=True)
+class DateTrigger(TimeTrigger):
+    """A moment comes `after` milliseconds, or before if negative, after each date that a trait's value holds."""
+
+    texts: Sql  # an array of plain texts
+    after: int
+
+    def due(self, since: int, now: int) -> Sql:
+        after = dates.compares(Sql("date"), ">", since - self.after)
+        until = dates.compares(Sql("date"), "<=", now - self.after)
+        return sql("(key = %s AND arrayExists(date -> %s AND %s, %s))", self.name, after, until, self.texts)
+
+    def next(self, now: int) -> Sql:
+        moments = sql("arrayFlatten(arrayMap(date -> %s, %s))", dates.moments(Sql("date")), self.texts)
+        coming = sql("arrayFilter(ms -> ms > %s, %s)", now - self.after, moments)
+        first = sql("minArrayIf(%s, key = %s)", coming, self.name)
+        return sql("if(%s = 0, 0, %s + %s)", first, first, self.after)
+
+
+@dataclass(frozen=True)
+class AnniversaryTrigger(TimeTrigger):
+    """At midnight UTC the day changes whose anniversaries are asked about."""
+
+    texts: Sql
+    days: int  # ahead of today
+
+    def due(self, since: int, now: int) -> Sql:
+        first, last = since // DAY, now // DAY
+        if first == last:
+            return Sql("0")
+        days = range(first, min(last, first + 366) + 1)
+        written = {day for number in days for day in dates.days_of(number + self.days)}
+        among = sql("arrayExists(date -> substring(date, 6, 5) IN %s, %s)", tuple(sorted(written)), self.texts)
+        return sql("(key = %s AND %s)", self.name, among)
+
+    def next(self, now: int) -> Sql:
+        return sql("if(countIf(key = %s) = 0, 0, %s)", self.name, (now // DAY + 1) * DAY)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a test may use: its aggregates' columns in order, and whether a person is in another audience."""
+    """What a test may use: its aggregates' columns in order, when it is (ms), whether a person is in another audience,
+    and a random number below LOTS of the person, always the same under the same name."""
 
     columns: Sequence[str]
+    now: int
     is_in: Callable[[str], Sql]
+    lot: Callable[[str], Sql]

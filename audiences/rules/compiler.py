@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from audiences.rules.aggregates import RELATIONS, Aggregate, Answers, Relation, TimeTrigger, at
+from audiences.rules.aggregates import LOTS, RELATIONS, SHAPES, Aggregate, Answers, Relation, Shape, TimeTrigger, at
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Node, conditions, to_sql
 from sources.events.sql import Sql, bitmap, join, sql
@@ -75,7 +75,7 @@ def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitM
     An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside.
     """
     columns = _columns(aggregates(asked, scope.now))
-    flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope.now, others)) for i in range(len(asked))]
+    flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope, others)) for i in range(len(asked))]
     bitmaps = ", ".join(f"groupBitmapStateIf(profile, a{i})" for i in range(len(asked)))
     return sql(
         f"SELECT {bitmaps} FROM (SELECT profile, %s FROM (%s) WHERE person)", join(", ", flags), _people(scope, columns)
@@ -83,71 +83,83 @@ def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitM
 
 
 def time_triggers(scope: QueryScope, spans: Sequence[Span], horizon: int) -> Sql:
-    """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an
-    array, and the time of the first row whose moment is in (now, now + horizon], 0 = none. All in milliseconds."""
-    columns = join(", ", [column for span in spans for column in _moments(span, scope.now)])
-    names = sorted({span.trigger.name for span in spans})
-    oldest = min(span.since - span.trigger.after for span in spans)
-    newest = max(scope.now + horizon - span.trigger.after for span in spans)
-    return sql(
-        f"SELECT %s FROM {EVENT_TABLE} WHERE %s AND event IN %s AND ts > %s AND ts <= %s",
-        columns,
-        scope.rows(),
-        names,
-        at(oldest),
-        at(newest),
-    )
-
-
-EVENT_TABLE = "timeline"
-
-
-def _columns(asked: Sequence[Aggregate]) -> dict[Relation, list[Aggregate]]:
-    """The aggregates by relation, at the places they have in its array."""
-    columns: dict[Relation, list[Aggregate]] = {}
+    """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an array,
+    and the first moment in (now, now + horizon] or later, 0 = none. All in milliseconds."""
+    places = range(len(spans))
+    scans = []
     for relation in RELATIONS:
-        if own := [aggregate for aggregate in asked if aggregate.relation == relation]:
-            columns[relation] = own
+        if own := {place: spans[place] for place in places if spans[place].trigger.relation == relation}:
+            columns = [
+                column
+                for place, span in own.items()
+                for column in (
+                    sql(f"bitmapToArray(groupBitmapStateIf(profile, %s)) AS d{place}", span.trigger.due(span.since, scope.now)),
+                    sql(f"%s AS n{place}", span.trigger.next(scope.now)),
+                )
+            ]
+            names = sorted({span.trigger.name for span in own.values()})
+            where = [scope.rows(), sql(f"{relation.named_by} IN %s", names), *_between(list(own.values()), scope.now + horizon)]
+            scans.append(sql(f"(SELECT %s FROM {relation.table} WHERE %s) AS of_{relation.table}", join(", ", columns), join(" AND ", where)))
+    columns = ", ".join(f"d{place}, n{place}" for place in places)
+    return sql(f"SELECT {columns} FROM %s", join(", ", scans))
+
+
+def _between(spans: Sequence[Span], until: int) -> list[Sql]:
+    """The rows that matter, where it is known of all of these how old they are."""
+    times = [span.trigger.span(span.since, until) for span in spans]
+    known = [time for time in times if time is not None]
+    if len(known) < len(times):
+        return []
+    return [sql("ts > %s", at(min(oldest for oldest, _ in known))), sql("ts <= %s", at(max(newest for _, newest in known)))]
+
+
+def _columns(asked: Sequence[Aggregate]) -> dict[Shape, list[Aggregate]]:
+    """The aggregates by shape, at the places they have in its array."""
+    columns: dict[Shape, list[Aggregate]] = {}
+    for shape in SHAPES:
+        if own := [aggregate for aggregate in asked if aggregate.shape == shape]:
+            columns[shape] = own
     return columns
 
 
-def _people(scope: QueryScope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+def _people(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]]) -> Sql:
     """One row per canonical profile, with its aggregates."""
-    together = "".join(f", {relation.together}ForEach({relation.column}) AS {relation.column}" for relation in columns)
-    relations = [_scan(scope, relation, columns) for relation in columns]
+    together = "".join(f", {shape.together}ForEach({shape.column}) AS {shape.column}" for shape in columns)
+    relations = [relation for relation in RELATIONS if any(shape.relation == relation for shape in columns)]
+    scans = [_scan(scope, relation, columns) for relation in relations]
     return sql(
         f"SELECT if(winner = 0, raw, winner) AS profile, max(is_person) AS person, max(is_known) AS known{together}"
         " FROM (%s) AS rows LEFT JOIN (%s) AS merged ON loser = raw GROUP BY profile",
-        join(" UNION ALL ", [_universe(scope, columns), *relations]),
+        join(" UNION ALL ", [_universe(scope, columns), *scans]),
         sql("SELECT loser, argMax(winner, piece) AS winner FROM overlay WHERE %s GROUP BY loser", scope.rows("loser")),
     )
 
 
-def _universe(scope: QueryScope, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
-    empty = "".join(f", CAST([] AS Array({relation.type})) AS {relation.column}" for relation in columns)
+def _universe(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]]) -> Sql:
+    empty = "".join(f", CAST([] AS Array({shape.type})) AS {shape.column}" for shape in columns)
     return sql(
         f"SELECT profile AS raw, kind = 1 AS is_person, known AS is_known{empty} FROM profiles WHERE %s", scope.rows()
     )
 
 
-def _scan(scope: QueryScope, relation: Relation, columns: Mapping[Relation, Sequence[Aggregate]]) -> Sql:
+def _scan(scope: QueryScope, relation: Relation, columns: Mapping[Shape, Sequence[Aggregate]]) -> Sql:
     """One grouped read of the relation's table: only named rows, and no older ones than anyone asks about."""
-    own = columns[relation]
+    own = [aggregate for aggregates in columns.values() for aggregate in aggregates if aggregate.relation == relation]
     opens = [aggregate.since for aggregate in own if aggregate.since is not None]
     # One that looks at all of history makes the scan go back for ever.
     since = sql(" AND ts > %s", at(min(opens))) if len(opens) == len(own) else Sql("")
     arrays = [
-        sql(f"[%s] AS {other.column}", join(", ", [aggregate.expression for aggregate in own]))
-        if other == relation
-        else Sql(f"CAST([] AS Array({other.type})) AS {other.column}")
-        for other in columns
+        sql(f"[%s] AS {shape.column}", join(", ", [aggregate.expression for aggregate in aggregates]))
+        if shape.relation == relation
+        else Sql(f"CAST([] AS Array({shape.type})) AS {shape.column}")
+        for shape, aggregates in columns.items()
     ]
     return sql(
         f"SELECT profile AS raw, 0 AS is_person, 0 AS is_known, %s FROM {relation.table}"
         f" WHERE %s AND {relation.named_by} IN %s%s GROUP BY profile",
         join(", ", arrays),
         scope.rows(),
-        sorted({aggregate.name for aggregate in own}),
+        sorted({name for aggregate in own for name in aggregate.names}),
         since,
     )
 
@@ -155,8 +167,8 @@ def _scan(scope: QueryScope, relation: Relation, columns: Mapping[Relation, Sequ
 def _flag(
     asked: Sequence[Asked],
     index: int,
-    columns: Mapping[Relation, Sequence[Aggregate]],
-    now: int,
+    columns: Mapping[Shape, Sequence[Aggregate]],
+    scope: QueryScope,
     others: Mapping[str, BitMap],
 ) -> Sql:
     before = {audience.key: i for i, audience in enumerate(asked[:index])}
@@ -164,21 +176,15 @@ def _flag(
     def is_in(key: str) -> Sql:
         return Sql(f"a{before[key]}") if key in before else sql("bitmapContains(%s, profile)", bitmap(others[key]))
 
+    def lot(name: str) -> Sql:
+        return sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.space, name)
+
     def test(condition: Condition) -> Sql:
         places = []
-        for aggregate in condition.aggregates(now):
-            relation = aggregate.relation
-            places.append(f"{relation.column}[{columns[relation].index(aggregate) + 1}]")  # arrays begin at 1
-        return condition.test(Answers(places, is_in))
+        for aggregate in condition.aggregates(scope.now):
+            shape = aggregate.shape
+            places.append(f"{shape.column}[{columns[shape].index(aggregate) + 1}]")  # arrays begin at 1
+        return condition.test(Answers(places, scope.now, is_in, lot))
 
     holds = to_sql(asked[index].definition, test)
     return "(" + (holds if asked[index].include_anonymous else "known AND " + holds) + ")"
-
-
-def _moments(span: Span, now: int) -> tuple[Sql, Sql]:
-    after = span.trigger.after
-    due = sql("ts > %s AND ts <= %s", at(span.since - after), at(now - after))
-    return (
-        sql("bitmapToArray(groupBitmapStateIf(profile, %s AND %s))", span.trigger.rows, due),
-        sql("minIf(toUnixTimestamp64Milli(ts), %s AND ts > %s)", span.trigger.rows, at(now - after)),
-    )

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from audiences.rules.aggregates import EVENTS, Aggregate, Answers, TimeTrigger, at
+from audiences.rules.aggregates import COUNT, EVENTS, Aggregate, Answers, EventTrigger, TimeTrigger, at
 from audiences.rules.fields import EVENT, ConditionField, TextField, declare
 from audiences.rules.validation import JsonReader
 from audiences.rules.windows import Window
@@ -35,13 +35,14 @@ class Condition(ABC):
     choices: ClassVar[dict[str, dict[str, str]]]
     entry_of: ClassVar[dict[str, str]]
     audience_entries: ClassVar[frozenset[str]]
+    earlier_rows: ClassVar[dict[str, str]]
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
         fields = {name: value.metadata["field"] for name, value in own.items() if "field" in value.metadata}
         cls.declared = cls.declared | fields
         cls.fields, cls.inner_labels, cls.blank, cls.blank_rows, cls.choices, cls.entry_of = {}, {}, {}, {}, {}, {}
-        cls.audience_entries = frozenset()
+        cls.audience_entries, cls.earlier_rows = frozenset(), {}
         for field in cls.declared.values():
             cls.fields |= field.labels
             cls.inner_labels |= field.inner_labels
@@ -50,6 +51,7 @@ class Condition(ABC):
             cls.choices |= field.choices
             cls.entry_of |= field.entry_of
             cls.audience_entries |= field.audience_entries
+            cls.earlier_rows |= field.earlier_rows
 
     @classmethod
     def schema(cls) -> dict[str, Any]:
@@ -115,6 +117,11 @@ class Condition(ABC):
         # Not from `change_keys`: a mistake there must not hide what an audience waits for.
         return frozenset().union(*(field.audiences(getattr(self, name)) for name, field in self.declared.items()))
 
+    @classmethod
+    def of_older(cls, entries: dict[str, Any]) -> dict[str, Any]:
+        """The entries of a draft that an older release has kept, as they are now."""
+        return entries
+
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
         """When the passing of time alone may change the answer. A superset is allowed."""
         return ()
@@ -126,7 +133,7 @@ class Condition(ABC):
 
 @dataclass(frozen=True)
 class EventCondition(Condition):
-    """A condition on the number of certain events of one name. A subclass narrows them down in `rows` and `window`."""
+    """A condition on certain events of one name. A subclass narrows them down in `rows` and `window`."""
 
     name: str = declare(TextField("name", "Event", changes=EVENT))
     # No part of the definition: where the audience's own history begins, in milliseconds.
@@ -141,22 +148,28 @@ class EventCondition(Condition):
         """Which rows of the timeline are such events, whenever they were."""
         return sql("event = %s", self.name)
 
-    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
-        """How many such events there are."""
-        opens, rows = self.since, self.rows()
-        if self.window is not None:
-            opens = max(now - self.window.milliseconds, self.since or 0)
+    def opens(self, now: int) -> int | None:
+        """Events up to this moment do not count; None = all do."""
+        opens = [self.since, self.window.opens(now) if self.window else None]
+        return max((moment for moment in opens if moment is not None), default=None)
+
+    def counted(self, now: int) -> Sql:
+        """Which rows of the timeline count now."""
+        rows, opens = self.rows(), self.opens(now)
+        closes = self.window.closes(now) if self.window else None
         if opens is not None:
             rows = sql("%s AND ts > %s", rows, at(opens))
-        if self.window is not None:
-            rows = sql("%s AND ts <= %s", rows, at(now))
-        return (Aggregate(EVENTS, self.name, sql("countIf(%s)", rows), opens, rows),)
+        return rows if closes is None else sql("%s AND ts <= %s", rows, at(closes))
+
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
+        """How many such events there are."""
+        rows = self.counted(now)
+        return (Aggregate(COUNT, (self.name,), sql("countIf(%s)", rows), self.opens(now), rows),)
 
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
-        """An event leaves the window; and it enters late when it is dated after the moment of the evaluation."""
-        if self.window is None:
-            return ()
-        return TimeTrigger(self.name, self.rows(), self.window.milliseconds), TimeTrigger(self.name, self.rows(), 0)
+        """An event comes into the window, and leaves it."""
+        turns = self.window.turns() if self.window else ()
+        return tuple(EventTrigger(EVENTS, self.name, self.rows(), turn) for turn in turns)
 
     def beginning(self, since: int) -> "Condition":
         return replace(self, since=since)

@@ -8,6 +8,8 @@ than a millisecond is cut off. Numbers are no moments: nobody could say whether 
 """
 
 import re
+from calendar import isleap
+from datetime import date, timedelta
 
 from sources.events.sql import Sql, sql
 
@@ -43,7 +45,8 @@ def milliseconds(text: str) -> int | None:
 
 
 def compares(text: Sql, sign: str, bound: int) -> Sql:
-    """Whether the text is a moment before (<) or after (>) the bound, in milliseconds. text: '' when there is none."""
+    """Whether the text is a moment of which this is true: before (<) the bound in milliseconds, after it (>), or at it
+    as well (<=, >=). text: '' when there is none."""
     usual = sql(f"ifNull(toUnixTimestamp64Milli({READ}) {sign} %s, 0)", text, bound)
     other = sql(
         f"arrayExists(at -> at[2] != '' AND {VALID} AND {MILLISECONDS} {sign} %s, [extractGroups(%s, %s)])",
@@ -52,6 +55,25 @@ def compares(text: Sql, sign: str, bound: int) -> Sql:
         MOMENT,
     )
     return sql("if(match(%s, %s), %s, %s)", text, USUAL, usual, other)
+
+
+def moments(text: Sql) -> Sql:
+    """The moment that the text is, in milliseconds, as an array; an empty one when it is none."""
+    usual = sql(f"[ifNull(toUnixTimestamp64Milli({READ}), 0)]", text)
+    other = sql(
+        f"arrayMap(at -> {MILLISECONDS}, arrayFilter(at -> at[2] != '' AND {VALID}, [extractGroups(%s, %s)]))",
+        text,
+        MOMENT,
+    )
+    return sql("if(match(%s, %s), %s, %s)", text, USUAL, usual, other)
+
+
+def days_of(number: int) -> tuple[str, ...]:
+    """The days, as in 02-28, whose anniversary is on this day after 1970. In a common year the 29th of February's is on
+    the 28th."""
+    day = date(1970, 1, 1) + timedelta(days=number)
+    leaps = (day.month, day.day) == (2, 28) and not isleap(day.year)
+    return (f"{day:%m-%d}", "02-29") if leaps else (f"{day:%m-%d}",)
 
 
 def _number(group: int) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 
 from audiences.conditions import KINDS
 from audiences.rules import grammar
-from audiences.rules.fields import QuestionField, QuestionsField
+from audiences.rules.conditions import Condition
+from audiences.rules.fields import QuestionField, QuestionsField, StepsField
 from audiences.rules.validation import DefinitionError
 
 Tree = dict[str, Any]
@@ -70,9 +71,17 @@ def questions(tree: Tree) -> Iterator[WrittenQuestion]:
             if isinstance(field, QuestionField):
                 yield WrittenQuestion(place.path, node, node[field.key])
             elif isinstance(field, QuestionsField):
-                for i, row in enumerate(node[field.key]):
-                    prefix = _below(place.path, f"{field.key}.{i}")
-                    yield WrittenQuestion(prefix, row, row[field.question.key], node.get("name", ""))
+                yield from _property_questions(field, node, place.path)
+            elif isinstance(field, StepsField):
+                for i, step in enumerate(node[field.key]):
+                    yield from _property_questions(field.questions, step, _below(place.path, f"{field.key}.{i}"))
+
+
+def _property_questions(field: QuestionsField, entries: dict[str, Any], path: str) -> Iterator[WrittenQuestion]:
+    """Those about the properties of an event, which the entries name."""
+    for i, row in enumerate(entries[field.key]):
+        prefix = _below(path, f"{field.key}.{i}")
+        yield WrittenQuestion(prefix, row, row[field.question.key], entries.get("name", ""))
 
 
 def of_definition(value: Any) -> Tree:
@@ -201,7 +210,11 @@ class RowPlace:
     path: str
     siblings: list[Any]
     index: int
-    in_condition: bool = False
+    blank_rows: Mapping[str, Any] | None = None  # of a row in a condition: what its lists may get
+
+    @property
+    def in_condition(self) -> bool:
+        return self.blank_rows is not None
 
     @property
     def row(self) -> Tree:
@@ -223,26 +236,37 @@ def _places(rows: list[Tree], list_path: str) -> Iterator[RowPlace]:
         if "kind" not in node:
             yield from _places(node[word_of(node)], _below(path, "rows"))
             continue
-        for name in KINDS[node["kind"]].blank_rows:
-            for i in range(len(node[name])):
-                yield RowPlace(_below(path, f"{name}.{i}"), node[name], i, in_condition=True)
+        yield from _places_inside(node, path, KINDS[node["kind"]].blank_rows)
+
+
+def _places_inside(entries: dict[str, Any], path: str, blank_rows: Mapping[str, Any]) -> Iterator[RowPlace]:
+    """The rows of the lists of a condition, and of the lists in these."""
+    for name in blank_rows.keys() & entries.keys():
+        for i, row in enumerate(entries[name]):
+            row_path = _below(path, f"{name}.{i}")
+            yield RowPlace(row_path, entries[name], i, blank_rows)
+            yield from _places_inside(row, row_path, blank_rows)
 
 
 def _edit(place: RowPlace, verb: str, kind: str) -> str:
     """Changes the tree at this place. Where the focus goes. Raises LookupError when there is no such act."""
     siblings, index, path = place.siblings, place.index, place.path
     list_path = path.rpartition(".")[0]
-    if verb == "add" and not place.in_condition:
-        return _add(place.target, path, kind)
+    if verb == "add":
+        return _add(place, path, kind)
     if verb == "negate" and not place.in_condition:
         siblings[index] = siblings[index]["not"] if "not" in siblings[index] else {"not": siblings[index]}
         return path
     if not path:
         raise LookupError(verb)  # the root stays where it is
     if verb == "remove":
-        siblings.pop(index)
+        gone, follows = index + 1, siblings.pop(index).get("follows", "0")
+        # What followed it follows what it followed itself.
+        instead = int(follows) if str(follows).isdecimal() and len(follows) < 4 else 0
+        _renumber(siblings, lambda number: instead if number == gone else number - (number > gone))
         return f"{list_path}.{min(index, len(siblings) - 1)}" if siblings else list_path
     if verb == "duplicate":
+        _renumber(siblings, lambda number: number + (number > index + 1))
         siblings.insert(index + 1, copy.deepcopy(siblings[index]))
         return f"{list_path}.{index + 1}"
     if verb in ("up", "down"):
@@ -260,14 +284,23 @@ def _edit(place: RowPlace, verb: str, kind: str) -> str:
     raise LookupError(verb)
 
 
-def _add(node: Tree, path: str, kind: str) -> str:
-    """A new row at the end of the group, or of a list of the condition; where it is."""
-    if "kind" in node:
-        rows = node[kind] if kind in KINDS[node["kind"]].blank_rows else None
-        if rows is None:
+def _renumber(rows: list[Tree], number: Callable[[int], int]) -> None:
+    """Those that follow another of the rows by its number follow it by its new one."""
+    for row in rows:
+        follows = str(row.get("follows", ""))
+        if follows.isdecimal() and len(follows) < 4:
+            row["follows"] = str(number(int(follows)))
+
+
+def _add(place: RowPlace, path: str, kind: str) -> str:
+    """A new row at the end of the group, or of a list of the condition or of a row of it; where it is."""
+    node = place.target
+    if place.blank_rows is not None or "kind" in node:
+        blank_rows = place.blank_rows or KINDS[node["kind"]].blank_rows
+        if kind not in blank_rows or kind not in node:
             raise LookupError(kind)
-        rows.append(copy.deepcopy(KINDS[node["kind"]].blank_rows[kind]))
-        return _below(path, f"{kind}.{len(rows) - 1}")
+        node[kind].append(copy.deepcopy(blank_rows[kind]))
+        return _below(path, f"{kind}.{len(node[kind]) - 1}")
     word = word_of(node)
     row_path = _below(path, f"rows.{len(node[word])}")
     if kind == GROUP:  # its conditions are joined the other way: else it would need no group
@@ -287,7 +320,7 @@ def _read(value: dict[str, Any], depth: int) -> Tree:
     times = times if depth + times <= DEEPEST else 0
     kind = value.get("kind")
     if isinstance(kind, str) and kind in KINDS:
-        node = {"kind": kind, **_filled(value, KINDS[kind].blank, KINDS[kind].blank_rows)}
+        node = {"kind": kind, **_filled(KINDS[kind].of_older(value), KINDS[kind].blank, KINDS[kind].blank_rows)}
     else:
         word = next((word for word in ("all", "any") if word in value or value.get("join") == word), "all")
         rows = _rows(value.get(word, value.get("rows"))) if depth + times < DEEPEST else []
@@ -302,7 +335,7 @@ def _filled(value: dict[str, Any], blank: Mapping[str, Any], blank_rows: Mapping
     entries: dict[str, Any] = {}
     for entry, default in blank.items():
         if entry in blank_rows:
-            entries[entry] = [_filled(row, blank_rows[entry], {}) for row in _rows(value.get(entry))]
+            entries[entry] = [_filled(row, blank_rows[entry], blank_rows) for row in _rows(value.get(entry))]
         else:
             entries[entry] = value[entry] if isinstance(value.get(entry), str) else default
     return entries
@@ -338,8 +371,13 @@ def _condition_flaw(kind: str, path: str, key_path: str, message: str) -> Flaw:
     labels = KINDS[kind].fields | KINDS[kind].inner_labels
     label = next((labels[part] for part in reversed(parts) if part in labels), "")
     sentence = f"{label} {message}".strip()
-    entry = KINDS[kind].entry_of.get(parts[0], ".".join(parts)) if parts else ""
-    return Flaw(path, entry, f"{sentence[:1].upper()}{sentence[1:]}.")
+    return Flaw(path, _entry_of(KINDS[kind], parts), f"{sentence[:1].upper()}{sentence[1:]}.")
+
+
+def _entry_of(kind: type[Condition], parts: Sequence[str]) -> str:
+    if len(parts) > 2 and parts[0] in kind.blank_rows:
+        return f"{parts[0]}.{parts[1]}.{_entry_of(kind, parts[2:])}"
+    return kind.entry_of.get(parts[0], ".".join(parts)) if parts else ""
 
 
 def _below(path: str, more: str) -> str:

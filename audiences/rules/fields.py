@@ -10,14 +10,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from audiences.rules.operators import OPERATORS, Question, question_schema, read_question
-from audiences.rules.validation import COUNT_SCHEMA, NAME_SCHEMA, DefinitionError, JsonReader
-from audiences.rules.value_input import BLANK_QUESTION, TYPES, question_entries, question_json, whole
-from audiences.rules.windows import SCHEMA as WINDOW_SCHEMA
-from audiences.rules.windows import UNITS, Window, parse_window
+from audiences.rules.operators import Question, operators, question_schema, quoted, read_question
+from audiences.rules.validation import COUNT_SCHEMA, NAME_SCHEMA, DefinitionError, JsonReader, number
+from audiences.rules.value_input import BLANK_QUESTION, TYPES, decimal, question_entries, question_json, whole
+from audiences.rules.windows import SCHEMA as DURATION_SCHEMA
+from audiences.rules.windows import SCHEMAS as WINDOW_SCHEMAS
+from audiences.rules.windows import UNITS, Duration, Window, read_duration, read_window
 
 AUDIENCE, EVENT = "audience", "event"
-USUAL_COUNT = "7"  # what the form offers as soon as a unit of time is chosen
+USUAL_COUNT = "7"  # what the form offers as soon as a window is chosen
+PLAIN_UNITS = {unit: unit for unit in UNITS}
 
 
 class ConditionField(ABC):
@@ -30,6 +32,7 @@ class ConditionField(ABC):
     choices: dict[str, dict[str, str]]  # for each entry that is chosen, not typed: value -> label
     entry_of: dict[str, str]  # JSON key -> its entry, where that has another name
     audience_entries: frozenset[str] = frozenset()  # those chosen among the audiences of the space
+    earlier_rows: ClassVar[dict[str, str]] = {}  # entries that choose among the rows before: -> what comes before them
     required: tuple[str, ...] = ()  # the JSON keys that cannot be left out
 
     def __init__(self, labels: dict[str, str], blank: dict[str, Any]) -> None:
@@ -108,18 +111,21 @@ class TextField(ConditionField):
 
 
 class QuestionField(ConditionField):
-    """A name with an operator and, where the operator takes one, a value."""
+    """A name with an operator and, where the operator takes one, a value. relative: it may compare a date with now."""
 
-    def __init__(self, key: str, label: str) -> None:
+    def __init__(self, key: str, label: str, *, relative: bool = False) -> None:
         super().__init__({key: label, "op": "Operator", "value": "Value"}, {key: "", **BLANK_QUESTION})
-        self.key, self.required = key, (key, "op")
-        self.choices = {"op": {operator.name: operator.label for operator in OPERATORS.values()}, "type": TYPES}
+        self.key, self.relative, self.required = key, relative, (key, "op")
+        offered = operators(relative=relative)
+        labels_of_ops = {operator.name: operator.label for operator in offered.values()}
+        self.choices = {"op": labels_of_ops, "type": TYPES, "unit": PLAIN_UNITS}
+        self.entry_of = {"value": "value"}  # also of what is inside of a duration
 
     def read(self, reader: JsonReader) -> Question:
-        return read_question(reader, self.key)
+        return read_question(reader, self.key, relative=self.relative)
 
     def schemas(self) -> dict[str, Any]:
-        return dict(question_schema(self.key)["properties"])
+        return dict(question_schema(self.key, relative=self.relative)["properties"])
 
     def json(self, value: Question) -> dict[str, Any]:
         return {self.key: value.name, **value.json()}
@@ -151,7 +157,7 @@ class QuestionsField(ConditionField):
         return reader.rows(self.key, read_row, most=self.most)
 
     def schemas(self) -> dict[str, Any]:
-        question = question_schema(self.question.key)
+        question = question_schema(self.question.key, relative=self.question.relative)
         return {self.key: {"type": "array", "items": question, "minItems": 1, "maxItems": self.most}}
 
     def json(self, value: tuple[Question, ...]) -> dict[str, Any]:
@@ -166,78 +172,263 @@ class QuestionsField(ConditionField):
 
 
 @dataclass(frozen=True)
-class Times:
-    """How often: at least, exactly or at most so many times."""
+class Frequency:
+    """How often, or how much of a property: at least, exactly or at most so many times, or so much."""
 
     bound: str = "atLeast"  # one of BOUNDS
-    number: int = 1
+    number: int | float = 1
+    measure: str = ""  # one of MEASURES
+    of: str = ""  # the property that is measured
 
     @property
     def sign(self) -> str:
         return {"atLeast": ">=", "exactly": "=", "atMost": "<="}[self.bound]
 
     def sentence(self) -> str:
+        """To be read behind an event."""
+        if self.measure:
+            of = f"{MEASURES[self.measure]} {quoted(self.of)}"
+            return f"with {of} of {BOUNDS[self.bound]} {quoted(self.number)}"
         return f"{BOUNDS[self.bound]} {'once' if self.number == 1 else f'{self.number} times'}"
 
 
 BOUNDS = {"atLeast": "at least", "exactly": "exactly", "atMost": "at most"}
+MEASURES = {
+    "sum": "a sum of",
+    "average": "an average of",
+    "minimum": "a smallest",
+    "maximum": "a largest",
+    "distinct": "a number of different values of",
+}
+TIMES = "times"
+CHOSEN_MEASURES = {  # to be read behind a number
+    TIMES: "times",
+    "sum": "in sum, of",
+    "average": "on average, of",
+    "minimum": "as smallest",
+    "maximum": "as largest",
+    "distinct": "different values of",
+}
 
 
-class TimesField(ConditionField):
-    """One of the keys atLeast, exactly and atMost; at least once when there is none."""
+class FrequencyField(ConditionField):
+    """One of the keys atLeast, exactly and atMost; at least once when there is none. With one of the measures, whose
+    value is the name of a property, it is about that."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, measures: bool = True) -> None:
         labels = {bound: words.capitalize() for bound, words in BOUNDS.items()}
-        super().__init__(labels, {"frequency": "atLeast", "times": "1"})
-        self.choices = {"frequency": BOUNDS}
-        self.entry_of = dict.fromkeys(BOUNDS, "times")
+        self.measures = MEASURES if measures else {}
+        labels |= {measure: "Property" for measure in self.measures}
+        blank = {"frequency": "atLeast", "times": "1"} | ({"measure": TIMES, "measured": ""} if measures else {})
+        super().__init__(labels, blank)
+        self.choices = {"frequency": BOUNDS} | ({"measure": CHOSEN_MEASURES} if measures else {})
+        self.entry_of = dict.fromkeys(BOUNDS, "times") | dict.fromkeys(self.measures, "measured")
 
-    def read(self, reader: JsonReader) -> Times:
+    def read(self, reader: JsonReader) -> Frequency:
+        measures = [measure for measure in self.measures if measure in reader]
         bounds = [bound for bound in BOUNDS if bound in reader]
-        if len(bounds) > 1:
-            raise DefinitionError(reader.at(bounds[1]), f"cannot be used with {bounds[0]}")
+        for named in (measures, bounds):
+            if len(named) > 1:
+                raise DefinitionError(reader.at(named[1]), f"cannot be used with {named[0]}")
+        if measures:
+            of = reader.name(measures[0])
+            if not bounds:
+                raise DefinitionError(reader.path, f"must have one of {', '.join(BOUNDS)} with {measures[0]}")
+            bound = bounds[0]
+            if measures[0] == "distinct":
+                return Frequency(bound, _count(reader, bound), "distinct", of)
+            return Frequency(bound, number(reader.take(bound), reader.at(bound)), measures[0], of)
         if not bounds:
-            return Times()
-        # "At least 0" would be everyone: nobody means that.
-        return Times(bounds[0], reader.count(bounds[0], least=1 if bounds[0] == "atLeast" else 0))
+            return Frequency()
+        return Frequency(bounds[0], _count(reader, bounds[0]))
 
     def schemas(self) -> dict[str, Any]:
-        return dict.fromkeys(BOUNDS, COUNT_SCHEMA) | {"atLeast": COUNT_SCHEMA | {"minimum": 1}}
+        bound: dict[str, Any] = {"type": "number"} if self.measures else COUNT_SCHEMA
+        return dict.fromkeys(BOUNDS, bound) | dict.fromkeys(self.measures, NAME_SCHEMA)
 
-    def json(self, value: Times) -> dict[str, Any]:
-        return {value.bound: value.number}
+    def json(self, value: Frequency) -> dict[str, Any]:
+        return ({value.measure: value.of} if value.measure else {}) | {value.bound: value.number}
 
     def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
         bound = next(bound for bound in BOUNDS if bound in json)
-        return {"frequency": bound, "times": str(json[bound])}
+        entries = {"frequency": bound, "times": str(json[bound])}
+        if self.measures:
+            measure = next((measure for measure in self.measures if measure in json), TIMES)
+            entries |= {"measure": measure, "measured": json.get(measure, "")}
+        return entries
 
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
-        return {entries["frequency"]: whole(entries["times"])}
+        measure, written = entries.get("measure", TIMES), entries["times"]
+        if measure == TIMES or measure == "distinct":
+            bound: dict[str, Any] = {entries["frequency"]: whole(written)}
+        else:
+            bound = {entries["frequency"]: decimal(written)} if written.strip() else {}
+        measured = {measure: entries["measured"]} if measure != TIMES and entries["measured"] else {}
+        return (measured or ({} if measure == TIMES else {measure: ""})) | bound
+
+
+def _count(reader: JsonReader, bound: str) -> int:
+    # "At least 0" would be everyone: nobody means that.
+    return reader.count(bound, least=1 if bound == "atLeast" else 0)
 
 
 class WindowField(ConditionField):
-    """The last so many days or another unit; None = at any time, and left out of the JSON."""
+    """When events count, as one or two of the keys of SCHEMAS; None = at any time, and left out of the JSON."""
 
     inner_labels: ClassVar[dict[str, str]] = {unit: unit.title() for unit in UNITS}
 
-    def __init__(self, key: str, label: str) -> None:
-        super().__init__({key: label}, {"count": USUAL_COUNT, "unit": ""})
-        self.key = key
-        self.choices = {"unit": {"": "at any time"} | {unit: unit for unit in UNITS}}
-        self.entry_of = {key: "count"}
+    def __init__(self) -> None:
+        labels = {
+            "within": "Within the last",
+            "between": "Between",
+            "before": "Before",
+            "after": "After",
+            "on": "On",
+        }
+        blank = {"when": "", "count": USUAL_COUNT, "unit": "days", "newest": "", "newestUnit": "days", "date": "", "end": ""}
+        super().__init__(labels, blank)
+        self.choices = {"when": WHEN, "unit": PLAIN_UNITS, "newestUnit": PLAIN_UNITS}
+        self.entry_of = {"within": "count", "between": "count", "after": "date", "before": "end", "on": "date"}
 
     def read(self, reader: JsonReader) -> Window | None:
-        return parse_window(reader.take(self.key), reader.at(self.key)) if self.key in reader else None
+        return read_window(reader)
 
     def schemas(self) -> dict[str, Any]:
-        return {self.key: WINDOW_SCHEMA}
+        return dict(WINDOW_SCHEMAS)
 
     def json(self, value: Window | None) -> dict[str, Any]:
-        return {self.key: value.json()} if value else {}
+        return value.json() if value else {}
 
     def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
-        unit, count = next(iter(json[self.key].items())) if self.key in json else ("", USUAL_COUNT)
-        return {"count": str(count), "unit": unit}
+        if "within" in json or "between" in json:
+            *newest, oldest = json.get("between") or [json["within"]]
+            ((unit, count),) = oldest.items()
+            entries = {**self.blank, "when": "between" if newest else "within", "count": str(count), "unit": unit}
+            for duration in newest:
+                ((unit, count),) = duration.items()
+                entries |= {"newest": str(count), "newestUnit": unit}
+            return entries
+        if "on" in json:
+            return {**self.blank, "when": "on", "date": json["on"]}
+        when = "dates" if "after" in json and "before" in json else next((key for key in ("after", "before") if key in json), "")
+        return {**self.blank, "when": when, "date": json.get("after", ""), "end": json.get("before", "")}
 
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
-        return {self.key: {entries["unit"]: whole(entries["count"])}} if entries["unit"] else {}
+        when, unit = entries["when"], entries["unit"]
+        if when == "within":
+            return {"within": {unit: whole(entries["count"])}}
+        if when == "between":
+            return {"between": [{entries["newestUnit"]: whole(entries["newest"])}, {unit: whole(entries["count"])}]}
+        if when == "on":
+            return {"on": entries["date"]}
+        after = {"after": entries["date"]} if when in ("after", "dates") else {}
+        return after | ({"before": entries["end"]} if when in ("before", "dates") else {})
+
+
+WHEN = {
+    "": "at any time",
+    "within": "in the last",
+    "between": "between",
+    "after": "after a date",
+    "before": "before a date",
+    "dates": "between two dates",
+    "on": "on a day",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens, or does not, after another event of a sequence. follows: its number, 0 = the condition's event."""
+
+    name: str
+    frequency: Frequency
+    where: tuple[Question, ...] = ()
+    within: Duration | None = None  # of that event; None = at any time after it
+    follows: int = 0
+
+
+class StepsField(ConditionField):
+    """A list of steps, which may be empty; then it is left out of the JSON."""
+
+    earlier_rows: ClassVar[dict[str, str]] = {"follows": "the event"}
+
+    def __init__(self, key: str, label: str, questions: QuestionsField, *, most: int) -> None:
+        super().__init__({key: label}, {key: []})
+        self.key, self.questions, self.most = key, questions, most
+        self.name, self.frequency = TextField("name", "Event"), FrequencyField(measures=False)
+        blank = {**self.name.blank, "did": "did", **self.frequency.blank, **questions.blank, **STEP_BLANK}
+        self.blank_rows = {key: blank, **questions.blank_rows}
+        self.choices = {"did": DID, **self.frequency.choices, **questions.choices, "soon": SOON, "unit": PLAIN_UNITS}
+        self.inner_labels = self.name.labels | self.frequency.labels | questions.labels | questions.inner_labels  # type: ignore[misc]
+        self.inner_labels |= {"within": "Within", "follows": "Step"}
+        self.entry_of = {"within": "count"}
+
+    def read(self, reader: JsonReader) -> tuple[Step, ...]:
+        place = iter(range(self.most))
+
+        def read_row(value: Any, path: str) -> Step:
+            row, number = JsonReader(value, path), next(place)
+            step = Step(
+                self.name.read(row),
+                self.frequency.read(row),
+                self.questions.read(row),
+                read_duration(row.take("within"), row.at("within")) if "within" in row else None,
+                row.count("follows", least=0) if "follows" in row else 0,
+            )
+            if step.follows > number:
+                raise row.error("follows", "must be the number of a step before this one, or 0 for the event itself")
+            row.done()
+            return step
+
+        return reader.rows(self.key, read_row, most=self.most)
+
+    def schemas(self) -> dict[str, Any]:
+        follows = {"type": "integer", "minimum": 0, "maximum": self.most}
+        properties = {**self.name.schemas(), **self.frequency.schemas(), **self.questions.schemas()}
+        step = {
+            "type": "object",
+            "required": [*self.name.required],
+            "properties": {**properties, "within": DURATION_SCHEMA, "follows": follows},
+            "additionalProperties": False,
+        }
+        return {self.key: {"type": "array", "items": step, "minItems": 1, "maxItems": self.most}}
+
+    def json(self, value: tuple[Step, ...]) -> dict[str, Any]:
+        return {self.key: [self._step_json(step) for step in value]} if value else {}
+
+    def _step_json(self, step: Step) -> dict[str, Any]:
+        within = {"within": step.within.json()} if step.within else {}
+        follows = {"follows": step.follows} if step.follows else {}
+        return {"name": step.name, **self.frequency.json(step.frequency), **self.questions.json(step.where), **within, **follows}
+
+    def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
+        return {self.key: [self._step_entries(step, place) for place, step in enumerate(json.get(self.key, []))]}
+
+    def _step_entries(self, json: dict[str, Any], place: int) -> dict[str, Any]:
+        entries = {**self.blank_rows[self.key], "name": json["name"], **self.questions.to_entries(json)}
+        if json.get("exactly") == 0:
+            entries["did"] = "didNot"
+        else:
+            entries |= self.frequency.to_entries(json)
+        if "within" in json:
+            ((unit, count),) = json["within"].items()
+            entries |= {"soon": "within", "count": str(count), "unit": unit}
+        return entries | {"follows": str(json.get("follows", 0))}
+
+    def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
+        steps = [self._step_from_entries(row) for row in entries[self.key]]
+        return {self.key: steps} if steps else {}
+
+    def _step_from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
+        frequency = {"exactly": 0} if entries["did"] == "didNot" else self.frequency.from_entries(entries)
+        within = {"within": {entries["unit"]: whole(entries["count"])}} if entries["soon"] else {}
+        follows = {"follows": whole(entries["follows"])} if entries["follows"] not in ("", "0") else {}
+        return {**self.name.from_entries(entries), **frequency, **self.questions.from_entries(entries), **within, **follows}
+
+    def change_keys(self, value: tuple[Step, ...]) -> frozenset[str]:
+        return frozenset(f"{EVENT}:{step.name}" for step in value)
+
+
+DID = {"did": "did", "didNot": "did not"}
+SOON = {"": "at any time after", "within": "within"}
+STEP_BLANK = {"soon": "", "count": USUAL_COUNT, "unit": "days", "follows": "0"}

@@ -1,12 +1,14 @@
 """PURE. What can be asked of a property or a trait. One row of OPERATORS holds everything about one question.
 
 Types are strict: a number equals no text. Negative questions are true only of a value that exists. Substring
-questions also read a list, as its texts joined by commas. Dates are moments as `audiences.rules.dates` reads them.
+questions also read a list, as its texts joined by commas. Dates are moments as `audiences.rules.dates` reads them;
+some questions compare them with now, so that the passing of time alone changes the answer.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from audiences.rules import dates
@@ -20,6 +22,8 @@ from audiences.rules.validation import (
     scalar,
     text,
 )
+from audiences.rules.windows import SCHEMA as DURATION_SCHEMA
+from audiences.rules.windows import UNITS, Duration, read_duration, read_moment
 from sources.events.sql import Sql, join, sql
 
 
@@ -56,20 +60,31 @@ class Place(Protocol):
     def some(self, ask: Ask) -> Sql:
         """Whether a value there answers. Never NULL."""
 
+    def aggregate(self, function: str, of: Ask, rows: Sql) -> Sql:
+        """The aggregate function over something of each value there, of certain rows."""
+
 
 @dataclass(frozen=True)
 class Operator:
     name: str
     label: str
     read: Callable[[Any, str], Any] | None  # reads its value; None = it takes none
-    sql: Callable[[Place, Any], Sql]  # never NULL
+    sql: Callable[[Place, Any, int], Sql]  # of a place, that value, and now in milliseconds. Never NULL
     phrase: str
     of_none: str = ""  # of a negative question: what is said of an element, before "for no element"
+    # How long after the date that is asked about, in milliseconds, time changes the answer; negative = before it.
+    turns: Callable[[Any], tuple[int, ...]] | None = None
+    yearly: bool = False  # time changes the answer at midnight
 
     @property
     def takes(self) -> str | None:
         """What kind of value, one of the words in VALUES; None = none."""
         return VALUES[self.read] if self.read else None
+
+    @property
+    def relative(self) -> bool:
+        """Whether it compares a date with now."""
+        return self.turns is not None or self.yearly
 
 
 def _some(condition: Sql) -> Sql:
@@ -122,21 +137,47 @@ def _dated(sign: str) -> Callable[[Operand, Any], Sql]:
     )
 
 
-def _positive(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any], Sql]:
-    return lambda place, value: place.some(lambda operand: ask(operand, value))
+def _ago(operand: Operand, value: Duration, now: int, *, before: bool) -> Sql:
+    return _moment_in(operand, None if before else now - value.milliseconds, now - value.milliseconds if before else now)
 
 
-def _negative(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any], Sql]:
-    return lambda place, value: sql("(%s AND NOT %s)", _present(place, None), _positive(ask)(place, value))
+def _ahead(operand: Operand, value: Duration, now: int, *, after: bool) -> Sql:
+    return _moment_in(operand, now + value.milliseconds if after else now, None if after else now + value.milliseconds)
 
 
-def _present(place: Place, value: Any) -> Sql:
+def _moment_in(operand: Operand, opens: int | None, closes: int | None) -> Sql:
+    """Whether it is a moment in (opens, closes]."""
+    text = sql("ifNull(%s, '')", operand.text)
+    bounds = [dates.compares(text, sign, bound) for sign, bound in ((">", opens), ("<=", closes)) if bound is not None]
+    return sql("(%s)", join(" AND ", bounds))
+
+
+def _anniversary(operand: Operand, days: int, now: int) -> Sql:
+    """By the date as it is written, whatever its zone: a birthday is one."""
+    text = sql("ifNull(%s, '')", operand.text)
+    among = sql("substring(%s, 6, 5) IN %s", text, dates.days_of(now // UNITS["days"] + days))
+    return sql("(%s AND notEmpty(%s))", among, dates.moments(text))
+
+
+def _relative(ask: Callable[[Operand, Any, int], Sql]) -> Callable[[Place, Any, int], Sql]:
+    return lambda place, value, now: place.some(lambda operand: ask(operand, value, now))
+
+
+def _positive(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any, int], Sql]:
+    return lambda place, value, now: place.some(lambda operand: ask(operand, value))
+
+
+def _negative(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any, int], Sql]:
+    return lambda place, value, now: sql("(%s AND NOT %s)", _present(place, None, now), _positive(ask)(place, value, now))
+
+
+def _present(place: Place, value: Any, now: int) -> Sql:
     return place.some(lambda operand: operand.present)
 
 
-def _date(value: Any, path: str) -> str:
-    if not isinstance(value, str) or dates.milliseconds(value) is None:
-        raise DefinitionError(path, "must be a date such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z")
+def _days(value: Any, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_DAYS:
+        raise DefinitionError(path, f"must be a whole number of days from 0 to {MOST_DAYS}")
     return value
 
 
@@ -144,7 +185,16 @@ def _several(value: Any, path: str) -> tuple[Any, ...]:
     return tuple(scalar(item, f"{path}[{i}]") for i, item in enumerate(listed(value, path)))
 
 
-VALUES: dict[Any, str] = {scalar: "scalar", number: "number", text: "text", _several: "list", _date: "date"}
+MOST_DAYS = 365
+VALUES: dict[Any, str] = {
+    scalar: "scalar",
+    number: "number",
+    text: "text",
+    _several: "list",
+    read_moment: "date",
+    read_duration: "duration",
+    _days: "days",
+}
 _contains = _in_text("position")
 OPERATORS = {
     operator.name: operator
@@ -169,16 +219,56 @@ OPERATORS = {
         Operator("startsWith", "starts with", text, _positive(_in_text("startsWith")), "starts with {}"),
         Operator("endsWith", "ends with", text, _positive(_in_text("endsWith")), "ends with {}"),
         Operator("oneOf", "is one of", _several, _positive(_one_of), "is one of {}"),
-        Operator("before", "is before", _date, _positive(_dated("<")), "is before {}"),
-        Operator("after", "is after", _date, _positive(_dated(">")), "is after {}"),
+        Operator("before", "is before", read_moment, _positive(_dated("<")), "is before {}"),
+        Operator("after", "is after", read_moment, _positive(_dated(">")), "is after {}"),
         Operator("exists", "exists", None, _present, "is there"),
         Operator(
             "notExists",
             "does not exist",
             None,
-            lambda place, value: "NOT " + _present(place, value),
+            lambda place, value, now: "NOT " + _present(place, value, now),
             "is not there",
             "is there",
+        ),
+        Operator(
+            "withinLast",
+            "is within the last",
+            read_duration,
+            _relative(partial(_ago, before=False)),
+            "is within the last {}",
+            turns=lambda value: (0, value.milliseconds),
+        ),
+        Operator(
+            "withinNext",
+            "is within the next",
+            read_duration,
+            _relative(partial(_ahead, after=False)),
+            "is within the next {}",
+            turns=lambda value: (0, -value.milliseconds),
+        ),
+        Operator(
+            "beforeLast",
+            "is longer ago than",
+            read_duration,
+            _relative(partial(_ago, before=True)),
+            "is {} ago or longer",
+            turns=lambda value: (value.milliseconds,),
+        ),
+        Operator(
+            "afterNext",
+            "is further ahead than",
+            read_duration,
+            _relative(partial(_ahead, after=True)),
+            "is more than {} ahead",
+            turns=lambda value: (-value.milliseconds,),
+        ),
+        Operator(
+            "anniversary",
+            "has its anniversary in (days)",
+            _days,
+            _relative(_anniversary),
+            "has its anniversary {}",
+            yearly=True,
         ),
     )
 }
@@ -192,43 +282,53 @@ class Question:
     operator: str
     value: Any = None
 
-    def sql(self, place: Place) -> Sql:
-        return OPERATORS[self.operator].sql(place, self.value)
+    def sql(self, place: Place, now: int) -> Sql:
+        return OPERATORS[self.operator].sql(place, self.value, now)
 
     def json(self) -> dict[str, Any]:
-        value = {} if OPERATORS[self.operator].read is None else {"value": self.value}
-        return {"op": self.operator} | (value if not isinstance(self.value, tuple) else {"value": list(self.value)})
+        if OPERATORS[self.operator].read is None:
+            return {"op": self.operator}
+        value = self.value.json() if isinstance(self.value, Duration) else self.value
+        return {"op": self.operator, "value": list(value) if isinstance(value, tuple) else value}
 
     def sentence(self, *, of_elements: bool = False) -> str:
         """of_elements: the name leads to the elements of a list."""
         operator = OPERATORS[self.operator]
         phrase = (of_elements and operator.of_none) or operator.phrase
         elements = f" for {'no' if operator.of_none else 'at least one'} element" if of_elements else ""
-        return f"{quoted(self.name)} {phrase.format(_spoken(self.value))}{elements}"
+        return f"{quoted(self.name)} {phrase.format(_spoken(self.value, operator))}{elements}"
 
 
-def read_question(fields: JsonReader, name: str) -> Question:
+def operators(*, relative: bool) -> dict[str, Operator]:
+    """By name. relative: those that compare with now are among them."""
+    return {name: operator for name, operator in OPERATORS.items() if relative or not operator.relative}
+
+
+def read_question(fields: JsonReader, name: str, *, relative: bool) -> Question:
     """Takes `name`, `op` and, where the operator wants one, `value`."""
     about = fields.name(name)
     op = fields.take("op")
-    if not isinstance(op, str) or op not in OPERATORS:
-        raise fields.error("op", f"must be one of {', '.join(OPERATORS)}")
-    read = OPERATORS[op].read
+    known = operators(relative=relative)
+    if not isinstance(op, str) or op not in known:
+        raise fields.error("op", f"must be one of {', '.join(known)}")
+    read = known[op].read
     if read is None:
         return Question(about, op)
     return Question(about, op, read(fields.take("value"), fields.at("value")))
 
 
-def question_schema(name: str) -> dict[str, Any]:
+def question_schema(name: str, *, relative: bool) -> dict[str, Any]:
     """What `read_question` takes, as JSON Schema."""
+    known = operators(relative=relative)
     scalars = [{"type": "string", "maxLength": LONGEST_TEXT}, {"type": "number"}, {"type": "boolean"}]
     several = {"type": "array", "items": {"anyOf": scalars}, "minItems": 1, "maxItems": 500}
-    takes = "; ".join(f"`{operator.name}`: {operator.takes or 'none'}" for operator in OPERATORS.values())
-    value = {"anyOf": [*scalars, several], "description": f"What each operator takes. {takes}."}
+    takes = "; ".join(f"`{operator.name}`: {operator.takes or 'none'}" for operator in known.values())
+    durations = [DURATION_SCHEMA] if relative else []
+    value = {"anyOf": [*scalars, several, *durations], "description": f"What each operator takes. {takes}."}
     return {
         "type": "object",
         "required": [name, "op"],
-        "properties": {name: NAME_SCHEMA, "op": {"type": "string", "enum": [*OPERATORS]}, "value": value},
+        "properties": {name: NAME_SCHEMA, "op": {"type": "string", "enum": [*known]}, "value": value},
         "additionalProperties": False,
     }
 
@@ -237,7 +337,9 @@ def quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _spoken(value: Any) -> str:
+def _spoken(value: Any, operator: Operator) -> str:
     if isinstance(value, tuple):
         return " or ".join(quoted(item) for item in value)
-    return quoted(value)
+    if operator.yearly:
+        return "today" if value == 0 else "tomorrow" if value == 1 else f"in {value} days"
+    return str(value) if isinstance(value, Duration) else quoted(value)

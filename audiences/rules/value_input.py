@@ -8,7 +8,8 @@ from typing import Any
 from audiences.rules.operators import OPERATORS
 
 AUTO = "auto"  # as it was seen (audiences.value_types); where nobody looks, as it reads
-BLANK_QUESTION = {"op": "equals", "type": AUTO, "value": ""}  # the entries of a blank question
+# The entries of a blank question. unit: of a duration, whose count is the value.
+BLANK_QUESTION = {"op": "equals", "type": AUTO, "unit": "days", "value": ""}
 TYPES = {AUTO: "as it was sent", "text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
 TRUTHS = {"true": True, "false": False}
 
@@ -18,13 +19,16 @@ def question_entries(question: dict[str, Any]) -> dict[str, str]:
     op = question["op"]
     if "value" not in question:
         return {**BLANK_QUESTION, "op": op}
-    value = question["value"]
+    value, entries = question["value"], {**BLANK_QUESTION, "op": op}
+    if OPERATORS[op].takes == "duration":
+        unit, count = next(iter(value.items()))
+        return entries | {"unit": unit, "value": str(count)}
     if OPERATORS[op].takes == "list":
         kinds = {_kind(item) for item in value}
         kind = kinds.pop() if len(kinds) == 1 else "json"
-        return {"op": op, "type": kind, "value": "\n".join(_written(item, kind) for item in value)}
+        return entries | {"type": kind, "value": "\n".join(_written(item, kind) for item in value)}
     kind = _kind(value)
-    return {"op": op, "type": kind, "value": _written(value, kind)}
+    return entries | {"type": kind, "value": _written(value, kind)}
 
 
 def question_json(entries: dict[str, str]) -> dict[str, Any]:
@@ -36,12 +40,14 @@ def question_json(entries: dict[str, str]) -> dict[str, Any]:
     takes = OPERATORS[op].takes if op in OPERATORS else "scalar"
     if takes is None or not written.strip():
         return {"op": op}
+    if takes == "duration":
+        return {"op": op, "value": {entries["unit"]: whole(written)}}
     if takes == "list":
         lines = [line for line in written.splitlines() if line.strip()]
         return {"op": op, "value": [_read(line, kind) for line in lines]}
     if takes == "scalar" or kind == "json":
         return {"op": op, "value": _read(written, kind)}
-    return {"op": op, "value": _read(written, "number") if takes == "number" else written}
+    return {"op": op, "value": _read(written, "number") if takes in ("number", "days") else written}
 
 
 def types_of(entries: Mapping[str, str]) -> set[str]:
@@ -55,6 +61,11 @@ def types_of(entries: Mapping[str, str]) -> set[str]:
 def whole(written: str) -> int | str:
     """A whole number; what is none stays as it is written, for the grammar to refuse."""
     return int(written) if written.strip().isdecimal() and len(written) < 20 else written
+
+
+def decimal(written: str) -> Any:
+    """A number; what is none stays as it is written, for the grammar to refuse."""
+    return _read(written, "number")
 
 
 def _kind(value: Any) -> str:

@@ -11,6 +11,7 @@ from audiences.rules.operators import Ask, Operand
 from sources.events.sql import Sql, join, sql
 
 EACH = "[]"
+MOST_AMOUNT = 1e20  # more is no amount, so that no sum can overflow
 MOST_PARTS = 3  # of a name inside a value, all whose dots may be part of keys: each more doubles the statement
 
 
@@ -57,6 +58,32 @@ def texts_in(values: Sql) -> Sql:
     return sql(f"arrayMap(part -> {text}, arrayFilter(part -> {scalar}, %s))", values)
 
 
+def amount(value: Operand) -> Sql:
+    """The number in whole millionths, as Int128; NULL when it is none, or beyond MOST_AMOUNT."""
+    whole, float_, unsigned = value.numbers
+    millionths = sql(
+        "multiIf(isNotNull(%s), toInt128(%s) * 1000000, isNotNull(%s), toInt128(%s) * 1000000,"
+        " abs(%s) <= %s, toInt128(round(%s * 1000000)), NULL)",
+        whole,
+        whole,
+        unsigned,
+        unsigned,
+        float_,
+        MOST_AMOUNT,
+        float_,
+    )
+    return sql("CAST(%s AS Nullable(Int128))", millionths)
+
+
+def mark(value: Operand) -> Sql:
+    """A number for each different text, number and truth value; NULL for lists and objects, and when there is none."""
+    whole, float_, unsigned = value.numbers
+    # A whole number is written the same whatever its type.
+    number = sql("coalesce(toString(%s), toString(%s), toString(%s))", whole, unsigned, float_)
+    parts = (("s", value.text), ("n", number), ("b", sql("toString(%s)", value.truth)))
+    return sql("coalesce(%s)", join(", ", [sql(f"sipHash64('{kind}', %s)", text) for kind, text in parts]))
+
+
 @dataclass(frozen=True)
 class SingleValue:
     """A place where one value is, or none."""
@@ -65,6 +92,9 @@ class SingleValue:
 
     def some(self, ask: Ask) -> Sql:
         return ask(self.value)
+
+    def aggregate(self, function: str, of: Ask, rows: Sql) -> Sql:
+        return sql(f"{function}If(%s, %s)", of(self.value), rows)
 
 
 @dataclass(frozen=True)
@@ -77,6 +107,10 @@ class ListElements:
     def some(self, ask: Ask) -> Sql:
         element = ask(JsonValue(Sql("each")))
         return sql("(%s OR arrayExists(each -> %s, %s))", ask(self.literal), element, self.elements)
+
+    def aggregate(self, function: str, of: Ask, rows: Sql) -> Sql:
+        values = sql("arrayPushFront(arrayMap(each -> %s, %s), %s)", of(JsonValue(Sql("each"))), self.elements, of(self.literal))
+        return sql(f"{function}ArrayIf(%s, %s)", values, rows)
 
 
 def read_list_name(name: str) -> tuple[str, tuple[str, ...]] | None:

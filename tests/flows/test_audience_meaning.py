@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span, members, time_triggers
+from audiences.rules.dates import milliseconds
 from audiences.rules.grammar import beginning, conditions, parse
 from sources.events import client
 from tests.reference.oracle import UNITS, Event, Moment, Trait, World
-from tests.worlds import BORDERS, NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, performed, worlds
+from tests.worlds import BORDERS, NOW, QUESTIONS, VALUES, WINDOWS, definitions, inserted, timed, worlds
 
 pytestmark = pytest.mark.django_db
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-given_time = settings(max_examples=16, deadline=None, suppress_health_check=SLOW, report_multiple_bugs=False)
+given_time = settings(max_examples=40, deadline=None, suppress_health_check=SLOW, report_multiple_bugs=False)
 
 
 SEEN = {"kind": "event", "name": "Seen"}
@@ -143,7 +144,7 @@ def test_an_audience_without_its_past_is_one_of_a_world_without_it(world, defini
 
 
 @given_time
-@given(worlds(), definitions(leaves=performed), st.sampled_from([1, 60_000, 3_600_000, 86_400_000]), st.booleans())
+@given(worlds(), definitions(leaves=timed), st.sampled_from([1, 60_000, 3_600_000, 86_400_000]), st.booleans())
 def test_whoever_time_alone_brings_in_or_out_is_named_by_an_edge(world, definition, span, anonymous):
     since = NOW - span
     before, after = (Moment(world, at).members(definition, include_anonymous=anonymous) for at in (since, NOW))
@@ -175,9 +176,19 @@ HORIZON = 3_600_000
 
 
 def turns(world, windows=WINDOWS):
-    """Every moment at which a window may open or close."""
+    """Every moment at which a window may open or close, or a date be as far away as one is long; and midnights."""
     spans = [0, *(count * UNITS[unit] for each in windows for unit, count in each.items())]
-    return sorted({event.ts + span for event in world.events for span in spans})
+    dated = [milliseconds(text) for trait in world.traits for text in texts_of(trait.value)]
+    known = [*(event.ts for event in world.events), *(at for at in dated if at is not None)]
+    midnights = range(NOW // UNITS["days"] * UNITS["days"], NOW + HORIZON, UNITS["days"])
+    return sorted({at + sign * span for at in known for span in spans for sign in (-1, 1)} | {*midnights})
+
+
+def texts_of(value):
+    if isinstance(value, str):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for each in inside for text in texts_of(each)]
 
 
 def moments(world, definition, since):
@@ -190,5 +201,4 @@ def moments(world, definition, since):
         time_triggers(scope(space, log), [Span(trigger, since) for trigger in found], HORIZON), **SETTINGS
     )
     due = {number for column in row[::2] for number in column}
-    ahead = [first + trigger.after for trigger, first in zip(found, row[1::2], strict=True) if first]
-    return due, min(ahead, default=None)
+    return due, min((first for first in row[1::2] if first), default=None)

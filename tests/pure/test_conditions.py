@@ -29,17 +29,19 @@ def compiled(definition):
     assert isinstance(node, Leaf)
     condition = node.condition
     aggregates = condition.aggregates(NOW)
-    test = condition.test(Answers([f"m{n}" for n in range(1, len(aggregates) + 1)], lambda key: Sql(f"is_in:{key}")))
+    columns = [f"m{n}" for n in range(1, len(aggregates) + 1)]
+    test = condition.test(Answers(columns, NOW, lambda key: Sql(f"is_in:{key}"), lambda name: Sql(f"lot:{name}")))
     return {
         "sentence": sentence(node),
         "aggregates": [
-            {"table": each.relation.table, "named": each.name, "since": each.since or "ever", **shown(each.expression)}
+            {"in": each.shape.column, "named": [*each.names], "since": each.since or "ever", **shown(each.expression)}
             for each in aggregates
         ],
         "test": shown(test),
         "change_keys": sorted(condition.change_keys()),
         "time_triggers": [
-            {"event": each.name, "after": each.after, **shown(each.rows)} for each in condition.time_triggers()
+            {"named": each.name, "due": shown(each.due(NOW - 90_000_000, NOW)), "next": shown(each.next(NOW))}
+            for each in condition.time_triggers()
         ],
         "audiences": sorted(condition.audiences()),
     }

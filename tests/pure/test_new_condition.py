@@ -67,8 +67,8 @@ def test_what_is_wrong_has_a_path(wrong, path, message):
 def test_it_counts_the_events_that_it_narrows_down_and_none_before_the_audience_began():
     condition = OnWeekday.parse(FRIDAY, "")
     (count,) = condition.aggregates(1_000)
-    assert (count.name, count.expression) == (
-        "Ordered",
+    assert (count.names, count.expression) == (
+        ("Ordered",),
         sql("countIf(%s)", sql("event = %s AND toDayOfWeek(ts) = %s", "Ordered", 5)),
     )
     (later,) = condition.beginning(500).aggregates(1_000)

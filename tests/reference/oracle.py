@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
+from fractions import Fraction
 from operator import ge, gt, le, lt
 from typing import Any
 
@@ -90,29 +91,100 @@ class Moment:
         return {"event": self.performed, "trait": self.has_trait, "audience": self.is_in}[node["kind"]](node, person)
 
     def performed(self, node: Json, person: int) -> bool:
-        times = sum(1 for event in self.world.events if self.counts(node, person, event))
-        if "exactly" in node:
-            return times == node["exactly"]
-        if "atMost" in node:
-            return times <= node["atMost"]
-        return times >= node.get("atLeast", 1)
+        own = [each for each in self.world.events if self.world.person(each.profile) == person]
+        own.sort(key=lambda each: each.ts)  # those of one moment stay in the order in which they came
+        if "then" in node:
+            own = [each for each in own if each.ts <= self.now]
+        counted = [
+            place
+            for place, event in enumerate(own)
+            if self.is_one(node, event) and self.in_time(node, event) and self.followed(node, own, place, 0)
+        ]
+        return bounded(node, amount_of(node, [own[place] for place in counted]))
 
-    def counts(self, node: Json, person: int, event: Event) -> bool:
-        if self.world.person(event.profile) != person or event.name != node["name"]:
-            return False
+    def is_one(self, node: Json, event: Event) -> bool:
+        where = node.get("where", [])
+        return event.name == node["name"] and all(
+            self.answers(each, property_of(event.properties, each["property"])) for each in where
+        )
+
+    def in_time(self, node: Json, event: Event) -> bool:
         if "within" in node:
-            ((unit, count),) = node["within"].items()
-            if not self.now - count * UNITS[unit] < event.ts <= self.now:
+            return self.now - length(node["within"]) < event.ts <= self.now
+        if "between" in node:
+            newest, oldest = map(length, node["between"])
+            return self.now - oldest < event.ts <= self.now - newest
+        if "on" in node:
+            return 0 <= event.ts - (_when(node["on"]) or 0) < UNITS["days"]
+        after, before = (_when(node.get(key)) for key in ("after", "before"))
+        return (after is None or event.ts > after) and (before is None or event.ts < before)
+
+    def followed(self, node: Json, own: Sequence[Event], place: int, number: int) -> bool:
+        """Whether all that is said of what comes after this event, which is that step, is true."""
+        for after, step in enumerate(node.get("then", []), 1):
+            if step.get("follows", 0) != number:
+                continue
+            until = own[place].ts + length(step["within"]) if "within" in step else None
+            if until is not None and until > self.now and ("exactly" in step or "atMost" in step):
+                return False  # nobody knows yet
+            times = sum(
+                1
+                for later in range(place + 1, len(own))
+                if self.is_one(step, own[later])
+                and (until is None or own[later].ts <= until)
+                and self.followed(node, own, later, after)
+            )
+            if not bounded(step, times):
                 return False
-        return all(answers(each, property_of(event.properties, each["property"])) for each in node.get("where", []))
+        return True
 
     def has_trait(self, node: Json, person: int) -> bool:
         told = [each for each in self.world.traits if self.world.person(each.profile) == person]
         traits = {each.key: each.value for each in sorted(told, key=lambda each: each.stamp)}
-        return answers(node, there(traits, node["name"]))
+        return self.answers(node, there(traits, node["name"]))
+
+    def answers(self, question: Json, values: list[Json]) -> bool:
+        op, asked = question["op"], question.get("value")
+        if op in RELATIVE:
+            return any(RELATIVE[op](value, asked, self.now) for value in values)
+        return answers(question, values)
 
     def is_in(self, node: Json, person: int) -> bool:
         return person in self.others[node["key"]]
+
+
+def length(duration: Json) -> int:
+    ((unit, count),) = duration.items()
+    return int(count * UNITS[unit])
+
+
+def bounded(node: Json, value: Json) -> bool:
+    """Whether it is as often, or as much. value: None = there is none."""
+    if value is None:
+        return False
+    if "exactly" in node:
+        return bool(value == node["exactly"])
+    if "atMost" in node:
+        return bool(value <= node["atMost"])
+    return bool(value >= node.get("atLeast", 1))
+
+
+def amount_of(node: Json, events: Sequence[Event]) -> Json:
+    measures = [each for each in ("sum", "average", "minimum", "maximum", "distinct") if each in node]
+    if not measures:
+        return len(events)
+    values = [value for event in events for value in property_of(event.properties, node[measures[0]])]
+    if measures == ["distinct"]:
+        scalars = [value for value in values if isinstance(value, str | int | float)]
+        return len({(isinstance(value, str), isinstance(value, bool), value) for value in scalars})
+    numbers = [Fraction(round(value * 10**6), 10**6) for value in values if _is_number(value) and abs(value) <= 1e20]
+    if measures == ["sum"]:
+        return sum(numbers, Fraction(0))
+    if not numbers:
+        return None
+    if measures == ["average"]:
+        return sum(numbers, Fraction(0)) / len(numbers)
+    return min(numbers) if measures == ["minimum"] else max(numbers)
 
 
 def there(tree: Json, name: str) -> list[Json]:
@@ -223,6 +295,34 @@ def _before(value: Json, asked: Json) -> bool:
     return at is not None and bound is not None and at < bound
 
 
+def _in_days(value: Json, days: int, now: int) -> bool:
+    """By the date as it is written. The 29th of February is the 28th where there is none."""
+    if _when(value) is None:
+        return False
+    month, day = int(value[5:7]), int(value[8:10])
+    then = date(1970, 1, 1) + timedelta(days=now // UNITS["days"] + days)
+    if (month, day) == (2, 29) and then.year % 4:  # of the years in which these tests are
+        day = 28
+    return (month, day) == (then.month, then.day)
+
+
+def _relative(compare: Callable[[int, int, int], bool]) -> Callable[[Json, Json, int], bool]:
+    """compare: the date with now and a duration."""
+
+    def ask(value: Json, asked: Json, now: int) -> bool:
+        at = _when(value)
+        return at is not None and compare(at, now, length(asked))
+
+    return ask
+
+
+RELATIVE: dict[str, Callable[[Json, Json, int], bool]] = {
+    "withinLast": _relative(lambda at, now, span: now - span < at <= now),
+    "withinNext": _relative(lambda at, now, span: now < at <= now + span),
+    "beforeLast": _relative(lambda at, now, span: at <= now - span),
+    "afterNext": _relative(lambda at, now, span: at > now + span),
+    "anniversary": _in_days,
+}
 POSITIVE = {
     "equals": _same,
     "oneOf": lambda value, asked: any(_same(value, each) for each in asked),

@@ -11,7 +11,7 @@ from audiences import backfill, queries
 from audiences.conditions import KINDS
 from audiences.models import Audience, Change, Version
 from audiences.rules import compiler
-from audiences.rules.operators import OPERATORS
+from audiences.rules.operators import OPERATORS, VALUES
 from identity.models import Identifier, Profile
 from sources.events import client
 from tests.factories_audiences import World
@@ -134,7 +134,7 @@ def test_a_key_of_ones_own_is_kept(world, made):
     ("definition", "field", "words"),
     [
         ({"all": [ORDERED, {**SIGNED_UP, "within": {"days": 0}}]}, "definition.all[1].within.days", "whole number"),
-        ({"kind": "horoscope"}, "definition.kind", "must be one of audience, event, trait"),
+        ({"kind": "horoscope"}, "definition.kind", "must be one of audience, event, split, trait"),
         ({"not": {"kind": "audience", "key": "nobody"}}, "definition.not", 'there is no "nobody"'),
         ({"any": []}, "definition.any", "at least one row"),
         ("everyone", "definition", "must be an object"),
@@ -553,7 +553,7 @@ def test_the_catalogue_names_every_kind_and_operator(world, api):
     assert [kind["kind"] for kind in found["conditionKinds"]] == [*KINDS]
     assert {"name": "within", "label": "Within the last"} in found["conditionKinds"][1]["fields"]
     assert [operator["name"] for operator in found["operators"]] == [*OPERATORS]
-    assert {operator["value"] for operator in found["operators"]} == {"scalar", "number", "text", "list", "date", None}
+    assert {operator["value"] for operator in found["operators"]} == {*VALUES.values(), None}
 
 
 ROUTES = [

@@ -1,0 +1,47 @@
+"""PURE. How much of a property: sum, average, smallest and largest number, and how many different values.
+
+Numbers are whole millionths, which add up the same in any order. The sum and the number of values of nobody's events
+are 0; an average, a smallest and a largest there is none of, which is neither more nor less than anything.
+"""
+
+from collections.abc import Sequence
+
+from audiences.rules.aggregates import COUNT, DISTINCT, LARGEST, SUM, Shape
+from audiences.rules.operators import Operand, Place
+from audiences.rules.values import amount, mark
+from sources.events.sql import Sql, sql
+
+MILLION = 1_000_000
+
+
+def expressions(measure: str, place: Place, rows: Sql) -> list[tuple[Shape, Sql]]:
+    """What is to be known of the rows, in the order in which `test` takes it."""
+    if measure == "distinct":
+        return [(DISTINCT, place.aggregate("groupUniqArray", mark, rows))]
+    if measure == "maximum":
+        return [(LARGEST, place.aggregate("max", amount, rows))]
+    if measure == "minimum":
+        return [(LARGEST, place.aggregate("max", _negative, rows))]
+    total = (SUM, sql("ifNull(%s, 0)", place.aggregate("sum", amount, rows)))
+    return [total] if measure == "sum" else [total, (COUNT, place.aggregate("count", amount, rows))]
+
+
+def test(measure: str, columns: Sequence[str], sign: str, number: float) -> Sql:
+    """Whether it is so much. Never NULL."""
+    bound = Sql(f"toInt128('{_millionths(number)}')")
+    if measure == "distinct":
+        return sql(f"(length({columns[0]}) {sign} %s)", int(number))
+    if measure == "average":
+        return sql(f"({columns[1]} > 0 AND {columns[0]} {sign} %s * toInt128({columns[1]}))", bound)
+    if measure == "sum":
+        return sql(f"({columns[0]} {sign} %s)", bound)
+    value = columns[0] if measure == "maximum" else f"-{columns[0]}"
+    return sql(f"ifNull({value} {sign} %s, 0)", bound)
+
+
+def _negative(value: Operand) -> Sql:
+    return sql("-%s", amount(value))
+
+
+def _millionths(number: float) -> int:
+    return number * MILLION if isinstance(number, int) else round(number * MILLION)
