@@ -66,6 +66,7 @@ class Matched:
     members: BitMap
     as_of: datetime
     resolve_end: int
+    rows: Sequence[BitMap] = ()  # whom each of the `parts` means on its own
 
 
 def members(audience: Audience) -> BitMap:
@@ -115,16 +116,23 @@ def scope_of(space: Space, log: Visible, now: datetime, numbers: BitMap | None =
 
 
 def matching(
-    space: Space, node: Node, *, include_anonymous: bool, now: datetime, log: Visible | None = None
+    space: Space,
+    node: Node,
+    *,
+    include_anonymous: bool,
+    now: datetime,
+    log: Visible | None = None,
+    parts: Sequence[Node] = (),
 ) -> Matched:
     """Who is meant by the definition now: the full query. Raises NotComputed, Unanswerable.
 
-    log: the moment of the space's resolve log; None = the newest.
+    log: the moment of the space's resolve log; None = the newest. parts: of the definition, which are counted as well.
     """
     log = log or resolved(space)
     others = others_of(space, keys_of(node))
-    asked = Asked("", node, include_anonymous)
-    return Matched(answer(scope_of(space, log, now), [asked], others)[0], now, log.end)
+    asked = [Asked("", each, include_anonymous) for each in (node, *parts)]
+    members, *rows = answer(scope_of(space, log, now), asked, others)
+    return Matched(members, now, log.end, rows)
 
 
 def others_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:

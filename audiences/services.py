@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +28,7 @@ from spaces.times import milliseconds
 
 KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 LONGEST_MADE_KEY = 60
+MOST_STEPS = 20  # rows that a preview counts one by one
 WITHOUT_LETTERS = "audience"  # what the key of a name that has no Latin letter begins with
 
 
@@ -36,13 +37,23 @@ class KeyRefused(ValueError):
 
 
 @dataclass(frozen=True)
+class Step:
+    """A row of a definition: how many it means on its own, and how many are left with those before it."""
+
+    path: str
+    size: int
+    left: int
+
+
+@dataclass(frozen=True)
 class Preview:
-    """Whom a definition means at `as_of`, exactly."""
+    """Whom a definition means at `as_of`, exactly. steps: its rows, if there are several and not too many."""
 
     members: BitMap
     as_of: datetime
     sentence: str
     milliseconds: float
+    steps: Sequence[Step] = ()
 
 
 @dataclass(frozen=True)
@@ -68,11 +79,20 @@ def preview(
     node = grammar.parse(definition)
     _refuse_unknown(space, node)
     asked = node if events_since is None else grammar.beginning(node, milliseconds(events_since))
+    rows = asked.nodes if isinstance(asked, grammar.Group) and 1 < len(asked.nodes) <= MOST_STEPS else ()
     begun = time.perf_counter()
-    matched = queries.matching(space, asked, include_anonymous=include_anonymous, now=now)
+    matched = queries.matching(space, asked, include_anonymous=include_anonymous, now=now, parts=rows)
     took = (time.perf_counter() - begun) * 1000
     sentence = grammar.sentence(node, include_anonymous=include_anonymous, since=events_since)
-    return Preview(matched.members, matched.as_of, sentence, took)
+    return Preview(matched.members, matched.as_of, sentence, took, list(_steps(asked, matched.rows)))
+
+
+def _steps(node: Node, rows: Sequence[BitMap]) -> Iterator[Step]:
+    left: BitMap | None = None
+    for place, row in enumerate(rows):
+        word = node.word if isinstance(node, grammar.Group) else ""
+        left = row if left is None else left & row if word == "all" else left | row
+        yield Step(f"{word}[{place}]", len(row), len(left))
 
 
 def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Beginnings:

@@ -176,6 +176,16 @@ class NeverSeenSerializer(serializers.Serializer[Any]):
         return unseen.like or None
 
 
+class StepSerializer(serializers.Serializer[Any]):
+    """A row of the definition. With "all" some are lost at each, with "any" some are won."""
+
+    example: ClassVar = {"path": "all[1]", "size": 412, "left": 31}
+
+    path = serializers.CharField(help_text="Where in the definition.")
+    size = serializers.IntegerField(help_text="How many it means on its own.")
+    left = serializers.IntegerField(help_text="How many there are with it and the rows before it.")
+
+
 class PreviewSerializer(serializers.Serializer[Any]):
     # Context: `sample`, people; `unseen`, what of the definition was never seen.
 
@@ -184,6 +194,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
         "asOf": AT,
         "sentence": SENTENCE,
         "milliseconds": 41.5,
+        "steps": [StepSerializer.example],
         "sample": [PersonSerializer.example],
         "neverSeen": [NeverSeenSerializer.example],
     }
@@ -192,6 +203,7 @@ class PreviewSerializer(serializers.Serializer[Any]):
     asOf = MomentField(source="as_of")
     sentence = serializers.CharField()
     milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
+    steps = StepSerializer(many=True, help_text="Its rows, where there are 2 to 20.")
     sample = serializers.SerializerMethodField(help_text="Some of them.")
     neverSeen = serializers.SerializerMethodField(help_text="What nobody ever sent: perhaps a slip.")
 

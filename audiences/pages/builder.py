@@ -18,7 +18,7 @@ from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.value_input import AUTO
-from audiences.services import Preview
+from audiences.services import Preview, Step
 from audiences.value_types import typed, undecided
 from identity.pages.presenters import Person
 from spaces.clock import clock
@@ -102,6 +102,7 @@ class DraftPreview:
     problem: str = ""
     unseen: Sequence[tuple[str, str, str]] = ()  # as flaws: it asks about what nobody ever sent
     starts_with: int | None = None  # of a draft that leaves history out: how many there are at its creation
+    steps: Sequence["CountedRow"] = ()
 
     @property
     def size(self) -> int:
@@ -113,6 +114,18 @@ class DraftPreview:
 
 
 @dataclass(frozen=True)
+class CountedRow:
+    """A row of the form with its count. left: with the rows before it. change: by how much that is more or less."""
+
+    number: str
+    id: str
+    size: int
+    left: int
+    change: int
+    share: int  # per cent of the longest bar
+
+
+@dataclass(frozen=True)
 class Adding:
     """A button that adds a row of this kind."""
 
@@ -121,7 +134,7 @@ class Adding:
     icon: str
 
 
-OFFERED = sorted(KINDS.values(), key=lambda kind: kind.label, reverse=True)  # performing an event first
+OFFERED = sorted(KINDS.values(), key=lambda kind: (kind.kind != "event", kind.label))
 ADDING = [
     *(Adding(kind.kind, kind.label, kind.icon) for kind in OFFERED),
     Adding(draft_form.GROUP, "Group of conditions", "group"),
@@ -167,7 +180,25 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
         for name in never_seen(of.space, grammar.parse(definition))
     ]
     people = overview.sample(of.space, preview.members, SAMPLE)
-    return DraftPreview(preview, people, unseen=_numbered(unseen), starts_with=starts_with)
+    return DraftPreview(
+        preview, people, unseen=_numbered(unseen), starts_with=starts_with, steps=_counted(preview.steps)
+    )
+
+
+def _counted(steps: Sequence[Step]) -> list[CountedRow]:
+    most = max((step.left for step in steps), default=0) or 1
+    before = [None, *(step.left for step in steps)]
+    return [
+        CountedRow(
+            number=str(place + 1),
+            id=id_of(f"rows.{place}"),
+            size=step.size,
+            left=step.left,
+            change=0 if last is None else step.left - last,
+            share=round(100 * step.left / most),
+        )
+        for place, (step, last) in enumerate(zip(steps, before, strict=False))
+    ]
 
 
 def unanswered(error: Unanswerable) -> str:

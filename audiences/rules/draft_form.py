@@ -377,7 +377,8 @@ def _condition_flaw(kind: str, path: str, key_path: str, message: str) -> Flaw:
 def _entry_of(kind: type[Condition], parts: Sequence[str]) -> str:
     if len(parts) > 2 and parts[0] in kind.blank_rows:
         return f"{parts[0]}.{parts[1]}.{_entry_of(kind, parts[2:])}"
-    return kind.entry_of.get(parts[0], ".".join(parts)) if parts else ""
+    known = (kind.entry_of[name] for name in (".".join(parts[:2]), *parts[:1]) if name in kind.entry_of)
+    return next(known, ".".join(parts))
 
 
 def _below(path: str, more: str) -> str:

@@ -285,10 +285,10 @@ class WindowField(ConditionField):
             "after": "After",
             "on": "On",
         }
-        blank = {"when": "", "count": USUAL_COUNT, "unit": "days", "newest": "", "newestUnit": "days", "date": "", "end": ""}
+        blank = {"when": "", "count": USUAL_COUNT, "unit": "days", "newest": "1", "newestUnit": "days", "date": "", "end": ""}
         super().__init__(labels, blank)
         self.choices = {"when": WHEN, "unit": PLAIN_UNITS, "newestUnit": PLAIN_UNITS}
-        self.entry_of = {"within": "count", "between": "count", "after": "date", "before": "end", "on": "date"}
+        self.entry_of = {"within": "count", "between": "count", "between.0": "newest", "after": "date", "before": "end", "on": "date"}
 
     def read(self, reader: JsonReader) -> Window | None:
         return read_window(reader)

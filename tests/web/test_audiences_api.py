@@ -313,7 +313,7 @@ def test_a_preview_is_exact_and_changes_nothing(world, api):
         ("email", "ada@x.org"),
     }
     sentence = 'People who performed "Signed Up" at least once in the last 7 days.'
-    assert found == {"size": 1, "asOf": "2026-06-15T12:00:00.000Z", "sentence": sentence, "neverSeen": []}
+    assert found == {"size": 1, "asOf": "2026-06-15T12:00:00.000Z", "sentence": sentence, "steps": [], "neverSeen": []}
     body = {"definition": SIGNED_UP, "includeAnonymous": True, "sampleSize": 1}
     anyone = api("POST", "audiences/previews", body)["preview"]
     assert (anyone["size"], len(anyone["sample"])) == (2, 1)
