@@ -26,7 +26,7 @@ from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
 from identity.models import ChangeSet
 from sources.events import client
-from sources.events.schema import MEMBERSHIP_LOG
+from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
 from spaces.batches import unfinished
 from spaces.clock import UNSTEADY, Clock, rows_due
 from spaces.clock import clock as database_clock
@@ -49,6 +49,7 @@ class Changed(msgspec.Struct, array_like=True):
     left: bytes
     refreshed: bytes
     size: int
+    values: dict[int, str] = {}  # of a computed trait, by profile; "" = none any more
 
 
 class PreparedTick(msgspec.Struct):
@@ -108,6 +109,8 @@ class Evaluate:
     def write(self, log: Log, prepared: PreparedTick, number: int) -> None:
         if rows := list(_membership_rows(log, prepared, number)):
             client.insert(MEMBERSHIP_LOG, pyarrow.concat_tables(rows))
+        if rows := list(_value_rows(log, prepared, number)):
+            client.insert(TRAIT_LOG, pyarrow.concat_tables(rows))
 
     def commit(self, log: Log, prepared: PreparedTick, number: int, outcome: None) -> None:
         place = Evaluation.objects.select_for_update().get(space=log.partition)
@@ -135,7 +138,8 @@ class Evaluate:
         raise error
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
-        client.erase(MEMBERSHIP_LOG, "space", log.partition, numbers)
+        for table in (MEMBERSHIP_LOG, TRAIT_LOG):
+            client.erase(table, "space", log.partition, numbers)
 
 
 STAGE = Evaluate()
@@ -168,7 +172,7 @@ def _changes(subject: Subject, tick: Tick) -> Iterator[Changed]:
     entered, left = subject.new - subject.old, subject.old - subject.new
     stayed = subject.old & subject.new
     # Who stayed is told about anew when their identifiers changed: destinations know people by these.
-    refreshed = stayed if subject.replayed else stayed & subject.identified
+    refreshed = stayed if subject.replayed else stayed & (subject.identified | BitMap(subject.values))
     changed = entered | left | refreshed
     if subject.computed:
         causes = [(Cause.COMPUTE, changed)]
@@ -187,6 +191,7 @@ def _changes(subject: Subject, tick: Tick) -> Iterator[Changed]:
                 left=(left & profiles).serialize(),
                 refreshed=(refreshed & profiles).serialize(),
                 size=len(subject.new),
+                values={number: value for number, value in subject.values.items() if number in profiles},
             )
 
 
@@ -211,6 +216,24 @@ def _membership_rows(log: Log, prepared: PreparedTick, number: int) -> Iterator[
                 yield pyarrow.table({**columns, "profile": pyarrow.array(profiles.to_array(), pyarrow.uint32())})
 
 
+def _value_rows(log: Log, prepared: PreparedTick, number: int) -> Iterator[pyarrow.Table]:
+    for change in prepared.changes:
+        if change.values:
+            same = {
+                "workspace": pyarrow.scalar(log.workspace_id, pyarrow.uint32()),
+                "space": pyarrow.scalar(log.partition, pyarrow.uint32()),
+                "piece": pyarrow.scalar(number, pyarrow.uint64()),
+                "trait": pyarrow.scalar(change.audience, pyarrow.uint32()),
+                "at": pyarrow.scalar(from_milliseconds(prepared.at), pyarrow.timestamp("ms", tz="UTC")),
+            }
+            columns = {name: pyarrow.repeat(value, len(change.values)) for name, value in same.items()}
+            own = {
+                "profile": pyarrow.array([*change.values], pyarrow.uint32()),
+                "value": pyarrow.array([*change.values.values()], pyarrow.string()),
+            }
+            yield pyarrow.table({**columns, **own})
+
+
 # Committing
 
 
@@ -231,7 +254,7 @@ def _keep_changes(log: Log, prepared: PreparedTick, number: int) -> None:
         for change in prepared.changes
     )
     for change in prepared.changes:
-        Audience.objects.filter(pk=change.audience).update(size=change.size)
+        Audience.everything.filter(pk=change.audience).update(size=change.size)
 
 
 def _leave_behind(prepared: PreparedTick, number: int, place: Evaluation, now: datetime) -> None:
@@ -264,7 +287,7 @@ def _keep_put_back(place: Evaluation, prepared: PreparedTick) -> None:
     now = from_milliseconds(prepared.at)
     place.put_back_at, place.put_back_by = now, timedelta(milliseconds=prepared.put_back_ms or 0)
     logger.warning("space %s was evaluated by a clock that ran %s ahead", place.space_id, place.put_back_by)
-    Audience.objects.filter(space=place.space_id, events_since__gt=now + UNSTEADY).update(events_since=now)
+    Audience.everything.filter(space=place.space_id, events_since__gt=now + UNSTEADY).update(events_since=now)
 
 
 def _after(members: BitMap, prepared: PreparedTick, version: Version) -> BitMap:
@@ -286,7 +309,7 @@ def _join(version: Version, number: int, members: BitMap) -> None:
         exact_at=None,
         **failures.WELL,
     )
-    Audience.objects.filter(pk=version.audience_id).update(serving=version)
+    Audience.everything.filter(pk=version.audience_id).update(serving=version)
 
 
 def _keep_snapshots(prepared: PreparedTick) -> None:

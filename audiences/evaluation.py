@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pyroaring import BitMap
 
-from audiences import failures, queries
+from audiences import failures, queries, trait_values
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
 from audiences.rules.aggregates import TimeTrigger
@@ -37,6 +37,7 @@ from spaces.times import from_milliseconds, milliseconds
 HORIZON = timedelta(hours=1)  # how far ahead the next moment is looked for; then it is looked for again
 HORIZON_MS = HORIZON // timedelta(milliseconds=1)
 MOST_SPANS = 50  # per statement
+MOST_TRAITS = 20  # per statement
 PATIENCE_S = 120  # of a tick, with statements that get no answer; whoever is left is asked alone in the next
 
 Item = TypeVar("Item")
@@ -72,6 +73,11 @@ class Subject:
     everyone: bool = False
     replayed: bool = False  # everyone, because a replay ended
     new: BitMap = field(default_factory=BitMap)
+    values: dict[int, str] = field(default_factory=dict)  # of a computed trait, those that changed; "" = no more
+
+    @property
+    def is_trait(self) -> bool:
+        return self.audience.kind == Audience.Kind.TRAIT
 
     @property
     def asked(self) -> Asked:
@@ -358,6 +364,9 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
         if missing:
             problems.troubled[subject.version.pk] = Trouble(str(queries.NotComputed(missing[0])), alone=True)
     asked = [subject for subject in subjects if subject not in problems]
+    for subject in asked:
+        # The values that are kept are another version's.
+        subject.everyone = subject.everyone or (subject.is_trait and subject.joins)
     narrow = [subject for subject in asked if (subject.touched or subject.due) and not subject.everyone]
     numbers = _closed(space, [subject.touched | subject.due for subject in narrow])
     for subject in subjects:
@@ -365,11 +374,13 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
         others[subject.audience.key] = subject.new
     for part, among in ((narrow, numbers), ([subject for subject in asked if subject.everyone], None)):
         scope = queries.scope_of(space, seen, now, among)
+        _compute(space, scope, [subject for subject in part if subject.is_trait], problems)
 
         def ask(some: Sequence[Subject], scope: QueryScope = scope) -> list[BitMap]:
             return queries.answer(scope, [subject.asked for subject in some], others)
 
-        for alone, run in _runs(part, lambda subject: subject.alone):
+        audiences = [subject for subject in part if not subject.is_trait]
+        for alone, run in _runs(audiences, lambda subject: subject.alone):
             for subject, members in _ask_each(run, ask, problems, alone=alone):
                 if isinstance(members, BitMap):
                     subject.new = members if among is None else (subject.base - among) | members
@@ -377,6 +388,25 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
                     problems.note(subject.version.pk, members)
                     subject.new = subject.old
                 others[subject.audience.key] = subject.new
+
+
+def _compute(space: Space, scope: QueryScope, subjects: Sequence[Subject], problems: Problems) -> None:
+    """The values of computed traits of whoever is in scope: which differ from those that are kept, and who has one."""
+
+    def ask(some: Sequence[Subject]) -> list[dict[int, str]]:
+        return trait_values.computed(scope, [subject.asked for subject in some])
+
+    for alone, run in _runs(subjects, lambda subject: subject.alone, most=MOST_TRAITS):
+        kept_values = trait_values.kept_of(space, [subject.audience.pk for subject in run], scope.numbers)
+        for subject, values in _ask_each(run, ask, problems, alone=alone):
+            if not isinstance(values, dict):
+                problems.note(subject.version.pk, values)
+                subject.new = subject.old
+                continue
+            kept = kept_values[subject.audience.pk]
+            gone = dict.fromkeys(kept.keys() - values.keys(), "")
+            subject.values = {number: value for number, value in values.items() if kept.get(number) != value} | gone
+            subject.new = BitMap(values) if scope.numbers is None else (subject.base - scope.numbers) | BitMap(values)
 
 
 def _runs(

@@ -22,8 +22,27 @@ class Evaluation(models.Model):
     put_back_by = models.DurationField(null=True, help_text="… by how much")
 
 
+class OfKind(models.Manager["Audience"]):
+    """The computations of one kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def get_queryset(self) -> models.QuerySet["Audience"]:
+        return super().get_queryset().filter(kind=self.kind)
+
+
 class Audience(Owned):
-    """A described set of people. The key never changes and is never given again in its space."""
+    """A computation: what is kept up to date about each person of a space. Its value is membership, or that of a
+    computed trait (`ComputedTrait`); then those who have a value are its members, and `trait_log` has the values.
+
+    The key never changes and is never given again in its space.
+    """
+
+    class Kind(models.TextChoices):
+        AUDIENCE = "audience", "Audience"
+        TRAIT = "trait", "Computed trait"
 
     class Status(models.TextChoices):
         COMPUTING = "computing", "Computing"
@@ -34,6 +53,7 @@ class Audience(Owned):
         FAILED = "failed", "Failed"
 
     public_id = public_id("aud")
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.AUDIENCE)
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="audiences")
     name = models.CharField(max_length=255)
     key = models.CharField(max_length=255)
@@ -50,11 +70,23 @@ class Audience(Owned):
     )
     size = models.BigIntegerField(null=True, help_text="of the serving version; null before the first compute")
 
+    objects = OfKind(Kind.AUDIENCE)
+    everything: "models.Manager[Audience]" = models.Manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["space", "key"], name="audience_key_once_per_space")]
 
     def __str__(self) -> str:
         return self.name
+
+
+class ComputedTrait(Audience):
+    """A computed trait."""
+
+    objects = OfKind(Audience.Kind.TRAIT)  # type: ignore[misc]
+
+    class Meta:
+        proxy = True
 
 
 class Version(Owned):
@@ -94,8 +126,30 @@ class Version(Owned):
     @property
     def node(self) -> grammar.Node:
         """What is asked for: the definition, of the part of history that counts for this audience."""
-        node, since = grammar.parse(self.definition), self.audience.events_since
-        return node if since is None else grammar.beginning(node, milliseconds(since))
+        audience = self.audience
+        node = (
+            grammar.parse_trait(self.definition)
+            if audience.kind == Audience.Kind.TRAIT
+            else grammar.parse(self.definition)
+        )
+        node = bound(audience.space_id, node)
+        return node if audience.events_since is None else grammar.beginning(node, milliseconds(audience.events_since))
+
+
+def bound(space: int, node: grammar.Node) -> grammar.Node:
+    """The same, in which whatever asks about a computed trait knows how that is computed. Raises DefinitionError."""
+    keys = grammar.traits(node)
+    if not keys:
+        return node
+    newest = Version.objects.filter(
+        audience__space=space, audience__kind=Audience.Kind.TRAIT, audience__deleted_at=None
+    )
+    newest = newest.filter(audience__key__in=keys).order_by("audience", "-number").distinct("audience")
+    leaves = {
+        version.audience.key: version.node
+        for version in newest.select_related("audience").defer("snapshot", "computed")
+    }
+    return grammar.bound(node, leaves)
 
 
 class Change(Owned):

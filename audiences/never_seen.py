@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from audiences import suggestions
-from audiences.conditions.event import PropertyValue, identifier
 from audiences.rules import grammar
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import EVENT, FrequencyField, QuestionField, QuestionsField, StepsField, TextField
 from audiences.rules.grammar import Node
 from audiences.rules.operators import Question
+from audiences.rules.properties import PropertyValue, identifier
 from audiences.rules.values import read_list_name, trait_keys
 from identity.history import scope_of
 from sources.events import seen
@@ -65,7 +65,7 @@ def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
         value = getattr(condition, attribute)
         if isinstance(field, TextField) and field.changes == EVENT:
             yield NeverSeen(f"{at}{field.key}", EVENT, value)
-        elif isinstance(field, QuestionField):
+        elif isinstance(field, QuestionField) and not condition.traits():  # what is no computed trait is refused
             yield NeverSeen(f"{at}{field.key}", TRAIT, value.name)
         elif isinstance(field, QuestionsField):
             yield from _properties(at, field, value, str(getattr(condition, "name", "")))

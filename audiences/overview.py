@@ -23,8 +23,9 @@ from identity.queries import canonical
 from spaces.models import Space
 
 Status = Audience.Status
+TRAIT = Audience.Kind.TRAIT
 MOST_SIZES = 30
-UNREADABLE = "This version of Personas cannot read what this audience asks for."
+UNREADABLE = "This version of Personas cannot read what this asks for."
 AILING = {Status.FAILED: "which failed", Status.BEHIND: "which is behind"}
 PUT_BACK_SHOWN = timedelta(days=7)
 PENDING = {Version.State.COMPUTING, Version.State.CATCHING_UP}
@@ -97,6 +98,9 @@ class Overview:
     def sentence(self) -> str:
         audience = self.audience
         try:
+            if audience.kind == Audience.Kind.TRAIT:
+                leaf = grammar.parse_trait(self.version.definition)
+                return grammar.trait_sentence(leaf, since=audience.events_since)
             node = grammar.parse(self.version.definition)
         except DefinitionError:
             return UNREADABLE
@@ -192,8 +196,15 @@ def audiences_of(space: Space) -> QuerySet[Audience]:
     return _with_versions(Audience.objects.filter(space=space, deleted_at=None).select_related("created_by"))
 
 
-def listed(space: Space) -> QuerySet[Audience]:
-    """Those that are not deleted, with what a list is sorted by: `rank` of the status, and `changed_at`.
+def traits_of(space: Space) -> QuerySet[Audience]:
+    """The computed traits that are not deleted, in the same way."""
+    return _with_versions(
+        Audience.everything.filter(kind=TRAIT, space=space, deleted_at=None).select_related("created_by")
+    )
+
+
+def listed(audiences: QuerySet[Audience]) -> QuerySet[Audience]:
+    """These, with what a list is sorted by: `rank` of the status, and `changed_at`.
 
     rank: what needs somebody first, so failed, behind, computing, updating, live, disabled. It is `Overview` as SQL.
     """
@@ -207,7 +218,7 @@ def listed(space: Space) -> QuerySet[Audience]:
         When(newest_state__in=PENDING, then=3),
         default=4,
     )
-    audiences = audiences_of(space).annotate(newest_state=Subquery(newest.values("state")[:1]))
+    audiences = audiences.annotate(newest_state=Subquery(newest.values("state")[:1]))
     return audiences.annotate(rank=rank, changed_at=Subquery(changes.values("at")[:1]))
 
 
@@ -313,7 +324,7 @@ def moved(space: Space, kept: bytes | memoryview, most: int) -> MovedProfiles:
 def _place(audience: Audience) -> tuple[int, datetime | None]:
     """When its members last changed, and up to when they are evaluated: of one moment, so one statement."""
     changes = Change.objects.filter(audience=audience, space=OuterRef("space")).order_by("-tick")
-    behind = Version.objects.filter(pk__in=Audience.objects.filter(pk=audience.pk).values("serving"))
+    behind = Version.objects.filter(pk__in=Audience.everything.filter(pk=audience.pk).values("serving"))
     places = Evaluation.objects.filter(space=audience.space_id).annotate(
         tick=Subquery(changes.values("tick")[:1]), at=Coalesce(Subquery(behind.values("exact_at")), "clock_at")
     )

@@ -78,7 +78,7 @@ def members_of(audiences: Sequence[Audience]) -> dict[int, BitMap]:
     """The same of several audiences, by their primary keys."""
     kept: dict[int, BitMap] = {}
     since: dict[int, int] = {}
-    serving = Audience.objects.filter(pk__in=[audience.pk for audience in audiences], serving__isnull=False)
+    serving = Audience.everything.filter(pk__in=[audience.pk for audience in audiences], serving__isnull=False)
     for pk, snapshot, tick in serving.values_list("pk", "serving__snapshot", "serving__snapshot_tick"):
         kept[pk], since[pk] = bitmap(snapshot), tick
     newer = reduce(or_, (Q(audience=pk, tick__gt=tick) for pk, tick in since.items()), Q(pk__in=()))

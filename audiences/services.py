@@ -8,20 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from pyroaring import BitMap
 
 from access.services import ActorLike, NotPossible, actor_of, audit
-from audiences import queries
-from audiences.models import Audience, Version
+from audiences import queries, trait_values
+from audiences.models import Audience, ComputedTrait, Version, bound
 from audiences.rules import grammar
+from audiences.rules.compiler import Asked
 from audiences.rules.grammar import Node
 from audiences.rules.operators import quoted
 from audiences.rules.validation import LONGEST_NAME, DefinitionError
 from spaces import deletions
+from spaces.ids import new_id
 from spaces.models import Deletion, Space
 from spaces.text import latin
 from spaces.times import milliseconds
@@ -32,12 +34,15 @@ MOST_STEPS = 20  # rows that a preview counts one by one
 WITHOUT_LETTERS = "audience"  # what the key of a name that has no Latin letter begins with
 
 
+Computation = TypeVar("Computation", bound=Audience)
+
+
 class KeyRefused(ValueError):
     """A key that this audience cannot have. The message is for the user."""
 
 
 @dataclass(frozen=True)
-class Step:
+class CountedStep:
     """A row of a definition: how many it means on its own, and how many are left with those before it."""
 
     path: str
@@ -53,7 +58,17 @@ class Preview:
     as_of: datetime
     sentence: str
     milliseconds: float
-    steps: Sequence[Step] = ()
+    steps: Sequence[CountedStep] = ()
+
+
+@dataclass(frozen=True)
+class TraitPreview:
+    """The values that a computed trait has at `as_of`, exactly, as JSON text by profile number."""
+
+    values: Mapping[int, str]
+    as_of: datetime
+    sentence: str
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,8 @@ def preview(
     """
     node = grammar.parse(definition)
     _refuse_unknown(space, node)
-    asked = node if events_since is None else grammar.beginning(node, milliseconds(events_since))
+    asked = bound(space.pk, node)
+    asked = asked if events_since is None else grammar.beginning(asked, milliseconds(events_since))
     rows = asked.nodes if isinstance(asked, grammar.Group) and 1 < len(asked.nodes) <= MOST_STEPS else ()
     begun = time.perf_counter()
     matched = queries.matching(space, asked, include_anonymous=include_anonymous, now=now, parts=rows)
@@ -87,12 +103,25 @@ def preview(
     return Preview(matched.members, matched.as_of, sentence, took, list(_steps(asked, matched.rows)))
 
 
-def _steps(node: Node, rows: Sequence[BitMap]) -> Iterator[Step]:
+def _steps(node: Node, rows: Sequence[BitMap]) -> Iterator[CountedStep]:
     left: BitMap | None = None
     for place, row in enumerate(rows):
         word = node.word if isinstance(node, grammar.Group) else ""
         left = row if left is None else left & row if word == "all" else left | row
-        yield Step(f"{word}[{place}]", len(row), len(left))
+        yield CountedStep(f"{word}[{place}]", len(row), len(left))
+
+
+def preview_trait(
+    space: Space, definition: Any, *, include_anonymous: bool, now: datetime, events_since: datetime | None = None
+) -> TraitPreview:
+    """Who would have which value. Raises DefinitionError and queries.Unanswerable."""
+    leaf = grammar.parse_trait(definition)
+    node = leaf if events_since is None else grammar.beginning(leaf, milliseconds(events_since))
+    begun = time.perf_counter()
+    scope = queries.scope_of(space, queries.resolved(space), now)
+    (values,) = trait_values.computed(scope, [Asked("", node, include_anonymous)])
+    took = (time.perf_counter() - begun) * 1000
+    return TraitPreview(values, now, grammar.trait_sentence(leaf, since=events_since), took)
 
 
 def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Beginnings:
@@ -105,38 +134,49 @@ def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: d
     return Beginnings(with_history, from_now_on)
 
 
-def create_audience(
+def create_audience(space: Space, *, definition: Any, by: ActorLike, **described: Any) -> Audience:
+    """A new audience, which is computed soon. described: see `_create`.
+
+    Raises KeyRefused, and DefinitionError, also for an audience or a computed trait that it asks about and that is
+    not there.
+    """
+    return _create(Audience(kind=Audience.Kind.AUDIENCE), space, grammar.parse(definition), by=by, **described)
+
+
+def create_trait(space: Space, *, definition: Any, by: ActorLike, **described: Any) -> ComputedTrait:
+    """A new computed trait, whose values are computed soon. Raises KeyRefused and DefinitionError."""
+    trait = ComputedTrait(kind=Audience.Kind.TRAIT, public_id=new_id("tra"))
+    return _create(trait, space, grammar.parse_trait(definition), by=by, **described)
+
+
+def _create(
+    computation: Computation,
     space: Space,
+    node: Node,
     *,
     name: str,
-    definition: Any,
     description: str = "",
     include_anonymous: bool = False,
     events_since: datetime | None = None,
     key: str | None = None,
     by: ActorLike,
-) -> Audience:
-    """A new audience, which is computed soon. Its key is made of its name unless one is given, and never changes.
+) -> Computation:
+    """Its key is made of its name unless one is given, and never changes.
 
     events_since: no event up to here counts; None = all of history does. It cannot be changed later.
-    Raises KeyRefused, and DefinitionError, also for an audience that it asks about and that is not there.
     """
-    node = grammar.parse(definition)
     with _locked(space):
         _refuse_unknown(space, node)
-        audience = Audience.objects.create(
-            workspace_id=space.workspace_id,
-            space=space,
-            name=name,
-            key=key_for(space, name) if key is None else _checked_key(space, key),
-            description=description,
-            include_anonymous=include_anonymous,
-            events_since=events_since,
-            created_by=actor_of(by).user,
-        )
-        _begin(audience, grammar.to_json(node))
-        audit(by, "audience.created", audience, name=name, key=audience.key, definition=grammar.to_json(node))
-    return audience
+        computation.workspace_id, computation.space = space.workspace_id, space
+        computation.name, computation.description = name, description
+        computation.key = key_for(space, name) if key is None else _checked_key(space, key)
+        computation.include_anonymous, computation.events_since = include_anonymous, events_since
+        computation.created_by = actor_of(by).user
+        computation.save()
+        _begin(computation, grammar.to_json(node))
+        what = f"{computation.kind}.created"
+        audit(by, what, computation, name=name, key=computation.key, definition=grammar.to_json(node))
+    return computation
 
 
 def change_audience(
@@ -153,7 +193,8 @@ def change_audience(
     An audience that is switched on again is computed anew. Raises DefinitionError, also for a definition that
     would make it a part of itself; and NotPossible when it was deleted meanwhile.
     """
-    node = None if definition is None else grammar.parse(definition)
+    is_trait = audience.kind == Audience.Kind.TRAIT
+    node = None if definition is None else (grammar.parse_trait if is_trait else grammar.parse)(definition)
     given = {"name": name, "description": description, "enabled": enabled}
     changes = {field: value for field, value in given.items() if value is not None}
     with _locked(audience.space):
@@ -168,8 +209,10 @@ def change_audience(
         audience.save(update_fields=[*changes, "updated_at"])  # never its size: a tick may be writing that
         if wakes or (node is not None and _differs(newest, node)):
             _begin(audience, newest.definition if node is None else grammar.to_json(node))
+            if is_trait:
+                _begin_those_that_ask(audience)
         detail = changes if node is None else changes | {"definition": grammar.to_json(node)}
-        audit(by, "audience.changed", audience, **detail)
+        audit(by, f"{audience.kind}.changed", audience, **detail)
 
 
 def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:
@@ -179,13 +222,18 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
     """
     with _locked(audience.space):
         _refuse_deleted(audience)
-        asking = sorted(key for key, asked in _asked(audience.space).items() if audience.key in asked)
-        if asking:
-            raise NotPossible(f"It is part of other audiences: {', '.join(asking)}. Change or delete them first.")
+        if keys := [other.key for other in asking(audience)]:
+            raise NotPossible(f"It is part of other audiences: {', '.join(keys)}. Change or delete them first.")
         audience.deleted_at = now
         audience.save(update_fields=["deleted_at", "updated_at"])
         deletions.begin(audience, Deletion.TargetKind.AUDIENCE, name=audience.name)
-        audit(by, "audience.deleted", audience, name=audience.name, key=audience.key)
+        audit(by, f"{audience.kind}.deleted", audience, name=audience.name, key=audience.key)
+
+
+def asking(audience: Audience) -> list[Audience]:
+    """The audiences that ask about it, by key."""
+    keys = [key for key, asked in _asked(audience.space, audience.kind).items() if audience.key in asked]
+    return list(Audience.objects.filter(space=audience.space_id, key__in=keys).order_by("key"))
 
 
 @contextmanager
@@ -218,41 +266,52 @@ def _differs(version: Version, node: Node) -> bool:
 def _refuse_deleted(audience: Audience) -> None:
     audience.refresh_from_db(fields=["enabled", "deleted_at"])
     if audience.deleted_at is not None:
-        raise NotPossible("This audience was deleted.")
+        raise NotPossible(f"This {audience.get_kind_display().lower()} was deleted.")
+
+
+def _begin_those_that_ask(trait: Audience) -> None:
+    """Audiences that ask about a computed trait are computed anew when it has another definition."""
+    for version in _current(trait.space).select_related("audience"):
+        if version.audience.enabled and trait.key in grammar.asked_in(version.definition, Audience.Kind.TRAIT):
+            _begin(version.audience, version.definition)
 
 
 def _refuse_unknown(space: Space, node: Node) -> None:
-    asked = grammar.audiences(node)
-    known = Audience.objects.filter(space=space, key__in=asked, deleted_at=None).values_list("key", flat=True)
-    unknown = asked - set(known)
-    for path, key in _named(node):
-        if key in unknown:
-            raise DefinitionError(path, f"must be about an audience of this space: there is no {quoted(key)}")
+    for kind, manager in ((Audience.Kind.AUDIENCE, Audience.objects), (Audience.Kind.TRAIT, ComputedTrait.objects)):
+        for path, key in _named(node, kind):
+            if not manager.filter(space=space, key=key, deleted_at=None).exists():
+                what = {"audience": "an audience", "trait": "a computed trait"}[kind]
+                raise DefinitionError(path, f"must be about {what} of this space: there is no {quoted(key)}")
 
 
 def _refuse_cycle(audience: Audience, node: Node) -> None:
-    asked = _asked(audience.space) if grammar.audiences(node) else {}
-    for path, key in _named(node):
+    asked = _asked(audience.space, Audience.Kind.AUDIENCE) if grammar.audiences(node) else {}
+    for path, key in _named(node, Audience.Kind.AUDIENCE):
         circle = _path_between(asked, key, audience.key)
         if circle:
             shown = " → ".join([audience.key, *circle])
             raise DefinitionError(path, f"must not make the audience a part of itself: {shown}")
 
 
-def _named(node: Node) -> Iterator[tuple[str, str]]:
-    """Each audience that it asks about, with the path of the condition that does."""
+def _named(node: Node, kind: str) -> Iterator[tuple[str, str]]:
+    """Each audience or computed trait that it asks about, with the path of the condition that does."""
     for path, condition in grammar.located(node):
-        for key in sorted(condition.audiences()):
+        for key in sorted(condition.traits() if kind == Audience.Kind.TRAIT else condition.audiences()):
             yield path, key
 
 
-def _asked(space: Space) -> dict[str, set[str]]:
-    """Whom each audience asks about: by the version that serves, and by the newest, which is to serve."""
+def _current(space: Space) -> QuerySet[Version]:
+    """Of each audience the version that serves, and the newest, which is to serve."""
     living = Version.objects.filter(audience__space=space, audience__deleted_at=None)
     newest = living.order_by("audience", "-number").distinct("audience").values("pk")
+    return living.filter(Q(pk__in=newest) | Q(audience__serving=F("pk"))).defer("snapshot", "computed")
+
+
+def _asked(space: Space, kind: str) -> dict[str, set[str]]:
+    """Whom each audience asks about: other audiences, or computed traits."""
     asked: dict[str, set[str]] = defaultdict(set)
-    for version in living.filter(Q(pk__in=newest) | Q(audience__serving=F("pk"))).select_related("audience"):
-        asked[version.audience.key] |= grammar.audiences_in(version.definition)
+    for version in _current(space).select_related("audience"):
+        asked[version.audience.key] |= grammar.asked_in(version.definition, kind)
     return asked
 
 
@@ -274,13 +333,13 @@ def key_for(space: Space, name: str) -> str:
     stem = "_".join(re.findall(r"[a-z0-9]+", latin(name).lower()))[:LONGEST_MADE_KEY].strip("_")
     if not stem[:1].isalpha():
         stem = f"{WITHOUT_LETTERS}_{stem}".strip("_")
-    taken = set(Audience.objects.filter(space=space, key__startswith=stem).values_list("key", flat=True))
+    taken = set(Audience.everything.filter(space=space, key__startswith=stem).values_list("key", flat=True))
     return next(key for n in range(1, len(taken) + 2) if (key := stem if n == 1 else f"{stem}_{n}") not in taken)
 
 
 def _checked_key(space: Space, key: str) -> str:
     if not KEY.fullmatch(key) or len(key) > LONGEST_NAME:
         raise KeyRefused("Must be lower-case letters, digits and underscores, a letter first, such as new_users_7days.")
-    if Audience.objects.filter(space=space, key=key).exists():
-        raise KeyRefused("Another audience has or had this key. Keys are never given again.")
+    if Audience.everything.filter(space=space, key=key).exists():
+        raise KeyRefused("Another audience or computed trait has or had this key. Keys are never given again.")
     return key

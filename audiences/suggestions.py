@@ -1,7 +1,12 @@
 """What was seen in a space, offered while somebody describes an audience."""
 
-from audiences.conditions.event import identifier, place
-from audiences.rules.values import ListElements, texts_in, trait_places
+import json
+from collections import Counter
+
+from audiences import trait_values as kept_values
+from audiences.models import ComputedTrait
+from audiences.rules.properties import identifier, place
+from audiences.rules.values import EACH, ListElements, texts_in, trait_places
 from identity.history import scope_of
 from sources.events import seen
 from sources.events.sql import sql
@@ -9,6 +14,8 @@ from sources.models import EventName
 from sources.queries import listening
 from spaces import personal
 from spaces.models import Space
+
+MOST_PEOPLE = 10_000  # whose values of a computed trait are looked at
 
 
 def events(space: Space) -> list[str]:
@@ -42,6 +49,27 @@ def trait_values(space: Space, *, name: str) -> list[str]:
         if values := seen.trait_values(scope, key, texts_in(there)):
             return _shown(name, values, names=personal.OF_PEOPLE)
     return []
+
+
+def computed_traits(space: Space) -> list[str]:
+    """Their keys."""
+    traits = ComputedTrait.objects.filter(space=space, deleted_at=None).order_by("key")
+    return list(traits.values_list("key", flat=True)[: seen.MOST])
+
+
+def computed_values(space: Space, *, name: str) -> list[str]:
+    """Some that people have, the most frequent first; of a list its elements."""
+    found = ComputedTrait.objects.filter(
+        space=space, deleted_at=None, key=name.removesuffix(EACH), serving__isnull=False
+    )
+    trait = found.select_related("serving").first()
+    if trait is None or trait.serving is None:
+        return []
+    kept = kept_values.kept(space, trait.pk, most=MOST_PEOPLE).values()
+    read = [kept_values.readable(trait.serving.definition, value) for value in kept]
+    flat = [each for value in read for each in (value if isinstance(value, list) else [value])]
+    texts = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in flat]
+    return [text for text, _ in Counter(texts).most_common(seen.MOST)]
 
 
 def _shown(name: str, values: list[str], names: frozenset[str] = personal.NAMES) -> list[str]:

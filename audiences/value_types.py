@@ -3,8 +3,8 @@
 import copy
 from collections.abc import Iterator
 
-from audiences.conditions.event import identifier, place
 from audiences.rules.draft_form import Tree, WrittenQuestion, questions
+from audiences.rules.properties import identifier, place
 from audiences.rules.value_input import AUTO, types_of
 from audiences.rules.values import ListElements, trait_places
 from identity.history import scope_of
@@ -46,7 +46,7 @@ def _looked_up(space: Space, tree: Tree) -> Iterator[tuple[WrittenQuestion, set[
     """The questions whose value may be of several types as it reads, with those of them that were sent."""
     for question in questions(tree):
         types = types_of(question.entries)
-        if len(types) > 1 and question.name:
+        if len(types) > 1 and question.name and not question.computed:  # a computed value is what it reads as
             yield question, types & _sent(space, question)
 
 

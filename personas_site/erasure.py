@@ -18,7 +18,7 @@ from django.db.models import Q
 from audiences.models import Audience, Change, Version
 from destinations.models import Acknowledged, Destination, Subscription
 from sources.events import client
-from sources.events.schema import ARCHIVE, DELIVERY_LOG, MEMBERSHIP_LOG, TABLES, Table
+from sources.events.schema import ARCHIVE, DELIVERY_LOG, MEMBERSHIP_LOG, TABLES, TRAIT_LOG, Table
 from sources.events.sql import Sql, sql
 from sources.models import Source
 from spaces.models import Deletion, Log, Space
@@ -91,7 +91,7 @@ def _finish(deletion: Deletion, now: datetime) -> None:
     with transaction.atomic():
         if deletion.kind == Kind.AUDIENCE:  # the row stays, since its key stays taken (audiences.services)
             Subscription.everything.filter(audience=deletion.target).delete()
-            Audience.objects.filter(pk=deletion.target).update(serving=None, size=None)
+            Audience.everything.filter(pk=deletion.target).update(serving=None, size=None)
             Version.objects.filter(audience=deletion.target).delete()
         else:
             MODELS[deletion.kind]._base_manager.filter(pk=deletion.target).delete()
@@ -125,6 +125,7 @@ def _parts(deletion: Deletion) -> Iterator[Part]:
         yield _postgresql_part(Acknowledged, subscription__in=subscriptions)
     if deletion.kind == Kind.AUDIENCE:
         yield _clickhouse_part(MEMBERSHIP_LOG, of_workspace + sql(" AND audience = %s", deletion.target))
+        yield _clickhouse_part(TRAIT_LOG, of_workspace + sql(" AND trait = %s", deletion.target))
         yield _postgresql_part(Change, audience=deletion.target)
     if deletion.kind in (Kind.SPACE, Kind.SOURCE):
         for model, path in _leaf_models(MODELS[deletion.kind]):

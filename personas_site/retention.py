@@ -17,7 +17,7 @@ from destinations.models import Subscription
 from identity.models import Evidence
 from personas_site.erasure import AT_ONCE
 from sources.events import client
-from sources.events.schema import ARCHIVE, DELIVERY_LOG, MEMBERSHIP_LOG, PROFILE_EVENTS, TIMELINE, Table
+from sources.events.schema import ARCHIVE, DELIVERY_LOG, MEMBERSHIP_LOG, PROFILE_EVENTS, TIMELINE, TRAIT_LOG, Table
 from sources.events.sql import Sql, moment, sql
 from sources.models import EventName, RefusedRequest, Reject, Source
 from spaces.models import Deletion
@@ -93,8 +93,17 @@ def _erase(table: Table, condition: Sql) -> None:
         client.run(sql(f"DELETE FROM {table.name} WHERE %s", condition))
 
 
+def _erase_old_values(now: datetime) -> None:
+    """Of computed traits: those that were replaced so long ago. The newest of a person stays."""
+    old = moment(now - _days("KEEP_EVENTS_DAYS"))
+    same = "workspace, space, trait, profile"
+    newest = f"SELECT {same}, max(piece) FROM trait_log GROUP BY {same}"
+    _erase(TRAIT_LOG, sql(f"at < %s AND ({same}, piece) NOT IN ({newest})", old))
+
+
 EVENT_RULES: dict[str, Callable[[datetime], None]] = {
     "events": _erase_events,
     DELIVERY_LOG.name: _log_eraser(DELIVERY_LOG, "KEEP_DELIVERIES_DAYS"),
+    TRAIT_LOG.name: _erase_old_values,
     MEMBERSHIP_LOG.name: _log_eraser(MEMBERSHIP_LOG, "KEEP_EVENTS_DAYS"),
 }

@@ -25,6 +25,8 @@ def multiply(copies: int) -> None:
             rows += [_copy(original, number, made, below=True) for number in range(parents)]
             made[model] = list({_key(row): row for row in rows}.values())
             model._default_manager.bulk_create(made[model])
+            if model._meta.proxy:  # others refer to its rows as to those of the model behind it
+                made.setdefault(model._meta.concrete_model, []).extend(made[model])
     Invitation.objects.update(accepted_at=None)
 
 
@@ -48,7 +50,10 @@ def _in_order(models_: Iterable[Model]) -> list[Model]:
 
 
 def _parents(model: Model) -> set[Model]:
-    return {field.related_model for field in model._meta.fields if field.is_relation and not field.null}
+    parents = {field.related_model for field in model._meta.fields if field.is_relation and not field.null}
+    return parents | {
+        proxy for proxy in apps.get_models() if proxy._meta.proxy and proxy._meta.concrete_model in parents
+    }
 
 
 def _copy(original: Any, number: int, made: dict[Model, list[Any]], *, below: bool) -> Any:
@@ -70,7 +75,8 @@ def _uniques(original: Any) -> list[list[Any]]:
     """The fields of each thing that must be unique."""
     meta = original._meta
     alone = [[field] for field in meta.fields if field.unique and not field.primary_key]
-    named = [each.fields for each in meta.constraints if isinstance(each, models.UniqueConstraint)]
+    constraints = meta.concrete_model._meta.constraints  # a proxy has none of its own
+    named = [each.fields for each in constraints if isinstance(each, models.UniqueConstraint)]
     return alone + [[meta.get_field(name) for name in names] for names in (*named, *meta.unique_together)]
 
 

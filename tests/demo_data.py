@@ -11,7 +11,7 @@ from pyroaring import BitMap
 from access import roles, services
 from access.models import Invitation, User
 from audiences import drafts, queries
-from audiences.models import Audience, Change, Draft, Evaluation, Version
+from audiences.models import Audience, Change, ComputedTrait, Draft, Evaluation, Version
 from audiences.rules import draft_form
 from destinations import sync
 from destinations.models import Destination, Subscription
@@ -19,10 +19,11 @@ from identity.models import Identifier, Profile
 from identity.rules.policy import DEFAULT_POLICY, moved
 from identity.services import change_policy
 from sources.events import client
-from sources.events.schema import MEMBERSHIP_LOG
+from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
 from sources.models import Connection, EventName, Replay, Source, Tally
 from spaces.batches import advance, open_log
 from spaces.clock import clock
+from spaces.ids import new_id
 from spaces.models import Log, Space, Workspace
 from tests.cast import PASSWORD
 from tests.factories import (
@@ -65,6 +66,7 @@ class Showroom:
     catcher: Destination
     colleague: User
     audience: Audience
+    trait: ComputedTrait
     subscription: Subscription
     draft: Draft
 
@@ -86,6 +88,7 @@ class Showroom:
             "connection_id": Connection.objects.get(space=self.dev, source=self.website).public_id,
             "replay_id": Replay.objects.get(space=self.dev, state=Replay.State.RUNNING).public_id,
             "audience": self.audience.public_id,
+            "trait": self.trait.public_id,
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
         }
@@ -106,13 +109,15 @@ def furnish() -> Showroom:
     _people(dev, sources)
     _replays(dev, sources)
     audiences = _audiences(dev, owner)
+    trait = _trait(dev, owner)
     _wander(audiences[0])
     catcher = _deliver(dev, audiences)
     first = Subscription.objects.get(audience=audiences[0])
     _record(dev)
     person = Profile.objects.get(space=dev, number=_holder(dev, "person-0"))
     colleague = _team(workspace, owner, dev, prod)
-    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audiences[0], first, _draft(dev, owner))
+    draft = _draft(dev, owner)
+    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audiences[0], trait, first, draft)
 
 
 def _team(workspace: Workspace, owner: User, dev: Space, prod: Space) -> User:
@@ -281,6 +286,31 @@ def _audience(space: Space, owner: User, name: str, definition: dict[str, Any]) 
         Audience.objects.filter(pk=audience.pk).update(serving=version, size=len(members))
     audience.refresh_from_db()
     return audience
+
+
+def _trait(space: Space, owner: User) -> ComputedTrait:
+    """A computed trait, of which everybody has a value."""
+    trait = ComputedTrait(workspace=space.workspace, space=space, kind=Audience.Kind.TRAIT, created_by=owner)
+    trait.public_id, trait.name, trait.key = new_id("tra"), "Orders, 90 days", "orders_90_days"
+    trait.save()
+    definition = {"kind": "event_counter", "name": "Order Completed", "within": {"days": 90}}
+    shared = {"workspace": space.workspace, "audience": trait, "number": 1, "definition": definition}
+    trait.serving = Version.objects.create(**shared, state=Version.State.LIVE)
+    trait.size = len(NAMES)
+    trait.save()
+    values = {_holder(space, f"person-{number}"): str(1 + number % 7) for number in range(len(NAMES))}
+    _enter(trait, BitMap(values))
+    same = {
+        "workspace": (space.workspace_id, pyarrow.uint32()),
+        "space": (space.pk, pyarrow.uint32()),
+        "piece": (1, pyarrow.uint64()),
+        "trait": (trait.pk, pyarrow.uint32()),
+        "at": (clock.now(), pyarrow.timestamp("ms", tz="UTC")),
+    }
+    columns = {name: pyarrow.repeat(pyarrow.scalar(*value), len(values)) for name, value in same.items()}
+    own = {"profile": pyarrow.array([*values], pyarrow.uint32()), "value": pyarrow.array([*values.values()])}
+    client.insert(TRAIT_LOG, pyarrow.table({**columns, **own}))
+    return trait
 
 
 def _enter(audience: Audience, members: BitMap) -> None:

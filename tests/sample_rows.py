@@ -7,9 +7,10 @@ from pyroaring import BitMap
 from access.models import Invitation, Token
 from access.services import COMMAND, Invited, create_token, invite
 from audiences.drafts import begin
-from audiences.models import Audience, Change, Version
+from audiences.models import Audience, Change, ComputedTrait, Version
 from identity.models import Profile
 from sources.models import Connection, Replay, Source
+from spaces.ids import new_id
 from spaces.models import Space
 from tests.factories import MembershipFactory, SourceFactory, WriteKeyFactory
 from tests.factories_destinations import make_destination, make_subscription
@@ -44,6 +45,8 @@ def belongings(space: Space) -> dict[str, str]:
         "audience_id": audience.public_id,
         "audience": audience.public_id,
         "change_id": _change(audience),
+        "trait_id": (trait := _trait(space)).public_id,
+        "trait": trait.public_id,
         "draft": begin(space, COMMAND).public_id,
         "destination_id": destination.public_id,
         "destination": destination.public_id,
@@ -84,6 +87,16 @@ def _audience(space: Space) -> Audience:
     audience = Audience.objects.create(workspace=space.workspace, space=space, name="New people", key="new_people")
     Version.objects.create(workspace=space.workspace, audience=audience, number=1, definition=DEFINITION)
     return audience
+
+
+def _trait(space: Space) -> ComputedTrait:
+    """A computed trait, with the value of somebody."""
+    definition = {"kind": "last", "name": "Signed Up", "property": "plan"}
+    trait = ComputedTrait(kind=Audience.Kind.TRAIT, public_id=new_id("tra"), workspace=space.workspace, space=space)
+    trait.name, trait.key = "Last plan", "last_plan"
+    trait.save()
+    Version.objects.create(workspace=space.workspace, audience=trait, number=1, definition=definition)
+    return trait
 
 
 def _change(audience: Audience) -> str:

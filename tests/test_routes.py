@@ -46,7 +46,12 @@ def test_a_method_that_changes_something_needs_more_than_looking(route):
 
 
 LEADS_ON = {"home", "goto-access"}  # to one's own workspace
-OWN = {"api-tokens", "api-token", "api-audience-preview"}  # one's own tokens; a preview changes nothing
+OWN = {
+    "api-tokens",
+    "api-token",
+    "api-audience-preview",
+    "api-computed-trait-preview",
+}  # one's own tokens; a preview changes nothing
 
 
 def expected(need, who, in_space):

@@ -7,6 +7,7 @@ from itertools import combinations
 import pyarrow
 from hypothesis import strategies as st
 
+from audiences.rules.dates import milliseconds
 from identity.rules.event_rows import TIMES
 from sources.events import timeline
 from sources.events.properties import readable, split
@@ -53,6 +54,8 @@ BORDERS = [
     for span in {0, *(count * UNITS[unit] for each in WINDOWS for unit, count in each.items())}
     for shift in (-1, 0, 1)
 ]
+DATED = [*DATES, "2026-06-14", "2026-06-16T12:00:00Z"]
+BORDERS += [milliseconds(text) + shift for text in DATED for shift in (-1, 0, 1)]
 times = st.sampled_from(BORDERS) | st.sampled_from([at + 30_000 for at in BORDERS])
 names = st.sampled_from([*NAMES, *NAMES[:1] * 6])  # mostly one, so that much happens more than once
 objects = st.dictionaries(
@@ -66,17 +69,16 @@ frequencies = st.one_of(
     st.builds(lambda n: {"exactly": n}, st.integers(0, 2)),
     st.builds(lambda n: {"atMost": n}, st.integers(0, 2)),
 )
-DATED = [*DATES, "2026-06-14", "2026-06-16T12:00:00Z"]
-windows = st.one_of(
-    st.just({}),
-    st.sampled_from([{"within": each} for each in WINDOWS]),
-    st.sampled_from([{"within": each} for each in WINDOWS]),
-    st.sampled_from([{"between": [first, last]} for first, last in combinations(WINDOWS[:4], 2)]),
-    st.sampled_from(DATED).map(lambda day: {"after": day}),
-    st.sampled_from(DATED).map(lambda day: {"before": day}),
-    st.just({"after": DATED[-2], "before": DATED[-1]}),
-    st.sampled_from(["2026-06-15", "2026-06-14"]).map(lambda day: {"on": day}),
-)
+WITHIN = [{"within": each} for each in WINDOWS]
+BETWEEN = [{"between": [first, last]} for first, last in combinations(WINDOWS[:4], 2)]
+ON_DATES = [
+    *({"after": day} for day in DATED),
+    *({"before": day} for day in DATED),
+    {"after": DATED[-2], "before": DATED[-1]},
+    {"on": "2026-06-15"},
+    {"on": "2026-06-14"},
+]
+windows = st.one_of(st.just({}), *(st.sampled_from(each) for each in (WITHIN, WITHIN, BETWEEN, ON_DATES)))
 wheres = st.just({}) | st.just({}) | st.builds(lambda rows: {"where": rows}, st.lists(filters, min_size=1, max_size=2))
 amounts = st.builds(
     lambda measure, name, bound, number: {measure: name, bound: number},
@@ -98,7 +100,13 @@ def steps(draw):
     within = st.sampled_from([{}, *({"within": each} for each in WINDOWS)])
     return {
         "then": [
-            {"name": draw(names), **draw(frequencies), **draw(within), **draw(wheres), "follows": draw(st.integers(0, place))}
+            {
+                "name": draw(names),
+                **draw(frequencies),
+                **draw(within),
+                **draw(wheres),
+                "follows": draw(st.integers(0, place)),
+            }
             for place in range(several)
         ]
     }
@@ -120,6 +128,27 @@ has_trait = st.builds(
     lambda name, each: {"kind": "trait", "name": name, **each}, st.sampled_from(TRAITS_ASKED), questions
 )
 dated = st.builds(lambda name, each: {"kind": "trait", "name": name, **each}, st.sampled_from(TRAITS_ASKED), relative)
+kept = st.sampled_from([*PROPERTIES[:5], *PROPERTIES[:1] * 3])
+of_property = st.one_of(
+    st.sampled_from(["first", "last", "unique_list", "unique_list_count"]).map(lambda kind: {"kind": kind}),
+    st.sampled_from(["sum", "average", "minimum", "maximum"]).map(
+        lambda each: {"kind": "aggregation", "function": each}
+    ),
+    st.integers(1, 2).map(lambda least: {"kind": "most_frequent", "minimum": least}),
+)
+traits = st.builds(
+    lambda kind, property, *parts: event_of("", *parts) | kind | {"property": property},
+    of_property,
+    kept,
+    names.map(lambda name: {"name": name}),
+    windows,
+    wheres,
+) | st.builds(
+    lambda *parts: event_of("", *parts) | {"kind": "event_counter"},
+    names.map(lambda name: {"name": name}),
+    windows,
+    wheres,
+)
 timed = st.one_of(performed, measured, followed, dated)  # those that time alone may make true or untrue
 
 

@@ -16,6 +16,7 @@ PATHS = {
     "space_id": "The space, such as `spa_2qKf0`.",
     "source_id": "The source, such as `src_2qKf0`.",
     "audience_id": "The audience, such as `aud_2qKf0`.",
+    "trait_id": "The computed trait, such as `tra_2qKf0`.",
     "destination_id": "The destination, such as `dst_2qKf0`.",
     "subscription_id": "The connection of the audience to a destination.",
     "profile_id": "The profile: its id, or `type:value` of one of its identifiers.",

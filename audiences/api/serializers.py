@@ -11,7 +11,7 @@ from access.api.serializers import AT, Envelope, MomentField, moment
 from audiences import overview
 from audiences.models import Audience, Change
 from audiences.overview import Overview
-from audiences.rules.grammar import GROUPS, schemas
+from audiences.rules.grammar import GROUPS, schemas, trait_schemas
 from audiences.rules.validation import LONGEST_NAME
 from audiences.rules.windows import UNITS
 from identity.api.serializers import IdentifierSerializer
@@ -24,9 +24,24 @@ SENTENCE = 'People who performed "Order Completed" at least 2 times in the last 
 class DefinitionField(serializers.JSONField):
     """A definition, as `audiences.rules.grammar` reads it."""
 
+    described = staticmethod(schemas)
+    schema_name = "Definition"
+    kept = False  # one that is kept may be of another release, which this one cannot read
+
 
 class KeptDefinitionField(DefinitionField):
-    """One that is kept may be of another release, which this one cannot read."""
+    kept = True
+
+
+class TraitDefinitionField(DefinitionField):
+    """That of a computed trait."""
+
+    described = staticmethod(trait_schemas)
+    schema_name = "TraitDefinition"
+
+
+class KeptTraitDefinitionField(TraitDefinitionField):
+    kept = True
 
 
 class DefinitionFieldExtension(OpenApiSerializerFieldExtension):
@@ -34,10 +49,10 @@ class DefinitionFieldExtension(OpenApiSerializerFieldExtension):
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        for name, schema in schemas("#/components/schemas/{}").items():
+        for name, schema in self.target.described("#/components/schemas/{}").items():
             register(auto_schema, name, schema)
-        readable = {"$ref": "#/components/schemas/Definition"}
-        if not isinstance(self.target, KeptDefinitionField):
+        readable = {"$ref": f"#/components/schemas/{self.target.schema_name}"}
+        if not self.target.kept:
             return readable
         return {"anyOf": [readable, {"description": "Anything else: one of another release, which cannot be read."}]}
 
@@ -88,7 +103,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(source="audience.name")
     description = serializers.CharField(source="audience.description")
     sentence = serializers.CharField(help_text="What the definition says, in words.")
-    definition = KeptDefinitionField(source="version.definition")
+    definition: DefinitionField = KeptDefinitionField(source="version.definition")
     includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
     includeHistoricalData = serializers.SerializerMethodField()
     enabled = serializers.BooleanField(source="audience.enabled")
@@ -334,3 +349,122 @@ class ConditionKindsAnswer(Envelope):
     operators = OperatorSerializer(many=True)
     windows = serializers.ListField(child=serializers.ChoiceField(choices=list(UNITS)))
     limits = LimitsSerializer()
+
+
+TRAIT_DEFINITION = {"kind": "event_counter", "name": "Order Completed", "within": {"days": 90}}
+TRAIT_SENTENCE = 'How often they performed "Order Completed" in the last 90 days.'
+
+
+class ComputedTraitSerializer(AudienceSerializer):
+    # Of an `Overview` of a computed trait. Context: as of an audience.
+
+    example: ClassVar = {
+        **AudienceSerializer.example,
+        "id": "tra_2qKf0",
+        "key": "orders_90d",
+        "name": "Orders, 90 days",
+        "sentence": TRAIT_SENTENCE,
+        "definition": TRAIT_DEFINITION,
+    }
+
+    definition = KeptTraitDefinitionField(source="version.definition")
+
+
+class TraitAnswer(Envelope):
+    computedTrait = ComputedTraitSerializer()
+
+
+class CreateTrait(CreateAudience):
+    example: ClassVar = {"name": "Orders, 90 days", "definition": TRAIT_DEFINITION}
+
+    definition = TraitDefinitionField()
+
+
+class ChangeTrait(ChangeAudience):
+    example: ClassVar = {"name": "Orders, 90 days"}
+
+    definition = TraitDefinitionField(required=False)
+
+
+class PreviewTrait(PreviewAudience):
+    example: ClassVar = {"definition": TRAIT_DEFINITION, "sampleSize": 10}
+
+    definition = TraitDefinitionField()
+
+
+class ValueField(serializers.JSONField):
+    """What a computed trait has as its value."""
+
+
+class ValueFieldExtension(OpenApiSerializerFieldExtension):
+    target_class = ValueField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        scalars = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
+        return {"anyOf": [*scalars, {"type": "array", "items": {"anyOf": scalars}}]}
+
+
+class PersonValueSerializer(serializers.Serializer[Any]):
+    """A person, and their value of a computed trait."""
+
+    example: ClassVar = {"profileId": "use_2qKf0", "value": 3}
+
+    profileId = serializers.CharField(source="profile_id")
+    value = ValueField()
+
+
+class BarSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"label": "3", "count": 120}
+
+    label = serializers.CharField(help_text="A value, or a range of numbers.")  # type: ignore[assignment]
+    count = serializers.IntegerField()
+
+
+class TraitPreviewSerializer(serializers.Serializer[Any]):
+    # Context: `sample`, people with their values; `spread`, the distribution.
+
+    example: ClassVar = {
+        "size": 812,
+        "asOf": AT,
+        "sentence": TRAIT_SENTENCE,
+        "milliseconds": 41.5,
+        "distribution": [BarSerializer.example],
+        "sample": [PersonValueSerializer.example],
+    }
+
+    size = serializers.SerializerMethodField(help_text="How many have a value.")
+    asOf = MomentField(source="as_of")
+    sentence = serializers.CharField()
+    milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
+    distribution = serializers.SerializerMethodField(help_text="At most ten values or ranges.")
+    sample = serializers.SerializerMethodField(help_text="Some people who have one.")
+
+    def get_size(self, preview: Any) -> int:
+        return len(preview.values)
+
+    def get_milliseconds(self, preview: Any) -> float:
+        return round(preview.milliseconds, 1)
+
+    @extend_schema_field(BarSerializer(many=True))
+    def get_distribution(self, preview: Any) -> Any:
+        return BarSerializer(self.context["spread"].bars, many=True).data
+
+    @extend_schema_field(PersonValueSerializer(many=True))
+    def get_sample(self, preview: Any) -> Any:
+        return PersonValueSerializer(self.context["sample"], many=True).data
+
+
+class TraitPreviewAnswer(Envelope):
+    preview = TraitPreviewSerializer()
+
+
+class KeptValueSerializer(serializers.Serializer[Any]):
+    """A computed trait of a person."""
+
+    example: ClassVar = {"id": "tra_2qKf0", "key": "orders_90d", "name": "Orders, 90 days", "value": 3, "since": AT}
+
+    id = serializers.CharField(source="trait.public_id")
+    key = serializers.CharField(source="trait.key")
+    name = serializers.CharField(source="trait.name")
+    value = ValueField(source="shown")
+    since = MomentField(source="at")

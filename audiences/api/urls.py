@@ -1,9 +1,10 @@
 from django.urls import path
 
-from audiences.api import views
+from audiences.api import traits, views
 
 AUDIENCES = "spaces/<str:space_id>/audiences"
 AUDIENCE = f"{AUDIENCES}/<str:audience_id>"
+TRAITS = "spaces/<str:space_id>/computed-traits"
 CHANGE = f"{AUDIENCE}/changes/<str:change_id>"
 
 urlpatterns = [
@@ -14,5 +15,14 @@ urlpatterns = [
     path(f"{AUDIENCE}/changes", views.ChangesView.as_view(), name="api-audience-changes"),
     path(f"{CHANGE}/entered", views.EnteredView.as_view(), name="api-audience-entered"),
     path(f"{CHANGE}/left", views.LeftView.as_view(), name="api-audience-left"),
+    path(TRAITS, traits.ComputedTraitsView.as_view(), name="api-computed-traits"),
+    path(f"{TRAITS}/previews", traits.TraitPreviewView.as_view(), name="api-computed-trait-preview"),
+    path(f"{TRAITS}/<str:trait_id>", traits.ComputedTraitView.as_view(), name="api-computed-trait"),
+    path(f"{TRAITS}/<str:trait_id>/values", traits.TraitValuesView.as_view(), name="api-computed-trait-values"),
+    path(
+        "spaces/<str:space_id>/profiles/<str:profile_id>/computed-traits",
+        traits.ProfileTraitsView.as_view(),
+        name="api-profile-computed-traits",
+    ),
     path("spaces/<str:space_id>/condition-kinds", views.ConditionKindsView.as_view(), name="api-condition-kinds"),
 ]

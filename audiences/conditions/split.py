@@ -50,7 +50,7 @@ class InSplit(Condition):
 
     kind = "split"
     label = "In a random split"
-    icon = "group"
+    icon = "split"
     example: ClassVar = {"name": "summer campaign", "from": 0, "to": 90}
 
     name: str = declare(TextField("name", "Split"))

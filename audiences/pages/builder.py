@@ -18,7 +18,8 @@ from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.value_input import AUTO
-from audiences.services import Preview, Step
+from audiences.services import CountedStep, Preview
+from audiences.traits import TRAITS
 from audiences.value_types import typed, undecided
 from identity.pages.presenters import Person
 from spaces.clock import clock
@@ -185,7 +186,7 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
     )
 
 
-def _counted(steps: Sequence[Step]) -> list[CountedRow]:
+def _counted(steps: Sequence[CountedStep]) -> list[CountedRow]:
     most = max((step.left for step in steps), default=0) or 1
     before = [None, *(step.left for step in steps)]
     return [
@@ -273,7 +274,7 @@ class _Rendering:
         )
 
     def _condition(self, node: Tree, path: str, shared: dict[str, Any]) -> BuilderRow:
-        kind = KINDS[node["kind"]]
+        kind = draft_form.FORMS[node["kind"]]
         entries = self._entries_and_rows(kind, path, "", {name: node[name] for name in kind.blank})
         inputs = {entry.name for entry in _flat(entries)}
         # What no input can say is said at the row.
@@ -285,7 +286,7 @@ class _Rendering:
         return BuilderRow(
             **shared,
             label=kind.label,
-            template=[f"audiences/conditions/{kind.kind}.html", "audiences/conditions/default.html"],
+            template=[f"audiences/conditions/{kind.kind}.html", _default_template(kind)],
             error=" ".join(rest),
             kind=self._entry(path, "kind", kind.kind),
             entries=entries,
@@ -350,6 +351,10 @@ class _Rendering:
         field_name = f"{draft_form.FIELD}.{_below(path, name)}"
         error = self.errors.get((path, name), "")
         return Entry(field_name, field_name.replace(".", "-"), value, choices, error, lines, label)
+
+
+def _default_template(kind: type[Condition]) -> str:
+    return f"audiences/{'traits/condition' if kind.kind in TRAITS else 'conditions/default'}.html"
 
 
 def _flat(entries: dict[str, Any]) -> Iterator[Entry]:

@@ -33,3 +33,24 @@ class Review(Styled):
         help_text="Count what happened before now as well. Without it, only events from the creation on count; "
         "what is known of people counts either way. It cannot be changed later.",
     )
+
+
+class TraitForm(Styled):
+    """A new computed trait, but for how it is computed."""
+
+    name = forms.CharField(max_length=255, help_text="How people know it, such as “Orders, 90 days”")
+    description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
+    include_anonymous = forms.BooleanField(
+        required=False,
+        label="Include anonymous people",
+        help_text="People who never signed in: nothing but a browser or a device is known of them.",
+    )
+    include_historical = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Gather historical data",
+        help_text="Count what happened before now as well. It cannot be changed later.",
+    )
+
+    # It is about nothing that somebody else could have saved; what was typed is its own initial state.
+    is_outdated = False

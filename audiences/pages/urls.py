@@ -1,8 +1,10 @@
 from django.urls import path
 
-from audiences.pages.views import audiences, builder, person
+from audiences.pages.views import audiences, builder, person, traits
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
+
+TRAITS = "w/<slug:workspace>/s/<slug:space>/computed-traits"
 
 urlpatterns = [
     path(AUDIENCES, audiences.audiences, name="audiences"),
@@ -10,10 +12,21 @@ urlpatterns = [
     path(f"{AUDIENCES}/suggest", builder.suggest, name="audience-suggest"),
     path(f"{AUDIENCES}/drafts/<str:draft>", builder.draft, name="audience-draft"),
     path(f"{AUDIENCES}/<str:audience>/builder", builder.edit, name="audience-builder"),
+    path(TRAITS, traits.traits, name="computed-traits"),
+    path(f"{TRAITS}/new", traits.new, name="computed-trait-new"),
+    path(f"{TRAITS}/<str:trait>", traits.trait, name="computed-trait"),
+    path(f"{TRAITS}/<str:trait>/edit", traits.edit, name="computed-trait-edit"),
+    path(f"{TRAITS}/<str:trait>/values.csv", traits.values, name="computed-trait-values"),
+    path(f"{TRAITS}/<str:trait>/settings", traits.settings, name="computed-trait-settings"),
     path(
         "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences",
         person.of_profile,
         name="profile-audiences",
+    ),
+    path(
+        "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/computed-traits",
+        person.computed,
+        name="profile-computed-traits",
     ),
     path(
         "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences/<str:audience>",

@@ -14,8 +14,9 @@ from sources.events.sql import Sql, sql
 MILLION = 1_000_000
 
 
-def expressions(measure: str, place: Place, rows: Sql) -> list[tuple[Shape, Sql]]:
-    """What is to be known of the rows, in the order in which `test` takes it."""
+def expressions(measure: str, place: Place, rows: Sql, *, counted: bool = False) -> list[tuple[Shape, Sql]]:
+    """What is to be known of the rows, in the order in which `test` and `text` take it. counted: `text` is to be
+    asked, to which a sum of nothing is none."""
     if measure == "distinct":
         return [(DISTINCT, place.aggregate("groupUniqArray", mark, rows))]
     if measure == "maximum":
@@ -23,7 +24,7 @@ def expressions(measure: str, place: Place, rows: Sql) -> list[tuple[Shape, Sql]
     if measure == "minimum":
         return [(LARGEST, place.aggregate("max", _negative, rows))]
     total = (SUM, sql("ifNull(%s, 0)", place.aggregate("sum", amount, rows)))
-    return [total] if measure == "sum" else [total, (COUNT, place.aggregate("count", amount, rows))]
+    return [total] if measure == "sum" and not counted else [total, (COUNT, place.aggregate("count", amount, rows))]
 
 
 def test(measure: str, columns: Sequence[str], sign: str, number: float) -> Sql:
@@ -37,6 +38,19 @@ def test(measure: str, columns: Sequence[str], sign: str, number: float) -> Sql:
         return sql(f"({columns[0]} {sign} %s)", bound)
     value = columns[0] if measure == "maximum" else f"-{columns[0]}"
     return sql(f"ifNull({value} {sign} %s, 0)", bound)
+
+
+def text(measure: str, columns: Sequence[str]) -> Sql:
+    """How much it is, as a number of JSON, '' when there is none. An average is cut off behind the millionth."""
+    if measure in ("minimum", "maximum"):
+        value = columns[0] if measure == "maximum" else f"-{columns[0]}"
+        return Sql(f"ifNull({_decimal(value)}, '')")
+    value = columns[0] if measure == "sum" else f"intDiv({columns[0]}, toInt128(greatest({columns[1]}, 1)))"
+    return Sql(f"if({columns[1]} = 0, '', {_decimal(value)})")
+
+
+def _decimal(millionths: str) -> str:
+    return f"toString(toDecimal256({millionths}, 6) / {MILLION})"
 
 
 def _negative(value: Operand) -> Sql:

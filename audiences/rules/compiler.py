@@ -10,7 +10,7 @@
 grows faster than the columns do: callers keep a statement below about `MOST_AGGREGATES`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyroaring import BitMap
@@ -82,6 +82,28 @@ def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitM
     )
 
 
+def values(scope: QueryScope, asked: Sequence[Asked]) -> Sql:
+    """A row for each person in scope who has any of these computed traits: the profile, and JSON text of each, '' =
+    none. Each definition is one leaf, a computed trait."""
+    columns = _columns(aggregates(asked, scope.now))
+    parts = []
+    for i, trait in enumerate(asked):
+        (leaf,) = conditions(trait.definition)
+        value = leaf.value(_answers(leaf, columns, scope, _nobody))  # type: ignore[attr-defined]
+        parts.append(sql(f"%s AS v{i}", value if trait.include_anonymous else sql("if(known, %s, '')", value)))
+    some = " OR ".join(f"notEmpty(v{i})" for i in range(len(asked)))
+    names = ", ".join(f"v{i}" for i in range(len(asked)))
+    return sql(
+        f"SELECT profile, {names} FROM (SELECT profile, %s FROM (%s) WHERE person) WHERE {some}",
+        join(", ", parts),
+        _people(scope, columns),
+    )
+
+
+def _nobody(key: str) -> Sql:
+    return Sql("0")
+
+
 def time_triggers(scope: QueryScope, spans: Sequence[Span], horizon: int) -> Sql:
     """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an array,
     and the first moment in (now, now + horizon] or later, 0 = none. All in milliseconds."""
@@ -93,15 +115,28 @@ def time_triggers(scope: QueryScope, spans: Sequence[Span], horizon: int) -> Sql
                 column
                 for place, span in own.items()
                 for column in (
-                    sql(f"bitmapToArray(groupBitmapStateIf(profile, %s)) AS d{place}", span.trigger.due(span.since, scope.now)),
+                    sql(
+                        f"bitmapToArray(groupBitmapStateIf(profile, %s)) AS d{place}",
+                        span.trigger.due(span.since, scope.now),
+                    ),
                     sql(f"%s AS n{place}", span.trigger.next(scope.now)),
                 )
             ]
             names = sorted({span.trigger.name for span in own.values()})
-            where = [scope.rows(), sql(f"{relation.named_by} IN %s", names), *_between(list(own.values()), scope.now + horizon)]
-            scans.append(sql(f"(SELECT %s FROM {relation.table} WHERE %s) AS of_{relation.table}", join(", ", columns), join(" AND ", where)))
-    columns = ", ".join(f"d{place}, n{place}" for place in places)
-    return sql(f"SELECT {columns} FROM %s", join(", ", scans))
+            where = [
+                scope.rows(),
+                sql(f"{relation.named_by} IN %s", names),
+                *_between(list(own.values()), scope.now + horizon),
+            ]
+            scans.append(
+                sql(
+                    f"(SELECT %s FROM {relation.table} WHERE %s) AS of_{relation.table}",
+                    join(", ", columns),
+                    join(" AND ", where),
+                )
+            )
+    both = ", ".join(f"d{place}, n{place}" for place in places)
+    return sql(f"SELECT {both} FROM %s", join(", ", scans))
 
 
 def _between(spans: Sequence[Span], until: int) -> list[Sql]:
@@ -110,7 +145,10 @@ def _between(spans: Sequence[Span], until: int) -> list[Sql]:
     known = [time for time in times if time is not None]
     if len(known) < len(times):
         return []
-    return [sql("ts > %s", at(min(oldest for oldest, _ in known))), sql("ts <= %s", at(max(newest for _, newest in known)))]
+    return [
+        sql("ts > %s", at(min(oldest for oldest, _ in known))),
+        sql("ts <= %s", at(max(newest for _, newest in known))),
+    ]
 
 
 def _columns(asked: Sequence[Aggregate]) -> dict[Shape, list[Aggregate]]:
@@ -176,15 +214,25 @@ def _flag(
     def is_in(key: str) -> Sql:
         return Sql(f"a{before[key]}") if key in before else sql("bitmapContains(%s, profile)", bitmap(others[key]))
 
-    def lot(name: str) -> Sql:
-        return sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.space, name)
-
     def test(condition: Condition) -> Sql:
-        places = []
-        for aggregate in condition.aggregates(scope.now):
-            shape = aggregate.shape
-            places.append(f"{shape.column}[{columns[shape].index(aggregate) + 1}]")  # arrays begin at 1
-        return condition.test(Answers(places, scope.now, is_in, lot))
+        return condition.test(_answers(condition, columns, scope, is_in))
 
     holds = to_sql(asked[index].definition, test)
     return "(" + (holds if asked[index].include_anonymous else "known AND " + holds) + ")"
+
+
+def _answers(
+    condition: Condition,
+    columns: Mapping[Shape, Sequence[Aggregate]],
+    scope: QueryScope,
+    is_in: Callable[[str], Sql],
+) -> Answers:
+    places = []
+    for aggregate in condition.aggregates(scope.now):
+        shape = aggregate.shape
+        places.append(f"{shape.column}[{columns[shape].index(aggregate) + 1}]")  # arrays begin at 1
+
+    def lot(name: str) -> Sql:
+        return sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.space, name)
+
+    return Answers(places, scope.now, is_in, lot)

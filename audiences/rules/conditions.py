@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -116,6 +117,14 @@ class Condition(ABC):
         """Keys of the audiences it asks about."""
         # Not from `change_keys`: a mistake there must not hide what an audience waits for.
         return frozenset().union(*(field.audiences(getattr(self, name)) for name, field in self.declared.items()))
+
+    def traits(self) -> frozenset[str]:
+        """Keys of the computed traits that it asks about."""
+        return frozenset()
+
+    def bound(self, traits: "Mapping[str, Condition]") -> "Condition":
+        """The same, which knows how these traits are computed."""
+        return self
 
     @classmethod
     def of_older(cls, entries: dict[str, Any]) -> dict[str, Any]:

@@ -10,19 +10,24 @@ their own. Its inputs are named `tree.` + path + entry.
 
 import copy
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from audiences.conditions import KINDS
+from audiences.conditions.computed import HasComputedTrait
 from audiences.rules import grammar
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import QuestionField, QuestionsField, StepsField
 from audiences.rules.validation import DefinitionError
+from audiences.traits import TRAITS
 
 Tree = dict[str, Any]
 
+# What a form may have in a row: conditions; and a computed trait, as the only one.
+FORMS: Mapping[str, type[Condition]] = ChainMap(KINDS, TRAITS)  # type: ignore[arg-type]
 FIELD = "tree"
 GROUP = "group"  # what is added when it is not a condition
 # One more than a definition may have, so that the grammar says what is wrong. A form of thousands of levels would
@@ -43,7 +48,7 @@ class Flaw:
 
 def condition(kind: str) -> Tree:
     """A condition without content."""
-    return {"kind": kind, **copy.deepcopy(KINDS[kind].blank)}
+    return {"kind": kind, **copy.deepcopy(FORMS[kind].blank)}
 
 
 def blank() -> Tree:
@@ -53,12 +58,14 @@ def blank() -> Tree:
 
 @dataclass(frozen=True)
 class WrittenQuestion:
-    """A question of the form. prefix: of its inputs. entries: they themselves. event: whose property; "" = a trait."""
+    """A question of the form. prefix: of its inputs. entries: they themselves. event: whose property; "" = a trait,
+    which may be computed."""
 
     prefix: str
     entries: dict[str, str]
     name: str
     event: str = ""
+    computed: bool = False
 
 
 def questions(tree: Tree) -> Iterator[WrittenQuestion]:
@@ -67,9 +74,10 @@ def questions(tree: Tree) -> Iterator[WrittenQuestion]:
         node = place.target
         if place.in_condition or "kind" not in node:
             continue
-        for field in KINDS[node["kind"]].declared.values():
+        for field in FORMS[node["kind"]].declared.values():
             if isinstance(field, QuestionField):
-                yield WrittenQuestion(place.path, node, node[field.key])
+                computed = node["kind"] == HasComputedTrait.kind
+                yield WrittenQuestion(place.path, node, node[field.key], computed=computed)
             elif isinstance(field, QuestionsField):
                 yield from _property_questions(field, node, place.path)
             elif isinstance(field, StepsField):
@@ -85,16 +93,21 @@ def _property_questions(field: QuestionsField, entries: dict[str, Any], path: st
 
 
 def of_definition(value: Any) -> Tree:
-    """The tree of a valid definition. Raises DefinitionError."""
-    node = grammar.to_json(grammar.parse(value))
-    return _map_conditions(node, lambda json: {"kind": json["kind"], **KINDS[json["kind"]].to_entries(json)})
+    """The tree of a valid definition, of an audience or a computed trait. Raises DefinitionError."""
+    is_trait = isinstance(value, dict) and value.get("kind") in TRAITS
+    node = grammar.to_json((grammar.parse_trait if is_trait else grammar.parse)(value))
+    return _map_conditions(node, lambda json: {"kind": json["kind"], **FORMS[json["kind"]].to_entries(json)})
 
 
 def definition(tree: Tree) -> Any:
     """The JSON that it means. Raises DefinitionError, for the first of its flaws, with the definition's path."""
-    value = _map_conditions(tree, lambda entries: KINDS[entries["kind"]].from_entries(entries))
-    grammar.parse(value)
+    value = _map_conditions(tree, lambda entries: FORMS[entries["kind"]].from_entries(entries))
+    _check(value)
     return value
+
+
+def _check(value: Any) -> None:
+    (grammar.parse_trait if isinstance(value, dict) and value.get("kind") in TRAITS else grammar.parse)(value)
 
 
 def flaws(tree: Tree) -> list[Flaw]:
@@ -236,7 +249,7 @@ def _places(rows: list[Tree], list_path: str) -> Iterator[RowPlace]:
         if "kind" not in node:
             yield from _places(node[word_of(node)], _below(path, "rows"))
             continue
-        yield from _places_inside(node, path, KINDS[node["kind"]].blank_rows)
+        yield from _places_inside(node, path, FORMS[node["kind"]].blank_rows)
 
 
 def _places_inside(entries: dict[str, Any], path: str, blank_rows: Mapping[str, Any]) -> Iterator[RowPlace]:
@@ -296,7 +309,7 @@ def _add(place: RowPlace, path: str, kind: str) -> str:
     """A new row at the end of the group, or of a list of the condition or of a row of it; where it is."""
     node = place.target
     if place.blank_rows is not None or "kind" in node:
-        blank_rows = place.blank_rows or KINDS[node["kind"]].blank_rows
+        blank_rows = place.blank_rows or FORMS[node["kind"]].blank_rows
         if kind not in blank_rows or kind not in node:
             raise LookupError(kind)
         node[kind].append(copy.deepcopy(blank_rows[kind]))
@@ -319,8 +332,8 @@ def _read(value: dict[str, Any], depth: int) -> Tree:
     times = int(negated) if isinstance(negated, str) and re.fullmatch(r"\d{1,2}", negated, re.ASCII) else 0
     times = times if depth + times <= DEEPEST else 0
     kind = value.get("kind")
-    if isinstance(kind, str) and kind in KINDS:
-        node = {"kind": kind, **_filled(KINDS[kind].of_older(value), KINDS[kind].blank, KINDS[kind].blank_rows)}
+    if isinstance(kind, str) and kind in FORMS:
+        node = {"kind": kind, **_filled(FORMS[kind].of_older(value), FORMS[kind].blank, FORMS[kind].blank_rows)}
     else:
         word = next((word for word in ("all", "any") if word in value or value.get("join") == word), "all")
         rows = _rows(value.get(word, value.get("rows"))) if depth + times < DEEPEST else []
@@ -352,7 +365,7 @@ def _row_flaws(row: Tree, path: str) -> Iterator[Flaw]:
     node = without_not(row)
     if "kind" in node:
         try:
-            grammar.read_condition(KINDS[node["kind"]].from_entries(node), "")
+            _check(FORMS[node["kind"]].from_entries(node))
         except DefinitionError as error:
             yield _condition_flaw(node["kind"], path, error.path, error.message)
     elif not node[word_of(node)]:
@@ -368,10 +381,10 @@ def _condition_flaw(kind: str, path: str, key_path: str, message: str) -> Flaw:
     key_path: inside of the condition's JSON.
     """
     parts = [part for part in re.split(r"[.\[\]]+", key_path) if part]
-    labels = KINDS[kind].fields | KINDS[kind].inner_labels
+    labels = FORMS[kind].fields | FORMS[kind].inner_labels
     label = next((labels[part] for part in reversed(parts) if part in labels), "")
     sentence = f"{label} {message}".strip()
-    return Flaw(path, _entry_of(KINDS[kind], parts), f"{sentence[:1].upper()}{sentence[1:]}.")
+    return Flaw(path, _entry_of(FORMS[kind], parts), f"{sentence[:1].upper()}{sentence[1:]}.")
 
 
 def _entry_of(kind: type[Condition], parts: Sequence[str]) -> str:

@@ -110,6 +110,29 @@ class TextField(ConditionField):
         return frozenset({value} if self.changes == AUDIENCE else ())
 
 
+class NumberField(ConditionField):
+    """A whole number, `usual` when it is left out."""
+
+    def __init__(self, key: str, label: str, *, usual: int, least: int) -> None:
+        super().__init__({key: label}, {key: str(usual)})
+        self.key, self.usual, self.least = key, usual, least
+
+    def read(self, reader: JsonReader) -> int:
+        return reader.count(self.key, least=self.least) if self.key in reader else self.usual
+
+    def schemas(self) -> dict[str, Any]:
+        return {self.key: COUNT_SCHEMA | {"minimum": self.least}}
+
+    def json(self, value: int) -> dict[str, Any]:
+        return {self.key: value}
+
+    def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
+        return {self.key: str(json.get(self.key, self.usual))}
+
+    def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
+        return {self.key: whole(entries[self.key])} if entries[self.key].strip() else {}
+
+
 class QuestionField(ConditionField):
     """A name with an operator and, where the operator takes one, a value. relative: it may compare a date with now."""
 
@@ -218,7 +241,7 @@ class FrequencyField(ConditionField):
     def __init__(self, *, measures: bool = True) -> None:
         labels = {bound: words.capitalize() for bound, words in BOUNDS.items()}
         self.measures = MEASURES if measures else {}
-        labels |= {measure: "Property" for measure in self.measures}
+        labels |= dict.fromkeys(self.measures, "Property")
         blank = {"frequency": "atLeast", "times": "1"} | ({"measure": TIMES, "measured": ""} if measures else {})
         super().__init__(labels, blank)
         self.choices = {"frequency": BOUNDS} | ({"measure": CHOSEN_MEASURES} if measures else {})
@@ -285,10 +308,25 @@ class WindowField(ConditionField):
             "after": "After",
             "on": "On",
         }
-        blank = {"when": "", "count": USUAL_COUNT, "unit": "days", "newest": "1", "newestUnit": "days", "date": "", "end": ""}
+        blank = {
+            "when": "",
+            "count": USUAL_COUNT,
+            "unit": "days",
+            "newest": "1",
+            "newestUnit": "days",
+            "date": "",
+            "end": "",
+        }
         super().__init__(labels, blank)
         self.choices = {"when": WHEN, "unit": PLAIN_UNITS, "newestUnit": PLAIN_UNITS}
-        self.entry_of = {"within": "count", "between": "count", "between.0": "newest", "after": "date", "before": "end", "on": "date"}
+        self.entry_of = {
+            "within": "count",
+            "between": "count",
+            "between.0": "newest",
+            "after": "date",
+            "before": "end",
+            "on": "date",
+        }
 
     def read(self, reader: JsonReader) -> Window | None:
         return read_window(reader)
@@ -310,7 +348,11 @@ class WindowField(ConditionField):
             return entries
         if "on" in json:
             return {**self.blank, "when": "on", "date": json["on"]}
-        when = "dates" if "after" in json and "before" in json else next((key for key in ("after", "before") if key in json), "")
+        when = (
+            "dates"
+            if "after" in json and "before" in json
+            else next((key for key in ("after", "before") if key in json), "")
+        )
         return {**self.blank, "when": when, "date": json.get("after", ""), "end": json.get("before", "")}
 
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
@@ -337,7 +379,7 @@ WHEN = {
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """What happens, or does not, after another event of a sequence. follows: its number, 0 = the condition's event."""
 
     name: str
@@ -360,15 +402,15 @@ class StepsField(ConditionField):
         self.blank_rows = {key: blank, **questions.blank_rows}
         self.choices = {"did": DID, **self.frequency.choices, **questions.choices, "soon": SOON, "unit": PLAIN_UNITS}
         self.inner_labels = self.name.labels | self.frequency.labels | questions.labels | questions.inner_labels  # type: ignore[misc]
-        self.inner_labels |= {"within": "Within", "follows": "Step"}
+        self.inner_labels |= {"within": "Within", "follows": "Step"}  # type: ignore[misc]
         self.entry_of = {"within": "count"}
 
-    def read(self, reader: JsonReader) -> tuple[Step, ...]:
+    def read(self, reader: JsonReader) -> tuple[NextStep, ...]:
         place = iter(range(self.most))
 
-        def read_row(value: Any, path: str) -> Step:
+        def read_row(value: Any, path: str) -> NextStep:
             row, number = JsonReader(value, path), next(place)
-            step = Step(
+            step = NextStep(
                 self.name.read(row),
                 self.frequency.read(row),
                 self.questions.read(row),
@@ -393,13 +435,19 @@ class StepsField(ConditionField):
         }
         return {self.key: {"type": "array", "items": step, "minItems": 1, "maxItems": self.most}}
 
-    def json(self, value: tuple[Step, ...]) -> dict[str, Any]:
+    def json(self, value: tuple[NextStep, ...]) -> dict[str, Any]:
         return {self.key: [self._step_json(step) for step in value]} if value else {}
 
-    def _step_json(self, step: Step) -> dict[str, Any]:
+    def _step_json(self, step: NextStep) -> dict[str, Any]:
         within = {"within": step.within.json()} if step.within else {}
         follows = {"follows": step.follows} if step.follows else {}
-        return {"name": step.name, **self.frequency.json(step.frequency), **self.questions.json(step.where), **within, **follows}
+        return {
+            "name": step.name,
+            **self.frequency.json(step.frequency),
+            **self.questions.json(step.where),
+            **within,
+            **follows,
+        }
 
     def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
         return {self.key: [self._step_entries(step, place) for place, step in enumerate(json.get(self.key, []))]}
@@ -423,9 +471,15 @@ class StepsField(ConditionField):
         frequency = {"exactly": 0} if entries["did"] == "didNot" else self.frequency.from_entries(entries)
         within = {"within": {entries["unit"]: whole(entries["count"])}} if entries["soon"] else {}
         follows = {"follows": whole(entries["follows"])} if entries["follows"] not in ("", "0") else {}
-        return {**self.name.from_entries(entries), **frequency, **self.questions.from_entries(entries), **within, **follows}
+        return {
+            **self.name.from_entries(entries),
+            **frequency,
+            **self.questions.from_entries(entries),
+            **within,
+            **follows,
+        }
 
-    def change_keys(self, value: tuple[Step, ...]) -> frozenset[str]:
+    def change_keys(self, value: tuple[NextStep, ...]) -> frozenset[str]:
         return frozenset(f"{EVENT}:{step.name}" for step in value)
 
 

@@ -5,15 +5,17 @@ Whatever is unknown or malformed is an error with a path; it never matches every
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from audiences.conditions import KINDS
 from audiences.conditions.audience import PartOfAudience
+from audiences.conditions.computed import HasComputedTrait
 from audiences.rules.conditions import Condition
 from audiences.rules.validation import DefinitionError, listed
+from audiences.traits import TRAITS
 from sources.events.sql import Sql, join
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,13 @@ def parse(value: Any) -> Node:
     return node
 
 
+def parse_trait(value: Any) -> Leaf:
+    """A computed trait, as a condition on having it. Raises DefinitionError, and nothing else."""
+    if not isinstance(value, dict):
+        raise DefinitionError("", "must be an object")
+    return Leaf(_read_kind(value, "", TRAITS))
+
+
 def schemas(reference: str) -> dict[str, dict[str, Any]]:
     """The grammar as JSON Schema, by name. reference: how one refers to another, as in "#/$defs/{}".
 
@@ -73,6 +82,12 @@ def schemas(reference: str) -> dict[str, dict[str, Any]]:
     }
     leaves = {f"{kind.capitalize()}Condition": condition.schema() for kind, condition in KINDS.items()}
     return {"Definition": {"oneOf": refer(*leaves, *groups)}, **leaves, **groups}
+
+
+def trait_schemas(reference: str) -> dict[str, dict[str, Any]]:
+    """The same of the definitions of computed traits."""
+    kinds = {"".join(map(str.capitalize, kind.split("_"))) + "Trait": trait.schema() for kind, trait in TRAITS.items()}
+    return {"TraitDefinition": {"oneOf": [{"$ref": reference.format(name)} for name in kinds]}, **kinds}
 
 
 def conditions(node: Node) -> Iterator[Condition]:
@@ -115,6 +130,13 @@ def sentence(node: Node, *, include_anonymous: bool = False, since: datetime | N
     return f"{people} who {_phrase(node)}{counting}."
 
 
+def trait_sentence(leaf: Leaf, *, since: datetime | None = None) -> str:
+    """What the value of a computed trait is."""
+    text = leaf.condition.sentence()
+    counting = f", counting only events after {since:%d %B %Y, %H:%M:%S} UTC" if since else ""
+    return f"{text[:1].upper()}{text[1:]}{counting}."
+
+
 def change_keys(node: Node) -> frozenset[str]:
     """The keys of change sets it reads, beside those that concern every audience."""
     return frozenset().union(*(condition.change_keys() for condition in conditions(node)))
@@ -124,30 +146,57 @@ def audiences(node: Node) -> frozenset[str]:
     return frozenset().union(*(condition.audiences() for condition in conditions(node)))
 
 
-def audiences_in(value: Any) -> frozenset[str]:
-    """The same of its JSON, also of one that cannot be read: then of whatever in it looks like such a condition."""
+def asked_in(value: Any, kind: str) -> frozenset[str]:
+    """The keys of what a definition's JSON asks about, audiences or traits; also of one that cannot be read: then of
+    whatever in it looks like such a condition."""
     try:
-        return audiences(parse(value))
+        return traits(parse(value)) if kind == "trait" else audiences(parse(value))
     except DefinitionError:
-        return frozenset(_keys(value))
+        return frozenset(_keys(value, HasComputedTrait.kind if kind == "trait" else PartOfAudience.kind))
+
+
+def audiences_in(value: Any) -> frozenset[str]:
+    return asked_in(value, "audience")
+
+
+def traits(node: Node) -> frozenset[str]:
+    """Keys of the computed traits that it asks about."""
+    return frozenset().union(*(condition.traits() for condition in conditions(node)))
 
 
 def beginning(node: Node, since: int) -> Node:
     """The same tree, to which no event up to this moment counts, in milliseconds."""
+    return _mapped(node, lambda condition: condition.beginning(since))
+
+
+def bound(node: Node, leaves: Mapping[str, Node]) -> Node:
+    """The same tree, whose conditions on computed traits know these: how each is computed. Raises DefinitionError."""
+    known = {key: leaf.condition for key, leaf in leaves.items() if isinstance(leaf, Leaf)}
+    for path, condition in located(node):
+        for key in condition.traits():
+            if key not in known:
+                raise DefinitionError(
+                    _below(path, "name"), f"must be a computed trait of this space: there is no {key}"
+                )
+    return _mapped(node, lambda condition: condition.bound(known))
+
+
+def _mapped(node: Node, change: Callable[[Condition], Condition]) -> Node:
     if isinstance(node, Leaf):
-        return Leaf(node.condition.beginning(since))
+        return Leaf(change(node.condition))
     if isinstance(node, Not):
-        return Not(beginning(node.node, since))
-    return Group(node.word, tuple(beginning(inner, since) for inner in node.nodes))
+        return Not(_mapped(node.node, change))
+    return Group(node.word, tuple(_mapped(inner, change) for inner in node.nodes))
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _keys(value: Any, kind: str) -> Iterator[str]:
     inside = [value]
     while inside:
         value = inside.pop()
         if isinstance(value, dict):
-            if value.get("kind") == PartOfAudience.kind and isinstance(value.get("key"), str):
-                yield value["key"]
+            key = value.get("key", value.get("name"))
+            if value.get("kind") == kind and isinstance(key, str):
+                yield key
             inside += value.values()
         elif isinstance(value, list):
             inside += value
@@ -179,11 +228,15 @@ def _only_key(value: dict[str, Any], path: str) -> str:
 
 def read_condition(value: dict[str, Any], path: str) -> Condition:
     """Raises DefinitionError, and nothing else."""
-    kind = value["kind"]
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise DefinitionError(_below(path, "kind"), f"must be one of {', '.join(KINDS)}")
+    return _read_kind(value, path, KINDS)
+
+
+def _read_kind(value: dict[str, Any], path: str, kinds: Mapping[str, type[Condition]]) -> Condition:
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise DefinitionError(_below(path, "kind"), f"must be one of {', '.join(kinds)}")
     try:
-        return KINDS[kind].parse(value, path)
+        return kinds[kind].parse(value, path)
     except DefinitionError:
         raise
     except Exception as error:  # a bug of this release, in one kind of condition

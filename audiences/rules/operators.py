@@ -60,6 +60,9 @@ class Place(Protocol):
     def some(self, ask: Ask) -> Sql:
         """Whether a value there answers. Never NULL."""
 
+    def values(self, of: Ask) -> Sql:
+        """An array of something of each value there; NULL is left out."""
+
     def aggregate(self, function: str, of: Ask, rows: Sql) -> Sql:
         """The aggregate function over something of each value there, of certain rows."""
 
@@ -138,7 +141,9 @@ def _dated(sign: str) -> Callable[[Operand, Any], Sql]:
 
 
 def _ago(operand: Operand, value: Duration, now: int, *, before: bool) -> Sql:
-    return _moment_in(operand, None if before else now - value.milliseconds, now - value.milliseconds if before else now)
+    return _moment_in(
+        operand, None if before else now - value.milliseconds, now - value.milliseconds if before else now
+    )
 
 
 def _ahead(operand: Operand, value: Duration, now: int, *, after: bool) -> Sql:
@@ -168,7 +173,9 @@ def _positive(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any, int],
 
 
 def _negative(ask: Callable[[Operand, Any], Sql]) -> Callable[[Place, Any, int], Sql]:
-    return lambda place, value, now: sql("(%s AND NOT %s)", _present(place, None, now), _positive(ask)(place, value, now))
+    return lambda place, value, now: sql(
+        "(%s AND NOT %s)", _present(place, None, now), _positive(ask)(place, value, now)
+    )
 
 
 def _present(place: Place, value: Any, now: int) -> Sql:

@@ -35,7 +35,10 @@ def aggregate(steps: Sequence[Step], opens: int | None, now: int, first: Sql) ->
     """The events that may be any of the steps. opens: none up to then counts. first: those that may be the first."""
     names = tuple(sorted({step.name for step in steps}))
     later = sql("ts <= %s", at(now)) if opens is None else sql("ts > %s AND ts <= %s", at(opens), at(now))
-    bits = [sql("toUInt16(%s)", first), *(sql(f"{2**n} * toUInt16(%s)", step.rows) for n, step in enumerate(steps[1:], 1))]
+    bits = [
+        sql("toUInt16(%s)", first),
+        *(sql(f"{2**n} * toUInt16(%s)", step.rows) for n, step in enumerate(steps[1:], 1)),
+    ]
     row = sql("(toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, toUInt16(%s))", join(" + ", bits))
     some = sql("(%s)", join(" OR ", [step.rows for step in steps]))
     rows = sql("%s AND %s", some, later)
@@ -65,7 +68,9 @@ def _counting(name: str, column: str, steps: Sequence[Step], place: int, now: in
     so that it is worked out once."""
     events = f"{name}e"
     after = [
-        _follows(name, column, steps, number, now) for number, step in enumerate(steps) if number and step.follows == place
+        _follows(name, column, steps, number, now)
+        for number, step in enumerate(steps)
+        if number and step.follows == place
     ]
     own = sql(f"arrayMap(e -> toUInt8(bitTest(e.5, {place})), (arraySort({column}) AS {events}))")
     if not after:

@@ -62,8 +62,9 @@ def amount(value: Operand) -> Sql:
     """The number in whole millionths, as Int128; NULL when it is none, or beyond MOST_AMOUNT."""
     whole, float_, unsigned = value.numbers
     millionths = sql(
-        "multiIf(isNotNull(%s), toInt128(%s) * 1000000, isNotNull(%s), toInt128(%s) * 1000000,"
-        " abs(%s) <= %s, toInt128(round(%s * 1000000)), NULL)",
+        "multiIf(isNotNull(%s), toInt128(%s) * 1000000, isNotNull(%s), toInt128(%s) * 1000000, abs(%s) <= %s,"
+        # Whole and broken part apart: the product of a large double is not exact.
+        " toInt128(trunc(%s)) * 1000000 + toInt128(round((%s - trunc(%s)) * 1000000)), NULL)",
         whole,
         whole,
         unsigned,
@@ -71,16 +72,36 @@ def amount(value: Operand) -> Sql:
         float_,
         MOST_AMOUNT,
         float_,
+        float_,
+        float_,
     )
     return sql("CAST(%s AS Nullable(Int128))", millionths)
 
 
+def as_json(value: Operand) -> Sql:
+    """A text, number or truth value as JSON text, equal values alike; NULL when it is none of these."""
+    return sql(
+        "coalesce(if(isNotNull(%s), toJSONString(%s), NULL), %s, %s)",
+        value.text,
+        value.text,
+        _number(value),
+        _truth(value),
+    )
+
+
+def _number(value: Operand) -> Sql:
+    """As text, a whole number written the same whatever its type."""
+    whole, float_, unsigned = value.numbers
+    return sql("coalesce(toString(%s), toString(%s), toString(%s))", whole, unsigned, float_)
+
+
+def _truth(value: Operand) -> Sql:
+    return sql("if(isNull(%s), NULL, if(%s, 'true', 'false'))", value.truth, value.truth)
+
+
 def mark(value: Operand) -> Sql:
     """A number for each different text, number and truth value; NULL for lists and objects, and when there is none."""
-    whole, float_, unsigned = value.numbers
-    # A whole number is written the same whatever its type.
-    number = sql("coalesce(toString(%s), toString(%s), toString(%s))", whole, unsigned, float_)
-    parts = (("s", value.text), ("n", number), ("b", sql("toString(%s)", value.truth)))
+    parts = (("s", value.text), ("n", _number(value)), ("b", _truth(value)))
     return sql("coalesce(%s)", join(", ", [sql(f"sipHash64('{kind}', %s)", text) for kind, text in parts]))
 
 
@@ -92,6 +113,9 @@ class SingleValue:
 
     def some(self, ask: Ask) -> Sql:
         return ask(self.value)
+
+    def values(self, of: Ask) -> Sql:
+        return sql("arrayFilter(v -> isNotNull(v), [%s])", of(self.value))
 
     def aggregate(self, function: str, of: Ask, rows: Sql) -> Sql:
         return sql(f"{function}If(%s, %s)", of(self.value), rows)
@@ -108,9 +132,12 @@ class ListElements:
         element = ask(JsonValue(Sql("each")))
         return sql("(%s OR arrayExists(each -> %s, %s))", ask(self.literal), element, self.elements)
 
+    def values(self, of: Ask) -> Sql:
+        below = sql("arrayMap(each -> %s, %s)", of(JsonValue(Sql("each"))), self.elements)
+        return sql("arrayFilter(v -> isNotNull(v), arrayPushFront(%s, %s))", below, of(self.literal))
+
     def aggregate(self, function: str, of: Ask, rows: Sql) -> Sql:
-        values = sql("arrayPushFront(arrayMap(each -> %s, %s), %s)", of(JsonValue(Sql("each"))), self.elements, of(self.literal))
-        return sql(f"{function}ArrayIf(%s, %s)", values, rows)
+        return sql(f"{function}ArrayIf(%s, %s)", self.values(of), rows)
 
 
 def read_list_name(name: str) -> tuple[str, tuple[str, ...]] | None:

@@ -163,7 +163,9 @@ def read_window(reader: JsonReader) -> Window | None:
         return _between(reader.take("between"), reader.at("between"))
     if named[0] == "on":
         return OnDay(_day(reader.take("on"), reader.at("on")))
-    window = Dates(*(read_moment(reader.take(key), reader.at(key)) if key in reader else "" for key in ("after", "before")))
+    window = Dates(
+        *(read_moment(reader.take(key), reader.at(key)) if key in reader else "" for key in ("after", "before"))
+    )
     opens, closes = window.opens(0), window.closes(0)
     if opens is not None and closes is not None and opens >= closes:
         raise reader.error("before", "must be later than after")

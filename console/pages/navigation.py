@@ -46,10 +46,12 @@ AUDIENCE_PAGES = (
     "audience", "audience-settings", "audience-connect", "subscription",
     "audience-new", "audience-draft", "audience-builder", "draft-destinations", "draft-review",
 )  # fmt: skip
+TRAIT_PAGES = ("computed-trait-new", "computed-trait", "computed-trait-edit", "computed-trait-settings")
 DESTINATION_PAGES = ("destination", "destination-catalog", "destination-create", "caught")
 IN_SPACE = (
     NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),
     NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile",)),
+    NavigationItem("computed-traits", "Computed traits", "chart", "space.read", TRAIT_PAGES),
     NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
     NavigationItem("destinations", "Destinations", "destinations", "space.read", DESTINATION_PAGES),
     NavigationItem("deliveries", "Deliveries", "deliveries", "space.read"),

@@ -120,6 +120,20 @@ MEMBERSHIP_LOG = Table(
     },
     order="workspace, space, audience, profile, piece",
 )
+TRAIT_LOG = Table(
+    name="trait_log",
+    log=("evaluate", "space"),
+    columns={
+        "workspace": "UInt32",
+        "space": "UInt32",
+        "piece": "UInt64",
+        "trait": "UInt32",
+        "profile": "UInt32",
+        "at": MOMENT,
+        "value": "String",
+    },
+    order="workspace, space, trait, profile, piece",
+)  # value: JSON text; '' = there is none any more
 DELIVERY_LOG = Table(
     name="delivery_log",
     log=("sync", "subscription"),
@@ -144,4 +158,4 @@ DELIVERY_LOG = Table(
     order="workspace, subscription, piece, position",
     partition="toYYYYMM(at)",
 )
-TABLES = (ARCHIVE, TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES, MEMBERSHIP_LOG, DELIVERY_LOG)
+TABLES = (ARCHIVE, TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES, MEMBERSHIP_LOG, TRAIT_LOG, DELIVERY_LOG)

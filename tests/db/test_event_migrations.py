@@ -87,9 +87,9 @@ def test_lists_of_the_first_release_are_asked_like_new_ones(first_release):
     for each in asked:
         name, op, *value = each.split(" ")
         question = Question(name, op, *value)
-        found = client.rows("SELECT profile FROM timeline WHERE space = 1 AND " + question.sql(place(name)))
+        found = client.rows("SELECT profile FROM timeline WHERE space = 1 AND " + question.sql(place(name), 0))
         assert sorted(profile for (profile,) in found) == [1, 3, 4], each
-    two = Question("cart.items[].qty", "greaterThan", 1).sql(place("cart.items[].qty"))
+    two = Question("cart.items[].qty", "greaterThan", 1).sql(place("cart.items[].qty"), 0)
     assert len(client.rows("SELECT profile FROM timeline WHERE space = 1 AND " + two)) == 3
 
 

@@ -53,6 +53,10 @@ WINDOW_S = 60  # the shortest there is
 VIEWED = {"kind": "event", "name": "Viewed", "atLeast": 2, "within": {"minutes": 1}}
 ORDERED = {"kind": "event", "name": "Ordered", "atLeast": 1, "within": {"minutes": 1}}
 PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
+TRAITS = {
+    "Orders": {"kind": "event_counter", "name": "Ordered"},
+    "Views lately": {"kind": "event_counter", "name": "Viewed", "within": {"minutes": 1}},
+}
 
 
 def test_whatever_is_killed_nothing_is_lost_doubled_or_false(
@@ -148,10 +152,15 @@ class World:
         self.connect(SOURCES[0])
         style = ("event", "list")
         catchers = [self._catcher(f"Catcher of {each}s", each) for each in style]
+        for name, definition in TRAITS.items():
+            self.api.post(f"spaces/{self.space['id']}/computed-traits", {"name": name, "definition": definition})
         viewed = self._audience("Viewed", VIEWED)
         quiet = self._audience("Pro, no order", {"all": [PRO, {"not": ORDERED}]})
         part = {"all": [{"kind": "audience", "key": viewed["key"]}, {"not": PRO}]}
-        for audience in (viewed, quiet, self._audience("Viewed, not pro", part)):
+        next_step = {"kind": "event", "name": "Viewed", "then": [{"name": "Ordered", "within": {"minutes": 1}}]}
+        asking = {"any": [next_step, {"kind": "computed", "name": "orders", "op": "atLeast", "value": 3}]}
+        rest = (self._audience("Viewed, not pro", part), self._audience("Ordered soon or often", asking))
+        for audience in (viewed, quiet, *rest):
             for catcher in catchers:
                 making.a_subscription(self.api, self.space, audience, catcher)
 

@@ -23,8 +23,9 @@ from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
 from audiences import queries as audiences
-from audiences.models import Audience, Change, Evaluation, Version
-from audiences.rules.grammar import parse
+from audiences import trait_values
+from audiences.models import Audience, Change, ComputedTrait, Evaluation, Version
+from audiences.rules.compiler import Asked
 from destinations import queries as destinations
 from destinations.models import Acknowledged, Subscription
 from identity import resolve
@@ -140,6 +141,8 @@ def compare(expected: Expected) -> Faults:
     faults += compare_profiles(space, {row.key: row for row in rows})
     for audience in Audience.objects.filter(space=space).select_related("serving"):
         faults += compare_audience(space, audience)
+    for trait in ComputedTrait.objects.filter(space=space).select_related("serving"):
+        faults += compare_trait(space, trait)
     return [f"{space.workspace}: {fault}" for fault in faults]
 
 
@@ -259,10 +262,24 @@ def compare_audience(space: Space, audience: Audience) -> Faults:
     return [f"{audience.key}: {fault}" for fault in faults]
 
 
+def compare_trait(space: Space, trait: ComputedTrait) -> Faults:
+    """The values are those of the full query as of the tick, and whoever has one is a member."""
+    place = Evaluation.objects.get(space=space)
+    assert trait.serving
+    assert place.clock_at
+    asked = Asked(trait.key, trait.serving.node, trait.include_anonymous)
+    (full,) = trait_values.computed(audiences.scope_of(space, audiences.resolved(space), place.clock_at), [asked])
+    kept = trait_values.kept(space, trait.pk)
+    say(trait.key, values=len(kept), size=trait.size)
+    faults = differing("values", kept.items(), full.items(), "the full query")
+    faults += differing("values", kept, set(audiences.members(trait)), "its members")
+    return [f"{trait.key}: {fault}" for fault in faults]
+
+
 def recomputed(space: Space, audience: Audience) -> set[int]:
     assert audience.serving
     now = Evaluation.objects.get(space=space).clock_at
-    definition = parse(audience.serving.definition)
+    definition = audience.serving.node
     found = audiences.matching(space, definition, include_anonymous=audience.include_anonymous, now=now)
     return set(found.members)
 

@@ -1,4 +1,5 @@
-"""What each kind of condition says, asks and waits for: exactly what its golden file says. A kind without one fails."""
+"""What each kind of condition, and of computed trait, says, asks and waits for: exactly what its golden file says. A
+kind without one fails."""
 
 import json
 import tomllib
@@ -8,36 +9,48 @@ import pytest
 
 from audiences.conditions import KINDS
 from audiences.rules.aggregates import Answers
-from audiences.rules.grammar import Leaf, parse, sentence, to_json
+from audiences.rules.grammar import Leaf, bound, parse, parse_trait, sentence, to_json, traits
+from audiences.rules.traits import TraitKind
+from audiences.traits import TRAITS
 from sources.events.sql import Sql
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "conditions"
+GOLDEN = Path(__file__).parent.parent / "golden"
 NOW = 1_781_524_800_000  # 2026-06-15 12:00 UTC
 
 
-def golden(kind):
-    path = GOLDEN / f"{kind}.toml"
+def golden(folder, kind):
+    path = GOLDEN / folder / f"{kind}.toml"
     return tomllib.loads(path.read_text())["case"] if path.exists() else []
 
 
-CASES = [pytest.param(kind, case, id=f"{kind}: {case['name']}") for kind in KINDS for case in golden(kind)]
+def cases(folder, kinds):
+    return [pytest.param(kind, case, id=f"{kind}: {case['name']}") for kind in kinds for case in golden(folder, kind)]
+
+
+CASES, TRAIT_CASES = cases("conditions", KINDS), cases("traits", TRAITS)
+TRAIT = {"kind": "event_counter", "name": "Order Completed", "within": {"days": 90}}  # that conditions ask about
 
 
 def compiled(definition):
     """Everything that the rest of the product asks of a condition, as a golden file has it."""
     node = parse(definition)
+    return of_leaf(bound(node, dict.fromkeys(traits(node), parse_trait(TRAIT))))
+
+
+def of_leaf(node):
     assert isinstance(node, Leaf)
     condition = node.condition
     aggregates = condition.aggregates(NOW)
     columns = [f"m{n}" for n in range(1, len(aggregates) + 1)]
-    test = condition.test(Answers(columns, NOW, lambda key: Sql(f"is_in:{key}"), lambda name: Sql(f"lot:{name}")))
+    answers = Answers(columns, NOW, lambda key: Sql(f"is_in:{key}"), lambda name: Sql(f"lot:{name}"))
+    is_trait = isinstance(condition, TraitKind)
     return {
-        "sentence": sentence(node),
+        "sentence": condition.sentence() if is_trait else sentence(node),
         "aggregates": [
             {"in": each.shape.column, "named": [*each.names], "since": each.since or "ever", **shown(each.expression)}
             for each in aggregates
         ],
-        "test": shown(test),
+        **({"value": shown(condition.value(answers))} if is_trait else {"test": shown(condition.test(answers))}),
         "change_keys": sorted(condition.change_keys()),
         "time_triggers": [
             {"named": each.name, "due": shown(each.due(NOW - 90_000_000, NOW)), "next": shown(each.next(NOW))}
@@ -53,7 +66,21 @@ def shown(sql):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_condition_has_a_golden_file(kind):
-    assert golden(kind)
+    assert golden("conditions", kind)
+
+
+@pytest.mark.parametrize("kind", TRAITS)
+def test_every_kind_of_computed_trait_has_a_golden_file(kind):
+    assert golden("traits", kind)
+    assert (TRAITS[kind].kind, bool(TRAITS[kind].label)) == (kind, True)
+
+
+@pytest.mark.parametrize(("kind", "case"), TRAIT_CASES)
+def test_a_computed_trait_is_what_its_golden_file_says(kind, case):
+    definition = json.loads(case["definition"])
+    leaf = parse_trait(definition)
+    assert (definition["kind"], to_json(leaf)) == (kind, to_json(parse_trait(to_json(leaf))))
+    assert of_leaf(leaf) == {name: case[name] for name in of_leaf(leaf)}
 
 
 @pytest.mark.parametrize(("kind", "case"), CASES)
@@ -73,7 +100,9 @@ def test_what_a_condition_says_of_itself_reads_back_the_same(kind, case):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_golden_file_uses_every_field_that_the_kind_declares(kind):
-    used = {name for case in golden(kind) for name in to_json(parse(json.loads(case["definition"])))} - {"kind"}
+    used = {name for case in golden("conditions", kind) for name in to_json(parse(json.loads(case["definition"])))} - {
+        "kind"
+    }
     assert used - {"op", "value"} <= set(KINDS[kind].fields) - {"op", "value"}
     assert set(KINDS[kind].fields) <= used
 

@@ -3,6 +3,7 @@
 It reads definitions as the API takes them, and shares no line with the product. Times are milliseconds since 1970.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,6 +103,37 @@ class Moment:
         ]
         return bounded(node, amount_of(node, [own[place] for place in counted]))
 
+    def value(self, trait: Json, person: int) -> Json:
+        """Of a computed trait; None = there is none."""
+        own = [each for each in self.world.events if self.world.person(each.profile) == person]
+        own = [
+            each
+            for each in sorted(own, key=lambda each: each.ts)
+            if self.is_one(trait, each) and self.in_time(trait, each)
+        ]
+        if trait["kind"] == "event_counter":
+            return len(own) or None
+        held = [property_of(event.properties, trait["property"]) for event in own]
+        if trait["kind"] == "aggregation":
+            numbers = amount_of({trait["function"]: trait["property"]}, own)
+            return (
+                numbers
+                if any(_is_number(value) and abs(value) <= 1e20 for values in held for value in values)
+                else None
+            )
+        if trait["kind"] in ("first", "last"):
+            first = [values[0] for values in map(_kept, held) if values]
+            return first[0 if trait["kind"] == "first" else -1] if first else None
+        texts = [value for values in held for value in values if isinstance(value, str | int | float)]
+        different = {_text(value): value for value in texts}
+        if trait["kind"] == "unique_list":
+            return [_plain(different[text]) for text in sorted(different, key=str.encode)] or None
+        if trait["kind"] == "unique_list_count":
+            return len(different) or None
+        often = {text: sum(1 for value in texts if _text(value) == text) for text in different}
+        best = min(different, key=lambda text: (-often[text], text.encode()), default=None)
+        return None if best is None or often[best] < trait.get("minimum", 2) else _plain(different[best])
+
     def is_one(self, node: Json, event: Event) -> bool:
         where = node.get("where", [])
         return event.name == node["name"] and all(
@@ -162,11 +194,17 @@ def bounded(node: Json, value: Json) -> bool:
     """Whether it is as often, or as much. value: None = there is none."""
     if value is None:
         return False
-    if "exactly" in node:
-        return bool(value == node["exactly"])
-    if "atMost" in node:
-        return bool(value <= node["atMost"])
-    return bool(value >= node.get("atLeast", 1))
+    bounds = {key: _millionths(node[key]) for key in ("exactly", "atMost", "atLeast") if key in node}
+    if "exactly" in bounds:
+        return bool(value == bounds["exactly"])
+    if "atMost" in bounds:
+        return bool(value <= bounds["atMost"])
+    return bool(value >= bounds.get("atLeast", 1))
+
+
+def _millionths(number: float) -> Fraction:
+    whole = int(number)
+    return whole + Fraction(round((number - whole) * 10**6), 10**6)
 
 
 def amount_of(node: Json, events: Sequence[Event]) -> Json:
@@ -177,7 +215,7 @@ def amount_of(node: Json, events: Sequence[Event]) -> Json:
     if measures == ["distinct"]:
         scalars = [value for value in values if isinstance(value, str | int | float)]
         return len({(isinstance(value, str), isinstance(value, bool), value) for value in scalars})
-    numbers = [Fraction(round(value * 10**6), 10**6) for value in values if _is_number(value) and abs(value) <= 1e20]
+    numbers = [_millionths(_number(value)) for value in values if _is_number(value) and abs(value) <= 1e20]
     if measures == ["sum"]:
         return sum(numbers, Fraction(0))
     if not numbers:
@@ -185,6 +223,20 @@ def amount_of(node: Json, events: Sequence[Event]) -> Json:
     if measures == ["average"]:
         return sum(numbers, Fraction(0)) / len(numbers)
     return min(numbers) if measures == ["minimum"] else max(numbers)
+
+
+def _plain(value: Json) -> Json:
+    """A whole number is one whatever its type."""
+    number = _number(value) if _is_number(value) else value
+    return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < 1e16 else number
+
+
+def _text(value: Json) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False).replace("e+", "e")
+
+
+def _kept(values: list[Json]) -> list[Json]:
+    return [value if isinstance(value, list) else _plain(value) for value in values if not isinstance(value, dict)]
 
 
 def there(tree: Json, name: str) -> list[Json]:

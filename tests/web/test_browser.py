@@ -27,11 +27,13 @@ SKIP = {
     "welcome",
     "new-password",
     "audience-members",
+    "computed-trait-values",
     "",
 }  # no page of their own
 FRAGMENTS = {
     "space-replays",
     "profile-audiences",
+    "profile-computed-traits",
     "profile-sheet",
     "audience-suggest",
     "source-messages",

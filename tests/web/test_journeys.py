@@ -197,8 +197,8 @@ def describe_an_audience(hands):
     hands.press("New audience")
     hands.press("Describe a new audience")
     hands.fill("Event", "Signed Up")
-    hands.choose("When", "days")
-    hands.fill("In the last", "7")
+    hands.choose("When", "in the last")
+    hands.fill("How long", "7")
     if not hands.scripts:
         hands.press("Preview")
     hands.see(f"{NEW} people")

@@ -37,7 +37,7 @@ IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_ch
 @needs("space.read")
 def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
     """Every audience of the space: who is meant, how many they are, how that went lately, and as of when."""
-    rows = overview.listed(request.space)
+    rows = overview.listed(overview.audiences_of(request.space))
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         overviews = overview.overviews(request.space, arranged(request, rows, **listing))

@@ -120,6 +120,8 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "property-value": lambda: suggestions.property_values(request.space, event=event, name=name),
         "trait": lambda: suggestions.traits(request.space),
         "trait-value": lambda: suggestions.trait_values(request.space, name=name),
+        "computed": lambda: suggestions.computed_traits(request.space),
+        "computed-value": lambda: suggestions.computed_values(request.space, name=name),
     }
     values = offered.get(request.GET.get("of", ""), list)()
     return render(request, "audiences/_suggestions.html", {"values": values})

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 
 from access.requests import PageRequest
-from audiences import explain
+from audiences import explain, trait_values
 from audiences.failures import unreadable
 from audiences.models import Audience
 from audiences.queries import NotComputed, Unanswerable
@@ -32,6 +32,14 @@ def of_profile(request: PageRequest, workspace: str, space: str, profile: str) -
         "more": max(len(others) - MOST_OTHERS, 0),
     }
     return _render(request, "of_profile", who, context)
+
+
+@needs("space.read")
+def computed(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
+    """The computed traits that the person has."""
+    who = _person(request, profile)
+    context = {"computed": trait_values.of_profile(request.space, who.profile.number)}
+    return _render(request, "traits/of_profile", who, context)
 
 
 @needs("space.read")
@@ -61,7 +69,8 @@ def _person(request: PageRequest, public_id: str) -> Person:
 def _render(request: PageRequest, name: str, who: Person, context: dict[str, Any]) -> HttpResponse:
     """As a part of a page when htmx asks, else as a page."""
     part = bool(request.htmx)
-    template = f"audiences/_{name}.html" if part else f"audiences/{name}.html"
+    folder, _, page = name.rpartition("/")
+    template = "/".join(filter(None, ["audiences", folder, f"_{page}.html" if part else f"{page}.html"]))
     response = render(request, template, {"person": who, "part": part, **context})
     patch_vary_headers(response, ["HX-Request"])
     return response

@@ -79,6 +79,7 @@ def profile(request: PageRequest, workspace: str, space: str, profile: str) -> H
         ],
         "template": f"identity/_{tab}.html",
         "audiences_url": reverse("profile-audiences", args=[workspace, space, profile]),
+        "computed_url": reverse("profile-computed-traits", args=[workspace, space, profile]),
     }
     return render(request, "identity/profile.html", context | TABS[str(tab)][1](request, person, numbers))
 
@@ -96,6 +97,7 @@ def sheet(request: PageRequest, workspace: str, space: str, profile: str) -> Htt
         "more_identifiers": max(len(identifiers) - IN_SHEET, 0),
         "more_traits": max(len(traits) - IN_SHEET, 0),
         "audiences_url": reverse("profile-audiences", args=[workspace, space, canonical.public_id]),
+        "computed_url": reverse("profile-computed-traits", args=[workspace, space, canonical.public_id]),
     }
     return render(request, "identity/_sheet.html", context)
 

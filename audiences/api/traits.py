@@ -1,0 +1,176 @@
+"""Computed traits by REST: how they are computed, and who has which value."""
+
+import logging
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.generics import get_object_or_404
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api.pagination import PagedView, Pages
+from access.api.parsers import parsed
+from access.api.serializers import Errors, Success, answer, done
+from access.errors import NOTHING, Conflict, Unavailable, invalid
+from access.requests import ApiRequest
+from access.services import NotPossible
+from audiences import overview, services, trait_values
+from audiences.api.serializers import (
+    ChangeTrait,
+    ComputedTraitSerializer,
+    CreateTrait,
+    KeptValueSerializer,
+    PersonValueSerializer,
+    PreviewTrait,
+    TraitAnswer,
+    TraitPreviewAnswer,
+)
+from audiences.api.views import NOT_NOW, TOO_HEAVY, wrong
+from audiences.distribution import distribution
+from audiences.models import Audience, ComputedTrait
+from audiences.queries import Unanswerable
+from audiences.rules.validation import DefinitionError
+from audiences.services import KeyRefused
+from identity.queries import profile_of
+from spaces.clock import clock
+from spaces.lanes import QUERIES, lane
+from spaces.needs import needs
+
+logger = logging.getLogger(__name__)
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["computed traits"])
+class ComputedTraitsView(PagedView):
+    pagination_class = Pages.of("computedTraits")
+
+    @extend_schema(operation_id="list_computed_traits", responses=ComputedTraitSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """The space's computed traits, oldest first."""
+        context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
+        traits = self.paginate_queryset(overview.traits_of(request.space))
+        shown = [overview.overview(trait, neighbours) for trait in traits]
+        return self.get_paginated_response(ComputedTraitSerializer(shown, many=True, context=context).data)
+
+    @extend_schema(operation_id="create_computed_trait", request=CreateTrait, responses={201: TraitAnswer})
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """A new computed trait. Its values are computed at once, and kept up to date."""
+        body = parsed(CreateTrait, request)
+        include_anonymous = body.pop("includeAnonymous")
+        since = None if body.pop("includeHistoricalData") else clock.now()
+        try:
+            made = services.create_trait(
+                request.space, include_anonymous=include_anonymous, events_since=since, by=request, **body
+            )
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except KeyRefused as error:
+            raise invalid(str(error), "key") from error
+        return _shown(request, made, 201)
+
+
+@needs("space.read", PATCH="space.use", DELETE="space.use")
+@extend_schema(tags=["computed traits"])
+class ComputedTraitView(APIView):
+    @extend_schema(operation_id="get_computed_trait", responses=TraitAnswer)
+    def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
+        """`size` is how many have a value."""
+        return _shown(request, _trait(request, trait_id))
+
+    @extend_schema(operation_id="change_computed_trait", request=ChangeTrait, responses={200: TraitAnswer, 409: Errors})
+    def patch(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
+        """What is given changes. After a new definition the old values stay until the new ones are computed."""
+        trait = _trait(request, trait_id)
+        try:
+            services.change_audience(trait, by=request, **parsed(ChangeTrait, request))
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return _shown(request, trait)
+
+    @extend_schema(operation_id="delete_computed_trait", responses={200: Success, 409: Errors})
+    def delete(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
+        """It is gone with its values, unless an audience asks about it."""
+        try:
+            services.delete_audience(_trait(request, trait_id), now=clock.now(), by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return done()
+
+
+@needs("space.read")
+@extend_schema(tags=["computed traits"])
+class TraitValuesView(PagedView):
+    pagination_class = Pages.of("values")
+
+    @extend_schema(operation_id="list_trait_values", responses=PersonValueSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
+        """Everybody who has a value, with it."""
+        trait = _trait(request, trait_id)
+        values = self.paginate_queryset(trait_values.Values(trait, _definition(trait)))
+        return self.get_paginated_response(PersonValueSerializer(values, many=True).data)
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["computed traits"])
+class TraitPreviewView(APIView):
+    @extend_schema(
+        operation_id="preview_computed_trait", request=PreviewTrait, responses={200: TraitPreviewAnswer, 503: Errors}
+    )
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Who would have which value now. Changes nothing."""
+        body, now = parsed(PreviewTrait, request), clock.now()
+        try:
+            preview = services.preview_trait(
+                request.space,
+                body["definition"],
+                include_anonymous=body["includeAnonymous"],
+                events_since=None if body["includeHistoricalData"] else now,
+                now=now,
+            )
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except Unanswerable as error:
+            logger.warning("a preview in %s: %s", space_id, error)
+            if error.passes and not error.limit:
+                raise Unavailable(NOT_NOW) from error
+            raise invalid(TOO_HEAVY if error.limit else str(error), "definition") from error
+        context = {
+            "spread": distribution(
+                [trait_values.readable(body["definition"], value) for value in preview.values.values()]
+            ),
+            "sample": trait_values.sample(request.space, preview.values, body["sampleSize"], body["definition"]),
+        }
+        return answer(TraitPreviewAnswer, preview=preview, context=context)
+
+
+@needs("space.read")
+@extend_schema(tags=["computed traits"])
+class ProfileTraitsView(PagedView):
+    pagination_class = Pages.of("computedTraits")
+
+    @extend_schema(operation_id="list_computed_traits_of_profile", responses=KeptValueSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """The computed traits that a person has, by name."""
+        profile = profile_of(request.space, profile_id)
+        if profile is None:
+            raise NotFound(NOTHING)
+        values = self.paginate_queryset(trait_values.of_profile(request.space, profile.number))
+        return self.get_paginated_response(KeptValueSerializer(values, many=True).data)
+
+
+def _trait(request: ApiRequest, public_id: str) -> Audience:
+    return get_object_or_404(ComputedTrait, space=request.space, public_id=public_id, deleted_at=None)
+
+
+def _definition(trait: Audience) -> Any:
+    return trait.serving.definition if trait.serving else None
+
+
+def _shown(request: ApiRequest, trait: Audience, status: int = 200) -> Response:
+    details = overview.overview(overview.traits_of(request.space).get(pk=trait.pk))
+    context: dict[str, Any] = {"as_of": overview.as_of(request.space)}
+    return answer(TraitAnswer, status, computedTrait=details, context=context)

@@ -1,0 +1,275 @@
+"""Pages about computed traits: the list, one of them, its form with the preview beside it, and its settings."""
+
+import logging
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from access.pages.charts import spark
+from access.pages.tables import Column, exported, tabled
+from access.requests import PageRequest
+from access.services import NotPossible
+from audiences import overview, services, suggestions, trait_values
+from audiences.distribution import distribution
+from audiences.overview import Overview
+from audiences.pages import builder
+from audiences.pages.forms import AudienceSettings, TraitForm
+from audiences.pages.views.audiences import STATUSES, UPDATING
+from audiences.queries import Unanswerable
+from audiences.rules import draft_form
+from audiences.rules.draft_form import Tree
+from audiences.rules.validation import DefinitionError
+from audiences.traits import TRAITS
+from audiences.value_types import typed, untyped
+from spaces.clock import clock
+from spaces.lanes import QUERIES, lane
+from spaces.needs import needs
+
+COLUMNS = (
+    Column("name", "Computed trait", "name"),
+    Column("status", "Status", "rank"),
+    Column("size", "People with a value", "size", num=True),
+    Column("changed", "Lately", "changed_at"),
+    Column("created", "Created", "pk"),
+)
+SEARCHED = ("name", "key", "description")
+IN_CSV = ("profile_id", "name", "value")
+LOOK, SHOW, SAVE = "look", "show", "save"
+SAMPLE = 8
+MOST_SPREAD = 50_000  # people whose values are looked at for the distribution
+NOT_DELETED = "The name you typed is not the name of this computed trait. Nothing was deleted."
+
+logger = logging.getLogger(__name__)
+
+
+@needs("space.read")
+def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """Every computed trait of the space: what it says, and how many people have a value."""
+    rows = overview.listed(overview.traits_of(request.space))
+    table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED)
+    sizes = overview.sizes_of(table.rows)
+    shown = [
+        {**_header(details), "spark": spark([size for _, size in sizes.get(details.audience.pk, [])])}
+        for details in overview.overviews(request.space, table.rows)
+    ]
+    return render(request, "audiences/traits/traits.html", {"table": table, "rows": shown})
+
+
+@needs("space.use")
+@require_http_methods(["GET", "HEAD", "POST"])
+@lane(QUERIES)
+def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """Describe a computed trait. Nothing is kept until it is created; the form holds everything."""
+    here = reverse("computed-trait-new", args=[workspace, space])
+    if request.method != "POST":
+        return _render_form(request, draft_form.condition("event_counter"), TraitForm(), here)
+    tree, form, act = _edited(request), TraitForm(request.POST), request.POST.get("act", "")
+    if act == LOOK:
+        return _render_preview(request, tree, form)
+    if act != SAVE:
+        ticks = {name: name in request.POST for name in ("include_anonymous", "include_historical")}
+        return _render_form(request, tree, TraitForm(initial={**request.POST.dict(), **ticks}), here)
+    flaws = draft_form.flaws(tree)
+    if form.is_valid() and not flaws:
+        entries = form.cleaned_data
+        try:
+            made = services.create_trait(
+                request.space,
+                name=entries["name"],
+                description=entries["description"],
+                include_anonymous=entries["include_anonymous"],
+                events_since=None if entries["include_historical"] else clock.now(),
+                definition=draft_form.definition(typed(request.space, tree)),
+                by=request,
+            )
+        except DefinitionError as error:
+            flaws = [draft_form.flaw_of(tree, error)]
+        else:
+            messages.success(request, f"{made.name} is created. Its values are being computed.")
+            return _go_to(request, reverse("computed-trait", args=[workspace, space, made.public_id]))
+    return _render_form(request, tree, form, here, flaws=flaws, refused=True)
+
+
+@needs("space.use")
+@require_http_methods(["GET", "HEAD", "POST"])
+@lane(QUERIES)
+def edit(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
+    """Change how it is computed. The old values stay until the new ones are there."""
+    details = _get_or_404(request, trait)
+    here = reverse("computed-trait-edit", args=[workspace, space, trait])
+    if request.method != "POST":
+        try:
+            tree = untyped(request.space, draft_form.of_definition(details.version.definition))
+        except DefinitionError:
+            tree = draft_form.condition("event_counter")
+        return _render_form(request, tree, None, here, details=details)
+    tree, act = _edited(request), request.POST.get("act", "")
+    if act == LOOK:
+        return _render_preview(request, tree, None, details)
+    if act != SAVE:
+        return _render_form(request, tree, None, here, details=details)
+    try:
+        services.change_audience(
+            details.audience, definition=draft_form.definition(typed(request.space, tree)), by=request
+        )
+    except DefinitionError:
+        return _render_form(request, tree, None, here, details=details, flaws=draft_form.flaws(tree), refused=True)
+    messages.success(request, f"{details.audience.name} is saved. The old values stay until the new ones are computed.")
+    return _go_to(request, reverse("computed-trait", args=[workspace, space, trait]))
+
+
+@needs("space.read", POST="space.use")
+@lane(QUERIES)
+def trait(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
+    """How it is computed, who has which value, and which audiences ask about it. A POST enables or disables it."""
+    details = _get_or_404(request, trait)
+    row = details.audience
+    if request.method == "POST":
+        if (action := request.POST.get("do", "")) in ("enable", "disable"):
+            services.change_audience(row, enabled=action == "enable", by=request)
+            messages.success(request, f"{row.name} is {action}d.")
+        return redirect(request.path)
+    definition = row.serving.definition if row.serving else None
+    kept = trait_values.kept(request.space, row.pk, most=MOST_SPREAD) if row.serving else {}
+    spread = distribution([trait_values.readable(definition, value) for value in kept.values()])
+    context = {
+        **_header(details),
+        "exact_at": details.exact_at or overview.as_of(request.space),
+        "computing": row.serving is None and details.problem is None,
+        "spread": spread,
+        "partly": len(kept) == MOST_SPREAD,
+        "people": trait_values.sample(request.space, kept, SAMPLE, definition),
+        "asking": services.asking(row),
+    }
+    return render(request, "audiences/traits/trait.html", context)
+
+
+@needs("space.pii")
+@lane(QUERIES)
+def values(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse | StreamingHttpResponse:
+    """Everybody's value as a CSV file, streamed."""
+    row = _get_or_404(request, trait).audience
+    people = trait_values.Values(row, row.serving.definition if row.serving else None)
+    lines = (
+        [one.profile_id, one.person.name, one.value]
+        for start in range(0, len(people), 1000)
+        for one in people[start : start + 1000]
+    )
+    return exported(request, row.key, IN_CSV, lines)
+
+
+@needs("space.read", POST="space.use")
+def settings(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
+    """Name, description and whether it is enabled. A POST changes them, or with `confirm` deletes it."""
+    details = _get_or_404(request, trait)
+    row, error = details.audience, ""
+    initial = {"name": row.name, "description": row.description, "enabled": row.enabled}
+    form = AudienceSettings(initial=initial)
+    if "confirm" in request.POST:
+        error = NOT_DELETED
+        if request.POST["confirm"] == row.name:
+            try:
+                services.delete_audience(row, now=clock.now(), by=request)
+            except NotPossible as refusal:
+                error = str(refusal)
+            else:
+                messages.success(request, f"{row.name} was deleted.")
+                return redirect("computed-traits", workspace=workspace, space=space)
+    elif request.method == "POST":
+        form = AudienceSettings(request.POST, initial=initial)
+        if form.is_valid():
+            services.change_audience(row, **form.cleaned_data, by=request)
+            messages.success(request, "Saved.")
+            return redirect(request.path)
+    context = {**_header(details), "form": form, "error": error}
+    status = 422 if request.method == "POST" else 200
+    return render(request, "audiences/traits/settings.html", context, status=status)
+
+
+def _edited(request: PageRequest) -> Tree:
+    """The posted form after the acts of its buttons. Choosing another kind keeps what both have."""
+    tree = draft_form.of_fields({name: str(value) for name, value in request.POST.items()})
+    acts = [f"{act}::".split(":")[:3] for act in request.POST.getlist("act") if ":" in act]
+    edited, _ = draft_form.edited(tree, [(verb, path, kind) for verb, path, kind in acts])
+    return edited if draft_form.is_bare(edited) else draft_form.condition("event_counter")
+
+
+def _render_preview(
+    request: PageRequest, tree: Tree, form: TraitForm | None, details: Overview | None = None
+) -> HttpResponse:
+    return render(request, "audiences/traits/_preview.html", {"seen": _preview(request, tree, form, details)})
+
+
+def _preview(request: PageRequest, tree: Tree, form: TraitForm | None, details: Overview | None) -> dict[str, Any]:
+    """Who would have which value now, or why nobody can say."""
+    if flaws := draft_form.flaws(tree):
+        return {"flaws": flaws}
+    now = clock.now()
+    if details is not None:
+        anonymous, since = details.audience.include_anonymous, details.audience.events_since
+    else:
+        anonymous, since = bool(form and form.data.get("include_anonymous")), None
+    definition = draft_form.definition(typed(request.space, tree))
+    try:
+        preview = services.preview_trait(
+            request.space, definition, include_anonymous=anonymous, events_since=since, now=now
+        )
+    except Unanswerable as error:
+        logger.warning("a preview in %s: %s", request.space.public_id, error)
+        return {"problem": builder.unanswered(error)}
+    some = list(preview.values.values())[:MOST_SPREAD]
+    return {
+        "preview": preview,
+        "spread": distribution([trait_values.readable(definition, value) for value in some]),
+        "people": trait_values.sample(request.space, preview.values, SAMPLE, definition),
+    }
+
+
+def _render_form(
+    request: PageRequest,
+    tree: Tree,
+    form: TraitForm | None,
+    here: str,
+    *,
+    details: Overview | None = None,
+    flaws: list[draft_form.Flaw] | None = None,
+    refused: bool = False,
+) -> HttpResponse:
+    """form: of a new one. refused: because of what is wrong, nothing was saved."""
+    root = builder.rows_of(tree, space=request.space, flaws=flaws or ())
+    (row,) = root.rows
+    kind = str(tree["kind"])
+    context = {
+        **(_header(details) if details else {}),
+        "row": row,
+        "kinds": [builder.Choice(name, trait.label, name == kind) for name, trait in TRAITS.items()],
+        "form": form,
+        "url": here,
+        "suggest": reverse("audience-suggest", args=[request.workspace.slug, request.space.slug]),
+        "events": suggestions.events(request.space),
+        "seen": None if request.method != "POST" else _preview(request, tree, form, details),
+        "refused": refused,
+    }
+    template = "audiences/traits/_form.html" if request.htmx else "audiences/traits/edit.html"
+    return render(request, template, context, status=422 if refused and not request.htmx else 200)
+
+
+def _header(details: Overview) -> dict[str, Any]:
+    state = UPDATING if details.updating else STATUSES[details.status]
+    return {"trait": details.audience, "details": details, "state": state}
+
+
+def _get_or_404(request: PageRequest, public_id: str) -> Overview:
+    row = overview.traits_of(request.space).filter(public_id=public_id).first()
+    if row is None:
+        raise Http404
+    return overview.overview(row)
+
+
+def _go_to(request: PageRequest, url: str) -> HttpResponse:
+    """The browser goes to another page, also when htmx asked."""
+    return HttpResponse(headers={"HX-Redirect": url}) if request.htmx else redirect(url)

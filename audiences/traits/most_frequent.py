@@ -1,0 +1,43 @@
+"""PURE. The value of a property that occurs most often."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from audiences.rules.aggregates import TALLY, Aggregate, Answers
+from audiences.rules.fields import NumberField, declare
+from audiences.rules.operators import quoted
+from audiences.rules.properties import place
+from audiences.rules.traits import PropertyTrait
+from audiences.rules.values import as_json
+from sources.events.sql import Sql, sql
+
+
+@dataclass(frozen=True)
+class MostFrequent(PropertyTrait):
+    """Of several that occur as often the first in alphabetical order of their JSON; none below a least frequency."""
+
+    kind = "most_frequent"
+    label = "Most frequent"
+    icon = "trait"
+    type_of_value = "any"
+    example: ClassVar = {"name": "Product Viewed", "property": "category", "minimum": 3}
+
+    least: int = declare(NumberField("minimum", "At least so often", usual=2, least=1), default=2, kw_only=True)
+
+    def sentence(self) -> str:
+        often = "" if self.least == 1 else f" that occurs at least {self.least} times"
+        return f"the most frequent {quoted(self.of)}{often} of {self.events_sentence()}"
+
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
+        rows = self.counted(now)
+        values = place(self.of).values(as_json)
+        tally = sql("sumMapIf(%s, arrayMap(v -> toUInt64(1), %s), %s)", values, values, rows)
+        return (Aggregate(TALLY, (self.name,), tally, self.opens(now), rows),)
+
+    def value(self, answers: Answers) -> Sql:
+        (tally,) = answers.columns
+        most = f"arrayMin(arrayMap((v, n) -> (-toInt64(n), v), {tally}.1, {tally}.2))"
+        return Sql(f"if(empty({tally}.1), '', if(-({most}.1) >= {self.least}, {most}.2, ''))")
+
+
+trait = MostFrequent
