@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE # a console is a dozen processes: compiled once, not by each of them
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart up test check assets test-clients openapi versions house screens docs bench lock clean
+.PHONY: help quickstart up test check assets test-clients openapi versions oracle house screens docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ test-clients: .venv/.tests assets tests/clients/node_modules/.installed ## every
 
 versions: .venv/.tests ## the first command, wherever a machine puts one, and on each Python from 3.11 to 3.13 that is here
 	@$(BIN)/python -m pytest -n 0 tests/first_command.py tests/versions.py
+
+oracle: .venv/.tests ## what audiences and computed traits mean, ten times as many random worlds; and planted faults, each to be found
+	@PERSONAS_ORACLE_TIMES=10 $(BIN)/python -m pytest -n 2 tests/flows/test_audience_meaning.py
+	@$(BIN)/python -m tests.planted_faults
 
 house: .venv/.tests ## how the code looks to a stranger, in figures
 	@$(BIN)/python -m tests.house
