@@ -10,7 +10,7 @@ HERE, UNDER_WAY, DIFFERENT, MISSING = "here", "under way", "different", "missing
 
 @dataclass(frozen=True)
 class AudienceSummary:
-    """An audience as it is compared. id: in its own space. asks: the keys of audiences that its conditions refer to."""
+    """An audience or a computed trait as it is compared. id: in its own space. asks: the keys of what it refers to."""
 
     name: str
     sentence: str
@@ -30,12 +30,13 @@ class AudienceSummary:
 class SpaceContents:
     """What a space has.
 
-    sources: by public id, the name and whether its replay is complete. audiences: by key. destinations: (kind, name).
-    subscriptions: (key of the audience, destination).
+    sources: by public id, the name and whether its replay is complete. traits (computed ones), audiences: by key.
+    destinations: (kind, name). subscriptions: (key of the audience, destination).
     """
 
     sources: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
     rules: Any = None
+    traits: Mapping[str, AudienceSummary] = field(default_factory=dict)
     audiences: Mapping[str, AudienceSummary] = field(default_factory=dict)
     destinations: frozenset[tuple[str, str]] = frozenset()
     subscriptions: frozenset[tuple[str, tuple[str, str]]] = frozenset()
@@ -117,9 +118,20 @@ def compare(theirs: SpaceContents, ours: SpaceContents) -> list[GuidePart]:
             nothing="",
         ),
         GuidePart(
+            title="Computed traits",
+            about="Matched by key, by which audiences ask about them. A copy is computed from the events here.",
+            items=[_computation(key, trait, ours.traits, ours) for key, trait in theirs.traits.items()],
+            pages=("computed-traits",),
+            verb="See the computed traits here",
+            need="space.read",
+            nothing="There are no computed traits there.",
+            item_page="computed-trait",
+            item_verb="Open",
+        ),
+        GuidePart(
             title="Audiences",
             about="Matched by key, which is how your tools know them. A copy is computed from the events here.",
-            items=[_audience(key, audience, ours) for key, audience in theirs.audiences.items()],
+            items=[_computation(key, audience, ours.audiences, ours) for key, audience in theirs.audiences.items()],
             pages=("audiences",),
             verb="See the audiences here",
             need="space.read",
@@ -154,11 +166,14 @@ def compare(theirs: SpaceContents, ours: SpaceContents) -> list[GuidePart]:
     ]
 
 
-def _audience(key: str, theirs: AudienceSummary, ours: SpaceContents) -> GuideItem:
-    counterpart = ours.audiences.get(key)
+def _computation(
+    key: str, theirs: AudienceSummary, alike: Mapping[str, AudienceSummary], ours: SpaceContents
+) -> GuideItem:
+    """alike: those of its kind that are here."""
+    counterpart = alike.get(key)
     if counterpart is None:
-        # create_audience would refuse a definition that refers to an audience that is not here.
-        lacking = sorted(theirs.asks - set(ours.audiences))
+        # Nothing can be made that refers to what is not here.
+        lacking = sorted(theirs.asks - {*ours.audiences, *ours.traits})
         first = f" It refers to {', '.join(lacking)}: copy that first." if lacking else ""
         return GuideItem(theirs.name, MISSING, f"{theirs.sentence}{first}", key)
     if not theirs.means(counterpart):

@@ -10,10 +10,12 @@ BUYERS = AudienceSummary("Buyers", "People who bought.", {"kind": "event", "name
 LOYAL = AudienceSummary(
     "Loyal", "Buyers who stayed.", {"kind": "audience", "key": "buyers"}, False, frozenset({"buyers"})
 )
+SPENT = AudienceSummary("Spent", "How much they spent.", {"kind": "event_counter", "name": "Bought"}, False, id="tra_1")
 CATCHER = ("catcher", "Catcher")
 DEV = SpaceContents(
     sources={"src_1": ("Website", True)},
     rules="rules",
+    traits={"spent": SPENT},
     audiences={"buyers": BUYERS, "loyal": LOYAL},
     destinations=frozenset({CATCHER}),
     subscriptions=frozenset({("buyers", CATCHER)}),
@@ -25,7 +27,10 @@ def states(theirs, ours):
 
 
 def test_an_empty_space_lacks_everything_but_the_rules():
-    assert states(DEV, SpaceContents(rules="rules")) == [[MISSING], [HERE], [MISSING, MISSING], [MISSING], [MISSING]]
+    assert states(DEV, SpaceContents(rules="rules")) == [
+        *([MISSING], [HERE], [MISSING]),
+        *([MISSING, MISSING], [MISSING], [MISSING]),
+    ]
 
 
 def test_a_space_with_the_same_lacks_nothing():
@@ -38,11 +43,12 @@ def test_a_space_with_the_same_lacks_nothing():
         ({"sources": {"src_1": ("Website", False)}}, 0, UNDER_WAY),
         ({"sources": {"src_2": ("Website", True)}}, 0, MISSING),
         ({"rules": "others"}, 1, DIFFERENT),
-        ({"audiences": {"buyers": replace(BUYERS, definition={"kind": "event", "name": "Sold"})}}, 2, DIFFERENT),
-        ({"audiences": {"buyers": replace(BUYERS, include_anonymous=True)}}, 2, DIFFERENT),
-        ({"audiences": {"buyers": replace(BUYERS, name="Customers")}}, 2, HERE),
-        ({"destinations": frozenset({("webhook", "Catcher")})}, 3, MISSING),
-        ({"subscriptions": frozenset({("loyal", CATCHER)})}, 4, MISSING),
+        ({"traits": {"spent": replace(SPENT, definition={"kind": "event_counter", "name": "Sold"})}}, 2, DIFFERENT),
+        ({"audiences": {"buyers": replace(BUYERS, definition={"kind": "event", "name": "Sold"})}}, 3, DIFFERENT),
+        ({"audiences": {"buyers": replace(BUYERS, include_anonymous=True)}}, 3, DIFFERENT),
+        ({"audiences": {"buyers": replace(BUYERS, name="Customers")}}, 3, HERE),
+        ({"destinations": frozenset({("webhook", "Catcher")})}, 4, MISSING),
+        ({"subscriptions": frozenset({("loyal", CATCHER)})}, 5, MISSING),
     ],
 )
 def test_each_part_says_what_differs(change, part, state):
@@ -53,8 +59,8 @@ def test_each_part_says_what_differs(change, part, state):
 
 def test_a_way_leads_on_only_where_its_audience_is_here():
     nowhere, known = (
-        compare(DEV, SpaceContents())[4].items[0],
-        compare(DEV, replace(DEV, subscriptions=frozenset()))[4].items[0],
+        compare(DEV, SpaceContents())[5].items[0],
+        compare(DEV, replace(DEV, subscriptions=frozenset()))[5].items[0],
     )
     assert (nowhere.audience, nowhere.about) == ("", "The audience is not here yet.")
     assert (known.audience, known.about) == ("aud_1", "")
@@ -66,9 +72,9 @@ def test_one_is_one_and_true_is_true():
 
 
 def test_only_what_is_missing_can_be_copied_and_what_it_needs_is_named():
-    buyers, loyal = compare(DEV, SpaceContents())[2].items
+    buyers, loyal = compare(DEV, SpaceContents())[3].items
     assert (buyers.key, loyal.key) == ("buyers", "loyal")
     assert "refers to buyers: copy that first" in loyal.about
-    here, still = compare(DEV, SpaceContents(audiences={"buyers": BUYERS}))[2].items
+    here, still = compare(DEV, SpaceContents(audiences={"buyers": BUYERS}))[3].items
     assert (here.key, still.key) == ("", "loyal")
     assert "copy that first" not in still.about

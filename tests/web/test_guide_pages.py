@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 
 from access import services
 from access.models import AuditEntry
-from audiences.models import Audience, Version
+from audiences.models import Audience, ComputedTrait, Version
+from audiences.services import create_trait
 from identity.rules.policy import DEFAULT_POLICY
 from sources.models import Connection
 from spaces.models import Space
@@ -60,6 +61,7 @@ def test_it_says_step_by_step_what_is_missing_and_what_is_there(cast, prod):
     assert parts(cast, prod) == {
         "Sources": ["missing"],
         "Identity rules": ["here"],
+        "Computed traits": [],
         "Audiences": ["missing"],
         "Destinations": ["missing"],
         "Connected audiences": ["missing"],
@@ -107,6 +109,19 @@ def test_a_copy_is_refused_with_its_reason_while_something_it_asks_about_is_miss
     assert Audience.objects.filter(space=prod).count() == 2
 
 
+def test_a_computed_trait_is_copied_before_the_audience_that_asks_about_it(cast, prod):
+    definition = {"kind": "event_counter", "name": "Bought", "within": {"days": 90}}
+    create_trait(cast.space, name="Orders", definition=definition, by=cast.people["owner"])
+    make_audience(cast.space, "loyal", {"kind": "computed", "name": "orders", "op": "atLeast", "value": 3})
+    assert parts(cast, prod)["Computed traits"] == ["missing"]
+    assert "It refers to orders: copy that first." in cast.browser("user").get(where(prod)).content.decode()
+    copy(cast, prod, "orders")
+    copy(cast, prod, "loyal")
+    made = ComputedTrait.objects.get(space=prod)
+    assert (made.key, made.versions.get().definition) == ("orders", definition)
+    assert (parts(cast, prod)["Computed traits"], parts(cast, prod)["Audiences"]) == (["here"], ["here"])
+
+
 def test_what_is_here_and_goes_nowhere_leads_to_where_it_is_connected(cast, prod):
     make_subscription(make_audience(cast.space, "buyers"), make_destination(cast.space))
     make_audience(prod, "buyers", {"kind": "event", "name": "Sold"})
@@ -119,7 +134,7 @@ def test_what_is_here_and_goes_nowhere_leads_to_where_it_is_connected(cast, prod
 @pytest.mark.parametrize("key", ["", "nobody", "x" * 500])
 def test_what_is_not_there_is_not_copied(cast, prod, key):
     _, said = copy(cast, prod, key)
-    assert said == [f"{cast.space.name} has no audience with this key."]
+    assert said == [f"{cast.space.name} has nothing with this key."]
 
 
 def test_a_key_that_was_taken_is_refused_with_its_reason(cast, prod):

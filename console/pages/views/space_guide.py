@@ -12,10 +12,10 @@ from access.pages.tables import Pill
 from access.requests import PageRequest
 from access.services import NotPossible, spaces_of
 from audiences.models import Audience
-from audiences.overview import audiences_of, overview
+from audiences.overview import audiences_of, overview, traits_of
 from audiences.rules import grammar
 from audiences.rules.validation import DefinitionError
-from audiences.services import KeyRefused, create_audience
+from audiences.services import KeyRefused, create_audience, create_trait
 from console.links import first_page
 from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, AudienceSummary, SpaceContents, compare
 from destinations.models import Destination, Subscription
@@ -35,7 +35,7 @@ PILLS = {
 
 @needs("space.read", POST="space.use")
 def guide(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """GET compares with the space chosen by `with`. A POST copies the audience `copy` of that space to this one."""
+    """GET compares with the space chosen by `with`. A POST copies what has the key `copy` there to this one."""
     member, here = request.membership, request.space
     others = _other_spaces(member, here)
     slug = request.POST.get("with", "") or request.GET.get("with", "")
@@ -44,7 +44,7 @@ def guide(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     # Without a choice it is the first one, usually the Dev space.
     model = next((other for other in others if other.slug == slug), others[0] if others else None)
     if request.method == "POST" and model:
-        _copy_audience(request, model, key=request.POST.get("copy", ""))
+        _copy(request, model, key=request.POST.get("copy", ""))
         return redirect(f"{reverse('space-guide', args=[workspace, space])}?with={model.slug}")
     parts = compare(contents_of(model), contents_of(here)) if model else []
     context = {
@@ -84,6 +84,7 @@ def contents_of(space: Space) -> SpaceContents:
         },
         rules=policy_of(space.identity_policy),
         # audiences_of() has loaded the versions: a summary costs no query.
+        traits={trait.key: _summarize(trait) for trait in traits_of(space).order_by("pk")},
         audiences={audience.key: _summarize(audience) for audience in audiences_of(space).order_by("pk")},
         destinations=frozenset(Destination.objects.filter(space=space).values_list("kind", "name")),
         subscriptions=frozenset(
@@ -101,7 +102,7 @@ def _summarize(audience: Audience) -> AudienceSummary:
         sentence=details.sentence,
         definition=definition,
         include_anonymous=audience.include_anonymous,
-        asks=grammar.audiences_in(definition),
+        asks=grammar.asked_in(definition, Audience.Kind.AUDIENCE) | grammar.asked_in(definition, Audience.Kind.TRAIT),
         id=audience.public_id,
     )
 
@@ -114,15 +115,16 @@ def _other_spaces(member: Membership, space: Space) -> Sequence[Space]:
     return sorted(others, key=lambda other: (other.kind != Space.Kind.DEV, other.pk not in connected))
 
 
-def _copy_audience(request: PageRequest, model: Space, *, key: str) -> None:
-    """This space has the audience as well, under the same key; or a message says why not."""
-    audience = audiences_of(model).filter(key=key).first()
+def _copy(request: PageRequest, model: Space, *, key: str) -> None:
+    """This space has the audience or computed trait as well, under the same key; or a message says why not."""
+    audience = (audiences_of(model).filter(key=key) or traits_of(model).filter(key=key)).first()
     # Deleted while the page was open, or a key that somebody typed.
     if audience is None:
-        messages.error(request, f"{model.name} has no audience with this key.")
+        messages.error(request, f"{model.name} has nothing with this key.")
         return
+    create = create_trait if audience.kind == Audience.Kind.TRAIT else create_audience
     try:
-        create_audience(
+        create(
             request.space,
             name=audience.name,
             definition=overview(audience).version.definition,
