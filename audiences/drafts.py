@@ -9,18 +9,22 @@ from access.services import ActorLike, actor_of
 from audiences import services
 from audiences.models import Audience, Draft
 from audiences.rules import draft_form, grammar
+from audiences.rules.starting_points import StartingPoint
 from audiences.rules.validation import DefinitionError
-from audiences.value_types import typed
+from audiences.value_types import typed, untyped
 from spaces.clock import clock
 from spaces.models import Space
 
 UNTITLED = "Untitled audience"
 
 
-def begin(space: Space, by: ActorLike) -> Draft:
-    """A new draft, with one blank condition."""
-    author = actor_of(by).user
-    return Draft.objects.create(workspace_id=space.workspace_id, space=space, author=author, sketch=draft_form.blank())
+def begin(space: Space, by: ActorLike, start: StartingPoint | None = None) -> Draft:
+    """A new draft, with one blank condition or with that of a starting point."""
+    sketch = untyped(space, draft_form.of_definition(start.definition)) if start else draft_form.blank()
+    name = start.name if start else ""
+    return Draft.objects.create(
+        workspace_id=space.workspace_id, space=space, author=actor_of(by).user, sketch=sketch, name=name
+    )
 
 
 def draft_of(space: Space, public_id: str) -> Draft | None:

@@ -5,7 +5,6 @@ from datetime import timedelta
 from audiences import backfill, queries
 from audiences.evaluate import Evaluate
 from audiences.models import Audience, Version
-from audiences.rules import grammar
 from identity.models import Identifier, Profile
 from spaces.batches import advance, open_log
 from spaces.clock import FixedClock
@@ -82,7 +81,7 @@ class World:
         version = audience.versions.order_by("-number").first()
         found = queries.matching(
             self.space,
-            grammar.parse(version.definition),
+            version.node,
             include_anonymous=audience.include_anonymous,
             now=self.clock.now(),
         )

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.db import connection
@@ -15,6 +16,8 @@ from audiences.models import Audience, Draft, Version
 from audiences.rules import draft_form
 from audiences.rules.conditions import EventCondition
 from audiences.rules.fields import TextField, declare
+from audiences.rules.grammar import parse, to_json
+from audiences.rules.starting_points import STARTING_POINTS
 from sources.events.sql import Sql
 from sources.models import EventName
 from tests.draft_fields import fields_of
@@ -66,6 +69,17 @@ def test_the_list_begins_a_draft_which_is_its_own_page(user, base):
     assert "All people who" in page
     assert "Select destinations →" in page
     assert "Go on with a draft" in words(user.get(f"{base}/new"))
+
+
+@pytest.mark.parametrize("start", STARTING_POINTS, ids=lambda start: start.key)
+def test_a_starting_point_fills_the_builder_with_what_it_says(user, base, start):
+    assert start.about in unescape(words(user.get(f"{base}/new")))
+    answer = user.post(f"{base}/new", {"start": start.key})
+    draft = Draft.objects.get()
+    assert draft.name == start.name
+    definition = drafts.definition_of(draft)
+    assert definition in (to_json(parse(start.definition)), {"all": [to_json(parse(start.definition))]})
+    assert "is missing" not in words(user.get(f"{answer.url}?preview=1"))
 
 
 def test_what_was_typed_is_still_there_after_a_reload(user, base, draft):

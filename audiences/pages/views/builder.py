@@ -14,6 +14,7 @@ from audiences.overview import audiences_of, overview
 from audiences.pages import builder, wizard
 from audiences.rules import draft_form
 from audiences.rules.draft_form import Flaw, Tree
+from audiences.rules.starting_points import BY_KEY, STARTING_POINTS
 from audiences.rules.validation import DefinitionError
 from audiences.value_types import typed, untyped
 from spaces.ids import new_id
@@ -33,12 +34,14 @@ SAVED_ELSEWHERE = "Meanwhile somebody saved another definition: {} What you see 
 @needs("space.use")
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Begin a draft; or go on with one that was begun."""
+    """Begin a draft, perhaps with the starting point `start`; or go on with one that was begun."""
     if request.method == "POST":
-        return redirect("audience-draft", workspace, space, drafts.begin(request.space, request).public_id)
+        start = BY_KEY.get(request.POST.get("start", ""))
+        return redirect("audience-draft", workspace, space, drafts.begin(request.space, request, start).public_id)
     kept = drafts.drafts_of(request.space)[:MOST_DRAFTS]
     listed = [(draft, drafts.sentence_of(draft, as_sent=False)) for draft in kept]
-    return render(request, "audiences/new.html", {"drafts": listed})
+    context = {"drafts": listed, "starting_points": STARTING_POINTS}
+    return render(request, "audiences/new.html", context)
 
 
 @needs("space.use")
