@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from audiences import queries
 from audiences.models import Audience, Change, Version
 from audiences.rules.aggregates import EVENTS, Aggregate
-from audiences.rules.compiler import SETTINGS, Asked, QueryScope
+from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span, time_triggers
+from audiences.rules.compiler import readings as readings_sql
 from audiences.rules.conditions import Condition
-from audiences.rules.grammar import Leaf, located, sentence
+from audiences.rules.grammar import Leaf, conditions, located, sentence
 from audiences.rules.grammar import audiences as keys_of
+from audiences.rules.windows import LONGEST
 from identity.models import Profile
 from identity.queries import all_numbers
 from sources.events import client
@@ -55,6 +57,7 @@ class Reason:
     wanted: bool
     answer: str
     seen: Sequence[SeenRow] = ()
+    turns_at: datetime | None = None  # the first moment at which the passing of time alone may change it
 
     @property
     def helps(self) -> bool:
@@ -100,6 +103,7 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     whole = [Asked("", version.node, include) for include in (audience.include_anonymous, True)]
     answers = queries.answer(scope, [*whole, *asked], queries.others_of(space, keys_of(version.node)))
     meant, anyhow, *holds = (profile.number in answer for answer in answers)
+    comes_to, turns = _readings(scope, asked, profile.number), _turns(scope, [condition for _, condition in shown])
     member = profile.number in queries.members(audience)
     names = dict(Source.objects.filter(workspace=space.workspace_id).values_list("pk", "name"))
     return Explanation(
@@ -109,7 +113,10 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
         matches=meant,
         anonymous=anyhow and not meant,
         as_of=now,
-        reasons=[_reason(scope, *leaf, answer, names) for leaf, answer in zip(shown, holds, strict=True)],
+        reasons=[
+            replace(_reason(scope, *leaf, answer, reading, names), turns_at=turn)
+            for leaf, answer, reading, turn in zip(shown, holds, comes_to, turns, strict=True)
+        ],
         more=len(leaves) - len(shown),
     )
 
@@ -135,7 +142,36 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
     return {pk: CurrentMembership(audience, *known.get(pk, (None, ""))) for pk, audience in by_id.items()}
 
 
-def _reason(scope: QueryScope, path: str, condition: Condition, holds: bool, names: dict[int, str]) -> Reason:
+def _readings(scope: QueryScope, asked: Sequence[Asked], number: int) -> list[str]:
+    """What each of these conditions comes to for this person, where it says so."""
+    if not asked:
+        return []
+    with queries.answering():
+        rows = client.rows(readings_sql(scope, asked), **SETTINGS, max_execution_time=queries.LONGEST_S)
+    texts = next((row[1:] for row in rows if row[0] == number), [""] * len(asked))
+    return [
+        personal.value(leaf.read_from, text)
+        for each, text in zip(asked, texts, strict=True)
+        for leaf in conditions(each.definition)
+    ]
+
+
+def _turns(scope: QueryScope, shown: Sequence[Condition]) -> list[datetime | None]:
+    """For each of these conditions the first moment to come at which an event leaves its window, or a date is there."""
+    triggers = list(dict.fromkeys(trigger for condition in shown for trigger in condition.time_triggers()))
+    if not triggers:
+        return [None] * len(shown)
+    spans = [Span(trigger, scope.now) for trigger in triggers]
+    with queries.answering():
+        (row,) = client.rows(time_triggers(scope, spans, LONGEST), **SETTINGS, max_execution_time=queries.LONGEST_S)
+    first = dict(zip(triggers, row[1::2], strict=True))
+    moments = [[first[trigger] for trigger in condition.time_triggers() if first[trigger]] for condition in shown]
+    return [from_milliseconds(min(times)) if times else None for times in moments]
+
+
+def _reason(
+    scope: QueryScope, path: str, condition: Condition, holds: bool, reading: str, names: dict[int, str]
+) -> Reason:
     """A condition below an odd number of `not` is one that the audience wants to be untrue."""
     wanted = path.split(".").count("not") % 2 == 0
     readings = [
@@ -145,7 +181,10 @@ def _reason(scope: QueryScope, path: str, condition: Condition, holds: bool, nam
     # A name with dots may lead to several traits: those that they have say more than those that they have not.
     shown = [reading for reading in readings if reading[1]] or readings[:1]
     evidence = [row for _, rows in shown for row in rows]
-    return Reason(f"They {condition.sentence()}.", holds, wanted, "; ".join(text for text, _ in shown), evidence)
+    # Aggregates of one condition on the same events have the same evidence.
+    texts, evidence = dict.fromkeys(text for text, _ in shown), list(dict.fromkeys(evidence))
+    answer = "; ".join(filter(None, [reading, *texts]))
+    return Reason(f"They {condition.sentence()}.", holds, wanted, answer, evidence)
 
 
 def _events(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[SeenRow]]:

@@ -11,7 +11,7 @@ from audiences.rules.fields import QuestionField, declare
 from audiences.rules.operators import Question
 from audiences.rules.traits import TraitKind
 from audiences.rules.values import EACH, JsonValue, ListElements, SingleValue, elements
-from sources.events.sql import Sql
+from sources.events.sql import Sql, sql
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class HasComputedTrait(Condition):
             ListElements(elements(value.list, [""]), JsonValue(Sql("''"))) if self._of_elements else SingleValue(value)
         )
         return self.question.sql(place, answers.now)
+
+    def reading(self, answers: Answers) -> Sql:
+        value = self._bound.value(answers)
+        return sql("if(empty(%s), 'they have no value', concat('it is ', %s))", value, value)
+
+    @property
+    def read_from(self) -> str:
+        return getattr(self._bound, "of", "")
 
     def change_keys(self) -> frozenset[str]:
         return self._bound.change_keys()

@@ -7,6 +7,7 @@ from audiences.rules import amounts, sequences
 from audiences.rules.aggregates import Aggregate, Answers, TimeTrigger
 from audiences.rules.conditions import EventCondition
 from audiences.rules.fields import (
+    MEASURES,
     Frequency,
     FrequencyField,
     NextStep,
@@ -75,6 +76,15 @@ class Performed(EventCondition):
         if self.frequency.measure:
             return amounts.test(self.frequency.measure, answers.columns, sign, number)
         return sql(f"({answers.columns[0]} {sign} %s)", number)
+
+    def reading(self, answers: Answers) -> Sql:
+        if self.then:
+            times = sequences.times(answers.columns[0], self._steps(), answers.now)
+            return sql("concat('it happened like this ', toString(%s), ' times')", times)
+        if not self.frequency.measure:
+            return Sql("''")
+        amount = amounts.text(self.frequency.measure, answers.columns, empty="none")
+        return sql("concat(%s, %s)", f"{MEASURES[self.frequency.measure]} {quoted(self.frequency.of)} of ", amount)
 
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
         return tuple(dict.fromkeys((*super().time_triggers(), *sequences.time_triggers(self._steps()))))

@@ -40,13 +40,17 @@ def test(measure: str, columns: Sequence[str], sign: str, number: float) -> Sql:
     return sql(f"ifNull({value} {sign} %s, 0)", bound)
 
 
-def text(measure: str, columns: Sequence[str]) -> Sql:
-    """How much it is, as a number of JSON, '' when there is none. An average is cut off behind the millionth."""
+def text(measure: str, columns: Sequence[str], *, empty: str = "") -> Sql:
+    """How much it is, as a number of JSON; `empty` when there is none. An average is cut off behind the millionth."""
+    if measure == "distinct":
+        return Sql(f"toString(length({columns[0]}))")
     if measure in ("minimum", "maximum"):
         value = columns[0] if measure == "maximum" else f"-{columns[0]}"
-        return Sql(f"ifNull({_decimal(value)}, '')")
+        return sql(f"ifNull({_decimal(value)}, %s)", empty)
+    if measure == "sum" and len(columns) == 1:  # not counted: a sum of nothing is 0
+        return Sql(_decimal(columns[0]))
     value = columns[0] if measure == "sum" else f"intDiv({columns[0]}, toInt128(greatest({columns[1]}, 1)))"
-    return Sql(f"if({columns[1]} = 0, '', {_decimal(value)})")
+    return sql(f"if({columns[1]} = 0, %s, {_decimal(value)})", empty)
 
 
 def _decimal(millionths: str) -> str:

@@ -85,19 +85,27 @@ def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitM
 def values(scope: QueryScope, asked: Sequence[Asked]) -> Sql:
     """A row for each person in scope who has any of these computed traits: the profile, and JSON text of each, '' =
     none. Each definition is one leaf, a computed trait."""
+
+    def value(leaf: Condition, answers: Answers) -> Sql:
+        return leaf.value(answers)  # type: ignore[attr-defined]
+
+    some = " OR ".join(f"notEmpty(v{i})" for i in range(len(asked)))
+    return sql(f"SELECT * FROM (%s) WHERE {some}", _texts(scope, asked, value))
+
+
+def readings(scope: QueryScope, asked: Sequence[Asked]) -> Sql:
+    """A row for each person in scope: the profile, and what each of these leaves comes to, as text."""
+    return _texts(scope, asked, lambda leaf, answers: leaf.reading(answers))
+
+
+def _texts(scope: QueryScope, asked: Sequence[Asked], text: Callable[[Condition, Answers], Sql]) -> Sql:
     columns = _columns(aggregates(asked, scope.now))
     parts = []
-    for i, trait in enumerate(asked):
-        (leaf,) = conditions(trait.definition)
-        value = leaf.value(_answers(leaf, columns, scope, _nobody))  # type: ignore[attr-defined]
-        parts.append(sql(f"%s AS v{i}", value if trait.include_anonymous else sql("if(known, %s, '')", value)))
-    some = " OR ".join(f"notEmpty(v{i})" for i in range(len(asked)))
-    names = ", ".join(f"v{i}" for i in range(len(asked)))
-    return sql(
-        f"SELECT profile, {names} FROM (SELECT profile, %s FROM (%s) WHERE person) WHERE {some}",
-        join(", ", parts),
-        _people(scope, columns),
-    )
+    for i, each in enumerate(asked):
+        (leaf,) = conditions(each.definition)
+        own = text(leaf, _answers(leaf, columns, scope, _nobody))
+        parts.append(sql(f"%s AS v{i}", own if each.include_anonymous else sql("if(known, %s, '')", own)))
+    return sql("SELECT profile, %s FROM (%s) WHERE person", join(", ", parts), _people(scope, columns))
 
 
 def _nobody(key: str) -> Sql:

@@ -109,6 +109,15 @@ class Condition(ABC):
     def test(self, answers: Answers) -> Sql:
         """A boolean that is never NULL."""
 
+    def reading(self, answers: Answers) -> Sql:
+        """What it comes to, as text, where the events and values that it reads do not say that; '' = they do."""
+        return Sql("''")
+
+    @property
+    def read_from(self) -> str:
+        """The property whose values the reading shows, if it shows any."""
+        return ""
+
     def change_keys(self) -> frozenset[str]:
         """The keys of change sets whose change may change the answer (identity.models.ChangeSet)."""
         return frozenset().union(*(field.change_keys(getattr(self, name)) for name, field in self.declared.items()))

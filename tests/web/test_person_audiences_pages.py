@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from audiences import explain
 from audiences.models import Audience
 from audiences.pages.views import person
+from audiences.services import create_trait
 from identity.models import Identifier, Profile
 from tests.factories_audiences import World
 from tests.factories_identity import message
@@ -94,6 +95,49 @@ def test_each_condition_is_answered_with_its_evidence(cast, world):
     text = words(why(cast, world, "u1", "new"))
     assert found.sentence.replace('"', "&quot;") in text
     assert "The audience asks that this is not true, and so it is." in text
+
+
+def test_it_says_what_a_measure_comes_to_and_when_time_may_change_it(cast, world):
+    for ago, total in ((1, 10), (3, 5.5)):
+        world.did("u1", "Ordered", ago=timedelta(days=ago), properties={"total": total})
+    world.sent(message("identify", userId="u1", traits={"ends": "2026-06-20T12:00:00Z"}))
+    lately = {"kind": "event", "name": "Ordered", "within": {"days": 7}}
+    asked = [
+        {**lately, "sum": "total", "atLeast": 10},
+        {**lately, "average": "total", "atLeast": 10},
+        {**lately, "distinct": "total", "atLeast": 2},
+        {**lately, "then": [{"name": "Ordered", "exactly": 0, "within": {"days": 2}}]},
+        {"kind": "trait", "name": "ends", "op": "withinNext", "value": {"days": 7}},
+        {"kind": "split", "name": "x", "to": 100},
+    ]
+    world.audience("all", {"any": asked})
+    world.computed()
+    reasons = why(cast, world, "u1", "all").context["why"].reasons
+    assert [each.answer for each in reasons] == [
+        'a sum of "total" of 15.5; 2 such events',
+        'an average of "total" of 7.75; 2 such events',
+        'a number of different values of "total" of 2; 2 such events',
+        "it happened like this 0 times; 2 such events",
+        "ends is 2026-06-20T12:00:00Z",
+        "",
+    ]
+    assert [each.turns_at and f"{each.turns_at:%d}" for each in reasons] == ["19", "19", "19", "16", "20", None]
+    assert "Time alone may change this on" in words(why(cast, world, "u1", "all"))
+
+
+def test_what_a_computed_trait_comes_to_is_masked_where_it_is_personal(cast, world):
+    world.did("u1", "Ordered", properties={"firstName": "Grace"})
+    create_trait(
+        world.space,
+        name="Who",
+        definition={"kind": "last", "name": "Ordered", "property": "firstName"},
+        by=cast.people["owner"],
+    )
+    world.audience("some", {"kind": "computed", "name": "who", "op": "exists"})
+    world.computed()
+    (reason,) = why(cast, world, "u1", "some", who="owner").context["why"].reasons
+    assert reason.answer == 'it is "Grace"; 1 such event'
+    assert "Grace" not in words(why(cast, world, "u1", "some", who="user"))
 
 
 def test_it_says_which_condition_keeps_somebody_out(cast, world):
