@@ -468,3 +468,59 @@ class KeptValueSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(source="trait.name")
     value = ValueField(source="shown")
     since = MomentField(source="at")
+
+
+class SeenRowSerializer(serializers.Serializer[Any]):
+    """An event, or a trait's newest value."""
+
+    example: ClassVar = {"what": "Order Completed", "at": AT, "source": "Website"}
+
+    what = serializers.CharField()
+    at = MomentField()
+    source = serializers.CharField()  # type: ignore[assignment]
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    """A condition of the definition, asked about one person."""
+
+    example: ClassVar = {
+        "sentence": 'They performed "Order Completed" at least 2 times in the last 7 days.',
+        "holds": True,
+        "wanted": True,
+        "answer": "3 such events",
+        "turnsAt": AT,
+        "seen": [SeenRowSerializer.example],
+    }
+
+    sentence = serializers.CharField()
+    holds = serializers.BooleanField()
+    wanted = serializers.BooleanField(help_text="False: the audience asks that it does not hold.")
+    answer = serializers.CharField(help_text="What was found.")
+    turnsAt = MomentField(source="turns_at", allow_null=True, help_text="Time alone may change it then.")
+    seen = SeenRowSerializer(many=True, help_text="The newest evidence.")
+
+
+class ExplanationSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "member": True,
+        "since": AT,
+        "matches": True,
+        "anonymous": False,
+        "sentence": SENTENCE,
+        "asOf": AT,
+        "reasons": [ReasonSerializer.example],
+        "more": 0,
+    }
+
+    member = serializers.BooleanField(help_text="As last evaluated.")
+    since = MomentField(source="since.at", allow_null=True)
+    matches = serializers.BooleanField(help_text="As asked of the events now.")
+    anonymous = serializers.BooleanField(help_text="They match, and are left out because nobody knows who they are.")
+    sentence = serializers.CharField()
+    asOf = MomentField(source="as_of")
+    reasons = ReasonSerializer(many=True)
+    more = serializers.IntegerField(help_text="Conditions that are not among the reasons.")
+
+
+class ExplanationAnswer(Envelope):
+    explanation = ExplanationSerializer()

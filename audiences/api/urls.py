@@ -24,5 +24,10 @@ urlpatterns = [
         traits.ProfileTraitsView.as_view(),
         name="api-profile-computed-traits",
     ),
+    path(
+        "spaces/<str:space_id>/profiles/<str:profile_id>/audiences/<str:audience_id>",
+        views.ExplanationView.as_view(),
+        name="api-explanation",
+    ),
     path("spaces/<str:space_id>/condition-kinds", views.ConditionKindsView.as_view(), name="api-condition-kinds"),
 ]

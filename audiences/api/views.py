@@ -16,7 +16,7 @@ from access.api.serializers import AT, Errors, Success, answer, done, moment
 from access.errors import NOTHING, Conflict, Unavailable, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
-from audiences import overview, queries, services
+from audiences import explain, overview, queries, services
 from audiences.api.serializers import (
     AudienceAnswer,
     AudienceSerializer,
@@ -24,12 +24,14 @@ from audiences.api.serializers import (
     ChangeSerializer,
     ConditionKindsAnswer,
     CreateAudience,
+    ExplanationAnswer,
     MemberSerializer,
     MovedPersonSerializer,
     PreviewAnswer,
     PreviewAudience,
 )
 from audiences.conditions import KINDS
+from audiences.failures import unreadable
 from audiences.models import Audience, Change
 from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
@@ -39,6 +41,7 @@ from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import UNITS
 from audiences.services import KeyRefused
+from identity.queries import profile_of
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
@@ -213,6 +216,27 @@ class MovedView(PagedView):
         people, context = _people(request, queries.bitmap(getattr(change, self.side)))
         shown = MovedPersonSerializer(self.paginate_queryset(people), many=True, context=context)
         return self.get_paginated_response(shown.data)
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class ExplanationView(APIView):
+    @extend_schema(operation_id="explain_membership", responses={200: ExplanationAnswer, 409: Errors, 503: Errors})
+    def get(self, request: ApiRequest, space_id: str, profile_id: str, audience_id: str) -> Response:
+        """Why a person is in an audience, or is not: each condition, with what was found."""
+        profile = profile_of(request.space, profile_id)
+        if profile is None:
+            raise NotFound(NOTHING)
+        try:
+            explanation = explain.explain(request.space, _audience(request, audience_id), profile, now=clock.now())
+        except DefinitionError as error:
+            raise Conflict(unreadable(error)) from error
+        except NotComputed as error:
+            raise Conflict(str(error)) from error
+        except Unanswerable as error:
+            raise Unavailable(NOT_NOW) from error
+        return answer(ExplanationAnswer, explanation=explanation)
 
 
 class EnteredView(MovedView):

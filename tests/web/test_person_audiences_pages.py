@@ -8,6 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from audiences import explain
+from audiences.api import views
 from audiences.models import Audience
 from audiences.pages.views import person
 from audiences.services import create_trait
@@ -26,6 +27,7 @@ PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
 def world(cast, monkeypatch):
     world = World(cast.space)
     monkeypatch.setattr(person, "clock", world.clock)
+    monkeypatch.setattr(views, "clock", world.clock)
     return world
 
 
@@ -123,6 +125,12 @@ def test_it_says_what_a_measure_comes_to_and_when_time_may_change_it(cast, world
     ]
     assert [each.turns_at and f"{each.turns_at:%d}" for each in reasons] == ["19", "19", "19", "16", "20", None]
     assert "Time alone may change this on" in words(why(cast, world, "u1", "all"))
+    audience, profile = Audience.objects.get(space=world.space), profile_of(world, "u1")
+    place = f"/api/spaces/{cast.space.public_id}/profiles/{profile.public_id}/audiences/{audience.public_id}"
+    told = cast.call("read_only", "GET", place).json()["data"]["explanation"]
+    assert (told["member"], told["matches"], told["more"]) == (True, True, 0)
+    assert [each["answer"] for each in told["reasons"]] == [each.answer for each in reasons]
+    assert told["reasons"][3]["turnsAt"] == "2026-06-16T12:00:00.000Z"
 
 
 def test_what_a_computed_trait_comes_to_is_masked_where_it_is_personal(cast, world):
