@@ -1,5 +1,6 @@
 """The audience builder as a form: what each button does, what is kept, what is refused and where it is said."""
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,6 +81,33 @@ def test_a_starting_point_fills_the_builder_with_what_it_says(user, base, start)
     definition = drafts.definition_of(draft)
     assert definition in (to_json(parse(start.definition)), {"all": [to_json(parse(start.definition))]})
     assert "is missing" not in words(user.get(f"{answer.url}?preview=1"))
+
+
+def test_a_definition_can_be_written_as_text(user, base, draft):
+    url = f"{base}/drafts/{draft.public_id}"
+    definition = {"all": [SIGNED_UP, {**ORDERED, "then": [{"name": "Rated", "exactly": 0}]}]}
+    user.post(url, fields(ORDERED, act="json", json=json.dumps(definition)))
+    assert drafts.definition_of(Draft.objects.get()) == definition
+    shown = re.search(r'name="json"[^>]*>(.*?)</textarea>', user.get(url).content.decode(), re.DOTALL)[1]
+    assert json.loads(unescape(shown)) == definition
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "This is no JSON"),
+        ("[]", "The definition: must be an object."),
+        ('{"all": [{"kind": "event"}]}', "all[0].name: is missing."),
+        ("[" * 100_000, "This is no JSON"),
+    ],
+)
+def test_what_is_wrong_in_the_text_is_said_and_the_rows_stay(user, base, draft, text, problem):
+    url = f"{base}/drafts/{draft.public_id}"
+    answer = user.post(url, fields(ORDERED, act="json", json=text), headers={"HX-Request": "true"})
+    page = unescape(answer.content.decode())
+    assert problem in page
+    assert text[:1000] in page
+    assert drafts.definition_of(Draft.objects.get()) == ORDERED
 
 
 def test_what_was_typed_is_still_there_after_a_reload(user, base, draft):

@@ -1,5 +1,8 @@
 """The audience builder: a form that is the tree itself. Each button posts it; the server changes it and shows it."""
 
+import json
+from contextlib import suppress
+
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -26,7 +29,8 @@ MOST_OF_A_TAB = 40
 UNCLEAR = "The conditions are not complete yet. Each row that needs something says what."
 LOOK, CHECK, SHOW = "look", "check", "show"  # the live preview; the button for it; only to be shown again
 TAKE = "take"  # what this page has, whatever was written elsewhere
-WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, TAKE, "next", "save", "discard")
+JSON = "json"  # the definition that was written as text takes the place of the rows
+WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, TAKE, JSON, "next", "save", "discard")
 ELSEWHERE = "This draft was changed elsewhere since: by a colleague, or in another tab. What you see here is not kept."
 SAVED_ELSEWHERE = "Meanwhile somebody saved another definition: {} What you see is yours; save again to replace theirs."
 
@@ -144,9 +148,35 @@ def _edited_tree(request: PageRequest) -> tuple[Tree, str]:
 
     There are several when a button was pressed before the answer to the one before it was there.
     """
+    if request.POST.get("act") == JSON:
+        with suppress(ValueError, RecursionError):  # then it is said in `_unreadable`
+            return untyped(request.space, draft_form.of_definition(json.loads(request.POST.get("json", "")))), ""
     tree = draft_form.of_fields({name: str(value) for name, value in request.POST.items()})
     acts = [f"{act}::".split(":")[:3] for act in request.POST.getlist("act") if act not in WITHOUT_EDIT]
     return draft_form.edited(tree, [(verb, path, kind) for verb, path, kind in acts])
+
+
+def _unreadable(request: PageRequest) -> str:
+    """What is wrong with a definition that was written as text; "" when it was not."""
+    if request.POST.get("act") != JSON:
+        return ""
+    try:
+        draft_form.of_definition(json.loads(request.POST.get("json", "")))
+    except DefinitionError as error:
+        return f"{error.path or 'The definition'}: {error.message}."
+    except (ValueError, RecursionError) as error:
+        return f"This is no JSON: {error}."
+    return ""
+
+
+def _as_text(request: PageRequest, tree: Tree) -> str:
+    """The definition as JSON: what was written, while it cannot be read; "" while the rows mean nothing."""
+    if _unreadable(request):
+        return request.POST.get("json", "")
+    try:
+        return json.dumps(draft_form.definition(typed(request.space, tree)), indent=2, ensure_ascii=False)
+    except DefinitionError:
+        return ""
 
 
 def _render_preview(request: PageRequest, tree: Tree, of: Draft | Audience) -> HttpResponse:
@@ -190,6 +220,8 @@ def _render_builder(
         "focus": builder.id_of(focus) if focus else "",
         "seen": builder.preview_of(tree, of=of) if check else None,
         "problem": UNCLEAR if flaws else "",
+        "text": _as_text(request, tree),
+        "unreadable": _unreadable(request),
         "elsewhere": elsewhere,
         # What the page is built on; a page of a draft has a name of its own.
         "base": _base(request, of, renewed=renewed),
