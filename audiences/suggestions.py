@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+from audiences import trait_overview
 from audiences import trait_values as kept_values
 from audiences.models import ComputedTrait
 from audiences.rules.properties import identifier, place
@@ -66,7 +67,7 @@ def computed_values(space: Space, *, name: str) -> list[str]:
     if trait is None or trait.serving is None:
         return []
     kept = kept_values.kept(space, trait.pk, most=MOST_PEOPLE).values()
-    read = [kept_values.readable(trait.serving.definition, value) for value in kept]
+    read = [trait_overview.readable(trait.serving.definition, value) for value in kept]
     flat = [each for value in read for each in (value if isinstance(value, list) else [value])]
     texts = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in flat]
     return [text for text, _ in Counter(texts).most_common(seen.MOST)]

@@ -1,6 +1,5 @@
 """Computed traits by REST: how they are computed, and who has which value."""
 
-import logging
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -12,10 +11,9 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, Success, answer, done
-from access.errors import NOTHING, Conflict, Unavailable, invalid
+from access.errors import NOTHING
 from access.requests import ApiRequest
-from access.services import NotPossible
-from audiences import overview, services, trait_values
+from audiences import overview, services, trait_overview
 from audiences.api.serializers import (
     ChangeTrait,
     ComputedTraitSerializer,
@@ -26,18 +24,15 @@ from audiences.api.serializers import (
     TraitAnswer,
     TraitPreviewAnswer,
 )
-from audiences.api.views import NOT_NOW, TOO_HEAVY, wrong
+from audiences.api.views import change, created, delete, unanswered, wrong
 from audiences.distribution import distribution
 from audiences.models import Audience, ComputedTrait
 from audiences.queries import Unanswerable
 from audiences.rules.validation import DefinitionError
-from audiences.services import KeyRefused
 from identity.queries import profile_of
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
-
-logger = logging.getLogger(__name__)
 
 
 @needs("space.read", POST="space.use")
@@ -56,17 +51,7 @@ class ComputedTraitsView(PagedView):
     @extend_schema(operation_id="create_computed_trait", request=CreateTrait, responses={201: TraitAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new computed trait. Its values are computed at once, and kept up to date."""
-        body = parsed(CreateTrait, request)
-        include_anonymous = body.pop("includeAnonymous")
-        since = None if body.pop("includeHistoricalData") else clock.now()
-        try:
-            made = services.create_trait(
-                request.space, include_anonymous=include_anonymous, events_since=since, by=request, **body
-            )
-        except DefinitionError as error:
-            raise wrong(error) from error
-        except KeyRefused as error:
-            raise invalid(str(error), "key") from error
+        made = created(request, CreateTrait, services.create_trait, clock.now())
         return _shown(request, made, 201)
 
 
@@ -82,21 +67,13 @@ class ComputedTraitView(APIView):
     def patch(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """What is given changes. After a new definition the old values stay until the new ones are computed."""
         trait = _trait(request, trait_id)
-        try:
-            services.change_audience(trait, by=request, **parsed(ChangeTrait, request))
-        except DefinitionError as error:
-            raise wrong(error) from error
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        change(request, trait, ChangeTrait)
         return _shown(request, trait)
 
     @extend_schema(operation_id="delete_computed_trait", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """It is gone with its values, unless an audience asks about it."""
-        try:
-            services.delete_audience(_trait(request, trait_id), now=clock.now(), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        delete(request, _trait(request, trait_id), clock.now())
         return done()
 
 
@@ -109,7 +86,7 @@ class TraitValuesView(PagedView):
     def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """Everybody who has a value, with it."""
         trait = _trait(request, trait_id)
-        values = self.paginate_queryset(trait_values.Values(trait, _definition(trait)))
+        values = self.paginate_queryset(trait_overview.Values(trait))
         return self.get_paginated_response(PersonValueSerializer(values, many=True).data)
 
 
@@ -134,15 +111,12 @@ class TraitPreviewView(APIView):
         except DefinitionError as error:
             raise wrong(error) from error
         except Unanswerable as error:
-            logger.warning("a preview in %s: %s", space_id, error)
-            if error.passes and not error.limit:
-                raise Unavailable(NOT_NOW) from error
-            raise invalid(TOO_HEAVY if error.limit else str(error), "definition") from error
+            raise unanswered(request, error) from error
         context = {
             "spread": distribution(
-                [trait_values.readable(body["definition"], value) for value in preview.values.values()]
+                [trait_overview.readable(body["definition"], value) for value in preview.values.values()]
             ),
-            "sample": trait_values.sample(request.space, preview.values, body["sampleSize"], body["definition"]),
+            "sample": trait_overview.sample(request.space, preview.values, body["sampleSize"], body["definition"]),
         }
         return answer(TraitPreviewAnswer, preview=preview, context=context)
 
@@ -158,16 +132,12 @@ class ProfileTraitsView(PagedView):
         profile = profile_of(request.space, profile_id)
         if profile is None:
             raise NotFound(NOTHING)
-        values = self.paginate_queryset(trait_values.of_profile(request.space, profile.number))
+        values = self.paginate_queryset(trait_overview.of_profile(request.space, profile.number))
         return self.get_paginated_response(KeptValueSerializer(values, many=True).data)
 
 
 def _trait(request: ApiRequest, public_id: str) -> Audience:
     return get_object_or_404(ComputedTrait, space=request.space, public_id=public_id, deleted_at=None)
-
-
-def _definition(trait: Audience) -> Any:
-    return trait.serving.definition if trait.serving else None
 
 
 def _shown(request: ApiRequest, trait: Audience, status: int = 200) -> Response:

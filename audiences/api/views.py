@@ -1,11 +1,13 @@
 """Audiences by REST: what they say, who is in them, who came and went."""
 
 import logging
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pyroaring import BitMap
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -71,17 +73,7 @@ class AudiencesView(PagedView):
     @extend_schema(operation_id="create_audience", request=CreateAudience, responses={201: AudienceAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new audience. It is computed at once, and kept up to date as events arrive and as time passes."""
-        body = parsed(CreateAudience, request)
-        include_anonymous = body.pop("includeAnonymous")
-        since = None if body.pop("includeHistoricalData") else clock.now()
-        try:
-            made = services.create_audience(
-                request.space, include_anonymous=include_anonymous, events_since=since, by=request, **body
-            )
-        except DefinitionError as error:
-            raise wrong(error) from error
-        except KeyRefused as error:
-            raise invalid(str(error), "key") from error
+        made = created(request, CreateAudience, services.create_audience, clock.now())
         return _shown(request, made, 201)
 
 
@@ -97,21 +89,13 @@ class AudienceView(APIView):
     def patch(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """What is given changes. After a new definition the old one serves until the new one is computed."""
         audience = _audience(request, audience_id)
-        try:
-            services.change_audience(audience, by=request, **parsed(ChangeAudience, request))
-        except DefinitionError as error:
-            raise wrong(error) from error
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        change(request, audience, ChangeAudience)
         return _shown(request, audience)
 
     @extend_schema(operation_id="delete_audience", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
-        try:
-            services.delete_audience(_audience(request, audience_id), now=clock.now(), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        delete(request, _audience(request, audience_id), clock.now())
         return done()
 
 
@@ -140,10 +124,7 @@ class PreviewView(APIView):
         except NotComputed as error:
             raise Conflict(str(error)) from error
         except Unanswerable as error:
-            logger.warning("a preview in %s: %s", space_id, error)
-            if error.passes and not error.limit:
-                raise Unavailable(NOT_NOW) from error
-            raise invalid(TOO_HEAVY if error.limit else str(error), "definition") from error
+            raise unanswered(request, error) from error
         context = {
             "sample": overview.sample(request.space, found.members, body["sampleSize"]),
             "unseen": never_seen(request.space, grammar.parse(body["definition"])),
@@ -271,6 +252,45 @@ class ConditionKindsView(APIView):
             windows=[*UNITS],
             limits={"conditions": MOST_CONDITIONS, "depth": DEEPEST},
         )
+
+
+def created(
+    request: ApiRequest, body: type[CreateAudience], create: Callable[..., Audience], now: datetime
+) -> Audience:
+    """An audience or a computed trait, of a body of this kind."""
+    given = parsed(body, request)
+    include_anonymous = given.pop("includeAnonymous")
+    since = None if given.pop("includeHistoricalData") else now
+    try:
+        return create(request.space, include_anonymous=include_anonymous, events_since=since, by=request, **given)
+    except DefinitionError as error:
+        raise wrong(error) from error
+    except KeyRefused as error:
+        raise invalid(str(error), "key") from error
+
+
+def change(request: ApiRequest, row: Audience, body: type[ChangeAudience]) -> None:
+    try:
+        services.change_audience(row, by=request, **parsed(body, request))
+    except DefinitionError as error:
+        raise wrong(error) from error
+    except NotPossible as error:
+        raise Conflict(str(error)) from error
+
+
+def delete(request: ApiRequest, row: Audience, now: datetime) -> None:
+    try:
+        services.delete_audience(row, now=now, by=request)
+    except NotPossible as error:
+        raise Conflict(str(error)) from error
+
+
+def unanswered(request: ApiRequest, error: Unanswerable) -> APIException:
+    """Of a preview: the definition's fault, or nobody's."""
+    logger.warning("a preview in %s: %s", request.space.public_id, error)
+    if error.passes and not error.limit:
+        return Unavailable(NOT_NOW)
+    return invalid(TOO_HEAVY if error.limit else str(error), "definition")
 
 
 def wrong(error: DefinitionError) -> ValidationError:

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 
 from access.requests import PageRequest
-from audiences import explain, trait_values
+from audiences import explain, trait_overview
 from audiences.failures import unreadable
 from audiences.models import Audience
 from audiences.queries import NotComputed, Unanswerable
@@ -38,7 +38,7 @@ def of_profile(request: PageRequest, workspace: str, space: str, profile: str) -
 def computed(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """The computed traits that the person has."""
     who = _person(request, profile)
-    context = {"computed": trait_values.of_profile(request.space, who.profile.number)}
+    context = {"computed": trait_overview.of_profile(request.space, who.profile.number)}
     return _render(request, "traits/of_profile", who, context)
 
 

@@ -12,12 +12,12 @@ from django.views.decorators.http import require_http_methods
 from access.pages.charts import spark
 from access.pages.tables import Column, exported, tabled
 from access.requests import PageRequest
-from access.services import NotPossible
-from audiences import overview, services, suggestions, trait_values
+from audiences import overview, services, suggestions, trait_overview, trait_values
 from audiences.distribution import distribution
 from audiences.overview import Overview
 from audiences.pages import builder
-from audiences.pages.forms import AudienceSettings, TraitForm
+from audiences.pages.computation_settings import settled
+from audiences.pages.forms import TraitForm
 from audiences.pages.views.audiences import STATUSES, UPDATING
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
@@ -133,16 +133,16 @@ def trait(request: PageRequest, workspace: str, space: str, trait: str) -> HttpR
             services.change_audience(row, enabled=action == "enable", by=request)
             messages.success(request, f"{row.name} is {action}d.")
         return redirect(request.path)
-    definition = row.serving.definition if row.serving else None
+    definition = trait_overview.definition_of(row)
     kept = trait_values.kept(request.space, row.pk, most=MOST_SPREAD) if row.serving else {}
-    spread = distribution([trait_values.readable(definition, value) for value in kept.values()])
+    spread = distribution([trait_overview.readable(definition, value) for value in kept.values()])
     context = {
         **_header(details),
         "exact_at": details.exact_at or overview.as_of(request.space),
         "computing": row.serving is None and details.problem is None,
         "spread": spread,
         "partly": len(kept) == MOST_SPREAD,
-        "people": trait_values.sample(request.space, kept, SAMPLE, definition),
+        "people": trait_overview.sample(request.space, kept, SAMPLE, definition),
         "asking": services.asking(row),
     }
     return render(request, "audiences/traits/trait.html", context)
@@ -153,7 +153,7 @@ def trait(request: PageRequest, workspace: str, space: str, trait: str) -> HttpR
 def values(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse | StreamingHttpResponse:
     """Everybody's value as a CSV file, streamed."""
     row = _get_or_404(request, trait).audience
-    people = trait_values.Values(row, row.serving.definition if row.serving else None)
+    people = trait_overview.Values(row)
     lines = (
         [one.profile_id, one.person.name, one.value]
         for start in range(0, len(people), 1000)
@@ -166,28 +166,11 @@ def values(request: PageRequest, workspace: str, space: str, trait: str) -> Http
 def settings(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
     """Name, description and whether it is enabled. A POST changes them, or with `confirm` deletes it."""
     details = _get_or_404(request, trait)
-    row, error = details.audience, ""
-    initial = {"name": row.name, "description": row.description, "enabled": row.enabled}
-    form = AudienceSettings(initial=initial)
-    if "confirm" in request.POST:
-        error = NOT_DELETED
-        if request.POST["confirm"] == row.name:
-            try:
-                services.delete_audience(row, now=clock.now(), by=request)
-            except NotPossible as refusal:
-                error = str(refusal)
-            else:
-                messages.success(request, f"{row.name} was deleted.")
-                return redirect("computed-traits", workspace=workspace, space=space)
-    elif request.method == "POST":
-        form = AudienceSettings(request.POST, initial=initial)
-        if form.is_valid():
-            services.change_audience(row, **form.cleaned_data, by=request)
-            messages.success(request, "Saved.")
-            return redirect(request.path)
+    form, error, done = settled(request, details.audience, listing="computed-traits", misspelt=NOT_DELETED)
+    if done:
+        return done
     context = {**_header(details), "form": form, "error": error}
-    status = 422 if request.method == "POST" else 200
-    return render(request, "audiences/traits/settings.html", context, status=status)
+    return render(request, "audiences/traits/settings.html", context, status=422 if request.method == "POST" else 200)
 
 
 def _edited(request: PageRequest) -> Tree:
@@ -224,8 +207,8 @@ def _preview(request: PageRequest, tree: Tree, form: TraitForm | None, details: 
     some = list(preview.values.values())[:MOST_SPREAD]
     return {
         "preview": preview,
-        "spread": distribution([trait_values.readable(definition, value) for value in some]),
-        "people": trait_values.sample(request.space, preview.values, SAMPLE, definition),
+        "spread": distribution([trait_overview.readable(definition, value) for value in some]),
+        "people": trait_overview.sample(request.space, preview.values, SAMPLE, definition),
     }
 
 

@@ -11,12 +11,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from access.pages.tables import exported
 from access.requests import PageRequest
-from access.services import NotPossible
 from audiences import overview
 from audiences import services as audiences
 from audiences.overview import Overview
 from audiences.pages import presenters
-from audiences.pages.forms import AudienceSettings
+from audiences.pages.computation_settings import settled
 from audiences.pages.views.audiences import STATUSES, UPDATING
 from destinations import queries, services
 from destinations.adapters import adapter_of
@@ -73,26 +72,9 @@ def members(request: PageRequest, workspace: str, space: str, audience: str) -> 
 def settings(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """Name, description and whether it is enabled. A POST changes them, or with `confirm` deletes the audience."""
     details = _get_or_404(request, audience)
-    row, error = details.audience, ""
-    initial = {"name": row.name, "description": row.description, "enabled": row.enabled}
-    form = AudienceSettings(initial=initial)
-    if "confirm" in request.POST:
-        if request.POST["confirm"] != row.name:
-            error = NOT_DELETED
-        else:
-            try:
-                audiences.delete_audience(row, now=clock.now(), by=request)
-            except NotPossible as refusal:
-                error = str(refusal)
-            else:
-                messages.success(request, f"{row.name} was deleted.")
-                return redirect("audiences", workspace=workspace, space=space)
-    elif request.method == "POST":
-        form = AudienceSettings(request.POST, initial=initial)
-        if form.is_valid():
-            audiences.change_audience(row, **form.cleaned_data, by=request)
-            messages.success(request, "Saved.")
-            return redirect("audience-settings", workspace=workspace, space=space, audience=audience)
+    form, error, done = settled(request, details.audience, listing="audiences", misspelt=NOT_DELETED)
+    if done:
+        return done
     context = {**_header(details), "form": form, "error": error}
     return render(request, "console/audience_settings.html", context, status=422 if request.method == "POST" else 200)
 

@@ -1,0 +1,39 @@
+"""The settings of an audience or a computed trait: saved, or with `confirm` deleted."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+
+from access.requests import PageRequest
+from access.services import NotPossible
+from audiences import services
+from audiences.models import Audience
+from audiences.pages.forms import AudienceSettings
+from spaces.clock import clock
+
+
+def settled(
+    request: PageRequest, row: Audience, *, listing: str, misspelt: str
+) -> tuple[AudienceSettings, str, HttpResponse | None]:
+    """The form, what is wrong beside it, and where the browser goes when it is done. listing: the page of a list.
+
+    misspelt: what is said to whoever typed another name than that of what they wanted to delete.
+    """
+    initial = {"name": row.name, "description": row.description, "enabled": row.enabled}
+    form = AudienceSettings(initial=initial)
+    if "confirm" in request.POST:
+        if request.POST["confirm"] != row.name:
+            return form, misspelt, None
+        try:
+            services.delete_audience(row, now=clock.now(), by=request)
+        except NotPossible as refusal:
+            return form, str(refusal), None
+        messages.success(request, f"{row.name} was deleted.")
+        return form, "", redirect(listing, request.workspace.slug, request.space.slug)
+    if request.method == "POST":
+        form = AudienceSettings(request.POST, initial=initial)
+        if form.is_valid():
+            services.change_audience(row, **form.cleaned_data, by=request)
+            messages.success(request, "Saved.")
+            return form, "", redirect(request.path)
+    return form, "", None
