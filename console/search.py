@@ -90,11 +90,13 @@ def find_profiles(query: SearchQuery) -> Iterator[Hit]:
 
 
 def find_audiences(query: SearchQuery) -> Iterator[Hit]:
-    """By public id, key, or a part of the name."""
+    """Audiences and computed traits by public id, key, or a part of the name."""
     matches = Q(public_id=query.text) | Q(key=query.text) | Q(name__icontains=query.text)
-    audiences = Audience.objects.filter(matches, space__in=query.spaces, deleted_at=None)
-    for audience in audiences.order_by("name", "pk")[:MOST]:
-        yield query.hit("Audience", audience, "audience", audience.key)
+    rows = Audience.everything.filter(matches, space__in=query.spaces, deleted_at=None)
+    pages = {Audience.Kind.AUDIENCE: "audience", Audience.Kind.TRAIT: "computed-trait"}
+    for row in rows.order_by("name", "pk")[:MOST]:
+        kind = Audience.Kind(row.kind)
+        yield query.hit(str(kind.label), row, pages[kind], row.key)
 
 
 def find_sources(query: SearchQuery) -> Iterator[Hit]:

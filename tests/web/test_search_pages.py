@@ -25,7 +25,17 @@ def names(answer):
 
 @pytest.mark.parametrize(
     "what",
-    ["space_id", "source_id", "key", "audience_id", "destination_id", "subscription_id", "connection_id", "replay_id"],
+    [
+        "space_id",
+        "source_id",
+        "key",
+        "audience_id",
+        "trait_id",
+        "destination_id",
+        "subscription_id",
+        "connection_id",
+        "replay_id",
+    ],
 )
 def test_any_id_leads_to_a_page_of_the_thing(cast, what):
     ids = belongings(cast.space)
