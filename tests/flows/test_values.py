@@ -10,7 +10,7 @@ import pytest
 
 from audiences.rules.compiler import SETTINGS, Asked, QueryScope, members
 from audiences.rules.grammar import parse
-from audiences.rules.operators import OPERATORS
+from audiences.rules.operators import operators
 from identity.history import scope_of
 from sources.events import client
 from sources.services import connect
@@ -21,7 +21,8 @@ from tests.factories_sources import InboxFactory, archive_all
 
 pytestmark = pytest.mark.django_db
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference.md"
-QUESTION = re.compile(rf"(?P<name>.+?) (?P<op>{'|'.join(OPERATORS)})(?: (?P<value>.+))?")
+ON_PROPERTIES = operators(relative=False)
+QUESTION = re.compile(rf"(?P<name>.+?) (?P<op>{'|'.join(ON_PROPERTIES)})(?: (?P<value>.+))?")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def truths(space, definitions):
 
 def test_the_tables_have_cases():
     assert len(CASES) > 80
-    assert {QUESTION.fullmatch(each)["op"] for case in CASES for each, _ in case.questions} == set(OPERATORS)
+    assert {QUESTION.fullmatch(each)["op"] for case in CASES for each, _ in case.questions} == set(
+        operators(relative=False)
+    )
 
 
 @pytest.mark.parametrize("order", ["together", "reversed", "one by one"])
