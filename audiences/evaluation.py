@@ -393,17 +393,19 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
 def _compute(space: Space, scope: QueryScope, subjects: Sequence[Subject], problems: Problems) -> None:
     """The values of computed traits of whoever is in scope: which differ from those that are kept, and who has one."""
 
-    def ask(some: Sequence[Subject]) -> list[dict[int, str]]:
-        return trait_values.computed(scope, [subject.asked for subject in some])
+    def ask(some: Sequence[Subject]) -> list[tuple[dict[int, str], dict[int, str]]]:
+        values = trait_values.computed(scope, [subject.asked for subject in some])
+        with queries.answering():
+            kept = trait_values.kept_of(space, [subject.audience.pk for subject in some], scope.numbers)
+        return [(own, kept[subject.audience.pk]) for subject, own in zip(some, values, strict=True)]
 
     for alone, run in _runs(subjects, lambda subject: subject.alone, most=MOST_TRAITS):
-        kept_values = trait_values.kept_of(space, [subject.audience.pk for subject in run], scope.numbers)
-        for subject, values in _ask_each(run, ask, problems, alone=alone):
-            if not isinstance(values, dict):
-                problems.note(subject.version.pk, values)
+        for subject, answer in _ask_each(run, ask, problems, alone=alone):
+            if not isinstance(answer, tuple):
+                problems.note(subject.version.pk, answer)
                 subject.new = subject.old
                 continue
-            kept = kept_values[subject.audience.pk]
+            values, kept = answer
             gone = dict.fromkeys(kept.keys() - values.keys(), "")
             subject.values = {number: value for number, value in values.items() if kept.get(number) != value} | gone
             subject.new = BitMap(values) if scope.numbers is None else (subject.base - scope.numbers) | BitMap(values)

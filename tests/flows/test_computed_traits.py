@@ -9,6 +9,7 @@ from access.services import NotPossible
 from audiences import queries, services, trait_values
 from audiences.models import Audience, Change
 from audiences.rules.validation import DefinitionError
+from audiences.traits.event_counter import EventCounter
 from identity.models import Identifier
 from identity.queries import canonical
 from sources.events import client
@@ -172,6 +173,22 @@ def test_an_audience_follows_the_definition_and_the_window_of_the_trait(world, m
     assert world.members(some) == set()
     with pytest.raises(NotPossible, match="some"):
         services.delete_audience(orders, now=world.clock.now(), by=me)
+
+
+def test_one_that_cannot_be_computed_stops_nobody_and_is_caught_up_with(world, me, monkeypatch):
+    ordered(world, "u1", 10)
+    orders, spent = trait(world, me, "Orders", ORDERS), trait(world, me, "Spent", SPENT)
+    buyers = world.audience("buyers", {"kind": "event", "name": "Ordered"})
+    world.computed()
+    world.clock.advance(MINUTE)
+    ordered(world, "u2", 5)
+    with monkeypatch.context() as broken:
+        broken.setattr(EventCounter, "value", lambda *_: 1 / 0)
+        world.ticked()
+    assert (world.members(buyers), values(world, spent)) == ({"u1", "u2"}, {"u1": 10, "u2": 5})
+    assert values(world, orders) == {"u1": 1}
+    world.later(timedelta(hours=2))
+    assert values(world, orders) == {"u1": 1, "u2": 1}
 
 
 def test_elements_of_a_list_can_be_asked_about(world, me):
