@@ -132,6 +132,24 @@ def test_amounts_are_those_of_the_numbers_alone():
     assert means(world, asked) == {}
 
 
+def test_a_merged_person_has_everything_of_both_and_the_newest_value_of_a_trait():
+    events = [
+        Event(1, "Seen", NOW - 5, {"p": 2}),
+        Event(2, "Seen", NOW - 4, {"p": 3}),
+        Event(3, "Seen", NOW - 3, {"p": 4}),
+    ]
+    told = [Trait(n, "p", value, (NOW - age, 1, 1, age)) for n, value, age in ((1, "x", 9), (1, "y", 5), (3, "x", 2))]
+    told.append(Trait(3, "p", "z", (NOW - 8, 1, 1, 8)))
+    world = World({1: True, 2: False, 3: True}, merges=[(2, 1)], events=events, traits=told)
+    measures = {"sum": 5, "average": 2.5, "minimum": 2, "maximum": 3, "distinct": 2}
+    asked = [{**SEEN, measure: "p", "exactly": number} for measure, number in measures.items()]
+    asked += [{**SEEN, "exactly": 2}, {**SEEN, "then": [{"name": "Seen"}]}]
+    asked += [{"kind": "trait", "name": "p", "op": "equals", "value": value} for value in ("x", "y", "z")]
+    assert means(world, asked) == {}
+    found = [Moment(world, NOW).members(each) for each in asked]
+    assert found == [*[{1}] * 7, {3}, {1}, set()]
+
+
 def test_dates_come_and_go_to_the_millisecond():
     """A person for each border, whose trait it is; and birthdays on days around today, of every year's kind."""
     dates = [datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds") for at in BORDERS]
