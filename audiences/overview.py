@@ -310,9 +310,13 @@ class Members(Sequence[Member]):
 
 def sample(space: Space, members: BitMap, size: int) -> list[Person]:
     """At most `size` of the members, spread evenly from the oldest profile to the newest."""
-    count = min(size, len(members))
-    chosen = BitMap(members[place * len(members) // count] for place in range(count))
-    return people(space, _profiles(space, chosen))
+    return people(space, _profiles(space, spread(members, size)))
+
+
+def spread(numbers: Sequence[int] | BitMap, size: int) -> list[int]:
+    """At most `size` of these, evenly from the first to the last."""
+    count = min(size, len(numbers))
+    return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
 def moved(space: Space, kept: bytes | memoryview, most: int) -> MovedProfiles:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, overload
 
-from audiences import queries, trait_values
+from audiences import overview, queries, trait_values
 from audiences.models import Audience, ComputedTrait
 from audiences.rules import grammar
 from audiences.rules.validation import DefinitionError
@@ -108,9 +108,7 @@ def with_people(space: Space, values: Mapping[int, str], definition: Any) -> lis
 
 def sample(space: Space, values: Mapping[int, str], size: int, definition: Any) -> list[PersonValue]:
     """Of at most so many of the people, spread evenly from the oldest profile to the newest."""
-    numbers = sorted(values)
-    count = min(size, len(numbers))
-    chosen = [numbers[place * len(numbers) // count] for place in range(count)]
+    chosen = overview.spread(sorted(values), size)
     return with_people(space, {number: values[number] for number in chosen}, definition)
 
 

@@ -45,19 +45,15 @@ class Performed(EventCondition):
 
     def sentence(self) -> str:
         window = f" {self.when.sentence()}" if self.when else ""
-        performed = f"performed {quoted(self.name)}{questions_sentence(self.where)} {self.frequency.sentence()}{window}"
-        if self.frequency.number == 0 and not self.frequency.measure:
-            performed = f"did not perform {quoted(self.name)}{questions_sentence(self.where)}{window}"
-        return performed + "".join(self._step_sentence(step) for step in self.then)
+        performed = _performed(self.name, self.where, self.frequency)
+        return performed + window + "".join(self._step_sentence(step) for step in self.then)
 
     def _step_sentence(self, step: NextStep) -> str:
         of = quoted(self.name)
         if step.follows:
             of = f"{quoted(self.then[step.follows - 1].name)} (step {step.follows})"
-        did = f"performed {quoted(step.name)}{questions_sentence(step.where)} {step.frequency.sentence()}"
-        if step.frequency.number == 0:
-            did = f"did not perform {quoted(step.name)}{questions_sentence(step.where)}"
-        return f" and then {did} {f'within {step.within} of' if step.within else 'after'} {of}"
+        performed = _performed(step.name, step.where, step.frequency)
+        return f" and then {performed} {f'within {step.within} of' if step.within else 'after'} {of}"
 
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
         if self.then:
@@ -104,6 +100,12 @@ class Performed(EventCondition):
         if "when" in entries:
             return entries
         return {**entries, "when": "within"} if entries.get("unit") else {**entries, "unit": "days"}
+
+
+def _performed(name: str, where: tuple[Question, ...], frequency: Frequency) -> str:
+    event = f"{quoted(name)}{questions_sentence(where)}"
+    never = frequency.number == 0 and not frequency.measure
+    return f"did not perform {event}" if never else f"performed {event} {frequency.sentence()}"
 
 
 condition = Performed

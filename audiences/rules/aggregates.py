@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audiences.rules import dates
+from audiences.rules.windows import UNITS
 from sources.events.sql import Sql, sql
 
-DAY = 86_400_000
 LOTS = 1_000_000  # that a random split is made of
 
 
@@ -56,6 +56,7 @@ NEWEST = Shape(TRAITS, "newest", "Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UI
 SHAPES = (COUNT, SUM, LARGEST, DISTINCT, SEQUENCE, TALLY, TEXTS, EXTREME, NEWEST)
 
 
+DAY = UNITS["days"]
 # What DateTime64(3) holds: the years 1900 to 2299. No event is from outside of them.
 EARLIEST, LATEST = -2_208_988_800_000, 10_413_791_999_999
 

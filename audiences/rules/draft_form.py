@@ -94,20 +94,20 @@ def _property_questions(field: QuestionsField, entries: dict[str, Any], path: st
 
 def of_definition(value: Any) -> Tree:
     """The tree of a valid definition, of an audience or a computed trait. Raises DefinitionError."""
-    is_trait = isinstance(value, dict) and value.get("kind") in TRAITS
-    node = grammar.to_json((grammar.parse_trait if is_trait else grammar.parse)(value))
+    node = grammar.to_json(_parse(value))
     return _map_conditions(node, lambda json: {"kind": json["kind"], **FORMS[json["kind"]].to_entries(json)})
 
 
 def definition(tree: Tree) -> Any:
     """The JSON that it means. Raises DefinitionError, for the first of its flaws, with the definition's path."""
     value = _map_conditions(tree, lambda entries: FORMS[entries["kind"]].from_entries(entries))
-    _check(value)
+    _parse(value)
     return value
 
 
-def _check(value: Any) -> None:
-    (grammar.parse_trait if isinstance(value, dict) and value.get("kind") in TRAITS else grammar.parse)(value)
+def _parse(value: Any) -> grammar.Node:
+    is_trait = isinstance(value, dict) and value.get("kind") in TRAITS
+    return (grammar.parse_trait if is_trait else grammar.parse)(value)
 
 
 def flaws(tree: Tree) -> list[Flaw]:
@@ -365,7 +365,7 @@ def _row_flaws(row: Tree, path: str) -> Iterator[Flaw]:
     node = without_not(row)
     if "kind" in node:
         try:
-            _check(FORMS[node["kind"]].from_entries(node))
+            _parse(FORMS[node["kind"]].from_entries(node))
         except DefinitionError as error:
             yield _condition_flaw(node["kind"], path, error.path, error.message)
     elif not node[word_of(node)]:

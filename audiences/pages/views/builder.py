@@ -66,7 +66,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
     if act == "discard":
         drafts.discard(stored)
         messages.success(request, "The draft is gone.")
-        return _go_to(request, reverse("audiences", args=[workspace, space]))
+        return go_to(request, reverse("audiences", args=[workspace, space]))
     tree, focus = _edited_tree(request)
     tab = _tab(request)
     if tab and stored.tab not in (tab, request.POST.get("base", "")) and TAKE not in request.POST.getlist("act"):
@@ -79,7 +79,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
     if act == "next":
         if flaws := draft_form.flaws(tree):
             return _refused(request, stored, tree, here, flaws)
-        return _go_to(request, wizard.url_of(request, stored, wizard.DESTINATIONS))
+        return go_to(request, wizard.url_of(request, stored, wizard.DESTINATIONS))
     if act == LOOK:
         return _render_preview(request, tree, stored)
     if request.htmx:
@@ -113,7 +113,7 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
     except DefinitionError as error:
         return _refused(request, existing, tree, here, [draft_form.flaw_of(tree, error)])
     messages.success(request, f"{existing.name} is saved. Who is in it stays until the new definition is computed.")
-    return _go_to(request, reverse("audience", args=[workspace, space, audience]))
+    return go_to(request, reverse("audience", args=[workspace, space, audience]))
 
 
 @needs("space.use")
@@ -169,9 +169,9 @@ def _unreadable(request: PageRequest) -> str:
     return ""
 
 
-def _as_text(request: PageRequest, tree: Tree) -> str:
+def _as_text(request: PageRequest, tree: Tree, *, unreadable: str) -> str:
     """The definition as JSON: what was written, while it cannot be read; "" while the rows mean nothing."""
-    if _unreadable(request):
+    if unreadable:
         return request.POST.get("json", "")
     try:
         return json.dumps(draft_form.definition(typed(request.space, tree)), indent=2, ensure_ascii=False)
@@ -210,6 +210,7 @@ def _render_builder(
     shown = (draft_form.flaws(tree) if check else []) if flaws is None else flaws
     existing, draft = (of, None) if isinstance(of, Audience) else (None, of)
     root = builder.rows_of(tree, space=request.space, flaws=shown, besides=existing)
+    unreadable = _unreadable(request)
     context = {
         "root": root,
         "bare": "1" if draft_form.is_bare(tree) else "",
@@ -220,8 +221,8 @@ def _render_builder(
         "focus": builder.id_of(focus) if focus else "",
         "seen": builder.preview_of(tree, of=of) if check else None,
         "problem": UNCLEAR if flaws else "",
-        "text": _as_text(request, tree),
-        "unreadable": _unreadable(request),
+        "text": _as_text(request, tree, unreadable=unreadable),
+        "unreadable": unreadable,
         "elsewhere": elsewhere,
         # What the page is built on; a page of a draft has a name of its own.
         "base": _base(request, of, renewed=renewed),
@@ -246,7 +247,7 @@ def _base(request: PageRequest, of: Draft | Audience, *, renewed: bool) -> str:
     return of.tab if isinstance(of, Draft) else str(overview(of).version.number)
 
 
-def _go_to(request: PageRequest, url: str) -> HttpResponse:
+def go_to(request: PageRequest, url: str) -> HttpResponse:
     """The browser goes to another page, also when htmx asked."""
     if request.htmx:
         return HttpResponse(headers={"HX-Redirect": url})

@@ -19,6 +19,7 @@ from audiences.pages import builder
 from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
 from audiences.pages.views.audiences import STATUSES, UPDATING
+from audiences.pages.views.builder import go_to
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
 from audiences.rules.draft_form import Tree
@@ -90,7 +91,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
             flaws = [draft_form.flaw_of(tree, error)]
         else:
             messages.success(request, f"{made.name} is created. Its values are being computed.")
-            return _go_to(request, reverse("computed-trait", args=[workspace, space, made.public_id]))
+            return go_to(request, reverse("computed-trait", args=[workspace, space, made.public_id]))
     return _render_form(request, tree, form, here, flaws=flaws, refused=True)
 
 
@@ -119,7 +120,7 @@ def edit(request: PageRequest, workspace: str, space: str, trait: str) -> HttpRe
     except DefinitionError:
         return _render_form(request, tree, None, here, details=details, flaws=draft_form.flaws(tree), refused=True)
     messages.success(request, f"{details.audience.name} is saved. The old values stay until the new ones are computed.")
-    return _go_to(request, reverse("computed-trait", args=[workspace, space, trait]))
+    return go_to(request, reverse("computed-trait", args=[workspace, space, trait]))
 
 
 @needs("space.read", POST="space.use")
@@ -251,8 +252,3 @@ def _get_or_404(request: PageRequest, public_id: str) -> Overview:
     if row is None:
         raise Http404
     return overview.overview(row)
-
-
-def _go_to(request: PageRequest, url: str) -> HttpResponse:
-    """The browser goes to another page, also when htmx asked."""
-    return HttpResponse(headers={"HX-Redirect": url}) if request.htmx else redirect(url)
