@@ -31,6 +31,7 @@ class DecidedCall(msgspec.Struct, array_like=True):
     was: int
     sent: Recipients
     alone: bool = False
+    value: str = ""  # of a computed trait, as JSON text
 
 
 def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) -> list[DecidedCall]:
@@ -43,10 +44,11 @@ def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) 
     for number in intake.numbers:
         row, desired = acknowledged.get(number), intake.desired[number]
         known = KnownState(row.state, row.entering, row.flip, row.due) if row else None
-        call = next_call(known, desired, due_now=number in intake.due)
+        outdated = row is not None and row.value != intake.values.get(number, row.value)
+        call = next_call(known, desired, due_now=number in intake.due, outdated=outdated)
         if call:
             calls[number] = call
-        elif row and (row.due or row.refused) and desired is not None and row.state == int(desired):
+        elif row and (row.due or row.refused) and desired is not None and row.state == int(desired) and not outdated:
             settled.append(row.pk)
         elif row and number in intake.due:
             unsettled.append(row.pk)
@@ -77,8 +79,9 @@ def change_of(subscription: Subscription, call: DecidedCall) -> IdentifierChange
     """The call as adapters read it."""
     values = {type: value for type, (_, value) in call.sent.items()}
     recipient = Address(values.get("user_id"), values.get("anonymous_id"), values.get("email"))
+    value = msgspec.json.decode(call.value) if call.value else None
     return IdentifierChange(
-        message_id(subscription, call), call.entering, from_milliseconds(call.at), recipient, call.profile
+        message_id(subscription, call), call.entering, from_milliseconds(call.at), recipient, call.profile, value
     )
 
 
@@ -118,19 +121,24 @@ def _decided_call(
         sent = {type: pair for type, pair in sent.items() if pair[0] == number or pair[0] not in staying}
     profile = intake.owners.get(number, row.profile if row else 0)
     was = row.state if row else Acknowledged.State.OUT
+    if call.entering and was == Acknowledged.State.IN:  # with a value that is no longer right
+        was = Acknowledged.State.MAYBE
     alone = row is not None and row.flip == call.flip and row.retry_at is not None
-    return DecidedCall(number, profile, call.entering, call.flip, at, was, sent, alone)
+    value = row.value if row and call.again else intake.values.get(number, "") if call.entering else ""
+    return DecidedCall(number, profile, call.entering, call.flip, at, was, sent, alone, value)
 
 
 MARK_MAYBE = """
     INSERT INTO destinations_acknowledged
-        (workspace_id, subscription_id, identifier, state, entering, flip, at, profile, sent, due, tries, refused)
-    SELECT %s, %s, call.identifier, %s, call.entering, call.flip, call.at, call.profile, call.sent, true, 0, ''
-    FROM unnest(%s::bigint[], %s::bool[], %s::int[], %s::timestamptz[], %s::bigint[], %s::jsonb[])
-        AS call(identifier, entering, flip, at, profile, sent)
+        (workspace_id, subscription_id, identifier, state, entering, flip, at, profile, sent, value, due, tries,
+         refused)
+    SELECT %s, %s, call.identifier, %s, call.entering, call.flip, call.at, call.profile, call.sent, call.value, true, 0,
+           ''
+    FROM unnest(%s::bigint[], %s::bool[], %s::int[], %s::timestamptz[], %s::bigint[], %s::jsonb[], %s::text[])
+        AS call(identifier, entering, flip, at, profile, sent, value)
     ON CONFLICT (subscription_id, identifier) DO UPDATE
     SET state = excluded.state, entering = excluded.entering, flip = excluded.flip, at = excluded.at,
-        profile = excluded.profile, sent = excluded.sent, due = excluded.due
+        profile = excluded.profile, sent = excluded.sent, value = excluded.value, due = excluded.due
 """
 
 
@@ -148,6 +156,7 @@ def _mark_maybe(subscription: Subscription, calls: Sequence[DecidedCall]) -> Non
                 from_milliseconds(call.at),
                 call.profile,
                 msgspec.json.encode(call.sent).decode(),
+                call.value,
             )
             for call in calls
         ],

@@ -11,6 +11,8 @@ from django.db.models import Max, Q, QuerySet
 from pyroaring import BitMap
 
 from audiences import queries as audiences
+from audiences import trait_values
+from audiences.models import Audience
 from audiences.models import Change as AudienceChange
 from destinations import queries
 from destinations.models import Acknowledged, Subscription
@@ -48,7 +50,8 @@ class SyncIntake:
 
     numbers: of the identifiers in question, also such as no longer exist. due: those of them whose retry is due.
     desired: for each of them; None while it is unsettled. recipients: whom the calls of the desired ones are about.
-    owners: the profile number of each identifier that exists. comparison: its result, when it was time for one.
+    owners: the profile number of each identifier that exists. values: of the desired ones of a computed trait, as JSON
+    text. comparison: its result, when it was time for one.
     """
 
     before: PassPosition
@@ -59,6 +62,7 @@ class SyncIntake:
     desired: Mapping[int, bool | None]
     owners: Mapping[int, int]
     recipients: Mapping[int, Recipients]
+    values: Mapping[int, str]
     comparison: Comparison | None = None
 
 
@@ -210,9 +214,18 @@ def _intake(
     identifiers = list(existing.values_list("number", "type", "value", "profile"))
     owners = {number: profile for number, _, _, profile in identifiers}
     desired = desired_states(subscription, members, {number: (type, owner) for number, type, _, owner in identifiers})
+    values: dict[int, str] = {}
+    if subscription.audience.kind == Audience.Kind.TRAIT:
+        wanted = {number: owners[number] for number, state in desired.items() if state}
+        kept = trait_values.kept_of(subscription.space, [subscription.audience_id], BitMap(wanted.values()))[
+            subscription.audience_id
+        ]
+        values = {number: kept[owner] for number, owner in wanted.items() if owner in kept}
+        # Values are read after the members, and may be of a later tick, whose change is in the next pass.
+        desired |= dict.fromkeys(wanted.keys() - values.keys(), False)
     recipients = _recipients(subscription, [row for row in identifiers if desired[row[0]] is not False])
     desired |= {number: False for number in numbers if number not in owners}  # erased
-    return SyncIntake(before, after, members, due, numbers, desired, owners, recipients)
+    return SyncIntake(before, after, members, due, numbers, desired, owners, recipients, values)
 
 
 def _recipients(subscription: Subscription, identifiers: Sequence[tuple[int, str, str, int]]) -> dict[int, Recipients]:

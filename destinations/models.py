@@ -31,7 +31,7 @@ class Destination(Deletable, Owned):
 
 
 class Subscription(Deletable, Owned):
-    """An audience goes to a destination: the owner of the sync stage."""
+    """An audience, or a computed trait, goes to a destination: the owner of the sync stage."""
 
     class Status(models.TextChoices):
         WAITING = "waiting", "Waiting for the audience"
@@ -124,6 +124,7 @@ class Acknowledged(Many):
     at = models.DateTimeField(help_text="when that flip was prepared; the message's timestamp")
     profile = models.BigIntegerField(help_text="number of the profile that held it then")
     sent = models.JSONField(default=dict, help_text="{type: [identifier number, value]} that the newest call said")
+    value = models.TextField(db_default="", help_text="of a computed trait, as the newest call said it: JSON text")
     due = models.BooleanField(default=False)
     tries = models.IntegerField(default=0, help_text="failed calls of this flip")
     retry_at = models.DateTimeField(null=True)

@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from pyroaring import BitMap
 
 from audiences import queries as audiences
+from audiences import trait_values
+from audiences.models import Audience
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules.comparison import Comparison, KnownIdentifiers, compare
@@ -169,7 +171,26 @@ def compare_in_full(subscription: Subscription, members: BitMap) -> Comparison:
             KnownIdentifiers(state, entering, due, refused, _numbers(packed))
             for state, entering, due, refused, packed in cursor.fetchall()
         ]
-    return compare(desired, known)
+    return compare(desired, known, _outdated(subscription))
+
+
+SAID = """
+    SELECT identifier.number, identifier.profile, acknowledged.value
+    FROM destinations_acknowledged acknowledged JOIN identity_identifier identifier
+         ON identifier.space_id = %s AND identifier.number = acknowledged.identifier
+    WHERE acknowledged.subscription_id = %s AND acknowledged.entering
+"""
+
+
+def _outdated(subscription: Subscription) -> BitMap:
+    """Identifiers of which the newest call said another value of a computed trait than their profile has now."""
+    trait = subscription.audience_id
+    if subscription.audience.kind != Audience.Kind.TRAIT:
+        return BitMap()
+    values = trait_values.kept(subscription.space, trait)
+    with connection.cursor() as cursor:
+        cursor.execute(SAID, [subscription.space_id, subscription.pk])
+        return BitMap(number for number, profile, said in cursor if values.get(profile, said) != said)
 
 
 UNSETTLED = """
@@ -218,6 +239,11 @@ def types_of(subscription: Subscription) -> list[str]:
 
 def members_at_catcher(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
     """The (type, value) of who is in the audience `key` by what the catcher received, and by nothing else."""
+    return tuple(identifier for identifier, _ in catcher.members(destination, key))
+
+
+def stated_at_catcher(destination: Destination, key: str) -> Sequence[tuple[tuple[str, str], Any]]:
+    """The same, each with True, or with the value of a computed trait."""
     return catcher.members(destination, key)
 
 
@@ -226,6 +252,13 @@ def style_of(destination: Destination) -> str:
     adapter = adapter_of(destination.kind)
     chosen = open_sealed(destination.settings).get("style")
     return chosen if chosen in adapter.capabilities.styles else adapter.capabilities.styles[0]
+
+
+def takes(destination: Destination, kind: str) -> bool:
+    """Whether an "audience", or a "trait", can go there."""
+    return kind != Audience.Kind.TRAIT or (
+        adapter_of(destination.kind).trait_options is not None and style_of(destination) == "event"
+    )
 
 
 def described_settings(destination: Destination) -> list[dict[str, Any]]:
@@ -246,6 +279,8 @@ def catalogue() -> list[dict[str, Any]]:
             "settingsSchema": json_schema(adapter.settings),
             "options": described(adapter.options),
             "optionsSchema": json_schema(adapter.options),
+            "traitOptions": described(adapter.trait_options) if adapter.trait_options else None,
+            "traitOptionsSchema": json_schema(adapter.trait_options) if adapter.trait_options else None,
         }
         for adapter in all_adapters().values()
     ]

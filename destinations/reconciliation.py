@@ -148,7 +148,9 @@ def _reason(subscription: Subscription, desired: bool, state: int, tries: int, r
     if refused:
         return f"Refused: {refused}"
     if subscription.held_back_by:
-        return f"Nothing goes out while the {subscription.held_back_by} is disabled."
+        what = subscription.held_back_by
+        what = subscription.audience.get_kind_display().lower() if what == "audience" else what
+        return f"Nothing goes out while the {what} is disabled."
     if subscription.status in (Subscription.Status.SUSPENDED, Subscription.Status.PARKED):
         return f"Nothing goes out: {subscription.error or subscription.get_status_display().lower()}"
     if tries:

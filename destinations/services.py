@@ -33,6 +33,7 @@ from spaces.outbound import OutboundError, check_url
 from spaces.secrets import open_sealed, seal
 
 SYNC = "sync"  # the stage's name; the stage itself is above this layer
+NO_TRAITS = "A computed trait goes only to destinations that take people as events"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ def change_destination(
     if settings is not None:
         parsed = _parsed(destination.kind, settings, open_sealed(destination.settings))
         destination.settings = seal(asdict(parsed))
+        going = destination.subscriptions.filter(deleted_at=None, audience__deleted_at=None)
+        for kind in going.values_list("audience__kind", flat=True).distinct():
+            if not queries.takes(destination, kind):
+                raise InvalidSetting("style", f"{NO_TRAITS}, and one goes to this")
         generated = _generated_secrets(parsed, settings) if "" in settings.values() else {}
     destination.name = name if name is not None else destination.name
     destination.enabled = enabled if enabled is not None else destination.enabled
@@ -120,13 +125,16 @@ def test_destination(destination: Destination, *, now: datetime) -> TestResult:
 def subscribe(
     audience: Audience, destination: Destination, *, options: Mapping[str, Any], by: ActorLike
 ) -> Subscription:
-    """The audience goes to the destination: everyone in it once, then whoever enters and leaves.
+    """The audience goes to the destination: everyone in it once, then whoever enters and leaves. A computed trait:
+    everybody's value once, then each new one.
 
-    Raises InvalidSetting, and NotPossible when it goes there already or they are of two spaces.
+    Raises InvalidSetting, and NotPossible when it goes there already, cannot, or they are of two spaces.
     """
     if audience.space_id != destination.space_id:
         raise NotPossible("An audience goes only to destinations of its own space")
-    chosen = parse(adapter_of(destination.kind).options, options)
+    if not queries.takes(destination, audience.kind):
+        raise NotPossible(NO_TRAITS)
+    chosen = parse(adapter_of(destination.kind).options_for(audience.kind), options)
     try:
         with transaction.atomic():
             subscription = Subscription.objects.create(
@@ -137,7 +145,7 @@ def subscribe(
                 options=asdict(chosen),
             )
     except IntegrityError as error:
-        raise NotPossible("This audience goes to this destination already") from error
+        raise NotPossible(f"{audience.name} goes to this destination already") from error
     audit(by, "subscription.created", subscription, audience=audience.public_id, destination=destination.public_id)
     return subscription
 
@@ -187,7 +195,8 @@ def change_subscription(
 ) -> None:
     """Switched on or off, or with other options, which count from the next call on."""
     if options is not None:
-        chosen = parse(adapter_of(subscription.destination.kind).options, options, subscription.options)
+        declared = adapter_of(subscription.destination.kind).options_for(subscription.audience.kind)
+        chosen = parse(declared, options, subscription.options)
         Subscription.objects.filter(pk=subscription.pk).update(options=asdict(chosen))
     if enabled is not None:
         calm = Subscription.Status.SYNCING if subscription.synced_at else Subscription.Status.WAITING

@@ -29,7 +29,7 @@ from destinations.intake import PassPosition, SyncIntake, read_comparison, read_
 from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
 from destinations.rules import backoff
-from destinations.rules.contract import PayloadAudience
+from destinations.rules.contract import PayloadComputation
 from destinations.rules.send_batch import SentBatch, send_batch
 from destinations.rules.settings_schema import load_stored, secrets_of
 from destinations.transports import TRANSPORTS
@@ -175,8 +175,10 @@ class Sync:
             settings = queries.settings_of(destination)
         except Unopenable as error:  # the key is missing: away like a store, and no row is at fault for it
             raise ConnectionError(f"The settings of {destination.public_id} cannot be read: {error}") from error
-        options = load_stored(adapter.options, subscription.options)
-        about = PayloadAudience(audience.public_id, audience.key, audience.name, subscription.space.public_id)
+        options = load_stored(adapter.options_for(audience.kind), subscription.options)
+        about = PayloadComputation(
+            audience.public_id, audience.key, audience.name, subscription.space.public_id, audience.kind
+        )
         now = self.clock.now()  # once: batches are halved in threads that must not ask the database
         # The rate is the destination's: whatever other audiences go there spend from it as well.
         bucket = f"destination:{destination.pk}"

@@ -53,7 +53,7 @@ def make_destination(space: Space, kind: str = "catcher", **settings: Any) -> De
 
 
 def make_subscription(audience: Audience, destination: Destination, **options: Any) -> Subscription:
-    made = parse(adapter_of(destination.kind).options, options)
+    made = parse(adapter_of(destination.kind).options_for(audience.kind), options)
     return Subscription.objects.create(
         workspace=audience.workspace,
         space=audience.space,

@@ -14,7 +14,6 @@ urlpatterns = [
     path(f"{AUDIENCES}/<str:audience>/builder", builder.edit, name="audience-builder"),
     path(TRAITS, traits.traits, name="computed-traits"),
     path(f"{TRAITS}/new", traits.new, name="computed-trait-new"),
-    path(f"{TRAITS}/<str:trait>", traits.trait, name="computed-trait"),
     path(f"{TRAITS}/<str:trait>/edit", traits.edit, name="computed-trait-edit"),
     path(f"{TRAITS}/<str:trait>/values.csv", traits.values, name="computed-trait-values"),
     path(f"{TRAITS}/<str:trait>/settings", traits.settings, name="computed-trait-settings"),

@@ -5,6 +5,7 @@ from django.urls import path
 from console.pages.views import (
     audience,
     audience_draft,
+    computed_trait,
     deletions,
     home,
     sample,
@@ -36,6 +37,8 @@ urlpatterns = [
     path(AUDIENCE, audience.audience, name="audience"),
     path(f"{AUDIENCE}/members.csv", audience.members, name="audience-members"),
     path(f"{AUDIENCE}/settings", audience.settings, name="audience-settings"),
+    # These two are about computed traits as well.
     path(f"{AUDIENCE}/connect", audience.connect, name="audience-connect"),
     path(f"{AUDIENCE}/destinations/<str:subscription>", audience.subscription, name="subscription"),
+    path(f"{SPACE}/computed-traits/<str:trait>", computed_trait.computed_trait, name="computed-trait"),
 ]

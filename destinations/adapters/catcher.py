@@ -12,10 +12,10 @@ from destinations.rules.contract import (
     Capabilities,
     DestinationRequest,
     IdentifierChange,
-    PayloadAudience,
+    PayloadComputation,
     json_body,
 )
-from destinations.rules.payloads import STYLES_HELP, EventOptions, batch_id, change_set, messages
+from destinations.rules.payloads import STYLES_HELP, EventOptions, TraitOptions, batch_id, change_set, messages
 from destinations.rules.settings_schema import SettingsDeclaration, label
 from spaces.times import iso
 
@@ -28,16 +28,16 @@ class CatcherSettings(SettingsDeclaration, frozen=True):
 
 def plan(
     changes: Sequence[IdentifierChange],
-    audience: PayloadAudience,
+    about: PayloadComputation,
     settings: CatcherSettings,
-    options: EventOptions,
+    options: EventOptions | TraitOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
     """One array of calls, or one change set, exactly as a webhook gets them."""
     if settings.style == "list":
-        content: list[object] = [change_set(changes, audience)]
+        content: list[object] = [change_set(changes, about)]
     else:
-        content = [message for change in changes for message in messages(change, audience, options, INTEGRATION)]
+        content = [message for change in changes for message in messages(change, about, options, INTEGRATION)]
     headers = {"content-type": "application/json", "webhook-id": batch_id(changes)}
     return [DestinationRequest(id=batch_id(changes), rows=changes, headers=headers, body=json_body(content))]
 
@@ -55,6 +55,7 @@ adapter = Adapter(
     description="Keeps what it receives where you can look at it. Nothing leaves this installation.",
     settings=CatcherSettings,
     options=EventOptions,
+    trait_options=TraitOptions,
     capabilities=Capabilities(styles=("event", "list"), batch=250),
     plan=plan,
     test=test,

@@ -9,11 +9,11 @@ from destinations.rules.contract import (
     Capabilities,
     DestinationRequest,
     IdentifierChange,
-    PayloadAudience,
+    PayloadComputation,
     chunks,
     json_body,
 )
-from destinations.rules.payloads import STYLES_HELP, EventOptions, batch_id, change_set, messages
+from destinations.rules.payloads import STYLES_HELP, EventOptions, TraitOptions, batch_id, change_set, messages
 from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, secret
 from destinations.rules.signing import key_of, new_secret, segment, standard
 from spaces.times import iso
@@ -57,27 +57,27 @@ class WebhookSettings(SettingsDeclaration, frozen=True):
 
 def plan(
     changes: Sequence[IdentifierChange],
-    audience: PayloadAudience,
+    about: PayloadComputation,
     settings: WebhookSettings,
-    options: EventOptions,
+    options: EventOptions | TraitOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
     """List style: one request per batch. Event style: one per call, or one array of calls per batch."""
     batches = list(chunks(changes, settings.batch_size))
     if settings.style == "list":
-        return [_post(settings, batch_id(rows), rows, change_set(rows, audience), now) for rows in batches]
+        return [_post(settings, batch_id(rows), rows, change_set(rows, about), now) for rows in batches]
     if settings.batch_size == 1:
         return [
             _post(settings, message["messageId"], [change], message, now)
             for change in changes
-            for message in messages(change, audience, options, INTEGRATION)
+            for message in messages(change, about, options, INTEGRATION)
         ]
     return [
         _post(
             settings,
             batch_id(rows),
             rows,
-            [m for row in rows for m in messages(row, audience, options, INTEGRATION)],
+            [m for row in rows for m in messages(row, about, options, INTEGRATION)],
             now,
         )
         for rows in batches
@@ -108,6 +108,7 @@ adapter = Adapter(
     description="Posts every change of an audience to an address of your own, signed.",
     settings=WebhookSettings,
     options=EventOptions,
+    trait_options=TraitOptions,
     capabilities=Capabilities(styles=("event", "list"), batch=LARGEST_BATCH, concurrency=8),
     plan=plan,
     test=test,

@@ -13,7 +13,7 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules import status
 from destinations.rules.contract import Adapter
-from destinations.rules.settings_schema import MASK, json_schema, masked
+from destinations.rules.settings_schema import MASK, json_schema, load_stored, masked
 from identity.api.serializers import IdentifierSerializer
 from spaces import personal
 
@@ -28,6 +28,9 @@ class SettingsField(serializers.DictField):
     def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
         return _declared(auto_schema, f"{adapter.kind.capitalize()}Settings", adapter.settings)
 
+    def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
+        return [self.component(auto_schema, adapter)]
+
 
 class SettingsChangesField(SettingsField):
     """Some of them: the others stay."""
@@ -39,8 +42,9 @@ class SettingsChangesField(SettingsField):
 class OptionsField(SettingsField):
     """Options of an audience at a destination. Kinds of destinations may share them."""
 
-    def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
-        return _declared(auto_schema, adapter.options.__name__, adapter.options)
+    def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
+        declared = [adapter.options, *([adapter.trait_options] if adapter.trait_options else [])]
+        return [_declared(auto_schema, options.__name__, options) for options in declared]
 
 
 class SettingsFieldExtension(OpenApiSerializerFieldExtension):
@@ -48,7 +52,8 @@ class SettingsFieldExtension(OpenApiSerializerFieldExtension):
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        references = [self.target.component(auto_schema, adapter) for adapter in all_adapters().values()]
+        adapters = all_adapters().values()
+        references = [one for adapter in adapters for one in self.target.components(auto_schema, adapter)]
         several = [reference for place, reference in enumerate(references) if reference not in references[:place]]
         return {"anyOf": several} if len(several) > 1 else several[0]
 
@@ -210,6 +215,8 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
         "settingsSchema": {"type": "object"},
         "options": [],
         "optionsSchema": {"type": "object"},
+        "traitOptions": None,
+        "traitOptionsSchema": None,
     }
 
     kind = serializers.CharField()
@@ -221,6 +228,8 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
     settingsSchema = serializers.DictField(help_text="The same as JSON Schema.")
     options = SettingSerializer(many=True)
     optionsSchema = serializers.DictField(help_text="The same as JSON Schema.")
+    traitOptions = SettingSerializer(many=True, allow_null=True, help_text="Of a computed trait; null = it takes none.")
+    traitOptionsSchema = serializers.DictField(allow_null=True, help_text="The same as JSON Schema.")
 
 
 class CatalogAnswer(Envelope):
@@ -228,7 +237,7 @@ class CatalogAnswer(Envelope):
 
 
 class SubscriptionSerializer(serializers.Serializer[Any]):
-    """An audience goes to a destination."""
+    """An audience, or a computed trait, goes to a destination."""
 
     # Context: `tallies` by key, where there are many.
 
@@ -254,7 +263,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     }
 
     id = serializers.CharField(source="public_id")
-    audienceId = serializers.CharField(source="audience.public_id")
+    audienceId = serializers.CharField(source="audience.public_id", help_text="Or that of the computed trait.")
     destinationId = serializers.CharField(source="destination.public_id")
     enabled = serializers.BooleanField()
     status = serializers.ChoiceField(source="standing", choices=Subscription.Status.choices)
@@ -282,7 +291,8 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(OptionsField())
     def get_options(self, subscription: Subscription) -> dict[str, Any]:
-        return masked(adapter_of(subscription.destination.kind).options(**subscription.options))
+        declared = adapter_of(subscription.destination.kind).options_for(subscription.audience.kind)
+        return masked(load_stored(declared, subscription.options))
 
 
 class SubscriptionAnswer(Envelope):

@@ -4,6 +4,7 @@ from destinations.api import views
 
 DESTINATION = "spaces/<str:space_id>/destinations/<str:destination_id>"
 CONNECTIONS = "spaces/<str:space_id>/audiences/<str:audience_id>/destination-connections"
+TRAITS = "spaces/<str:space_id>/computed-traits/<str:trait_id>/destination-connections"
 
 urlpatterns = [
     path("catalog/destinations", views.CatalogView.as_view(), name="api-catalog"),
@@ -18,4 +19,9 @@ urlpatterns = [
     path(f"{CONNECTIONS}/<str:subscription_id>/resync", views.ResyncView.as_view(), name="api-audience-resync"),
     path(f"{CONNECTIONS}/<str:subscription_id>/resume", views.ResumeView.as_view(), name="api-audience-resume"),
     path(f"{CONNECTIONS}/<str:subscription_id>/retry", views.RetryView.as_view(), name="api-audience-retry"),
+    path(TRAITS, views.TraitSubscriptionsView.as_view(), name="api-trait-destinations"),
+    path(f"{TRAITS}/<str:subscription_id>", views.TraitSubscriptionView.as_view(), name="api-trait-destination"),
+    path(f"{TRAITS}/<str:subscription_id>/resync", views.TraitResyncView.as_view(), name="api-trait-resync"),
+    path(f"{TRAITS}/<str:subscription_id>/resume", views.TraitResumeView.as_view(), name="api-trait-resume"),
+    path(f"{TRAITS}/<str:subscription_id>/retry", views.TraitRetryView.as_view(), name="api-trait-retry"),
 ]

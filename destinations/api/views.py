@@ -1,6 +1,6 @@
 """Destinations, and which audiences go to them, by REST."""
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
@@ -12,7 +12,7 @@ from access.api.serializers import Errors, Success, answer, done
 from access.errors import NOTHING, Conflict, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
-from audiences.models import Audience
+from audiences.models import Audience, ComputedTrait
 from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.api.serializers import (
@@ -39,13 +39,15 @@ from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
 
+OWNERS = {"audience_id": Audience.objects, "trait_id": ComputedTrait.objects}
+
 
 @needs("workspace.read")
 @extend_schema(tags=["destinations"])
 class CatalogView(APIView):
     @extend_schema(operation_id="list_destination_kinds", responses=CatalogAnswer)
     def get(self, request: ApiRequest) -> Response:
-        """Every kind of destination, with its settings and the options of an audience that goes there."""
+        """Every kind of destination, with its settings and the options of what goes there."""
         return answer(CatalogAnswer, destinationsCatalog=queries.catalogue())
 
 
@@ -177,9 +179,9 @@ class SubscriptionsView(PagedView):
     pagination_class = Pages.of("subscriptions")
 
     @extend_schema(operation_id="list_subscriptions", responses=SubscriptionSerializer(many=True))
-    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """Where this audience goes."""
-        rows = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
+    def get(self, request: ApiRequest, space_id: str, **owner: str) -> Response:
+        """Where this audience, or computed trait, goes."""
+        rows = _owner(request, owner).subscriptions.select_related("audience", "destination")
         subscriptions = self.paginate_queryset(rows)
         context = {"tallies": queries.latest_counts(subscriptions)}
         shown = SubscriptionSerializer(subscriptions, many=True, context=context)
@@ -190,9 +192,9 @@ class SubscriptionsView(PagedView):
         request=CreateSubscription,
         responses={201: SubscriptionAnswer, 409: Errors},
     )
-    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """Send the audience to a destination: everyone in it once, then whoever enters and leaves."""
-        audience = _audience(request, audience_id)  # first: a stranger learns nothing from a wrong body
+    def post(self, request: ApiRequest, space_id: str, **owner: str) -> Response:
+        """Send it to a destination: all there is once, then whatever changes."""
+        audience = _owner(request, owner)  # first: a stranger learns nothing from a wrong body
         body = parsed(CreateSubscription, request)
         destination = request.space.destinations.filter(public_id=body["destinationId"]).first()
         if destination is None:
@@ -210,14 +212,14 @@ class SubscriptionsView(PagedView):
 @extend_schema(tags=["subscriptions"])
 class SubscriptionView(APIView):
     @extend_schema(operation_id="get_subscription", responses=SubscriptionAnswer)
-    def get(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
-        """One audience at one destination, and how far it is."""
-        return answer(SubscriptionAnswer, subscription=_subscription(request, audience_id, subscription_id))
+    def get(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
+        """What goes to one destination, and how far it is."""
+        return answer(SubscriptionAnswer, subscription=_subscription(request, subscription_id, owner))
 
     @extend_schema(operation_id="change_subscription", request=ChangeSubscription, responses=SubscriptionAnswer)
-    def patch(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
+    def patch(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
         """Switch it on or off, or change what is sent from now on."""
-        subscription = _subscription(request, audience_id, subscription_id)
+        subscription = _subscription(request, subscription_id, owner)
         try:
             services.change_subscription(subscription, **parsed(ChangeSubscription, request), by=request)
         except InvalidSetting as error:
@@ -225,9 +227,9 @@ class SubscriptionView(APIView):
         return answer(SubscriptionAnswer, subscription=subscription)
 
     @extend_schema(operation_id="delete_subscription", responses={200: Success})
-    def delete(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
+    def delete(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
         """Nothing more goes there. Who is there stays there."""
-        services.unsubscribe(_subscription(request, audience_id, subscription_id), by=request)
+        services.unsubscribe(_subscription(request, subscription_id, owner), by=request)
         return done()
 
 
@@ -235,9 +237,9 @@ class SubscriptionView(APIView):
 @extend_schema(tags=["subscriptions"])
 class ResyncView(APIView):
     @extend_schema(operation_id="resync_subscription", request=None, responses=SubscriptionAnswer)
-    def post(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
         """Say everyone anew, for a tool that lost what it had."""
-        subscription = _subscription(request, audience_id, subscription_id)
+        subscription = _subscription(request, subscription_id, owner)
         services.resync(subscription, by=request)
         return answer(SubscriptionAnswer, subscription=subscription)
 
@@ -246,9 +248,9 @@ class ResyncView(APIView):
 @extend_schema(tags=["subscriptions"])
 class ResumeView(APIView):
     @extend_schema(operation_id="resume_subscription", request=None, responses=SubscriptionAnswer)
-    def post(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
         """Try again now, after it was parked or suspended."""
-        subscription = _subscription(request, audience_id, subscription_id)
+        subscription = _subscription(request, subscription_id, owner)
         services.resume(subscription, by=request)
         return answer(SubscriptionAnswer, subscription=subscription)
 
@@ -259,9 +261,9 @@ class RetryView(APIView):
     @extend_schema(
         operation_id="retry_identifier", request=RetryIdentifier, responses={200: SubscriptionAnswer, 409: Errors}
     )
-    def post(self, request: ApiRequest, space_id: str, audience_id: str, subscription_id: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
         """Try again now what failed about one identifier; what was acknowledged is never said twice."""
-        subscription = _subscription(request, audience_id, subscription_id)
+        subscription = _subscription(request, subscription_id, owner)
         number = queries.identifier_number(request.space, parsed(RetryIdentifier, request)["identifier"])
         if number is None:
             raise invalid("There is no such identifier in the space", "identifier")
@@ -270,6 +272,38 @@ class RetryView(APIView):
         except NotPossible as error:
             raise Conflict(str(error)) from error
         return answer(SubscriptionAnswer, subscription=subscription)
+
+
+@extend_schema_view(
+    get=extend_schema(operation_id="list_trait_subscriptions"),
+    post=extend_schema(operation_id="create_trait_subscription"),
+)
+class TraitSubscriptionsView(SubscriptionsView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(
+    get=extend_schema(operation_id="get_trait_subscription"),
+    patch=extend_schema(operation_id="change_trait_subscription"),
+    delete=extend_schema(operation_id="delete_trait_subscription"),
+)
+class TraitSubscriptionView(SubscriptionView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="resync_trait_subscription"))
+class TraitResyncView(ResyncView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="resume_trait_subscription"))
+class TraitResumeView(ResumeView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="retry_trait_identifier"))
+class TraitRetryView(RetryView):
+    """Of a computed trait."""
 
 
 def _destination(request: ApiRequest, public_id: str) -> Destination:
@@ -283,12 +317,14 @@ def _catcher(request: ApiRequest, public_id: str) -> Destination:
     return destination
 
 
-def _audience(request: ApiRequest, public_id: str) -> Audience:
-    return get_object_or_404(Audience, space=request.space, public_id=public_id, deleted_at=None)
+def _owner(request: ApiRequest, owner: dict[str, str]) -> Audience:
+    """owner: the name and value of the part of the address that says what goes somewhere."""
+    ((name, public_id),) = owner.items()
+    return get_object_or_404(OWNERS[name].filter(space=request.space, deleted_at=None), public_id=public_id)
 
 
-def _subscription(request: ApiRequest, audience_id: str, public_id: str) -> Subscription:
-    subscriptions = _audience(request, audience_id).subscriptions.select_related("audience", "destination")
+def _subscription(request: ApiRequest, public_id: str, owner: dict[str, str]) -> Subscription:
+    subscriptions = _owner(request, owner).subscriptions.select_related("audience", "destination")
     return get_object_or_404(subscriptions, public_id=public_id)
 
 

@@ -8,7 +8,7 @@ from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.models import Destination
 from destinations.pages.forms import Declared, declared_form
-from destinations.rules.settings_schema import InvalidSetting, camel, parse
+from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, camel, parse
 
 CHOSEN = "destination"  # the name of the check boxes; the value is a destination's public id
 
@@ -22,17 +22,20 @@ class DestinationChoice:
     about: str
     style: str
     chosen: bool
+    declared: type[SettingsDeclaration]
     options: Declared
 
 
 def choices(
     destinations: Iterable[Destination],
     *,
+    kind: str = "audience",
     data: Mapping[str, Any] | None = None,
     chosen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[DestinationChoice]:
-    """data: what was sent. chosen: options by public id, of what was chosen before."""
-    return [_choice(destination, data, chosen or {}) for destination in destinations]
+    """kind: of what is to go there. data: what was sent. chosen: options by public id, of what was chosen before."""
+    takers = [destination for destination in destinations if queries.takes(destination, kind)]
+    return [_choice(destination, kind, data, chosen or {}) for destination in takers]
 
 
 def picked(rows: Sequence[DestinationChoice]) -> list[tuple[Destination, dict[str, Any]]] | None:
@@ -46,18 +49,21 @@ def picked(rows: Sequence[DestinationChoice]) -> list[tuple[Destination, dict[st
 def _agrees(row: DestinationChoice) -> bool:
     """Whether the kind takes these options together; else the form says what is wrong."""
     try:
-        parse(adapter_of(row.destination.kind).options, row.options.given)
+        parse(row.declared, row.options.given)
     except InvalidSetting as error:
         row.options.refuse(error)
         return False
     return True
 
 
-def _choice(destination: Destination, data: Any, chosen: Mapping[str, Mapping[str, Any]]) -> DestinationChoice:
+def _choice(
+    destination: Destination, kind: str, data: Any, chosen: Mapping[str, Mapping[str, Any]]
+) -> DestinationChoice:
     adapter, id = adapter_of(destination.kind), destination.public_id
+    declared = adapter.options_for(kind)
     ticked = id in (data.getlist(CHOSEN) if data is not None else chosen)
     values = {camel(name): value for name, value in chosen.get(id, {}).items()}
-    form = declared_form(adapter.options, prefix=id, data=data if ticked else None, values=values)
+    form = declared_form(declared, prefix=id, data=data if ticked else None, values=values)
     return DestinationChoice(
-        destination, adapter.label, adapter.description, queries.style_of(destination), ticked, form
+        destination, adapter.label, adapter.description, queries.style_of(destination), ticked, declared, form
     )

@@ -16,7 +16,6 @@ CATCHER = "catcher"  # the transport that keeps what it is given
 HELD_BACK = {
     "subscription": Pill("Disabled"),
     "destination": Pill("Destination disabled"),
-    "audience": Pill("Audience disabled"),
 }
 STYLES = {
     "event": ("Send as events", "Each person who enters or leaves is an event there: good for campaigns and journeys."),
@@ -36,6 +35,8 @@ class StyleGroup:
 
 def status(row: Subscription) -> Pill:
     """What was switched off counts before whatever the sync stage says."""
+    if row.held_back_by == "audience":
+        return Pill(f"{row.audience.get_kind_display()} disabled")
     return HELD_BACK[row.held_back_by] if row.held_back_by else together([row])
 
 

@@ -61,10 +61,13 @@ class Comparison:
         return {name: getattr(self, name) for name in names}
 
 
-def compare(desired: BitMap, known: Iterable[KnownIdentifiers]) -> Comparison:
-    """desired: who should be there. known: every identifier that was ever sent, each in one group."""
-    groups = list(known)
-    inside = BitMap.union(BitMap(), *(group.numbers for group in groups if group.state == IN))
+def compare(desired: BitMap, known: Iterable[KnownIdentifiers], outdated: BitMap) -> Comparison:
+    """desired: who should be there. known: every identifier that was ever sent, each in one group.
+
+    outdated: those of which another value of a computed trait is desired than the newest call said.
+    """
+    groups, outdated = list(known), outdated & desired
+    inside = BitMap.union(BitMap(), *(group.numbers for group in groups if group.state == IN)) - outdated
     maybe = BitMap.union(BitMap(), *(group.numbers for group in groups if group.state == MAYBE))
     due = BitMap.union(BitMap(), *(group.numbers for group in groups if group.due))
     differing = (desired ^ inside) | maybe

@@ -19,13 +19,14 @@ OutcomeKind = Literal["delivered", "retry", "refused", "suspended"]
 
 
 @dataclass(frozen=True)
-class PayloadAudience:
-    """What a payload says about an audience."""
+class PayloadComputation:
+    """What a payload says about an audience or a computed trait."""
 
     id: str
     key: str
     name: str
     space: str  # public id
+    kind: str = "audience"  # or "trait"
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,17 @@ class Address:
 
 @dataclass(frozen=True)
 class IdentifierChange:
-    """One identifier enters or leaves. `id` and `at` are the same on every attempt to send it."""
+    """One identifier enters or leaves. `id` and `at` are the same on every attempt to send it.
+
+    value: of a computed trait, what it comes to from now on; None when it has no value any more.
+    """
 
     id: str
     entering: bool
     at: datetime
     address: Address
     person: int  # profile number: changes of one person go out one after the other
+    value: Any = None
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,11 @@ def _http_date(text: str) -> datetime | None:
 class Adapter:
     """One kind of destination: pure functions and declarations; it sends nothing itself.
 
-    plan(changes, audience, settings, options, now) -> requests; together they carry every change. It gets no more
+    plan(changes, about, settings, options, now) -> requests; together they carry every change. It gets no more
     changes at a time than `capabilities.batch`, so one request for all of them is always right.
     read(request, answer) -> one outcome per row. test(settings, now) -> a request that harms nothing.
-    settings: of the destination. options: of each audience that goes to it.
+    settings: of the destination. options: of each audience that goes to it. trait_options: of each computed trait;
+    None = it takes none.
     """
 
     kind: str
@@ -149,10 +155,15 @@ class Adapter:
     settings: type[SettingsDeclaration]
     options: type[SettingsDeclaration]
     capabilities: Capabilities
-    plan: Callable[[Sequence[IdentifierChange], PayloadAudience, Any, Any, datetime], list[DestinationRequest]]
+    plan: Callable[[Sequence[IdentifierChange], PayloadComputation, Any, Any, datetime], list[DestinationRequest]]
     test: Callable[[Any, datetime], DestinationRequest]
     transport: str = "http"
     read: Callable[[DestinationRequest, Answer], list[CallOutcome]] = read_by_status
+    trait_options: type[SettingsDeclaration] | None = None
+
+    def options_for(self, kind: str) -> type[SettingsDeclaration]:
+        """Of what goes there: an "audience", or a "trait" where it takes one."""
+        return (self.trait_options if kind == "trait" else None) or self.options
 
 
 T = TypeVar("T")

@@ -1,67 +1,103 @@
 """PURE. The payloads of a destination, as hundreds of existing integrations read it (spec/segment.md §9).
 
-One change is one identifier. In event style it is an identify with the boolean trait and a track; in list style
-an entry of `added` or `removed`. Decision note: docs/decisions/0010-what-a-destination-is-told.md.
+One change is one identifier. In event style it is an identify with the trait, which is true or false for an audience,
+and a track; in list style an entry of `added` or `removed`. Decision note:
+docs/decisions/0010-what-a-destination-is-told.md.
 """
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from destinations.rules.contract import Address, IdentifierChange, PayloadAudience
+from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
 from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 from spaces.times import iso
 
 STYLES_HELP = "event: identify and track calls. list: who was added and removed"
 ENTERED, EXITED = "Audience Entered", "Audience Exited"
+COMPUTED = "Trait Computed"
+LONGEST_EVENT = 200  # characters of an event's name
+NEITHER = "At least one of identify and track must be sent"
 
 
 class EventOptions(SettingsDeclaration, frozen=True):
     """How one audience goes to an event destination."""
 
+    key_property: ClassVar = "audience_key"
+
     send_identify: Annotated[bool, label("Send identify calls", help="With the audience's key as a boolean trait")] = (
         True
     )
     send_track: Annotated[bool, label("Send track calls", help="Audience Entered and Audience Exited")] = True
-    entered_event: Annotated[str, text("Event name on entering", max_length=200)] = ENTERED
-    exited_event: Annotated[str, text("Event name on leaving", max_length=200)] = EXITED
+    entered_event: Annotated[str, text("Event name on entering", max_length=LONGEST_EVENT)] = ENTERED
+    exited_event: Annotated[str, text("Event name on leaving", max_length=LONGEST_EVENT)] = EXITED
 
     def check(self) -> None:
         if not (self.send_identify or self.send_track):
-            raise InvalidSetting("sendTrack", "At least one of identify and track must be sent")
+            raise InvalidSetting("sendTrack", NEITHER)
         if self.send_track and not (self.entered_event and self.exited_event):
             raise InvalidSetting("enteredEvent" if not self.entered_event else "exitedEvent", "Must not be empty")
 
+    def event(self, change: IdentifierChange) -> str:
+        return self.entered_event if change.entering else self.exited_event
+
+    def value(self, change: IdentifierChange) -> Any:
+        return change.entering
+
+
+class TraitOptions(SettingsDeclaration, frozen=True):
+    """How one computed trait goes to an event destination."""
+
+    key_property: ClassVar = "trait_key"
+
+    send_identify: Annotated[bool, label("Send identify calls", help="With the value under the trait's key")] = True
+    send_track: Annotated[bool, label("Send track calls", help="One for each new value")] = False
+    computed_event: Annotated[str, text("Event name of a new value", max_length=LONGEST_EVENT)] = COMPUTED
+
+    def check(self) -> None:
+        if not (self.send_identify or self.send_track):
+            raise InvalidSetting("sendTrack", NEITHER)
+        if self.send_track and not self.computed_event:
+            raise InvalidSetting("computedEvent", "Must not be empty")
+
+    def event(self, change: IdentifierChange) -> str:
+        return self.computed_event
+
+    def value(self, change: IdentifierChange) -> Any:
+        return change.value
+
 
 def messages(
-    change: IdentifierChange, audience: PayloadAudience, options: EventOptions, integration: str
+    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
 ) -> list[dict[str, Any]]:
     """The calls of event style. integration: the name under which Segment's receivers know this destination."""
     # Identify comes first, so that the trait is there when the event starts a campaign.
-    identify = [_identify(change, audience, integration)] if options.send_identify else []
-    return identify + ([_track(change, audience, options, integration)] if options.send_track else [])
+    identify = [_identify(change, about, options, integration)] if options.send_identify else []
+    return identify + ([_track(change, about, options, integration)] if options.send_track else [])
 
 
-def _identify(change: IdentifierChange, audience: PayloadAudience, integration: str) -> dict[str, Any]:
+def _identify(
+    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
+) -> dict[str, Any]:
     email = {"email": change.address.email} if change.address.email else {}
     return {
         "type": "identify",
         **_common(change, f"{change.id}-identify", integration),
-        "traits": {audience.key: change.entering, **email},
-        "context": _context(audience),
+        "traits": {about.key: options.value(change), **email},
+        "context": _context(about),
     }
 
 
 def _track(
-    change: IdentifierChange, audience: PayloadAudience, options: EventOptions, integration: str
+    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
 ) -> dict[str, Any]:
     traits = {"traits": {"email": change.address.email}} if change.address.email else {}
     return {
         "type": "track",
-        "event": options.entered_event if change.entering else options.exited_event,
+        "event": options.event(change),
         **_common(change, f"{change.id}-track", integration),
-        "properties": {"audience_key": audience.key, audience.key: change.entering},
-        "context": {**traits, **_context(audience)},
+        "properties": {options.key_property: about.key, about.key: options.value(change)},
+        "context": {**traits, **_context(about)},
     }
 
 
@@ -81,28 +117,28 @@ def _ids(address: Address) -> dict[str, str]:
     return {name: value for name, value in ids.items() if value is not None}
 
 
-def _context(audience: PayloadAudience) -> dict[str, Any]:
+def _context(about: PayloadComputation) -> dict[str, Any]:
     return {
         "integrations": {"personas": False},  # the loop guard: these calls must not come back in
         "library": {"name": "unknown", "version": "unknown"},
         "personas": {
-            "computation_class": "audience",
-            "computation_id": audience.id,
-            "computation_key": audience.key,
-            "namespace": audience.space,
-            "space_id": audience.space,
+            "computation_class": about.kind,
+            "computation_id": about.id,
+            "computation_key": about.key,
+            "namespace": about.space,
+            "space_id": about.space,
         },
     }
 
 
-def change_set(changes: Sequence[IdentifierChange], audience: PayloadAudience) -> dict[str, Any]:
+def change_set(changes: Sequence[IdentifierChange], about: PayloadComputation) -> dict[str, Any]:
     """The body of list style: who is added and removed, in one batch of one audience."""
     return {
         "type": "audience",
         "messageId": batch_id(changes),
         "timestamp": iso(max(change.at for change in changes)),
-        "audience": {"id": audience.id, "key": audience.key, "name": audience.name},
-        "context": {"personas": _context(audience)["personas"]},
+        "audience": {"id": about.id, "key": about.key, "name": about.name},
+        "context": {"personas": _context(about)["personas"]},
         "added": [_entry(change) for change in changes if change.entering],
         "removed": [_entry(change) for change in changes if not change.entering],
     }

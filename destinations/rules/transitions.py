@@ -24,13 +24,16 @@ class NextCall:
     again: bool
 
 
-def next_call(known: KnownState | None, desired: bool | None, *, due_now: bool) -> NextCall | None:
+def next_call(
+    known: KnownState | None, desired: bool | None, *, due_now: bool, outdated: bool = False
+) -> NextCall | None:
     """The call that brings the destination nearer, or None when it needs none, or none now.
 
     desired: None while it is unsettled (its profile was merged and the audience has not caught up): then no new call
     is begun, and what was begun is repeated.
     due_now: rows whose retry is due are looked at; otherwise one that waits for its retry is left to wait,
     unless the opposite is desired now.
+    outdated: another value of a computed trait is desired than the newest call said.
     """
     if known is None:
         return NextCall(True, 1, again=False) if desired else None
@@ -38,12 +41,15 @@ def next_call(known: KnownState | None, desired: bool | None, *, due_now: bool) 
         if not due_now:
             return None
         desired = known.entering
-    if known.state == (IN if desired else OUT):
+    outdated = outdated and desired
+    if known.state == (IN if desired else OUT) and not outdated:
         return None
     if known.entering != desired:
         return NextCall(desired, known.flip + 1, again=False)
     if known.due and not due_now:
         return None  # it waits for its retry
+    if outdated:
+        return NextCall(desired, known.flip + 1, again=False)
     return NextCall(desired, known.flip, again=known.state == MAYBE)
 
 

@@ -1,4 +1,5 @@
-"""The catcher's end: it stores each call once, by message id, and computes who is in an audience by them."""
+"""The catcher's end: it stores each call once, by message id, and computes by them who is in an audience, or has which
+value of a computed trait."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,12 +29,15 @@ STORE = """
 
 @dataclass(frozen=True)
 class MembershipStatement:
-    """From a received call: this identifier is, or is not, in the audience of this key."""
+    """From a received call: this identifier is, or is not, in the audience of this key.
+
+    stated: True, or the value of a computed trait; None = it is not, or has none.
+    """
 
     key: str
     type: str
     value: str
-    inside: bool
+    stated: Any
 
 
 class _MessageId(msgspec.Struct):
@@ -60,8 +64,9 @@ def call(destination: Destination, request: DestinationRequest) -> Answer:
     return Answer(200, {"content-type": "application/json"}, b'{"success":true}')
 
 
-def members(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
-    """The (type, value) of every identifier that is in the audience `key`, sorted.
+def members(destination: Destination, key: str) -> Sequence[tuple[tuple[str, str], Any]]:
+    """The (type, value) of every identifier that is in the audience `key`, sorted, with True; or that has the computed
+    trait `key`, with its value.
 
     Computed from what was received and from nothing else, as any receiver could: the newest statement about an
     identifier counts, by the message's own timestamp and, within one moment, by the order of receipt.
@@ -71,38 +76,41 @@ def members(destination: Destination, key: str) -> Sequence[tuple[str, str]]:
 
 
 @lru_cache(maxsize=2)
-def _members(destination: int, key: str, newest: int | None, calls: int) -> tuple[tuple[str, str], ...]:
+def _members(destination: int, key: str, newest: int | None, calls: int) -> tuple[tuple[tuple[str, str], Any], ...]:
     """newest, calls: of what was received; they change with it, so that it is read once for all pages of the list."""
     bodies = Caught.objects.filter(destination=destination).order_by("id").annotate(text=Cast("body", TextField()))
-    state: dict[tuple[str, str], tuple[str, bool]] = {}
+    state: dict[tuple[str, str], tuple[str, Any]] = {}
     for text in bodies.values_list("text", flat=True).iterator(chunk_size=5000):
         body = msgspec.json.decode(text)
         for statement in statements(body):
             identifier, at = (statement.type, statement.value), body["timestamp"]
-            if statement.key == key and at >= state.get(identifier, ("", False))[0]:
-                state[identifier] = at, statement.inside
-    return tuple(sorted(identifier for identifier, (_, inside) in state.items() if inside))
+            if statement.key == key and at >= state.get(identifier, ("", None))[0]:
+                state[identifier] = at, statement.stated
+    inside = {identifier: stated for identifier, (_, stated) in state.items() if stated is not None}
+    return tuple((identifier, inside[identifier]) for identifier in sorted(inside))
 
 
 def statements(body: dict[str, Any]) -> Iterator[MembershipStatement]:
     """All that one received call states, in event style or in list style."""
     personas = body.get("context", {}).get("personas", {})
-    key = personas.get("computation_key")
-    if personas.get("computation_class") != "audience" or key is None:
+    key, kind = personas.get("computation_key"), personas.get("computation_class")
+    if kind not in ("audience", "trait") or key is None:
         return
     if body["type"] == "audience":
-        yield from _entries(key, body["added"], inside=True)
-        yield from _entries(key, body["removed"], inside=False)
+        yield from _entries(key, body["added"], stated=True)
+        yield from _entries(key, body["removed"], stated=None)
         return
     values = body.get("traits") or body.get("properties") or {}
-    if isinstance(values.get(key), bool):
+    if key in values and (kind == "trait" or isinstance(values[key], bool)):
         email = body.get("traits", {}).get("email") or body["context"].get("traits", {}).get("email")
-        yield from _entries(key, [{**body, "email": email}], inside=values[key])
+        yield from _entries(
+            key, [{**body, "email": email}], stated=values[key] if kind == "trait" else values[key] or None
+        )
 
 
-def _entries(key: str, entries: Iterable[dict[str, Any]], *, inside: bool) -> Iterator[MembershipStatement]:
+def _entries(key: str, entries: Iterable[dict[str, Any]], *, stated: Any) -> Iterator[MembershipStatement]:
     names = {"userId": "user_id", "anonymousId": "anonymous_id", "email": "email"}
     for entry in entries:
         for name, type in names.items():
             if entry.get(name):
-                yield MembershipStatement(key, type, entry[name], inside)
+                yield MembershipStatement(key, type, entry[name], stated)

@@ -152,8 +152,10 @@ class World:
         self.connect(SOURCES[0])
         style = ("event", "list")
         catchers = [self._catcher(f"Catcher of {each}s", each) for each in style]
+        traits = f"spaces/{self.space['id']}/computed-traits"
         for name, definition in TRAITS.items():
-            self.api.post(f"spaces/{self.space['id']}/computed-traits", {"name": name, "definition": definition})
+            trait = self.api.post(traits, {"name": name, "definition": definition})["computedTrait"]
+            self.api.post(f"{traits}/{trait['id']}/destination-connections", {"destinationId": catchers[0]["id"]})
         viewed = self._audience("Viewed", VIEWED)
         quiet = self._audience("Pro, no order", {"all": [PRO, {"not": ORDERED}]})
         part = {"all": [{"kind": "audience", "key": viewed["key"]}, {"not": PRO}]}

@@ -273,6 +273,21 @@ def compare_trait(space: Space, trait: ComputedTrait) -> Faults:
     say(trait.key, values=len(kept), size=trait.size)
     faults = differing("values", kept.items(), full.items(), "the full query")
     faults += differing("values", kept, set(audiences.members(trait)), "its members")
+    for subscription in trait.subscriptions.select_related("destination"):
+        name = subscription.destination.name
+        types = destinations.types_of(subscription)
+        theirs = Identifier.objects.filter(space=space, profile__in=list(kept), type__in=types)
+        wanted = {
+            (type, value, json.dumps(json.loads(kept[owner])))
+            for type, value, owner in theirs.values_list("type", "value", "profile")
+        }
+        stated = {
+            (*identifier, json.dumps(value))
+            for identifier, value in destinations.stated_at_catcher(subscription.destination, trait.key)
+            if identifier[0] in types
+        }
+        say(f"  {name}", holds=len(stated))
+        faults += differing(f"stated at {name}", stated, wanted, "the values of the members' identifiers")
     return [f"{trait.key}: {fault}" for fault in faults]
 
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from destinations.adapters import adapter_of, all_adapters
-from destinations.rules.contract import Address, IdentifierChange, PayloadAudience
+from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
 from destinations.rules.settings_schema import (
     MASK,
     InvalidSetting,
@@ -26,7 +26,8 @@ from sources.rules.spec import Request
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "adapters"
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
-AUDIENCE = PayloadAudience("aud_1", "first_time_shopper", "First-time shoppers", "spa_1")
+AUDIENCE = PayloadComputation("aud_1", "first_time_shopper", "First-time shoppers", "spa_1")
+TRAIT = PayloadComputation("tra_1", "orders", "Orders", "spa_1", "trait")
 URL = {"url": "https://example.com/hook"}
 
 
@@ -48,9 +49,10 @@ def test_every_adapter_has_a_golden_file(kind: str) -> None:
 def test_an_adapter_sends_what_its_golden_file_says(kind: str, case: dict[str, Any]) -> None:
     adapter = adapter_of(kind)
     settings = parse(adapter.settings, case.get("settings", {}))
-    options = parse(adapter.options, case.get("options", {}))
+    about = TRAIT if case.get("trait") else AUDIENCE
+    options = parse(adapter.options_for(about.kind), case.get("options", {}))
     changes = [change(n, **each) for n, each in enumerate(case["changes"], start=1)]
-    requests = adapter.plan(changes, AUDIENCE, settings, options, NOW)
+    requests = adapter.plan(changes, about, settings, options, NOW)
     assert [each.id for each in requests] == case.get("ids", [each.id for each in requests])
     assert [json.loads(each.body) for each in requests] == [json.loads(body) for body in case["bodies"]]
     assert {row.id for each in requests for row in each.rows} == {each.id for each in changes}
@@ -77,8 +79,10 @@ def change(
     user_id: str | None = None,
     anonymous_id: str | None = None,
     email: str | None = None,
+    value: Any = None,
 ) -> IdentifierChange:
-    return IdentifierChange(f"sub_1-{number}-1", entering, NOW, Address(user_id, anonymous_id, email), person=number)
+    who = Address(user_id, anonymous_id, email)
+    return IdentifierChange(f"sub_1-{number}-1", entering, NOW, who, person=number, value=value)
 
 
 def requests(kind: str = "webhook", changes: int = 1, **settings: Any) -> list[Any]:
@@ -106,8 +110,11 @@ def test_the_same_changes_have_the_same_batch_id_and_others_another() -> None:
 
 
 def test_nothing_at_all_to_send_is_refused_as_an_option() -> None:
-    with pytest.raises(InvalidSetting, match="At least one"):
-        parse(adapter_of("webhook").options, {"sendIdentify": False, "sendTrack": False})
+    for kind in ("audience", "trait"):
+        with pytest.raises(InvalidSetting, match="At least one"):
+            parse(adapter_of("webhook").options_for(kind), {"sendIdentify": False, "sendTrack": False})
+    with pytest.raises(InvalidSetting, match="Must not be empty"):
+        parse(adapter_of("webhook").options_for("trait"), {"sendTrack": True, "computedEvent": ""})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from destinations.adapters import adapter_of
-from destinations.rules.contract import Address, IdentifierChange, PayloadAudience
+from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
 from destinations.rules.settings_schema import parse
 from destinations.rules.signing import key_of, new_secret, segment, standard
 
@@ -53,7 +53,7 @@ def test_the_webhook_signs_the_raw_body_both_ways(style: str, size: int) -> None
     given: dict[str, Any] = {"url": "https://example.com", "style": style, "batchSize": size, "sharedSecret": "s3cret"}
     settings = parse(adapter.settings, given)
     rows = [IdentifierChange(f"s-{n}-1", True, AT, Address(user_id=f"ü{n}"), n) for n in range(3)]
-    audience = PayloadAudience("aud_1", "key", "Näme", "spa_1")
+    audience = PayloadComputation("aud_1", "key", "Näme", "spa_1")
     for request in adapter.plan(rows, audience, settings, parse(adapter.options, {}), AT):
         headers = dict(request.headers)
         assert verify(settings.signing_secret, headers, request.body)

@@ -9,8 +9,11 @@ import pytest
 from access.models import AuditEntry
 from audiences.models import Audience, ComputedTrait, Version
 from audiences.rules import draft_form
+from destinations.models import Caught, Subscription
 from tests.draft_fields import fields_of
 from tests.factories_audiences import World
+from tests.factories_destinations import make_destination
+from tests.flows.test_gaps import synced
 
 pytestmark = pytest.mark.django_db
 
@@ -222,3 +225,41 @@ def test_the_builder_offers_the_computed_traits_of_the_space(world, cast, api, b
     assert 'value="spent"' in user.get(url).content.decode()
     values = user.get(f"{url}-value&name=n&n=spent").content.decode()
     assert [each in values for each in ('value="15.5"', 'value="1"')] == [True, True]
+
+
+def test_it_is_sent_where_people_go_as_events(world, cast, api, base):
+    trait = made(world, api, "Orders", ORDERS)
+    catcher, listing = (make_destination(cast.space, style=style) for style in ("event", "list"))
+    at = f"computed-traits/{trait['id']}/destination-connections"
+    made_one = api("POST", at, {"destinationId": catcher.public_id}, status=201)["subscription"]
+    assert made_one["options"] == {"sendIdentify": True, "sendTrack": False, "computedEvent": "Trait Computed"}
+    synced(Subscription.objects.get(), world.clock)
+    assert api("GET", f"{at}/{made_one['id']}")["subscription"]["acknowledged"] == 4  # an e-mail address each, too
+    assert api("POST", at, {"destinationId": listing.public_id}, status=409)["message"].startswith("A computed trait")
+    api("GET", f"audiences/{trait['id']}/destination-connections", status=404)
+    space = base.removesuffix("/computed-traits")
+    page = words(cast.browser("user").get(f"{base}/{trait['id']}"))
+    assert "1 connected" in page
+    assert "4 of 4" in page
+    page = words(cast.browser("user").get(f"{space}/destinations/{catcher.public_id}/caught?key={trait['key']}"))
+    assert "user_id u1 2 user_id u2 1" in page
+    assert "has a new value of Orders" in words(cast.browser("user").get(f"{space}/deliveries"))
+
+
+def test_a_destination_is_added_on_its_page(world, cast, api, base):
+    trait = made(world, api, "Orders", ORDERS)
+    catcher, listing = (make_destination(cast.space, style=style) for style in ("event", "list"))
+    place = f"{base.removesuffix('computed-traits')}audiences/{trait['id']}"
+    page = cast.browser("user").get(f"{place}/connect").content.decode()
+    assert catcher.public_id in page
+    assert listing.public_id not in page
+    data = {"destination": catcher.public_id, f"{catcher.public_id}-sendTrack": "on"}
+    wrong = cast.browser("user").post(f"{place}/connect", data | {f"{catcher.public_id}-computedEvent": ""})
+    assert "Must not be empty" in words(wrong)
+    answer = cast.browser("user").post(f"{place}/connect", data | {f"{catcher.public_id}-computedEvent": "New value"})
+    assert answer["Location"] == f"{base}/{trait['id']}"
+    row = synced(Subscription.objects.get(), world.clock)
+    page = words(cast.browser("user").get(f"{place}/destinations/{row.public_id}?q=u1"))
+    assert "Computed traits Orders" in page
+    assert "They have a value." in page
+    assert set(Caught.objects.values_list("body__event", flat=True)) == {"New value"}

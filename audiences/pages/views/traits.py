@@ -5,14 +5,14 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from access.pages.charts import spark
 from access.pages.tables import Column, exported, tabled
 from access.requests import PageRequest
-from audiences import overview, services, suggestions, trait_overview, trait_values
+from audiences import overview, services, suggestions, trait_overview
 from audiences.distribution import distribution
 from audiences.overview import Overview
 from audiences.pages import builder
@@ -54,7 +54,7 @@ def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED)
     sizes = overview.sizes_of(table.rows)
     shown = [
-        {**_header(details), "spark": spark([size for _, size in sizes.get(details.audience.pk, [])])}
+        {**header(details), "spark": spark([size for _, size in sizes.get(details.audience.pk, [])])}
         for details in overview.overviews(request.space, table.rows)
     ]
     return render(request, "audiences/traits/traits.html", {"table": table, "rows": shown})
@@ -100,7 +100,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @lane(QUERIES)
 def edit(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
     """Change how it is computed. The old values stay until the new ones are there."""
-    details = _get_or_404(request, trait)
+    details = get_trait_or_404(request, trait)
     here = reverse("computed-trait-edit", args=[workspace, space, trait])
     if request.method != "POST":
         try:
@@ -123,37 +123,11 @@ def edit(request: PageRequest, workspace: str, space: str, trait: str) -> HttpRe
     return go_to(request, reverse("computed-trait", args=[workspace, space, trait]))
 
 
-@needs("space.read", POST="space.use")
-@lane(QUERIES)
-def trait(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
-    """How it is computed, who has which value, and which audiences ask about it. A POST enables or disables it."""
-    details = _get_or_404(request, trait)
-    row = details.audience
-    if request.method == "POST":
-        if (action := request.POST.get("do", "")) in ("enable", "disable"):
-            services.change_audience(row, enabled=action == "enable", by=request)
-            messages.success(request, f"{row.name} is {action}d.")
-        return redirect(request.path)
-    definition = trait_overview.definition_of(row)
-    kept = trait_values.kept(request.space, row.pk, most=MOST_SPREAD) if row.serving else {}
-    spread = distribution([trait_overview.readable(definition, value) for value in kept.values()])
-    context = {
-        **_header(details),
-        "exact_at": details.exact_at or overview.as_of(request.space),
-        "computing": row.serving is None and details.problem is None,
-        "spread": spread,
-        "partly": len(kept) == MOST_SPREAD,
-        "people": trait_overview.sample(request.space, kept, SAMPLE, definition),
-        "asking": services.asking(row),
-    }
-    return render(request, "audiences/traits/trait.html", context)
-
-
 @needs("space.pii")
 @lane(QUERIES)
 def values(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse | StreamingHttpResponse:
     """Everybody's value as a CSV file, streamed."""
-    row = _get_or_404(request, trait).audience
+    row = get_trait_or_404(request, trait).audience
     people = trait_overview.Values(row)
     lines = (
         [one.profile_id, one.person.name, one.value]
@@ -166,11 +140,11 @@ def values(request: PageRequest, workspace: str, space: str, trait: str) -> Http
 @needs("space.read", POST="space.use")
 def settings(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
     """Name, description and whether it is enabled. A POST changes them, or with `confirm` deletes it."""
-    details = _get_or_404(request, trait)
+    details = get_trait_or_404(request, trait)
     form, error, done = settled(request, details.audience, listing="computed-traits", misspelt=NOT_DELETED)
     if done:
         return done
-    context = {**_header(details), "form": form, "error": error}
+    context = {**header(details), "form": form, "error": error}
     return render(request, "audiences/traits/settings.html", context, status=422 if request.method == "POST" else 200)
 
 
@@ -228,7 +202,7 @@ def _render_form(
     (row,) = root.rows
     kind = str(tree["kind"])
     context = {
-        **(_header(details) if details else {}),
+        **(header(details) if details else {}),
         "row": row,
         "kinds": [builder.Choice(name, trait.label, name == kind) for name, trait in TRAITS.items()],
         "form": form,
@@ -242,12 +216,12 @@ def _render_form(
     return render(request, template, context, status=422 if refused and not request.htmx else 200)
 
 
-def _header(details: Overview) -> dict[str, Any]:
+def header(details: Overview) -> dict[str, Any]:
     state = UPDATING if details.updating else STATUSES[details.status]
     return {"trait": details.audience, "details": details, "state": state}
 
 
-def _get_or_404(request: PageRequest, public_id: str) -> Overview:
+def get_trait_or_404(request: PageRequest, public_id: str) -> Overview:
     row = overview.traits_of(request.space).filter(public_id=public_id).first()
     if row is None:
         raise Http404

@@ -1,6 +1,7 @@
-"""Pages about one audience: its state, its settings, and the destinations it is sent to."""
+"""Pages about one audience: its state, its settings, and the destinations to which it, or a computed trait, is sent."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,11 +9,13 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 
 from access.pages.tables import exported
 from access.requests import PageRequest
 from audiences import overview
 from audiences import services as audiences
+from audiences.models import Audience
 from audiences.overview import Overview
 from audiences.pages import presenters
 from audiences.pages.computation_settings import settled
@@ -29,6 +32,22 @@ from destinations.rules.settings_schema import InvalidSetting, camel
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
+
+
+@dataclass(frozen=True)
+class ComputationPlace:
+    """Where an audience or a computed trait is in the console. listing: the title and address of its list.
+
+    about: what is sent of it. inside, outside: of those whom a destination should have, and of others.
+    """
+
+    listing: str
+    listing_url: str
+    url: str
+    about: str
+    inside: str
+    outside: str
+
 
 UNSETTLED = (Subscription.Status.WAITING, Subscription.Status.SYNCING, Subscription.Status.RETRYING)
 LONGEST = 500  # characters of an identifier that is looked up
@@ -81,11 +100,11 @@ def settings(request: PageRequest, workspace: str, space: str, audience: str) ->
 
 @needs("space.use")
 def connect(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
-    """Choose further destinations for the audience."""
-    details = _get_or_404(request, audience)
+    """Choose further destinations for the audience, or the computed trait."""
+    details = _get_any_or_404(request, audience)
     available = request.space.destinations.exclude(subscriptions__audience=details.audience).order_by("name", "id")
     data = request.POST if request.method == "POST" else None
-    cards = choices(available, data=data, chosen=made_meanwhile(request))
+    cards = choices(available, kind=details.audience.kind, data=data, chosen=made_meanwhile(request))
     error = ""
     if request.method == "POST":
         if request.POST.get("to") == NEW:
@@ -106,10 +125,15 @@ def connect(request: PageRequest, workspace: str, space: str, audience: str) -> 
             else:
                 names = ", ".join(destination.name for destination, _ in chosen)
                 messages.success(request, f"{details.audience.name} is now sent to {names}.")
-                return redirect("audience", workspace=workspace, space=space, audience=audience)
+                return redirect(_place(details.audience, request).url)
         elif chosen is not None:  # None: the options of a chosen one are wrong, which its form says
             error = "Choose at least one destination."
-    context = {**_header(details), "groups": grouped((card.style, card) for card in cards), "error": error}
+    context = {
+        **_header(details),
+        "place": _place(details.audience, request),
+        "groups": grouped((card.style, card) for card in cards),
+        "error": error,
+    }
     return render(request, "console/audience_connect.html", context, status=422 if request.method == "POST" else 200)
 
 
@@ -119,7 +143,8 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
 
     A POST does one of ACTIONS (`do`), disconnects (`confirm`), or changes the options.
     """
-    details = _get_or_404(request, audience)
+    details = _get_any_or_404(request, audience)
+    place = _place(details.audience, request)
     rows = details.audience.subscriptions.select_related("audience", "destination", "space")
     row = get_object_or_404(rows, public_id=subscription)
     options, error = _options_form(row), ""
@@ -127,7 +152,7 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
         if request.POST["confirm"] == row.destination.name:
             services.unsubscribe(row, by=request)
             messages.success(request, f"Nothing more is sent to {row.destination.name}. Who is there stays there.")
-            return redirect("audience", workspace=workspace, space=space, audience=audience)
+            return redirect(place.url)
         error = "The name you typed is not the name of this destination. Nothing was disconnected."
     elif request.POST.get("do", "") in ACTIONS:
         act, done = ACTIONS[request.POST["do"]]
@@ -148,6 +173,7 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
     (with_tally,) = with_tallies([row])
     context = {
         **_header(details),
+        "place": place,
         **with_tally,
         **with_counts(queries.count_now(row)),
         "label": adapter_of(row.destination.kind).label,
@@ -175,13 +201,43 @@ ACTIONS: dict[str, tuple[Callable[[Subscription, PageRequest], object], str]] = 
 def _options_form(row: Subscription, data: Any = None) -> Declared:
     # Stored by the name of the field, in the form by the name that the API uses.
     values = {camel(name): value for name, value in row.options.items()}
-    return declared_form(adapter_of(row.destination.kind).options, prefix="options", data=data, values=values)
+    declared = adapter_of(row.destination.kind).options_for(row.audience.kind)
+    return declared_form(declared, prefix="options", data=data, values=values)
 
 
 def _header(details: Overview) -> dict[str, Any]:
     """What the head of every page about the audience shows."""
     state = UPDATING if details.updating else STATUSES[details.status]
     return {"audience": details.audience, "seen": details, "state": state}
+
+
+def _get_any_or_404(request: PageRequest, public_id: str) -> Overview:
+    """The audience or the computed trait of this id."""
+    trait = overview.traits_of(request.space).filter(public_id=public_id).first()
+    return overview.overview(trait) if trait else _get_or_404(request, public_id)
+
+
+def _place(row: Audience, request: PageRequest) -> ComputationPlace:
+    slugs = [request.workspace.slug, request.space.slug]
+    if row.kind == Audience.Kind.TRAIT:
+        url = reverse("computed-trait", args=[*slugs, row.public_id])
+        return ComputationPlace(
+            "Computed traits",
+            reverse("computed-traits", args=slugs),
+            url,
+            about="Everybody's value is sent there once, then each new one.",
+            inside="They have a value.",
+            outside="They have no value.",
+        )
+    url = reverse("audience", args=[*slugs, row.public_id])
+    return ComputationPlace(
+        "Audiences",
+        reverse("audiences", args=slugs),
+        url,
+        about=f"Everyone in {row.name} is sent there once, then whoever enters and leaves.",
+        inside="They are in the audience.",
+        outside="They are not in the audience.",
+    )
 
 
 def _get_or_404(request: PageRequest, public_id: str) -> Overview:

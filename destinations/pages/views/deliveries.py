@@ -13,6 +13,7 @@ from django.urls import reverse
 from access.pages.tables import Pager, Pill, listed, row_number
 from access.requests import PageRequest
 from access.services import NotPossible
+from audiences.models import Audience
 from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.models import Caught, Destination, Subscription
@@ -143,6 +144,13 @@ def _filter(request: PageRequest, name: str, label: str, any: str, options: dict
     )
 
 
+# What is true of somebody since a call: of an audience, of a computed trait.
+VERBS: dict[str, tuple[str, str]] = {
+    Audience.Kind.AUDIENCE: ("entered", "left"),
+    Audience.Kind.TRAIT: ("has a new value of", "has no value any more of"),
+}
+
+
 @needs("space.read")
 def caught(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
     """What the catcher received, newest first, and who is in the audience `?key=` by that."""
@@ -153,15 +161,19 @@ def caught(request: PageRequest, workspace: str, space: str, destination: str) -
     rows, pager = listed(request, Caught.objects.filter(destination=catcher), order="-id")
     keys = list(catcher.subscriptions.order_by("audience__key").values_list("audience__key", flat=True))
     key = request.GET.get("key", "") if request.GET.get("key") in keys else ""
-    members = queries.members_at_catcher(catcher, key) if key else ()
+    stated = queries.stated_at_catcher(catcher, key) if key else ()
+    shown = [who for who, _ in stated[:ROWS]]
     context = {
         "destination": catcher,
         "rows": [_caught(row) for row in rows],
         "pager": pager,
         "keys": keys,
         "key": key,
-        "members": personal.pairs(members[:ROWS]),
-        "size": len(members),
+        "stated": [
+            (*who, personal.payload({key: value})[key])
+            for who, (_, value) in zip(personal.pairs(shown), stated[:ROWS], strict=True)
+        ],
+        "size": len(stated),
     }
     return render(request, "destinations/caught.html", context)
 
@@ -174,7 +186,8 @@ def _destination(request: PageRequest, row: Destination) -> dict[str, Any]:
 
 def _delivery(row: queries.Delivery, subscription: Subscription, retry: RetryOption | None) -> dict[str, Any]:
     who = f"{row.who['type']}: {row.who['value']}" if row.who else "somebody who is gone"
-    verb = "entered" if row.entering else "left"
+    entered, left = VERBS[subscription.audience.kind]
+    verb = entered if row.entering else left
     outcome = OUTCOMES.get(row.outcome, Pill(row.outcome))
     shown = {"outcome": outcome, "request": _pretty(row.request)}
     return {"row": row, "who": who, "verb": verb, "subscription": subscription, "retry": retry, **shown}
