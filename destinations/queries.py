@@ -16,7 +16,6 @@ from audiences.models import Audience
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules.comparison import Comparison, KnownIdentifiers, compare
-from destinations.rules.settings_schema import SettingsDeclaration, described, json_schema, load_stored
 from destinations.transports import catcher
 from identity.models import Identifier
 from sources.events import client
@@ -26,6 +25,7 @@ from spaces import personal
 from spaces.batches import visible_logs
 from spaces.models import Space
 from spaces.secrets import open_sealed
+from spaces.settings_schema import SettingsDeclaration, described, json_schema, load_stored
 
 PEOPLES_TYPES = ("user_id", "email", "anonymous_id")
 OUTCOMES = ("delivered", "retry", "refused", "suspended")

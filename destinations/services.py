@@ -17,7 +17,13 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.rules.contract import outcome_of
 from destinations.rules.send_batch import Unanswered
-from destinations.rules.settings_schema import (
+from destinations.rules.status import STOPPED
+from destinations.transports import TRANSPORTS
+from spaces import deletions
+from spaces.models import Deletion, Log, Space
+from spaces.outbound import OutboundError, check_url
+from spaces.secrets import open_sealed, seal
+from spaces.settings_schema import (
     InvalidSetting,
     SettingsDeclaration,
     fields_of,
@@ -25,12 +31,6 @@ from destinations.rules.settings_schema import (
     secrets_of,
     strike,
 )
-from destinations.rules.status import STOPPED
-from destinations.transports import TRANSPORTS
-from spaces import deletions
-from spaces.models import Deletion, Log, Space
-from spaces.outbound import OutboundError, check_url
-from spaces.secrets import open_sealed, seal
 
 SYNC = "sync"  # the stage's name; the stage itself is above this layer
 NO_TRAITS = "A computed trait goes only to destinations that take people as events"

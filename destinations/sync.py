@@ -31,7 +31,6 @@ from destinations.outcomes import refusal, save_comparison, save_outcomes, updat
 from destinations.rules import backoff
 from destinations.rules.contract import PayloadComputation
 from destinations.rules.send_batch import SentBatch, send_batch
-from destinations.rules.settings_schema import load_stored, secrets_of
 from destinations.transports import TRANSPORTS
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
@@ -40,6 +39,7 @@ from spaces.clock import Clock, clock, is_due, rows_due
 from spaces.models import Log
 from spaces.rates import pace
 from spaces.secrets import Unopenable
+from spaces.settings_schema import load_stored, secrets_of
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from pyroaring import BitMap
 from audiences.models import Audience, Change, Version
 from destinations.adapters import adapter_of
 from destinations.models import Destination, Subscription
-from destinations.rules.settings_schema import parse
 from identity.models import Graph, Identifier, Profile
 from spaces.models import Space
 from spaces.secrets import seal
+from spaces.settings_schema import parse
 from tests.factories import SpaceFactory
 
 BORN = datetime(2026, 6, 1, tzinfo=UTC)

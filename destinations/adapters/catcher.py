@@ -16,7 +16,7 @@ from destinations.rules.contract import (
     json_body,
 )
 from destinations.rules.payloads import STYLES_HELP, EventOptions, TraitOptions, batch_id, change_set, messages
-from destinations.rules.settings_schema import SettingsDeclaration, label
+from spaces.settings_schema import SettingsDeclaration, label
 from spaces.times import iso
 
 INTEGRATION = "Webhook Catcher"  # the name in `integrations`

@@ -14,8 +14,8 @@ from destinations.rules.contract import (
     json_body,
 )
 from destinations.rules.payloads import STYLES_HELP, EventOptions, TraitOptions, batch_id, change_set, messages
-from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, secret
 from destinations.rules.signing import key_of, new_secret, segment, standard
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret
 from spaces.times import iso
 
 INTEGRATION = "Webhooks"  # the name in `integrations`, as Segment's own webhook destination is called

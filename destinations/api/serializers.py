@@ -13,9 +13,9 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules import status
 from destinations.rules.contract import Adapter
-from destinations.rules.settings_schema import MASK, json_schema, load_stored, masked
 from identity.api.serializers import IdentifierSerializer
 from spaces import personal
+from spaces.settings_schema import MASK, json_schema, load_stored, masked
 
 SETTINGS = {"url": f"https://example.com/{MASK}", "style": "event", "batchSize": 1}
 OPTIONS = {"sendIdentify": True, "sendTrack": True}

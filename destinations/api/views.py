@@ -34,10 +34,10 @@ from destinations.api.serializers import (
     SubscriptionSerializer,
 )
 from destinations.models import Caught, Destination, Subscription
-from destinations.rules.settings_schema import InvalidSetting
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
+from spaces.settings_schema import InvalidSetting
 
 OWNERS = {"audience_id": Audience.objects, "trait_id": ComputedTrait.objects}
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from access.pages.declared_forms import Declared, declared_form
 from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.models import Destination
-from destinations.pages.forms import Declared, declared_form
-from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, camel, parse
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, camel, parse
 
 CHOSEN = "destination"  # the name of the check boxes; the value is a destination's public id
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from destinations.rules.settings_schema import SettingsDeclaration
 from spaces.answers import Answer
+from spaces.settings_schema import SettingsDeclaration
 
 TOO_FAST_S = 2.0  # the wait after a 429 that does not say how long
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
-from destinations.rules.settings_schema import InvalidSetting, SettingsDeclaration, label, text
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 from spaces.times import iso
 
 STYLES_HELP = "event: identify and track calls. list: who was added and removed"

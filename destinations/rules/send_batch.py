@@ -9,8 +9,8 @@ from typing import Literal
 
 from destinations.rules.backoff import GIVEN_UP_AFTER
 from destinations.rules.contract import CallOutcome, DestinationRequest, IdentifierChange, chunks
-from destinations.rules.settings_schema import strike
 from spaces.answers import Answer
+from spaces.settings_schema import strike
 
 Plan = Callable[[Sequence[IdentifierChange]], list[DestinationRequest]]
 Read = Callable[[DestinationRequest, Answer], list[CallOutcome]]

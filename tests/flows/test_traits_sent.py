@@ -9,7 +9,7 @@ from access.services import COMMAND, NotPossible
 from audiences import services as audiences
 from destinations import queries, services
 from destinations.models import Acknowledged, Caught, Subscription
-from destinations.rules.settings_schema import InvalidSetting
+from spaces.settings_schema import InvalidSetting
 from tests.factories_audiences import World
 from tests.factories_destinations import make_destination
 from tests.flows.test_gaps import synced

@@ -11,7 +11,9 @@ import pytest
 
 from destinations.adapters import adapter_of, all_adapters
 from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
-from destinations.rules.settings_schema import (
+from sources.rules import spec
+from sources.rules.spec import Request
+from spaces.settings_schema import (
     MASK,
     InvalidSetting,
     described,
@@ -21,8 +23,6 @@ from destinations.rules.settings_schema import (
     secrets_of,
     strike,
 )
-from sources.rules import spec
-from sources.rules.spec import Request
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "adapters"
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 
 from destinations.adapters import adapter_of
 from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
-from destinations.rules.settings_schema import parse
 from destinations.rules.signing import key_of, new_secret, segment, standard
+from spaces.settings_schema import parse
 
 AT = datetime(2026, 6, 15, 12, tzinfo=UTC)
 

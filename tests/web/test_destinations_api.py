@@ -13,12 +13,12 @@ from access.models import AuditEntry
 from audiences.models import Audience
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.queries import settings_of
-from destinations.rules.settings_schema import MASK
 from destinations.sync import Sync
 from destinations.transports import catcher
 from spaces import batches
 from spaces.clock import FixedClock
 from spaces.models import Log
+from spaces.settings_schema import MASK
 from tests import factories_destinations as made
 from tests.cast import Cast
 from tests.factories_destinations import AudienceFactory, change, make_person

@@ -13,11 +13,11 @@ from audiences.models import Audience, Draft, Version
 from audiences.rules import draft_form
 from destinations.models import Destination, Subscription
 from destinations.queries import settings_of
-from destinations.rules.settings_schema import MASK
 from destinations.sync import Sync
 from sources.models import Replay
 from spaces import batches
 from spaces.clock import FixedClock
+from spaces.settings_schema import MASK
 from tests.cast import Cast
 from tests.factories_destinations import (
     BORN,

@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
+from access.pages.declared_forms import Declared, declared_form
 from access.pages.tables import exported
 from access.requests import PageRequest
 from audiences import overview
@@ -24,14 +25,13 @@ from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.models import Subscription
 from destinations.pages.destination_picker import CHOSEN, choices, picked
-from destinations.pages.forms import Declared, declared_form
 from destinations.pages.presenters import NOT_DELETED, catches, grouped, with_counts, with_tallies
 from destinations.pages.return_to import NEW, made_meanwhile, to_make_one
 from destinations.reconciliation import differing, looked_up
-from destinations.rules.settings_schema import InvalidSetting, camel
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
+from spaces.settings_schema import InvalidSetting, camel
 
 
 @dataclass(frozen=True)

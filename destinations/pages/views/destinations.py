@@ -8,17 +8,17 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from access.pages.declared_forms import Declared, Named, declared_form
 from access.requests import PageRequest
 from destinations import queries, services
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination
-from destinations.pages.forms import Declared, Named, declared_form
 from destinations.pages.presenters import NOT_DELETED, STYLES, catches, grouped, with_tallies, working
 from destinations.pages.return_to import back_with
-from destinations.rules.settings_schema import InvalidSetting, masked
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
+from spaces.settings_schema import InvalidSetting, masked
 
 
 @needs("space.read")

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 
 from access.pages.forms import Styled
-from destinations.rules.settings_schema import InvalidSetting, described
+from spaces.settings_schema import InvalidSetting, described
 
 
 class Named(Styled):
