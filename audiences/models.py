@@ -194,3 +194,86 @@ class Draft(Owned):
 
     def __str__(self) -> str:
         return self.name or "Untitled draft"
+
+
+class Warehouse(Owned):
+    """A database of the customer's own that SQL traits are asked of. `kind` names a file and is never renamed."""
+
+    public_id = public_id("whs")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="warehouses")
+    kind = models.CharField(max_length=40)
+    name = models.CharField(max_length=100)
+    settings = models.BinaryField(help_text="encrypted JSON; see spaces.secrets")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SqlTrait(Owned):
+    """A query of a warehouse that says of some people what their traits of the names of its columns are.
+
+    What it says is sent as identify calls of an internal source, so that everything a custom trait can do it can do.
+    """
+
+    class Every(models.TextChoices):
+        HOUR = "hour", "Every hour"
+        DAY = "day", "Every day"
+        WEEK = "week", "Every week"
+
+    public_id = public_id("sqt")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="sql_traits")
+    warehouse = models.ForeignKey(Warehouse, on_delete=models.RESTRICT, related_name="sql_traits")
+    name = models.CharField(max_length=100)
+    description = models.TextField(blank=True)
+    query = models.TextField()
+    every = models.CharField(max_length=4, choices=Every, default=Every.DAY)
+    at = models.TimeField(help_text="of an hourly one only the minute counts")
+    weekday = models.SmallIntegerField(default=0, help_text="of a weekly one; 0 = Monday")
+    time_zone = models.CharField(max_length=64, default="UTC")
+    most_nulled = models.SmallIntegerField(default=20, help_text="per cent: a run that would null more stops and asks")
+    enabled = models.BooleanField(default=True)
+    source = models.ForeignKey("sources.Source", on_delete=models.SET_NULL, null=True, related_name="+")
+    columns = models.JSONField(default=list, help_text="names of the traits that the newest run sent")
+    next_at = models.DateTimeField(null=True, help_text="of the next run; null = none is due")
+    approved = models.BooleanField(default=False, help_text="the next run may null however many")
+    claimed_at = models.DateTimeField(null=True, help_text="since when a worker runs it")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SqlRun(Owned):
+    """One run of a SQL trait, and what came of it."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+        HELD = "held", "Waits for a nod"
+        FAILED = "failed", "Failed"
+
+    public_id = public_id("run")
+    sql_trait = models.ForeignKey(SqlTrait, on_delete=models.CASCADE, related_name="runs")
+    state = models.CharField(max_length=8, choices=State, default=State.RUNNING)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    rows = models.IntegerField(default=0, help_text="that the query gave")
+    unknown = models.IntegerField(default=0, help_text="of these, of people who are in no profile: they are left out")
+    oversized = models.IntegerField(default=0, help_text="of these, that are too long: they are left out")
+    changed = models.IntegerField(default=0, help_text="people whose values were sent")
+    nulled = models.IntegerField(default=0, help_text="people who vanished from the answer")
+    error = models.TextField(blank=True)
+
+
+class SqlValue(models.Model):
+    """What a SQL trait last said of somebody: a digest, to send only what changes."""
+
+    sql_trait = models.ForeignKey(SqlTrait, on_delete=models.CASCADE, db_index=False, related_name="+")
+    workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, db_index=False, related_name="+")
+    identifier = models.BigIntegerField(help_text="number of the identifier in the space")
+    digest = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["sql_trait", "identifier"], name="sql_value_once")]

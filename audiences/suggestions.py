@@ -5,7 +5,7 @@ from collections import Counter
 
 from audiences import trait_overview
 from audiences import trait_values as kept_values
-from audiences.models import ComputedTrait
+from audiences.models import ComputedTrait, SqlTrait
 from audiences.rules.properties import identifier, place
 from audiences.rules.values import EACH, ListElements, texts_in, trait_places
 from identity.history import scope_of
@@ -56,6 +56,12 @@ def computed_traits(space: Space) -> list[str]:
     """Their keys."""
     traits = ComputedTrait.objects.filter(space=space, deleted_at=None).order_by("key")
     return list(traits.values_list("key", flat=True)[: seen.MOST])
+
+
+def sql_traits(space: Space) -> list[str]:
+    """Names of the columns that queries of this space's warehouses gave."""
+    columns = SqlTrait.objects.filter(space=space).values_list("columns", flat=True)
+    return sorted({name for names in columns for name in names})
 
 
 def computed_values(space: Space, *, name: str) -> list[str]:

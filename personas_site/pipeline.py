@@ -27,8 +27,8 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 
-from audiences import backfill, evaluate
-from audiences.models import Version
+from audiences import backfill, evaluate, sql_runs
+from audiences.models import SqlTrait, Version
 from console import sample
 from console.models import Sample
 from destinations import sync
@@ -145,6 +145,14 @@ WORK = {
         queue="sync",
         owners=Subscription,
         waiting=sync.waiting,
+    ),
+    # Mostly waiting, as calls to destinations are.
+    "sql_trait": Work(
+        queue="sync",
+        owners=SqlTrait,
+        waiting=sql_runs.due,
+        turn=lambda trait, workspace: sql_runs.run(trait, clock),
+        feeds=("archive",),
     ),
     "compute": Work(
         queue="bulk",

@@ -45,6 +45,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE_COOKIES 
 LIMITS = env.read("PERSONAS_LIMITS", Limits)
 # Private addresses that the one door out may reach, as host:port. For tests and closed networks.
 OUTBOUND_ALLOW = env.words("PERSONAS_OUTBOUND_ALLOW")
+SQL_TRAIT_ROWS = env.number("PERSONAS_SQL_TRAIT_ROWS", 1_000_000)
 KEEP_EVENTS_DAYS = env.number("PERSONAS_KEEP_EVENTS_DAYS", 3 * 365)  # of a source that says nothing else
 KEEP_REJECTS_DAYS = env.number("PERSONAS_KEEP_REJECTS_DAYS", 30)
 KEEP_DELIVERIES_DAYS = env.number("PERSONAS_KEEP_DELIVERIES_DAYS", 90)

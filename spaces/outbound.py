@@ -166,6 +166,14 @@ def checked_addresses(host: str, port: int) -> list[str]:
     return addresses
 
 
+def checked_address(host: str, port: int) -> str:
+    """Where a client that connects by itself may connect to for `host`. Raises OutboundError."""
+    try:
+        return checked_addresses(host, port)[0]
+    except httpcore.ConnectError as error:
+        raise OutboundError(f"No connection to {host}:{port}: {error}") from error
+
+
 class _Stream(httpcore.NetworkStream):
     """A connection on which no single wait goes past the call's deadline, however slowly bytes drip in."""
 

@@ -43,7 +43,7 @@ class HasTrait(Condition):
     question: Question = declare(QuestionField("name", "Trait", relative=True))
 
     def sentence(self) -> str:
-        return f"have a profile where the trait {self.question.sentence(of_elements=self._list_name is not None)}"
+        return f"have a profile where the {self.noun} {self.question.sentence(of_elements=self._list_name is not None)}"
 
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
         row = "(ts, source, origin_piece, origin_position, value)"
@@ -74,6 +74,11 @@ class HasTrait(Condition):
             return tuple(AnniversaryTrigger(TRAITS, key, there, value) for key, there in texts)
         turns = operator.turns(value) if operator.turns else ()
         return tuple(DateTrigger(TRAITS, key, there, turn) for key, there in texts for turn in turns)
+
+    @property
+    def noun(self) -> str:
+        """What its sentence calls it."""
+        return "trait"
 
     @property
     def _list_name(self) -> tuple[str, tuple[str, ...]] | None:

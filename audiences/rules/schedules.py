@@ -1,0 +1,37 @@
+"""PURE. When something that is repeated by the clock of a time zone is due next."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+HOUR, DAY, WEEK = "hour", "day", "week"
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def next_run(every: str, *, at: time, weekday: int, time_zone: str, after: datetime) -> datetime:
+    """The first moment later than `after`, in UTC.
+
+    every: hour (at the minute of `at`), day (at `at`), or week (on `weekday`, 0 = Monday, at `at`). A time that a
+    change of the clock skips is taken an hour later, one that it repeats the first time.
+    """
+    zone = ZoneInfo(time_zone)
+    if every == HOUR:
+        due = after.astimezone(UTC).replace(minute=at.minute, second=0, microsecond=0)
+        return due if due > after else due + timedelta(hours=1)
+    day = after.astimezone(zone).date() - timedelta(days=1)
+    while True:
+        day += timedelta(days=1)
+        due = _moment(day, at, zone)
+        if due > after and (every == DAY or day.weekday() == weekday):
+            return due
+
+
+def _moment(day: date, at: time, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, at, zone).astimezone(UTC)
+
+
+def sentence(every: str, *, at: time, weekday: int, time_zone: str) -> str:
+    """To be read by people: "every Monday at 06:00 (Europe/Berlin)"."""
+    if every == HOUR:
+        return f"every hour, {at.minute} minutes past"
+    day = "day" if every == DAY else DAYS[weekday]
+    return f"every {day} at {at:%H:%M} ({time_zone})"

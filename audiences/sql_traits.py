@@ -1,0 +1,238 @@
+"""Everything that changes warehouses and SQL traits, and the preview, which changes nothing. Each change is audited."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Any
+from zoneinfo import available_timezones
+
+from django.db import transaction
+from msgspec.structs import asdict
+
+from access.services import ActorLike, NotPossible, actor_of, audit
+from audiences.models import SqlRun, SqlTrait, SqlValue, Warehouse
+from audiences.rules import sql_rows
+from audiences.rules.schedules import next_run
+from audiences.rules.sql_rows import RowsError
+from audiences.rules.warehouse import QueryResult, WarehouseError, WarehouseSettings, only_rows
+from audiences.warehouses import all_warehouses
+from identity.models import Identifier
+from sources import services as sources
+from sources.models import Source
+from spaces.clock import Clock
+from spaces.models import Space
+from spaces.outbound import OutboundError
+from spaces.secrets import open_sealed, seal
+from spaces.settings_schema import InvalidSetting, load_stored, parse, secrets_of, strike
+
+PREVIEWED = 10  # rows
+PREVIEW_S, TEST_S = 20.0, 10.0
+LONGEST_QUERY = 100_000  # characters
+SOURCE_NAME = "SQL traits"
+
+
+@dataclass(frozen=True)
+class PreviewedRow:
+    """known: whether the identifier is one of a profile of the space."""
+
+    identifier: str
+    values: Mapping[str, Any]
+    known: bool
+
+
+@dataclass(frozen=True)
+class SqlPreview:
+    """The first rows of a query. id: the column that says whom a row is about."""
+
+    id: str
+    traits: Sequence[str]
+    rows: Sequence[PreviewedRow]
+
+
+def create_warehouse(space: Space, *, kind: str, name: str, settings: Mapping[str, Any], by: ActorLike) -> Warehouse:
+    """Raises InvalidSetting, with field "kind" for an unknown kind."""
+    if kind not in all_warehouses():
+        raise InvalidSetting("kind", f"Must be one of {', '.join(all_warehouses())}")
+    parsed = parse(all_warehouses()[kind].settings, settings)
+    warehouse = Warehouse.objects.create(
+        workspace_id=space.workspace_id, space=space, kind=kind, name=name, settings=seal(asdict(parsed))
+    )
+    audit(by, "warehouse.created", warehouse, kind=kind, name=name)
+    return warehouse
+
+
+def change_warehouse(
+    warehouse: Warehouse, *, name: str | None = None, settings: Mapping[str, Any] | None = None, by: ActorLike
+) -> None:
+    """What is given is changed. Raises InvalidSetting."""
+    if settings is not None:
+        declared = all_warehouses()[warehouse.kind].settings
+        warehouse.settings = seal(asdict(parse(declared, settings, open_sealed(warehouse.settings))))
+    warehouse.name = name if name is not None else warehouse.name
+    warehouse.save()
+    audit(by, "warehouse.changed", warehouse, name=name, settings=sorted(settings or {}))
+
+
+def delete_warehouse(warehouse: Warehouse, *, by: ActorLike) -> None:
+    """Raises NotPossible while SQL traits are asked of it."""
+    with transaction.atomic():
+        Warehouse.objects.select_for_update().get(pk=warehouse.pk)
+        if using := list(warehouse.sql_traits.order_by("name").values_list("name", flat=True)):
+            raise NotPossible(f"SQL traits are asked of it: {', '.join(using)}. Delete them first.")
+        audit(by, "warehouse.deleted", warehouse, kind=warehouse.kind, name=warehouse.name)
+        warehouse.delete()
+
+
+def settings_of(warehouse: Warehouse) -> WarehouseSettings:
+    """Secrets included. For asking; never for showing."""
+    return load_stored(all_warehouses()[warehouse.kind].settings, open_sealed(warehouse.settings))
+
+
+def test_warehouse(warehouse: Warehouse) -> str:
+    """Asks it for nothing. "" when it answers, else why not, without secrets."""
+    try:
+        with asking(warehouse, "SELECT 1", TEST_S) as result:
+            list(result.rows)
+    except RowsError as error:
+        return str(error)
+    return ""
+
+
+class asking:
+    """`with asking(warehouse, query, seconds) as result`. What the warehouse says is raised as RowsError, verbatim but
+    for secrets."""
+
+    def __init__(self, warehouse: Warehouse, query: str, timeout_s: float) -> None:
+        self._settings = settings_of(warehouse)
+        self._context = all_warehouses()[warehouse.kind].ask(self._settings, query, timeout_s)
+
+    def __enter__(self) -> QueryResult:
+        try:
+            return self._context.__enter__()
+        except (WarehouseError, OutboundError) as error:
+            raise self._plain(error) from error
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        try:
+            return bool(self._context.__exit__(kind, error, trace))
+        except (WarehouseError, OutboundError) as failure:
+            raise self._plain(failure) from failure
+
+    def _plain(self, error: Exception) -> RowsError:
+        return RowsError(strike(str(error), secrets_of(self._settings)))
+
+
+def preview_sql(warehouse: Warehouse, query: str) -> SqlPreview:
+    """The first rows, and who of them is known. Changes nothing. Raises RowsError."""
+    check_query(query)
+    with asking(warehouse, only_rows(query, PREVIEWED), PREVIEW_S) as result:
+        shape = sql_rows.shape(result.columns)
+        rows = [(shape.identifier(row, number), shape.values(row)) for number, row in enumerate(result.rows, start=1)]
+    identifiers = Identifier.objects.filter(space=warehouse.space_id, type=shape.id, value__in=[id for id, _ in rows])
+    known = set(identifiers.values_list("value", flat=True))
+    return SqlPreview(shape.id, shape.traits, [PreviewedRow(id, values, id in known) for id, values in rows])
+
+
+def check_query(query: str) -> None:
+    """Raises RowsError."""
+    if not query.strip():
+        raise RowsError("The query is empty")
+    if len(query) > LONGEST_QUERY or "\0" in query:
+        raise RowsError(f"The query must be text of at most {LONGEST_QUERY:,} characters")
+
+
+def create_sql_trait(
+    space: Space,
+    *,
+    warehouse: Warehouse,
+    name: str,
+    query: str,
+    description: str = "",
+    every: str = SqlTrait.Every.DAY,
+    at: time = time(6),
+    weekday: int = 0,
+    time_zone: str = "UTC",
+    most_nulled: int = 20,
+    clock: Clock,
+    by: ActorLike,
+) -> SqlTrait:
+    """It runs at once, and then as its schedule says. Raises RowsError and NotPossible."""
+    check_query(query)
+    if warehouse.space_id != space.pk:
+        raise NotPossible("The warehouse is of another space")
+    _check_schedule(time_zone)
+    with transaction.atomic():
+        source = _source(space, clock, by)
+        trait = SqlTrait.objects.create(
+            workspace_id=space.workspace_id,
+            space=space,
+            warehouse=warehouse,
+            name=name,
+            description=description,
+            query=query,
+            every=every,
+            at=at,
+            weekday=weekday,
+            time_zone=time_zone,
+            most_nulled=most_nulled,
+            source=source,
+            next_at=clock.now(),
+            created_by=actor_of(by).user,
+        )
+        audit(by, "sql_trait.created", trait, name=name, warehouse=warehouse.public_id, query=query)
+    return trait
+
+
+def change_sql_trait(trait: SqlTrait, *, clock: Clock, by: ActorLike, **changes: Any) -> None:
+    """changes: name, description, query, every, at, weekday, time_zone, most_nulled, enabled. What is given is changed.
+
+    A new query counts from the next run on. Raises RowsError and NotPossible.
+    """
+    if "query" in changes:
+        check_query(changes["query"])
+    _check_schedule(changes.get("time_zone", "UTC"))
+    with transaction.atomic():
+        locked = SqlTrait.objects.select_for_update().get(pk=trait.pk)
+        for name, value in changes.items():
+            setattr(locked, name, value)
+        if changes.keys() & {"every", "at", "weekday", "time_zone", "enabled"}:
+            locked.next_at = following(locked, clock.now()) if locked.enabled else None
+        locked.save(update_fields=[*changes, "next_at"])
+        audit(by, "sql_trait.changed", trait, **{name: str(value) for name, value in changes.items()})
+    trait.refresh_from_db()
+
+
+def run_now(trait: SqlTrait, *, approved: bool = False, clock: Clock, by: ActorLike) -> None:
+    """The next run is due at once. approved: it goes on however many people it nulls."""
+    with transaction.atomic():
+        SqlTrait.objects.filter(pk=trait.pk).update(next_at=clock.now(), approved=approved)
+        audit(by, "sql_trait.approved" if approved else "sql_trait.asked_to_run", trait)
+
+
+def delete_sql_trait(trait: SqlTrait, *, by: ActorLike) -> None:
+    """It is gone. What it said stays with the people, as custom traits."""
+    with transaction.atomic():
+        audit(by, "sql_trait.deleted", trait, name=trait.name)
+        SqlValue.objects.filter(sql_trait=trait).delete()
+        SqlRun.objects.filter(sql_trait=trait).delete()
+        trait.delete()
+
+
+def following(trait: SqlTrait, after: datetime) -> datetime:
+    """When it is due next, after a moment."""
+    return next_run(trait.every, at=trait.at, weekday=trait.weekday, time_zone=trait.time_zone, after=after)
+
+
+def _check_schedule(time_zone: str) -> None:
+    if time_zone not in available_timezones():
+        raise NotPossible(f"There is no time zone {time_zone}")
+
+
+def _source(space: Space, clock: Clock, by: ActorLike) -> Source:
+    """The space's source of SQL traits, to which it listens from now on."""
+    known = SqlTrait.objects.filter(space=space, source__deleted_at=None).exclude(source=None).first()
+    if known is not None and known.source is not None:
+        return known.source
+    source = sources.create_source(space.workspace, name=f"{SOURCE_NAME} of {space.name}", kind="server", by=by)
+    sources.connect(space, [source], replay=False, clock=clock, by=by)
+    return source

@@ -1,0 +1,55 @@
+"""ClickHouse, over HTTP."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Annotated, Any
+
+import clickhouse_connect
+import urllib3
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.httputil import get_pool_manager_options
+
+from audiences.rules.warehouse import QueryResult, WarehouseError, WarehouseKind, WarehouseSettings
+from spaces.outbound import CONNECT_S, checked_address
+from spaces.settings_schema import label
+
+
+class ClickhouseSettings(WarehouseSettings, frozen=True, kw_only=True):
+    port: Annotated[int, label("Port", ge=1, le=65535)] = 8443
+
+
+class _NoRedirects(urllib3.PoolManager):
+    """Where an answer points is no address that was checked."""
+
+    def urlopen(self, method: str, url: str, *arguments: Any, **more: Any) -> Any:
+        return super().urlopen(method, url, *arguments, **more | {"redirect": False})
+
+
+@contextmanager
+def ask(settings: ClickhouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
+    verified = settings.tls == "verify"
+    names: dict[str, Any] = {"server_hostname": settings.host, "assert_hostname": settings.host} if verified else {}
+    pool = _NoRedirects(**get_pool_manager_options(verify=verified, **names))
+    try:
+        client = clickhouse_connect.get_client(
+            host=checked_address(settings.host, settings.port),
+            server_host_name=settings.host,
+            port=settings.port,
+            username=settings.user,
+            password=settings.password,
+            database=settings.database,
+            secure=settings.tls != "off",
+            verify=verified,
+            pool_mgr=pool,
+            connect_timeout=int(CONNECT_S),
+            send_receive_timeout=int(timeout_s),
+            query_limit=0,
+            settings={"readonly": 2, "max_execution_time": int(timeout_s)},
+        )
+        with closing(client), client.query_rows_stream(query) as stream:
+            yield QueryResult(stream.source.column_names, iter(stream))
+    except (ClickHouseError, urllib3.exceptions.HTTPError) as error:
+        raise WarehouseError(str(error).strip()) from error
+
+
+warehouse = WarehouseKind("ClickHouse", ClickhouseSettings, ask)

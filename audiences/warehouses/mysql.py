@@ -1,0 +1,69 @@
+"""MySQL and MariaDB."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Annotated
+
+import pymysql
+from pymysql.cursors import SSCursor
+
+from audiences.rules.warehouse import QueryResult, WarehouseError, WarehouseKind, WarehouseSettings
+from spaces.outbound import CONNECT_S, checked_address
+from spaces.settings_schema import label
+
+
+class MysqlSettings(WarehouseSettings, frozen=True, kw_only=True):
+    port: Annotated[int, label("Port", ge=1, le=65535)] = 3306
+
+
+@contextmanager
+def ask(settings: MysqlSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
+    try:
+        with closing(_connect(settings, timeout_s)) as connection, connection.cursor(SSCursor) as cursor:
+            _limit(cursor, timeout_s)
+            cursor.execute(query)
+            yield QueryResult([column[0] for column in cursor.description or ()], iter(cursor))
+    except (pymysql.MySQLError, OSError) as error:
+        raise WarehouseError(": ".join(str(word) for word in error.args) or type(error).__name__) from error
+
+
+def _connect(settings: MysqlSettings, timeout_s: float) -> "pymysql.connections.Connection[SSCursor]":
+    connection = pymysql.connect(
+        host=settings.host,  # for the certificate; the connection goes to the address that was checked
+        port=settings.port,
+        database=settings.database,
+        user=settings.user,
+        password=settings.password,
+        ssl=_trusted(settings),
+        charset="utf8mb4",
+        read_timeout=timeout_s,
+        write_timeout=timeout_s,
+        local_infile=False,  # else the server could read files of this machine
+        defer_connect=True,
+    )
+    address = checked_address(settings.host, settings.port)
+    connection.connect(socket.create_connection((address, settings.port), timeout=CONNECT_S))
+    return connection
+
+
+def _trusted(settings: MysqlSettings) -> ssl.SSLContext | None:
+    if settings.tls == "off":
+        return None
+    context = ssl.create_default_context()
+    if settings.tls == "encrypt":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _limit(cursor: SSCursor, timeout_s: float) -> None:
+    """MySQL calls the limit by another name than MariaDB, and counts milliseconds."""
+    try:
+        cursor.execute("SET SESSION max_statement_time = %s", [timeout_s])
+    except pymysql.MySQLError:
+        cursor.execute("SET SESSION max_execution_time = %s", [int(timeout_s * 1000)])
+    cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+
+warehouse = WarehouseKind("MySQL or MariaDB", MysqlSettings, ask)
