@@ -11,7 +11,7 @@ from pyroaring import BitMap
 from access import roles, services
 from access.models import Invitation, User
 from audiences import drafts, queries
-from audiences.models import Audience, Change, ComputedTrait, Draft, Evaluation, Version
+from audiences.models import Audience, Change, ComputedTrait, Draft, Evaluation, SqlTrait, Version
 from audiences.rules import draft_form
 from destinations import sync
 from destinations.models import Destination, Subscription
@@ -37,6 +37,7 @@ from tests.factories import (
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
 from tests.factories_sources import ConsumedFactory, RejectFactory
+from tests.sample_rows import make_sql_trait
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -67,6 +68,7 @@ class Showroom:
     colleague: User
     audience: Audience
     trait: ComputedTrait
+    sql_trait: SqlTrait
     subscription: Subscription
     draft: Draft
 
@@ -89,6 +91,8 @@ class Showroom:
             "replay_id": Replay.objects.get(space=self.dev, state=Replay.State.RUNNING).public_id,
             "audience": self.audience.public_id,
             "trait": self.trait.public_id,
+            "sql_trait": self.sql_trait.public_id,
+            "warehouse": self.sql_trait.warehouse.public_id,
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
         }
@@ -109,7 +113,7 @@ def furnish() -> Showroom:
     _people(dev, sources)
     _replays(dev, sources)
     audiences = _audiences(dev, owner)
-    trait = _trait(dev, owner)
+    trait, sql_trait = _trait(dev, owner), make_sql_trait(dev)
     _wander(audiences[0])
     catcher = _deliver(dev, audiences)
     first = Subscription.objects.get(audience=audiences[0])
@@ -117,7 +121,8 @@ def furnish() -> Showroom:
     person = Profile.objects.get(space=dev, number=_holder(dev, "person-0"))
     colleague = _team(workspace, owner, dev, prod)
     draft = _draft(dev, owner)
-    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audiences[0], trait, first, draft)
+    audience = audiences[0]
+    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audience, trait, sql_trait, first, draft)
 
 
 def _team(workspace: Workspace, owner: User, dev: Space, prod: Space) -> User:

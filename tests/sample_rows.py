@@ -1,13 +1,14 @@
 """One of everything that an address can name, in a space, for tests that try every address."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 
 from pyroaring import BitMap
 
 from access.models import Invitation, Token
 from access.services import COMMAND, Invited, create_token, invite
+from audiences import sql_traits
 from audiences.drafts import begin
-from audiences.models import Audience, Change, ComputedTrait, Version
+from audiences.models import Audience, Change, ComputedTrait, SqlRun, SqlTrait, Version
 from identity.models import Profile
 from sources.models import Connection, Replay, Source
 from spaces.ids import new_id
@@ -47,6 +48,10 @@ def belongings(space: Space) -> dict[str, str]:
         "change_id": _change(audience),
         "trait_id": (trait := _trait(space)).public_id,
         "trait": trait.public_id,
+        "sql_trait_id": (sql_trait := make_sql_trait(space)).public_id,
+        "sql_trait": sql_trait.public_id,
+        "warehouse_id": sql_trait.warehouse.public_id,
+        "warehouse": sql_trait.warehouse.public_id,
         "draft": begin(space, COMMAND).public_id,
         "destination_id": destination.public_id,
         "destination": destination.public_id,
@@ -96,6 +101,26 @@ def _trait(space: Space) -> ComputedTrait:
     trait.name, trait.key = "Last plan", "last_plan"
     trait.save()
     Version.objects.create(workspace=space.workspace, audience=trait, number=1, definition=definition)
+    return trait
+
+
+def make_sql_trait(space: Space) -> SqlTrait:
+    """With a run that is done, and one that waits for a nod. Nothing is asked of the warehouse."""
+    settings = {"host": "db.example.com", "database": "shop", "user": "personas", "password": "secret"}
+    warehouse = sql_traits.create_warehouse(space, kind="postgresql", name="Shop", settings=settings, by=COMMAND)
+    trait = SqlTrait.objects.create(
+        workspace=space.workspace,
+        space=space,
+        warehouse=warehouse,
+        name="Customer tiers",
+        query="SELECT user_id, tier, renewal_at\nFROM customers",
+        at=time(6),
+        columns=["tier", "renewal_at"],
+    )
+    runs = {"workspace": space.workspace, "sql_trait": trait, "started_at": BORN, "finished_at": BORN, "rows": 1200}
+    SqlRun.objects.create(**runs, state=SqlRun.State.DONE, unknown=31, changed=40, nulled=2)
+    why = "900 of 1,200 people are no longer in the answer, and would lose their values. Nothing was changed."
+    SqlRun.objects.create(**runs, state=SqlRun.State.HELD, nulled=900, error=why)
     return trait
 
 

@@ -51,6 +51,7 @@ OWN = {
     "api-token",
     "api-audience-preview",
     "api-computed-trait-preview",
+    "api-sql-trait-preview",
 }  # one's own tokens; a preview changes nothing
 
 

@@ -17,6 +17,8 @@ PATHS = {
     "source_id": "The source, such as `src_2qKf0`.",
     "audience_id": "The audience, such as `aud_2qKf0`.",
     "trait_id": "The computed trait, such as `tra_2qKf0`.",
+    "sql_trait_id": "The SQL trait, such as `sqt_2qKf0`.",
+    "warehouse_id": "The warehouse, such as `whs_2qKf0`.",
     "destination_id": "The destination, such as `dst_2qKf0`.",
     "subscription_id": "The connection of the audience to a destination.",
     "profile_id": "The profile: its id, or `type:value` of one of its identifiers.",

@@ -1,10 +1,14 @@
 from django.urls import path
 
-from audiences.api import traits, views
+from audiences.api import sql_traits, traits, views
 
 AUDIENCES = "spaces/<str:space_id>/audiences"
 AUDIENCE = f"{AUDIENCES}/<str:audience_id>"
 TRAITS = "spaces/<str:space_id>/computed-traits"
+SQL_TRAITS = "spaces/<str:space_id>/sql-traits"
+SQL_TRAIT = f"{SQL_TRAITS}/<str:sql_trait_id>"
+WAREHOUSES = "spaces/<str:space_id>/warehouses"
+WAREHOUSE = f"{WAREHOUSES}/<str:warehouse_id>"
 CHANGE = f"{AUDIENCE}/changes/<str:change_id>"
 
 urlpatterns = [
@@ -29,5 +33,13 @@ urlpatterns = [
         views.ExplanationView.as_view(),
         name="api-explanation",
     ),
+    path(WAREHOUSES, sql_traits.WarehousesView.as_view(), name="api-warehouses"),
+    path(WAREHOUSE, sql_traits.WarehouseView.as_view(), name="api-warehouse"),
+    path(f"{WAREHOUSE}/test", sql_traits.WarehouseTestView.as_view(), name="api-warehouse-test"),
+    path(SQL_TRAITS, sql_traits.SqlTraitsView.as_view(), name="api-sql-traits"),
+    path(f"{SQL_TRAITS}/previews", sql_traits.SqlPreviewView.as_view(), name="api-sql-trait-preview"),
+    path(SQL_TRAIT, sql_traits.SqlTraitView.as_view(), name="api-sql-trait"),
+    path(f"{SQL_TRAIT}/run", sql_traits.SqlTraitRunView.as_view(), name="api-sql-trait-run"),
+    path(f"{SQL_TRAIT}/runs", sql_traits.SqlRunsView.as_view(), name="api-sql-trait-runs"),
     path("spaces/<str:space_id>/condition-kinds", views.ConditionKindsView.as_view(), name="api-condition-kinds"),
 ]

@@ -1,8 +1,14 @@
 """Forms about an audience that exists."""
 
+from collections.abc import Sequence
+from typing import Any
+from zoneinfo import available_timezones
+
 from django import forms
 
 from access.pages.forms import Styled
+from audiences.models import SqlTrait
+from audiences.rules.schedules import DAYS
 
 
 class AudienceSettings(Styled):
@@ -54,3 +60,43 @@ class TraitForm(Styled):
 
     # It is about nothing that somebody else could have saved; what was typed is its own initial state.
     is_outdated = False
+
+
+class WarehouseName(Styled):
+    name = forms.CharField(max_length=100, help_text="How it is called in this space, such as “Shop database”")
+
+
+class SqlTraitForm(Styled):
+    """A query, and when it is asked. warehouses: (public id, name) of those that can be chosen; none of an old one."""
+
+    name = forms.CharField(max_length=100, help_text="How people know it, such as “Customer tiers”")
+    warehouse = forms.ChoiceField()
+    query = forms.CharField(
+        max_length=100_000,
+        widget=forms.Textarea(attrs={"rows": 10, "class": "mono", "spellcheck": "false"}),
+        help_text="One SELECT. A column user_id, email or anonymous_id says whom a row is about, once each; every "
+        "other column is a trait of its name.",
+    )
+    description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
+    every = forms.ChoiceField(choices=SqlTrait.Every.choices, label="Runs")
+    at = forms.TimeField(
+        widget=forms.TimeInput(format="%H:%M", attrs={"type": "time"}), help_text="Of an hourly one the minute counts"
+    )
+    weekday = forms.TypedChoiceField(coerce=int, choices=list(enumerate(DAYS)), help_text="Of a weekly one")
+    time_zone = forms.ChoiceField(choices=[(zone, zone) for zone in sorted(available_timezones())])
+    most_nulled = forms.IntegerField(
+        min_value=0,
+        max_value=100,
+        label="Stop and ask above … %",
+        help_text="Whoever is no longer in the answer loses the values. A run in which that is more than so many per "
+        "cent of the people stops and asks.",
+    )
+
+    def __init__(self, *args: Any, warehouses: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if warehouses:
+            choice = self.fields["warehouse"]
+            assert isinstance(choice, forms.ChoiceField)
+            choice.choices = warehouses
+        else:
+            del self.fields["warehouse"]

@@ -1,10 +1,12 @@
 from django.urls import path
 
-from audiences.pages.views import audiences, builder, person, traits
+from audiences.pages.views import audiences, builder, person, sql_traits, traits, warehouses
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
 TRAITS = "w/<slug:workspace>/s/<slug:space>/computed-traits"
+SQL_TRAITS = "w/<slug:workspace>/s/<slug:space>/sql-traits"
+WAREHOUSES = "w/<slug:workspace>/s/<slug:space>/warehouses"
 
 urlpatterns = [
     path(AUDIENCES, audiences.audiences, name="audiences"),
@@ -17,6 +19,13 @@ urlpatterns = [
     path(f"{TRAITS}/<str:trait>/edit", traits.edit, name="computed-trait-edit"),
     path(f"{TRAITS}/<str:trait>/values.csv", traits.values, name="computed-trait-values"),
     path(f"{TRAITS}/<str:trait>/settings", traits.settings, name="computed-trait-settings"),
+    path(SQL_TRAITS, sql_traits.sql_traits, name="sql-traits"),
+    path(f"{SQL_TRAITS}/new", sql_traits.new, name="sql-trait-new"),
+    path(f"{SQL_TRAITS}/<str:sql_trait>", sql_traits.sql_trait, name="sql-trait"),
+    path(f"{SQL_TRAITS}/<str:sql_trait>/edit", sql_traits.edit, name="sql-trait-edit"),
+    path(WAREHOUSES, warehouses.warehouses, name="warehouses"),
+    path(f"{WAREHOUSES}/new", warehouses.new, name="warehouse-new"),
+    path(f"{WAREHOUSES}/<str:warehouse>", warehouses.warehouse, name="warehouse"),
     path(
         "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences",
         person.of_profile,

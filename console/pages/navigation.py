@@ -47,11 +47,15 @@ AUDIENCE_PAGES = (
     "audience-new", "audience-draft", "audience-builder", "draft-destinations", "draft-review",
 )  # fmt: skip
 TRAIT_PAGES = ("computed-trait-new", "computed-trait", "computed-trait-edit", "computed-trait-settings")
+SQL_PAGES = (
+    "sql-trait-new", "sql-trait", "sql-trait-edit", "warehouses", "warehouse-new", "warehouse",
+)  # fmt: skip
 DESTINATION_PAGES = ("destination", "destination-catalog", "destination-create", "caught")
 IN_SPACE = (
     NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),
     NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile",)),
     NavigationItem("computed-traits", "Computed traits", "chart", "space.read", TRAIT_PAGES),
+    NavigationItem("sql-traits", "SQL traits", "sources", "space.read", SQL_PAGES),
     NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
     NavigationItem("destinations", "Destinations", "destinations", "space.read", DESTINATION_PAGES),
     NavigationItem("deliveries", "Deliveries", "deliveries", "space.read"),

@@ -36,9 +36,8 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     with warehouses.postgresql() as place:
         warehouses.allow(monkeypatch, place)
         warehouses.execute(place, "CREATE TABLE people (user_id text, tier text, spent numeric, seen timestamptz)")
-        warehouses.execute(
-            place, "INSERT INTO people VALUES ('u1', 'gold', 12.50, now()), ('u2', NULL, 3, now()), ('u9', 'gold', 1, now())"
-        )
+        people = "('u1', 'gold', 12.50, now()), ('u2', NULL, 3, now()), ('u9', 'gold', 1, now())"
+        warehouses.execute(place, f"INSERT INTO people VALUES {people}")
         yield place
 
 
@@ -186,7 +185,7 @@ def test_a_preview_marks_who_is_known_and_changes_nothing(world: World, shop: di
     trait = sql_trait(world, shop)
     preview = sql_traits.preview_sql(trait.warehouse, "SELECT lower(user_id) || '@x.org' AS email, spent FROM people;")
     assert (preview.id, preview.traits) == ("email", ["spent"])
-    assert [(row.identifier, row.known) for row in preview.rows][0] == ("u1@x.org", False)
+    assert (preview.rows[0].identifier, preview.rows[0].known) == ("u1@x.org", False)
     preview = sql_traits.preview_sql(trait.warehouse, QUERY + " -- who")
     assert {row.identifier: row.known for row in preview.rows} == {"u1": True, "u2": True, "u9": False}
     with pytest.raises(RowsError, match="syntax error"):
@@ -205,12 +204,12 @@ def test_clickhouse_is_a_warehouse(world: World, monkeypatch: pytest.MonkeyPatch
         world.space,
         warehouse=warehouse,
         name="Numbers",
-        query="SELECT concat('u', toString(number)) AS user_id, toDecimal32(number, 2) AS n, [number] AS list FROM numbers(3)",
+        query="SELECT concat('u', toString(number)) AS user_id, toDecimal32(number, 2) AS n, [n] AS l FROM numbers(3)",
         clock=world.clock,
         by=COMMAND,
     )
     assert ran(world, trait).error == ""
-    assert traits(world) == {"u1": {"n": 1, "list": [1]}, "u2": {"n": 2, "list": [2]}}
+    assert traits(world) == {"u1": {"n": 1, "l": [1]}, "u2": {"n": 2, "l": [2]}}
     trait.query = "INSERT INTO numbers SELECT 1"
     for query, words in (("SELECT * FROM nowhere", "nowhere"), ("SELECT 1; SELECT 2", "yntax")):
         with pytest.raises(RowsError, match=words):

@@ -1,0 +1,237 @@
+"""What the API takes and answers about warehouses and SQL traits."""
+
+from typing import Any, ClassVar
+from zoneinfo import available_timezones
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from access.api.serializers import AT, Envelope, MomentField
+from audiences.models import SqlRun, SqlTrait, Warehouse
+from audiences.rules.sql_rows import ID_COLUMNS
+from audiences.sql_traits import LONGEST_QUERY, settings_of
+from audiences.warehouses import all_warehouses
+from spaces.settings_schema import MASK, masked
+
+KINDS = tuple(all_warehouses())
+QUERY = "SELECT user_id, tier FROM customers"
+
+
+class WarehouseSettingsSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "host": "db.example.com",
+        "port": 5432,
+        "database": "shop",
+        "user": "personas",
+        "password": MASK,
+        "tls": "verify",
+    }
+
+    host = serializers.CharField(required=False)
+    port = serializers.IntegerField(required=False)
+    database = serializers.CharField(required=False)
+    user = serializers.CharField(required=False)
+    password = serializers.CharField(
+        required=False, allow_blank=True, help_text=f"Shown as {MASK}, which changes nothing."
+    )
+    tls = serializers.ChoiceField(required=False, choices=["verify", "encrypt", "off"])
+
+
+class WarehouseSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "id": "whs_2qKf0",
+        "kind": "postgresql",
+        "name": "Shop database",
+        "settings": WarehouseSettingsSerializer.example,
+        "createdAt": AT,
+    }
+
+    id = serializers.CharField(source="public_id")
+    kind = serializers.ChoiceField(choices=KINDS)
+    name = serializers.CharField()
+    settings = serializers.SerializerMethodField()
+    createdAt = MomentField(source="created_at")
+
+    @extend_schema_field(WarehouseSettingsSerializer())
+    def get_settings(self, warehouse: Warehouse) -> dict[str, Any]:
+        return masked(settings_of(warehouse))
+
+
+class WarehouseAnswer(Envelope):
+    warehouse = WarehouseSerializer()
+
+
+class CreateWarehouse(serializers.Serializer[Any]):
+    kind = serializers.ChoiceField(choices=KINDS)
+    name = serializers.CharField(max_length=100)
+    settings = WarehouseSettingsSerializer()
+
+    example: ClassVar = {"kind": "postgresql", "name": "Shop database", "settings": WarehouseSettingsSerializer.example}
+
+
+class ChangeWarehouse(serializers.Serializer[Any]):
+    """What is given changes."""
+
+    example: ClassVar = {"name": "Shop database"}
+
+    name = serializers.CharField(max_length=100, required=False)
+    settings = WarehouseSettingsSerializer(required=False)
+
+
+class WarehouseTestSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"ok": True, "message": ""}
+
+    ok = serializers.BooleanField()
+    message = serializers.CharField(help_text="Why it does not answer, in its own words.")
+
+
+class WarehouseTestAnswer(Envelope):
+    test = WarehouseTestSerializer()
+
+
+class ScheduleFields(serializers.Serializer[Any]):
+    description = serializers.CharField(max_length=5000, required=False, allow_blank=True)
+    every = serializers.ChoiceField(choices=SqlTrait.Every.choices, required=False)
+    at = serializers.TimeField(format="%H:%M", required=False, help_text="Of an hourly one only the minute counts.")
+    weekday = serializers.IntegerField(
+        min_value=0, max_value=6, required=False, help_text="Of a weekly one; 0 = Monday."
+    )
+    timeZone = serializers.CharField(source="time_zone", required=False, help_text="Such as Europe/Berlin.")
+    mostNulled = serializers.IntegerField(
+        source="most_nulled",
+        min_value=0,
+        max_value=100,
+        required=False,
+        help_text="A run that would take the values of more than so many per cent of the people stops and asks.",
+    )
+
+    def validate_timeZone(self, zone: str) -> str:
+        if zone not in available_timezones():
+            raise serializers.ValidationError("There is no such time zone.")
+        return zone
+
+
+class CreateSqlTrait(ScheduleFields):
+    """It runs at once, and then as its schedule says."""
+
+    example: ClassVar = {
+        "name": "Customer tiers",
+        "warehouseId": "whs_2qKf0",
+        "query": QUERY,
+        "every": "day",
+        "at": "06:00",
+    }
+
+    name = serializers.CharField(max_length=100)
+    warehouseId = serializers.CharField(max_length=40)
+    query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False)
+
+
+class ChangeSqlTrait(ScheduleFields):
+    """What is given changes. A query counts from the next run on."""
+
+    example: ClassVar = {"enabled": False}
+
+    name = serializers.CharField(max_length=100, required=False)
+    query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False, required=False)
+    enabled = serializers.BooleanField(required=False)
+
+
+class SqlRunSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "id": "run_2qKf0",
+        "state": "done",
+        "startedAt": AT,
+        "finishedAt": AT,
+        "rows": 31,
+        "unknown": 2,
+        "oversized": 0,
+        "changed": 4,
+        "nulled": 1,
+        "error": "",
+    }
+
+    id = serializers.CharField(source="public_id")
+    state = serializers.ChoiceField(
+        choices=SqlRun.State.choices, help_text="held: it would null too many, and waits for a nod."
+    )
+    startedAt = MomentField(source="started_at")
+    finishedAt = MomentField(source="finished_at", allow_null=True)
+    rows = serializers.IntegerField()
+    unknown = serializers.IntegerField(help_text="Of people whom the space does not know: they are left out.")
+    oversized = serializers.IntegerField(help_text="Longer than 16 KB: they are left out.")
+    changed = serializers.IntegerField(help_text="People whose values were sent.")
+    nulled = serializers.IntegerField(help_text="People who vanished from the answer.")
+    error = serializers.CharField()
+
+
+class SqlTraitSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "id": "sqt_2qKf0",
+        "name": "Customer tiers",
+        "description": "",
+        "warehouseId": "whs_2qKf0",
+        "query": QUERY,
+        "every": "day",
+        "at": "06:00",
+        "weekday": 0,
+        "timeZone": "UTC",
+        "mostNulled": 20,
+        "enabled": True,
+        "traits": ["tier"],
+        "nextAt": AT,
+        "createdAt": AT,
+    }
+
+    id = serializers.CharField(source="public_id")
+    name = serializers.CharField()
+    description = serializers.CharField()
+    warehouseId = serializers.CharField(source="warehouse.public_id")
+    query = serializers.CharField()
+    every = serializers.ChoiceField(choices=SqlTrait.Every.choices)
+    at = serializers.TimeField(format="%H:%M")
+    weekday = serializers.IntegerField()
+    timeZone = serializers.CharField(source="time_zone")
+    mostNulled = serializers.IntegerField(source="most_nulled")
+    enabled = serializers.BooleanField()
+    traits = serializers.ListField(
+        source="columns", child=serializers.CharField(), help_text="The columns that the newest run gave."
+    )
+    nextAt = MomentField(source="next_at", allow_null=True)
+    createdAt = MomentField(source="created_at")
+
+
+class SqlTraitAnswer(Envelope):
+    sqlTrait = SqlTraitSerializer()
+
+
+class PreviewSqlTrait(serializers.Serializer[Any]):
+    example: ClassVar = {"warehouseId": "whs_2qKf0", "query": QUERY}
+
+    warehouseId = serializers.CharField(max_length=40)
+    query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False)
+
+
+class PreviewedRowSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"identifier": "u1", "known": True, "traits": {"tier": "gold"}}
+
+    identifier = serializers.CharField()
+    known = serializers.BooleanField(help_text="Whether it is that of a profile of the space.")
+    traits = serializers.DictField(source="values")
+
+
+class SqlPreviewSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"type": "user_id", "rows": [PreviewedRowSerializer.example]}
+
+    type = serializers.ChoiceField(source="id", choices=ID_COLUMNS, help_text="Of the identifiers.")
+    rows = PreviewedRowSerializer(many=True)
+
+
+class SqlPreviewAnswer(Envelope):
+    preview = SqlPreviewSerializer()
+
+
+class RunSqlTrait(serializers.Serializer[Any]):
+    example: ClassVar = {"approved": False}
+
+    approved = serializers.BooleanField(default=False, help_text="However many people lose their values by it.")
