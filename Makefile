@@ -33,8 +33,8 @@ openapi: .venv/.installed ## write what the code says of the API into docs/opena
 
 assets: assets/node_modules/.installed ## scripts of client libraries that web pages load from the console (needs npm)
 
-test-clients: .venv/.tests assets tests/clients/node_modules/.installed ## every client library, in its own language and in a browser (needs npm)
-	@$(BIN)/python -m pytest -n 0 tests/clients/matrix.py
+test-clients: .venv/.tests assets tests/clients/node_modules/.installed ## every client library, in its own language and in a browser; MariaDB as a warehouse (needs npm and MariaDB)
+	@$(BIN)/python -m pytest -n 0 tests/clients/matrix.py tests/clients/mariadb.py
 
 %/node_modules/.installed: %/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 18 or newer (Debian: apt install npm)"; exit 1; }

@@ -80,7 +80,8 @@ class SqlTraitForm(Styled):
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
     every = forms.ChoiceField(choices=SqlTrait.Every.choices, label="Runs")
     at = forms.TimeField(
-        widget=forms.TimeInput(format="%H:%M", attrs={"type": "time"}), help_text="Of an hourly one the minute counts"
+        widget=forms.TimeInput(format="%H:%M", attrs={"placeholder": "06:00"}),
+        help_text="Such as 06:30. Of an hourly one the minute counts",
     )
     weekday = forms.TypedChoiceField(coerce=int, choices=list(enumerate(DAYS)), help_text="Of a weekly one")
     time_zone = forms.ChoiceField(choices=[(zone, zone) for zone in sorted(available_timezones())])
