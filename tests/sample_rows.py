@@ -52,6 +52,7 @@ def belongings(space: Space) -> dict[str, str]:
         "sql_trait": sql_trait.public_id,
         "warehouse_id": sql_trait.warehouse.public_id,
         "warehouse": sql_trait.warehouse.public_id,
+        "side": "entered",
         "draft": begin(space, COMMAND).public_id,
         "destination_id": destination.public_id,
         "destination": destination.public_id,

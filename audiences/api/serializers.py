@@ -9,6 +9,7 @@ from rest_framework import serializers
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField, moment
 from audiences import overview
+from audiences.history import Movement
 from audiences.models import Audience, Change
 from audiences.overview import Overview
 from audiences.rules.grammar import GROUPS, schemas, trait_schemas
@@ -524,3 +525,45 @@ class ExplanationSerializer(serializers.Serializer[Any]):
 
 class ExplanationAnswer(Envelope):
     explanation = ExplanationSerializer()
+
+
+class MovementSerializer(serializers.Serializer[Any]):
+    """Whoever entered and left again in between is in neither number."""
+
+    example: ClassVar = {"before": 31, "after": 30, "entered": 4, "left": 5}
+
+    before = serializers.SerializerMethodField(help_text="People in it at the first moment.")
+    after = serializers.SerializerMethodField(help_text="At the second.")
+    entered = serializers.SerializerMethodField()
+    left = serializers.SerializerMethodField()
+
+    def get_before(self, movement: Movement) -> int:
+        return len(movement.before)
+
+    def get_after(self, movement: Movement) -> int:
+        return len(movement.after)
+
+    def get_entered(self, movement: Movement) -> int:
+        return len(movement.entered)
+
+    def get_left(self, movement: Movement) -> int:
+        return len(movement.left)
+
+
+class MovementAnswer(Envelope):
+    movement = MovementSerializer()
+
+
+class ForecastSerializer(serializers.Serializer[Any]):
+    """Against now."""
+
+    example: ClassVar = {"at": AT, "size": 27, "entered": 0, "left": 4}
+
+    at = MomentField()
+    size = serializers.IntegerField()
+    entered = serializers.IntegerField()
+    left = serializers.IntegerField()
+
+
+class ForecastAnswer(Envelope):
+    forecast = ForecastSerializer(many=True)

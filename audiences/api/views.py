@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils.dateparse import parse_datetime
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pyroaring import BitMap
 from rest_framework.exceptions import APIException, NotFound, ValidationError
@@ -18,7 +21,7 @@ from access.api.serializers import AT, Errors, Success, answer, done, moment
 from access.errors import NOTHING, Conflict, Unavailable, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
-from audiences import explain, overview, queries, services
+from audiences import explain, history, overview, queries, services
 from audiences.api.serializers import (
     AudienceAnswer,
     AudienceSerializer,
@@ -27,8 +30,10 @@ from audiences.api.serializers import (
     ConditionKindsAnswer,
     CreateAudience,
     ExplanationAnswer,
+    ForecastAnswer,
     MemberSerializer,
     MovedPersonSerializer,
+    MovementAnswer,
     PreviewAnswer,
     PreviewAudience,
 )
@@ -51,6 +56,9 @@ from spaces.needs import needs
 MOST_CHANGES = 100  # per page
 INCLUDED = "identifiers"
 INCLUDE = OpenApiParameter("include", enum=[INCLUDED], description="Also by which ids each is known.")
+AT_MOMENT = OpenApiParameter("at", OpenApiTypes.DATETIME, description="Who was in it then.")
+MOST_OF_A_MOMENT = 40  # characters
+MOST_DAYS = 31
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
 NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
@@ -146,15 +154,21 @@ class MembersView(PagedView):
         },
     )
 
-    @extend_schema(operation_id="list_members", parameters=[INCLUDE], responses=MemberSerializer(many=True))
+    @extend_schema(operation_id="list_members", parameters=[INCLUDE, AT_MOMENT], responses=MemberSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """Who is in it as of `asOf`, if it is `computed`: before its first computation nobody is known to be.
 
-        `tick` is the same on all pages unless somebody entered or left in between.
+        `tick` is the same on all pages unless somebody entered or left in between. With `at`, who was in it then, by
+        the profiles that these people are now.
         """
         audience = _audience(request, audience_id)
         seen = overview.overview(audience)
         standing = overview.standing(audience)
+        if at := _moment(request, "at"):
+            try:
+                standing = replace(standing, members=history.members_at(audience, at, clock.now()), as_of=at)
+            except NotPossible as error:
+                raise invalid(str(error), "at") from error
         members, context = _people(request, standing.members)
         return self.get_paginated_response(
             MemberSerializer(self.paginate_queryset(members), many=True, context=context).data,
@@ -163,6 +177,57 @@ class MembersView(PagedView):
             tick=standing.tick,
             asOf=moment(standing.as_of) if seen.computed else None,
         )
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class MovementView(APIView):
+    @extend_schema(
+        operation_id="get_movement",
+        parameters=[
+            OpenApiParameter("since", OpenApiTypes.DATETIME, required=True, description="The first moment."),
+            OpenApiParameter("until", OpenApiTypes.DATETIME, description="The second; now when it is not given."),
+        ],
+        responses=MovementAnswer,
+    )
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """How many were in it at two moments, and how many entered and left in between."""
+        audience, now = _audience(request, audience_id), clock.now()
+        since = _moment(request, "since")
+        if since is None:
+            raise invalid("This field is required.", "since")
+        try:
+            movement = history.movement(audience, since, _moment(request, "until") or now, now)
+        except NotPossible as error:
+            raise invalid(str(error), "since") from error
+        return answer(MovementAnswer, movement=movement)
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class ForecastView(APIView):
+    @extend_schema(
+        operation_id="get_forecast",
+        parameters=[OpenApiParameter("days", OpenApiTypes.INT, description="How many, 1 to 31; 7 when not given.")],
+        responses={200: ForecastAnswer, 409: Errors, 503: Errors},
+    )
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """How it goes on by the clock alone, if no event arrives: on each of the next days. Nothing = it does not."""
+        audience, days = _audience(request, audience_id), request.query_params.get("days", "7")
+        if not (days.isascii() and days.isdecimal() and len(days) < 3 and 1 <= int(days) <= MOST_DAYS):
+            raise invalid(f"Must be a whole number from 1 to {MOST_DAYS}.", "days")
+        if audience.serving is None:
+            raise Conflict("The audience is not computed yet.")
+        moments = [clock.now() + timedelta(days=day) for day in range(1, int(days) + 1)]
+        try:
+            forecast = history.forecast(audience.serving, moments)
+        except (DefinitionError, NotComputed) as error:
+            raise Conflict(str(error)) from error
+        except Unanswerable as error:
+            raise Unavailable(NOT_NOW) from error
+        return answer(ForecastAnswer, forecast=forecast)
 
 
 @needs("space.read")
@@ -304,6 +369,17 @@ def _people(request: ApiRequest, numbers: BitMap) -> tuple[overview.Members, dic
     if asked not in ("", INCLUDED):
         raise invalid(f"Only {INCLUDED} can be included.", "include")
     return overview.Members(request.space, numbers, with_identifiers=bool(asked)), {"included": bool(asked)}
+
+
+def _moment(request: ApiRequest, name: str) -> datetime | None:
+    """A moment of the query string, if it is there."""
+    text = request.query_params.get(name)
+    if not text:
+        return None
+    moment = parse_datetime(text) if len(text) < MOST_OF_A_MOMENT else None
+    if moment is None or moment.tzinfo is None:
+        raise invalid("Must be a moment with its time zone, such as 2026-06-15T12:00:00Z.", name)
+    return moment
 
 
 def _shown(request: ApiRequest, audience: Audience, code: int = 200) -> Response:

@@ -62,6 +62,16 @@ class TraitForm(Styled):
     is_outdated = False
 
 
+class BetweenForm(Styled):
+    """Two moments, in the time zone of whoever reads."""
+
+    since = forms.DateTimeField(label="First moment", widget=forms.DateTimeInput(format="%Y-%m-%d %H:%M"))
+    until = forms.DateTimeField(label="Second moment", widget=forms.DateTimeInput(format="%Y-%m-%d %H:%M"))
+
+    # Nothing is saved by it.
+    is_outdated = False
+
+
 class WarehouseName(Styled):
     name = forms.CharField(max_length=100, help_text="How it is called in this space, such as “Shop database”")
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import OperationalError, connection, transaction
 from django.utils.timezone import localtime
+from pyroaring import BitMap
 
 from access.pages.charts import Chart, stepped
 from audiences import queries
@@ -135,9 +136,13 @@ def breakdown(audience: Audience) -> list[IdentifierCount] | None:
 DOWNLOAD = ("profile_id", "user_id", "email", "other_identifiers")
 
 
-def download(audience: Audience) -> Iterator[tuple[str, str, str, str]]:
-    """A row for each member, as DOWNLOAD names them; several values of one kind are parted by a semicolon."""
-    people = Members(audience.space, queries.members(audience), with_identifiers=True)
+def download(audience: Audience, numbers: BitMap | None = None) -> Iterator[tuple[str, str, str, str]]:
+    """A row for each member, as DOWNLOAD names them; several values of one kind are parted by a semicolon.
+
+    numbers: of other people than the members.
+    """
+    numbers = queries.members(audience) if numbers is None else numbers
+    people = Members(audience.space, numbers, with_identifiers=True)
     for start in range(0, len(people), AT_ONCE):
         for member in people[start : start + AT_ONCE]:
             pairs = member.identifiers

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from audiences.pages.views import audiences, builder, person, sql_traits, traits, warehouses
+from audiences.pages.views import audiences, builder, history, person, sql_traits, traits, warehouses
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
@@ -14,6 +14,12 @@ urlpatterns = [
     path(f"{AUDIENCES}/suggest", builder.suggest, name="audience-suggest"),
     path(f"{AUDIENCES}/drafts/<str:draft>", builder.draft, name="audience-draft"),
     path(f"{AUDIENCES}/<str:audience>/builder", builder.edit, name="audience-builder"),
+    path(f"{AUDIENCES}/<str:audience>/history", history.audience_history, name="audience-history"),
+    path(
+        f"{AUDIENCES}/<str:audience>/history/<str:side>.csv",
+        history.history_people,
+        name="audience-history-people",
+    ),
     path(TRAITS, traits.traits, name="computed-traits"),
     path(f"{TRAITS}/new", traits.new, name="computed-trait-new"),
     path(f"{TRAITS}/<str:trait>/edit", traits.edit, name="computed-trait-edit"),

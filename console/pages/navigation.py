@@ -44,7 +44,7 @@ IN_WORKSPACE = (
 )
 AUDIENCE_PAGES = (
     "audience", "audience-settings", "audience-connect", "subscription",
-    "audience-new", "audience-draft", "audience-builder", "draft-destinations", "draft-review",
+    "audience-new", "audience-draft", "audience-builder", "audience-history", "draft-destinations", "draft-review",
 )  # fmt: skip
 TRAIT_PAGES = ("computed-trait-new", "computed-trait", "computed-trait-edit", "computed-trait-settings")
 SQL_PAGES = (

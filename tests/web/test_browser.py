@@ -27,6 +27,7 @@ SKIP = {
     "welcome",
     "new-password",
     "audience-members",
+    "audience-history-people",
     "computed-trait-values",
     "",
 }  # no page of their own
