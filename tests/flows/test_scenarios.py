@@ -33,6 +33,7 @@ STORIES = [
     for told in yaml.safe_load_all(path.read_text())
     for name, steps in told["scenarios"].items()
 ]
+TURNS = ["after", "edit", "in", "merge", "switch"]
 
 
 def length(words: str) -> timedelta:
@@ -52,7 +53,7 @@ class PeopleByName(World):
 class Story:
     def __init__(self, told):
         self.world, self.me = PeopleByName(), UserFactory()
-        self.by_key = {}
+        self.by_key, self.on_the_way = {}, []
         for key, definition in told.get("traits", {}).items():
             self.add(key, definition, kind=Audience.Kind.TRAIT)
         for key, definition in told.get("audiences", {}).items():
@@ -67,35 +68,41 @@ class Story:
 
     def step(self, what, told):
         who, _, verb = what.partition(" ")
+        if verb in ("is", "was"):
+            self.send("identify", who, told, "traits")
+        elif who not in TURNS and verb != "has":
+            told = {"event": told} if isinstance(told, str) else told
+            self.send("track", who, told, "properties", event=told.pop("event"))
+        else:
+            self.arrive()
+            self.turn(what, told)
+
+    def turn(self, what, told):
+        """Everything that has happened is known."""
+        who, _, verb = what.partition(" ")
         if what == "after":
             self.world.later(length(told))
         elif what == "in":
             self.is_in(set(told))
         elif what == "merge":
             visitor, user = told
-            self.send("identify", anonymousId=visitor, userId=user)
+            self.send("identify", user, {}, "traits", anonymousId=visitor)
+            self.arrive()
         elif what == "switch":
             self.change("told", enabled=told)
         elif who == "edit":
             self.change(verb or "told", definition=told)
-        elif verb == "has":
+        else:
             for key, value in told.items():
                 self.has(who, key, value)
-        elif verb in ("is", "was"):
-            ago, known = self.about(who, told)
-            self.send("identify", ago, traits=told, **known)
-        else:
-            self.happens(who, {"event": told} if isinstance(told, str) else dict(told))
 
     def is_in(self, people):
         audience = self.newest("told")
-        self.world.ticked()
         assert self.world.members(audience) == people
         assert not audience.enabled or self.world.asked(audience) == people
 
     def has(self, who, key, value):
         trait, space = self.newest(key), self.world.space
-        self.world.ticked()
         scope = queries.scope_of(space, queries.resolved(space), self.world.clock.now())
         (asked,) = trait_values.computed(scope, [Asked("", trait.serving.node, trait.include_anonymous)])
         for values in (trait_values.kept(space, trait.pk), asked):
@@ -109,19 +116,19 @@ class Story:
     def newest(self, key):
         return Audience.everything.get(pk=self.by_key[key].pk)
 
-    def happens(self, who, told):
-        event, (ago, known) = told.pop("event"), self.about(who, told)
-        self.send("track", ago, event=event, properties=told, **known)
-
-    def about(self, who, told):
-        """How long ago, and by which identifier: taken out of what is told."""
+    def send(self, type, who, told, place, **fields):
+        """It is on its way. place: where the message holds what is told."""
         ago = length(told.pop("ago")) if "ago" in told else timedelta()
-        return ago, {"userId": None, "anonymousId": who} if told.pop("anonymous", False) else {"userId": who}
-
-    def send(self, type, ago=timedelta(), **fields):
         at = round((self.world.clock.now() - ago - NOON).total_seconds() * 1000)
-        self.world.sent(message(type, at=at, **fields))
-        self.world.ticked()
+        known = {"userId": None, "anonymousId": who} if told.pop("anonymous", False) else {"userId": who}
+        self.on_the_way.append(message(type, at=at, **{place: told}, **known, **fields))
+
+    def arrive(self):
+        """What happened since the last turn of the story arrives in one batch, in that order."""
+        if self.on_the_way:
+            self.world.sent(*self.on_the_way)
+            self.world.ticked()
+        self.on_the_way = []
 
 
 @pytest.mark.parametrize(("told", "steps"), STORIES)
