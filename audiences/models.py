@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 
 from audiences.rules import grammar
+from sources.models import Source
 from spaces.models import Owned, Space, public_id
 from spaces.times import milliseconds
 
@@ -137,10 +138,16 @@ class Version(Owned):
 
 
 def bound(space: int, node: grammar.Node) -> grammar.Node:
-    """The same, in which whatever asks about a computed trait knows how that is computed. Raises DefinitionError."""
-    keys = grammar.traits(node)
+    """The same, in which whatever asks about a computed trait knows how that is computed, and whatever names sources
+    knows their keys. Raises DefinitionError."""
+    keys, slugs = grammar.traits(node), grammar.sources(node)
+    sources: dict[str, int] = {}
+    if slugs:
+        workspace = Space.everything.filter(pk=space).values("workspace")
+        named = Source.objects.filter(workspace__in=workspace, slug__in=slugs)
+        sources = dict(named.values_list("slug", "pk"))
     if not keys:
-        return node
+        return grammar.bound(node, {}, sources) if slugs else node
     newest = Version.objects.filter(
         audience__space=space, audience__kind=Audience.Kind.TRAIT, audience__deleted_at=None
     )
@@ -149,7 +156,7 @@ def bound(space: int, node: grammar.Node) -> grammar.Node:
         version.audience.key: version.node
         for version in newest.select_related("audience").defer("snapshot", "computed")
     }
-    return grammar.bound(node, leaves)
+    return grammar.bound(node, leaves, sources)
 
 
 class Change(Owned):

@@ -22,6 +22,7 @@ from audiences.rules.compiler import Asked
 from audiences.rules.grammar import Node
 from audiences.rules.operators import quoted
 from audiences.rules.validation import LONGEST_NAME, DefinitionError
+from sources.models import Source
 from spaces import deletions
 from spaces.ids import new_id
 from spaces.models import Deletion, Space
@@ -116,7 +117,9 @@ def preview_trait(
 ) -> TraitPreview:
     """Who would have which value. Raises DefinitionError and queries.Unanswerable."""
     leaf = grammar.parse_trait(definition)
-    node = leaf if events_since is None else grammar.beginning(leaf, milliseconds(events_since))
+    _refuse_unknown(space, leaf)
+    node = bound(space.pk, leaf)
+    node = node if events_since is None else grammar.beginning(node, milliseconds(events_since))
     begun = time.perf_counter()
     scope = queries.scope_of(space, queries.resolved(space), now)
     (values,) = trait_values.computed(scope, [Asked("", node, include_anonymous)])
@@ -282,6 +285,9 @@ def _refuse_unknown(space: Space, node: Node) -> None:
             if not manager.filter(space=space, key=key, deleted_at=None).exists():
                 what = {"audience": "an audience", "trait": "a computed trait"}[kind]
                 raise DefinitionError(path, f"must be about {what} of this space: there is no {quoted(key)}")
+    if slugs := grammar.sources(node):
+        known = Source.objects.filter(workspace=space.workspace_id, slug__in=slugs)
+        grammar.check_sources(node, set(known.values_list("slug", flat=True)))
 
 
 def _refuse_cycle(audience: Audience, node: Node) -> None:

@@ -11,7 +11,7 @@ from audiences.rules.values import EACH, ListElements, texts_in, trait_places
 from identity.history import scope_of
 from sources.events import seen
 from sources.events.sql import sql
-from sources.models import EventName
+from sources.models import EventName, Source
 from sources.queries import listening
 from spaces import personal
 from spaces.models import Space
@@ -56,6 +56,12 @@ def computed_traits(space: Space) -> list[str]:
     """Their keys."""
     traits = ComputedTrait.objects.filter(space=space, deleted_at=None).order_by("key")
     return list(traits.values_list("key", flat=True)[: seen.MOST])
+
+
+def sources(space: Space) -> list[str]:
+    """Slugs of those that the space listens to."""
+    listening_to = listening(space.pk).values("source")
+    return list(Source.objects.filter(pk__in=listening_to).order_by("slug").values_list("slug", flat=True))
 
 
 def sql_traits(space: Space) -> list[str]:

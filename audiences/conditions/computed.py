@@ -57,7 +57,7 @@ class HasComputedTrait(Condition):
     def traits(self) -> frozenset[str]:
         return frozenset({self.question.name.removesuffix(EACH)})
 
-    def bound(self, traits: Mapping[str, Condition]) -> Condition:
+    def bound(self, traits: Mapping[str, Condition], sources: Mapping[str, int]) -> Condition:
         (key,) = self.traits()
         trait = traits.get(key)
         return replace(self, trait=trait) if isinstance(trait, TraitKind) else self

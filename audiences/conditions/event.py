@@ -8,9 +8,11 @@ from audiences.rules.aggregates import Aggregate, Answers, TimeTrigger
 from audiences.rules.conditions import EventCondition
 from audiences.rules.fields import (
     MEASURES,
+    EventSources,
     Frequency,
     FrequencyField,
     NextStep,
+    SourcesField,
     StepsField,
     WindowField,
     declare,
@@ -34,6 +36,7 @@ class Performed(EventCondition):
     frequency: Frequency = declare(FrequencyField(), default=Frequency())
     where: tuple[Question, ...] = declare(WHERE, default=())
     when: Window | None = declare(WindowField(), default=None)
+    sources: EventSources | None = declare(SourcesField(), default=None, kw_only=True)
     then: tuple[NextStep, ...] = declare(StepsField("then", "And then", WHERE, most=sequences.MOST_STEPS), default=())
 
     @property
@@ -45,14 +48,14 @@ class Performed(EventCondition):
 
     def sentence(self) -> str:
         window = f" {self.when.sentence()}" if self.when else ""
-        performed = _performed(self.name, self.where, self.frequency)
+        performed = _performed(self.event_sentence(), self.where, self.frequency)
         return performed + window + "".join(self._step_sentence(step) for step in self.then)
 
     def _step_sentence(self, step: NextStep) -> str:
         of = quoted(self.name)
         if step.follows:
             of = f"{quoted(self.then[step.follows - 1].name)} (step {step.follows})"
-        performed = _performed(step.name, step.where, step.frequency)
+        performed = _performed(quoted(step.name), step.where, step.frequency)
         return f" and then {performed} {f'within {step.within} of' if step.within else 'after'} {of}"
 
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
@@ -102,8 +105,8 @@ class Performed(EventCondition):
         return {**entries, "when": "within"} if entries.get("unit") else {**entries, "unit": "days"}
 
 
-def _performed(name: str, where: tuple[Question, ...], frequency: Frequency) -> str:
-    event = f"{quoted(name)}{questions_sentence(where)}"
+def _performed(event: str, where: tuple[Question, ...], frequency: Frequency) -> str:
+    event += questions_sentence(where)
     never = frequency.number == 0 and not frequency.measure
     return f"did not perform {event}" if never else f"performed {event} {frequency.sentence()}"
 

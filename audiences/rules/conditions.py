@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from audiences.rules.aggregates import COUNT, EVENTS, Aggregate, Answers, EventTrigger, TimeTrigger, at
-from audiences.rules.fields import EVENT, ConditionField, TextField, declare
+from audiences.rules.fields import EVENT, ConditionField, EventSources, TextField, declare
+from audiences.rules.operators import quoted
 from audiences.rules.validation import JsonReader
 from audiences.rules.windows import Window
 from sources.events.sql import Sql, sql
@@ -131,8 +132,12 @@ class Condition(ABC):
         """Keys of the computed traits that it asks about."""
         return frozenset()
 
-    def bound(self, traits: "Mapping[str, Condition]") -> "Condition":
-        """The same, which knows how these traits are computed."""
+    def slugs(self) -> tuple[str, ...]:
+        """Of the sources that it names."""
+        return ()
+
+    def bound(self, traits: "Mapping[str, Condition]", sources: Mapping[str, int]) -> "Condition":
+        """The same, which knows how these traits are computed, and the keys of these sources."""
         return self
 
     @classmethod
@@ -154,6 +159,8 @@ class EventCondition(Condition):
     """A condition on certain events of one name. A subclass narrows them down in `rows` and `window`."""
 
     name: str = declare(TextField("name", "Event", changes=EVENT))
+    # Where they come from, of a subclass that declares it; None = from anywhere.
+    sources: EventSources | None = dataclasses.field(default=None, kw_only=True)
     # No part of the definition: where the audience's own history begins, in milliseconds.
     since: int | None = dataclasses.field(default=None, kw_only=True)
 
@@ -164,7 +171,17 @@ class EventCondition(Condition):
 
     def rows(self) -> Sql:
         """Which rows of the timeline are such events, whenever they were."""
-        return sql("event = %s", self.name)
+        event = sql("event = %s", self.name)
+        if self.sources is None:
+            return event
+        if self.sources.numbers is None:
+            raise LookupError(f"the sources {self.sources.slugs} are not known")
+        word = "NOT IN" if self.sources.excluded else "IN"
+        return sql(f"%s AND source {word} %s", event, self.sources.numbers or (0,))
+
+    def event_sentence(self) -> str:
+        """The event, and where it has to come from."""
+        return f"{quoted(self.name)}{self.sources.sentence() if self.sources else ''}"
 
     def opens(self, now: int) -> int | None:
         """Events up to this moment do not count; None = all do."""
@@ -191,3 +208,12 @@ class EventCondition(Condition):
 
     def beginning(self, since: int) -> "Condition":
         return replace(self, since=since)
+
+    def slugs(self) -> tuple[str, ...]:
+        return self.sources.slugs if self.sources else ()
+
+    def bound(self, traits: "Mapping[str, Condition]", sources: Mapping[str, int]) -> "Condition":
+        if self.sources is None:
+            return self
+        numbers = tuple(sources[slug] for slug in self.sources.slugs if slug in sources)
+        return replace(self, sources=replace(self.sources, numbers=numbers))

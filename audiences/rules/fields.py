@@ -6,6 +6,7 @@ empty and passes on the rest as it is, so that `read` refuses it by name.
 """
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -367,6 +368,70 @@ class WindowField(ConditionField):
         return after | ({"before": entries["end"]} if when in ("before", "dates") else {})
 
 
+@dataclass(frozen=True)
+class EventSources:
+    """Which sources an event must come from, by their slugs: one of them, or any but them.
+
+    numbers: their keys, which no definition says; None = they were not looked up yet.
+    """
+
+    excluded: bool
+    slugs: tuple[str, ...]
+    numbers: tuple[int, ...] | None = None
+
+    def sentence(self) -> str:
+        names = " or ".join(quoted(slug) for slug in self.slugs)
+        return f" from any source but {names}" if self.excluded else f" from the source {names}"
+
+
+class SourcesField(ConditionField):
+    """`{"only": […]}` or `{"except": […]}`; left out, every source counts. A form has the slugs in one text."""
+
+    def __init__(self) -> None:
+        super().__init__({"sources": "Sources"}, {"origin": "", "origins": ""})
+        self.choices, self.entry_of = {"origin": ORIGINS}, {"sources": "origins"}
+
+    def read(self, reader: JsonReader) -> EventSources | None:
+        if "sources" not in reader:
+            return None
+        inner = JsonReader(reader.take("sources"), reader.at("sources"))
+        (key, *more) = [key for key in ("only", "except") if key in inner] or [""]
+        if not key or more:
+            raise reader.error("sources", 'must have either "only" or "except"')
+        slugs = inner.take(key)
+        if not isinstance(slugs, list) or not 1 <= len(slugs) <= MOST_SOURCES:
+            raise inner.error(key, f"must be a list of 1 to {MOST_SOURCES} sources")
+        for place, slug in enumerate(slugs):
+            if not isinstance(slug, str) or not SLUG.fullmatch(slug):
+                raise DefinitionError(f"{inner.at(key)}[{place}]", "must be the slug of a source, such as website")
+        inner.done()
+        return EventSources(key == "except", tuple(dict.fromkeys(slugs)))
+
+    def schemas(self) -> dict[str, Any]:
+        slugs: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": f"^{SLUG.pattern}$"}}
+        slugs |= {"minItems": 1, "maxItems": MOST_SOURCES}
+        one_of = [
+            {"type": "object", "required": [key], "properties": {key: slugs}, "additionalProperties": False}
+            for key in ("only", "except")
+        ]
+        return {"sources": {"oneOf": one_of, "examples": [{"only": ["website"]}]}}
+
+    def json(self, value: EventSources | None) -> dict[str, Any]:
+        return {} if value is None else {"sources": {"except" if value.excluded else "only": [*value.slugs]}}
+
+    def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
+        for key, slugs in json.get("sources", {}).items():
+            return {"origin": key, "origins": ", ".join(slugs)}
+        return dict(self.blank)
+
+    def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
+        slugs = [slug for slug in entries["origins"].replace(",", " ").split() if slug]
+        return {"sources": {entries["origin"]: slugs}} if entries["origin"] else {}
+
+
+MOST_SOURCES = 50
+SLUG = re.compile(r"[-a-zA-Z0-9_]{1,60}")
+ORIGINS = {"": "from any source", "only": "only from", "except": "not from"}
 WHEN = {
     "": "at any time",
     "within": "in the last",

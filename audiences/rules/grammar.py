@@ -5,7 +5,7 @@ Whatever is unknown or malformed is an error with a path; it never matches every
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -169,8 +169,22 @@ def beginning(node: Node, since: int) -> Node:
     return _mapped(node, lambda condition: condition.beginning(since))
 
 
-def bound(node: Node, leaves: Mapping[str, Node]) -> Node:
-    """The same tree, whose conditions on computed traits know these: how each is computed. Raises DefinitionError."""
+def sources(node: Node) -> frozenset[str]:
+    """Slugs of the sources that it names."""
+    return frozenset(slug for condition in conditions(node) for slug in condition.slugs())
+
+
+def check_sources(node: Node, known: Collection[str]) -> None:
+    """Raises DefinitionError when a source is not one of these."""
+    for path, condition in located(node):
+        for slug in condition.slugs():
+            if slug not in known:
+                raise DefinitionError(_below(path, "sources"), f"must be sources of this workspace: there is no {slug}")
+
+
+def bound(node: Node, leaves: Mapping[str, Node], sources: Mapping[str, int]) -> Node:
+    """The same tree, whose conditions on computed traits know these: how each is computed; and those that name sources,
+    their keys. A source that is gone has none, and no event. Raises DefinitionError."""
     known = {key: leaf.condition for key, leaf in leaves.items() if isinstance(leaf, Leaf)}
     for path, condition in located(node):
         for key in condition.traits():
@@ -178,7 +192,7 @@ def bound(node: Node, leaves: Mapping[str, Node]) -> Node:
                 raise DefinitionError(
                     _below(path, "name"), f"must be a computed trait of this space: there is no {key}"
                 )
-    return _mapped(node, lambda condition: condition.bound(known))
+    return _mapped(node, lambda condition: condition.bound(known, sources))
 
 
 def _mapped(node: Node, change: Callable[[Condition], Condition]) -> Node:

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from audiences.rules.aggregates import EXTREME, TEXTS, Aggregate, Answers
 from audiences.rules.conditions import EventCondition
-from audiences.rules.fields import TextField, WindowField, declare
-from audiences.rules.operators import Operand, Question, quoted
+from audiences.rules.fields import EventSources, SourcesField, TextField, WindowField, declare
+from audiences.rules.operators import Operand, Question
 from audiences.rules.properties import WHERE, place, question_rows, questions_sentence
 from audiences.rules.values import as_json
 from audiences.rules.windows import Window
@@ -26,6 +26,7 @@ class TraitKind(EventCondition):
 
     where: tuple[Question, ...] = declare(WHERE, default=())
     when: Window | None = declare(WindowField(), default=None)
+    sources: EventSources | None = declare(SourcesField(), default=None, kw_only=True)
 
     @property
     def window(self) -> Window | None:
@@ -44,7 +45,7 @@ class TraitKind(EventCondition):
     def events_sentence(self) -> str:
         """Which events it is about, to be read behind "of"."""
         window = f" {self.when.sentence()}" if self.when else ""
-        return f"{quoted(self.name)}{questions_sentence(self.where)}{window}"
+        return f"{self.event_sentence()}{questions_sentence(self.where)}{window}"
 
 
 @dataclass(frozen=True)

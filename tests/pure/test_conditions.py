@@ -28,13 +28,14 @@ def cases(folder, kinds):
 
 
 CASES, TRAIT_CASES = cases("conditions", KINDS), cases("traits", TRAITS)
+SOURCES = {"website": 7, "ios": 8}
 TRAIT = {"kind": "event_counter", "name": "Order Completed", "within": {"days": 90}}  # that conditions ask about
 
 
 def compiled(definition):
     """Everything that the rest of the product asks of a condition, as a golden file has it."""
     node = parse(definition)
-    return of_leaf(bound(node, dict.fromkeys(traits(node), parse_trait(TRAIT))))
+    return of_leaf(bound(node, dict.fromkeys(traits(node), parse_trait(TRAIT)), SOURCES))
 
 
 def of_leaf(node):

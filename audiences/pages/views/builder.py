@@ -127,6 +127,7 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "property-value": lambda: suggestions.property_values(request.space, event=event, name=name),
         "trait": lambda: suggestions.traits(request.space),
         "trait-value": lambda: suggestions.trait_values(request.space, name=name),
+        "source": lambda: suggestions.sources(request.space),
         "sql-trait": lambda: suggestions.sql_traits(request.space),
         "computed": lambda: suggestions.computed_traits(request.space),
         "computed-value": lambda: suggestions.computed_values(request.space, name=name),
