@@ -22,6 +22,7 @@ NAMES = (
     "live",
     "replay",
     "preview",
+    "questions",
     "pages",
     "accept",
     "overload",
