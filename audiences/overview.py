@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 from django.db import connection
 from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, When
@@ -96,15 +96,7 @@ class Overview:
 
     @property
     def sentence(self) -> str:
-        audience = self.audience
-        try:
-            if audience.kind == Audience.Kind.TRAIT:
-                leaf = grammar.parse_trait(self.version.definition)
-                return grammar.trait_sentence(leaf, since=audience.events_since)
-            node = grammar.parse(self.version.definition)
-        except DefinitionError:
-            return UNREADABLE
-        return grammar.sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
+        return sentence_of(self.audience, self.version.definition)
 
     @property
     def ailing(self) -> str:
@@ -189,6 +181,17 @@ class MovedProfiles:
 
     count: int
     profile_ids: Sequence[str] = field(default_factory=list)
+
+
+def sentence_of(audience: Audience, definition: Any) -> str:
+    """What one of its definitions says, in words."""
+    try:
+        if audience.kind == Audience.Kind.TRAIT:
+            return grammar.trait_sentence(grammar.parse_trait(definition), since=audience.events_since)
+        node = grammar.parse(definition)
+    except DefinitionError:
+        return UNREADABLE
+    return grammar.sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
 
 
 def audiences_of(space: Space) -> QuerySet[Audience]:

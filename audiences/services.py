@@ -186,12 +186,14 @@ def change_audience(
     description: str | None = None,
     enabled: bool | None = None,
     definition: Any = None,
+    restored: int | None = None,
     by: ActorLike,
 ) -> None:
     """What is given is changed. Who is in it stays until a new definition is computed.
 
-    An audience that is switched on again is computed anew. Raises DefinitionError, also for a definition that
-    would make it a part of itself; and NotPossible when it was deleted meanwhile.
+    An audience that is switched on again is computed anew. restored: the number of the version whose definition it
+    is, for the audit trail. Raises DefinitionError, also for a definition that would make it a part of itself; and
+    NotPossible when it was deleted meanwhile.
     """
     is_trait = audience.kind == Audience.Kind.TRAIT
     node = None if definition is None else (grammar.parse_trait if is_trait else grammar.parse)(definition)
@@ -211,8 +213,15 @@ def change_audience(
             _begin(audience, newest.definition if node is None else grammar.to_json(node))
             if is_trait:
                 _begin_those_that_ask(audience)
-        detail = changes if node is None else changes | {"definition": grammar.to_json(node)}
+        detail: dict[str, Any] = changes if node is None else changes | {"definition": grammar.to_json(node)}
+        if restored is not None:
+            detail = detail | {"restored": restored}
         audit(by, f"{audience.kind}.changed", audience, **detail)
+
+
+def restore_version(version: Version, *, by: ActorLike) -> None:
+    """The newest version of its audience has the definition of this one. Raises what `change_audience` raises."""
+    change_audience(version.audience, definition=version.definition, restored=version.number, by=by)
 
 
 def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:

@@ -277,9 +277,10 @@ def _audience(space: Space, owner: User, name: str, definition: dict[str, Any]) 
     audience = Audience.objects.create(workspace=space.workspace, space=space, name=name, key=key, created_by=owner)
     computing = name == "Pro plan"
     state = Version.State.COMPUTING if computing else Version.State.LIVE
-    version = Version.objects.create(
-        workspace=space.workspace, audience=audience, number=1, definition=definition, state=state
-    )
+    shared = {"workspace": space.workspace, "audience": audience}
+    version = Version.objects.create(**shared, number=2, definition=definition, state=state)
+    before = {"kind": "event", "name": "User Signed Up", "atLeast": 1, "within": {"days": 30}}
+    Version.objects.create(**shared, number=1, definition=before, state=Version.State.REPLACED)
     if not computing:
         members = BitMap(_holder(space, f"person-{number}") for number in range(len(NAMES)))
         _enter(audience, members)

@@ -9,8 +9,9 @@ from rest_framework import serializers
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField, moment
 from audiences import overview
-from audiences.models import Audience, Change
+from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
+from audiences.rules.difference import ADDED, REMOVED, SAME
 from audiences.rules.grammar import GROUPS, schemas, trait_schemas
 from audiences.rules.validation import LONGEST_NAME
 from audiences.rules.windows import UNITS
@@ -390,6 +391,64 @@ class PreviewTrait(PreviewAudience):
     example: ClassVar = {"definition": TRAIT_DEFINITION, "sampleSize": 10}
 
     definition = TraitDefinitionField()
+
+
+class DifferenceSerializer(serializers.Serializer[Any]):
+    """A part of a text that was changed."""
+
+    example: ClassVar = {"kind": "added", "text": "7"}
+
+    kind = serializers.ChoiceField(choices=[SAME, REMOVED, ADDED])
+    text = serializers.CharField()
+
+
+class VersionSerializer(serializers.Serializer[Any]):
+    # Of `VersionDetails`.
+
+    example: ClassVar = {
+        "number": 2,
+        "createdAt": AT,
+        "state": "live",
+        "serving": True,
+        "error": "",
+        "sentence": SENTENCE,
+        "definition": DEFINITION,
+        "changes": [
+            {"kind": "same", "text": 'People who performed "Order Completed" at least 2 times in the last'},
+            {"kind": "removed", "text": "30"},
+            {"kind": "added", "text": "7"},
+            {"kind": "same", "text": "days."},
+        ],
+    }
+
+    number = serializers.IntegerField(source="version.number")
+    createdAt = MomentField(source="version.created_at")
+    state = serializers.ChoiceField(source="version.state", choices=Version.State.choices)
+    serving = serializers.BooleanField(source="is_serving", help_text="Who is in it is by this one.")
+    error = serializers.CharField(source="version.error")
+    sentence = serializers.CharField(help_text="What it says, in words.")
+    definition: DefinitionField = KeptDefinitionField(source="version.definition")
+    changes = DifferenceSerializer(
+        many=True,
+        help_text="Against the version before: the words of the sentence or, where that is the same, the lines of the "
+        "definition as JSON. Empty where nothing was changed, and for the first.",
+    )
+
+
+class TraitVersionSerializer(VersionSerializer):
+    example: ClassVar = {
+        **VersionSerializer.example,
+        "sentence": TRAIT_SENTENCE,
+        "definition": TRAIT_DEFINITION,
+        "changes": [
+            {"kind": "same", "text": 'How often they performed "Order Completed" in the last'},
+            {"kind": "removed", "text": "30"},
+            {"kind": "added", "text": "90"},
+            {"kind": "same", "text": "days."},
+        ],
+    }
+
+    definition = KeptTraitDefinitionField(source="version.definition")
 
 
 class ValueField(serializers.JSONField):

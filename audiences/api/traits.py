@@ -52,7 +52,7 @@ class ComputedTraitsView(PagedView):
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new computed trait. Its values are computed at once, and kept up to date."""
         made = created(request, CreateTrait, services.create_trait, clock.now())
-        return _shown(request, made, 201)
+        return shown_trait(request, made, 201)
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
@@ -61,19 +61,19 @@ class ComputedTraitView(APIView):
     @extend_schema(operation_id="get_computed_trait", responses=TraitAnswer)
     def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """`size` is how many have a value."""
-        return _shown(request, _trait(request, trait_id))
+        return shown_trait(request, trait_of(request, trait_id))
 
     @extend_schema(operation_id="change_computed_trait", request=ChangeTrait, responses={200: TraitAnswer, 409: Errors})
     def patch(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """What is given changes. After a new definition the old values stay until the new ones are computed."""
-        trait = _trait(request, trait_id)
+        trait = trait_of(request, trait_id)
         change(request, trait, ChangeTrait)
-        return _shown(request, trait)
+        return shown_trait(request, trait)
 
     @extend_schema(operation_id="delete_computed_trait", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """It is gone with its values, unless an audience asks about it."""
-        delete(request, _trait(request, trait_id), clock.now())
+        delete(request, trait_of(request, trait_id), clock.now())
         return done()
 
 
@@ -85,7 +85,7 @@ class TraitValuesView(PagedView):
     @extend_schema(operation_id="list_trait_values", responses=PersonValueSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """Everybody who has a value, with it."""
-        trait = _trait(request, trait_id)
+        trait = trait_of(request, trait_id)
         values = self.paginate_queryset(trait_overview.Values(trait))
         return self.get_paginated_response(PersonValueSerializer(values, many=True).data)
 
@@ -136,11 +136,11 @@ class ProfileTraitsView(PagedView):
         return self.get_paginated_response(KeptValueSerializer(values, many=True).data)
 
 
-def _trait(request: ApiRequest, public_id: str) -> Audience:
+def trait_of(request: ApiRequest, public_id: str) -> Audience:
     return get_object_or_404(ComputedTrait, space=request.space, public_id=public_id, deleted_at=None)
 
 
-def _shown(request: ApiRequest, trait: Audience, status: int = 200) -> Response:
+def shown_trait(request: ApiRequest, trait: Audience, status: int = 200) -> Response:
     details = overview.overview(overview.traits_of(request.space).get(pk=trait.pk))
     context: dict[str, Any] = {"as_of": overview.as_of(request.space)}
     return answer(TraitAnswer, status, computedTrait=details, context=context)

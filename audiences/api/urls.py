@@ -1,10 +1,11 @@
 from django.urls import path
 
-from audiences.api import traits, views
+from audiences.api import traits, versions, views
 
 AUDIENCES = "spaces/<str:space_id>/audiences"
 AUDIENCE = f"{AUDIENCES}/<str:audience_id>"
 TRAITS = "spaces/<str:space_id>/computed-traits"
+TRAIT = f"{TRAITS}/<str:trait_id>"
 CHANGE = f"{AUDIENCE}/changes/<str:change_id>"
 
 urlpatterns = [
@@ -15,10 +16,22 @@ urlpatterns = [
     path(f"{AUDIENCE}/changes", views.ChangesView.as_view(), name="api-audience-changes"),
     path(f"{CHANGE}/entered", views.EnteredView.as_view(), name="api-audience-entered"),
     path(f"{CHANGE}/left", views.LeftView.as_view(), name="api-audience-left"),
+    path(f"{AUDIENCE}/versions", versions.VersionsView.as_view(), name="api-audience-versions"),
+    path(
+        f"{AUDIENCE}/versions/<str:version_number>/restore",
+        versions.RestoreVersionView.as_view(),
+        name="api-audience-restore",
+    ),
     path(TRAITS, traits.ComputedTraitsView.as_view(), name="api-computed-traits"),
     path(f"{TRAITS}/previews", traits.TraitPreviewView.as_view(), name="api-computed-trait-preview"),
-    path(f"{TRAITS}/<str:trait_id>", traits.ComputedTraitView.as_view(), name="api-computed-trait"),
-    path(f"{TRAITS}/<str:trait_id>/values", traits.TraitValuesView.as_view(), name="api-computed-trait-values"),
+    path(TRAIT, traits.ComputedTraitView.as_view(), name="api-computed-trait"),
+    path(f"{TRAIT}/values", traits.TraitValuesView.as_view(), name="api-computed-trait-values"),
+    path(f"{TRAIT}/versions", versions.TraitVersionsView.as_view(), name="api-computed-trait-versions"),
+    path(
+        f"{TRAIT}/versions/<str:version_number>/restore",
+        versions.RestoreTraitVersionView.as_view(),
+        name="api-computed-trait-restore",
+    ),
     path(
         "spaces/<str:space_id>/profiles/<str:profile_id>/computed-traits",
         traits.ProfileTraitsView.as_view(),

@@ -74,7 +74,7 @@ class AudiencesView(PagedView):
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new audience. It is computed at once, and kept up to date as events arrive and as time passes."""
         made = created(request, CreateAudience, services.create_audience, clock.now())
-        return _shown(request, made, 201)
+        return shown_audience(request, made, 201)
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
@@ -83,19 +83,19 @@ class AudienceView(APIView):
     @extend_schema(operation_id="get_audience", responses=AudienceAnswer)
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """`status` is that of the audience, `error` that of its newest definition, which may not serve yet."""
-        return _shown(request, _audience(request, audience_id))
+        return shown_audience(request, audience_of(request, audience_id))
 
     @extend_schema(operation_id="change_audience", request=ChangeAudience, responses={200: AudienceAnswer, 409: Errors})
     def patch(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """What is given changes. After a new definition the old one serves until the new one is computed."""
-        audience = _audience(request, audience_id)
+        audience = audience_of(request, audience_id)
         change(request, audience, ChangeAudience)
-        return _shown(request, audience)
+        return shown_audience(request, audience)
 
     @extend_schema(operation_id="delete_audience", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
-        delete(request, _audience(request, audience_id), clock.now())
+        delete(request, audience_of(request, audience_id), clock.now())
         return done()
 
 
@@ -152,7 +152,7 @@ class MembersView(PagedView):
 
         `tick` is the same on all pages unless somebody entered or left in between.
         """
-        audience = _audience(request, audience_id)
+        audience = audience_of(request, audience_id)
         seen = overview.overview(audience)
         standing = overview.standing(audience)
         members, context = _people(request, standing.members)
@@ -177,7 +177,7 @@ class ChangesView(PagedView):
 
         `count` is exact; of each side the first 100 are named. All of them: by the `id` of the change.
         """
-        rows = Change.objects.filter(audience=_audience(request, audience_id)).select_related("space")
+        rows = Change.objects.filter(audience=audience_of(request, audience_id)).select_related("space")
         return self.get_paginated_response(ChangeSerializer(self.paginate_queryset(rows), many=True).data)
 
 
@@ -191,7 +191,7 @@ class MovedView(PagedView):
         tick, _, cause = change_id.partition("-")
         if not tick.isascii() or not tick.isdecimal() or len(tick) > 18:
             raise NotFound(NOTHING)
-        change = Change.objects.filter(audience=_audience(request, audience_id), tick=int(tick), cause=cause).first()
+        change = Change.objects.filter(audience=audience_of(request, audience_id), tick=int(tick), cause=cause).first()
         if change is None:
             raise NotFound(NOTHING)
         people, context = _people(request, queries.bitmap(getattr(change, self.side)))
@@ -210,7 +210,7 @@ class ExplanationView(APIView):
         if profile is None:
             raise NotFound(NOTHING)
         try:
-            explanation = explain.explain(request.space, _audience(request, audience_id), profile, now=clock.now())
+            explanation = explain.explain(request.space, audience_of(request, audience_id), profile, now=clock.now())
         except DefinitionError as error:
             raise Conflict(unreadable(error)) from error
         except NotComputed as error:
@@ -306,11 +306,11 @@ def _people(request: ApiRequest, numbers: BitMap) -> tuple[overview.Members, dic
     return overview.Members(request.space, numbers, with_identifiers=bool(asked)), {"included": bool(asked)}
 
 
-def _shown(request: ApiRequest, audience: Audience, code: int = 200) -> Response:
+def shown_audience(request: ApiRequest, audience: Audience, code: int = 200) -> Response:
     fresh = overview.audiences_of(request.space).get(pk=audience.pk)
     context = {"as_of": overview.as_of(request.space)}
     return answer(AudienceAnswer, code, audience=overview.overview(fresh), context=context)
 
 
-def _audience(request: ApiRequest, public_id: str) -> Audience:
+def audience_of(request: ApiRequest, public_id: str) -> Audience:
     return get_object_or_404(overview.audiences_of(request.space), public_id=public_id)

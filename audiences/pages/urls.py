@@ -1,6 +1,6 @@
 from django.urls import path
 
-from audiences.pages.views import audiences, builder, person, traits
+from audiences.pages.views import audiences, builder, person, traits, versions
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
@@ -12,12 +12,14 @@ urlpatterns = [
     path(f"{AUDIENCES}/suggest", builder.suggest, name="audience-suggest"),
     path(f"{AUDIENCES}/drafts/<str:draft>", builder.draft, name="audience-draft"),
     path(f"{AUDIENCES}/<str:audience>/builder", builder.edit, name="audience-builder"),
+    path(f"{AUDIENCES}/<str:audience>/versions", versions.versions, name="audience-versions"),
     path(TRAITS, traits.traits, name="computed-traits"),
     path(f"{TRAITS}/new", traits.new, name="computed-trait-new"),
     path(f"{TRAITS}/<str:trait>", traits.trait, name="computed-trait"),
     path(f"{TRAITS}/<str:trait>/edit", traits.edit, name="computed-trait-edit"),
     path(f"{TRAITS}/<str:trait>/values.csv", traits.values, name="computed-trait-values"),
     path(f"{TRAITS}/<str:trait>/settings", traits.settings, name="computed-trait-settings"),
+    path(f"{TRAITS}/<str:trait>/versions", versions.trait_versions, name="computed-trait-versions"),
     path(
         "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences",
         person.of_profile,
