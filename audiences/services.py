@@ -30,6 +30,8 @@ from spaces.times import milliseconds
 
 KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 LONGEST_MADE_KEY = 60
+LONGEST_TITLE = 255  # of the name of an audience
+COPY = " copy"
 MOST_STEPS = 20  # rows that a preview counts one by one
 WITHOUT_LETTERS = "audience"  # what the key of a name that has no Latin letter begins with
 
@@ -217,6 +219,30 @@ def change_audience(
         if restored is not None:
             detail = detail | {"restored": restored}
         audit(by, f"{audience.kind}.changed", audience, **detail)
+
+
+def duplicate(audience: Audience, *, name: str | None = None, key: str | None = None, by: ActorLike) -> Audience:
+    """A copy of it is computed: with its newest definition, description and options, and sent nowhere.
+
+    name, key: of the copy; by default they say that it is one. Raises what creating one raises.
+    """
+    newest = audience.versions.defer("snapshot", "computed").order_by("-number")[0]
+    create = create_trait if audience.kind == Audience.Kind.TRAIT else create_audience
+    return create(
+        audience.space,
+        name=name or copy_name(audience),
+        key=key,
+        definition=newest.definition,
+        description=audience.description,
+        include_anonymous=audience.include_anonymous,
+        events_since=audience.events_since,
+        by=by,
+    )
+
+
+def copy_name(audience: Audience) -> str:
+    """What a copy of it is called, unless somebody says otherwise."""
+    return f"{audience.name[: LONGEST_TITLE - len(COPY)]}{COPY}"
 
 
 def restore_version(version: Version, *, by: ActorLike) -> None:

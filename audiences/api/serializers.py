@@ -153,6 +153,13 @@ class ChangeAudience(serializers.Serializer[Any]):
     definition = DefinitionField(required=False)
 
 
+class DuplicateAudience(serializers.Serializer[Any]):
+    example: ClassVar = {"name": "Buyers, Norway"}
+
+    name = serializers.CharField(max_length=255, required=False, help_text="That of the original with “copy”, if none.")
+    key = serializers.CharField(max_length=LONGEST_NAME, required=False, help_text="Made of the name when not given.")
+
+
 class PreviewAudience(serializers.Serializer[Any]):
     example: ClassVar = {"definition": DEFINITION, "sampleSize": 10}
 

@@ -18,13 +18,14 @@ from audiences.api.serializers import (
     ChangeTrait,
     ComputedTraitSerializer,
     CreateTrait,
+    DuplicateAudience,
     KeptValueSerializer,
     PersonValueSerializer,
     PreviewTrait,
     TraitAnswer,
     TraitPreviewAnswer,
 )
-from audiences.api.views import change, created, delete, unanswered, wrong
+from audiences.api.views import change, created, delete, duplicated, unanswered, wrong
 from audiences.distribution import distribution
 from audiences.models import Audience, ComputedTrait
 from audiences.queries import Unanswerable
@@ -75,6 +76,19 @@ class ComputedTraitView(APIView):
         """It is gone with its values, unless an audience asks about it."""
         delete(request, trait_of(request, trait_id), clock.now())
         return done()
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["computed traits"])
+class DuplicateTraitView(APIView):
+    @extend_schema(
+        operation_id="duplicate_computed_trait",
+        request=DuplicateAudience,
+        responses={201: TraitAnswer, 409: Errors},
+    )
+    def post(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
+        """A new computed trait with the newest definition, description and options of this one."""
+        return shown_trait(request, duplicated(request, trait_of(request, trait_id)), 201)
 
 
 @needs("space.read")

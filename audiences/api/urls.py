@@ -12,6 +12,7 @@ urlpatterns = [
     path(AUDIENCES, views.AudiencesView.as_view(), name="api-audiences"),
     path(f"{AUDIENCES}/previews", views.PreviewView.as_view(), name="api-audience-preview"),
     path(AUDIENCE, views.AudienceView.as_view(), name="api-audience"),
+    path(f"{AUDIENCE}/duplicate", views.DuplicateView.as_view(), name="api-audience-duplicate"),
     path(f"{AUDIENCE}/members", views.MembersView.as_view(), name="api-audience-members"),
     path(f"{AUDIENCE}/changes", views.ChangesView.as_view(), name="api-audience-changes"),
     path(f"{CHANGE}/entered", views.EnteredView.as_view(), name="api-audience-entered"),
@@ -25,6 +26,7 @@ urlpatterns = [
     path(TRAITS, traits.ComputedTraitsView.as_view(), name="api-computed-traits"),
     path(f"{TRAITS}/previews", traits.TraitPreviewView.as_view(), name="api-computed-trait-preview"),
     path(TRAIT, traits.ComputedTraitView.as_view(), name="api-computed-trait"),
+    path(f"{TRAIT}/duplicate", traits.DuplicateTraitView.as_view(), name="api-computed-trait-duplicate"),
     path(f"{TRAIT}/values", traits.TraitValuesView.as_view(), name="api-computed-trait-values"),
     path(f"{TRAIT}/versions", versions.TraitVersionsView.as_view(), name="api-computed-trait-versions"),
     path(

@@ -26,6 +26,7 @@ from audiences.api.serializers import (
     ChangeSerializer,
     ConditionKindsAnswer,
     CreateAudience,
+    DuplicateAudience,
     ExplanationAnswer,
     MemberSerializer,
     MovedPersonSerializer,
@@ -97,6 +98,19 @@ class AudienceView(APIView):
         """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
         delete(request, audience_of(request, audience_id), clock.now())
         return done()
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["audiences"])
+class DuplicateView(APIView):
+    @extend_schema(
+        operation_id="duplicate_audience",
+        request=DuplicateAudience,
+        responses={201: AudienceAnswer, 409: Errors},
+    )
+    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """A new audience with the newest definition, description and options of this one. It is sent nowhere."""
+        return shown_audience(request, duplicated(request, audience_of(request, audience_id)), 201)
 
 
 @needs("space.read")
@@ -265,6 +279,15 @@ def created(
         return create(request.space, include_anonymous=include_anonymous, events_since=since, by=request, **given)
     except DefinitionError as error:
         raise wrong(error) from error
+    except KeyRefused as error:
+        raise invalid(str(error), "key") from error
+
+
+def duplicated(request: ApiRequest, original: Audience) -> Audience:
+    try:
+        return services.duplicate(original, by=request, **parsed(DuplicateAudience, request))
+    except DefinitionError as error:
+        raise Conflict(f"It asks for what cannot be created: {error}.") from error
     except KeyRefused as error:
         raise invalid(str(error), "key") from error
 

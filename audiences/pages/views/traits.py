@@ -14,6 +14,7 @@ from access.pages.tables import Column, exported, tabled
 from access.requests import PageRequest
 from audiences import overview, services, suggestions, trait_overview, trait_values
 from audiences.distribution import distribution
+from audiences.failures import unreadable
 from audiences.overview import Overview
 from audiences.pages import builder
 from audiences.pages.computation_settings import settled
@@ -64,8 +65,10 @@ def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @lane(QUERIES)
 def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Describe a computed trait. Nothing is kept until it is created; the form holds everything."""
+    """Describe a computed trait, perhaps as a `copy` of another. Nothing is kept until it is created."""
     here = reverse("computed-trait-new", args=[workspace, space])
+    if request.method != "POST" and "copy" in request.GET:
+        return _render_copy(request, _get_or_404(request, request.GET["copy"]), here)
     if request.method != "POST":
         return _render_form(request, draft_form.condition("event_counter"), TraitForm(), here)
     tree, form, act = _edited(request), TraitForm(request.POST), request.POST.get("act", "")
@@ -172,6 +175,23 @@ def settings(request: PageRequest, workspace: str, space: str, trait: str) -> Ht
         return done
     context = {**_header(details), "form": form, "error": error}
     return render(request, "audiences/traits/settings.html", context, status=422 if request.method == "POST" else 200)
+
+
+def _render_copy(request: PageRequest, original: Overview, here: str) -> HttpResponse:
+    """The form of a new one, filled with what is there of another."""
+    row = original.audience
+    try:
+        tree = untyped(request.space, draft_form.of_definition(original.version.definition))
+    except DefinitionError as error:
+        messages.error(request, unreadable(error))
+        return redirect("computed-trait", request.workspace.slug, request.space.slug, row.public_id)
+    initial = {
+        "name": services.copy_name(row),
+        "description": row.description,
+        "include_anonymous": row.include_anonymous,
+        "include_historical": row.events_since is None,
+    }
+    return _render_form(request, tree, TraitForm(initial=initial), here)
 
 
 def _edited(request: PageRequest) -> Tree:
