@@ -37,6 +37,7 @@ def begin_copy(audience: Audience, by: ActorLike) -> Draft:
         sketch=untyped(audience.space, draft_form.of_definition(newest.definition)),
         name=services.copy_name(audience),
         description=audience.description,
+        labels=audience.labels,
         include_anonymous=audience.include_anonymous,
         include_historical=audience.events_since is None,
     )
@@ -85,6 +86,7 @@ def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
             definition=definition_of(draft),
             key=key,
             description=draft.description,
+            labels=draft.labels,
             include_anonymous=draft.include_anonymous,
             events_since=None if draft.include_historical else clock.now(),
             by=by,

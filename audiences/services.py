@@ -20,6 +20,7 @@ from audiences.models import Audience, ComputedTrait, Version, bound
 from audiences.rules import grammar
 from audiences.rules.compiler import Asked
 from audiences.rules.grammar import Node
+from audiences.rules.labels import tidied
 from audiences.rules.operators import quoted
 from audiences.rules.validation import LONGEST_NAME, DefinitionError
 from spaces import deletions
@@ -139,14 +140,14 @@ def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: d
 def create_audience(space: Space, *, definition: Any, by: ActorLike, **described: Any) -> Audience:
     """A new audience, which is computed soon. described: see `_create`.
 
-    Raises KeyRefused, and DefinitionError, also for an audience or a computed trait that it asks about and that is
-    not there.
+    Raises KeyRefused, LabelRefused, and DefinitionError, also for an audience or a computed trait that it asks about
+    and that is not there.
     """
     return _create(Audience(kind=Audience.Kind.AUDIENCE), space, grammar.parse(definition), by=by, **described)
 
 
 def create_trait(space: Space, *, definition: Any, by: ActorLike, **described: Any) -> ComputedTrait:
-    """A new computed trait, whose values are computed soon. Raises KeyRefused and DefinitionError."""
+    """A new computed trait, whose values are computed soon. Raises KeyRefused, LabelRefused and DefinitionError."""
     trait = ComputedTrait(kind=Audience.Kind.TRAIT, public_id=new_id("tra"))
     return _create(trait, space, grammar.parse_trait(definition), by=by, **described)
 
@@ -158,6 +159,7 @@ def _create(
     *,
     name: str,
     description: str = "",
+    labels: Sequence[str] = (),
     include_anonymous: bool = False,
     events_since: datetime | None = None,
     key: str | None = None,
@@ -170,7 +172,7 @@ def _create(
     with _locked(space):
         _refuse_unknown(space, node)
         computation.workspace_id, computation.space = space.workspace_id, space
-        computation.name, computation.description = name, description
+        computation.name, computation.description, computation.labels = name, description, tidied(labels)
         computation.key = key_for(space, name) if key is None else _checked_key(space, key)
         computation.include_anonymous, computation.events_since = include_anonymous, events_since
         computation.created_by = actor_of(by).user
@@ -186,6 +188,7 @@ def change_audience(
     *,
     name: str | None = None,
     description: str | None = None,
+    labels: Sequence[str] | None = None,
     enabled: bool | None = None,
     definition: Any = None,
     restored: int | None = None,
@@ -194,12 +197,13 @@ def change_audience(
     """What is given is changed. Who is in it stays until a new definition is computed.
 
     An audience that is switched on again is computed anew. restored: the number of the version whose definition it
-    is, for the audit trail. Raises DefinitionError, also for a definition that would make it a part of itself; and
-    NotPossible when it was deleted meanwhile.
+    is, for the audit trail. Raises DefinitionError, also for a definition that would make it a part of itself;
+    LabelRefused; and NotPossible when it was deleted meanwhile.
     """
     is_trait = audience.kind == Audience.Kind.TRAIT
     node = None if definition is None else (grammar.parse_trait if is_trait else grammar.parse)(definition)
-    given = {"name": name, "description": description, "enabled": enabled}
+    tidy = None if labels is None else tidied(labels)
+    given: dict[str, Any] = {"name": name, "description": description, "labels": tidy, "enabled": enabled}
     changes = {field: value for field, value in given.items() if value is not None}
     with _locked(audience.space):
         _refuse_deleted(audience)
@@ -234,6 +238,7 @@ def duplicate(audience: Audience, *, name: str | None = None, key: str | None = 
         key=key,
         definition=newest.definition,
         description=audience.description,
+        labels=audience.labels,
         include_anonymous=audience.include_anonymous,
         events_since=audience.events_since,
         by=by,

@@ -13,6 +13,7 @@ from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
 from audiences.rules.difference import ADDED, REMOVED, SAME
 from audiences.rules.grammar import GROUPS, schemas, trait_schemas
+from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS
 from audiences.rules.validation import LONGEST_NAME
 from audiences.rules.windows import UNITS
 from identity.api.serializers import IdentifierSerializer
@@ -82,6 +83,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
         "key": "buyers",
         "name": "Buyers",
         "description": "",
+        "labels": ["vip"],
         "sentence": SENTENCE,
         "definition": DEFINITION,
         "includeAnonymous": False,
@@ -103,6 +105,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
     key = serializers.CharField(source="audience.key", help_text="Names it in tools and definitions; never changes.")
     name = serializers.CharField(source="audience.name")
     description = serializers.CharField(source="audience.description")
+    labels = serializers.ListField(child=serializers.CharField(), source="audience.labels")
     sentence = serializers.CharField(help_text="What the definition says, in words.")
     definition: DefinitionField = KeptDefinitionField(source="version.definition")
     includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
@@ -127,6 +130,15 @@ class AudienceSerializer(serializers.Serializer[Any]):
         return moment(found.exact_at or self.context["as_of"])
 
 
+class LabelsField(serializers.ListField):
+    """Labels that are given to something."""
+
+    def __init__(self, **options: Any) -> None:
+        help_text = f"At most {MOST_LABELS}, of {LONGEST_LABEL} characters, none of which is a comma."
+        child = serializers.CharField(max_length=LONGEST_LABEL)
+        super().__init__(child=child, max_length=MOST_LABELS, help_text=help_text, **options)
+
+
 class AudienceAnswer(Envelope):
     audience = AudienceSerializer()
 
@@ -137,6 +149,7 @@ class CreateAudience(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=255)
     definition = DefinitionField()
     description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
+    labels = LabelsField(default=list)
     includeAnonymous = serializers.BooleanField(
         default=False, help_text="Count people who have nothing but an anonymous id."
     )
@@ -149,6 +162,7 @@ class ChangeAudience(serializers.Serializer[Any]):
 
     name = serializers.CharField(max_length=255, required=False)
     description = serializers.CharField(max_length=10_000, allow_blank=True, required=False)
+    labels = LabelsField(required=False)
     enabled = serializers.BooleanField(required=False)
     definition = DefinitionField(required=False)
 

@@ -25,7 +25,7 @@ from audiences.api.serializers import (
     TraitAnswer,
     TraitPreviewAnswer,
 )
-from audiences.api.views import change, created, delete, duplicated, unanswered, wrong
+from audiences.api.views import LABEL, change, created, delete, duplicated, labelled, unanswered, wrong
 from audiences.distribution import distribution
 from audiences.models import Audience, ComputedTrait
 from audiences.queries import Unanswerable
@@ -41,11 +41,13 @@ from spaces.needs import needs
 class ComputedTraitsView(PagedView):
     pagination_class = Pages.of("computedTraits")
 
-    @extend_schema(operation_id="list_computed_traits", responses=ComputedTraitSerializer(many=True))
+    @extend_schema(
+        operation_id="list_computed_traits", parameters=[LABEL], responses=ComputedTraitSerializer(many=True)
+    )
     def get(self, request: ApiRequest, space_id: str) -> Response:
-        """The space's computed traits, oldest first."""
+        """The space's computed traits, oldest first; or those with a label."""
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
-        traits = self.paginate_queryset(overview.traits_of(request.space))
+        traits = self.paginate_queryset(labelled(request, overview.traits_of(request.space)))
         shown = [overview.overview(trait, neighbours) for trait in traits]
         return self.get_paginated_response(ComputedTraitSerializer(shown, many=True, context=context).data)
 

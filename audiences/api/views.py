@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pyroaring import BitMap
 from rest_framework.exceptions import APIException, NotFound, ValidationError
@@ -40,6 +41,7 @@ from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules import grammar
 from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
+from audiences.rules.labels import LabelRefused
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import UNITS
@@ -52,6 +54,7 @@ from spaces.needs import needs
 MOST_CHANGES = 100  # per page
 INCLUDED = "identifiers"
 INCLUDE = OpenApiParameter("include", enum=[INCLUDED], description="Also by which ids each is known.")
+LABEL = OpenApiParameter("label", description="Only what has this label.")
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
 NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
@@ -63,11 +66,11 @@ logger = logging.getLogger(__name__)
 class AudiencesView(PagedView):
     pagination_class = Pages.of("audiences")
 
-    @extend_schema(operation_id="list_audiences", responses=AudienceSerializer(many=True))
+    @extend_schema(operation_id="list_audiences", parameters=[LABEL], responses=AudienceSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
-        """The space's audiences, oldest first."""
+        """The space's audiences, oldest first; or those with a label."""
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
-        audiences = self.paginate_queryset(overview.audiences_of(request.space))
+        audiences = self.paginate_queryset(labelled(request, overview.audiences_of(request.space)))
         shown = [overview.overview(audience, neighbours) for audience in audiences]
         return self.get_paginated_response(AudienceSerializer(shown, many=True, context=context).data)
 
@@ -268,6 +271,11 @@ class ConditionKindsView(APIView):
         )
 
 
+def labelled(request: ApiRequest, rows: QuerySet[Audience]) -> QuerySet[Audience]:
+    """Those that have the label which was asked for, if one was."""
+    return overview.labelled(rows, request.query_params.get("label", "").strip())
+
+
 def created(
     request: ApiRequest, body: type[CreateAudience], create: Callable[..., Audience], now: datetime
 ) -> Audience:
@@ -281,6 +289,8 @@ def created(
         raise wrong(error) from error
     except KeyRefused as error:
         raise invalid(str(error), "key") from error
+    except LabelRefused as error:
+        raise invalid(str(error), "labels") from error
 
 
 def duplicated(request: ApiRequest, original: Audience) -> Audience:
@@ -297,6 +307,8 @@ def change(request: ApiRequest, row: Audience, body: type[ChangeAudience]) -> No
         services.change_audience(row, by=request, **parsed(body, request))
     except DefinitionError as error:
         raise wrong(error) from error
+    except LabelRefused as error:
+        raise invalid(str(error), "labels") from error
     except NotPossible as error:
         raise Conflict(str(error)) from error
 

@@ -19,7 +19,7 @@ def settled(
 
     misspelt: what is said to whoever typed another name than that of what they wanted to delete.
     """
-    initial = {"name": row.name, "description": row.description, "enabled": row.enabled}
+    initial = {"name": row.name, "description": row.description, "labels": row.labels, "enabled": row.enabled}
     form = AudienceSettings(initial=initial)
     if "confirm" in request.POST:
         if request.POST["confirm"] != row.name:

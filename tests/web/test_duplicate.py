@@ -36,7 +36,7 @@ def base(cast):
 
 @pytest.fixture
 def audience(cast):
-    options = {"description": "Who bought", "include_anonymous": True}
+    options = {"description": "Who bought", "labels": ["vip"], "include_anonymous": True}
     return services.create_audience(
         cast.space, name="Buyers", definition=ORDERED, by=cast.people["user"], events_since=clock.now(), **options
     )
@@ -53,6 +53,7 @@ def kept(audience):
     """What a copy has of its original."""
     return (
         audience.description,
+        audience.labels,
         audience.include_anonymous,
         audience.events_since,
         audience.versions.latest("number").definition,
@@ -112,7 +113,7 @@ def test_the_page_opens_the_builder_with_the_copy(cast, audience, base):
     answer = user.post(f"{base}/audiences/new", {"copy": audience.public_id})
     draft = Draft.objects.get()
     assert answer.url.endswith(f"/audiences/drafts/{draft.public_id}")
-    assert (draft.name, draft.description) == ("Buyers copy", "Who bought")
+    assert (draft.name, draft.description, draft.labels) == ("Buyers copy", "Who bought", ["vip"])
     assert (draft.include_anonymous, draft.include_historical) == (True, False)
     assert 'value="Ordered"' in user.get(answer.url).content.decode()
     assert Audience.objects.count() == 1

@@ -19,7 +19,7 @@ from audiences.overview import Overview
 from audiences.pages import builder
 from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
-from audiences.pages.views.audiences import STATUSES, UPDATING
+from audiences.pages.views.audiences import STATUSES, UPDATING, labels_shown, link_labels, wanted_label
 from audiences.pages.views.builder import go_to
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
@@ -51,14 +51,20 @@ logger = logging.getLogger(__name__)
 @needs("space.read")
 def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Every computed trait of the space: what it says, and how many people have a value."""
-    rows = overview.listed(overview.traits_of(request.space))
+    everything = overview.traits_of(request.space)
+    rows = overview.listed(overview.labelled(everything, wanted_label(request)))
     table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED)
     sizes = overview.sizes_of(table.rows)
     shown = [
-        {**_header(details), "spark": spark([size for _, size in sizes.get(details.audience.pk, [])])}
+        {
+            **_header(details),
+            "spark": spark([size for _, size in sizes.get(details.audience.pk, [])]),
+            "labels": link_labels(request, details.audience.labels),
+        }
         for details in overview.overviews(request.space, table.rows)
     ]
-    return render(request, "audiences/traits/traits.html", {"table": table, "rows": shown})
+    context = {"table": table, "rows": shown, **labels_shown(request, everything)}
+    return render(request, "audiences/traits/traits.html", context)
 
 
 @needs("space.use")
@@ -85,6 +91,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
                 request.space,
                 name=entries["name"],
                 description=entries["description"],
+                labels=entries["labels"],
                 include_anonymous=entries["include_anonymous"],
                 events_since=None if entries["include_historical"] else clock.now(),
                 definition=draft_form.definition(typed(request.space, tree)),
@@ -188,6 +195,7 @@ def _render_copy(request: PageRequest, original: Overview, here: str) -> HttpRes
     initial = {
         "name": services.copy_name(row),
         "description": row.description,
+        "labels": row.labels,
         "include_anonymous": row.include_anonymous,
         "include_historical": row.events_since is None,
     }
