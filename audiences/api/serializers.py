@@ -9,6 +9,7 @@ from rest_framework import serializers
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField, moment
 from audiences import overview
+from audiences.bulk import ACTIONS, MOST_AT_ONCE
 from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
 from audiences.rules.difference import ADDED, REMOVED, SAME
@@ -172,6 +173,45 @@ class DuplicateAudience(serializers.Serializer[Any]):
 
     name = serializers.CharField(max_length=255, required=False, help_text="That of the original with “copy”, if none.")
     key = serializers.CharField(max_length=LONGEST_NAME, required=False, help_text="Made of the name when not given.")
+
+
+class ChangeSeveral(serializers.Serializer[Any]):
+    """The same change to several."""
+
+    action = serializers.ChoiceField(choices=list(ACTIONS))
+    label = serializers.CharField(max_length=LONGEST_LABEL, required=False, help_text="The one that `label` adds.")  # type: ignore[assignment]
+
+
+def ids_field() -> serializers.ListField:
+    child = serializers.CharField(max_length=64)
+    return serializers.ListField(child=child, min_length=1, max_length=MOST_AT_ONCE)
+
+
+class ChangeAudiences(ChangeSeveral):
+    example: ClassVar = {"action": "label", "label": "vip", "audienceIds": ["aud_2qKf0"]}
+
+    audienceIds = ids_field()
+
+
+class ChangeTraits(ChangeSeveral):
+    example: ClassVar = {"action": "disable", "traitIds": ["tra_2qKf0"]}
+
+    traitIds = ids_field()
+
+
+class BulkOutcomeSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"id": "aud_2qKf0", "done": False, "problem": "It is part of other audiences: buyers."}
+
+    id = serializers.CharField(source="audience.public_id")
+    done = serializers.SerializerMethodField()
+    problem = serializers.CharField(help_text="Why it was not done; empty when it was.")
+
+    def get_done(self, outcome: Any) -> bool:
+        return not outcome.problem
+
+
+class SeveralAnswer(Envelope):
+    outcomes = BulkOutcomeSerializer(many=True)
 
 
 class PreviewAudience(serializers.Serializer[Any]):

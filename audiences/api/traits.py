@@ -16,16 +16,18 @@ from access.requests import ApiRequest
 from audiences import overview, services, trait_overview
 from audiences.api.serializers import (
     ChangeTrait,
+    ChangeTraits,
     ComputedTraitSerializer,
     CreateTrait,
     DuplicateAudience,
     KeptValueSerializer,
     PersonValueSerializer,
     PreviewTrait,
+    SeveralAnswer,
     TraitAnswer,
     TraitPreviewAnswer,
 )
-from audiences.api.views import LABEL, change, created, delete, duplicated, labelled, unanswered, wrong
+from audiences.api.views import LABEL, change, changed_several, created, delete, duplicated, labelled, unanswered, wrong
 from audiences.distribution import distribution
 from audiences.models import Audience, ComputedTrait
 from audiences.queries import Unanswerable
@@ -78,6 +80,16 @@ class ComputedTraitView(APIView):
         """It is gone with its values, unless an audience asks about it."""
         delete(request, trait_of(request, trait_id), clock.now())
         return done()
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["computed traits"])
+class SeveralTraitsView(APIView):
+    @extend_schema(operation_id="change_several_computed_traits", request=ChangeTraits, responses=SeveralAnswer)
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Several are enabled, disabled, deleted or given a label. What cannot be done with one stops no other."""
+        body = parsed(ChangeTraits, request)
+        return changed_several(request, overview.traits_of(request.space), body, body["traitIds"], clock.now())
 
 
 @needs("space.read", POST="space.use")

@@ -11,6 +11,7 @@ CHANGE = f"{AUDIENCE}/changes/<str:change_id>"
 urlpatterns = [
     path(AUDIENCES, views.AudiencesView.as_view(), name="api-audiences"),
     path(f"{AUDIENCES}/previews", views.PreviewView.as_view(), name="api-audience-preview"),
+    path(f"{AUDIENCES}/bulk", views.SeveralAudiencesView.as_view(), name="api-audiences-bulk"),
     path(AUDIENCE, views.AudienceView.as_view(), name="api-audience"),
     path(f"{AUDIENCE}/duplicate", views.DuplicateView.as_view(), name="api-audience-duplicate"),
     path(f"{AUDIENCE}/members", views.MembersView.as_view(), name="api-audience-members"),
@@ -25,6 +26,7 @@ urlpatterns = [
     ),
     path(TRAITS, traits.ComputedTraitsView.as_view(), name="api-computed-traits"),
     path(f"{TRAITS}/previews", traits.TraitPreviewView.as_view(), name="api-computed-trait-preview"),
+    path(f"{TRAITS}/bulk", traits.SeveralTraitsView.as_view(), name="api-computed-traits-bulk"),
     path(TRAIT, traits.ComputedTraitView.as_view(), name="api-computed-trait"),
     path(f"{TRAIT}/duplicate", traits.DuplicateTraitView.as_view(), name="api-computed-trait-duplicate"),
     path(f"{TRAIT}/values", traits.TraitValuesView.as_view(), name="api-computed-trait-values"),

@@ -1,7 +1,7 @@
 """Audiences by REST: what they say, who is in them, who came and went."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +19,12 @@ from access.api.serializers import AT, Errors, Success, answer, done, moment
 from access.errors import NOTHING, Conflict, Unavailable, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
-from audiences import explain, overview, queries, services
+from audiences import bulk, explain, overview, queries, services
 from audiences.api.serializers import (
     AudienceAnswer,
     AudienceSerializer,
     ChangeAudience,
+    ChangeAudiences,
     ChangeSerializer,
     ConditionKindsAnswer,
     CreateAudience,
@@ -33,6 +34,7 @@ from audiences.api.serializers import (
     MovedPersonSerializer,
     PreviewAnswer,
     PreviewAudience,
+    SeveralAnswer,
 )
 from audiences.conditions import KINDS
 from audiences.failures import unreadable
@@ -41,7 +43,7 @@ from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules import grammar
 from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
-from audiences.rules.labels import LabelRefused
+from audiences.rules.labels import LabelRefused, one_label
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import UNITS
@@ -101,6 +103,16 @@ class AudienceView(APIView):
         """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
         delete(request, audience_of(request, audience_id), clock.now())
         return done()
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["audiences"])
+class SeveralAudiencesView(APIView):
+    @extend_schema(operation_id="change_several_audiences", request=ChangeAudiences, responses=SeveralAnswer)
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Several are enabled, disabled, deleted or given a label. What cannot be done with one stops no other."""
+        body = parsed(ChangeAudiences, request)
+        return changed_several(request, overview.audiences_of(request.space), body, body["audienceIds"], clock.now())
 
 
 @needs("space.read", POST="space.use")
@@ -291,6 +303,20 @@ def created(
         raise invalid(str(error), "key") from error
     except LabelRefused as error:
         raise invalid(str(error), "labels") from error
+
+
+def changed_several(
+    request: ApiRequest, rows: QuerySet[Audience], body: Any, public_ids: Sequence[str], now: datetime
+) -> Response:
+    """Nothing is done when one of the ids is of none of `rows`."""
+    chosen = bulk.chosen(rows, public_ids)
+    if chosen is None:
+        raise NotFound(NOTHING)
+    try:
+        label = one_label(body.get("label", "")) if body["action"] == bulk.LABEL else ""
+    except LabelRefused as error:
+        raise invalid(str(error), "label") from error
+    return answer(SeveralAnswer, outcomes=bulk.act(chosen, body["action"], label=label, now=now, by=request))
 
 
 def duplicated(request: ApiRequest, original: Audience) -> Audience:

@@ -24,6 +24,14 @@ def tidied(labels: Iterable[str]) -> list[str]:
     return tidy
 
 
+def one_label(text: str) -> str:
+    """The label that somebody wrote. Raises LabelRefused when it is none."""
+    labels = tidied([text])
+    if not labels:
+        raise LabelRefused("Write the label that is to be added.")
+    return labels[0]
+
+
 def parted(text: str) -> list[str]:
     """The labels that somebody wrote into one box. Raises LabelRefused."""
     return tidied(text.split(PARTED_BY))

@@ -1,20 +1,18 @@
 """Pages about audiences: the list."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from access.pages.charts import spark
-from access.pages.tables import Column, Pill, arranged, exported, tabled, url_with, wants_csv
+from access.pages.tables import Column, Pill, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from audiences import overview
 from audiences.models import Audience
 from audiences.overview import Overview
+from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
 from spaces.needs import needs
 
 STATUSES = {
@@ -37,16 +35,21 @@ SEARCHED = ("name", "key", "description")
 IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created", "labels")
 
 
-@needs("space.read")
+@needs("space.read", POST="space.use")
 def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
-    """Every audience of the space: who is meant, how many they are, how that went lately, and as of when."""
+    """Every audience of the space: who is meant, how many they are, how that went lately, and as of when.
+
+    A POST changes several of them.
+    """
     everything = overview.audiences_of(request.space)
+    if request.method == "POST":
+        return changed_several(request, everything, Nouns("audience", "audiences"))
     rows = overview.listed(overview.labelled(everything, wanted_label(request)))
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         overviews = overview.overviews(request.space, arranged(request, rows, **listing))
         return exported(request, "audiences", IN_CSV, map(_line, overviews))
-    table = tabled(request, rows, **listing)
+    table = tabled(request, rows, **listing, count=rows_on_a_page(request))
     sizes = overview.sizes_of(table.rows)
     context = {
         "table": table,
@@ -55,40 +58,9 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
             for listed in overview.overviews(request.space, table.rows)
         ],
         "as_of": overview.as_of(request.space),
-        **labels_shown(request, everything),
+        **list_context(request, everything),
     }
     return render(request, "audiences/audiences.html", context)
-
-
-@dataclass(frozen=True)
-class LabelLink:
-    """A label, and the list of what has it. here: it is that list."""
-
-    label: str
-    url: str
-    here: bool
-
-
-def wanted_label(request: HttpRequest) -> str:
-    """By which label a list is filtered; "" by none."""
-    return request.GET.get("label", "").strip()
-
-
-def labels_shown(request: HttpRequest, rows: QuerySet[Audience]) -> dict[str, Any]:
-    """What a list shows of labels. rows: what it would show without any filter."""
-    wanted = wanted_label(request)
-    links = link_labels(request, overview.labels_of(rows))
-    return {"label": wanted, "labels": links, "no_label_url": url_with(request, label=""), "kept": _kept(request)}
-
-
-def link_labels(request: HttpRequest, labels: Iterable[str]) -> list[LabelLink]:
-    wanted = wanted_label(request)
-    return [LabelLink(label, url_with(request, label=label), here=label == wanted) for label in labels]
-
-
-def _kept(request: HttpRequest) -> list[tuple[str, str]]:
-    """What of the address the filter box leaves as it is."""
-    return [(name, request.GET[name]) for name in ("label",) if request.GET.get(name)]
 
 
 def _row(request: HttpRequest, listed: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from audiences.overview import Overview
 from audiences.pages import builder
 from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
-from audiences.pages.views.audiences import STATUSES, UPDATING, labels_shown, link_labels, wanted_label
+from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
+from audiences.pages.views.audiences import STATUSES, UPDATING
 from audiences.pages.views.builder import go_to
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
@@ -48,12 +49,15 @@ NOT_DELETED = "The name you typed is not the name of this computed trait. Nothin
 logger = logging.getLogger(__name__)
 
 
-@needs("space.read")
+@needs("space.read", POST="space.use")
 def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Every computed trait of the space: what it says, and how many people have a value."""
+    """Every computed trait of the space: what it says, and how many people have a value. A POST changes several."""
     everything = overview.traits_of(request.space)
+    if request.method == "POST":
+        return changed_several(request, everything, Nouns("computed trait", "computed traits"))
     rows = overview.listed(overview.labelled(everything, wanted_label(request)))
-    table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED)
+    count = rows_on_a_page(request)
+    table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED, count=count)
     sizes = overview.sizes_of(table.rows)
     shown = [
         {
@@ -63,7 +67,7 @@ def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         }
         for details in overview.overviews(request.space, table.rows)
     ]
-    context = {"table": table, "rows": shown, **labels_shown(request, everything)}
+    context = {"table": table, "rows": shown, **list_context(request, everything)}
     return render(request, "audiences/traits/traits.html", context)
 
 
