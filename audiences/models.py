@@ -69,6 +69,9 @@ class Audience(Owned):
     include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
     events_since = models.DateTimeField(null=True, help_text="no event up to here counts; null = all of history does")
     enabled = models.BooleanField(default=True)
+    ending_at = models.DateTimeField(
+        null=True, help_text="since then everybody is sent out of the tools; it is deleted when they are"
+    )
     deleted_at = models.DateTimeField(null=True, help_text="kept, so that its key is never given again")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -255,6 +255,20 @@ def restore_version(version: Version, *, by: ActorLike) -> None:
     change_audience(version.audience, definition=version.definition, restored=version.number, by=by)
 
 
+def end_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:
+    """Everybody in it is sent out of the tools first; when they are, it is deleted (destinations.endings).
+
+    Raises NotPossible while another audience asks about it; from now on none can.
+    """
+    with _locked(audience.space):
+        _refuse_deleted(audience)
+        _refuse_asked(audience)
+        if audience.ending_at is None:
+            audience.ending_at = now
+            audience.save(update_fields=["ending_at", "updated_at"])
+            audit(by, f"{audience.kind}.ending", audience, name=audience.name, key=audience.key)
+
+
 def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:
     """It is gone, and nothing more is sent of it. Its key stays taken: who is in a tool by it, stays there.
 
@@ -262,12 +276,16 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
     """
     with _locked(audience.space):
         _refuse_deleted(audience)
-        if keys := [other.key for other in asking(audience)]:
-            raise NotPossible(f"It is part of other audiences: {', '.join(keys)}. Change or delete them first.")
+        _refuse_asked(audience)
         audience.deleted_at = now
         audience.save(update_fields=["deleted_at", "updated_at"])
         deletions.begin(audience, Deletion.TargetKind.AUDIENCE, name=audience.name)
         audit(by, f"{audience.kind}.deleted", audience, name=audience.name, key=audience.key)
+
+
+def _refuse_asked(audience: Audience) -> None:
+    if keys := [other.key for other in asking(audience)]:
+        raise NotPossible(f"It is part of other audiences: {', '.join(keys)}. Change or delete them first.")
 
 
 def asking(audience: Audience) -> list[Audience]:
@@ -304,7 +322,7 @@ def _differs(version: Version, node: Node) -> bool:
 
 
 def _refuse_deleted(audience: Audience) -> None:
-    audience.refresh_from_db(fields=["enabled", "deleted_at"])
+    audience.refresh_from_db(fields=["enabled", "ending_at", "deleted_at"])
     if audience.deleted_at is not None:
         raise NotPossible(f"This {audience.get_kind_display().lower()} was deleted.")
 
@@ -319,7 +337,7 @@ def _begin_those_that_ask(trait: Audience) -> None:
 def _refuse_unknown(space: Space, node: Node) -> None:
     for kind, manager in ((Audience.Kind.AUDIENCE, Audience.objects), (Audience.Kind.TRAIT, ComputedTrait.objects)):
         for path, key in _named(node, kind):
-            if not manager.filter(space=space, key=key, deleted_at=None).exists():
+            if not manager.filter(space=space, key=key, deleted_at=None, ending_at=None).exists():
                 what = {"audience": "an audience", "trait": "a computed trait"}[kind]
                 raise DefinitionError(path, f"must be about {what} of this space: there is no {quoted(key)}")
 

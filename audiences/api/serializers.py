@@ -90,6 +90,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
         "includeAnonymous": False,
         "includeHistoricalData": True,
         "enabled": True,
+        "endingAt": None,
         "status": "live",
         "updating": False,
         "error": "",
@@ -112,6 +113,11 @@ class AudienceSerializer(serializers.Serializer[Any]):
     includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
     includeHistoricalData = serializers.SerializerMethodField()
     enabled = serializers.BooleanField(source="audience.enabled")
+    endingAt = MomentField(
+        source="audience.ending_at",
+        allow_null=True,
+        help_text="Since then everybody is sent out; it is deleted when they are.",
+    )
     status = serializers.ChoiceField(choices=Audience.Status.choices)
     updating = serializers.BooleanField(help_text="A newer definition is being computed.")
     error = serializers.CharField(source="version.error", help_text="Of the newest definition.")

@@ -13,6 +13,7 @@ urlpatterns = [
     path(f"{AUDIENCES}/previews", views.PreviewView.as_view(), name="api-audience-preview"),
     path(f"{AUDIENCES}/bulk", views.SeveralAudiencesView.as_view(), name="api-audiences-bulk"),
     path(AUDIENCE, views.AudienceView.as_view(), name="api-audience"),
+    path(f"{AUDIENCE}/end", views.EndView.as_view(), name="api-audience-end"),
     path(f"{AUDIENCE}/duplicate", views.DuplicateView.as_view(), name="api-audience-duplicate"),
     path(f"{AUDIENCE}/members", views.MembersView.as_view(), name="api-audience-members"),
     path(f"{AUDIENCE}/changes", views.ChangesView.as_view(), name="api-audience-changes"),

@@ -117,6 +117,23 @@ class SeveralAudiencesView(APIView):
 
 @needs("space.read", POST="space.use")
 @extend_schema(tags=["audiences"])
+class EndView(APIView):
+    @extend_schema(operation_id="end_audience", request=None, responses={200: AudienceAnswer, 409: Errors})
+    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """Everybody in it is sent out of its destinations first, and it is deleted when that is done.
+
+        A destination that cannot be reached holds that up; to delete the audience then deletes it at once.
+        """
+        audience = audience_of(request, audience_id)
+        try:
+            services.end_audience(audience, now=clock.now(), by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return shown_audience(request, audience)
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["audiences"])
 class DuplicateView(APIView):
     @extend_schema(
         operation_id="duplicate_audience",

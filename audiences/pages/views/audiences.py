@@ -24,6 +24,7 @@ STATUSES = {
     Audience.Status.FAILED: Pill("Failed", "bad"),
 }
 UPDATING = Pill("Updating", "busy")
+ENDING = Pill("Being deleted", "busy")
 COLUMNS = (
     Column("name", "Audience", "name"),
     Column("status", "Status", "rank"),
@@ -63,6 +64,13 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
     return render(request, "audiences/audiences.html", context)
 
 
+def pill_of(details: Overview) -> Pill:
+    """What is shown as its status."""
+    if details.audience.ending_at is not None:
+        return ENDING
+    return UPDATING if details.updating else STATUSES[details.status]
+
+
 def _row(request: HttpRequest, listed: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
     """sizes: after each of the last changes, oldest first."""
     return {
@@ -72,7 +80,7 @@ def _row(request: HttpRequest, listed: Overview, sizes: list[tuple[datetime, int
         "audience": listed.audience,
         "labels": link_labels(request, listed.audience.labels),
         "sentence": listed.sentence,
-        "state": UPDATING if listed.updating else STATUSES[listed.status],
+        "state": pill_of(listed),
         "seen": listed,
         "problem": listed.problem,
     }
@@ -80,6 +88,6 @@ def _row(request: HttpRequest, listed: Overview, sizes: list[tuple[datetime, int
 
 def _line(listed: Overview) -> list[Any]:
     audience = listed.audience
-    state = UPDATING if listed.updating else STATUSES[listed.status]
+    state = pill_of(listed)
     cells = [audience.name, audience.key, audience.description, listed.sentence, state.label, audience.size]
     return [*cells, audience.changed_at, audience.created_at, ", ".join(audience.labels)]  # type: ignore[attr-defined]

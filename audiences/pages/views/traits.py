@@ -20,7 +20,7 @@ from audiences.pages import builder
 from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
 from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
-from audiences.pages.views.audiences import STATUSES, UPDATING
+from audiences.pages.views.audiences import pill_of
 from audiences.pages.views.builder import go_to
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
@@ -275,8 +275,7 @@ def _render_form(
 
 
 def _header(details: Overview) -> dict[str, Any]:
-    state = UPDATING if details.updating else STATUSES[details.status]
-    return {"trait": details.audience, "details": details, "state": state}
+    return {"trait": details.audience, "details": details, "state": pill_of(details)}
 
 
 def _get_or_404(request: PageRequest, public_id: str) -> Overview:
