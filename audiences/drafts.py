@@ -27,6 +27,22 @@ def begin(space: Space, by: ActorLike, start: StartingPoint | None = None) -> Dr
     )
 
 
+def begin_copy(audience: Audience, by: ActorLike) -> Draft:
+    """A new draft with the newest definition of an audience, its description and options. Raises DefinitionError."""
+    newest = audience.versions.defer("snapshot", "computed").order_by("-number")[0]
+    return Draft.objects.create(
+        workspace_id=audience.workspace_id,
+        space=audience.space,
+        author=actor_of(by).user,
+        sketch=untyped(audience.space, draft_form.of_definition(newest.definition)),
+        name=services.copy_name(audience),
+        description=audience.description,
+        labels=audience.labels,
+        include_anonymous=audience.include_anonymous,
+        include_historical=audience.events_since is None,
+    )
+
+
 def draft_of(space: Space, public_id: str) -> Draft | None:
     """The space's draft with this id, whoever began it: the members of a space write together."""
     return Draft.objects.filter(space=space, public_id=public_id).select_related("space").first()
@@ -70,6 +86,7 @@ def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
             definition=definition_of(draft),
             key=key,
             description=draft.description,
+            labels=draft.labels,
             include_anonymous=draft.include_anonymous,
             events_since=None if draft.include_historical else clock.now(),
             by=by,

@@ -1,12 +1,19 @@
 """Audiences, their versions, and who entered and left when (design §4)."""
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from audiences.rules import grammar
+from audiences.rules.labels import LONGEST_LABEL
 from sources.models import Source
 from spaces.models import Owned, Space, public_id
 from spaces.times import milliseconds
+
+
+def label_field() -> "ArrayField[list[str], list[str]]":
+    """Labels, as `audiences.rules.labels` tidies them. The database has a default for a release without the field."""
+    return ArrayField(models.CharField(max_length=LONGEST_LABEL), default=list, db_default=[], blank=True)
 
 
 class Evaluation(models.Model):
@@ -59,9 +66,13 @@ class Audience(Owned):
     name = models.CharField(max_length=255)
     key = models.CharField(max_length=255)
     description = models.TextField(blank=True)
+    labels = label_field()
     include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
     events_since = models.DateTimeField(null=True, help_text="no event up to here counts; null = all of history does")
     enabled = models.BooleanField(default=True)
+    ending_at = models.DateTimeField(
+        null=True, help_text="since then everybody is sent out of the tools; it is deleted when they are"
+    )
     deleted_at = models.DateTimeField(null=True, help_text="kept, so that its key is never given again")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -193,6 +204,7 @@ class Draft(Owned):
     sketch = models.JSONField(help_text="the form as a tree, see audiences.rules.draft_form")
     name = models.CharField(max_length=255, blank=True)
     description = models.TextField(blank=True)
+    labels = label_field()
     include_anonymous = models.BooleanField(default=False)
     include_historical = models.BooleanField(default=True, help_text="off: only what happens from now on counts")
     destinations = models.JSONField(default=list, help_text="those that were selected, with their settings")

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 from django.db import connection
-from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, When
+from django.db.models import Case, F, Func, OuterRef, Prefetch, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 from django.utils.timesince import timesince
 from pyroaring import BitMap
@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from audiences import queries
 from audiences.models import Audience, Change, Evaluation, Version
 from audiences.rules import grammar
+from audiences.rules.labels import LONGEST_LABEL
 from audiences.rules.validation import DefinitionError
 from identity.models import Profile
 from identity.pages.presenters import Person, people
@@ -96,15 +97,7 @@ class Overview:
 
     @property
     def sentence(self) -> str:
-        audience = self.audience
-        try:
-            if audience.kind == Audience.Kind.TRAIT:
-                leaf = grammar.parse_trait(self.version.definition)
-                return grammar.trait_sentence(leaf, since=audience.events_since)
-            node = grammar.parse(self.version.definition)
-        except DefinitionError:
-            return UNREADABLE
-        return grammar.sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
+        return sentence_of(self.audience, self.version.definition)
 
     @property
     def ailing(self) -> str:
@@ -191,6 +184,17 @@ class MovedProfiles:
     profile_ids: Sequence[str] = field(default_factory=list)
 
 
+def sentence_of(audience: Audience, definition: Any) -> str:
+    """What one of its definitions says, in words."""
+    try:
+        if audience.kind == Audience.Kind.TRAIT:
+            return grammar.trait_sentence(grammar.parse_trait(definition), since=audience.events_since)
+        node = grammar.parse(definition)
+    except DefinitionError:
+        return UNREADABLE
+    return grammar.sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
+
+
 def audiences_of(space: Space) -> QuerySet[Audience]:
     """Those that are not deleted, each with what `overview` needs."""
     return _with_versions(Audience.objects.filter(space=space, deleted_at=None).select_related("created_by"))
@@ -201,6 +205,19 @@ def traits_of(space: Space) -> QuerySet[Audience]:
     return _with_versions(
         Audience.everything.filter(kind=TRAIT, space=space, deleted_at=None).select_related("created_by")
     )
+
+
+def labelled(audiences: QuerySet[Audience], label: str) -> QuerySet[Audience]:
+    """Those that have this label; all of them when it is ""."""
+    if len(label) > LONGEST_LABEL:
+        return audiences.none()
+    return audiences.filter(labels__contains=[label]) if label else audiences
+
+
+def labels_of(audiences: QuerySet[Audience]) -> list[str]:
+    """The labels that any of these has, in the order of the alphabet."""
+    unnested = audiences.order_by().annotate(label=Func(F("labels"), function="unnest"))
+    return sorted(unnested.values_list("label", flat=True).distinct(), key=lambda label: (label.casefold(), label))
 
 
 def listed(audiences: QuerySet[Audience]) -> QuerySet[Audience]:

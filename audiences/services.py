@@ -20,6 +20,7 @@ from audiences.models import Audience, ComputedTrait, Version, bound
 from audiences.rules import grammar
 from audiences.rules.compiler import Asked
 from audiences.rules.grammar import Node
+from audiences.rules.labels import tidied
 from audiences.rules.operators import quoted
 from audiences.rules.validation import LONGEST_NAME, DefinitionError
 from sources.models import Source
@@ -31,6 +32,8 @@ from spaces.times import milliseconds
 
 KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 LONGEST_MADE_KEY = 60
+LONGEST_TITLE = 255  # of the name of an audience
+COPY = " copy"
 MOST_STEPS = 20  # rows that a preview counts one by one
 WITHOUT_LETTERS = "audience"  # what the key of a name that has no Latin letter begins with
 
@@ -140,14 +143,14 @@ def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: d
 def create_audience(space: Space, *, definition: Any, by: ActorLike, **described: Any) -> Audience:
     """A new audience, which is computed soon. described: see `_create`.
 
-    Raises KeyRefused, and DefinitionError, also for an audience or a computed trait that it asks about and that is
-    not there.
+    Raises KeyRefused, LabelRefused, and DefinitionError, also for an audience or a computed trait that it asks about
+    and that is not there.
     """
     return _create(Audience(kind=Audience.Kind.AUDIENCE), space, grammar.parse(definition), by=by, **described)
 
 
 def create_trait(space: Space, *, definition: Any, by: ActorLike, **described: Any) -> ComputedTrait:
-    """A new computed trait, whose values are computed soon. Raises KeyRefused and DefinitionError."""
+    """A new computed trait, whose values are computed soon. Raises KeyRefused, LabelRefused and DefinitionError."""
     trait = ComputedTrait(kind=Audience.Kind.TRAIT, public_id=new_id("tra"))
     return _create(trait, space, grammar.parse_trait(definition), by=by, **described)
 
@@ -159,6 +162,7 @@ def _create(
     *,
     name: str,
     description: str = "",
+    labels: Sequence[str] = (),
     include_anonymous: bool = False,
     events_since: datetime | None = None,
     key: str | None = None,
@@ -171,7 +175,7 @@ def _create(
     with _locked(space):
         _refuse_unknown(space, node)
         computation.workspace_id, computation.space = space.workspace_id, space
-        computation.name, computation.description = name, description
+        computation.name, computation.description, computation.labels = name, description, tidied(labels)
         computation.key = key_for(space, name) if key is None else _checked_key(space, key)
         computation.include_anonymous, computation.events_since = include_anonymous, events_since
         computation.created_by = actor_of(by).user
@@ -187,18 +191,22 @@ def change_audience(
     *,
     name: str | None = None,
     description: str | None = None,
+    labels: Sequence[str] | None = None,
     enabled: bool | None = None,
     definition: Any = None,
+    restored: int | None = None,
     by: ActorLike,
 ) -> None:
     """What is given is changed. Who is in it stays until a new definition is computed.
 
-    An audience that is switched on again is computed anew. Raises DefinitionError, also for a definition that
-    would make it a part of itself; and NotPossible when it was deleted meanwhile.
+    An audience that is switched on again is computed anew. restored: the number of the version whose definition it
+    is, for the audit trail. Raises DefinitionError, also for a definition that would make it a part of itself;
+    LabelRefused; and NotPossible when it was deleted meanwhile.
     """
     is_trait = audience.kind == Audience.Kind.TRAIT
     node = None if definition is None else (grammar.parse_trait if is_trait else grammar.parse)(definition)
-    given = {"name": name, "description": description, "enabled": enabled}
+    tidy = None if labels is None else tidied(labels)
+    given: dict[str, Any] = {"name": name, "description": description, "labels": tidy, "enabled": enabled}
     changes = {field: value for field, value in given.items() if value is not None}
     with _locked(audience.space):
         _refuse_deleted(audience)
@@ -214,8 +222,54 @@ def change_audience(
             _begin(audience, newest.definition if node is None else grammar.to_json(node))
             if is_trait:
                 _begin_those_that_ask(audience)
-        detail = changes if node is None else changes | {"definition": grammar.to_json(node)}
+        detail: dict[str, Any] = changes if node is None else changes | {"definition": grammar.to_json(node)}
+        if restored is not None:
+            detail = detail | {"restored": restored}
         audit(by, f"{audience.kind}.changed", audience, **detail)
+
+
+def duplicate(audience: Audience, *, name: str | None = None, key: str | None = None, by: ActorLike) -> Audience:
+    """A copy of it is computed: with its newest definition, description and options, and sent nowhere.
+
+    name, key: of the copy; by default they say that it is one. Raises what creating one raises.
+    """
+    newest = audience.versions.defer("snapshot", "computed").order_by("-number")[0]
+    create = create_trait if audience.kind == Audience.Kind.TRAIT else create_audience
+    return create(
+        audience.space,
+        name=name or copy_name(audience),
+        key=key,
+        definition=newest.definition,
+        description=audience.description,
+        labels=audience.labels,
+        include_anonymous=audience.include_anonymous,
+        events_since=audience.events_since,
+        by=by,
+    )
+
+
+def copy_name(audience: Audience) -> str:
+    """What a copy of it is called, unless somebody says otherwise."""
+    return f"{audience.name[: LONGEST_TITLE - len(COPY)]}{COPY}"
+
+
+def restore_version(version: Version, *, by: ActorLike) -> None:
+    """The newest version of its audience has the definition of this one. Raises what `change_audience` raises."""
+    change_audience(version.audience, definition=version.definition, restored=version.number, by=by)
+
+
+def end_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:
+    """Everybody in it is sent out of the tools first; when they are, it is deleted (destinations.endings).
+
+    Raises NotPossible while another audience asks about it; from now on none can.
+    """
+    with _locked(audience.space):
+        _refuse_deleted(audience)
+        _refuse_asked(audience)
+        if audience.ending_at is None:
+            audience.ending_at = now
+            audience.save(update_fields=["ending_at", "updated_at"])
+            audit(by, f"{audience.kind}.ending", audience, name=audience.name, key=audience.key)
 
 
 def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:
@@ -225,12 +279,16 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
     """
     with _locked(audience.space):
         _refuse_deleted(audience)
-        if keys := [other.key for other in asking(audience)]:
-            raise NotPossible(f"It is part of other audiences: {', '.join(keys)}. Change or delete them first.")
+        _refuse_asked(audience)
         audience.deleted_at = now
         audience.save(update_fields=["deleted_at", "updated_at"])
         deletions.begin(audience, Deletion.TargetKind.AUDIENCE, name=audience.name)
         audit(by, f"{audience.kind}.deleted", audience, name=audience.name, key=audience.key)
+
+
+def _refuse_asked(audience: Audience) -> None:
+    if keys := [other.key for other in asking(audience)]:
+        raise NotPossible(f"It is part of other audiences: {', '.join(keys)}. Change or delete them first.")
 
 
 def asking(audience: Audience) -> list[Audience]:
@@ -267,7 +325,7 @@ def _differs(version: Version, node: Node) -> bool:
 
 
 def _refuse_deleted(audience: Audience) -> None:
-    audience.refresh_from_db(fields=["enabled", "deleted_at"])
+    audience.refresh_from_db(fields=["enabled", "ending_at", "deleted_at"])
     if audience.deleted_at is not None:
         raise NotPossible(f"This {audience.get_kind_display().lower()} was deleted.")
 
@@ -282,7 +340,7 @@ def _begin_those_that_ask(trait: Audience) -> None:
 def _refuse_unknown(space: Space, node: Node) -> None:
     for kind, manager in ((Audience.Kind.AUDIENCE, Audience.objects), (Audience.Kind.TRAIT, ComputedTrait.objects)):
         for path, key in _named(node, kind):
-            if not manager.filter(space=space, key=key, deleted_at=None).exists():
+            if not manager.filter(space=space, key=key, deleted_at=None, ending_at=None).exists():
                 what = {"audience": "an audience", "trait": "a computed trait"}[kind]
                 raise DefinitionError(path, f"must be about {what} of this space: there is no {quoted(key)}")
     if slugs := grammar.sources(node):

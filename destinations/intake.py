@@ -89,7 +89,7 @@ def read_due_and_changed(subscription: Subscription, limit: int, now: datetime) 
     before = PassPosition.of(subscription)
     position = _continue_or_begin_pass(subscription, before) if room > 0 else None
     # Read after the pass's end was noted: whatever changes from here on is in the next pass.
-    members = audiences.members(subscription.audience) if position or due else BitMap()
+    members = queries.desired_members(subscription) if position or due else BitMap()
     if position is None:
         return _intake(subscription, before, before, members, due, due) if due else None
     profiles = _next_profiles(subscription, position, members, room)
@@ -105,7 +105,7 @@ def read_comparison(subscription: Subscription, intake: SyncIntake | None, limit
 
     When more than `limit` differ, the next pass looks at everyone instead.
     """
-    members = audiences.members(subscription.audience)
+    members = queries.desired_members(subscription)
     comparison = queries.compare_in_full(subscription, members)
     if intake:  # the pass is on its way to what differs
         return replace(intake, comparison=replace(comparison, overlooked=BitMap()))

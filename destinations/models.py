@@ -88,7 +88,8 @@ class Subscription(Deletable, Owned):
             return "subscription"
         if not self.destination.enabled:
             return "destination"
-        return "" if self.audience.enabled and self.audience.deleted_at is None else "audience"
+        goes_on = self.audience.enabled or self.audience.ending_at is not None  # whoever is there is still sent out
+        return "" if goes_on and self.audience.deleted_at is None else "audience"
 
     @property
     def standing(self) -> str:

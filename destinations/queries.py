@@ -137,7 +137,13 @@ def named_identifiers(space: Space, numbers: Sequence[int]) -> dict[int, dict[st
 
 def count_now(subscription: Subscription) -> dict[str, int]:
     """How many identifiers are desired, acknowledged, unknown, refused and waiting for another try: counted now."""
-    return compare_in_full(subscription, audiences.members(subscription.audience)).counts
+    return compare_in_full(subscription, desired_members(subscription)).counts
+
+
+def desired_members(subscription: Subscription) -> BitMap:
+    """The people who are to be there: those in the audience, and nobody once it ends."""
+    audience = subscription.audience
+    return audiences.members(audience) if audience.ending_at is None else BitMap()
 
 
 def latest_counts(subscriptions: Iterable[Subscription]) -> dict[int, dict[str, int]]:

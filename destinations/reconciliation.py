@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import OperationalError, connection, transaction
 
-from audiences import queries as audiences
 from destinations import queries
 from destinations.models import Acknowledged, Subscription
 from identity.pages.presenters import Person, people, search
@@ -71,7 +70,7 @@ DIFFERING = """
 
 def differing(subscription: Subscription, *, limit: int = FIRST) -> list[Differing] | None:
     """The first that differ, refused ones before others. None when it takes too long to find them."""
-    members = audiences.members(subscription.audience)
+    members = queries.desired_members(subscription)
     values: dict[str, Any] = {
         "members": "{" + ",".join(map(str, members)) + "}",
         "space": subscription.space_id,
@@ -103,7 +102,7 @@ def looked_up(subscription: Subscription, text: str) -> list[PersonCheck]:
     profiles = list(search(subscription.space, text).order_by("number")[:PEOPLE])
     if not profiles:
         return []
-    members, types = audiences.members(subscription.audience), queries.types_of(subscription)
+    members, types = queries.desired_members(subscription), queries.types_of(subscription)
     matches = people(subscription.space, profiles)
     identifiers = {
         person.profile.pk: [identifier for identifier in person.identifiers if identifier.type in types][:IDENTIFIERS]

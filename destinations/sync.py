@@ -21,7 +21,7 @@ import msgspec
 from django.db.models import Exists, OuterRef, Q
 
 from audiences.models import Change as AudienceChange
-from destinations import queries
+from destinations import endings, queries
 from destinations.adapters import adapter_of
 from destinations.calls import DecidedCall, change_of, decide_calls
 from destinations.delivery_log import log_attempts
@@ -82,7 +82,8 @@ class Sync:
             return None
         intake = read_due_and_changed(subscription, limit, now) if subscription.sends else None
         longest, noted = backoff.LONGEST_ASKED, subscription.compared_at
-        if not is_due(subscription.compare_at, now, longest=longest, noted=noted):
+        is_time = is_due(subscription.compare_at, now, longest=longest, noted=noted)
+        if not is_time and not endings.is_to_be_compared(subscription, now):
             return intake
         # In the middle of a long pass it is compared for its counts, at its end for what the pass has overlooked.
         if intake and subscription.pass_tick is None:
@@ -204,10 +205,11 @@ def waiting(now: datetime) -> list[int]:
     """Subscriptions that have something to send, to try again, or to compare, at `now`."""
     changed = AudienceChange.objects.filter(audience=OuterRef("audience"), tick__gt=OuterRef("tick"))
     due = Acknowledged.objects.filter(retry_is_due(now), subscription=OuterRef("pk"), due=True)
-    sends = Q(enabled=True, destination__enabled=True, audience__enabled=True)
-    sends &= ~Q(status=Subscription.Status.SUSPENDED)
+    sends = Q(enabled=True, destination__enabled=True) & ~Q(status=Subscription.Status.SUSPENDED)
+    sends &= Q(audience__enabled=True) | Q(audience__ending_at__isnull=False)
     to_send = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due)
     to_compare = rows_due("compare_at", now, longest=backoff.LONGEST_ASKED, noted="compared_at")
+    to_compare |= endings.to_be_compared(now)
     ready = Subscription.objects.filter(
         retry_is_due(now),
         (sends & to_send) | to_compare,

@@ -28,10 +28,10 @@ from django.core.cache import cache
 from django.db import DatabaseError, connection
 
 from audiences import backfill, evaluate, sql_runs
-from audiences.models import SqlTrait, Version
+from audiences.models import Audience, SqlTrait, Version
 from console import sample
 from console.models import Sample
-from destinations import sync
+from destinations import endings, sync
 from destinations.models import Subscription
 from identity import resolve
 from personas_site import erasure, keys
@@ -167,6 +167,12 @@ WORK = {
         waiting=erasure.due,
         turn=lambda deletion, workspace: erasure.advance(deletion, clock.now()),
         frees=True,
+    ),
+    "ending": Work(
+        queue="bulk",
+        owners=Audience,
+        waiting=lambda now: endings.emptied(),
+        turn=lambda audience, workspace: endings.finish(audience, clock.now()),
     ),
     "sample": Work(
         queue="bulk",

@@ -87,6 +87,14 @@ const certain = (box) => (box.form.querySelector("button").disabled = box.value 
 document.addEventListener("input", (event) => event.target.matches("[data-must-be]") && certain(event.target));
 document.querySelectorAll("[data-must-be]").forEach(certain);
 
+// One box ticks all rows of the list that its form is about.
+for (const label of document.querySelectorAll("[data-tick-all]")) {
+  const all = label.querySelector("input"), boxes = () => [...all.form.querySelectorAll("input[name=id]")];
+  label.hidden = false;
+  all.addEventListener("change", () => boxes().forEach((box) => (box.checked = all.checked)));
+  all.form.addEventListener("change", () => (all.checked = boxes().every((box) => box.checked)));
+}
+
 // A form that was sent is not sent twice by a second click.
 document.addEventListener("submit", (event) => {
   if (event.target.method !== "post" || event.defaultPrevented) return;

@@ -41,6 +41,7 @@ from tests.sample_rows import make_sql_trait
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
+LABELS = ["newsletter", "onboarding/e-mail", "Q3"]
 HOUR_MS = 3_600_000
 DEFINITIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("New users, 7 days", {"kind": "event", "name": "User Signed Up", "atLeast": 1, "within": {"days": 7}}),
@@ -279,12 +280,15 @@ def _audiences(space: Space, owner: User) -> list[Audience]:
 
 def _audience(space: Space, owner: User, name: str, definition: dict[str, Any]) -> Audience:
     key = "_".join(name.lower().replace(",", "").split())[:60]
-    audience = Audience.objects.create(workspace=space.workspace, space=space, name=name, key=key, created_by=owner)
+    shared = {"workspace": space.workspace, "space": space}
+    labels = LABELS[: 1 + len(name) % len(LABELS)]
+    audience = Audience.objects.create(**shared, name=name, key=key, labels=labels, created_by=owner)
     computing = name == "Pro plan"
     state = Version.State.COMPUTING if computing else Version.State.LIVE
-    version = Version.objects.create(
-        workspace=space.workspace, audience=audience, number=1, definition=definition, state=state
-    )
+    of_it = {"workspace": space.workspace, "audience": audience}
+    version = Version.objects.create(**of_it, number=2, definition=definition, state=state)
+    before = {"kind": "event", "name": "User Signed Up", "atLeast": 1, "within": {"days": 30}}
+    Version.objects.create(**of_it, number=1, definition=before, state=Version.State.REPLACED)
     if not computing:
         members = BitMap(_holder(space, f"person-{number}") for number in range(len(NAMES)))
         _enter(audience, members)
@@ -297,6 +301,7 @@ def _trait(space: Space, owner: User) -> ComputedTrait:
     """A computed trait, of which everybody has a value."""
     trait = ComputedTrait(workspace=space.workspace, space=space, kind=Audience.Kind.TRAIT, created_by=owner)
     trait.public_id, trait.name, trait.key = new_id("tra"), "Orders, 90 days", "orders_90_days"
+    trait.labels = LABELS[:1]
     trait.save()
     definition = {"kind": "event_counter", "name": "Order Completed", "within": {"days": 90}}
     shared = {"workspace": space.workspace, "audience": trait, "number": 1, "definition": definition}

@@ -1,6 +1,7 @@
 """One of everything that an address can name, in a space, for tests that try every address."""
 
 from datetime import UTC, datetime, time
+from typing import Any
 
 from pyroaring import BitMap
 
@@ -45,6 +46,7 @@ def belongings(space: Space) -> dict[str, str]:
         "connection": connection.public_id,
         "audience_id": audience.public_id,
         "audience": audience.public_id,
+        "version_number": str(_number(space)),
         "change_id": _change(audience),
         "trait_id": (trait := _trait(space)).public_id,
         "trait": trait.public_id,
@@ -91,7 +93,7 @@ def _connection(space: Space, source: Source, replay: Replay) -> Connection:
 
 def _audience(space: Space) -> Audience:
     audience = Audience.objects.create(workspace=space.workspace, space=space, name="New people", key="new_people")
-    Version.objects.create(workspace=space.workspace, audience=audience, number=1, definition=DEFINITION)
+    _version(audience, DEFINITION)
     return audience
 
 
@@ -101,7 +103,7 @@ def _trait(space: Space) -> ComputedTrait:
     trait = ComputedTrait(kind=Audience.Kind.TRAIT, public_id=new_id("tra"), workspace=space.workspace, space=space)
     trait.name, trait.key = "Last plan", "last_plan"
     trait.save()
-    Version.objects.create(workspace=space.workspace, audience=trait, number=1, definition=definition)
+    _version(trait, definition)
     return trait
 
 
@@ -123,6 +125,16 @@ def make_sql_trait(space: Space) -> SqlTrait:
     why = "900 of 1,200 people are no longer in the answer, and would lose their values. Nothing was changed."
     SqlRun.objects.create(**runs, state=SqlRun.State.HELD, nulled=900, error=why)
     return trait
+
+
+def _version(audience: Audience, definition: dict[str, Any]) -> None:
+    number = _number(audience.space)
+    Version.objects.create(workspace=audience.workspace, audience=audience, number=number, definition=definition)
+
+
+def _number(space: Space) -> int:
+    """Of a version: one that no other space has."""
+    return 10_000_000 + 100 * space.pk
 
 
 def _change(audience: Audience) -> str:

@@ -22,6 +22,7 @@ PATHS = {
     "destination_id": "The destination, such as `dst_2qKf0`.",
     "subscription_id": "The connection of the audience to a destination.",
     "profile_id": "The profile: its id, or `type:value` of one of its identifiers.",
+    "version_number": "The number of the version.",
     "change_id": "The change of the audience.",
     "replay_id": "The replay.",
     "connection_id": "The connection of the space to a source.",

@@ -83,8 +83,8 @@ def listed(request: HttpRequest, rows: "QuerySet[Any]", *, order: str, count: in
     # One row more than is shown tells whether there is a next page.
     page = list(rest.order_by(order)[: count + 1])
     more, page = len(page) > count, page[:count]
-    following = _url(request, after=getattr(page[-1], column)) if more else ""
-    first = _url(request) if after is not None else ""
+    following = url_with(request, after=getattr(page[-1], column)) if more else ""
+    first = url_with(request) if after is not None else ""
     return page, Pager(first, following, f"{len(page)} shown{', there are more' if more else ''}")
 
 
@@ -104,8 +104,8 @@ def tabled(
     wanted, chosen = filtered_by(request), _sort(request, columns, sort)
     pages = Paginator(arranged(request, rows, columns=columns, sort=sort, search=search), count)
     page = pages.get_page(request.GET.get("page"))
-    before = _url(request, page=page.previous_page_number()) if page.has_previous() else ""
-    after = _url(request, page=page.next_page_number()) if page.has_next() else ""
+    before = url_with(request, page=page.previous_page_number()) if page.has_previous() else ""
+    after = url_with(request, page=page.next_page_number()) if page.has_next() else ""
     shown = f"{page.start_index():,}–{page.end_index():,} of {pages.count:,}"
     return TablePage(
         rows=list(page),
@@ -113,7 +113,7 @@ def tabled(
         pager=Pager(before, after, shown, back="Previous"),
         wanted=wanted,
         sort=chosen,
-        csv=_url(request, format="csv"),
+        csv=url_with(request, format="csv"),
     )
 
 
@@ -185,7 +185,7 @@ def _heading(request: HttpRequest, column: Column, chosen: str) -> Heading:
     here, down = chosen.removeprefix("-") == column.key, chosen.startswith("-")
     # The first click sorts upwards, but numbers downwards: of these the largest are wanted. The next one reverses it.
     descending = not down if here else column.num
-    url = _url(request, sort=f"-{column.key}" if descending else column.key)
+    url = url_with(request, sort=f"-{column.key}" if descending else column.key)
     return Heading(column.label, column.num, url, ("descending" if down else "ascending") if here else "")
 
 
@@ -195,7 +195,7 @@ def row_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _url(request: HttpRequest, **position: Any) -> str:
-    """This page with its filter and sorting, at this position; without one, at the beginning."""
-    kept = {name: value for name, value in request.GET.items() if name not in ("after", "page", "format") and value}
-    return f"{request.path}?{urlencode(kept | position)}"
+def url_with(request: HttpRequest, **position: Any) -> str:
+    """This page with its filter and sorting, at this position; without one, at the beginning. "" takes one away."""
+    kept = {name: value for name, value in request.GET.items() if name not in ("after", "page", "format")} | position
+    return f"{request.path}?{urlencode({name: value for name, value in kept.items() if value})}"

@@ -9,10 +9,13 @@ from rest_framework import serializers
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField, moment
 from audiences import overview
+from audiences.bulk import ACTIONS, MOST_AT_ONCE
 from audiences.history import Movement
-from audiences.models import Audience, Change
+from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
+from audiences.rules.difference import ADDED, REMOVED, SAME
 from audiences.rules.grammar import GROUPS, schemas, trait_schemas
+from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS
 from audiences.rules.validation import LONGEST_NAME
 from audiences.rules.windows import UNITS
 from identity.api.serializers import IdentifierSerializer
@@ -82,11 +85,13 @@ class AudienceSerializer(serializers.Serializer[Any]):
         "key": "buyers",
         "name": "Buyers",
         "description": "",
+        "labels": ["vip"],
         "sentence": SENTENCE,
         "definition": DEFINITION,
         "includeAnonymous": False,
         "includeHistoricalData": True,
         "enabled": True,
+        "endingAt": None,
         "status": "live",
         "updating": False,
         "error": "",
@@ -103,11 +108,17 @@ class AudienceSerializer(serializers.Serializer[Any]):
     key = serializers.CharField(source="audience.key", help_text="Names it in tools and definitions; never changes.")
     name = serializers.CharField(source="audience.name")
     description = serializers.CharField(source="audience.description")
+    labels = serializers.ListField(child=serializers.CharField(), source="audience.labels")
     sentence = serializers.CharField(help_text="What the definition says, in words.")
     definition: DefinitionField = KeptDefinitionField(source="version.definition")
     includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
     includeHistoricalData = serializers.SerializerMethodField()
     enabled = serializers.BooleanField(source="audience.enabled")
+    endingAt = MomentField(
+        source="audience.ending_at",
+        allow_null=True,
+        help_text="Since then everybody is sent out; it is deleted when they are.",
+    )
     status = serializers.ChoiceField(choices=Audience.Status.choices)
     updating = serializers.BooleanField(help_text="A newer definition is being computed.")
     error = serializers.CharField(source="version.error", help_text="Of the newest definition.")
@@ -127,6 +138,15 @@ class AudienceSerializer(serializers.Serializer[Any]):
         return moment(found.exact_at or self.context["as_of"])
 
 
+class LabelsField(serializers.ListField):
+    """Labels that are given to something."""
+
+    def __init__(self, **options: Any) -> None:
+        help_text = f"At most {MOST_LABELS}, of {LONGEST_LABEL} characters, none of which is a comma."
+        child = serializers.CharField(max_length=LONGEST_LABEL)
+        super().__init__(child=child, max_length=MOST_LABELS, help_text=help_text, **options)
+
+
 class AudienceAnswer(Envelope):
     audience = AudienceSerializer()
 
@@ -137,6 +157,7 @@ class CreateAudience(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=255)
     definition = DefinitionField()
     description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
+    labels = LabelsField(default=list)
     includeAnonymous = serializers.BooleanField(
         default=False, help_text="Count people who have nothing but an anonymous id."
     )
@@ -149,8 +170,55 @@ class ChangeAudience(serializers.Serializer[Any]):
 
     name = serializers.CharField(max_length=255, required=False)
     description = serializers.CharField(max_length=10_000, allow_blank=True, required=False)
+    labels = LabelsField(required=False)
     enabled = serializers.BooleanField(required=False)
     definition = DefinitionField(required=False)
+
+
+class DuplicateAudience(serializers.Serializer[Any]):
+    example: ClassVar = {"name": "Buyers, Norway"}
+
+    name = serializers.CharField(max_length=255, required=False, help_text="That of the original with “copy”, if none.")
+    key = serializers.CharField(max_length=LONGEST_NAME, required=False, help_text="Made of the name when not given.")
+
+
+class ChangeSeveral(serializers.Serializer[Any]):
+    """The same change to several."""
+
+    action = serializers.ChoiceField(choices=list(ACTIONS))
+    label = serializers.CharField(max_length=LONGEST_LABEL, required=False, help_text="The one that `label` adds.")  # type: ignore[assignment]
+
+
+def ids_field() -> serializers.ListField:
+    child = serializers.CharField(max_length=64)
+    return serializers.ListField(child=child, min_length=1, max_length=MOST_AT_ONCE)
+
+
+class ChangeAudiences(ChangeSeveral):
+    example: ClassVar = {"action": "label", "label": "vip", "audienceIds": ["aud_2qKf0"]}
+
+    audienceIds = ids_field()
+
+
+class ChangeTraits(ChangeSeveral):
+    example: ClassVar = {"action": "disable", "traitIds": ["tra_2qKf0"]}
+
+    traitIds = ids_field()
+
+
+class BulkOutcomeSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"id": "aud_2qKf0", "done": False, "problem": "It is part of other audiences: buyers."}
+
+    id = serializers.CharField(source="audience.public_id")
+    done = serializers.SerializerMethodField()
+    problem = serializers.CharField(help_text="Why it was not done; empty when it was.")
+
+    def get_done(self, outcome: Any) -> bool:
+        return not outcome.problem
+
+
+class SeveralAnswer(Envelope):
+    outcomes = BulkOutcomeSerializer(many=True)
 
 
 class PreviewAudience(serializers.Serializer[Any]):
@@ -391,6 +459,64 @@ class PreviewTrait(PreviewAudience):
     example: ClassVar = {"definition": TRAIT_DEFINITION, "sampleSize": 10}
 
     definition = TraitDefinitionField()
+
+
+class DifferenceSerializer(serializers.Serializer[Any]):
+    """A part of a text that was changed."""
+
+    example: ClassVar = {"kind": "added", "text": "7"}
+
+    kind = serializers.ChoiceField(choices=[SAME, REMOVED, ADDED])
+    text = serializers.CharField()
+
+
+class VersionSerializer(serializers.Serializer[Any]):
+    # Of `VersionDetails`.
+
+    example: ClassVar = {
+        "number": 2,
+        "createdAt": AT,
+        "state": "live",
+        "serving": True,
+        "error": "",
+        "sentence": SENTENCE,
+        "definition": DEFINITION,
+        "changes": [
+            {"kind": "same", "text": 'People who performed "Order Completed" at least 2 times in the last'},
+            {"kind": "removed", "text": "30"},
+            {"kind": "added", "text": "7"},
+            {"kind": "same", "text": "days."},
+        ],
+    }
+
+    number = serializers.IntegerField(source="version.number")
+    createdAt = MomentField(source="version.created_at")
+    state = serializers.ChoiceField(source="version.state", choices=Version.State.choices)
+    serving = serializers.BooleanField(source="is_serving", help_text="Who is in it is by this one.")
+    error = serializers.CharField(source="version.error")
+    sentence = serializers.CharField(help_text="What it says, in words.")
+    definition: DefinitionField = KeptDefinitionField(source="version.definition")
+    changes = DifferenceSerializer(
+        many=True,
+        help_text="Against the version before: the words of the sentence or, where that is the same, the lines of the "
+        "definition as JSON. Empty where nothing was changed, and for the first.",
+    )
+
+
+class TraitVersionSerializer(VersionSerializer):
+    example: ClassVar = {
+        **VersionSerializer.example,
+        "sentence": TRAIT_SENTENCE,
+        "definition": TRAIT_DEFINITION,
+        "changes": [
+            {"kind": "same", "text": 'How often they performed "Order Completed" in the last'},
+            {"kind": "removed", "text": "30"},
+            {"kind": "added", "text": "90"},
+            {"kind": "same", "text": "days."},
+        ],
+    }
+
+    definition = KeptTraitDefinitionField(source="version.definition")
 
 
 class ValueField(serializers.JSONField):

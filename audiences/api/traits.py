@@ -16,15 +16,18 @@ from access.requests import ApiRequest
 from audiences import overview, services, trait_overview
 from audiences.api.serializers import (
     ChangeTrait,
+    ChangeTraits,
     ComputedTraitSerializer,
     CreateTrait,
+    DuplicateAudience,
     KeptValueSerializer,
     PersonValueSerializer,
     PreviewTrait,
+    SeveralAnswer,
     TraitAnswer,
     TraitPreviewAnswer,
 )
-from audiences.api.views import change, created, delete, unanswered, wrong
+from audiences.api.views import LABEL, change, changed_several, created, delete, duplicated, labelled, unanswered, wrong
 from audiences.distribution import distribution
 from audiences.models import Audience, ComputedTrait
 from audiences.queries import Unanswerable
@@ -40,11 +43,13 @@ from spaces.needs import needs
 class ComputedTraitsView(PagedView):
     pagination_class = Pages.of("computedTraits")
 
-    @extend_schema(operation_id="list_computed_traits", responses=ComputedTraitSerializer(many=True))
+    @extend_schema(
+        operation_id="list_computed_traits", parameters=[LABEL], responses=ComputedTraitSerializer(many=True)
+    )
     def get(self, request: ApiRequest, space_id: str) -> Response:
-        """The space's computed traits, oldest first."""
+        """The space's computed traits, oldest first; or those with a label."""
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
-        traits = self.paginate_queryset(overview.traits_of(request.space))
+        traits = self.paginate_queryset(labelled(request, overview.traits_of(request.space)))
         shown = [overview.overview(trait, neighbours) for trait in traits]
         return self.get_paginated_response(ComputedTraitSerializer(shown, many=True, context=context).data)
 
@@ -52,7 +57,7 @@ class ComputedTraitsView(PagedView):
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new computed trait. Its values are computed at once, and kept up to date."""
         made = created(request, CreateTrait, services.create_trait, clock.now())
-        return _shown(request, made, 201)
+        return shown_trait(request, made, 201)
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
@@ -61,20 +66,43 @@ class ComputedTraitView(APIView):
     @extend_schema(operation_id="get_computed_trait", responses=TraitAnswer)
     def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """`size` is how many have a value."""
-        return _shown(request, _trait(request, trait_id))
+        return shown_trait(request, trait_of(request, trait_id))
 
     @extend_schema(operation_id="change_computed_trait", request=ChangeTrait, responses={200: TraitAnswer, 409: Errors})
     def patch(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """What is given changes. After a new definition the old values stay until the new ones are computed."""
-        trait = _trait(request, trait_id)
+        trait = trait_of(request, trait_id)
         change(request, trait, ChangeTrait)
-        return _shown(request, trait)
+        return shown_trait(request, trait)
 
     @extend_schema(operation_id="delete_computed_trait", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """It is gone with its values, unless an audience asks about it."""
-        delete(request, _trait(request, trait_id), clock.now())
+        delete(request, trait_of(request, trait_id), clock.now())
         return done()
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["computed traits"])
+class SeveralTraitsView(APIView):
+    @extend_schema(operation_id="change_several_computed_traits", request=ChangeTraits, responses=SeveralAnswer)
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Several are enabled, disabled, deleted or given a label. What cannot be done with one stops no other."""
+        body = parsed(ChangeTraits, request)
+        return changed_several(request, overview.traits_of(request.space), body, body["traitIds"], clock.now())
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["computed traits"])
+class DuplicateTraitView(APIView):
+    @extend_schema(
+        operation_id="duplicate_computed_trait",
+        request=DuplicateAudience,
+        responses={201: TraitAnswer, 409: Errors},
+    )
+    def post(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
+        """A new computed trait with the newest definition, description and options of this one."""
+        return shown_trait(request, duplicated(request, trait_of(request, trait_id)), 201)
 
 
 @needs("space.read")
@@ -85,7 +113,7 @@ class TraitValuesView(PagedView):
     @extend_schema(operation_id="list_trait_values", responses=PersonValueSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """Everybody who has a value, with it."""
-        trait = _trait(request, trait_id)
+        trait = trait_of(request, trait_id)
         values = self.paginate_queryset(trait_overview.Values(trait))
         return self.get_paginated_response(PersonValueSerializer(values, many=True).data)
 
@@ -136,11 +164,11 @@ class ProfileTraitsView(PagedView):
         return self.get_paginated_response(KeptValueSerializer(values, many=True).data)
 
 
-def _trait(request: ApiRequest, public_id: str) -> Audience:
+def trait_of(request: ApiRequest, public_id: str) -> Audience:
     return get_object_or_404(ComputedTrait, space=request.space, public_id=public_id, deleted_at=None)
 
 
-def _shown(request: ApiRequest, trait: Audience, status: int = 200) -> Response:
+def shown_trait(request: ApiRequest, trait: Audience, status: int = 200) -> Response:
     details = overview.overview(overview.traits_of(request.space).get(pk=trait.pk))
     context: dict[str, Any] = {"as_of": overview.as_of(request.space)}
     return answer(TraitAnswer, status, computedTrait=details, context=context)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from audiences.api import sql_traits, traits, views
+from audiences.api import sql_traits, traits, versions, views
 
 AUDIENCES = "spaces/<str:space_id>/audiences"
 AUDIENCE = f"{AUDIENCES}/<str:audience_id>"
@@ -9,22 +9,40 @@ SQL_TRAITS = "spaces/<str:space_id>/sql-traits"
 SQL_TRAIT = f"{SQL_TRAITS}/<str:sql_trait_id>"
 WAREHOUSES = "spaces/<str:space_id>/warehouses"
 WAREHOUSE = f"{WAREHOUSES}/<str:warehouse_id>"
+TRAIT = f"{TRAITS}/<str:trait_id>"
 CHANGE = f"{AUDIENCE}/changes/<str:change_id>"
 
 urlpatterns = [
     path(AUDIENCES, views.AudiencesView.as_view(), name="api-audiences"),
     path(f"{AUDIENCES}/previews", views.PreviewView.as_view(), name="api-audience-preview"),
+    path(f"{AUDIENCES}/bulk", views.SeveralAudiencesView.as_view(), name="api-audiences-bulk"),
     path(AUDIENCE, views.AudienceView.as_view(), name="api-audience"),
+    path(f"{AUDIENCE}/end", views.EndView.as_view(), name="api-audience-end"),
+    path(f"{AUDIENCE}/duplicate", views.DuplicateView.as_view(), name="api-audience-duplicate"),
     path(f"{AUDIENCE}/members", views.MembersView.as_view(), name="api-audience-members"),
     path(f"{AUDIENCE}/movement", views.MovementView.as_view(), name="api-audience-movement"),
     path(f"{AUDIENCE}/forecast", views.ForecastView.as_view(), name="api-audience-forecast"),
     path(f"{AUDIENCE}/changes", views.ChangesView.as_view(), name="api-audience-changes"),
     path(f"{CHANGE}/entered", views.EnteredView.as_view(), name="api-audience-entered"),
     path(f"{CHANGE}/left", views.LeftView.as_view(), name="api-audience-left"),
+    path(f"{AUDIENCE}/versions", versions.VersionsView.as_view(), name="api-audience-versions"),
+    path(
+        f"{AUDIENCE}/versions/<str:version_number>/restore",
+        versions.RestoreVersionView.as_view(),
+        name="api-audience-restore",
+    ),
     path(TRAITS, traits.ComputedTraitsView.as_view(), name="api-computed-traits"),
     path(f"{TRAITS}/previews", traits.TraitPreviewView.as_view(), name="api-computed-trait-preview"),
-    path(f"{TRAITS}/<str:trait_id>", traits.ComputedTraitView.as_view(), name="api-computed-trait"),
-    path(f"{TRAITS}/<str:trait_id>/values", traits.TraitValuesView.as_view(), name="api-computed-trait-values"),
+    path(f"{TRAITS}/bulk", traits.SeveralTraitsView.as_view(), name="api-computed-traits-bulk"),
+    path(TRAIT, traits.ComputedTraitView.as_view(), name="api-computed-trait"),
+    path(f"{TRAIT}/duplicate", traits.DuplicateTraitView.as_view(), name="api-computed-trait-duplicate"),
+    path(f"{TRAIT}/values", traits.TraitValuesView.as_view(), name="api-computed-trait-values"),
+    path(f"{TRAIT}/versions", versions.TraitVersionsView.as_view(), name="api-computed-trait-versions"),
+    path(
+        f"{TRAIT}/versions/<str:version_number>/restore",
+        versions.RestoreTraitVersionView.as_view(),
+        name="api-computed-trait-restore",
+    ),
     path(
         "spaces/<str:space_id>/profiles/<str:profile_id>/computed-traits",
         traits.ProfileTraitsView.as_view(),

@@ -1,11 +1,12 @@
 """Audiences by REST: what they say, who is in them, who came and went."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -21,14 +22,16 @@ from access.api.serializers import AT, Errors, Success, answer, done, moment
 from access.errors import NOTHING, Conflict, Unavailable, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
-from audiences import explain, history, overview, queries, services
+from audiences import bulk, explain, history, overview, queries, services
 from audiences.api.serializers import (
     AudienceAnswer,
     AudienceSerializer,
     ChangeAudience,
+    ChangeAudiences,
     ChangeSerializer,
     ConditionKindsAnswer,
     CreateAudience,
+    DuplicateAudience,
     ExplanationAnswer,
     ForecastAnswer,
     MemberSerializer,
@@ -36,6 +39,7 @@ from audiences.api.serializers import (
     MovementAnswer,
     PreviewAnswer,
     PreviewAudience,
+    SeveralAnswer,
 )
 from audiences.conditions import KINDS
 from audiences.failures import unreadable
@@ -44,6 +48,7 @@ from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules import grammar
 from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
+from audiences.rules.labels import LabelRefused, one_label
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import UNITS
@@ -59,6 +64,7 @@ INCLUDE = OpenApiParameter("include", enum=[INCLUDED], description="Also by whic
 AT_MOMENT = OpenApiParameter("at", OpenApiTypes.DATETIME, description="Who was in it then.")
 MOST_OF_A_MOMENT = 40  # characters
 MOST_DAYS = 31
+LABEL = OpenApiParameter("label", description="Only what has this label.")
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
 NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
@@ -70,11 +76,11 @@ logger = logging.getLogger(__name__)
 class AudiencesView(PagedView):
     pagination_class = Pages.of("audiences")
 
-    @extend_schema(operation_id="list_audiences", responses=AudienceSerializer(many=True))
+    @extend_schema(operation_id="list_audiences", parameters=[LABEL], responses=AudienceSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
-        """The space's audiences, oldest first."""
+        """The space's audiences, oldest first; or those with a label."""
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
-        audiences = self.paginate_queryset(overview.audiences_of(request.space))
+        audiences = self.paginate_queryset(labelled(request, overview.audiences_of(request.space)))
         shown = [overview.overview(audience, neighbours) for audience in audiences]
         return self.get_paginated_response(AudienceSerializer(shown, many=True, context=context).data)
 
@@ -82,7 +88,7 @@ class AudiencesView(PagedView):
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new audience. It is computed at once, and kept up to date as events arrive and as time passes."""
         made = created(request, CreateAudience, services.create_audience, clock.now())
-        return _shown(request, made, 201)
+        return shown_audience(request, made, 201)
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
@@ -91,20 +97,60 @@ class AudienceView(APIView):
     @extend_schema(operation_id="get_audience", responses=AudienceAnswer)
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """`status` is that of the audience, `error` that of its newest definition, which may not serve yet."""
-        return _shown(request, _audience(request, audience_id))
+        return shown_audience(request, audience_of(request, audience_id))
 
     @extend_schema(operation_id="change_audience", request=ChangeAudience, responses={200: AudienceAnswer, 409: Errors})
     def patch(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """What is given changes. After a new definition the old one serves until the new one is computed."""
-        audience = _audience(request, audience_id)
+        audience = audience_of(request, audience_id)
         change(request, audience, ChangeAudience)
-        return _shown(request, audience)
+        return shown_audience(request, audience)
 
     @extend_schema(operation_id="delete_audience", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
-        delete(request, _audience(request, audience_id), clock.now())
+        delete(request, audience_of(request, audience_id), clock.now())
         return done()
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["audiences"])
+class SeveralAudiencesView(APIView):
+    @extend_schema(operation_id="change_several_audiences", request=ChangeAudiences, responses=SeveralAnswer)
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Several are enabled, disabled, deleted or given a label. What cannot be done with one stops no other."""
+        body = parsed(ChangeAudiences, request)
+        return changed_several(request, overview.audiences_of(request.space), body, body["audienceIds"], clock.now())
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["audiences"])
+class EndView(APIView):
+    @extend_schema(operation_id="end_audience", request=None, responses={200: AudienceAnswer, 409: Errors})
+    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """Everybody in it is sent out of its destinations first, and it is deleted when that is done.
+
+        A destination that cannot be reached holds that up; to delete the audience then deletes it at once.
+        """
+        audience = audience_of(request, audience_id)
+        try:
+            services.end_audience(audience, now=clock.now(), by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return shown_audience(request, audience)
+
+
+@needs("space.read", POST="space.use")
+@extend_schema(tags=["audiences"])
+class DuplicateView(APIView):
+    @extend_schema(
+        operation_id="duplicate_audience",
+        request=DuplicateAudience,
+        responses={201: AudienceAnswer, 409: Errors},
+    )
+    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """A new audience with the newest definition, description and options of this one. It is sent nowhere."""
+        return shown_audience(request, duplicated(request, audience_of(request, audience_id)), 201)
 
 
 @needs("space.read")
@@ -161,7 +207,7 @@ class MembersView(PagedView):
         `tick` is the same on all pages unless somebody entered or left in between. With `at`, who was in it then, by
         the profiles that these people are now.
         """
-        audience = _audience(request, audience_id)
+        audience = audience_of(request, audience_id)
         seen = overview.overview(audience)
         standing = overview.standing(audience)
         if at := _moment(request, "at"):
@@ -193,7 +239,7 @@ class MovementView(APIView):
     )
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """How many were in it at two moments, and how many entered and left in between."""
-        audience, now = _audience(request, audience_id), clock.now()
+        audience, now = audience_of(request, audience_id), clock.now()
         since = _moment(request, "since")
         if since is None:
             raise invalid("This field is required.", "since")
@@ -215,7 +261,7 @@ class ForecastView(APIView):
     )
     def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
         """How it goes on by the clock alone, if no event arrives: on each of the next days. Nothing = it does not."""
-        audience, days = _audience(request, audience_id), request.query_params.get("days", "7")
+        audience, days = audience_of(request, audience_id), request.query_params.get("days", "7")
         if not (days.isascii() and days.isdecimal() and len(days) < 3 and 1 <= int(days) <= MOST_DAYS):
             raise invalid(f"Must be a whole number from 1 to {MOST_DAYS}.", "days")
         if audience.serving is None:
@@ -242,7 +288,7 @@ class ChangesView(PagedView):
 
         `count` is exact; of each side the first 100 are named. All of them: by the `id` of the change.
         """
-        rows = Change.objects.filter(audience=_audience(request, audience_id)).select_related("space")
+        rows = Change.objects.filter(audience=audience_of(request, audience_id)).select_related("space")
         return self.get_paginated_response(ChangeSerializer(self.paginate_queryset(rows), many=True).data)
 
 
@@ -256,7 +302,7 @@ class MovedView(PagedView):
         tick, _, cause = change_id.partition("-")
         if not tick.isascii() or not tick.isdecimal() or len(tick) > 18:
             raise NotFound(NOTHING)
-        change = Change.objects.filter(audience=_audience(request, audience_id), tick=int(tick), cause=cause).first()
+        change = Change.objects.filter(audience=audience_of(request, audience_id), tick=int(tick), cause=cause).first()
         if change is None:
             raise NotFound(NOTHING)
         people, context = _people(request, queries.bitmap(getattr(change, self.side)))
@@ -275,7 +321,7 @@ class ExplanationView(APIView):
         if profile is None:
             raise NotFound(NOTHING)
         try:
-            explanation = explain.explain(request.space, _audience(request, audience_id), profile, now=clock.now())
+            explanation = explain.explain(request.space, audience_of(request, audience_id), profile, now=clock.now())
         except DefinitionError as error:
             raise Conflict(unreadable(error)) from error
         except NotComputed as error:
@@ -319,6 +365,11 @@ class ConditionKindsView(APIView):
         )
 
 
+def labelled(request: ApiRequest, rows: QuerySet[Audience]) -> QuerySet[Audience]:
+    """Those that have the label which was asked for, if one was."""
+    return overview.labelled(rows, request.query_params.get("label", "").strip())
+
+
 def created(
     request: ApiRequest, body: type[CreateAudience], create: Callable[..., Audience], now: datetime
 ) -> Audience:
@@ -332,6 +383,31 @@ def created(
         raise wrong(error) from error
     except KeyRefused as error:
         raise invalid(str(error), "key") from error
+    except LabelRefused as error:
+        raise invalid(str(error), "labels") from error
+
+
+def changed_several(
+    request: ApiRequest, rows: QuerySet[Audience], body: Any, public_ids: Sequence[str], now: datetime
+) -> Response:
+    """Nothing is done when one of the ids is of none of `rows`."""
+    chosen = bulk.chosen(rows, public_ids)
+    if chosen is None:
+        raise NotFound(NOTHING)
+    try:
+        label = one_label(body.get("label", "")) if body["action"] == bulk.LABEL else ""
+    except LabelRefused as error:
+        raise invalid(str(error), "label") from error
+    return answer(SeveralAnswer, outcomes=bulk.act(chosen, body["action"], label=label, now=now, by=request))
+
+
+def duplicated(request: ApiRequest, original: Audience) -> Audience:
+    try:
+        return services.duplicate(original, by=request, **parsed(DuplicateAudience, request))
+    except DefinitionError as error:
+        raise Conflict(f"It asks for what cannot be created: {error}.") from error
+    except KeyRefused as error:
+        raise invalid(str(error), "key") from error
 
 
 def change(request: ApiRequest, row: Audience, body: type[ChangeAudience]) -> None:
@@ -339,6 +415,8 @@ def change(request: ApiRequest, row: Audience, body: type[ChangeAudience]) -> No
         services.change_audience(row, by=request, **parsed(body, request))
     except DefinitionError as error:
         raise wrong(error) from error
+    except LabelRefused as error:
+        raise invalid(str(error), "labels") from error
     except NotPossible as error:
         raise Conflict(str(error)) from error
 
@@ -382,11 +460,11 @@ def _moment(request: ApiRequest, name: str) -> datetime | None:
     return moment
 
 
-def _shown(request: ApiRequest, audience: Audience, code: int = 200) -> Response:
+def shown_audience(request: ApiRequest, audience: Audience, code: int = 200) -> Response:
     fresh = overview.audiences_of(request.space).get(pk=audience.pk)
     context = {"as_of": overview.as_of(request.space)}
     return answer(AudienceAnswer, code, audience=overview.overview(fresh), context=context)
 
 
-def _audience(request: ApiRequest, public_id: str) -> Audience:
+def audience_of(request: ApiRequest, public_id: str) -> Audience:
     return get_object_or_404(overview.audiences_of(request.space), public_id=public_id)

@@ -11,6 +11,8 @@ from audiences.models import Audience
 from audiences.pages.forms import AudienceSettings
 from spaces.clock import clock
 
+EXITS_FIRST = "exits_first"  # ticked: everyone is sent out before it is deleted
+
 
 def settled(
     request: PageRequest, row: Audience, *, listing: str, misspelt: str
@@ -19,12 +21,16 @@ def settled(
 
     misspelt: what is said to whoever typed another name than that of what they wanted to delete.
     """
-    initial = {"name": row.name, "description": row.description, "enabled": row.enabled}
+    initial = {"name": row.name, "description": row.description, "labels": row.labels, "enabled": row.enabled}
     form = AudienceSettings(initial=initial)
     if "confirm" in request.POST:
         if request.POST["confirm"] != row.name:
             return form, misspelt, None
         try:
+            if EXITS_FIRST in request.POST:
+                services.end_audience(row, now=clock.now(), by=request)
+                messages.success(request, f"{row.name} is deleted as soon as everyone in it has been sent out.")
+                return form, "", redirect(request.path)
             services.delete_audience(row, now=clock.now(), by=request)
         except NotPossible as refusal:
             return form, str(refusal), None

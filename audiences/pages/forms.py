@@ -8,7 +8,27 @@ from django import forms
 
 from access.pages.forms import Styled
 from audiences.models import SqlTrait
+from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS, LabelRefused, parted
 from audiences.rules.schedules import DAYS
+
+
+class LabelsBox(forms.CharField):
+    """Labels in one box, parted by commas. Its value is a list."""
+
+    def __init__(self, **options: Any) -> None:
+        help_text = (
+            f"Parted by commas: at most {MOST_LABELS}, of {LONGEST_LABEL} characters. Lists are filtered by them."
+        )
+        super().__init__(required=False, max_length=2 * MOST_LABELS * LONGEST_LABEL, help_text=help_text, **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> list[str]:
+        try:
+            return parted(super().clean(value))
+        except LabelRefused as refusal:
+            raise forms.ValidationError(str(refusal)) from refusal
 
 
 class AudienceSettings(Styled):
@@ -16,6 +36,7 @@ class AudienceSettings(Styled):
 
     name = forms.CharField(max_length=255)
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 3}))
+    labels = LabelsBox()
     enabled = forms.BooleanField(
         required=False,
         help_text="Switched off, it is not computed and nobody is sent. Whoever is in a tool stays there.",
@@ -33,6 +54,7 @@ class Review(Styled):
         help_text="By which your tools will know the audience, for good. Empty: the one made from the name.",
     )
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
+    labels = LabelsBox()
     include_historical = forms.BooleanField(
         required=False,
         label="Gather historical data",
@@ -46,6 +68,7 @@ class TraitForm(Styled):
 
     name = forms.CharField(max_length=255, help_text="How people know it, such as “Orders, 90 days”")
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
+    labels = LabelsBox()
     include_anonymous = forms.BooleanField(
         required=False,
         label="Include anonymous people",

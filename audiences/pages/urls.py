@@ -1,6 +1,6 @@
 from django.urls import path
 
-from audiences.pages.views import audiences, builder, history, person, sql_traits, traits, warehouses
+from audiences.pages.views import audiences, builder, history, person, sql_traits, traits, versions, warehouses
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
@@ -20,6 +20,7 @@ urlpatterns = [
         history.history_people,
         name="audience-history-people",
     ),
+    path(f"{AUDIENCES}/<str:audience>/versions", versions.versions, name="audience-versions"),
     path(TRAITS, traits.traits, name="computed-traits"),
     path(f"{TRAITS}/new", traits.new, name="computed-trait-new"),
     path(f"{TRAITS}/<str:trait>/edit", traits.edit, name="computed-trait-edit"),
@@ -32,6 +33,7 @@ urlpatterns = [
     path(WAREHOUSES, warehouses.warehouses, name="warehouses"),
     path(f"{WAREHOUSES}/new", warehouses.new, name="warehouse-new"),
     path(f"{WAREHOUSES}/<str:warehouse>", warehouses.warehouse, name="warehouse"),
+    path(f"{TRAITS}/<str:trait>/versions", versions.trait_versions, name="computed-trait-versions"),
     path(
         "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/audiences",
         person.of_profile,

@@ -141,7 +141,17 @@ def test_the_csv_holds_what_the_filter_leaves_with_sentence_and_status(cast, wor
         f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences", {"format": "csv", "q": "boots"}
     )
     lines = list(csv.reader(b"".join(answer.streaming_content).decode().splitlines()))
-    assert lines[0] == ["name", "key", "description", "sentence", "status", "people", "last_change", "created"]
+    assert lines[0] == [
+        "name",
+        "key",
+        "description",
+        "sentence",
+        "status",
+        "people",
+        "last_change",
+        "created",
+        "labels",
+    ]
     said = 'People who performed "Ordered" at least once.'
     assert [line[:6] for line in lines[1:]] == [["'=boots", "'=boots", "", said, "Live", "1"]]
 

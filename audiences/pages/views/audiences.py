@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from access.pages.charts import spark
@@ -12,6 +12,7 @@ from access.requests import PageRequest
 from audiences import overview
 from audiences.models import Audience
 from audiences.overview import Overview
+from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
 from spaces.needs import needs
 
 STATUSES = {
@@ -23,6 +24,7 @@ STATUSES = {
     Audience.Status.FAILED: Pill("Failed", "bad"),
 }
 UPDATING = Pill("Updating", "busy")
+ENDING = Pill("Being deleted", "busy")
 COLUMNS = (
     Column("name", "Audience", "name"),
     Column("status", "Status", "rank"),
@@ -31,38 +33,54 @@ COLUMNS = (
     Column("created", "Created", "pk"),
 )
 SEARCHED = ("name", "key", "description")
-IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created")
+IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created", "labels")
 
 
-@needs("space.read")
+@needs("space.read", POST="space.use")
 def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
-    """Every audience of the space: who is meant, how many they are, how that went lately, and as of when."""
-    rows = overview.listed(overview.audiences_of(request.space))
+    """Every audience of the space: who is meant, how many they are, how that went lately, and as of when.
+
+    A POST changes several of them.
+    """
+    everything = overview.audiences_of(request.space)
+    if request.method == "POST":
+        return changed_several(request, everything, Nouns("audience", "audiences"))
+    rows = overview.listed(overview.labelled(everything, wanted_label(request)))
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         overviews = overview.overviews(request.space, arranged(request, rows, **listing))
         return exported(request, "audiences", IN_CSV, map(_line, overviews))
-    table = tabled(request, rows, **listing)
+    table = tabled(request, rows, **listing, count=rows_on_a_page(request))
     sizes = overview.sizes_of(table.rows)
     context = {
         "table": table,
         "rows": [
-            _row(listed, sizes.get(listed.audience.pk, [])) for listed in overview.overviews(request.space, table.rows)
+            _row(request, listed, sizes.get(listed.audience.pk, []))
+            for listed in overview.overviews(request.space, table.rows)
         ],
         "as_of": overview.as_of(request.space),
+        **list_context(request, everything),
     }
     return render(request, "audiences/audiences.html", context)
 
 
-def _row(listed: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
+def pill_of(details: Overview) -> Pill:
+    """What is shown as its status."""
+    if details.audience.ending_at is not None:
+        return ENDING
+    return UPDATING if details.updating else STATUSES[details.status]
+
+
+def _row(request: HttpRequest, listed: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
     """sizes: after each of the last changes, oldest first."""
     return {
         "spark": spark([size for _, size in sizes]),
         "spark_label": f"From {sizes[0][1]:,} to {sizes[-1][1]:,} people in {len(sizes)} changes" if sizes else "",
         "changed_at": sizes[-1][0] if sizes else None,
         "audience": listed.audience,
+        "labels": link_labels(request, listed.audience.labels),
         "sentence": listed.sentence,
-        "state": UPDATING if listed.updating else STATUSES[listed.status],
+        "state": pill_of(listed),
         "seen": listed,
         "problem": listed.problem,
     }
@@ -70,6 +88,6 @@ def _row(listed: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
 
 def _line(listed: Overview) -> list[Any]:
     audience = listed.audience
-    state = UPDATING if listed.updating else STATUSES[listed.status]
+    state = pill_of(listed)
     cells = [audience.name, audience.key, audience.description, listed.sentence, state.label, audience.size]
-    return [*cells, audience.changed_at, audience.created_at]  # type: ignore[attr-defined]
+    return [*cells, audience.changed_at, audience.created_at, ", ".join(audience.labels)]  # type: ignore[attr-defined]

@@ -38,7 +38,9 @@ SAVED_ELSEWHERE = "Meanwhile somebody saved another definition: {} What you see 
 @needs("space.use")
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Begin a draft, perhaps with the starting point `start`; or go on with one that was begun."""
+    """Begin a draft, with the starting point `start` or as a copy of an audience; or go on with one that was begun."""
+    if "copy" in request.POST:
+        return _begin_copy(request, request.POST["copy"])
     if request.method == "POST":
         start = BY_KEY.get(request.POST.get("start", ""))
         return redirect("audience-draft", workspace, space, drafts.begin(request.space, request, start).public_id)
@@ -134,6 +136,19 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     }
     values = offered.get(request.GET.get("of", ""), list)()
     return render(request, "audiences/_suggestions.html", {"values": values})
+
+
+def _begin_copy(request: PageRequest, public_id: str) -> HttpResponse:
+    slugs = [request.workspace.slug, request.space.slug]
+    original = audiences_of(request.space).filter(public_id=public_id).first()
+    if original is None:
+        raise Http404
+    try:
+        draft = drafts.begin_copy(original, request)
+    except DefinitionError as error:
+        messages.error(request, unreadable(error))
+        return redirect("audience", *slugs, public_id)
+    return redirect("audience-draft", *slugs, draft.public_id)
 
 
 def _stored_tree(request: HttpRequest, of: Audience) -> Tree:

@@ -14,7 +14,7 @@ from audiences import history
 from audiences.overview import Overview
 from audiences.pages import builder, presenters
 from audiences.pages.forms import BetweenForm
-from audiences.pages.views.audiences import STATUSES, UPDATING
+from audiences.pages.views.audiences import pill_of
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules.validation import DefinitionError
 from spaces.clock import clock
@@ -39,7 +39,7 @@ def audience_history(request: PageRequest, workspace: str, space: str, audience:
     context = {
         "audience": details.audience,
         "seen": details,
-        "state": UPDATING if details.updating else STATUSES[details.status],
+        "state": pill_of(details),
         "form": form,
         "movement": movement,
         "query": f"since={moments['since'].isoformat()}&until={moments['until'].isoformat()}".replace("+", "%2B"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, StreamingHttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
@@ -14,11 +14,13 @@ from access.pages.tables import Column, exported, tabled
 from access.requests import PageRequest
 from audiences import overview, services, suggestions, trait_overview
 from audiences.distribution import distribution
+from audiences.failures import unreadable
 from audiences.overview import Overview
 from audiences.pages import builder
 from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
-from audiences.pages.views.audiences import STATUSES, UPDATING
+from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
+from audiences.pages.views.audiences import pill_of
 from audiences.pages.views.builder import go_to
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
@@ -47,25 +49,36 @@ NOT_DELETED = "The name you typed is not the name of this computed trait. Nothin
 logger = logging.getLogger(__name__)
 
 
-@needs("space.read")
+@needs("space.read", POST="space.use")
 def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Every computed trait of the space: what it says, and how many people have a value."""
-    rows = overview.listed(overview.traits_of(request.space))
-    table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED)
+    """Every computed trait of the space: what it says, and how many people have a value. A POST changes several."""
+    everything = overview.traits_of(request.space)
+    if request.method == "POST":
+        return changed_several(request, everything, Nouns("computed trait", "computed traits"))
+    rows = overview.listed(overview.labelled(everything, wanted_label(request)))
+    count = rows_on_a_page(request)
+    table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED, count=count)
     sizes = overview.sizes_of(table.rows)
     shown = [
-        {**header(details), "spark": spark([size for _, size in sizes.get(details.audience.pk, [])])}
+        {
+            **header(details),
+            "spark": spark([size for _, size in sizes.get(details.audience.pk, [])]),
+            "labels": link_labels(request, details.audience.labels),
+        }
         for details in overview.overviews(request.space, table.rows)
     ]
-    return render(request, "audiences/traits/traits.html", {"table": table, "rows": shown})
+    context = {"table": table, "rows": shown, **list_context(request, everything)}
+    return render(request, "audiences/traits/traits.html", context)
 
 
 @needs("space.use")
 @require_http_methods(["GET", "HEAD", "POST"])
 @lane(QUERIES)
 def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Describe a computed trait. Nothing is kept until it is created; the form holds everything."""
+    """Describe a computed trait, perhaps as a `copy` of another. Nothing is kept until it is created."""
     here = reverse("computed-trait-new", args=[workspace, space])
+    if request.method != "POST" and "copy" in request.GET:
+        return _render_copy(request, get_trait_or_404(request, request.GET["copy"]), here)
     if request.method != "POST":
         return _render_form(request, draft_form.condition("event_counter"), TraitForm(), here)
     tree, form, act = _edited(request), TraitForm(request.POST), request.POST.get("act", "")
@@ -82,6 +95,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
                 request.space,
                 name=entries["name"],
                 description=entries["description"],
+                labels=entries["labels"],
                 include_anonymous=entries["include_anonymous"],
                 events_since=None if entries["include_historical"] else clock.now(),
                 definition=draft_form.definition(typed(request.space, tree)),
@@ -146,6 +160,24 @@ def settings(request: PageRequest, workspace: str, space: str, trait: str) -> Ht
         return done
     context = {**header(details), "form": form, "error": error}
     return render(request, "audiences/traits/settings.html", context, status=422 if request.method == "POST" else 200)
+
+
+def _render_copy(request: PageRequest, original: Overview, here: str) -> HttpResponse:
+    """The form of a new one, filled with what is there of another."""
+    row = original.audience
+    try:
+        tree = untyped(request.space, draft_form.of_definition(original.version.definition))
+    except DefinitionError as error:
+        messages.error(request, unreadable(error))
+        return redirect("computed-trait", request.workspace.slug, request.space.slug, row.public_id)
+    initial = {
+        "name": services.copy_name(row),
+        "description": row.description,
+        "labels": row.labels,
+        "include_anonymous": row.include_anonymous,
+        "include_historical": row.events_since is None,
+    }
+    return _render_form(request, tree, TraitForm(initial=initial), here)
 
 
 def _edited(request: PageRequest) -> Tree:
@@ -217,8 +249,7 @@ def _render_form(
 
 
 def header(details: Overview) -> dict[str, Any]:
-    state = UPDATING if details.updating else STATUSES[details.status]
-    return {"trait": details.audience, "details": details, "state": state}
+    return {"trait": details.audience, "details": details, "state": pill_of(details)}
 
 
 def get_trait_or_404(request: PageRequest, public_id: str) -> Overview:

@@ -19,10 +19,11 @@ from audiences import services as audiences
 from audiences.models import Audience
 from audiences.overview import Overview
 from audiences.pages import presenters
-from audiences.pages.computation_settings import settled
-from audiences.pages.views.audiences import STATUSES, UPDATING
+from audiences.pages.computation_settings import EXITS_FIRST, settled
+from audiences.pages.views.audiences import pill_of
 from destinations import queries, services
 from destinations.adapters import adapter_of
+from destinations.endings import leaving
 from destinations.models import Subscription
 from destinations.pages.destination_picker import CHOSEN, choices, picked
 from destinations.pages.presenters import NOT_DELETED, catches, grouped, with_counts, with_tallies
@@ -94,7 +95,13 @@ def settings(request: PageRequest, workspace: str, space: str, audience: str) ->
     form, error, done = settled(request, details.audience, listing="audiences", misspelt=NOT_DELETED)
     if done:
         return done
-    context = {**_header(details), "form": form, "error": error}
+    context = {
+        **_header(details),
+        "form": form,
+        "error": error,
+        "exits_first": EXITS_FIRST if details.audience.subscriptions.exists() else "",
+        "leaving": leaving(details.audience) if details.audience.ending_at else [],
+    }
     return render(request, "console/audience_settings.html", context, status=422 if request.method == "POST" else 200)
 
 
@@ -207,8 +214,7 @@ def _options_form(row: Subscription, data: Any = None) -> Declared:
 
 def _header(details: Overview) -> dict[str, Any]:
     """What the head of every page about the audience shows."""
-    state = UPDATING if details.updating else STATUSES[details.status]
-    return {"audience": details.audience, "seen": details, "state": state}
+    return {"audience": details.audience, "seen": details, "state": pill_of(details)}
 
 
 def _get_any_or_404(request: PageRequest, public_id: str) -> Overview:

@@ -129,6 +129,7 @@ def _copy(request: PageRequest, model: Space, *, key: str) -> None:
             name=audience.name,
             definition=overview(audience).version.definition,
             description=audience.description,
+            labels=audience.labels,
             include_anonymous=audience.include_anonymous,
             key=audience.key,
             by=request,

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('audiences', '0007_computed_traits'),
+        ('audiences', '0009_ending'),
         ('sources', '0008_refused_requests'),
         ('spaces', '0006_personal_data'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

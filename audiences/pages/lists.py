@@ -1,0 +1,122 @@
+"""What the lists of audiences and of computed traits share: labels, a dense view, and changes of several at once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+
+from access.pages.tables import ROWS, url_with
+from access.requests import PageRequest
+from audiences import bulk, overview
+from audiences.bulk import BulkOutcome
+from audiences.models import Audience
+from audiences.rules.labels import LabelRefused, one_label
+from spaces.clock import clock
+
+DENSE = "dense"  # the value of `view`
+DENSE_ROWS = bulk.MOST_AT_ONCE
+MOST_LABELS_SHOWN = 100
+MOST_PROBLEMS = 5
+DONE = {bulk.ENABLE: "enabled", bulk.DISABLE: "disabled", bulk.LABEL: "labelled", bulk.DELETE: "deleted"}
+
+
+@dataclass(frozen=True)
+class Nouns:
+    """What the rows of a list are called."""
+
+    one: str
+    many: str
+
+    def count(self, rows: Sequence[Any]) -> str:
+        return f"{len(rows)} {self.one if len(rows) == 1 else self.many}"
+
+
+@dataclass(frozen=True)
+class LabelLink:
+    """A label, and the list of what has it. here: it is that list."""
+
+    label: str
+    url: str
+    here: bool
+
+
+def wanted_label(request: HttpRequest) -> str:
+    """By which label a list is filtered; "" by none."""
+    return request.GET.get("label", "").strip()
+
+
+def link_labels(request: HttpRequest, labels: Iterable[str]) -> list[LabelLink]:
+    wanted = wanted_label(request)
+    return [LabelLink(label, url_with(request, label=label), here=label == wanted) for label in labels]
+
+
+def is_dense(request: HttpRequest) -> bool:
+    """Whether as many rows as possible are wanted, each on a line."""
+    return request.GET.get("view") == DENSE
+
+
+def rows_on_a_page(request: HttpRequest) -> int:
+    return DENSE_ROWS if is_dense(request) else ROWS
+
+
+def list_context(request: PageRequest, rows: QuerySet[Audience]) -> dict[str, Any]:
+    """What a list shows beside its rows. rows: what it would show without any filter."""
+    return {
+        "label": wanted_label(request),
+        "labels": link_labels(request, overview.labels_of(rows)[:MOST_LABELS_SHOWN]),
+        "no_label_url": url_with(request, label=""),
+        "dense": is_dense(request),
+        "dense_url": url_with(request, view=DENSE),
+        "full_url": url_with(request, view=""),
+        "kept": [(name, request.GET[name]) for name in ("label", "view") if request.GET.get(name)],
+        "here": request.get_full_path(),
+    }
+
+
+def changed_several(request: PageRequest, rows: QuerySet[Audience], nouns: Nouns) -> HttpResponse:
+    """What was asked is done with those that are ticked, and the same list is shown again. Deleting asks first."""
+    here, action = request.get_full_path(), request.POST.get("do", "")
+    ids = request.POST.getlist("id")
+    if len(ids) > bulk.MOST_AT_ONCE:
+        messages.error(request, f"At most {bulk.MOST_AT_ONCE} can be changed at once.")
+        return redirect(here)
+    ticked = bulk.chosen(rows, ids)
+    if ticked is None:
+        raise Http404
+    try:
+        refusal = _refusal(ticked, action, nouns)
+        label = one_label(request.POST.get("label", "")) if action == bulk.LABEL and not refusal else ""
+    except LabelRefused as error:
+        refusal = str(error)
+    if refusal:
+        messages.error(request, refusal)
+        return redirect(here)
+    phrase = ticked[0].name if len(ticked) == 1 else nouns.count(ticked)
+    if action == bulk.DELETE and request.POST.get("confirm") != phrase:
+        misspelt = f"You did not type “{phrase}”. Nothing was deleted." if "confirm" in request.POST else ""
+        context = {"ticked": ticked, "phrase": phrase, "title": nouns.count(ticked), "here": here, "error": misspelt}
+        return render(request, "audiences/delete_several.html", context, status=422 if misspelt else 200)
+    _tell(request, bulk.act(ticked, action, label=label, now=clock.now(), by=request), action, nouns)
+    return redirect(here)
+
+
+def _refusal(ticked: Sequence[Audience], action: str, nouns: Nouns) -> str:
+    """Why nothing can be done; "" when something can."""
+    if action not in bulk.ACTIONS:
+        return "Choose what is to be done with them."
+    return "" if ticked else f"Tick the {nouns.many} first."
+
+
+def _tell(request: PageRequest, outcomes: Sequence[BulkOutcome], action: str, nouns: Nouns) -> None:
+    done = [outcome for outcome in outcomes if not outcome.problem]
+    refused = [outcome for outcome in outcomes if outcome.problem]
+    if done:
+        messages.success(request, f"{nouns.count(done)} {'is' if len(done) == 1 else 'are'} {DONE[action]}.")
+    for outcome in refused[:MOST_PROBLEMS]:
+        messages.error(request, f"{outcome.audience.name}: {outcome.problem}")
+    if len(refused) > MOST_PROBLEMS:
+        messages.error(request, f"And {len(refused) - MOST_PROBLEMS} more could not be {DONE[action]}.")

@@ -1,0 +1,86 @@
+"""Audiences that end: everybody is sent out of their destinations first, and they are deleted when that is done.
+
+Nothing is told to the subscriptions. Of an audience that ends nobody is desired (queries.desired_members), so that a
+comparison finds whoever is left, and the sync stage sends them out. What had been read before the end was noted may
+still be under way: only a comparison SETTLED after it says that nobody is there.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import F, Q
+
+from access.services import COMMAND, NotPossible
+from audiences.models import Audience
+from audiences.services import delete_audience
+from destinations.models import Subscription
+
+SETTLED = timedelta(seconds=10)  # longer than a batch is prepared
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LeavingFrom:
+    """How far an audience that ends is at one destination. left: identifiers; None = not counted yet."""
+
+    subscription: Subscription
+    left: int | None
+    done: bool
+
+
+def to_be_compared(now: datetime) -> Q:
+    """Subscriptions of audiences that end, which were not compared since then, and again once all is settled."""
+    unseen = Q(compared_at=None) | Q(compared_at__lt=F("audience__ending_at"))
+    unsettled = Q(audience__ending_at__lte=now - SETTLED, compared_at__lt=F("audience__ending_at") + SETTLED)
+    return Q(audience__ending_at__lte=now) & (unseen | unsettled)
+
+
+def is_to_be_compared(subscription: Subscription, now: datetime) -> bool:
+    """The same of one subscription."""
+    ending_at, compared_at = subscription.audience.ending_at, subscription.compared_at
+    if ending_at is None or ending_at > now:
+        return False
+    if compared_at is None or compared_at < ending_at:
+        return True
+    return ending_at <= now - SETTLED and compared_at < ending_at + SETTLED
+
+
+def leaving(audience: Audience) -> Sequence[LeavingFrom]:
+    """How far it is, of an audience that ends, by the name of the destination."""
+    subscriptions = audience.subscriptions.select_related("destination").order_by("destination__name", "pk")
+    return [_leaving_from(audience, subscription) for subscription in subscriptions]
+
+
+def emptied() -> list[int]:
+    """Audiences that end and of which nobody is left anywhere. One that was never computed has sent nobody."""
+    ending = Audience.objects.filter(ending_at__isnull=False, deleted_at=None)
+    return [audience.pk for audience in ending if audience.serving_id is None or _is_empty(audience)]
+
+
+def finish(pk: int, now: datetime) -> bool:
+    """The audience is deleted. False when it cannot be, or was."""
+    audience = Audience.objects.filter(pk=pk, deleted_at=None).select_related("space").first()
+    if audience is None:
+        return False
+    try:
+        delete_audience(audience, now=now, by=COMMAND)
+    except NotPossible as refusal:
+        logger.warning("audience %s ends and cannot be deleted: %s", audience.public_id, refusal)
+        return False
+    return True
+
+
+def _is_empty(audience: Audience) -> bool:
+    return all(_leaving_from(audience, subscription).done for subscription in audience.subscriptions.all())
+
+
+def _leaving_from(audience: Audience, subscription: Subscription) -> LeavingFrom:
+    compared_at, ending_at = subscription.compared_at, audience.ending_at
+    if ending_at is None or compared_at is None or compared_at < ending_at:
+        return LeavingFrom(subscription, None, done=False)
+    counts = subscription.counts
+    left = max(counts["acknowledged"] + counts["maybe"], counts["due"])
+    return LeavingFrom(subscription, left, done=left == 0 and compared_at >= ending_at + SETTLED)
