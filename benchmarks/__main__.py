@@ -23,6 +23,7 @@ NAMES = (
     "replay",
     "preview",
     "pages",
+    "tick",
     "accept",
     "overload",
     "flood",
