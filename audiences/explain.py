@@ -81,7 +81,7 @@ class Explanation:
 def memberships(space: Space, profile: Profile) -> tuple[list[CurrentMembership], list[Audience]]:
     """The audiences that the person is in, with since when, and the others; by name."""
     live = list(Audience.objects.filter(space=space, deleted_at=None, serving__isnull=False).order_by("name", "id"))
-    members = queries.members_of(live)
+    members = queries.members_of([audience.pk for audience in live])
     inside = [audience for audience in live if profile.number in members[audience.pk]]
     entered = _entered(space, profile.number, inside)
     return [entered[audience.pk] for audience in inside], [audience for audience in live if audience not in inside]

@@ -141,15 +141,15 @@ def bound(space: int, node: grammar.Node) -> grammar.Node:
     keys = grammar.traits(node)
     if not keys:
         return node
-    newest = Version.objects.filter(
-        audience__space=space, audience__kind=Audience.Kind.TRAIT, audience__deleted_at=None
-    )
-    newest = newest.filter(audience__key__in=keys).order_by("audience", "-number").distinct("audience")
-    leaves = {
-        version.audience.key: version.node
-        for version in newest.select_related("audience").defer("snapshot", "computed")
-    }
+    newest = newest_traits(space).filter(audience__key__in=keys).select_related("audience")
+    leaves = {version.audience.key: version.node for version in newest.defer("snapshot", "computed")}
     return grammar.bound(node, leaves)
+
+
+def newest_traits(space: int) -> models.QuerySet[Version]:
+    """Of each computed trait of the space the newest version."""
+    mine = Version.objects.filter(audience__space=space, audience__deleted_at=None)
+    return mine.filter(audience__kind=Audience.Kind.TRAIT).order_by("audience", "-number").distinct("audience")
 
 
 class Change(Owned):
