@@ -7,7 +7,7 @@ from datetime import datetime
 from audiences import queries
 from audiences.models import Version, newest_traits
 from audiences.recent import Recent
-from audiences.rules.aggregates import TimeTrigger
+from audiences.rules.aggregates import EVENTS, TimeTrigger
 from audiences.rules.grammar import Node, conditions
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.grammar import change_keys as change_keys_of
@@ -21,12 +21,12 @@ Bound = tuple[int, datetime | None]  # a version of a computed trait, and since 
 
 @dataclass(frozen=True)
 class ParsedDefinition:
-    """keys: of the change sets that may concern it. asks: keys of audiences. traits: which computed traits it asks
-    about, as computed by what."""
+    """keys: of the change sets that may concern it. triggers: by the key of those that bring new moments.
+    asks: keys of audiences. traits: which computed traits it asks about, as computed by what."""
 
     node: Node
     keys: frozenset[str]
-    triggers: frozenset[TimeTrigger]
+    triggers: Mapping[str, tuple[TimeTrigger, ...]]
     asks: frozenset[str]
     traits: Mapping[str, Bound | None]
 
@@ -39,7 +39,8 @@ _recent: Recent[tuple[int, datetime | None], ParsedDefinition] = Recent(
 def read(
     space: int, begins: Mapping[int, datetime | None]
 ) -> dict[int, ParsedDefinition | DefinitionError | queries.Unanswerable]:
-    """Of these versions of the space, by their primary keys: what is asked for, or why nobody can tell.
+    """Of these versions of the space, by their primary keys: what is asked for, or why nobody can tell. Of those that
+    are not there any more nothing.
 
     begins: since when events count for each; None = ever.
     """
@@ -67,13 +68,23 @@ _BOUND = ("audience__key", "pk", "audience__events_since")
 
 def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefinition:
     node = version.node
+    triggers = dict.fromkeys(trigger for condition in conditions(node) for trigger in condition.time_triggers())
+    by_key: dict[str, tuple[TimeTrigger, ...]] = {}
+    for trigger in triggers:
+        key = change_key(trigger)
+        by_key[key] = (*by_key.get(key, ()), trigger)
     return ParsedDefinition(
         node=node,
         keys=frozenset({ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED, *map(_key, change_keys_of(node))}),
-        triggers=frozenset(trigger for condition in conditions(node) for trigger in condition.time_triggers()),
+        triggers=by_key,
         asks=keys_of(node),
         traits={key: newest.get(key) for key in traits_of(node)},
     )
+
+
+def change_key(trigger: TimeTrigger) -> str:
+    """The key of the change sets that bring new moments."""
+    return (ChangeSet.event if trigger.relation == EVENTS else ChangeSet.trait)(trigger.name)
 
 
 def _key(key: str) -> str:

@@ -93,6 +93,7 @@ class Evaluate:
         place = Evaluation.objects.select_for_update().filter(space=log.partition).first()
         if place is None or (place.touched, place.clock_at) != intake.place:
             return None
+        intake.calendar.remember(intake.end, milliseconds(intake.now))
         return PreparedTick(
             touched=intake.end,
             at=milliseconds(intake.now),

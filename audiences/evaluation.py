@@ -5,7 +5,7 @@ Nothing is written here. `audiences.evaluate` prepares, writes and commits what 
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,13 +15,13 @@ from typing import NamedTuple, TypeVar
 
 from pyroaring import BitMap
 
-from audiences import definitions, failures, queries, trait_values
-from audiences.definitions import ParsedDefinition
+from audiences import definitions, failures, moments, queries, trait_values
+from audiences.definitions import ParsedDefinition, change_key
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
+from audiences.moments import Calendar, Moments
 from audiences.rules.aggregates import TimeTrigger
-from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span
-from audiences.rules.compiler import time_triggers as time_triggers_sql
+from audiences.rules.compiler import Asked, QueryScope, Span
 from audiences.rules.validation import DefinitionError
 from identity.models import ChangeSet
 from identity.queries import all_numbers
@@ -33,8 +33,9 @@ from spaces.models import Space
 from spaces.times import from_milliseconds, milliseconds
 
 HORIZON = timedelta(hours=1)  # how far ahead the next moment is looked for; then it is looked for again
-HORIZON_MS = HORIZON // timedelta(milliseconds=1)
 MOST_SPANS = 50  # per statement
+MOST_MOMENTS = 200_000  # of a space that are remembered, about; beyond, the horizon is nearer …
+LEAST_MOMENTS = 1_000  # … but so many of each time trigger are
 MOST_TRAITS = 20  # per statement
 PATIENCE_S = 120  # of a tick, with statements that get no answer; whoever is left is asked alone in the next
 
@@ -111,6 +112,12 @@ class Subject:
     def is_trait(self) -> bool:
         return self.version.kind == Audience.Kind.TRAIT
 
+    def triggers(self, keys: Set[str] | None = None) -> Iterator[TimeTrigger]:
+        """keys: those to which change sets with these keys bring new moments."""
+        by_key = self.definition.triggers
+        for key in by_key if keys is None else by_key.keys() & keys:
+            yield from by_key[key]
+
     @property
     def asked(self) -> Asked:
         return Asked(self.key, self.definition.node, self.version.include_anonymous)
@@ -148,7 +155,7 @@ class Problems:
 class Tick:
     """What is true at `now`, with all resolve batches up to `end`.
 
-    place: where the space's evaluation was before. next_at: ms.
+    place: where the space's evaluation was before. calendar: to be remembered, if it still is there. next_at: ms.
     subjects: those that something concerns. touched: by events, not by the clock.
     put_back_by: how far ahead the clock was by which the space was evaluated before; None = it was not.
     """
@@ -156,6 +163,7 @@ class Tick:
     place: tuple[int, datetime | None]
     end: int
     now: datetime
+    calendar: Calendar
     next_at: int | None
     subjects: Sequence[Subject]
     touched: BitMap
@@ -182,7 +190,8 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
     for subject in subjects:
         _mark_touched(subject, changed)
     touched = _closed(space, [subject.touched for subject in subjects])
-    next_at = _mark_due(space, evaluation, seen, now, subjects, touched, problems)
+    calendar = Calendar(space.pk, evaluation.touched, changed.keys_after(evaluation.touched))
+    next_at = _mark_due(space, evaluation, seen, now, subjects, changed, calendar, problems)
     _read_members(subject for subject in subjects if subject.joins)
     _mark_through_others(space, subjects)
     concerned = [subject for subject in subjects if subject.concerned]
@@ -192,6 +201,7 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
         place=(evaluation.touched, evaluation.clock_at),
         end=seen.end,
         now=now,
+        calendar=calendar,
         next_at=next_at,
         subjects=concerned,
         touched=touched,
@@ -235,7 +245,9 @@ def _subjects(
     begins = {version.pk: now if version.pk in ahead else version.events_since for version in versions}
     known = definitions.read(space.pk, begins)
     for version in versions:
-        definition = known[version.pk]
+        definition = known.get(version.pk)
+        if definition is None:
+            continue  # its audience was deleted meanwhile
         if isinstance(definition, DefinitionError):
             problems.failed[version.pk] = failures.unreadable(definition)
             continue
@@ -317,62 +329,75 @@ def _mark_due(
     seen: Visible,
     now: datetime,
     subjects: Sequence[Subject],
-    touched: BitMap,
+    changed: ChangedPeople,
+    calendar: Calendar,
     problems: Problems,
 ) -> int | None:
     """Whom the clock may have brought in or out. Returns the next moment at which that may happen, in ms.
 
-    When none has come since the last tick, only the touched can bring a nearer one.
+    Until the moment that the last tick told of, only new rows can bring a nearer one.
     """
-    spans = _spans(subjects)
-    if not spans:
+    if not any(subject.definition.triggers for subject in subjects):
         return None
+    at, keys = milliseconds(now), calendar.changed
     known = _known(evaluation, now, subjects)
-    if known is not None and not touched:
-        return known
-    scope = queries.scope_of(space, seen, now, None if known is None else touched)
-    moments_by_trigger: dict[TimeTrigger, tuple[BitMap, int]] = {}
-    shared = {trigger for subject in subjects if not subject.alone for trigger in subject.definition.triggers}
-    for alone, run in _runs(spans, lambda span: span.trigger not in shared, most=MOST_SPANS):
-        for span, moments in _ask_each(run, partial(_moments, scope), problems, alone=alone):
-            if isinstance(moments, tuple):
-                moments_by_trigger[span.trigger] = moments
-                continue
-            for subject in subjects:
-                if span.trigger in subject.definition.triggers:
-                    problems.note(subject.version.pk, moments)
+    of_new: list[Span] = []
+    of_everyone: list[Span] = []
+    for span in _spans(subjects, None if known is None else keys):
+        if not calendar.look_up(span, at) and known is None:
+            of_everyone.append(span)
+        elif change_key(span.trigger) in keys:
+            of_new.append(span)
+    new = _closed(space, [changed.after(evaluation.touched, {change_key(span.trigger) for span in of_new})])
+    for spans, numbers in ((of_new, new), (of_everyone, None)):
+        scope = queries.scope_of(space, seen, now, numbers)
+        for trigger, answer in _look_through(scope, spans, subjects, problems):
+            calendar.add(trigger, *answer, of_everyone=numbers is None)
+    due = {trigger: people for trigger, people in calendar.due.items() if people}
+    concerned = {change_key(trigger) for trigger in due}
     for subject in subjects:
-        subject.due |= _union(
-            due for trigger, (due, _) in moments_by_trigger.items() if trigger in subject.definition.triggers
-        )
-    ahead = [first for _, first in moments_by_trigger.values() if first]
-    return min([milliseconds(now + HORIZON) if known is None else known, *ahead])
+        subject.due |= _union(due[trigger] for trigger in subject.triggers(concerned) if trigger in due)
+    later = [milliseconds(now + HORIZON) if known is None else known, calendar.next(at)]
+    return min(moment for moment in later if moment is not None)
 
 
 def _known(evaluation: Evaluation, now: datetime, subjects: Sequence[Subject]) -> int | None:
-    """The next moment as the last tick found it, while it is still to come and holds for all of these."""
+    """The next moment as the last tick told of it, while it is still to come and holds for all of these."""
     next_at = evaluation.next_at
     if next_at is None or next_at <= now or any(subject.joins or subject.everyone for subject in subjects):
         return None
     return milliseconds(next_at)
 
 
-def _spans(subjects: Sequence[Subject]) -> list[Span]:
-    """Each trigger once, from the earliest place of those that have it."""
+def _spans(subjects: Sequence[Subject], keys: Set[str] | None) -> list[Span]:
+    """Each trigger once, from the earliest place of those that have it. keys: those that these change sets concern."""
     since: dict[TimeTrigger, int] = {}
     for subject in subjects:
-        for trigger in subject.definition.triggers:
-            since[trigger] = min(since.get(trigger, milliseconds(subject.since)), milliseconds(subject.since))
+        at = milliseconds(subject.since)
+        for trigger in subject.triggers(keys):
+            since[trigger] = min(since.get(trigger, at), at)
     return [Span(trigger, at) for trigger, at in since.items()]
 
 
-def _moments(scope: QueryScope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
-    """For each who is due, and the first moment that is still to come; 0 = none."""
-    with queries.answering():
-        (row,) = client.rows(
-            time_triggers_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S
-        )
-    return [(BitMap(row[2 * place]), int(row[2 * place + 1])) for place in range(len(spans))]
+def _look_through(
+    scope: QueryScope, spans: Sequence[Span], subjects: Sequence[Subject], problems: Problems
+) -> Iterator[tuple[TimeTrigger, tuple[BitMap, Moments]]]:
+    """For each trigger who is due, and what is to come. Whose triggers get no answer is among the problems."""
+    if not spans:
+        return
+    until = milliseconds(from_milliseconds(scope.now) + HORIZON)
+    most = max(MOST_MOMENTS // len(spans), LEAST_MOMENTS)
+    keys = {change_key(span.trigger) for span in spans}
+    shared = {trigger for subject in subjects if not subject.alone for trigger in subject.triggers(keys)}
+    ask = partial(moments.read, scope, until=until, most=most)
+    for alone, run in _runs(spans, lambda span: span.trigger not in shared, most=MOST_SPANS):
+        for span, answer in _ask_each(run, ask, problems, alone=alone):
+            if isinstance(answer, tuple):
+                yield span.trigger, answer
+                continue
+            for subject in subjects:
+                if span.trigger in subject.triggers(keys):
+                    problems.note(subject.version.pk, answer)
 
 
 def _mark_through_others(space: Space, subjects: Sequence[Subject]) -> None:

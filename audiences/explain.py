@@ -163,9 +163,10 @@ def _turns(scope: QueryScope, shown: Sequence[Condition]) -> list[datetime | Non
         return [None] * len(shown)
     spans = [Span(trigger, scope.now) for trigger in triggers]
     with queries.answering():
-        (row,) = client.rows(time_triggers(scope, spans, LONGEST), **SETTINGS, max_execution_time=queries.LONGEST_S)
-    first = dict(zip(triggers, row[1::2], strict=True))
-    moments = [[first[trigger] for trigger in condition.time_triggers() if first[trigger]] for condition in shown]
+        statement = time_triggers(scope, spans, until=scope.now + LONGEST, most=1)
+        (row,) = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
+    coming = dict(zip(triggers, row[1::2], strict=True))
+    moments = [[at for trigger in condition.time_triggers() for at, _ in coming[trigger]] for condition in shown]
     return [from_milliseconds(min(times)) if times else None for times in moments]
 
 

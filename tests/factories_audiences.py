@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from audiences import backfill, definitions, queries
+from audiences import backfill, definitions, moments, queries
 from audiences.evaluate import Evaluate
 from audiences.models import Audience, Version
 from identity.models import Identifier, Profile
@@ -98,3 +98,4 @@ class World:
 def restart():
     """What follows is another process, of the same release or another one: it remembers nothing."""
     definitions._recent.clear()
+    moments._recent.clear()
