@@ -93,6 +93,7 @@ class Evaluate:
         place = Evaluation.objects.select_for_update().filter(space=log.partition).first()
         if place is None or (place.touched, place.clock_at) != intake.place:
             return None
+        intake.calendar.remember(intake.end, milliseconds(intake.now))
         return PreparedTick(
             touched=intake.end,
             at=milliseconds(intake.now),
@@ -115,7 +116,7 @@ class Evaluate:
     def commit(self, log: Log, prepared: PreparedTick, number: int, outcome: None) -> None:
         place = Evaluation.objects.select_for_update().get(space=log.partition)
         joining = Version.objects.filter(pk__in=prepared.joined).select_related("audience")
-        before = queries.members_of([version.audience for version in joining])
+        before = queries.members_of([version.audience_id for version in joining])
         _keep_changes(log, prepared, number)
         _leave_behind(prepared, number, place, self.clock.now())
         for version in joining.all():
@@ -185,7 +186,7 @@ def _changes(subject: Subject, tick: Tick) -> Iterator[Changed]:
         # A computed version says so even when nothing changed: it serves from this tick on.
         if profiles or subject.computed:
             yield Changed(
-                audience=subject.audience.pk,
+                audience=subject.version.audience,
                 cause=cause,
                 entered=(entered & profiles).serialize(),
                 left=(left & profiles).serialize(),
@@ -315,7 +316,8 @@ def _join(version: Version, number: int, members: BitMap) -> None:
 def _keep_snapshots(prepared: PreparedTick) -> None:
     """Reading the members never means going through many changes."""
     changed = Version.objects.filter(audience__in=[change.audience for change in prepared.changes])
-    for version in changed.filter(audience__serving=F("pk")).select_related("audience"):
+    serving = changed.filter(audience__serving=F("pk")).select_related("audience")
+    for version in serving.defer("snapshot", "computed", "definition"):
         ticks = list(queries.changes_after(version.audience, version.snapshot_tick).values_list("tick", flat=True))
         if len(ticks) >= SNAPSHOT_EVERY:
             version.snapshot, version.snapshot_tick = queries.members(version.audience).serialize(), ticks[-1]

@@ -5,25 +5,23 @@ Nothing is written here. `audiences.evaluate` prepares, writes and commits what 
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from itertools import groupby
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pyroaring import BitMap
 
-from audiences import failures, queries, trait_values
+from audiences import definitions, failures, moments, queries, trait_values
+from audiences.definitions import ParsedDefinition, change_key
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
+from audiences.moments import Calendar, Moments
 from audiences.rules.aggregates import TimeTrigger
-from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span
-from audiences.rules.compiler import time_triggers as time_triggers_sql
-from audiences.rules.grammar import Node, conditions
-from audiences.rules.grammar import audiences as keys_of
-from audiences.rules.grammar import change_keys as change_keys_of
+from audiences.rules.compiler import Asked, QueryScope, Span
 from audiences.rules.validation import DefinitionError
 from identity.models import ChangeSet
 from identity.queries import all_numbers
@@ -35,8 +33,9 @@ from spaces.models import Space
 from spaces.times import from_milliseconds, milliseconds
 
 HORIZON = timedelta(hours=1)  # how far ahead the next moment is looked for; then it is looked for again
-HORIZON_MS = HORIZON // timedelta(milliseconds=1)
 MOST_SPANS = 50  # per statement
+MOST_MOMENTS = 200_000  # of a space that are remembered, about; beyond, the horizon is nearer …
+LEAST_MOMENTS = 1_000  # … but so many of each time trigger are
 MOST_TRAITS = 20  # per statement
 PATIENCE_S = 120  # of a tick, with statements that get no answer; whoever is left is asked alone in the next
 
@@ -44,29 +43,51 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-@dataclass
-class Subject:
-    """A version of an audience that a tick evaluates. since_piece, since, since_tick: its places on the logs of change
-    sets, of the clock, and of what the other audiences are as of.
+class KeptVersion(NamedTuple):
+    """What is light of a version that a tick may evaluate, and of its audience."""
 
-    joins: it has a place of its own, and becomes live. computed: by a full query, which no change has said yet.
-    old: who was in the audience before the tick. base: the members of this version as of these places.
+    pk: int
+    state: str
+    touched: int | None
+    clock_at: datetime | None
+    tick: int | None
+    failures: int
+    audience: int
+    kind: str
+    key: str
+    include_anonymous: bool
+    events_since: datetime | None
+    serving: int | None
+
+    @property
+    def joins(self) -> bool:
+        """It has a place of its own, and becomes live."""
+        return self.state == CATCHING_UP
+
+
+CATCHING_UP: str = Version.State.CATCHING_UP.value  # once: to look it up takes long, for thousands of versions
+OF_VERSION = ("pk", "state", "touched", "clock_at", "tick", "failures", "audience")
+OF_AUDIENCE = ("kind", "key", "include_anonymous", "events_since", "serving")
+
+
+@dataclass(eq=False)
+class Subject:
+    """A version of an audience that a tick may evaluate. since_piece, since, since_tick: its places on the logs of
+    change sets, of the clock, and of what the other audiences are as of.
+
+    old: who was in the audience before the tick. base: the members of this version as of these places. Both are read
+    only of those that something concerns. computed: by a full query, which no change has said yet.
     """
 
-    audience: Audience
-    version: Version
-    node: Node
-    joins: bool
-    computed: bool
+    version: KeptVersion
+    definition: ParsedDefinition
     since_piece: int
     since: datetime
     rederived: bool  # what depends on time: it was evaluated by a clock that ran ahead
     since_tick: int
-    old: BitMap
-    base: BitMap
-    keys: frozenset[str]  # of change sets that may concern it
-    triggers: frozenset[TimeTrigger]
-    asks: frozenset[str]  # keys of audiences
+    computed: bool = False
+    old: BitMap = field(default_factory=BitMap)
+    base: BitMap = field(default_factory=BitMap)
     touched: BitMap = field(default_factory=BitMap)
     identified: BitMap = field(default_factory=BitMap)  # of them, whose identifiers changed
     due: BitMap = field(default_factory=BitMap)  # by the clock, or through another audience
@@ -76,12 +97,30 @@ class Subject:
     values: dict[int, str] = field(default_factory=dict)  # of a computed trait, those that changed; "" = no more
 
     @property
+    def key(self) -> str:
+        return self.version.key
+
+    @property
+    def joins(self) -> bool:
+        return self.version.joins
+
+    @property
+    def asks(self) -> frozenset[str]:
+        return self.definition.asks
+
+    @property
     def is_trait(self) -> bool:
-        return self.audience.kind == Audience.Kind.TRAIT
+        return self.version.kind == Audience.Kind.TRAIT
+
+    def triggers(self, keys: Set[str] | None = None) -> Iterator[TimeTrigger]:
+        """keys: those to which change sets with these keys bring new moments."""
+        by_key = self.definition.triggers
+        for key in by_key if keys is None else by_key.keys() & keys:
+            yield from by_key[key]
 
     @property
     def asked(self) -> Asked:
-        return Asked(self.audience.key, self.node, self.audience.include_anonymous)
+        return Asked(self.key, self.definition.node, self.version.include_anonymous)
 
     @property
     def alone(self) -> bool:
@@ -90,7 +129,7 @@ class Subject:
 
     @property
     def concerned(self) -> bool:
-        return self.everyone or bool(self.touched) or bool(self.due)
+        return self.joins or self.everyone or bool(self.touched) or bool(self.due)
 
 
 @dataclass
@@ -116,13 +155,15 @@ class Problems:
 class Tick:
     """What is true at `now`, with all resolve batches up to `end`.
 
-    place: where the space's evaluation was before. next_at: ms. touched: by events, not by the clock.
+    place: where the space's evaluation was before. calendar: to be remembered, if it still is there. next_at: ms.
+    subjects: those that something concerns. touched: by events, not by the clock.
     put_back_by: how far ahead the clock was by which the space was evaluated before; None = it was not.
     """
 
     place: tuple[int, datetime | None]
     end: int
     now: datetime
+    calendar: Calendar
     next_at: int | None
     subjects: Sequence[Subject]
     touched: BitMap
@@ -137,37 +178,42 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
     versions = _versions(space, at)
     now = now_of(at, evaluation, versions)
     # Oldest first, and all that any of the versions has not seen: one that joins has a place of its own.
-    since = min([evaluation.touched, *(version.touched or 0 for version in versions if _joins(version))])
+    since = min([evaluation.touched, *(version.touched or 0 for version in versions if version.joins)])
     rows = ChangeSet.objects.filter(space=space, piece__gt=since, piece__lte=seen.end).order_by("piece", "pk")
-    change_sets = list(rows)
+    changed = ChangedPeople(list(rows))
     is_due = evaluation.next_at is not None and evaluation.next_at <= now
-    is_changed = any(change_set.piece > evaluation.touched for change_set in change_sets)
-    if not (is_due or is_changed or was_ahead(evaluation, now) or any(map(_joins, versions))):
+    is_changed = changed.keys_after(evaluation.touched)
+    if not (is_due or is_changed or was_ahead(evaluation, now) or any(version.joins for version in versions)):
         return None
     problems = Problems()
-    subjects = _in_order(_subjects(evaluation, versions, now, problems), problems)
+    subjects = _in_order(_subjects(space, evaluation, versions, now, problems), problems)
     for subject in subjects:
-        _mark_touched(subject, change_sets)
+        _mark_touched(subject, changed)
     touched = _closed(space, [subject.touched for subject in subjects])
-    next_at = _mark_due(space, evaluation, seen, now, subjects, touched, problems)
-    _mark_through_others(subjects)
-    _answer(space, seen, now, subjects, problems)
+    calendar = Calendar(space.pk, evaluation.touched, changed.keys_after(evaluation.touched))
+    next_at = _mark_due(space, evaluation, seen, now, subjects, changed, calendar, problems)
+    _read_members(subject for subject in subjects if subject.joins)
+    _mark_through_others(space, subjects)
+    concerned = [subject for subject in subjects if subject.concerned]
+    _read_members(subject for subject in concerned if not subject.joins)
+    _answer(space, seen, now, concerned, problems)
     return Tick(
         place=(evaluation.touched, evaluation.clock_at),
         end=seen.end,
         now=now,
+        calendar=calendar,
         next_at=next_at,
-        subjects=subjects,
+        subjects=concerned,
         touched=touched,
         put_back_by=evaluation.clock_at - now if evaluation.clock_at and was_ahead(evaluation, now) else None,
         problems=problems,
     )
 
 
-def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[Version]) -> datetime:
+def now_of(at: datetime, evaluation: Evaluation, versions: Sequence[KeptVersion]) -> datetime:
     """`at`, but never before a moment that was evaluated, unless the clock was put back; in whole milliseconds, as
     events are."""
-    places = [evaluation.clock_at, *(version.clock_at for version in versions if _joins(version))]
+    places = [evaluation.clock_at, *(version.clock_at for version in versions if version.joins)]
     known = [place for place in places if place and not was_put_back(place, at)]
     return from_milliseconds(milliseconds(max([at, *known])))
 
@@ -176,7 +222,7 @@ def was_ahead(evaluation: Evaluation, now: datetime) -> bool:
     return evaluation.clock_at is not None and was_put_back(evaluation.clock_at, now)
 
 
-def _versions(space: Space, now: datetime) -> list[Version]:
+def _versions(space: Space, now: datetime) -> list[KeptVersion]:
     """What a tick evaluates: of each audience the version that is ready to join, else the one that serves.
 
     None joins on the way of a replay: at its end everyone is looked at.
@@ -185,90 +231,96 @@ def _versions(space: Space, now: datetime) -> list[Version]:
     if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
         states = [Version.State.LIVE]
     due = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
-    rows = due.filter(audience__space=space).select_related("audience").defer("snapshot").order_by("number")
-    newest = {version.audience_id: version for version in rows}
-    return [newest[key] for key in sorted(newest)]
-
-
-def _joins(version: Version) -> bool:
-    return version.state == Version.State.CATCHING_UP
+    rows = due.filter(audience__space=space).order_by("number")
+    columns = (*OF_VERSION, *(f"audience__{name}" for name in OF_AUDIENCE))
+    newest = {version.audience: version for version in map(KeptVersion._make, rows.values_list(*columns))}
+    return [newest[audience] for audience in sorted(newest)]
 
 
 def _subjects(
-    evaluation: Evaluation, versions: Sequence[Version], now: datetime, problems: Problems
+    space: Space, evaluation: Evaluation, versions: Sequence[KeptVersion], now: datetime, problems: Problems
 ) -> Iterator[Subject]:
     """Those that this release can read."""
-    kept = queries.members_of([version.audience for version in versions])
+    ahead = {version.pk for version in versions if version.events_since and was_put_back(version.events_since, now)}
+    begins = {version.pk: now if version.pk in ahead else version.events_since for version in versions}
+    known = definitions.read(space.pk, begins)
     for version in versions:
-        begins = version.audience.events_since
-        from_now_on = begins is not None and was_put_back(begins, now)
-        if from_now_on:
-            version.audience.events_since = now
-        try:
-            with queries.answering():
-                node = version.node
-                keys = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED} | {
-                    _change_key(key) for key in change_keys_of(node)
-                }
-                triggers = {trigger for condition in conditions(node) for trigger in condition.time_triggers()}
-                asks = keys_of(node)
-        except DefinitionError as error:
-            problems.failed[version.pk] = failures.unreadable(error)
+        definition = known.get(version.pk)
+        if definition is None:
+            continue  # its audience was deleted meanwhile
+        if isinstance(definition, DefinitionError):
+            problems.failed[version.pk] = failures.unreadable(definition)
             continue
-        except queries.Unanswerable as error:
-            problems.troubled[version.pk] = Trouble(str(error), alone=True)
+        if isinstance(definition, queries.Unanswerable):
+            problems.troubled[version.pk] = Trouble(str(definition), alone=True)
             continue
-        joins, serves = _joins(version), version.audience.serving_id == version.pk
-        place = version if joins else evaluation
-        old = kept[version.audience_id]
-        computed = version.computed if version.computed is not None or serves else version.snapshot
+        place = version if version.joins else evaluation
         yield Subject(
-            audience=version.audience,
             version=version,
-            node=node,
-            joins=joins,
-            computed=joins and computed is not None,
+            definition=definition,
             since_piece=place.touched or 0,
             since=min(place.clock_at or now, now),
-            rederived=from_now_on
-            or (bool(triggers) and place.clock_at is not None and was_put_back(place.clock_at, now)),
-            since_tick=(version.tick or 0) if joins else 0,
-            old=old,
-            base=old if computed is None else queries.bitmap(computed),
-            keys=frozenset(keys),
-            triggers=frozenset(triggers),
-            asks=asks,
+            rederived=version.pk in ahead
+            or (bool(definition.triggers) and place.clock_at is not None and was_put_back(place.clock_at, now)),
+            since_tick=(version.tick or 0) if version.joins else 0,
         )
+
+
+def _read_members(subjects: Iterable[Subject]) -> None:
+    """It is known who was in these audiences before the tick, and who is in these versions as of their places."""
+    by_version = {subject.version.pk: subject for subject in subjects}
+    old = queries.members_of([subject.version.audience for subject in by_version.values()])
+    for subject in by_version.values():
+        subject.old = subject.base = old[subject.version.audience]
+    joining = Version.objects.filter(pk__in=[pk for pk, subject in by_version.items() if subject.joins])
+    for pk, computed, snapshot in joining.values_list("pk", "computed", "snapshot"):
+        subject = by_version[pk]
+        if computed is None and subject.version.serving != pk:
+            computed = snapshot
+        if computed is not None:
+            subject.base, subject.computed = queries.bitmap(computed), True
 
 
 def _in_order(subjects: Iterable[Subject], problems: Problems) -> list[Subject]:
     """Each after those that it asks about. A circle, which no service accepts, fails alone."""
-    by_key = {subject.audience.key: subject for subject in subjects}
+    by_key = {subject.key: subject for subject in subjects}
     while True:
-        asks = {key: subject.asks & by_key.keys() for key, subject in by_key.items()}
+        asks = {key: subject.asks & by_key.keys() for key, subject in by_key.items() if subject.asks}
         try:
-            return [by_key[key] for key in TopologicalSorter(asks).static_order()]
+            last = dict.fromkeys(TopologicalSorter(asks).static_order())
+            return [by_key[key] for key in (*(key for key in by_key if key not in last), *last)]
         except CycleError as error:
             circle = error.args[1]
             for key in set(circle):
                 problems.failed[by_key.pop(key).version.pk] = f"It is a part of itself: {' → '.join(circle[::-1])}"
 
 
-def _mark_touched(subject: Subject, change_sets: Sequence[ChangeSet]) -> None:
+class ChangedPeople:
+    """Whom change sets name, by their keys; these are in their order."""
+
+    def __init__(self, change_sets: Iterable[ChangeSet]) -> None:
+        self._by_key: dict[str, list[tuple[int, BitMap]]] = {}
+        self._keys_after: dict[int, frozenset[str]] = {}
+        for change_set in change_sets:
+            self._by_key.setdefault(change_set.key, []).append((change_set.piece, queries.bitmap(change_set.profiles)))
+
+    def keys_after(self, piece: int) -> frozenset[str]:
+        if piece not in self._keys_after:
+            self._keys_after[piece] = frozenset(key for key, named in self._by_key.items() if named[-1][0] > piece)
+        return self._keys_after[piece]
+
+    def after(self, piece: int, keys: Iterable[str]) -> BitMap:
+        return _union(people for key in keys for at, people in self._by_key.get(key, ()) if at > piece)
+
+
+def _mark_touched(subject: Subject, changed: ChangedPeople) -> None:
     """Whom events, traits, merges or new identifiers may have brought in or out."""
-    mine = [change_set for change_set in change_sets if change_set.piece > subject.since_piece]
-    subject.replayed = any(change_set.key == ChangeSet.EVERYTHING for change_set in mine)
+    keys = changed.keys_after(subject.since_piece)
+    subject.replayed = ChangeSet.EVERYTHING in keys
     subject.everyone = subject.replayed or subject.rederived
-    subject.touched = _union(_profiles(change_set) for change_set in mine if change_set.key in subject.keys)
-    subject.identified = _union(
-        _profiles(change_set) for change_set in mine if change_set.key in (ChangeSet.IDENTIFIED, ChangeSet.MERGED)
-    )
-
-
-def _change_key(key: str) -> str:
-    """As resolve writes it (identity.models.ChangeSet): long names are cut."""
-    kind, _, name = key.partition(":")
-    return {"event": ChangeSet.event, "trait": ChangeSet.trait}.get(kind, lambda _: key)(name)
+    if mine := subject.definition.keys & keys:
+        subject.touched = changed.after(subject.since_piece, mine)
+        subject.identified = changed.after(subject.since_piece, mine & {ChangeSet.IDENTIFIED, ChangeSet.MERGED})
 
 
 def _mark_due(
@@ -277,65 +329,80 @@ def _mark_due(
     seen: Visible,
     now: datetime,
     subjects: Sequence[Subject],
-    touched: BitMap,
+    changed: ChangedPeople,
+    calendar: Calendar,
     problems: Problems,
 ) -> int | None:
     """Whom the clock may have brought in or out. Returns the next moment at which that may happen, in ms.
 
-    When none has come since the last tick, only the touched can bring a nearer one.
+    Until the moment that the last tick told of, only new rows can bring a nearer one.
     """
-    spans = _spans(subjects)
-    if not spans:
+    if not any(subject.definition.triggers for subject in subjects):
         return None
+    at, keys = milliseconds(now), calendar.changed
     known = _known(evaluation, now, subjects)
-    if known is not None and not touched:
-        return known
-    scope = queries.scope_of(space, seen, now, None if known is None else touched)
-    moments_by_trigger: dict[TimeTrigger, tuple[BitMap, int]] = {}
-    shared = {trigger for subject in subjects if not subject.alone for trigger in subject.triggers}
-    for alone, run in _runs(spans, lambda span: span.trigger not in shared, most=MOST_SPANS):
-        for span, moments in _ask_each(run, partial(_moments, scope), problems, alone=alone):
-            if isinstance(moments, tuple):
-                moments_by_trigger[span.trigger] = moments
-                continue
-            for subject in subjects:
-                if span.trigger in subject.triggers:
-                    problems.note(subject.version.pk, moments)
+    of_new: list[Span] = []
+    of_everyone: list[Span] = []
+    for span in _spans(subjects, None if known is None else keys):
+        if not calendar.look_up(span, at) and known is None:
+            of_everyone.append(span)
+        elif change_key(span.trigger) in keys:
+            of_new.append(span)
+    new = _closed(space, [changed.after(evaluation.touched, {change_key(span.trigger) for span in of_new})])
+    for spans, numbers in ((of_new, new), (of_everyone, None)):
+        scope = queries.scope_of(space, seen, now, numbers)
+        for trigger, answer in _look_through(scope, spans, subjects, problems):
+            calendar.add(trigger, *answer, of_everyone=numbers is None)
+    due = {trigger: people for trigger, people in calendar.due.items() if people}
+    concerned = {change_key(trigger) for trigger in due}
     for subject in subjects:
-        subject.due |= _union(due for trigger, (due, _) in moments_by_trigger.items() if trigger in subject.triggers)
-    ahead = [first for _, first in moments_by_trigger.values() if first]
-    return min([milliseconds(now + HORIZON) if known is None else known, *ahead])
+        subject.due |= _union(due[trigger] for trigger in subject.triggers(concerned) if trigger in due)
+    later = [milliseconds(now + HORIZON) if known is None else known, calendar.next(at)]
+    return min(moment for moment in later if moment is not None)
 
 
 def _known(evaluation: Evaluation, now: datetime, subjects: Sequence[Subject]) -> int | None:
-    """The next moment as the last tick found it, while it is still to come and holds for all of these."""
+    """The next moment as the last tick told of it, while it is still to come and holds for all of these."""
     next_at = evaluation.next_at
     if next_at is None or next_at <= now or any(subject.joins or subject.everyone for subject in subjects):
         return None
     return milliseconds(next_at)
 
 
-def _spans(subjects: Sequence[Subject]) -> list[Span]:
-    """Each trigger once, from the earliest place of those that have it."""
+def _spans(subjects: Sequence[Subject], keys: Set[str] | None) -> list[Span]:
+    """Each trigger once, from the earliest place of those that have it. keys: those that these change sets concern."""
     since: dict[TimeTrigger, int] = {}
     for subject in subjects:
-        for trigger in subject.triggers:
-            since[trigger] = min(since.get(trigger, milliseconds(subject.since)), milliseconds(subject.since))
+        at = milliseconds(subject.since)
+        for trigger in subject.triggers(keys):
+            since[trigger] = min(since.get(trigger, at), at)
     return [Span(trigger, at) for trigger, at in since.items()]
 
 
-def _moments(scope: QueryScope, spans: Sequence[Span]) -> list[tuple[BitMap, int]]:
-    """For each who is due, and the first moment that is still to come; 0 = none."""
-    with queries.answering():
-        (row,) = client.rows(
-            time_triggers_sql(scope, spans, HORIZON_MS), **SETTINGS, max_execution_time=queries.LONGEST_S
-        )
-    return [(BitMap(row[2 * place]), int(row[2 * place + 1])) for place in range(len(spans))]
+def _look_through(
+    scope: QueryScope, spans: Sequence[Span], subjects: Sequence[Subject], problems: Problems
+) -> Iterator[tuple[TimeTrigger, tuple[BitMap, Moments]]]:
+    """For each trigger who is due, and what is to come. Whose triggers get no answer is among the problems."""
+    if not spans:
+        return
+    until = milliseconds(from_milliseconds(scope.now) + HORIZON)
+    most = max(MOST_MOMENTS // len(spans), LEAST_MOMENTS)
+    keys = {change_key(span.trigger) for span in spans}
+    shared = {trigger for subject in subjects if not subject.alone for trigger in subject.triggers(keys)}
+    ask = partial(moments.read, scope, until=until, most=most)
+    for alone, run in _runs(spans, lambda span: span.trigger not in shared, most=MOST_SPANS):
+        for span, answer in _ask_each(run, ask, problems, alone=alone):
+            if isinstance(answer, tuple):
+                yield span.trigger, answer
+                continue
+            for subject in subjects:
+                if span.trigger in subject.triggers(keys):
+                    problems.note(subject.version.pk, answer)
 
 
-def _mark_through_others(subjects: Sequence[Subject]) -> None:
+def _mark_through_others(space: Space, subjects: Sequence[Subject]) -> None:
     """Whoever may have come into or out of an audience may do so in those that ask about it."""
-    by_key = {subject.audience.key: subject for subject in subjects}
+    by_key = {subject.key: subject for subject in subjects}
     for subject in subjects:
         for key in subject.asks & by_key.keys():
             other = by_key[key]
@@ -345,19 +412,19 @@ def _mark_through_others(subjects: Sequence[Subject]) -> None:
             if other.joins:
                 subject.due |= other.base ^ other.old
         if subject.joins:
-            subject.due |= _moved_meanwhile(subject)
+            subject.due |= _moved_meanwhile(space, subject)
 
 
-def _moved_meanwhile(subject: Subject) -> BitMap:
+def _moved_meanwhile(space: Space, subject: Subject) -> BitMap:
     """Who went in or out while it was computed, of what it asks about: also where that was switched off since."""
-    asked = Change.objects.filter(space=subject.audience.space_id, audience__key__in=subject.asks)
+    asked = Change.objects.filter(space=space, audience__key__in=subject.asks)
     moved = asked.filter(tick__gt=subject.since_tick).values_list("entered", "left")
     return _union(queries.bitmap(kept) for change in moved for kept in change)
 
 
 def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subject], problems: Problems) -> None:
     """Each one's `new` members; those that get no answer stay as they are, and are among the problems."""
-    others = {subject.audience.key: subject.old for subject in subjects}
+    others = {subject.key: subject.old for subject in subjects}
     others |= queries.computed_of(space, {key for subject in subjects for key in subject.asks} - others.keys())
     for subject in subjects:
         missing = sorted(subject.asks - others.keys())
@@ -371,7 +438,7 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
     numbers = _closed(space, [subject.touched | subject.due for subject in narrow])
     for subject in subjects:
         subject.new = subject.old if subject in problems else subject.base
-        others[subject.audience.key] = subject.new
+        others[subject.key] = subject.new
     for part, among in ((narrow, numbers), ([subject for subject in asked if subject.everyone], None)):
         scope = queries.scope_of(space, seen, now, among)
         _compute(space, scope, [subject for subject in part if subject.is_trait], problems)
@@ -387,7 +454,7 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
                 else:
                     problems.note(subject.version.pk, members)
                     subject.new = subject.old
-                others[subject.audience.key] = subject.new
+                others[subject.key] = subject.new
 
 
 def _compute(space: Space, scope: QueryScope, subjects: Sequence[Subject], problems: Problems) -> None:
@@ -396,8 +463,8 @@ def _compute(space: Space, scope: QueryScope, subjects: Sequence[Subject], probl
     def ask(some: Sequence[Subject]) -> list[tuple[dict[int, str], dict[int, str]]]:
         values = trait_values.computed(scope, [subject.asked for subject in some])
         with queries.answering():
-            kept = trait_values.kept_of(space, [subject.audience.pk for subject in some], scope.numbers)
-        return [(own, kept[subject.audience.pk]) for subject, own in zip(some, values, strict=True)]
+            kept = trait_values.kept_of(space, [subject.version.audience for subject in some], scope.numbers)
+        return [(own, kept[subject.version.audience]) for subject, own in zip(some, values, strict=True)]
 
     for alone, run in _runs(subjects, lambda subject: subject.alone, most=MOST_TRAITS):
         for subject, answer in _ask_each(run, ask, problems, alone=alone):

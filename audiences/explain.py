@@ -81,7 +81,7 @@ class Explanation:
 def memberships(space: Space, profile: Profile) -> tuple[list[CurrentMembership], list[Audience]]:
     """The audiences that the person is in, with since when, and the others; by name."""
     live = list(Audience.objects.filter(space=space, deleted_at=None, serving__isnull=False).order_by("name", "id"))
-    members = queries.members_of(live)
+    members = queries.members_of([audience.pk for audience in live])
     inside = [audience for audience in live if profile.number in members[audience.pk]]
     entered = _entered(space, profile.number, inside)
     return [entered[audience.pk] for audience in inside], [audience for audience in live if audience not in inside]
@@ -163,9 +163,10 @@ def _turns(scope: QueryScope, shown: Sequence[Condition]) -> list[datetime | Non
         return [None] * len(shown)
     spans = [Span(trigger, scope.now) for trigger in triggers]
     with queries.answering():
-        (row,) = client.rows(time_triggers(scope, spans, LONGEST), **SETTINGS, max_execution_time=queries.LONGEST_S)
-    first = dict(zip(triggers, row[1::2], strict=True))
-    moments = [[first[trigger] for trigger in condition.time_triggers() if first[trigger]] for condition in shown]
+        statement = time_triggers(scope, spans, until=scope.now + LONGEST, most=1)
+        (row,) = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
+    coming = dict(zip(triggers, row[1::2], strict=True))
+    moments = [[at for trigger in condition.time_triggers() for at, _ in coming[trigger]] for condition in shown]
     return [from_milliseconds(min(times)) if times else None for times in moments]
 
 

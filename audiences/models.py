@@ -1,5 +1,7 @@
 """Audiences, their versions, and who entered and left when (design §4)."""
 
+from collections.abc import Collection
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -152,22 +154,26 @@ def bound(space: int, node: grammar.Node) -> grammar.Node:
     """The same, in which whatever asks about a computed trait knows how that is computed, and whatever names sources
     knows their keys. Raises DefinitionError."""
     keys, slugs = grammar.traits(node), grammar.sources(node)
-    sources: dict[str, int] = {}
-    if slugs:
-        workspace = Space.everything.filter(pk=space).values("workspace")
-        named = Source.objects.filter(workspace__in=workspace, slug__in=slugs)
-        sources = dict(named.values_list("slug", "pk"))
+    sources = sources_named(space, slugs)
     if not keys:
         return grammar.bound(node, {}, sources) if slugs else node
-    newest = Version.objects.filter(
-        audience__space=space, audience__kind=Audience.Kind.TRAIT, audience__deleted_at=None
-    )
-    newest = newest.filter(audience__key__in=keys).order_by("audience", "-number").distinct("audience")
-    leaves = {
-        version.audience.key: version.node
-        for version in newest.select_related("audience").defer("snapshot", "computed")
-    }
+    newest = newest_traits(space).filter(audience__key__in=keys).select_related("audience")
+    leaves = {version.audience.key: version.node for version in newest.defer("snapshot", "computed")}
     return grammar.bound(node, leaves, sources)
+
+
+def sources_named(space: int, slugs: Collection[str]) -> dict[str, int]:
+    """The keys of those of these sources that there are in the space's workspace."""
+    if not slugs:
+        return {}
+    workspace = Space.everything.filter(pk=space).values("workspace")
+    return dict(Source.objects.filter(workspace__in=workspace, slug__in=slugs).values_list("slug", "pk"))
+
+
+def newest_traits(space: int) -> models.QuerySet[Version]:
+    """Of each computed trait of the space the newest version."""
+    mine = Version.objects.filter(audience__space=space, audience__deleted_at=None)
+    return mine.filter(audience__kind=Audience.Kind.TRAIT).order_by("audience", "-number").distinct("audience")
 
 
 class Change(Owned):

@@ -1,7 +1,7 @@
 """Who is in an audience: as kept, and as asked of the events at this moment."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,20 +71,21 @@ class Matched:
 
 def members(audience: Audience) -> BitMap:
     """Canonical numbers of the people in it, as of the newest tick; nobody before its first compute."""
-    return members_of([audience])[audience.pk]
+    return members_of([audience.pk])[audience.pk]
 
 
-def members_of(audiences: Sequence[Audience]) -> dict[int, BitMap]:
+def members_of(audiences: Collection[int]) -> dict[int, BitMap]:
     """The same of several audiences, by their primary keys."""
     kept: dict[int, BitMap] = {}
     since: dict[int, int] = {}
-    serving = Audience.everything.filter(pk__in=[audience.pk for audience in audiences], serving__isnull=False)
+    serving = Audience.everything.filter(pk__in=audiences, serving__isnull=False)
     for pk, snapshot, tick in serving.values_list("pk", "serving__snapshot", "serving__snapshot_tick"):
         kept[pk], since[pk] = bitmap(snapshot), tick
     newer = reduce(or_, (Q(audience=pk, tick__gt=tick) for pk, tick in since.items()), Q(pk__in=()))
-    for change in Change.objects.filter(newer).order_by("tick", "pk"):
-        kept[change.audience_id] = (kept[change.audience_id] - bitmap(change.left)) | bitmap(change.entered)
-    return {audience.pk: kept.get(audience.pk, BitMap()) for audience in audiences}
+    changes = Change.objects.filter(newer).order_by("tick", "pk")
+    for pk, entered, left in changes.values_list("audience", "entered", "left"):
+        kept[pk] = (kept[pk] - bitmap(left)) | bitmap(entered)
+    return {pk: kept.get(pk, BitMap()) for pk in audiences}
 
 
 def changes_after(audience: Audience, tick: int) -> QuerySet[Change]:
@@ -147,8 +148,8 @@ def others_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
 def computed_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
     """The members of those of these audiences that have any."""
     audiences = Audience.objects.filter(space=space, key__in=keys, serving__isnull=False)
-    members_by_id = members_of([*audiences])
-    return {audience.key: members_by_id[audience.pk] for audience in audiences}
+    keys_by_id = dict(audiences.values_list("pk", "key"))
+    return {keys_by_id[pk]: members for pk, members in members_of(keys_by_id).items()}
 
 
 def answer(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:

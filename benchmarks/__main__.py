@@ -24,6 +24,7 @@ NAMES = (
     "preview",
     "questions",
     "pages",
+    "tick",
     "accept",
     "overload",
     "flood",

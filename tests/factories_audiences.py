@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from audiences import backfill, queries
+from audiences import backfill, definitions, moments, queries
 from audiences.evaluate import Evaluate
 from audiences.models import Audience, Version
 from identity.models import Identifier, Profile
@@ -93,3 +93,9 @@ class World:
             numbers
         )
         return set(held.values_list("value", flat=True))
+
+
+def restart():
+    """What follows is another process, of the same release or another one: it remembers nothing."""
+    definitions._recent.clear()
+    moments._recent.clear()

@@ -44,6 +44,7 @@ FAULTS = (
     Fault(
         "an edge a millisecond late", f"{RULES}/aggregates.py", "at(now - self.after))\n", "at(now - self.after - 1))\n"
     ),
+    Fault("an edge to come that is not named", f"{RULES}/aggregates.py", "self.due(now, until))\n", "Sql('0'))\n"),
     Fault(
         "an edge of a sequence that is skipped",
         f"{RULES}/sequences.py",

@@ -93,8 +93,8 @@ class TimeTrigger(ABC):
         """Whether one of a row's moments is in (since, now]."""
 
     @abstractmethod
-    def next(self, now: int) -> Sql:
-        """The first moment after now, over all rows; 0 = there is none."""
+    def coming(self, now: int, until: int, most: int) -> Sql:
+        """An array of (moment, profile): the rows' moments in (now, until], the earliest first, at most so many."""
 
     def span(self, since: int, until: int) -> tuple[int, int] | None:
         """Between which times the rows are whose moments are in (since, until]; None = they may be of any time."""
@@ -111,9 +111,9 @@ class EventTrigger(TimeTrigger):
     def due(self, since: int, now: int) -> Sql:
         return sql("%s AND ts > %s AND ts <= %s", self.rows, at(since - self.after), at(now - self.after))
 
-    def next(self, now: int) -> Sql:
-        first = sql("minIf(toUnixTimestamp64Milli(ts), %s AND ts > %s)", self.rows, at(now - self.after))
-        return sql("if(%s = 0, 0, %s + %s)", first, first, self.after) if self.after else first
+    def coming(self, now: int, until: int, most: int) -> Sql:
+        moment = sql("(toUnixTimestamp64Milli(ts) + %s, profile)", self.after)
+        return sql(f"groupArraySortedIf({most})(%s, %s)", moment, self.due(now, until))
 
     def span(self, since: int, until: int) -> tuple[int, int]:
         return since - self.after, until - self.after
@@ -131,11 +131,11 @@ class DateTrigger(TimeTrigger):
         until = dates.compares(Sql("date"), "<=", now - self.after)
         return sql("(key = %s AND arrayExists(date -> %s AND %s, %s))", self.name, after, until, self.texts)
 
-    def next(self, now: int) -> Sql:
+    def coming(self, now: int, until: int, most: int) -> Sql:
         moments = sql("arrayFlatten(arrayMap(date -> %s, %s))", dates.moments(Sql("date")), self.texts)
-        coming = sql("arrayFilter(ms -> ms > %s, %s)", now - self.after, moments)
-        first = sql("minArrayIf(%s, key = %s)", coming, self.name)
-        return sql("if(%s = 0, 0, %s + %s)", first, first, self.after)
+        within = sql("ms > %s AND ms <= %s", now - self.after, until - self.after)
+        rows = sql("arrayMap(ms -> (ms + %s, profile), arrayFilter(ms -> %s, %s))", self.after, within, moments)
+        return sql(f"groupArraySortedArrayIf({most})(%s, key = %s)", rows, self.name)
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,12 @@ class AnniversaryTrigger(TimeTrigger):
         among = sql("arrayExists(date -> substring(date, 6, 5) IN %s, %s)", tuple(sorted(written)), self.texts)
         return sql("(key = %s AND %s)", self.name, among)
 
-    def next(self, now: int) -> Sql:
-        return sql("if(countIf(key = %s) = 0, 0, %s)", self.name, (now // DAY + 1) * DAY)
+    def coming(self, now: int, until: int, most: int) -> Sql:
+        """Within a day of those whose day it is; else of everybody who has such a value."""
+        midnights = [*range((now // DAY + 1) * DAY, until + 1, DAY)[:most]]
+        moments = sql("arrayMap(ms -> (ms, profile), CAST(%s AS Array(Int64)))", midnights)
+        whose = self.due(now, until) if until - now <= DAY else sql("key = %s", self.name)
+        return sql(f"groupArraySortedArrayIf({most})(%s, %s)", moments, whose)
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,10 @@ def _nobody(key: str) -> Sql:
     return Sql("0")
 
 
-def time_triggers(scope: QueryScope, spans: Sequence[Span], horizon: int) -> Sql:
+def time_triggers(scope: QueryScope, spans: Sequence[Span], *, until: int, most: int) -> Sql:
     """One row with two columns per span, at least one span: raw profiles whose moment is in (since, now], as an array,
-    and the first moment in (now, now + horizon] or later, 0 = none. All in milliseconds."""
+    and the moments in (now, until] as an array of (moment, raw profile), the earliest `most` of them in their order.
+    All in milliseconds."""
     places = range(len(spans))
     scans = []
     for relation in RELATIONS:
@@ -127,14 +128,14 @@ def time_triggers(scope: QueryScope, spans: Sequence[Span], horizon: int) -> Sql
                         f"bitmapToArray(groupBitmapStateIf(profile, %s)) AS d{place}",
                         span.trigger.due(span.since, scope.now),
                     ),
-                    sql(f"%s AS n{place}", span.trigger.next(scope.now)),
+                    sql(f"%s AS c{place}", span.trigger.coming(scope.now, until, most)),
                 )
             ]
             names = sorted({span.trigger.name for span in own.values()})
             where = [
                 scope.rows(),
                 sql(f"{relation.named_by} IN %s", names),
-                *_between(list(own.values()), scope.now + horizon),
+                *_between(list(own.values()), until),
             ]
             scans.append(
                 sql(
@@ -143,7 +144,7 @@ def time_triggers(scope: QueryScope, spans: Sequence[Span], horizon: int) -> Sql
                     join(" AND ", where),
                 )
             )
-    both = ", ".join(f"d{place}, n{place}" for place in places)
+    both = ", ".join(f"d{place}, c{place}" for place in places)
     return sql(f"SELECT {both} FROM %s", join(", ", scans))
 
 

@@ -17,7 +17,7 @@ from benchmarks.stack import until
 from identity.models import ChangeSet
 from sources.events import client
 from sources.events.sql import Sql
-from tests.factories_audiences import World
+from tests.factories_audiences import World, restart
 from tests.factories_identity import message
 
 pytestmark = pytest.mark.django_db
@@ -355,6 +355,7 @@ def test_one_definition_that_a_release_no_longer_reads_stops_nobody_else(world, 
     good, old = world.audience("good", ORDERED), world.audience("old", ORDERED)
     world.computed()
     Version.objects.filter(audience=old).update(definition=definition)
+    restart()
     world.did("u2", "Ordered")
     world.clock.advance(MINUTE)
     world.ticked()
@@ -384,6 +385,7 @@ def test_a_bug_in_one_kind_of_condition_stops_no_audience_without_it(world, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(Performed, method, broken)
+        restart()
         world.ticked()
     assert (world.members(has), world.members(did)) == ({"u1"}, set())
     assert states(has) == ["live"]
@@ -418,6 +420,7 @@ def test_a_circle_that_came_into_being_fails_alone(world):
     good = world.audience("good", ORDERED)
     world.computed()
     Version.objects.filter(audience=one).update(definition={"kind": "audience", "key": "two"})
+    restart()
     world.did("u1", "Ordered")
     world.ticked()
     assert (world.members(good), states(one, two, good)) == ({"u1"}, ["failed", "failed", "live"])

@@ -80,3 +80,7 @@ def test_a_source_that_is_not_there_is_refused_and_one_that_goes_takes_its_event
     world.did("u5", "Seen")
     world.ticked()
     assert world.members(audience) == {"u1", "u3"}  # whom nothing concerned; u5 is not in it
+    Source.objects.filter(slug="deleted-1").update(slug="website")
+    world.did("u6", "Seen")
+    world.ticked()
+    assert world.members(audience) == {"u1", "u3", "u6"}

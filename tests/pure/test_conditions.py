@@ -54,7 +54,11 @@ def of_leaf(node):
         **({"value": shown(condition.value(answers))} if is_trait else {"test": shown(condition.test(answers))}),
         "change_keys": sorted(condition.change_keys()),
         "time_triggers": [
-            {"named": each.name, "due": shown(each.due(NOW - 90_000_000, NOW)), "next": shown(each.next(NOW))}
+            {
+                "named": each.name,
+                "due": shown(each.due(NOW - 90_000_000, NOW)),
+                "coming": shown(each.coming(NOW, NOW + 3_600_000, 9)),
+            }
             for each in condition.time_triggers()
         ],
         "audiences": sorted(condition.audiences()),
