@@ -11,8 +11,10 @@ from audiences.rules.aggregates import EVENTS, TimeTrigger
 from audiences.rules.grammar import Node, conditions
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.grammar import change_keys as change_keys_of
+from audiences.rules.grammar import memberships as memberships_of
 from audiences.rules.grammar import sources as sources_of
 from audiences.rules.grammar import traits as traits_of
+from audiences.rules.memberships import PastMembership
 from audiences.rules.validation import DefinitionError
 from identity.models import ChangeSet
 
@@ -24,7 +26,7 @@ Bound = tuple[int, datetime | None]  # a version of a computed trait, and since 
 class ParsedDefinition:
     """keys: of the change sets that may concern it. triggers: by the key of those that bring new moments.
     asks: keys of audiences. traits: which computed traits it asks about, as computed by what. sources: those that it
-    names, by their slugs."""
+    names, by their slugs. memberships: past ones that it asks about."""
 
     node: Node
     keys: frozenset[str]
@@ -32,6 +34,7 @@ class ParsedDefinition:
     asks: frozenset[str]
     traits: Mapping[str, Bound | None]
     sources: Mapping[str, int | None]
+    memberships: frozenset[PastMembership]
 
 
 _recent: Recent[tuple[int, datetime | None], ParsedDefinition] = Recent(
@@ -83,6 +86,7 @@ def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefiniti
         asks=keys_of(node),
         traits={key: newest.get(key) for key in traits_of(node)},
         sources=_sources(version.audience.space_id, sources_of(node)),
+        memberships=memberships_of(node),
     )
 
 

@@ -24,7 +24,7 @@ from audiences.rules.aggregates import TimeTrigger
 from audiences.rules.compiler import Asked, QueryScope, Span
 from audiences.rules.validation import DefinitionError
 from identity.models import ChangeSet
-from identity.queries import all_numbers
+from identity.queries import all_numbers, canonical
 from sources.events import client
 from sources.models import Replay
 from spaces.batches import Visible
@@ -192,6 +192,7 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
     touched = _closed(space, [subject.touched for subject in subjects])
     calendar = Calendar(space.pk, evaluation.touched, changed.keys_after(evaluation.touched))
     next_at = _mark_due(space, evaluation, seen, now, subjects, changed, calendar, problems)
+    next_at = min((at for at in (next_at, *_mark_lapsed(space, now, subjects)) if at is not None), default=None)
     _read_members(subject for subject in subjects if subject.joins)
     _mark_through_others(space, subjects)
     concerned = [subject for subject in subjects if subject.concerned]
@@ -400,6 +401,25 @@ def _look_through(
                     problems.note(subject.version.pk, answer)
 
 
+def _mark_lapsed(space: Space, now: datetime, subjects: Sequence[Subject]) -> Iterator[int]:
+    """Whoever entered another audience just so long ago that it does not count any more.
+
+    The next moments of that, in ms; also of those who enter in this tick.
+    """
+    for subject in subjects:
+        for past in subject.definition.memberships:
+            if past.within is None:
+                continue
+            within = timedelta(milliseconds=past.within.milliseconds)
+            entries = Change.objects.filter(space=space, audience__key=past.key, at__gt=subject.since - within)
+            for at, entered in entries.order_by("at").values_list("at", "entered"):
+                if at + within > now:
+                    yield milliseconds(at + within)
+                    break
+                subject.due |= BitMap(canonical(space, queries.bitmap(entered)).values())
+            yield milliseconds(now + within)
+
+
 def _mark_through_others(space: Space, subjects: Sequence[Subject]) -> None:
     """Whoever may have come into or out of an audience may do so in those that ask about it."""
     by_key = {subject.key: subject for subject in subjects}
@@ -426,6 +446,8 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
     """Each one's `new` members; those that get no answer stay as they are, and are among the problems."""
     others = {subject.key: subject.old for subject in subjects}
     others |= queries.computed_of(space, {key for subject in subjects for key in subject.asks} - others.keys())
+    pasts = frozenset().union(*(subject.definition.memberships for subject in subjects))
+    others |= queries.past_members_of(space, pasts, now, others)
     for subject in subjects:
         missing = sorted(subject.asks - others.keys())
         if missing:

@@ -13,7 +13,6 @@ from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span, time_tri
 from audiences.rules.compiler import readings as readings_sql
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Leaf, conditions, located, sentence
-from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.windows import LONGEST
 from identity.models import Profile
 from identity.queries import all_numbers
@@ -101,7 +100,9 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     scope = queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
     asked = [Asked("", Leaf(condition), include_anonymous=True) for _, condition in shown]
     whole = [Asked("", version.node, include) for include in (audience.include_anonymous, True)]
-    answers = queries.answer(scope, [*whole, *asked], queries.others_of(space, keys_of(version.node)))
+    answers = queries.answer(
+        scope, [*whole, *asked], queries.others_of(space, version.node, from_milliseconds(scope.now))
+    )
     meant, anyhow, *holds = (profile.number in answer for answer in answers)
     comes_to, turns = _readings(scope, asked, profile.number), _turns(scope, [condition for _, condition in shown])
     member = profile.number in queries.members(audience)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
 
@@ -17,7 +17,10 @@ from audiences.rules.compiler import MOST_AGGREGATES, SETTINGS, Asked, QueryScop
 from audiences.rules.compiler import members as members_sql
 from audiences.rules.grammar import Node
 from audiences.rules.grammar import audiences as keys_of
+from audiences.rules.grammar import memberships as memberships_of
+from audiences.rules.memberships import PastMembership
 from audiences.rules.validation import DefinitionError
+from identity.queries import canonical
 from sources.events import client
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space
@@ -130,19 +133,38 @@ def matching(
     log: the moment of the space's resolve log; None = the newest. parts: of the definition, which are counted as well.
     """
     log = log or resolved(space)
-    others = others_of(space, keys_of(node))
+    others = others_of(space, node, now)
     asked = [Asked("", each, include_anonymous) for each in (node, *parts)]
     members, *rows = answer(scope_of(space, log, now), asked, others)
     return Matched(members, now, log.end, rows)
 
 
-def others_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
-    """The members of these audiences. Raises NotComputed."""
-    wanted = set(keys)
+def others_of(space: Space, node: Node, now: datetime) -> dict[str, BitMap]:
+    """The members of the audiences that it asks about, and who was in them. Raises NotComputed."""
+    wanted = keys_of(node)
     members_by_key = computed_of(space, wanted)
     if len(members_by_key) < len(wanted):
         raise NotComputed(min(wanted - members_by_key.keys()))
-    return members_by_key
+    return members_by_key | past_members_of(space, memberships_of(node), now, members_by_key)
+
+
+def past_members_of(
+    space: Space, memberships: Iterable[PastMembership], now: datetime, before: Mapping[str, BitMap]
+) -> dict[str, BitMap]:
+    """Who entered these audiences before the present tick, and was in them then, by the names of the memberships.
+
+    before: their members, by key.
+    """
+    known: dict[str, BitMap] = {}
+    for past in memberships:
+        members = before.get(past.key, BitMap())
+        changes = Change.objects.filter(space=space, audience__key=past.key)
+        if past.within:
+            changes = changes.filter(at__gt=now - timedelta(milliseconds=past.within.milliseconds))
+        entered = BitMap.union(BitMap(), *(bitmap(kept) for kept in changes.values_list("entered", flat=True)))
+        known[past.name] = BitMap(canonical(space, entered if past.within else entered | members).values())
+        known[past.before] = members
+    return known
 
 
 def computed_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:

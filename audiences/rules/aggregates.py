@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audiences.rules import dates
+from audiences.rules.memberships import PastMembership
 from audiences.rules.windows import UNITS
 from sources.events.sql import Sql, sql
 
@@ -164,10 +165,11 @@ class AnniversaryTrigger(TimeTrigger):
 
 @dataclass(frozen=True)
 class Answers:
-    """What a test may use: its aggregates' columns in order, when it is (ms), whether a person is in another audience,
-    and a random number below LOTS of the person, always the same under the same name."""
+    """What a test may use: its aggregates' columns in order, when it is (ms), whether a person is or was in another
+    audience, and a random number below LOTS of the person, always the same under the same name."""
 
     columns: Sequence[str]
     now: int
     is_in: Callable[[str], Sql]
+    was_in: Callable[[PastMembership], Sql]
     lot: Callable[[str], Sql]

@@ -18,6 +18,7 @@ from pyroaring import BitMap
 from audiences.rules.aggregates import LOTS, RELATIONS, SHAPES, Aggregate, Answers, Relation, Shape, TimeTrigger, at
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import Node, conditions, to_sql
+from audiences.rules.memberships import PastMembership
 from sources.events.sql import Sql, bitmap, join, sql
 
 MOST_AGGREGATES = 100
@@ -72,7 +73,8 @@ def aggregates(asked: Sequence[Asked], now: int) -> list[Aggregate]:
 def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> Sql:
     """One row: the members in scope of each audience, in order, as groupBitmapState columns.
 
-    An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside.
+    An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside, and of
+    past memberships, by their names.
     """
     columns = _columns(aggregates(asked, scope.now))
     flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope, others)) for i in range(len(asked))]
@@ -103,12 +105,12 @@ def _texts(scope: QueryScope, asked: Sequence[Asked], text: Callable[[Condition,
     parts = []
     for i, each in enumerate(asked):
         (leaf,) = conditions(each.definition)
-        own = text(leaf, _answers(leaf, columns, scope, _nobody))
+        own = text(leaf, _answers(leaf, columns, scope, _nobody, _nobody))
         parts.append(sql(f"%s AS v{i}", own if each.include_anonymous else sql("if(known, %s, '')", own)))
     return sql("SELECT profile, %s FROM (%s) WHERE person", join(", ", parts), _people(scope, columns))
 
 
-def _nobody(key: str) -> Sql:
+def _nobody(_: object) -> Sql:
     return Sql("0")
 
 
@@ -223,8 +225,13 @@ def _flag(
     def is_in(key: str) -> Sql:
         return Sql(f"a{before[key]}") if key in before else sql("bitmapContains(%s, profile)", bitmap(others[key]))
 
+    def was_in(past: PastMembership) -> Sql:
+        # Before this tick, as the changes say; or whoever enters in it.
+        enters = sql("(%s AND NOT bitmapContains(%s, profile))", is_in(past.key), bitmap(others[past.before]))
+        return sql("(bitmapContains(%s, profile) OR %s)", bitmap(others[past.name]), enters)
+
     def test(condition: Condition) -> Sql:
-        return condition.test(_answers(condition, columns, scope, is_in))
+        return condition.test(_answers(condition, columns, scope, is_in, was_in))
 
     holds = to_sql(asked[index].definition, test)
     return "(" + (holds if asked[index].include_anonymous else "known AND " + holds) + ")"
@@ -235,6 +242,7 @@ def _answers(
     columns: Mapping[Shape, Sequence[Aggregate]],
     scope: QueryScope,
     is_in: Callable[[str], Sql],
+    was_in: Callable[[PastMembership], Sql],
 ) -> Answers:
     places = []
     for aggregate in condition.aggregates(scope.now):
@@ -244,4 +252,4 @@ def _answers(
     def lot(name: str) -> Sql:
         return sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.space, name)
 
-    return Answers(places, scope.now, is_in, lot)
+    return Answers(places, scope.now, is_in, was_in, lot)

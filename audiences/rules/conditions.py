@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from audiences.rules.aggregates import COUNT, EVENTS, Aggregate, Answers, EventTrigger, TimeTrigger, at
 from audiences.rules.fields import EVENT, ConditionField, EventSources, TextField, declare
+from audiences.rules.memberships import PastMembership
 from audiences.rules.operators import quoted
 from audiences.rules.validation import JsonReader
 from audiences.rules.windows import Window
@@ -127,6 +128,10 @@ class Condition(ABC):
         """Keys of the audiences it asks about."""
         # Not from `change_keys`: a mistake there must not hide what an audience waits for.
         return frozenset().union(*(field.audiences(getattr(self, name)) for name, field in self.declared.items()))
+
+    def memberships(self) -> frozenset[PastMembership]:
+        """In which of these audiences it asks who was."""
+        return frozenset()
 
     def traits(self) -> frozenset[str]:
         """Keys of the computed traits that it asks about."""

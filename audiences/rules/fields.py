@@ -368,6 +368,48 @@ class WindowField(ConditionField):
         return after | ({"before": entries["end"]} if when in ("before", "dates") else {})
 
 
+class PastField(ConditionField):
+    """`entered`: how long ago at most; `ever`: true. Left out, membership now is meant. A Duration, None, or EVER."""
+
+    def __init__(self) -> None:
+        labels = {"entered": "Entered it in the last", "ever": "Ever"}
+        super().__init__(labels, {"past": "", "count": USUAL_COUNT, "unit": "days"})
+        self.choices = {"past": PASTS, "unit": PLAIN_UNITS}
+        self.entry_of = {"entered": "count", "ever": "past"}
+
+    def read(self, reader: JsonReader) -> Duration | str | None:
+        if "ever" in reader:
+            if "entered" in reader:
+                raise reader.error("ever", 'must not stand beside "entered"')
+            if reader.take("ever") is not True:
+                raise reader.error("ever", "must be true")
+            return EVER
+        return read_duration(reader.take("entered"), reader.at("entered")) if "entered" in reader else None
+
+    def schemas(self) -> dict[str, Any]:
+        return {"entered": DURATION_SCHEMA, "ever": {"type": "boolean", "enum": [True]}}
+
+    def json(self, value: Duration | str | None) -> dict[str, Any]:
+        if isinstance(value, Duration):
+            return {"entered": value.json()}
+        return {"ever": True} if value == EVER else {}
+
+    def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
+        if "entered" in json:
+            ((unit, count),) = json["entered"].items()
+            return {"past": "entered", "count": str(count), "unit": unit}
+        return {**self.blank, "past": EVER if "ever" in json else ""}
+
+    def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
+        if entries["past"] == "entered":
+            return {"entered": {entries["unit"]: whole(entries["count"])}}
+        return {"ever": True} if entries["past"] == EVER else {}
+
+
+EVER = "ever"
+PASTS = {"": "are in", "entered": "entered", EVER: "were ever in"}
+
+
 @dataclass(frozen=True)
 class EventSources:
     """Which sources an event must come from, by their slugs: one of them, or any but them.

@@ -14,6 +14,7 @@ from audiences.conditions import KINDS
 from audiences.conditions.audience import PartOfAudience
 from audiences.conditions.computed import HasComputedTrait
 from audiences.rules.conditions import Condition
+from audiences.rules.memberships import PastMembership
 from audiences.rules.validation import DefinitionError, listed
 from audiences.traits import TRAITS
 from sources.events.sql import Sql, join
@@ -144,6 +145,11 @@ def change_keys(node: Node) -> frozenset[str]:
 
 def audiences(node: Node) -> frozenset[str]:
     return frozenset().union(*(condition.audiences() for condition in conditions(node)))
+
+
+def memberships(node: Node) -> frozenset[PastMembership]:
+    """Which past memberships it asks about."""
+    return frozenset().union(*(condition.memberships() for condition in conditions(node)))
 
 
 def asked_in(value: Any, kind: str) -> frozenset[str]:

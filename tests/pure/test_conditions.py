@@ -43,7 +43,13 @@ def of_leaf(node):
     condition = node.condition
     aggregates = condition.aggregates(NOW)
     columns = [f"m{n}" for n in range(1, len(aggregates) + 1)]
-    answers = Answers(columns, NOW, lambda key: Sql(f"is_in:{key}"), lambda name: Sql(f"lot:{name}"))
+    answers = Answers(
+        columns,
+        NOW,
+        lambda key: Sql(f"is_in:{key}"),
+        lambda past: Sql(f"was_in:{past.name}"),
+        lambda name: Sql(f"lot:{name}"),
+    )
     is_trait = isinstance(condition, TraitKind)
     return {
         "sentence": condition.sentence() if is_trait else sentence(node),
