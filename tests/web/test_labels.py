@@ -95,10 +95,11 @@ def test_the_list_shows_labels_and_is_filtered_by_one(cast, labelled, base, path
     assert shown("?label=vip&q=two")[0] == {"two"}
 
 
-def test_the_csv_has_the_labels(cast, labelled, base):
-    answer = cast.browser("read_only").get(f"{base}/audiences", {"format": "csv", "label": SLASH})
+@pytest.mark.parametrize(("path", "key", "what"), LISTS)
+def test_the_csv_has_what_has_the_label_with_its_labels(cast, labelled, base, path, key, what):
+    answer = cast.browser("read_only").get(f"{base}/{path}", {"format": "csv", "label": SLASH})
     lines = list(csv.reader(b"".join(answer.streaming_content).decode().splitlines()))
-    assert [line[-1] for line in lines] == ["labels", f"vip, {SLASH}"]
+    assert [(line[0], line[-1]) for line in lines] == [("name", "labels"), (f"{what} two", f"vip, {SLASH}")]
 
 
 @pytest.mark.parametrize("what", ["audiences", "computed-traits"])

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from access.pages.charts import spark
-from access.pages.tables import Column, exported, tabled
+from access.pages.tables import Column, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from audiences import overview, services, suggestions, trait_overview
 from audiences.distribution import distribution
@@ -20,7 +20,8 @@ from audiences.pages import builder
 from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
 from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
-from audiences.pages.views.audiences import pill_of
+from audiences.pages.views.audiences import IN_CSV as LIST_IN_CSV
+from audiences.pages.views.audiences import csv_line, pill_of
 from audiences.pages.views.builder import go_to
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
@@ -50,14 +51,17 @@ logger = logging.getLogger(__name__)
 
 
 @needs("space.read", POST="space.use")
-def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse | StreamingHttpResponse:
     """Every computed trait of the space: what it says, and how many people have a value. A POST changes several."""
     everything = overview.traits_of(request.space)
     if request.method == "POST":
         return changed_several(request, everything, Nouns("computed trait", "computed traits"))
     rows = overview.listed(overview.labelled(everything, wanted_label(request)))
-    count = rows_on_a_page(request)
-    table = tabled(request, rows, columns=COLUMNS, sort="-created", search=SEARCHED, count=count)
+    listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
+    if wants_csv(request):
+        overviews = overview.overviews(request.space, arranged(request, rows, **listing))
+        return exported(request, "computed-traits", LIST_IN_CSV, map(csv_line, overviews))
+    table = tabled(request, rows, **listing, count=rows_on_a_page(request))
     sizes = overview.sizes_of(table.rows)
     shown = [
         {
