@@ -1,0 +1,135 @@
+"""What the answers of other companies' tools mean for each person: one bad person stops no batch."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import product
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from destinations.adapters import adapter_of
+from destinations.rules.contract import Address, CallOutcome, DestinationRequest, IdentifierChange
+from spaces.answers import Answer
+from spaces.settings_schema import parse
+from tests.pure.test_adapters import AUDIENCE, NOW
+from tests.vendors import VENDORS, Channel
+
+TOOLS = list(VENDORS)
+
+
+def planned(kind: str, count: int = 3, **options: Any) -> list[DestinationRequest]:
+    """The requests about `count` people: u0, u1 …, all with an e-mail address; every second one leaves."""
+    adapter, (_, settings, usual, _) = adapter_of(kind), VENDORS[kind]
+    rows = [
+        IdentifierChange(f"sub_1-{n}-1", n % 2 == 0, NOW, Address(f"u{n}", None, f"p{n}@x.org"), person=n)
+        for n in range(count)
+    ]
+    chosen = parse(adapter.options, usual | options)
+    return adapter.plan(rows, AUDIENCE, parse(adapter.settings, settings), chosen, NOW)
+
+
+def outcomes(
+    kind: str, status: int, body: object = "", headers: Mapping[str, str] | None = None, number: int = 0
+) -> list[CallOutcome]:
+    """number: of the request that is answered."""
+    content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return adapter_of(kind).read(planned(kind)[number], Answer(status, headers or {}, content))
+
+
+def kinds(rows: list[CallOutcome]) -> list[str]:
+    return [row.kind for row in rows]
+
+
+PARTIAL = {
+    "customerio": (207, {"errors": [{"batch_index": 3, "reason": "invalid", "field": "id"}]}, 0),
+}
+
+
+@pytest.mark.parametrize("case", PARTIAL)
+def test_only_whoever_is_named_is_refused(case: str) -> None:
+    status, body, number = PARTIAL[case]
+    rows = outcomes(case.split()[0], status, body, number=number)
+    assert kinds(rows) == ["delivered", "refused", "delivered"]
+    assert rows[1].reason
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+@pytest.mark.parametrize("body", ["", "<html>", "[1]", '"text"', '{"errors": "no list", "failed_records": [5]}'])
+def test_an_answer_that_is_not_understood_counts_by_its_status(kind: str, body: str) -> None:
+    for number, request in enumerate(planned(kind)):
+        everyone = len(request.rows)
+        assert kinds(outcomes(kind, 200, body, number=number)) == ["delivered"] * everyone
+        assert kinds(outcomes(kind, 400, body, number=number)) == ["refused"] * everyone
+        assert kinds(outcomes(kind, 401, body, number=number)) == ["suspended"] * everyone
+        assert kinds(outcomes(kind, 503, body, number=number)) == ["retry"] * everyone
+
+
+STRANGE = [None, True, 5, "text", [5], {"index": 7}, [None], [[1]], [{"index": "x"}], [{"index": 99, "context": []}]]
+NAMES = (
+    "errors",
+    "failed_records",
+    "failedUpdates",
+    "events_with_invalid_fields",
+    "silenced_events",
+    "status",
+    "error",
+)
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+@pytest.mark.parametrize("status", [200, 201, 207, 400, 429])
+def test_no_answer_is_so_strange_that_it_stops_the_others(kind: str, status: int) -> None:
+    """What `read` raises would stop the whole subscription."""
+    for number, request in enumerate(planned(kind)):
+        for name, value in product(NAMES, STRANGE):
+            for body in ({name: value}, {name: {"objectWriteTraceId": value, "context": value}}):
+                assert len(outcomes(kind, status, body, number=number)) == len(request.rows)
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+def test_a_tool_is_left_alone_for_as_long_as_it_asks(kind: str) -> None:
+    asked = outcomes(kind, 429, "slow down", {"retry-after": "17"})
+    assert {(row.kind, row.retry_after_s) for row in asked} == {("retry", 17.0)}
+    silent = outcomes(kind, 429, "slow down")
+    assert {(row.kind, row.retry_after_s) for row in silent} == {("retry", 30.0 if kind == "amplitude" else 2.0)}
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+def test_a_repeated_request_is_the_same_in_every_byte(kind: str) -> None:
+    first, again = planned(kind), planned(kind)
+    assert [(each.id, each.url, each.body) for each in first] == [(each.id, each.url, each.body) for each in again]
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+def test_a_batch_of_the_largest_size_is_small_enough_for_its_tool(kind: str) -> None:
+    """No documented limit of a request is below 500 KB, but for messages."""
+    requests = planned(kind, adapter_of(kind).capabilities.batch)
+    assert max(len(each.body) for each in requests) < (28_000 if issubclass(VENDORS[kind][0], Channel) else 500_000)
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+def test_secrets_are_in_headers_and_bodies_alone(kind: str) -> None:
+    """But Google takes one only in the address; those of channels are addresses."""
+    adapter = adapter_of(kind)
+    test = adapter.test(parse(adapter.settings, VENDORS[kind][1]), NOW)
+    assert test.rows == []
+    assert test.id == adapter.test(parse(adapter.settings, VENDORS[kind][1]), NOW + timedelta(microseconds=1)).id
+    queries = [urlsplit(each.url).query for each in [*planned(kind), test]]
+    assert any("secret" in query for query in queries) == (kind == "ga4")
+
+
+@pytest.mark.parametrize("kind", ["customerio"])
+def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: str) -> None:
+    adapter, (_, settings, usual, _) = adapter_of(kind), VENDORS[kind]
+
+    def sent(entering: bool, **more: Any) -> bool:
+        row = IdentifierChange("sub_1-1-1", entering, NOW, Address("u1", None, "p1@x.org"), person=1)
+        chosen = parse(adapter.settings, settings | more)
+        requests = adapter.plan([row], AUDIENCE, chosen, parse(adapter.options, usual), NOW)
+        return any(b"p1@x.org" in each.body for each in requests)
+
+    assert sent(entering=True)
+    assert not sent(entering=False)
+    assert not sent(entering=True, sendEmail=False)

@@ -1,0 +1,130 @@
+"""Other companies' tools as their documentation describes them: what they take, refuse, throttle and remember."""
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from tests.receiver import Got, Reply
+
+
+@dataclass
+class Vendor:
+    """A tool that throttles now and then, and loses an answer now and then after it has done what was asked.
+
+    bad: people whom it refuses. values: of the one property that tests send, by person. newest: the name of each
+    person's newest event. wrong: calls that a real one would not have understood.
+    """
+
+    bad: frozenset[str] = frozenset()
+    values: dict[str, Any] = field(default_factory=dict)
+    newest: dict[str, str] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)  # of events that a repetition must not double
+    wrong: list[str] = field(default_factory=list)
+    calls: int = 0
+    lock: Any = field(default_factory=threading.Lock)
+
+    refuses: ClassVar = True
+    idempotent: ClassVar = True
+    throttled: ClassVar = Reply(429, b"slow down", {"Retry-After": "1"})
+
+    def __call__(self, got: Got) -> Reply:
+        with self.lock:
+            self.calls += 1
+            if self.calls % 4 == 2:
+                return self.throttled
+            try:
+                reply = self.take(urlsplit(got.path).path, got)
+            except (AssertionError, LookupError, ValueError, TypeError) as error:
+                self.wrong.append(f"{got.method} {got.path}: {error!r}")
+                return Reply(400)
+            lost = self.idempotent and self.calls % 7 == 5 and reply.status < 300
+            return Reply(502, b"the answer is lost") if lost else reply
+
+    def take(self, path: str, got: Got) -> Reply:
+        raise NotImplementedError
+
+    def write(self, person: str, properties: Mapping[str, Any]) -> None:
+        """Of the one property: null and the empty text take it away."""
+        (value,) = properties.values()
+        if value in (None, ""):
+            self.values.pop(person, None)
+        else:
+            self.values[person] = value
+
+    def once(self, id: str) -> bool:
+        """Whether an event with this id is new."""
+        if id in self.ids:
+            return False
+        self.ids.append(id)
+        return True
+
+    @property
+    def members(self) -> set[str]:
+        return {person for person, value in self.values.items() if value in (True, "true")}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        return {person: float(value) for person, value in self.values.items()}
+
+
+def answer(content: object, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(content).encode())
+
+
+def user_of(got: Got) -> str:
+    """The user name of basic authentication, with its password."""
+    scheme, _, token = got.headers["authorization"].partition(" ")
+    assert scheme == "Basic"
+    return base64.b64decode(token).decode()
+
+
+def without_email(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if name != "email"}
+
+
+class Customerio(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, user_of(got)) == ("/track-eu.customer.io/api/v2/batch", "site:secret-key")
+        assert len(got.body) < 500_000
+        batch = got.json["batch"]
+        errors = [error for number, entry in enumerate(batch) if (error := self.one(number, entry))]
+        if errors:
+            return answer({"errors": errors}, 400 if len(errors) == len(batch) else 207)
+        return answer({})
+
+    def one(self, number: int, entry: dict[str, Any]) -> dict[str, Any] | None:
+        assert entry["type"] == "person"
+        ((name, person),) = entry["identifiers"].items()
+        assert name in ("id", "email")
+        if person in self.bad or entry["attributes"].get("email") in self.bad:
+            return {"batch_index": number, "reason": "invalid", "field": name, "message": "is not one"}
+        if entry["action"] == "identify":
+            self.write(person, without_email(entry["attributes"]))
+        else:
+            assert entry["action"] == "event"
+            assert isinstance(entry["timestamp"], int)
+            self.newest[person] = entry["name"]
+        return None
+
+
+class Channel(Vendor):
+    """Where messages are read: it counts what they say. One that comes twice is there twice."""
+
+    refuses = False
+    idempotent = False
+    inside = 0
+
+    def says(self, text: str) -> None:
+        entered, left = map(int, re.search(r"(\d+) entered, (\d+) left", text).groups())  # type: ignore[union-attr]
+        self.inside += entered - left
+
+
+# kind -> (the tool, settings, options of an audience, options of a computed trait)
+VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
+}
