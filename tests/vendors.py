@@ -112,6 +112,26 @@ class Customerio(Vendor):
         return None
 
 
+class Iterable(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["api-key"] == "secret-key"
+        users = {
+            "/api.eu.iterable.com/api/users/bulkUpdate": "users",
+            "/api.eu.iterable.com/api/events/trackBulk": "events",
+        }
+        refused: dict[str, list[str]] = {"invalidEmails": [], "invalidUserIds": []}
+        for entry in got.json[users[path]]:
+            name = "userId" if "userId" in entry else "email"
+            if self.bad & {entry.get("userId"), entry.get("email")}:
+                refused["invalidUserIds" if name == "userId" else "invalidEmails"].append(entry[name])
+            elif users[path] == "users":
+                self.write(entry[name], entry["dataFields"])
+            elif self.once(entry["id"]):
+                self.newest[entry[name]] = entry["eventName"]
+        failed = sum(map(len, refused.values()))
+        return answer({"failCount": failed, "failedUpdates": refused, "invalidEmails": [], "invalidUserIds": []})
+
+
 class Channel(Vendor):
     """Where messages are read: it counts what they say. One that comes twice is there twice."""
 
@@ -127,4 +147,5 @@ class Channel(Vendor):
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
+    "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
 }

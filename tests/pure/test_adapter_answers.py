@@ -44,6 +44,8 @@ def kinds(rows: list[CallOutcome]) -> list[str]:
 
 PARTIAL = {
     "customerio": (207, {"errors": [{"batch_index": 3, "reason": "invalid", "field": "id"}]}, 0),
+    "iterable users": (200, {"failCount": 1, "failedUpdates": {"notFoundUserIds": [], "invalidUserIds": ["u1"]}}, 0),
+    "iterable events": (200, {"failCount": 1, "invalidUserIds": ["u1"]}, 1),
 }
 
 
@@ -53,6 +55,12 @@ def test_only_whoever_is_named_is_refused(case: str) -> None:
     rows = outcomes(case.split()[0], status, body, number=number)
     assert kinds(rows) == ["delivered", "refused", "delivered"]
     assert rows[1].reason
+
+
+def test_an_event_that_iterable_does_not_take_is_named() -> None:
+    rows = outcomes("iterable", 200, {"disallowedEventNames": ["Audience Exited"]}, number=1)
+    assert kinds(rows) == ["delivered", "refused", "delivered"]
+    assert rows[1].reason == "Iterable: disallowedEventNames"
 
 
 @pytest.mark.parametrize("kind", TOOLS)
@@ -120,7 +128,7 @@ def test_secrets_are_in_headers_and_bodies_alone(kind: str) -> None:
     assert any("secret" in query for query in queries) == (kind == "ga4")
 
 
-@pytest.mark.parametrize("kind", ["customerio"])
+@pytest.mark.parametrize("kind", ["customerio", "iterable"])
 def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: str) -> None:
     adapter, (_, settings, usual, _) = adapter_of(kind), VENDORS[kind]
 
