@@ -132,6 +132,28 @@ class Iterable(Vendor):
         return answer({"failCount": failed, "failedUpdates": refused, "invalidEmails": [], "invalidUserIds": []})
 
 
+class Braze(Vendor):
+    throttled = Reply(429, b"{}", {"X-Ratelimit-Retry-After": "2"})
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.headers["authorization"]) == ("/rest.fra-01.braze.eu/users/track", "Bearer secret-key")
+        attributes, events = got.json.get("attributes", []), got.json.get("events", [])
+        assert 0 < len(attributes) + len(events) <= 75
+        errors = []
+        for array, entries in (("attributes", attributes), ("events", events)):
+            for number, entry in enumerate(entries):
+                person = entry.get("external_id") or entry["email"]
+                if self.bad & {person, entry.get("email")}:
+                    errors.append({"type": "'external_id' is not valid", "input_array": array, "index": number})
+                elif array == "attributes":
+                    self.write(
+                        person, {key: value for key, value in without_email(entry).items() if key != "external_id"}
+                    )
+                else:
+                    self.newest[person] = entry["name"]
+        return answer({"message": "success", **({"errors": errors} if errors else {})}, 201)
+
+
 class Channel(Vendor):
     """Where messages are read: it counts what they say. One that comes twice is there twice."""
 
@@ -146,6 +168,7 @@ class Channel(Vendor):
 
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "braze": (Braze, {"apiKey": "secret-key", "instance": "EU-01"}, {}, {}),
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
     "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
 }

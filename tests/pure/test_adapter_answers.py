@@ -12,7 +12,7 @@ import pytest
 from destinations.adapters import adapter_of
 from destinations.rules.contract import Address, CallOutcome, DestinationRequest, IdentifierChange
 from spaces.answers import Answer
-from spaces.settings_schema import parse
+from spaces.settings_schema import InvalidSetting, parse
 from tests.pure.test_adapters import AUDIENCE, NOW
 from tests.vendors import VENDORS, Channel
 
@@ -46,6 +46,8 @@ PARTIAL = {
     "customerio": (207, {"errors": [{"batch_index": 3, "reason": "invalid", "field": "id"}]}, 0),
     "iterable users": (200, {"failCount": 1, "failedUpdates": {"notFoundUserIds": [], "invalidUserIds": ["u1"]}}, 0),
     "iterable events": (200, {"failCount": 1, "invalidUserIds": ["u1"]}, 1),
+    "braze attributes": (201, {"errors": [{"type": "bad id", "input_array": "attributes", "index": 1}]}, 0),
+    "braze events": (201, {"errors": [{"type": "bad id", "input_array": "events", "index": 1}]}, 0),
 }
 
 
@@ -104,6 +106,17 @@ def test_a_tool_is_left_alone_for_as_long_as_it_asks(kind: str) -> None:
     assert {(row.kind, row.retry_after_s) for row in silent} == {("retry", 30.0 if kind == "amplitude" else 2.0)}
 
 
+def test_braze_says_in_words_of_its_own_how_long() -> None:
+    asked = outcomes("braze", 429, "{}", {"x-ratelimit-retry-after": "9"})
+    assert {(row.kind, row.retry_after_s) for row in asked} == {("retry", 9.0)}
+
+
+def test_braze_gets_no_more_objects_in_a_request_than_it_takes() -> None:
+    for options, sizes in (({}, [37, 37, 26]), ({"sendTrack": False}, [75, 25])):
+        requests = planned("braze", 100, **options)
+        assert [len(each.rows) for each in requests] == sizes
+
+
 @pytest.mark.parametrize("kind", TOOLS)
 def test_a_repeated_request_is_the_same_in_every_byte(kind: str) -> None:
     first, again = planned(kind), planned(kind)
@@ -128,7 +141,7 @@ def test_secrets_are_in_headers_and_bodies_alone(kind: str) -> None:
     assert any("secret" in query for query in queries) == (kind == "ga4")
 
 
-@pytest.mark.parametrize("kind", ["customerio", "iterable"])
+@pytest.mark.parametrize("kind", ["braze", "customerio", "iterable"])
 def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: str) -> None:
     adapter, (_, settings, usual, _) = adapter_of(kind), VENDORS[kind]
 
@@ -141,3 +154,17 @@ def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: 
     assert sent(entering=True)
     assert not sent(entering=False)
     assert not sent(entering=True, sendEmail=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "declared", "given", "field"),
+    [
+        ("braze", "settings", {"apiKey": "x", "instance": "MARS-01"}, "instance"),
+    ],
+)
+def test_what_a_tool_cannot_do_is_refused_as_a_setting(
+    kind: str, declared: str, given: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidSetting) as caught:
+        parse(getattr(adapter_of(kind), declared), given)
+    assert caught.value.field == field
