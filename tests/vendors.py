@@ -166,9 +166,27 @@ class Channel(Vendor):
         self.inside += entered - left
 
 
+class Slack(Channel):
+    def take(self, path: str, got: Got) -> Reply:
+        assert path == "/hooks.slack.com/services/T/B/secret"
+        self.says(got.json["text"])
+        return Reply()
+
+
+class Teams(Channel):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.json["type"]) == ("/example.com/workflow", "message")
+        (card,) = got.json["attachments"]
+        assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
+        self.says(" ".join(block["text"] for block in card["content"]["body"]))
+        return Reply(202, b"")
+
+
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "braze": (Braze, {"apiKey": "secret-key", "instance": "EU-01"}, {}, {}),
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
     "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
+    "slack": (Slack, {"webhookUrl": "https://hooks.slack.com/services/T/B/secret"}, {}, {}),
+    "teams": (Teams, {"webhookUrl": "https://example.com/workflow"}, {}, {}),
 }

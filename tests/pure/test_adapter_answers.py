@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -159,6 +160,8 @@ def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: 
 @pytest.mark.parametrize(
     ("kind", "declared", "given", "field"),
     [
+        ("slack", "settings", {"webhookUrl": "http://hooks.slack.com/x"}, "webhookUrl"),
+        ("teams", "settings", {"webhookUrl": "ftp://x"}, "webhookUrl"),
         ("braze", "settings", {"apiKey": "x", "instance": "MARS-01"}, "instance"),
     ],
 )
@@ -168,3 +171,21 @@ def test_what_a_tool_cannot_do_is_refused_as_a_setting(
     with pytest.raises(InvalidSetting) as caught:
         parse(getattr(adapter_of(kind), declared), given)
     assert caught.value.field == field
+
+
+def test_slack_reads_no_markup_in_the_name_of_an_audience() -> None:
+    adapter, (_, settings, _, _) = adapter_of("slack"), VENDORS["slack"]
+    about = replace(AUDIENCE, name="A & <!channel>")
+    row = IdentifierChange("sub_1-1-1", True, NOW, Address("u1"), person=1)
+    (request,) = adapter.plan([row], about, parse(adapter.settings, settings), parse(adapter.options, {}), NOW)
+    assert json.loads(request.body) == {"text": "*A &amp; &lt;!channel&gt;*: 1 entered, 0 left"}
+
+
+def test_somebody_with_two_identifiers_is_one_person_in_a_message() -> None:
+    adapter, (_, settings, _, _) = adapter_of("slack"), VENDORS["slack"]
+    rows = [
+        IdentifierChange("sub_1-1-1", True, NOW, Address("u1", None, "p1@x.org"), person=1),
+        IdentifierChange("sub_1-2-1", True, NOW, Address("u1", None, "p1@x.org"), person=1),
+    ]
+    (request,) = adapter.plan(rows, AUDIENCE, parse(adapter.settings, settings), parse(adapter.options, {}), NOW)
+    assert "1 entered" in json.loads(request.body)["text"]
