@@ -182,11 +182,57 @@ class Teams(Channel):
         return Reply(202, b"")
 
 
+class Mixpanel(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert len(got.json) <= 2000
+        if path == "/api-eu.mixpanel.com/engage":
+            return self.engage(got.json)
+        assert (path, user_of(got)) == ("/api-eu.mixpanel.com/import", "secret-token:")
+        failed = []
+        for number, event in enumerate(got.json):
+            own = event["properties"]
+            assert len(own["$insert_id"]) <= 36
+            if own["distinct_id"] in self.bad:
+                failed.append({"index": number, "insert_id": own["$insert_id"], "field": "", "message": "is bad"})
+            elif self.once(own["$insert_id"]):
+                self.newest[own["distinct_id"]] = event["event"]
+        return answer({"code": 400, "failed_records": failed}, 400) if failed else answer({"code": 200, "status": "OK"})
+
+    def engage(self, profiles: list[dict[str, Any]]) -> Reply:
+        if self.bad & {profile["$distinct_id"] for profile in profiles}:
+            return answer({"status": 0, "error": "$distinct_id is bad"})
+        for profile in profiles:
+            assert profile["$token"] == "secret-token"
+            unset = dict.fromkeys(profile.get("$unset", []))
+            self.write(profile["$distinct_id"], unset or profile["$set"])
+        return answer({"status": 1, "error": None})
+
+
+class Amplitude(Vendor):
+    throttled = Reply(429, b'{"code": 429, "error": "Too many requests for some devices and users"}')
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.json["api_key"]) == ("/api.eu.amplitude.com/2/httpapi", "secret-key")
+        events = got.json["events"]
+        people = [event.get("user_id") or event["device_id"] for event in events]
+        bad = [number for number, person in enumerate(people) if person in self.bad]
+        if bad:  # and none of the others is taken
+            return answer({"code": 400, "error": "Invalid field", "events_with_invalid_fields": {"user_id": bad}}, 400)
+        for person, event in zip(people, events, strict=True):
+            if self.once(event["insert_id"]):
+                properties = event["user_properties"]
+                self.write(person, properties.get("$set") or dict.fromkeys(properties["$unset"]))
+                self.newest[person] = event["event_type"]
+        return answer({"code": 200, "events_ingested": len(events)})
+
+
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "amplitude": (Amplitude, {"apiKey": "secret-key", "region": "EU"}, {}, {}),
     "braze": (Braze, {"apiKey": "secret-key", "instance": "EU-01"}, {}, {}),
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
     "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
+    "mixpanel": (Mixpanel, {"projectToken": "secret-token", "region": "EU"}, {}, {}),
     "slack": (Slack, {"webhookUrl": "https://hooks.slack.com/services/T/B/secret"}, {}, {}),
     "teams": (Teams, {"webhookUrl": "https://example.com/workflow"}, {}, {}),
 }

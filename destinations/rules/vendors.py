@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -51,6 +52,11 @@ def json_request(
 def basic(user: str, password: str = "") -> dict[str, str]:
     """The header of HTTP's basic authentication."""
     return {"authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def short_id(id: str) -> str:
+    """32 letters and digits that stand for `id`: for tools that take no longer ids to recognise a repetition."""
+    return blake2b(id.encode(), digest_size=16).hexdigest()
 
 
 def decoded(body: bytes) -> dict[str, Any]:

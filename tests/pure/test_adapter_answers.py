@@ -49,6 +49,7 @@ PARTIAL = {
     "iterable events": (200, {"failCount": 1, "invalidUserIds": ["u1"]}, 1),
     "braze attributes": (201, {"errors": [{"type": "bad id", "input_array": "attributes", "index": 1}]}, 0),
     "braze events": (201, {"errors": [{"type": "bad id", "input_array": "events", "index": 1}]}, 0),
+    "mixpanel": (400, {"code": 400, "failed_records": [{"index": 1, "message": "bad id"}]}, 1),
 }
 
 
@@ -58,6 +59,35 @@ def test_only_whoever_is_named_is_refused(case: str) -> None:
     rows = outcomes(case.split()[0], status, body, number=number)
     assert kinds(rows) == ["delivered", "refused", "delivered"]
     assert rows[1].reason
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"events_with_invalid_fields": {"time": [1]}},
+        {"events_with_missing_fields": {"user_id": [1]}},
+        {"events_with_invalid_id_lengths": {"user_id": [1]}},
+        {"silenced_events": [1]},
+    ],
+)
+def test_of_amplitude_the_others_go_again_because_none_was_taken(lists: dict[str, Any]) -> None:
+    rows = outcomes("amplitude", 400, {"code": 400, "error": "Invalid", "missing_field": None, **lists})
+    assert kinds(rows) == ["retry", "refused", "retry"]
+    assert rows[0].retry_after_s is None
+
+
+def test_a_key_that_amplitude_does_not_know_is_no_fault_of_people() -> None:
+    assert kinds(outcomes("amplitude", 400, {"code": 400, "error": "Invalid API key: xyz"})) == ["suspended"] * 3
+
+
+def test_mixpanel_refuses_profiles_with_200() -> None:
+    assert kinds(outcomes("mixpanel", 200, {"status": 0, "error": "bad"})) == ["refused"] * 3
+    assert kinds(outcomes("mixpanel", 200, {"status": 1, "error": None})) == ["delivered"] * 3
+
+
+def test_a_token_that_mixpanel_does_not_know_is_no_fault_of_people() -> None:
+    rows = outcomes("mixpanel", 200, {"status": 0, "error": "$token, missing or empty"})
+    assert kinds(rows) == ["suspended"] * 3
 
 
 def test_an_event_that_iterable_does_not_take_is_named() -> None:
