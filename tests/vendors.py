@@ -226,6 +226,35 @@ class Amplitude(Vendor):
         return answer({"code": 200, "events_ingested": len(events)})
 
 
+class Posthog(Vendor):
+    refuses = False
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.json["api_key"]) == ("/eu.i.posthog.com/batch/", "phc_secret")
+        for event in got.json["batch"]:
+            if self.once(event["uuid"]):
+                properties = event["properties"]
+                self.write(event["distinct_id"], properties.get("$set") or dict.fromkeys(properties["$unset"]))
+                self.newest[event["distinct_id"]] = event["event"]
+        return answer({"status": "Ok"})
+
+
+class SegmentHttp(Vendor):
+    refuses = False
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, user_of(got)) == ("/events.example.com/v1/batch", "secret-key:")
+        assert len(got.body) < 500_000
+        for call in got.json["batch"]:
+            assert "integrations" not in call
+            person = call.get("userId") or call["anonymousId"]
+            if self.once(call["messageId"]) and call["type"] == "identify":
+                self.write(person, without_email(call["traits"]))
+            elif call["type"] == "track":
+                self.newest[person] = call["event"]
+        return answer({"success": True})
+
+
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "amplitude": (Amplitude, {"apiKey": "secret-key", "region": "EU"}, {}, {}),
@@ -233,6 +262,13 @@ VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str,
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
     "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
     "mixpanel": (Mixpanel, {"projectToken": "secret-token", "region": "EU"}, {}, {}),
+    "posthog": (Posthog, {"projectKey": "phc_secret", "region": "EU"}, {}, {}),
+    "segment_http": (
+        SegmentHttp,
+        {"writeKey": "secret-key", "receiver": "other", "server": "https://events.example.com/"},
+        {},
+        {"sendTrack": True},
+    ),
     "slack": (Slack, {"webhookUrl": "https://hooks.slack.com/services/T/B/secret"}, {}, {}),
     "teams": (Teams, {"webhookUrl": "https://example.com/workflow"}, {}, {}),
 }

@@ -192,6 +192,10 @@ def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: 
     [
         ("slack", "settings", {"webhookUrl": "http://hooks.slack.com/x"}, "webhookUrl"),
         ("teams", "settings", {"webhookUrl": "ftp://x"}, "webhookUrl"),
+        ("posthog", "settings", {"projectKey": "phc_x", "region": "own server"}, "server"),
+        ("posthog", "settings", {"projectKey": "phc_x", "server": "https://posthog.example"}, "server"),
+        ("segment_http", "settings", {"writeKey": "x", "receiver": "other"}, "server"),
+        ("segment_http", "settings", {"writeKey": "x", "server": "https://events.example"}, "server"),
         ("braze", "settings", {"apiKey": "x", "instance": "MARS-01"}, "instance"),
     ],
 )
