@@ -255,12 +255,52 @@ class SegmentHttp(Vendor):
         return answer({"success": True})
 
 
+class Ga4(Vendor):
+    refuses = False
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert path == "/region1.google-analytics.com/mp/collect"
+        assert urlsplit(got.path).query == "measurement_id=G-1&api_secret=secret-key"
+        assert got.json["client_id"]
+        ((name, value),) = got.json["user_properties"].items()
+        assert len(name) <= 24
+        person = got.json.get("user_id") or got.json["client_id"]
+        self.write(person, {name: value["value"]})
+        (event,) = got.json["events"]
+        assert re.fullmatch(r"[a-z_]{1,40}", event["name"])
+        self.newest[person] = event["name"]
+        return Reply(204, b"")
+
+
+class Klaviyo(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.headers["authorization"]) == (
+            "/a.klaviyo.com/api/profile-import",
+            "Klaviyo-API-Key pk_secret",
+        )
+        assert got.headers["revision"]
+        profile = got.json["data"]
+        attributes = profile["attributes"]
+        if attributes["email"] in self.bad:
+            return answer({"errors": [{"code": "invalid", "title": "Invalid input.", "detail": "email"}]}, 400)
+        unset = dict.fromkeys([profile["meta"]["patch_properties"]["unset"]]) if "meta" in profile else {}
+        self.write(attributes["email"], unset or attributes["properties"])
+        return answer({"data": {"type": "profile", "id": "01"}})
+
+
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "amplitude": (Amplitude, {"apiKey": "secret-key", "region": "EU"}, {}, {}),
     "braze": (Braze, {"apiKey": "secret-key", "instance": "EU-01"}, {}, {}),
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
+    "ga4": (
+        Ga4,
+        {"measurementId": "G-1", "apiSecret": "secret-key", "region": "EU"},
+        {"userProperty": "shopper"},
+        {},
+    ),
     "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
+    "klaviyo": (Klaviyo, {"apiKey": "pk_secret"}, {}, {}),
     "mixpanel": (Mixpanel, {"projectToken": "secret-token", "region": "EU"}, {}, {}),
     "posthog": (Posthog, {"projectKey": "phc_secret", "region": "EU"}, {}, {}),
     "segment_http": (

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,6 +17,7 @@ from destinations.rules.contract import (
 )
 from destinations.rules.payloads import EventOptions, TraitOptions
 from spaces.answers import Answer
+from spaces.settings_schema import SettingsDeclaration, text
 
 EMAIL_HELP = (
     "Also sets the address of people known by a user ID. Turn it off where the tool knows it already: somebody with "
@@ -24,10 +25,28 @@ EMAIL_HELP = (
 )
 
 
+class PropertyOptions(SettingsDeclaration, frozen=True):
+    """How one audience, or one computed trait, goes to a tool that only knows properties of people."""
+
+    property_name: Annotated[str, text("Property", help="Its name over there. Empty: the key of what is sent")] = ""
+
+
+def value_of(change: IdentifierChange, about: PayloadComputation) -> Any:
+    """What is true from now on: membership, or the value of a computed trait."""
+    return change.value if about.kind == "trait" else change.entering
+
+
 def email_to_set(change: IdentifierChange, *, wanted: bool) -> dict[str, str]:
     """The address that somebody known by a user ID gets: never with a leave, whose words are those of long ago."""
     address = change.address
     return {"email": address.email} if wanted and change.entering and address.user_id and address.email else {}
+
+
+def as_text(value: Any, *, between: str = ", ") -> str:
+    """A value for a tool that keeps texts: "true", a number's digits, a list's values side by side, "" for none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else between.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def event_properties(

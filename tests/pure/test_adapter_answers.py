@@ -197,6 +197,8 @@ def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: 
         ("segment_http", "settings", {"writeKey": "x", "receiver": "other"}, "server"),
         ("segment_http", "settings", {"writeKey": "x", "server": "https://events.example"}, "server"),
         ("braze", "settings", {"apiKey": "x", "instance": "MARS-01"}, "instance"),
+        ("ga4", "options", {"enteredEvent": "Audience Entered"}, "enteredEvent"),
+        ("ga4", "options", {"userProperty": "a_property_of_more_than_24_characters"}, "userProperty"),
     ],
 )
 def test_what_a_tool_cannot_do_is_refused_as_a_setting(
@@ -205,6 +207,19 @@ def test_what_a_tool_cannot_do_is_refused_as_a_setting(
     with pytest.raises(InvalidSetting) as caught:
         parse(getattr(adapter_of(kind), declared), given)
     assert caught.value.field == field
+
+
+def test_a_key_that_analytics_would_drop_without_a_word_is_shortened() -> None:
+    adapter, (_, settings, _, _) = adapter_of("ga4"), VENDORS["ga4"]
+    row = IdentifierChange("sub_1-1-1", True, NOW, Address("u1"), person=1)
+    names = set()
+    for key in ("people_with_a_very_long_name", "people_with_a_very_long_game", "a" * 24):
+        chosen = parse(adapter.settings, settings), parse(adapter.options, {})
+        (request,) = adapter.plan([row], replace(AUDIENCE, key=key), *chosen, NOW)
+        names |= json.loads(request.body)["user_properties"].keys()
+    assert "a" * 24 in names
+    assert len(names) == 3
+    assert max(map(len, names)) == 24
 
 
 def test_slack_reads_no_markup_in_the_name_of_an_audience() -> None:
