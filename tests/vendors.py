@@ -288,6 +288,35 @@ class Klaviyo(Vendor):
         return answer({"data": {"type": "profile", "id": "01"}})
 
 
+class Sendgrid(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (got.method, path) == ("PUT", "/api.eu.sendgrid.com/v3/marketing/contacts")
+        assert got.headers["authorization"] == "Bearer SG.secret"
+        contacts = got.json["contacts"]
+        if any(contact["email"] in self.bad for contact in contacts):  # and none of the others is taken
+            return answer({"errors": [{"message": "invalid email", "field": "contacts"}]}, 400)
+        for contact in contacts:
+            self.write(contact["email"], contact["custom_fields"])
+        return answer({"job_id": "1"}, 202)
+
+
+class Hubspot(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert path == "/api.hubapi.com/crm/v3/objects/contacts/batch/upsert"
+        assert got.headers["authorization"] == "Bearer secret-token"
+        inputs, refused = got.json["inputs"], []
+        assert len(inputs) <= 100
+        for entry in inputs:
+            if entry["id"] in self.bad:
+                refused.append(entry["objectWriteTraceId"])
+            else:
+                self.write(entry["id"], without_email(entry["properties"]))
+        errors = (
+            [{"status": "error", "message": "is bad", "context": {"objectWriteTraceId": refused}}] if refused else []
+        )
+        return answer({"status": "COMPLETE", "errors": errors}, 207 if refused else 200)
+
+
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "amplitude": (Amplitude, {"apiKey": "secret-key", "region": "EU"}, {}, {}),
@@ -299,6 +328,7 @@ VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str,
         {"userProperty": "shopper"},
         {},
     ),
+    "hubspot": (Hubspot, {"accessToken": "secret-token"}, {}, {}),
     "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
     "klaviyo": (Klaviyo, {"apiKey": "pk_secret"}, {}, {}),
     "mixpanel": (Mixpanel, {"projectToken": "secret-token", "region": "EU"}, {}, {}),
@@ -309,6 +339,7 @@ VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str,
         {},
         {"sendTrack": True},
     ),
+    "sendgrid": (Sendgrid, {"apiKey": "SG.secret", "region": "EU"}, {"fieldId": "e1_T"}, {"fieldId": "e2_N"}),
     "slack": (Slack, {"webhookUrl": "https://hooks.slack.com/services/T/B/secret"}, {}, {}),
     "teams": (Teams, {"webhookUrl": "https://example.com/workflow"}, {}, {}),
 }

@@ -50,6 +50,7 @@ PARTIAL = {
     "braze attributes": (201, {"errors": [{"type": "bad id", "input_array": "attributes", "index": 1}]}, 0),
     "braze events": (201, {"errors": [{"type": "bad id", "input_array": "events", "index": 1}]}, 0),
     "mixpanel": (400, {"code": 400, "failed_records": [{"index": 1, "message": "bad id"}]}, 1),
+    "hubspot": (207, {"errors": [{"message": "bad", "context": {"objectWriteTraceId": ["sub_1-1-1"]}}]}, 0),
 }
 
 
@@ -87,6 +88,11 @@ def test_mixpanel_refuses_profiles_with_200() -> None:
 
 def test_a_token_that_mixpanel_does_not_know_is_no_fault_of_people() -> None:
     rows = outcomes("mixpanel", 200, {"status": 0, "error": "$token, missing or empty"})
+    assert kinds(rows) == ["suspended"] * 3
+
+
+def test_a_property_that_hubspot_does_not_have_is_no_fault_of_people() -> None:
+    rows = outcomes("hubspot", 400, {"category": "VALIDATION_ERROR", "message": "… PROPERTY_DOESNT_EXIST …"})
     assert kinds(rows) == ["suspended"] * 3
 
 
@@ -197,6 +203,9 @@ def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: 
         ("segment_http", "settings", {"writeKey": "x", "receiver": "other"}, "server"),
         ("segment_http", "settings", {"writeKey": "x", "server": "https://events.example"}, "server"),
         ("braze", "settings", {"apiKey": "x", "instance": "MARS-01"}, "instance"),
+        ("sendgrid", "options", {}, "fieldId"),
+        ("sendgrid", "options", {"fieldId": "e1_N"}, "fieldId"),
+        ("hubspot", "options", {"propertyName": "First Time Shopper"}, "propertyName"),
         ("ga4", "options", {"enteredEvent": "Audience Entered"}, "enteredEvent"),
         ("ga4", "options", {"userProperty": "a_property_of_more_than_24_characters"}, "userProperty"),
     ],
