@@ -317,8 +317,25 @@ class Hubspot(Vendor):
         return answer({"status": "COMPLETE", "errors": errors}, 207 if refused else 200)
 
 
+class Activecampaign(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.headers["api-token"]) == ("/yours.api-us1.com/api/3/contact/sync", "secret-key")
+        contact = got.json["contact"]
+        if contact["email"] in self.bad:
+            return answer({"errors": [{"title": "Email address is not valid"}]}, 422)
+        (value,) = contact["fieldValues"]
+        self.write(contact["email"], {value["field"]: value["value"]})
+        return answer({"contact": {"id": "1"}}, 201)
+
+
 # kind -> (the tool, settings, options of an audience, options of a computed trait)
 VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "activecampaign": (
+        Activecampaign,
+        {"apiUrl": "https://yours.api-us1.com/", "apiKey": "secret-key"},
+        {"fieldId": "7"},
+        {"fieldId": "8"},
+    ),
     "amplitude": (Amplitude, {"apiKey": "secret-key", "region": "EU"}, {}, {}),
     "braze": (Braze, {"apiKey": "secret-key", "instance": "EU-01"}, {}, {}),
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),

@@ -203,6 +203,8 @@ def test_an_address_is_set_only_for_who_enters_and_only_if_that_is_wanted(kind: 
         ("segment_http", "settings", {"writeKey": "x", "receiver": "other"}, "server"),
         ("segment_http", "settings", {"writeKey": "x", "server": "https://events.example"}, "server"),
         ("braze", "settings", {"apiKey": "x", "instance": "MARS-01"}, "instance"),
+        ("activecampaign", "settings", {"apiUrl": "yours", "apiKey": "x"}, "apiUrl"),
+        ("activecampaign", "options", {}, "fieldId"),
         ("sendgrid", "options", {}, "fieldId"),
         ("sendgrid", "options", {"fieldId": "e1_N"}, "fieldId"),
         ("hubspot", "options", {"propertyName": "First Time Shopper"}, "propertyName"),
