@@ -24,6 +24,7 @@ class Got:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -64,12 +65,12 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            length = int(self.headers["content-length"])
+            length = int(self.headers.get("content-length", 0))
             body = self.rfile.read(length)
             if len(body) < length:  # the sender died while it spoke: no server takes that for a request
                 self.close_connection = True
                 return
-            got = Got(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            got = Got(self.path, {name.lower(): value for name, value in self.headers.items()}, body, self.command)
             receiver.got.append(got)
             reply = receiver.answer(got)
             if reply.status == 0:
@@ -84,7 +85,7 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_GET = do_POST
+        do_GET = do_PUT = do_POST
 
         def log_message(self, *args: Any) -> None:
             pass

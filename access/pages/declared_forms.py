@@ -47,7 +47,9 @@ def _field(about: Mapping[str, Any]) -> forms.Field:
     if about["type"] == "boolean":
         return forms.BooleanField(required=False, **shared)
     if about["choices"]:
-        return forms.ChoiceField(choices=[(choice, choice.capitalize()) for choice in about["choices"]], **shared)
+        # Only the first letter: "EU" and "user ID" are written so.
+        labels = [(choice, choice[:1].upper() + choice[1:]) for choice in about["choices"]]
+        return forms.ChoiceField(choices=labels, **shared)
     if about["type"] == "integer":
         low, high = about["minimum"], about["maximum"]
         return forms.IntegerField(required=about["required"], min_value=low, max_value=high, **shared)

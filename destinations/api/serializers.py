@@ -26,7 +26,7 @@ class SettingsField(serializers.DictField):
     """Settings of a destination, as its adapter declares them."""
 
     def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
-        return _declared(auto_schema, f"{adapter.kind.capitalize()}Settings", adapter.settings)
+        return _declared(auto_schema, f"{_named(adapter.kind)}Settings", adapter.settings)
 
     def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
         return [self.component(auto_schema, adapter)]
@@ -36,7 +36,7 @@ class SettingsChangesField(SettingsField):
     """Some of them: the others stay."""
 
     def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
-        return _declared(auto_schema, f"Change{adapter.kind.capitalize()}Settings", adapter.settings, required=[])
+        return _declared(auto_schema, f"Change{_named(adapter.kind)}Settings", adapter.settings, required=[])
 
 
 class OptionsField(SettingsField):
@@ -56,6 +56,11 @@ class SettingsFieldExtension(OpenApiSerializerFieldExtension):
         references = [one for adapter in adapters for one in self.target.components(auto_schema, adapter)]
         several = [reference for place, reference in enumerate(references) if reference not in references[:place]]
         return {"anyOf": several} if len(several) > 1 else several[0]
+
+
+def _named(kind: str) -> str:
+    """A kind in the name of a schema, such as SegmentHttp."""
+    return "".join(word.capitalize() for word in kind.split("_"))
 
 
 def _declared(auto_schema: Any, name: str, declared: type[Any], **more: Any) -> dict[str, str]:
@@ -119,7 +124,7 @@ class CreateDestinationExtension(OpenApiSerializerExtension):
     target_class = CreateDestination
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        named = {kind: f"Create{kind.capitalize()}Destination" for kind in all_adapters()}
+        named = {kind: f"Create{_named(kind)}Destination" for kind in all_adapters()}
         references = {kind: self._component(auto_schema, adapter_of(kind), name) for kind, name in named.items()}
         mapping = {kind: reference["$ref"] for kind, reference in references.items()}
         return {

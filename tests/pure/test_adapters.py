@@ -54,6 +54,7 @@ def test_an_adapter_sends_what_its_golden_file_says(kind: str, case: dict[str, A
     changes = [change(n, **each) for n, each in enumerate(case["changes"], start=1)]
     requests = adapter.plan(changes, about, settings, options, NOW)
     assert [each.id for each in requests] == case.get("ids", [each.id for each in requests])
+    assert [each.url for each in requests] == case.get("urls", [each.url for each in requests])
     assert [json.loads(each.body) for each in requests] == [json.loads(body) for body in case["bodies"]]
     assert {row.id for each in requests for row in each.rows} == {each.id for each in changes}
 
@@ -163,7 +164,8 @@ def test_secrets_are_struck_out_of_text() -> None:
 def test_what_the_schema_takes_is_what_the_parser_takes(kind: str) -> None:
     declared = adapter_of(kind).settings
     schema = json_schema(declared)
-    given = {each["name"]: "https://example.com" for each in described(declared) if each["required"]}
+    required = [each for each in described(declared) if each["required"]]
+    given = {each["name"]: each["choices"][0] if each["choices"] else "https://example.com" for each in required}
     jsonschema.validate(given, schema)
     parse(declared, given)
     with pytest.raises(jsonschema.ValidationError):

@@ -6,18 +6,20 @@ from urllib.parse import quote_plus
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.html import escape
 
 from access.models import AuditEntry
 from audiences import drafts
 from audiences.models import Audience, Draft, Version
 from audiences.rules import draft_form
+from destinations.adapters import all_adapters
 from destinations.models import Destination, Subscription
 from destinations.queries import settings_of
 from destinations.sync import Sync
 from sources.models import Replay
 from spaces import batches
 from spaces.clock import FixedClock
-from spaces.settings_schema import MASK
+from spaces.settings_schema import MASK, fields_of
 from tests.cast import Cast
 from tests.factories_destinations import (
     BORN,
@@ -71,6 +73,23 @@ def delivered(subscription: Subscription) -> None:
     log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
     while batches.advance(Sync(FixedClock(BORN)), log):
         pass
+
+
+def test_the_catalogue_is_searched_by_the_words_of_its_cards(cast: Cast) -> None:
+    shown = text(cast, "destinations/catalog", q="e-mail LISTS", next=url(cast, "audiences"))
+    assert "HubSpot" in shown
+    assert "Amplitude" not in shown
+    assert f'name="next" value="{url(cast, "audiences")}"' in shown
+    assert "No such tool" in text(cast, "destinations/catalog", q="<fax>")
+
+
+@pytest.mark.parametrize("kind", all_adapters())
+def test_every_kind_has_a_form_with_all_its_settings(cast: Cast, kind: str) -> None:
+    form = text(cast, "destinations/new", kind=kind)
+    assert f"Set up {all_adapters()[kind].label}" in form
+    for field in fields_of(all_adapters()[kind].settings):
+        assert escape(field.label) in form
+        assert escape(field.help) in form
 
 
 def test_a_destination_is_made_from_what_its_kind_declares_and_its_secret_is_shown_once(cast: Cast) -> None:

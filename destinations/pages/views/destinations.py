@@ -34,7 +34,7 @@ def destinations(request: PageRequest, workspace: str, space: str) -> HttpRespon
 
 @needs("space.read")
 def catalog(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Every kind of destination, as cards by style."""
+    """Every kind of destination, as cards by style; with `?q=` those that have its words."""
     return _catalog(request)
 
 
@@ -180,8 +180,14 @@ def _page(
 
 
 def _catalog(request: PageRequest) -> HttpResponse:
-    cards = [(style, adapter) for adapter in all_adapters().values() for style in adapter.capabilities.styles]
-    return render(request, "destinations/catalog.html", {"groups": grouped(cards), "next": _next(request)})
+    """The kinds whose card has every word of `?q=`, by name."""
+    wanted = request.GET.get("q", "").strip()[:100]
+    kinds = sorted(all_adapters().values(), key=lambda adapter: adapter.label.lower())
+    words = wanted.lower().split()
+    shown = [kind for kind in kinds if all(word in f"{kind.label} {kind.description}".lower() for word in words)]
+    cards = [(style, kind) for kind in shown for style in kind.capabilities.styles]
+    context = {"groups": grouped(cards), "next": _next(request), "wanted": wanted}
+    return render(request, "destinations/catalog.html", context)
 
 
 def _card(row: Any) -> dict[str, Any]:

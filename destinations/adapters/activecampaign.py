@@ -1,0 +1,87 @@
+"""ActiveCampaign: a custom field of the contact, by which segments and automations choose."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from destinations.rules.contract import (
+    Adapter,
+    Capabilities,
+    DestinationRequest,
+    IdentifierChange,
+    PayloadComputation,
+)
+from destinations.rules.vendors import as_text, json_request, value_of
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
+
+
+class ActivecampaignSettings(SettingsDeclaration, frozen=True):
+    api_url: Annotated[
+        str, text("API URL", help="In ActiveCampaign: Settings, Developer; such as https://yours.api-us1.com")
+    ]
+    api_key: Annotated[str, secret("API key", help="Beside the URL")]
+
+    def check(self) -> None:
+        if not self.api_url.startswith("https://"):
+            raise InvalidSetting("apiUrl", "Must begin with https://, as the page shows it")
+
+
+class ActivecampaignOptions(SettingsDeclaration, frozen=True):
+    field_id: Annotated[
+        str, text("Custom field ID", help="The number of a text field, which the API names: GET /api/3/fields")
+    ] = ""
+
+    def check(self) -> None:
+        if not self.field_id.isdecimal():
+            raise InvalidSetting("fieldId", "Give the number of a custom field, which must exist")
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: ActivecampaignSettings,
+    options: ActivecampaignOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """A request for each row: what takes many is answered before it is done."""
+    return [
+        json_request(
+            f"{_api(settings)}/contact/sync",
+            {
+                "contact": {
+                    "email": change.address.email,
+                    # Assumed: the empty text empties a field.
+                    "fieldValues": [{"field": options.field_id, "value": as_text(value_of(change, about))}],
+                }
+            },
+            id=change.id,
+            rows=[change],
+            headers={"api-token": settings.api_key},
+        )
+        for change in changes
+    ]
+
+
+def _api(settings: ActivecampaignSettings) -> str:
+    return f"{settings.api_url.rstrip('/')}/api/3"
+
+
+def test(settings: ActivecampaignSettings, now: datetime) -> DestinationRequest:
+    """Asks who owns the key."""
+    headers = {"api-token": settings.api_key}
+    id = f"test-{int(now.timestamp() * 1000)}"
+    return DestinationRequest(id=id, rows=[], method="GET", url=f"{_api(settings)}/users/me", headers=headers)
+
+
+adapter = Adapter(
+    kind="activecampaign",
+    label="ActiveCampaign",
+    description="Sets a custom field of each contact by its e-mail address, for segments and automations.",
+    settings=ActivecampaignSettings,
+    options=ActivecampaignOptions,
+    trait_options=ActivecampaignOptions,
+    # developers.activecampaign.com, "Rate limits", November 2026: 5 requests a second in an account; 429, Retry-After.
+    capabilities=Capabilities(styles=("event",), batch=100, per_second=5, concurrency=2, identifiers=("email",)),
+    plan=plan,
+    test=test,
+)

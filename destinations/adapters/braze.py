@@ -1,0 +1,140 @@
+"""Braze: a custom attribute of the user, and a custom event that starts campaigns."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from destinations.rules.contract import (
+    Adapter,
+    CallOutcome,
+    Capabilities,
+    DestinationRequest,
+    IdentifierChange,
+    PayloadComputation,
+    chunks,
+    outcome_of,
+    read_by_status,
+)
+from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
+from destinations.rules.vendors import (
+    EMAIL_HELP,
+    by_number,
+    email_to_set,
+    entries_of,
+    event_properties,
+    json_request,
+    refused_rows,
+)
+from spaces.answers import Answer
+from spaces.settings_schema import SettingsDeclaration, label, secret
+from spaces.times import iso
+
+# braze.com/docs/api/basics, in November 2026.
+HOSTS = {
+    **{f"US-0{number}": f"rest.iad-0{number}.braze.com" for number in range(1, 9)},
+    "US-09": "rest.us-09.braze.com",
+    "US-10": "rest.us-10.braze.com",
+    "EU-01": "rest.fra-01.braze.eu",
+    "EU-02": "rest.fra-02.braze.eu",
+    "AU-01": "rest.au-01.braze.com",
+    "ID-01": "rest.id-01.braze.com",
+    "JP-01": "rest.jp-01.braze.com",
+}
+Instance = Literal[
+    "US-01", "US-02", "US-03", "US-04", "US-05", "US-06", "US-07", "US-08", "US-09", "US-10",
+    "EU-01", "EU-02", "AU-01", "ID-01", "JP-01",
+]  # fmt: skip
+MOST_OBJECTS = 75  # in a request, attributes and events together
+
+
+class BrazeSettings(SettingsDeclaration, frozen=True):
+    api_key: Annotated[
+        str, secret("REST API key", help="In Braze: Settings, APIs and identifiers; with the permission users.track")
+    ]
+    instance: Annotated[Instance, label("Instance", help="As in the address of your dashboard: dashboard-01 is US-01")]
+    send_email: Annotated[bool, label("Send e-mail addresses", help=EMAIL_HELP)] = True
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: BrazeSettings,
+    options: EventOptions | TraitOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """Attributes and events together, as many people in a request as it has room for."""
+    size = MOST_OBJECTS // (options.send_identify + options.send_track)
+    return [_track(rows, about, settings, options) for rows in chunks(changes, size)]
+
+
+def _track(
+    rows: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: BrazeSettings,
+    options: EventOptions | TraitOptions,
+) -> DestinationRequest:
+    content: dict[str, Any] = {}
+    if options.send_identify:
+        content["attributes"] = [
+            {
+                **_user(row),
+                **email_to_set(row, wanted=settings.send_email),
+                about.key: options.value(row),
+            }  # null takes an attribute away
+            for row in rows
+        ]
+    if options.send_track:
+        content["events"] = [
+            {
+                **_user(row),
+                "name": options.event(row),
+                "time": iso(row.at),
+                "properties": event_properties(row, about, options),
+            }
+            for row in rows
+        ]
+    return _post(settings, content, id=batch_id(rows), rows=rows)
+
+
+def _user(row: IdentifierChange) -> dict[str, Any]:
+    return {"external_id": row.address.user_id} if row.address.user_id else {"email": row.address.email}
+
+
+def _post(settings: BrazeSettings, content: object, *, id: str, rows: Sequence[IdentifierChange]) -> DestinationRequest:
+    url = f"https://{HOSTS[settings.instance]}/users/track"
+    return json_request(url, content, id=id, rows=rows, headers={"authorization": f"Bearer {settings.api_key}"})
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    """201 names the objects that were refused, by array and index; all others are taken. One row has one in each."""
+    if answer.status == 429 and (seconds := answer.headers.get("x-ratelimit-retry-after", "")).isdecimal():
+        return [CallOutcome("retry", outcome_of(answer).reason, float(seconds))] * len(request.rows)
+    errors = by_number(entries_of(answer, "errors"), "index")
+    if not answer.ok or not errors:
+        return read_by_status(request, answer)
+    reasons = {number: f"{error.get('input_array')}: {error.get('type')}" for number, error in errors.items()}
+    return refused_rows(request, reasons)
+
+
+def test(settings: BrazeSettings, now: datetime) -> DestinationRequest:
+    """An update, of nothing, of a user whom nobody has: the key has no permission that could only read."""
+    user = {"external_id": "personas-connection-test", "_update_existing_only": True, "first_name": None}
+    return _post(settings, {"attributes": [user]}, id=f"test-{int(now.timestamp() * 1000)}", rows=[])
+
+
+adapter = Adapter(
+    kind="braze",
+    label="Braze",
+    description="Sets a custom attribute of each user, and sends custom events that start campaigns.",
+    settings=BrazeSettings,
+    options=EventOptions,
+    trait_options=TraitOptions,
+    # braze.com/docs/api/api_limits, in November 2026: 75 objects in a request, 3,000 requests in three seconds; less
+    # with plans by active users, where X-Ratelimit-Retry-After says when to go on. 100 a second leaves room for others.
+    capabilities=Capabilities(
+        styles=("event",), batch=500, per_second=100, concurrency=4, identifiers=("user_id", "email")
+    ),
+    plan=plan,
+    read=read,
+    test=test,
+)

@@ -1,0 +1,133 @@
+"""Iterable: a field of the user, and an event that starts journeys, both in bulk."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from destinations.rules.contract import (
+    Adapter,
+    CallOutcome,
+    Capabilities,
+    DestinationRequest,
+    IdentifierChange,
+    PayloadComputation,
+    read_by_status,
+)
+from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
+from destinations.rules.vendors import EMAIL_HELP, decoded, email_to_set, event_properties, json_request, refused_rows
+from spaces.answers import Answer
+from spaces.settings_schema import SettingsDeclaration, label, secret
+
+HOSTS = {"US": "https://api.iterable.com", "EU": "https://api.eu.iterable.com"}
+
+
+class IterableSettings(SettingsDeclaration, frozen=True):
+    api_key: Annotated[
+        str, secret("API key", help="In Iterable: Integrations, API keys; a standard (server-side) key of the project")
+    ]
+    region: Annotated[Literal["US", "EU"], label("Data center")] = "US"
+    identify_by: Annotated[
+        Literal["email", "user ID"],
+        label("Users are identified by", help="As the project does it: Settings, Project settings. Hybrid: user ID"),
+    ] = "email"
+    send_email: Annotated[bool, label("Send e-mail addresses", help=EMAIL_HELP)] = True
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: IterableSettings,
+    options: EventOptions | TraitOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """A bulk update for all, then their events in bulk."""
+    users = [_user(change, settings) for change in changes]
+    id, requests = batch_id(changes), []
+    if options.send_identify:
+        # Assumed: null empties a field. A field that the project does not have yet is created, if its settings allow.
+        fields = [{"dataFields": {about.key: options.value(change)}} for change in changes]
+        content: dict[str, Any] = {"users": [user | field for user, field in zip(users, fields, strict=True)]}
+        requests.append(_post(settings, "/api/users/bulkUpdate", content, f"{id}-identify", changes))
+    if options.send_track:
+        content = {
+            "events": [_event(user, change, about, options) for user, change in zip(users, changes, strict=True)]
+        }
+        requests.append(_post(settings, "/api/events/trackBulk", content, f"{id}-track", changes))
+    return requests
+
+
+def _user(change: IdentifierChange, settings: IterableSettings) -> dict[str, Any]:
+    address = change.address
+    by_email = address.email is not None and (settings.identify_by == "email" or address.user_id is None)
+    if by_email:
+        return {"email": address.email}
+    # Without it, a project that knows its users by e-mail refuses a user ID that it has not seen.
+    return {"userId": address.user_id, "preferUserId": True, **email_to_set(change, wanted=settings.send_email)}
+
+
+def _event(
+    user: Mapping[str, Any], change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions
+) -> dict[str, Any]:
+    who = {name: value for name, value in user.items() if name != "preferUserId"}
+    return {
+        **who,
+        "id": f"{change.id}-track",  # an event with the id of another takes its place
+        "eventName": options.event(change),
+        "createdAt": int(change.at.timestamp()),
+        "dataFields": event_properties(change, about, options),
+    }
+
+
+def _post(
+    settings: IterableSettings, path: str, content: object, id: str, rows: Sequence[IdentifierChange]
+) -> DestinationRequest:
+    return json_request(HOSTS[settings.region] + path, content, id=id, rows=rows, headers={"api-key": settings.api_key})
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    """200 names, in lists by their reason, the users that were refused, and the events that the project does not take.
+
+    Such as {"failedUpdates": {"invalidEmails": ["no"], "conflictUserIds": []}, "disallowedEventNames": []}.
+    """
+    content = decoded(answer.body)
+    lists = {name: values for name, values in _lists(content) if values}
+    if not answer.ok or not lists:
+        return read_by_status(request, answer)
+    body = decoded(request.body)
+    reasons = {}
+    for number, entry in enumerate(body.get("users") or body["events"]):
+        own = {entry.get("email"), entry.get("userId"), entry.get("eventName")} - {None}
+        named = [name for name, values in lists.items() if own & values]
+        if named:
+            reasons[number] = f"Iterable: {', '.join(named)}"
+    return refused_rows(request, reasons)
+
+
+def _lists(content: Mapping[str, Any]) -> list[tuple[str, set[str]]]:
+    """(reason, those who were refused for it): beside each other, or one level down."""
+    below = content.get("failedUpdates")
+    both = [*content.items(), *(below.items() if isinstance(below, dict) else ())]
+    return [(name, {str(value) for value in values}) for name, values in both if isinstance(values, list)]
+
+
+def test(settings: IterableSettings, now: datetime) -> DestinationRequest:
+    """Asks for the names of the project's fields."""
+    url = f"{HOSTS[settings.region]}/api/users/getFields"
+    headers = {"api-key": settings.api_key}
+    return DestinationRequest(id=f"test-{int(now.timestamp() * 1000)}", rows=[], method="GET", url=url, headers=headers)
+
+
+adapter = Adapter(
+    kind="iterable",
+    label="Iterable",
+    description="Sets a field of each user, and sends events that start journeys.",
+    settings=IterableSettings,
+    options=EventOptions,
+    trait_options=TraitOptions,
+    # api.iterable.com/api/docs, as RudderStack and Hookdeck quote it in 2026: 5 bulk updates and 10 bulk events a
+    # second, of about 1,000 users and at most 4 MB.
+    capabilities=Capabilities(styles=("event",), batch=500, per_second=5, identifiers=("user_id", "email")),
+    plan=plan,
+    read=read,
+    test=test,
+)

@@ -1,0 +1,134 @@
+"""Every tool ends with exactly the audience, however it throttles, refuses people and loses answers on the way.
+
+The tools are fakes on loopback, written from their documentation (`tests/vendors.py`); everything up to the door out is
+real. What they remember is compared, not what was sent.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from access.services import COMMAND
+from audiences import services as audiences
+from destinations import services, sync
+from destinations.adapters import adapter_of, all_adapters
+from destinations.models import Acknowledged, Destination, Subscription
+from spaces.clock import FixedClock
+from spaces.models import Space
+from spaces.outbound import Caller
+from tests.factories import SpaceFactory
+from tests.factories_audiences import World
+from tests.factories_destinations import AudienceFactory, change, make_destination, make_person, make_subscription
+from tests.factories_identity import message
+from tests.flows.test_gaps import synced
+from tests.flows.test_traits_sent import SPENT
+from tests.receiver import Receiver, receiving
+from tests.vendors import VENDORS, Channel, Vendor
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BAD = frozenset({"u3", "p3@x.org"})
+VALUED = [kind for kind in VENDORS if all_adapters()[kind].trait_options]
+SENT_EVENTS = {"customerio", "iterable", "braze", "mixpanel", "amplitude", "posthog", "segment_http", "ga4"}
+
+
+@pytest.fixture
+def receiver(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """Whatever goes to a host by https arrives at /<host>/… of a server on loopback; nobody is kept to a rate."""
+    send = Caller.send
+
+    def redirected(caller: Caller, method: str, url: str, **more: Any) -> Any:
+        scheme, rest = url.split("://")
+        assert scheme == "https"
+        return send(caller, method, f"http://{server.place}/{rest}", **more)
+
+    with receiving() as server:
+        settings.OUTBOUND_ALLOW = [server.place]
+        monkeypatch.setattr(Caller, "send", redirected)
+        monkeypatch.setattr(sync, "pace", lambda name, **more: True)
+        yield server
+
+
+def connected(kind: str, receiver: Receiver, space: Space) -> tuple[Vendor, Destination]:
+    tool, settings, _, _ = VENDORS[kind]
+    vendor = tool(bad=BAD if tool.refuses else frozenset())
+    receiver.answer = vendor
+    return vendor, make_destination(space, kind, **settings)
+
+
+def settled(subscription: Subscription, clock: FixedClock) -> Subscription:
+    """Until nothing waits any more: what was throttled or lost goes again."""
+    for _ in range(40):
+        synced(subscription, clock)
+        if (
+            not Acknowledged.objects.filter(subscription=subscription, due=True).exists()
+            and subscription.pass_tick is None
+        ):
+            return subscription
+        clock.advance(timedelta(hours=1))
+    raise AssertionError(f"{subscription.status}: {subscription.error}")
+
+
+def test_every_tool_has_a_fake() -> None:
+    assert set(VENDORS) == set(all_adapters()) - {"catcher", "webhook"}
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_a_tool_ends_with_the_audience(kind: str, receiver: Receiver, clock: FixedClock) -> None:
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    vendor, destination = connected(kind, receiver, space)
+    people = {n: make_person(space, ("user_id", f"u{n}"), ("email", f"p{n}@x.org")) for n in range(12)}
+    only_email = make_person(space, ("email", "only@x.org"))
+    change(audience, entered=[*[people[n] for n in range(8)], only_email])
+    subscription = make_subscription(audience, destination, **VENDORS[kind][2])
+    settled(subscription, clock)
+    change(audience, left=[people[n] for n in (0, 1, 2)], entered=[people[8], people[9]])
+    settled(subscription, clock)
+    change(audience, left=[people[5], people[8]], entered=[people[1], people[10]])
+    settled(subscription, clock)
+
+    inside = {1, 3, 4, 6, 7, 9, 10}
+    assert vendor.wrong == []
+    if isinstance(vendor, Channel):
+        assert vendor.inside == len(inside) + 1
+        return
+    refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
+    assert {row.profile for row in refused} == ({people[3]} if vendor.refuses else set())
+    expected = named(kind, inside - ({3} if vendor.refuses else set()))
+    assert vendor.members == expected
+    if kind in SENT_EVENTS:
+        entered = {person for person, name in vendor.newest.items() if name.lower().endswith("entered")}
+        assert entered == expected
+
+
+def named(kind: str, numbers: set[int]) -> set[str]:
+    """As the tool knows them: by the first type of identifier that it takes; whoever has no user ID, by the address."""
+    known = adapter_of(kind).capabilities.identifiers
+    users = {f"u{n}" if known[0] == "user_id" else f"p{n}@x.org" for n in numbers}
+    return users | ({"only@x.org"} if "email" in known else set())
+
+
+@pytest.mark.parametrize("kind", VALUED)
+def test_a_tool_ends_with_the_values_of_a_computed_trait(kind: str, receiver: Receiver) -> None:
+    world = World()
+    vendor, destination = connected(kind, receiver, world.space)
+    for n, total in enumerate((10, 2.5, 7, 4)):
+        world.sent(message("identify", userId=f"u{n}", traits={"email": f"p{n}@x.org"}))
+        world.did(f"u{n}", "Ordered", properties={"total": total})
+    trait = audiences.create_trait(world.space, name="Spent", definition=SPENT, by=COMMAND)
+    world.computed()
+    subscription = services.subscribe(trait, destination, options=VENDORS[kind][3], by=COMMAND)
+    settled(subscription, world.clock)
+    known = {n: person for n in range(4) for person in named(kind, {n}) - {"only@x.org"}}
+    refused = {3} if vendor.refuses else set()
+    assert vendor.numbers == {known[n]: total for n, total in enumerate((10, 2.5, 7, 4)) if n not in refused}
+    world.did("u1", "Ordered", properties={"total": 3})
+    world.ticked()
+    settled(subscription, world.clock)
+    assert vendor.numbers[known[1]] == 5.5
+    world.later(timedelta(days=8))
+    settled(subscription, world.clock)
+    assert vendor.numbers == {}
+    assert vendor.wrong == []

@@ -1,0 +1,362 @@
+"""Other companies' tools as their documentation describes them: what they take, refuse, throttle and remember."""
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from tests.receiver import Got, Reply
+
+
+@dataclass
+class Vendor:
+    """A tool that throttles now and then, and loses an answer now and then after it has done what was asked.
+
+    bad: people whom it refuses. values: of the one property that tests send, by person. newest: the name of each
+    person's newest event. wrong: calls that a real one would not have understood.
+    """
+
+    bad: frozenset[str] = frozenset()
+    values: dict[str, Any] = field(default_factory=dict)
+    newest: dict[str, str] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)  # of events that a repetition must not double
+    wrong: list[str] = field(default_factory=list)
+    calls: int = 0
+    lock: Any = field(default_factory=threading.Lock)
+
+    refuses: ClassVar = True
+    idempotent: ClassVar = True
+    throttled: ClassVar = Reply(429, b"slow down", {"Retry-After": "1"})
+
+    def __call__(self, got: Got) -> Reply:
+        with self.lock:
+            self.calls += 1
+            if self.calls % 4 == 2:
+                return self.throttled
+            try:
+                reply = self.take(urlsplit(got.path).path, got)
+            except (AssertionError, LookupError, ValueError, TypeError) as error:
+                self.wrong.append(f"{got.method} {got.path}: {error!r}")
+                return Reply(400)
+            lost = self.idempotent and self.calls % 7 == 5 and reply.status < 300
+            return Reply(502, b"the answer is lost") if lost else reply
+
+    def take(self, path: str, got: Got) -> Reply:
+        raise NotImplementedError
+
+    def write(self, person: str, properties: Mapping[str, Any]) -> None:
+        """Of the one property: null and the empty text take it away."""
+        (value,) = properties.values()
+        if value in (None, ""):
+            self.values.pop(person, None)
+        else:
+            self.values[person] = value
+
+    def once(self, id: str) -> bool:
+        """Whether an event with this id is new."""
+        if id in self.ids:
+            return False
+        self.ids.append(id)
+        return True
+
+    @property
+    def members(self) -> set[str]:
+        return {person for person, value in self.values.items() if value in (True, "true")}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        return {person: float(value) for person, value in self.values.items()}
+
+
+def answer(content: object, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(content).encode())
+
+
+def user_of(got: Got) -> str:
+    """The user name of basic authentication, with its password."""
+    scheme, _, token = got.headers["authorization"].partition(" ")
+    assert scheme == "Basic"
+    return base64.b64decode(token).decode()
+
+
+def without_email(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if name != "email"}
+
+
+class Customerio(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, user_of(got)) == ("/track-eu.customer.io/api/v2/batch", "site:secret-key")
+        assert len(got.body) < 500_000
+        batch = got.json["batch"]
+        errors = [error for number, entry in enumerate(batch) if (error := self.one(number, entry))]
+        if errors:
+            return answer({"errors": errors}, 400 if len(errors) == len(batch) else 207)
+        return answer({})
+
+    def one(self, number: int, entry: dict[str, Any]) -> dict[str, Any] | None:
+        assert entry["type"] == "person"
+        ((name, person),) = entry["identifiers"].items()
+        assert name in ("id", "email")
+        if person in self.bad or entry["attributes"].get("email") in self.bad:
+            return {"batch_index": number, "reason": "invalid", "field": name, "message": "is not one"}
+        if entry["action"] == "identify":
+            self.write(person, without_email(entry["attributes"]))
+        else:
+            assert entry["action"] == "event"
+            assert isinstance(entry["timestamp"], int)
+            self.newest[person] = entry["name"]
+        return None
+
+
+class Iterable(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["api-key"] == "secret-key"
+        users = {
+            "/api.eu.iterable.com/api/users/bulkUpdate": "users",
+            "/api.eu.iterable.com/api/events/trackBulk": "events",
+        }
+        refused: dict[str, list[str]] = {"invalidEmails": [], "invalidUserIds": []}
+        for entry in got.json[users[path]]:
+            name = "userId" if "userId" in entry else "email"
+            if self.bad & {entry.get("userId"), entry.get("email")}:
+                refused["invalidUserIds" if name == "userId" else "invalidEmails"].append(entry[name])
+            elif users[path] == "users":
+                self.write(entry[name], entry["dataFields"])
+            elif self.once(entry["id"]):
+                self.newest[entry[name]] = entry["eventName"]
+        failed = sum(map(len, refused.values()))
+        return answer({"failCount": failed, "failedUpdates": refused, "invalidEmails": [], "invalidUserIds": []})
+
+
+class Braze(Vendor):
+    throttled = Reply(429, b"{}", {"X-Ratelimit-Retry-After": "2"})
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.headers["authorization"]) == ("/rest.fra-01.braze.eu/users/track", "Bearer secret-key")
+        attributes, events = got.json.get("attributes", []), got.json.get("events", [])
+        assert 0 < len(attributes) + len(events) <= 75
+        errors = []
+        for array, entries in (("attributes", attributes), ("events", events)):
+            for number, entry in enumerate(entries):
+                person = entry.get("external_id") or entry["email"]
+                if self.bad & {person, entry.get("email")}:
+                    errors.append({"type": "'external_id' is not valid", "input_array": array, "index": number})
+                elif array == "attributes":
+                    self.write(
+                        person, {key: value for key, value in without_email(entry).items() if key != "external_id"}
+                    )
+                else:
+                    self.newest[person] = entry["name"]
+        return answer({"message": "success", **({"errors": errors} if errors else {})}, 201)
+
+
+class Channel(Vendor):
+    """Where messages are read: it counts what they say. One that comes twice is there twice."""
+
+    refuses = False
+    idempotent = False
+    inside = 0
+
+    def says(self, text: str) -> None:
+        entered, left = map(int, re.search(r"(\d+) entered, (\d+) left", text).groups())  # type: ignore[union-attr]
+        self.inside += entered - left
+
+
+class Slack(Channel):
+    def take(self, path: str, got: Got) -> Reply:
+        assert path == "/hooks.slack.com/services/T/B/secret"
+        self.says(got.json["text"])
+        return Reply()
+
+
+class Teams(Channel):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.json["type"]) == ("/example.com/workflow", "message")
+        (card,) = got.json["attachments"]
+        assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
+        self.says(" ".join(block["text"] for block in card["content"]["body"]))
+        return Reply(202, b"")
+
+
+class Mixpanel(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert len(got.json) <= 2000
+        if path == "/api-eu.mixpanel.com/engage":
+            return self.engage(got.json)
+        assert (path, user_of(got)) == ("/api-eu.mixpanel.com/import", "secret-token:")
+        failed = []
+        for number, event in enumerate(got.json):
+            own = event["properties"]
+            assert len(own["$insert_id"]) <= 36
+            if own["distinct_id"] in self.bad:
+                failed.append({"index": number, "insert_id": own["$insert_id"], "field": "", "message": "is bad"})
+            elif self.once(own["$insert_id"]):
+                self.newest[own["distinct_id"]] = event["event"]
+        return answer({"code": 400, "failed_records": failed}, 400) if failed else answer({"code": 200, "status": "OK"})
+
+    def engage(self, profiles: list[dict[str, Any]]) -> Reply:
+        if self.bad & {profile["$distinct_id"] for profile in profiles}:
+            return answer({"status": 0, "error": "$distinct_id is bad"})
+        for profile in profiles:
+            assert profile["$token"] == "secret-token"
+            unset = dict.fromkeys(profile.get("$unset", []))
+            self.write(profile["$distinct_id"], unset or profile["$set"])
+        return answer({"status": 1, "error": None})
+
+
+class Amplitude(Vendor):
+    throttled = Reply(429, b'{"code": 429, "error": "Too many requests for some devices and users"}')
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.json["api_key"]) == ("/api.eu.amplitude.com/2/httpapi", "secret-key")
+        events = got.json["events"]
+        people = [event.get("user_id") or event["device_id"] for event in events]
+        bad = [number for number, person in enumerate(people) if person in self.bad]
+        if bad:  # and none of the others is taken
+            return answer({"code": 400, "error": "Invalid field", "events_with_invalid_fields": {"user_id": bad}}, 400)
+        for person, event in zip(people, events, strict=True):
+            if self.once(event["insert_id"]):
+                properties = event["user_properties"]
+                self.write(person, properties.get("$set") or dict.fromkeys(properties["$unset"]))
+                self.newest[person] = event["event_type"]
+        return answer({"code": 200, "events_ingested": len(events)})
+
+
+class Posthog(Vendor):
+    refuses = False
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.json["api_key"]) == ("/eu.i.posthog.com/batch/", "phc_secret")
+        for event in got.json["batch"]:
+            if self.once(event["uuid"]):
+                properties = event["properties"]
+                self.write(event["distinct_id"], properties.get("$set") or dict.fromkeys(properties["$unset"]))
+                self.newest[event["distinct_id"]] = event["event"]
+        return answer({"status": "Ok"})
+
+
+class SegmentHttp(Vendor):
+    refuses = False
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, user_of(got)) == ("/events.example.com/v1/batch", "secret-key:")
+        assert len(got.body) < 500_000
+        for call in got.json["batch"]:
+            assert "integrations" not in call
+            person = call.get("userId") or call["anonymousId"]
+            if self.once(call["messageId"]) and call["type"] == "identify":
+                self.write(person, without_email(call["traits"]))
+            elif call["type"] == "track":
+                self.newest[person] = call["event"]
+        return answer({"success": True})
+
+
+class Ga4(Vendor):
+    refuses = False
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert path == "/region1.google-analytics.com/mp/collect"
+        assert urlsplit(got.path).query == "measurement_id=G-1&api_secret=secret-key"
+        assert got.json["client_id"]
+        ((name, value),) = got.json["user_properties"].items()
+        assert len(name) <= 24
+        person = got.json.get("user_id") or got.json["client_id"]
+        self.write(person, {name: value["value"]})
+        (event,) = got.json["events"]
+        assert re.fullmatch(r"[a-z_]{1,40}", event["name"])
+        self.newest[person] = event["name"]
+        return Reply(204, b"")
+
+
+class Klaviyo(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.headers["authorization"]) == (
+            "/a.klaviyo.com/api/profile-import",
+            "Klaviyo-API-Key pk_secret",
+        )
+        assert got.headers["revision"]
+        profile = got.json["data"]
+        attributes = profile["attributes"]
+        if attributes["email"] in self.bad:
+            return answer({"errors": [{"code": "invalid", "title": "Invalid input.", "detail": "email"}]}, 400)
+        unset = dict.fromkeys([profile["meta"]["patch_properties"]["unset"]]) if "meta" in profile else {}
+        self.write(attributes["email"], unset or attributes["properties"])
+        return answer({"data": {"type": "profile", "id": "01"}})
+
+
+class Sendgrid(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (got.method, path) == ("PUT", "/api.eu.sendgrid.com/v3/marketing/contacts")
+        assert got.headers["authorization"] == "Bearer SG.secret"
+        contacts = got.json["contacts"]
+        if any(contact["email"] in self.bad for contact in contacts):  # and none of the others is taken
+            return answer({"errors": [{"message": "invalid email", "field": "contacts"}]}, 400)
+        for contact in contacts:
+            self.write(contact["email"], contact["custom_fields"])
+        return answer({"job_id": "1"}, 202)
+
+
+class Hubspot(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert path == "/api.hubapi.com/crm/v3/objects/contacts/batch/upsert"
+        assert got.headers["authorization"] == "Bearer secret-token"
+        inputs, refused = got.json["inputs"], []
+        assert len(inputs) <= 100
+        for entry in inputs:
+            if entry["id"] in self.bad:
+                refused.append(entry["objectWriteTraceId"])
+            else:
+                self.write(entry["id"], without_email(entry["properties"]))
+        errors = (
+            [{"status": "error", "message": "is bad", "context": {"objectWriteTraceId": refused}}] if refused else []
+        )
+        return answer({"status": "COMPLETE", "errors": errors}, 207 if refused else 200)
+
+
+class Activecampaign(Vendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert (path, got.headers["api-token"]) == ("/yours.api-us1.com/api/3/contact/sync", "secret-key")
+        contact = got.json["contact"]
+        if contact["email"] in self.bad:
+            return answer({"errors": [{"title": "Email address is not valid"}]}, 422)
+        (value,) = contact["fieldValues"]
+        self.write(contact["email"], {value["field"]: value["value"]})
+        return answer({"contact": {"id": "1"}}, 201)
+
+
+# kind -> (the tool, settings, options of an audience, options of a computed trait)
+VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "activecampaign": (
+        Activecampaign,
+        {"apiUrl": "https://yours.api-us1.com/", "apiKey": "secret-key"},
+        {"fieldId": "7"},
+        {"fieldId": "8"},
+    ),
+    "amplitude": (Amplitude, {"apiKey": "secret-key", "region": "EU"}, {}, {}),
+    "braze": (Braze, {"apiKey": "secret-key", "instance": "EU-01"}, {}, {}),
+    "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
+    "ga4": (
+        Ga4,
+        {"measurementId": "G-1", "apiSecret": "secret-key", "region": "EU"},
+        {"userProperty": "shopper"},
+        {},
+    ),
+    "hubspot": (Hubspot, {"accessToken": "secret-token"}, {}, {}),
+    "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
+    "klaviyo": (Klaviyo, {"apiKey": "pk_secret"}, {}, {}),
+    "mixpanel": (Mixpanel, {"projectToken": "secret-token", "region": "EU"}, {}, {}),
+    "posthog": (Posthog, {"projectKey": "phc_secret", "region": "EU"}, {}, {}),
+    "segment_http": (
+        SegmentHttp,
+        {"writeKey": "secret-key", "receiver": "other", "server": "https://events.example.com/"},
+        {},
+        {"sendTrack": True},
+    ),
+    "sendgrid": (Sendgrid, {"apiKey": "SG.secret", "region": "EU"}, {"fieldId": "e1_T"}, {"fieldId": "e2_N"}),
+    "slack": (Slack, {"webhookUrl": "https://hooks.slack.com/services/T/B/secret"}, {}, {}),
+    "teams": (Teams, {"webhookUrl": "https://example.com/workflow"}, {}, {}),
+}
