@@ -1,4 +1,4 @@
-"""An audience at another moment: who was in it, who came and went in between, and who will be if nothing happens."""
+"""An audience beside another, or at another moment: who is in both, who was in it, who came and went, who will be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +31,15 @@ class Movement:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """The members of two audiences now."""
+
+    only_this: BitMap
+    both: BitMap
+    only_that: BitMap
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Whom the audience would mean at a moment to come if no event arrived until then. entered, left: since now."""
 
@@ -58,6 +67,12 @@ def movement(audience: Audience, since: datetime, until: datetime, now: datetime
     if since > until:
         raise NotPossible("The first moment must not be later than the second")
     return Movement(members_at(audience, since, now), members_at(audience, until, now))
+
+
+def overlap(one: Audience, other: Audience) -> Overlap:
+    members = queries.members_of([one.pk, other.pk])
+    this, that = members[one.pk], members[other.pk]
+    return Overlap(this - that, this & that, that - this)
 
 
 def forecast(version: Version, moments: Sequence[datetime]) -> list[Forecast]:

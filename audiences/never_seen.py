@@ -92,7 +92,7 @@ def _present(name: str) -> Sql:
 def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
     known: Sequence[str]
     if unseen.what == EVENT:
-        known = suggestions.events(space)
+        known = list(suggestions.events(space))
     elif unseen.what == TRAIT:
         known = suggestions.traits(space)
     else:

@@ -17,11 +17,12 @@ from django.db import connection, transaction
 from django.db.models import Q
 from pyroaring import BitMap
 
+from access.services import COMMAND
 from audiences.models import SqlRun, SqlTrait, SqlValue
 from audiences.rules import sql_rows
 from audiences.rules.sql_rows import RowsError, RowShape
 from audiences.rules.warehouse import only_rows
-from audiences.sql_traits import asking, following
+from audiences.sql_traits import asking, following, source_of
 from identity.models import Identifier
 from sources.inbox import InboxFull, Sender, keep
 from spaces.clock import Clock
@@ -74,7 +75,7 @@ def run(trait_id: int, clock: Clock) -> bool:
     attempt = SqlRun.objects.create(workspace_id=trait.workspace_id, sql_trait=trait, started_at=now)
     again = None
     try:
-        _ask_and_send(trait, attempt, now)
+        _ask_and_send(trait, attempt, now, clock)
     except RowsError as error:
         attempt.state, attempt.error = SqlRun.State.FAILED, str(error)
     except InboxFull:
@@ -95,8 +96,10 @@ def run(trait_id: int, clock: Clock) -> bool:
     return True
 
 
-def _ask_and_send(trait: SqlTrait, attempt: SqlRun, now: datetime) -> None:
+def _ask_and_send(trait: SqlTrait, attempt: SqlRun, now: datetime, clock: Clock) -> None:
     """The run's state says what became of it. Raises RowsError and InboxFull; then nothing was sent."""
+    if trait.source is None or trait.source.deleted_at is not None:
+        _begin_anew(trait, clock)
     answer = _read(trait)
     attempt.rows, attempt.unknown, attempt.oversized = answer.rows, answer.unknown, answer.oversized
     before = BitMap(SqlValue.objects.filter(sql_trait=trait).values_list("identifier", flat=True))
@@ -116,6 +119,14 @@ def _ask_and_send(trait: SqlTrait, attempt: SqlRun, now: datetime) -> None:
         _send(trait, attempt, said, now)
         _note(trait, {number: digest for number, (digest, _) in answer.changed.items()}, vanished)
     attempt.state = SqlRun.State.DONE
+
+
+def _begin_anew(trait: SqlTrait, clock: Clock) -> None:
+    """Its source was deleted, with all that it said: there is another one, and nothing was said yet."""
+    with transaction.atomic():
+        trait.source = source_of(trait.space, clock, COMMAND)
+        SqlTrait.objects.filter(pk=trait.pk).update(source=trait.source)
+        SqlValue.objects.filter(sql_trait=trait).delete()
 
 
 def _read(trait: SqlTrait) -> _Answer:

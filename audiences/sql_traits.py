@@ -28,7 +28,7 @@ from spaces.settings_schema import InvalidSetting, load_stored, parse, secrets_o
 PREVIEWED = 10  # rows
 PREVIEW_S, TEST_S = 20.0, 10.0
 LONGEST_QUERY = 100_000  # characters
-SOURCE_NAME = "SQL traits"
+SOURCE_NAME, LONGEST_SOURCE = "SQL traits", 100  # characters
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def create_sql_trait(
         raise NotPossible("The warehouse is of another space")
     _check_schedule(time_zone)
     with transaction.atomic():
-        source = _source(space, clock, by)
+        source = source_of(space, clock, by)
         trait = SqlTrait.objects.create(
             workspace_id=space.workspace_id,
             space=space,
@@ -228,11 +228,13 @@ def _check_schedule(time_zone: str) -> None:
         raise NotPossible(f"There is no time zone {time_zone}")
 
 
-def _source(space: Space, clock: Clock, by: ActorLike) -> Source:
+def source_of(space: Space, clock: Clock, by: ActorLike) -> Source:
     """The space's source of SQL traits, to which it listens from now on."""
     known = SqlTrait.objects.filter(space=space, source__deleted_at=None).exclude(source=None).first()
     if known is not None and known.source is not None:
         return known.source
-    source = sources.create_source(space.workspace, name=f"{SOURCE_NAME} of {space.name}", kind="server", by=by)
+    source = sources.create_source(
+        space.workspace, name=f"{SOURCE_NAME} of {space.name}"[:LONGEST_SOURCE], kind="server", by=by
+    )
     sources.connect(space, [source], replay=False, clock=clock, by=by)
     return source

@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 
+from django.db.models import Sum
+
 from audiences import trait_overview
 from audiences import trait_values as kept_values
 from audiences.models import ComputedTrait, SqlTrait
@@ -19,12 +21,12 @@ from spaces.models import Space
 MOST_PEOPLE = 10_000  # whose values of a computed trait are looked at
 
 
-def events(space: Space) -> list[str]:
-    """Names of events in the sources that the space listens to, the most frequent first."""
-    sources = listening(space.pk).values("source")
-    names = EventName.objects.filter(source__in=sources).exclude(event="")
-    ordered = names.order_by("-archived", "event").values_list("event", flat=True)[: seen.MOST * 2]
-    return list(dict.fromkeys(ordered))[: seen.MOST]
+def events(space: Space) -> dict[str, int]:
+    """{name: how many} of events in the sources that the space listens to, the most frequent first."""
+    listening_to = listening(space.pk).values("source")
+    names = EventName.objects.filter(source__in=listening_to).exclude(event="").values("event")
+    counted = names.annotate(count=Sum("archived")).order_by("-count", "event")
+    return dict(counted.values_list("event", "count")[: seen.MOST])
 
 
 def properties(space: Space, *, event: str) -> list[str]:

@@ -29,7 +29,14 @@ hypothesis_settings.load_profile("tests")
 
 # Files go to processes as these come to be free, and what begins last ends last: so the longest ones begin.
 LONGEST = (
-    *("flows/test_kills", "flows/test_windows", "web/test_browser", "web/test_journeys", "flows/test_overload"),
+    *(
+        "flows/test_kills",
+        "flows/test_scenarios",
+        "flows/test_windows",
+        "web/test_browser",
+        "web/test_journeys",
+        "flows/test_overload",
+    ),
     *("flows/test_quickstart", "flows/test_full_disk", "db/test_clickhouse_http", "flows/test_supervisor"),
     *("flows/test_chaos", "flows/test_deletions", "flows/test_bugs", "web/test_identity_api", "web/test_hostile"),
     *("flows/test_resolve_crashes", "flows/test_audience_meaning", "db/test_sync", "flows/test_evaluate_failures"),

@@ -92,6 +92,7 @@ class Showroom:
             "replay_id": Replay.objects.get(space=self.dev, state=Replay.State.RUNNING).public_id,
             "audience": self.audience.public_id,
             "trait": self.trait.public_id,
+            "side": "entered",
             "sql_trait": self.sql_trait.public_id,
             "warehouse": self.sql_trait.warehouse.public_id,
             "draft": self.draft.public_id,

@@ -50,6 +50,7 @@ def belongings(space: Space) -> dict[str, str]:
         "change_id": _change(audience),
         "trait_id": (trait := _trait(space)).public_id,
         "trait": trait.public_id,
+        "trait_subscription_id": make_subscription(trait, destination).public_id,
         "sql_trait_id": (sql_trait := make_sql_trait(space)).public_id,
         "sql_trait": sql_trait.public_id,
         "warehouse_id": sql_trait.warehouse.public_id,

@@ -21,6 +21,7 @@ PATHS = {
     "warehouse_id": "The warehouse, such as `whs_2qKf0`.",
     "destination_id": "The destination, such as `dst_2qKf0`.",
     "subscription_id": "The connection of the audience to a destination.",
+    "trait_subscription_id": "The connection of the computed trait to a destination.",
     "profile_id": "The profile: its id, or `type:value` of one of its identifiers.",
     "version_number": "The number of the version.",
     "change_id": "The change of the audience.",

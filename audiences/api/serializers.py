@@ -10,7 +10,7 @@ from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField, moment
 from audiences import overview
 from audiences.bulk import ACTIONS, MOST_AT_ONCE
-from audiences.history import Movement
+from audiences.history import Movement, Overlap
 from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
 from audiences.rules.difference import ADDED, REMOVED, SAME
@@ -674,6 +674,27 @@ class MovementSerializer(serializers.Serializer[Any]):
 
     def get_left(self, movement: Movement) -> int:
         return len(movement.left)
+
+
+class OverlapSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"onlyThis": 20, "both": 11, "onlyThat": 5}
+
+    onlyThis = serializers.SerializerMethodField(help_text="People in this audience alone.")
+    both = serializers.SerializerMethodField()
+    onlyThat = serializers.SerializerMethodField(help_text="People in the other one alone.")
+
+    def get_onlyThis(self, overlap: Overlap) -> int:
+        return len(overlap.only_this)
+
+    def get_both(self, overlap: Overlap) -> int:
+        return len(overlap.both)
+
+    def get_onlyThat(self, overlap: Overlap) -> int:
+        return len(overlap.only_that)
+
+
+class OverlapAnswer(Envelope):
+    overlap = OverlapSerializer()
 
 
 class MovementAnswer(Envelope):

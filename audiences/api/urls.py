@@ -21,6 +21,7 @@ urlpatterns = [
     path(f"{AUDIENCE}/duplicate", views.DuplicateView.as_view(), name="api-audience-duplicate"),
     path(f"{AUDIENCE}/members", views.MembersView.as_view(), name="api-audience-members"),
     path(f"{AUDIENCE}/movement", views.MovementView.as_view(), name="api-audience-movement"),
+    path(f"{AUDIENCE}/overlap", views.OverlapView.as_view(), name="api-audience-overlap"),
     path(f"{AUDIENCE}/forecast", views.ForecastView.as_view(), name="api-audience-forecast"),
     path(f"{AUDIENCE}/changes", views.ChangesView.as_view(), name="api-audience-changes"),
     path(f"{CHANGE}/entered", views.EnteredView.as_view(), name="api-audience-entered"),

@@ -37,6 +37,7 @@ from audiences.api.serializers import (
     MemberSerializer,
     MovedPersonSerializer,
     MovementAnswer,
+    OverlapAnswer,
     PreviewAnswer,
     PreviewAudience,
     SeveralAnswer,
@@ -248,6 +249,25 @@ class MovementView(APIView):
         except NotPossible as error:
             raise invalid(str(error), "since") from error
         return answer(MovementAnswer, movement=movement)
+
+
+@needs("space.read")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class OverlapView(APIView):
+    @extend_schema(
+        operation_id="get_overlap",
+        parameters=[OpenApiParameter("with", required=True, description="The id of another audience.")],
+        responses=OverlapAnswer,
+    )
+    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+        """How many people are in both audiences now, and how many in one of them alone."""
+        audience = audience_of(request, audience_id)
+        asked = request.query_params.get("with", "")
+        other = overview.audiences_of(request.space).filter(public_id=asked).first()
+        if other is None:
+            raise invalid("There is no such audience.", "with")
+        return answer(OverlapAnswer, overlap=history.overlap(audience, other))
 
 
 @needs("space.read")

@@ -8,6 +8,7 @@ from django import forms
 
 from access.pages.forms import Styled
 from audiences.models import SqlTrait
+from audiences.pages.presenters import DOWNLOAD
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS, LabelRefused, parted
 from audiences.rules.schedules import DAYS
 
@@ -93,6 +94,26 @@ class BetweenForm(Styled):
 
     # Nothing is saved by it.
     is_outdated = False
+
+
+class DownloadForm(Styled):
+    """The members as a file."""
+
+    format = forms.ChoiceField(choices=[("csv", "CSV"), ("parquet", "Parquet")], widget=forms.RadioSelect)
+    columns = forms.MultipleChoiceField(
+        choices=[(name, name) for name in DOWNLOAD], widget=forms.CheckboxSelectMultiple, label="Columns"
+    )
+    hashed = forms.BooleanField(
+        required=False,
+        label="Hash e-mail addresses and other identifiers",
+        help_text="SHA-256 of the text in lower case, as advertising tools take it",
+    )
+
+    # Nothing is saved by it.
+    is_outdated = False
+
+    def __init__(self, *args: Any, initial: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, initial={"format": "csv", **(initial or {})}, **kwargs)
 
 
 class WarehouseName(Styled):

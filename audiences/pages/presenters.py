@@ -133,6 +133,7 @@ def breakdown(audience: Audience) -> list[IdentifierCount] | None:
     ]
 
 
+BETWEEN = "; "  # several values of one kind
 DOWNLOAD = ("profile_id", "user_id", "email", "other_identifiers")
 
 
@@ -147,11 +148,11 @@ def download(audience: Audience, numbers: BitMap | None = None) -> Iterator[tupl
         for member in people[start : start + AT_ONCE]:
             pairs = member.identifiers
             others = [f"{type}:{value}" for type, value in pairs if type not in DOWNLOAD]
-            yield member.profile_id, _values(pairs, "user_id"), _values(pairs, "email"), "; ".join(others)
+            yield member.profile_id, _values(pairs, "user_id"), _values(pairs, "email"), BETWEEN.join(others)
 
 
 def _values(pairs: Iterable[tuple[str, str]], type: str) -> str:
-    return "; ".join(value for kind, value in pairs if kind == type)
+    return BETWEEN.join(value for kind, value in pairs if kind == type)
 
 
 def _count(kept: bytes | memoryview) -> int:

@@ -1,6 +1,16 @@
 from django.urls import path
 
-from audiences.pages.views import audiences, builder, history, person, sql_traits, traits, versions, warehouses
+from audiences.pages.views import (
+    audiences,
+    builder,
+    download,
+    history,
+    person,
+    sql_traits,
+    traits,
+    versions,
+    warehouses,
+)
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
@@ -20,6 +30,7 @@ urlpatterns = [
         history.history_people,
         name="audience-history-people",
     ),
+    path(f"{AUDIENCES}/<str:audience>/download", download.download, name="audience-download"),
     path(f"{AUDIENCES}/<str:audience>/versions", versions.versions, name="audience-versions"),
     path(TRAITS, traits.traits, name="computed-traits"),
     path(f"{TRAITS}/new", traits.new, name="computed-trait-new"),

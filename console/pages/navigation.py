@@ -44,9 +44,12 @@ IN_WORKSPACE = (
 )
 AUDIENCE_PAGES = (
     "audience", "audience-settings", "audience-connect", "subscription",
-    "audience-new", "audience-draft", "audience-builder", "audience-history", "draft-destinations", "draft-review",
+    "audience-history", "audience-versions", "audience-download",
+    "audience-new", "audience-draft", "audience-builder", "draft-destinations", "draft-review",
 )  # fmt: skip
-TRAIT_PAGES = ("computed-trait-new", "computed-trait", "computed-trait-edit", "computed-trait-settings")
+TRAIT_PAGES = (
+    "computed-trait-new", "computed-trait", "computed-trait-edit", "computed-trait-settings", "computed-trait-versions",
+)  # fmt: skip
 SQL_PAGES = (
     "sql-trait-new", "sql-trait", "sql-trait-edit", "warehouses", "warehouse-new", "warehouse",
 )  # fmt: skip

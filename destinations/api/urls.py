@@ -20,8 +20,8 @@ urlpatterns = [
     path(f"{CONNECTIONS}/<str:subscription_id>/resume", views.ResumeView.as_view(), name="api-audience-resume"),
     path(f"{CONNECTIONS}/<str:subscription_id>/retry", views.RetryView.as_view(), name="api-audience-retry"),
     path(TRAITS, views.TraitSubscriptionsView.as_view(), name="api-trait-destinations"),
-    path(f"{TRAITS}/<str:subscription_id>", views.TraitSubscriptionView.as_view(), name="api-trait-destination"),
-    path(f"{TRAITS}/<str:subscription_id>/resync", views.TraitResyncView.as_view(), name="api-trait-resync"),
-    path(f"{TRAITS}/<str:subscription_id>/resume", views.TraitResumeView.as_view(), name="api-trait-resume"),
-    path(f"{TRAITS}/<str:subscription_id>/retry", views.TraitRetryView.as_view(), name="api-trait-retry"),
+    path(f"{TRAITS}/<str:trait_subscription_id>", views.TraitSubscriptionView.as_view(), name="api-trait-destination"),
+    path(f"{TRAITS}/<str:trait_subscription_id>/resync", views.TraitResyncView.as_view(), name="api-trait-resync"),
+    path(f"{TRAITS}/<str:trait_subscription_id>/resume", views.TraitResumeView.as_view(), name="api-trait-resume"),
+    path(f"{TRAITS}/<str:trait_subscription_id>/retry", views.TraitRetryView.as_view(), name="api-trait-retry"),
 ]

@@ -179,9 +179,9 @@ class SubscriptionsView(PagedView):
     pagination_class = Pages.of("subscriptions")
 
     @extend_schema(operation_id="list_subscriptions", responses=SubscriptionSerializer(many=True))
-    def get(self, request: ApiRequest, space_id: str, **owner: str) -> Response:
+    def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Where this audience, or computed trait, goes."""
-        rows = _owner(request, owner).subscriptions.select_related("audience", "destination")
+        rows = _owner(request, ids).subscriptions.select_related("audience", "destination")
         subscriptions = self.paginate_queryset(rows)
         context = {"tallies": queries.latest_counts(subscriptions)}
         shown = SubscriptionSerializer(subscriptions, many=True, context=context)
@@ -192,9 +192,9 @@ class SubscriptionsView(PagedView):
         request=CreateSubscription,
         responses={201: SubscriptionAnswer, 409: Errors},
     )
-    def post(self, request: ApiRequest, space_id: str, **owner: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Send it to a destination: all there is once, then whatever changes."""
-        audience = _owner(request, owner)  # first: a stranger learns nothing from a wrong body
+        audience = _owner(request, ids)  # first: a stranger learns nothing from a wrong body
         body = parsed(CreateSubscription, request)
         destination = request.space.destinations.filter(public_id=body["destinationId"]).first()
         if destination is None:
@@ -212,14 +212,14 @@ class SubscriptionsView(PagedView):
 @extend_schema(tags=["subscriptions"])
 class SubscriptionView(APIView):
     @extend_schema(operation_id="get_subscription", responses=SubscriptionAnswer)
-    def get(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
+    def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """What goes to one destination, and how far it is."""
-        return answer(SubscriptionAnswer, subscription=_subscription(request, subscription_id, owner))
+        return answer(SubscriptionAnswer, subscription=_subscription(request, ids))
 
     @extend_schema(operation_id="change_subscription", request=ChangeSubscription, responses=SubscriptionAnswer)
-    def patch(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
+    def patch(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Switch it on or off, or change what is sent from now on."""
-        subscription = _subscription(request, subscription_id, owner)
+        subscription = _subscription(request, ids)
         try:
             services.change_subscription(subscription, **parsed(ChangeSubscription, request), by=request)
         except InvalidSetting as error:
@@ -227,9 +227,9 @@ class SubscriptionView(APIView):
         return answer(SubscriptionAnswer, subscription=subscription)
 
     @extend_schema(operation_id="delete_subscription", responses={200: Success})
-    def delete(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
+    def delete(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Nothing more goes there. Who is there stays there."""
-        services.unsubscribe(_subscription(request, subscription_id, owner), by=request)
+        services.unsubscribe(_subscription(request, ids), by=request)
         return done()
 
 
@@ -237,9 +237,9 @@ class SubscriptionView(APIView):
 @extend_schema(tags=["subscriptions"])
 class ResyncView(APIView):
     @extend_schema(operation_id="resync_subscription", request=None, responses=SubscriptionAnswer)
-    def post(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Say everyone anew, for a tool that lost what it had."""
-        subscription = _subscription(request, subscription_id, owner)
+        subscription = _subscription(request, ids)
         services.resync(subscription, by=request)
         return answer(SubscriptionAnswer, subscription=subscription)
 
@@ -248,9 +248,9 @@ class ResyncView(APIView):
 @extend_schema(tags=["subscriptions"])
 class ResumeView(APIView):
     @extend_schema(operation_id="resume_subscription", request=None, responses=SubscriptionAnswer)
-    def post(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Try again now, after it was parked or suspended."""
-        subscription = _subscription(request, subscription_id, owner)
+        subscription = _subscription(request, ids)
         services.resume(subscription, by=request)
         return answer(SubscriptionAnswer, subscription=subscription)
 
@@ -261,9 +261,9 @@ class RetryView(APIView):
     @extend_schema(
         operation_id="retry_identifier", request=RetryIdentifier, responses={200: SubscriptionAnswer, 409: Errors}
     )
-    def post(self, request: ApiRequest, space_id: str, subscription_id: str, **owner: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Try again now what failed about one identifier; what was acknowledged is never said twice."""
-        subscription = _subscription(request, subscription_id, owner)
+        subscription = _subscription(request, ids)
         number = queries.identifier_number(request.space, parsed(RetryIdentifier, request)["identifier"])
         if number is None:
             raise invalid("There is no such identifier in the space", "identifier")
@@ -317,15 +317,15 @@ def _catcher(request: ApiRequest, public_id: str) -> Destination:
     return destination
 
 
-def _owner(request: ApiRequest, owner: dict[str, str]) -> Audience:
-    """owner: the name and value of the part of the address that says what goes somewhere."""
-    ((name, public_id),) = owner.items()
-    return get_object_or_404(OWNERS[name].filter(space=request.space, deleted_at=None), public_id=public_id)
+def _owner(request: ApiRequest, ids: dict[str, str]) -> Audience:
+    """What goes somewhere, by the ids that the address has."""
+    (name,) = OWNERS.keys() & ids
+    return get_object_or_404(OWNERS[name].filter(space=request.space, deleted_at=None), public_id=ids[name])
 
 
-def _subscription(request: ApiRequest, public_id: str, owner: dict[str, str]) -> Subscription:
-    subscriptions = _owner(request, owner).subscriptions.select_related("audience", "destination")
-    return get_object_or_404(subscriptions, public_id=public_id)
+def _subscription(request: ApiRequest, ids: dict[str, str]) -> Subscription:
+    subscriptions = _owner(request, ids).subscriptions.select_related("audience", "destination")
+    return get_object_or_404(subscriptions, public_id=ids.get("subscription_id") or ids["trait_subscription_id"])
 
 
 def _outcome(request: ApiRequest) -> str | None:

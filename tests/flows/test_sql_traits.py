@@ -12,6 +12,7 @@ from audiences import sql_runs, sql_traits
 from audiences.models import SqlRun, SqlTrait, SqlValue
 from audiences.rules.sql_rows import RowsError
 from identity.models import Identifier, Profile
+from sources import services as sources
 from sources.archive import STAGE as ARCHIVE
 from sources.models import Inbox
 from spaces.batches import advance, open_log
@@ -224,4 +225,15 @@ def test_a_warehouse_that_is_asked_cannot_be_deleted(world: World, shop: dict[st
     sql_traits.delete_sql_trait(trait, by=COMMAND)
     assert not SqlValue.objects.exists()
     sql_traits.delete_warehouse(trait.warehouse, by=COMMAND)
+    assert set(traits(world)) == {"u1", "u2"}
+
+
+def test_after_its_source_was_deleted_everything_is_said_again_by_another(world: World, shop: dict[str, Any]) -> None:
+    trait = sql_trait(world, shop)
+    ran(world, trait)
+    first = SqlTrait.objects.get().source
+    sources.delete_source(first, by=COMMAND)
+    run = ran(world, trait)
+    assert (run.state, run.changed) == ("done", 2)
+    assert SqlTrait.objects.get().source != first
     assert set(traits(world)) == {"u1", "u2"}

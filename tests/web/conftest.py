@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,3 +69,15 @@ def complaints(page):
         lambda asked: None if "127.0.0.1" in asked.url or "localhost" in asked.url else found.append(asked.url),
     )
     return found
+
+
+@pytest.fixture
+def api(cast: Cast) -> Callable[..., Any]:
+    """Calls of the space's API by someone who may use it: the answer's data, or its first error."""
+
+    def call(method: str, path: str, body: Any = None, *, status: int = 200, who: str = "user") -> Any:
+        answer = cast.call(who, method, f"/api/spaces/{cast.space.public_id}/{path}", body)
+        assert answer.status_code == status, answer.content
+        return answer.json()["data"] if status < 300 else answer.json()["errors"][0]
+
+    return call

@@ -34,18 +34,6 @@ def world(cast, monkeypatch):
 
 
 @pytest.fixture
-def api(cast):
-    """Calls of the space's API by someone who may use it: the answer's data, or its first error."""
-
-    def call(method, path, body=None, *, status=200, who="user"):
-        answer = cast.call(who, method, f"/api/spaces/{cast.space.public_id}/{path}", body)
-        assert answer.status_code == status, answer.content
-        return answer.json()["data"] if status < 300 else answer.json()["errors"][0]
-
-    return call
-
-
-@pytest.fixture
 def made(api):
     def make(name, definition=ORDERED, **fields):
         return api("POST", "audiences", {"name": name, "definition": definition, **fields}, status=201)["audience"]

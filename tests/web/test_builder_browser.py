@@ -7,9 +7,11 @@ from playwright.sync_api import expect
 
 from audiences import drafts
 from audiences.models import Audience, Draft, Version
-from audiences.rules import draft_form
+from audiences.rules import draft_form, grammar
+from audiences.rules.starting_points import STARTING_POINTS
 from tests.page_checks import look, sign_in
 
+LABELS = "all => all.map((one) => one.label)"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BASE = "/w/northwind/s/shop-dev/audiences"
@@ -57,6 +59,7 @@ def test_an_audience_is_described_by_mouse_and_counted_while_it_is(page, live_se
     page.get_by_role("button", name="New audience").click()
     expect(page.get_by_label("Event", exact=True)).to_have_count(1)
     options = page.locator("#events-seen option").evaluate_all("all => all.map((one) => one.value)")
+    assert all(label.endswith(" seen") for label in page.locator("#events-seen option").evaluate_all(LABELS))
     assert "Product Viewed" in options
     page.get_by_label("Event", exact=True).fill("Product Viewed")
     page.get_by_text(re.compile("^7 people$")).wait_for()
@@ -261,6 +264,35 @@ def _half_way(room):
     tree, _ = draft_form.edited(draft_form.of_definition(SKETCHED), [("add", "", "audience")])
     drafts.keep(draft, sketch=tree, name="Looked at boots")
     return draft
+
+
+@pytest.mark.parametrize("way", ["mouse", "keyboard", "without JavaScript"])
+def test_every_starting_point_becomes_an_audience(browser, live_server, room, way):
+    context = browser.new_context(java_script_enabled=way != "without JavaScript")
+    page = context.new_page()
+    sign_in(page, live_server, room)
+
+    def press(name):
+        if way == "keyboard":
+            _tab_to(page, name)
+            page.keyboard.press("Enter")
+        else:
+            page.get_by_role("button", name=name, exact=True).click()
+
+    for start in STARTING_POINTS:
+        page.goto(f"{live_server.url}{BASE}/new")
+        press(f"{start.name}{start.about}" if way == "keyboard" else f"{start.name} {start.about}")
+        page.get_by_role("heading", name="New audience", level=1).wait_for()
+        press("Select destinations →")
+        page.get_by_role("heading", name="Select destinations", level=1).wait_for()
+        press("Review →")
+        page.get_by_role("heading", name="Review and create", level=1).wait_for()
+        page.get_by_label("Name", exact=True).fill(start.name)
+        press("Create audience →")
+        page.get_by_text(f"{start.name} is created").wait_for()
+        made = Audience.objects.get(name=start.name).versions.get()
+        assert grammar.parse(made.definition) == grammar.parse(start.definition), start.key
+    context.close()
 
 
 def _tab_to(page, name):

@@ -19,16 +19,6 @@ KINDS = {
 }
 
 
-@pytest.fixture
-def api(cast):
-    def call(method, path, body=None, *, status=200, who="user"):
-        answer = cast.call(who, method, f"/api/spaces/{cast.space.public_id}/{path}", body)
-        assert answer.status_code == status, answer.content
-        return answer.json()["data"] if status < 300 else answer.json()["errors"][0]
-
-    return call
-
-
 @pytest.fixture(params=KINDS)
 def several(cast, request):
     """The path of a list, the name of its ids in a body, and three rows, by name."""

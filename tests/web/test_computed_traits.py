@@ -34,16 +34,6 @@ def world(cast, monkeypatch):
 
 
 @pytest.fixture
-def api(cast):
-    def call(method, path, body=None, *, status=200, who="user"):
-        answer = cast.call(who, method, f"/api/spaces/{cast.space.public_id}/{path}", body)
-        assert answer.status_code == status, answer.content
-        return answer.json()["data"] if status < 300 else answer.json()["errors"][0]
-
-    return call
-
-
-@pytest.fixture
 def base(cast):
     return f"/w/{cast.workspace.slug}/s/{cast.space.slug}/computed-traits"
 

@@ -18,16 +18,6 @@ ORDERS = {"kind": "event_counter", "name": "Ordered"}
 
 
 @pytest.fixture
-def api(cast):
-    def call(method, path, body=None, *, status=200, who="user"):
-        answer = cast.call(who, method, f"/api/spaces/{cast.space.public_id}/{path}", body)
-        assert answer.status_code == status, answer.content
-        return answer.json()["data"] if status < 300 else answer.json()["errors"][0]
-
-    return call
-
-
-@pytest.fixture
 def audience(cast):
     """Asked about 30 days once, and asks about 7 now."""
     audience = services.create_audience(cast.space, name="Buyers", definition=ORDERED, by=cast.people["user"])

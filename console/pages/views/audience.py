@@ -14,7 +14,7 @@ from django.urls import reverse
 from access.pages.declared_forms import Declared, declared_form
 from access.pages.tables import exported
 from access.requests import PageRequest
-from audiences import overview
+from audiences import history, overview
 from audiences import services as audiences
 from audiences.models import Audience
 from audiences.overview import Overview
@@ -52,6 +52,7 @@ class ComputationPlace:
 
 UNSETTLED = (Subscription.Status.WAITING, Subscription.Status.SYNCING, Subscription.Status.RETRYING)
 LONGEST = 500  # characters of an identifier that is looked up
+MOST_COMPARABLE = 1000  # audiences to choose from
 
 
 @needs("space.read", POST="space.use")
@@ -65,8 +66,14 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
             messages.success(request, f"{details.audience.name} is {action}d.")
         return redirect("audience", workspace=workspace, space=space, audience=audience)
     subscriptions = details.audience.subscriptions.select_related("audience", "destination")
+    others = Audience.objects.filter(space=request.space, deleted_at=None, serving__isnull=False)
+    others = others.exclude(pk=details.audience.pk).order_by("name", "pk")
+    compared = others.filter(public_id=request.GET.get("with", "")).first()
     context = {
         **_header(details),
+        "comparable": others.values_list("public_id", "name")[:MOST_COMPARABLE],
+        "compared": compared,
+        "overlap": compared and history.overlap(details.audience, compared),
         "exact_at": details.exact_at or overview.as_of(request.space),
         "put_back": overview.put_back(request.space, clock.now()),
         "steps": presenters.steps(details),
