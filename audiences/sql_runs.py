@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
+from threading import Semaphore
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -36,9 +37,11 @@ CLAIMED_FOR = timedelta(minutes=15)  # then whoever had it is taken for dead; lo
 LONGEST_S = 300.0
 AGAIN = timedelta(minutes=5)  # after a run that could not be kept, for want of room
 KEPT_RUNS = 200  # of each
+MOST_AT_ONCE = 2  # of a process: the other threads are for destinations, however slow all warehouses are
 TYPES = {"user_id": "userId", "anonymous_id": "anonymousId"}  # the identifiers by which a person can be called
 Row = tuple[str, dict[str, Any]]  # whom it is about, and what is said
 Item = TypeVar("Item")
+_slots = Semaphore(MOST_AT_ONCE)
 
 
 @dataclass
@@ -61,7 +64,16 @@ def due(now: datetime) -> list[int]:
 
 
 def run(trait_id: int, clock: Clock) -> bool:
-    """One run. False when there is nothing to do, or another worker has it."""
+    """One run. False when there is nothing to do, another worker has it, or this one has enough of them."""
+    if not _slots.acquire(blocking=False):
+        return False
+    try:
+        return _run(trait_id, clock)
+    finally:
+        _slots.release()
+
+
+def _run(trait_id: int, clock: Clock) -> bool:
     now = clock.now()
     if trait_id not in due(now):
         return False

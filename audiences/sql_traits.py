@@ -1,8 +1,10 @@
 """Everything that changes warehouses and SQL traits, and the preview, which changes nothing. Each change is audited."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, time
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from datetime import time as clock_time
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -103,20 +105,29 @@ class asking:
     for secrets."""
 
     def __init__(self, warehouse: Warehouse, query: str, timeout_s: float) -> None:
+        self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
         self._settings = settings_of(warehouse)
         self._context = all_warehouses()[warehouse.kind].ask(self._settings, query, timeout_s)
 
     def __enter__(self) -> QueryResult:
         try:
-            return self._context.__enter__()
+            result = self._context.__enter__()
         except (WarehouseError, OutboundError) as error:
             raise self._plain(error) from error
+        return replace(result, rows=self._in_time(result.rows))
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         try:
             return bool(self._context.__exit__(kind, error, trace))
         except (WarehouseError, OutboundError) as failure:
             raise self._plain(failure) from failure
+
+    def _in_time(self, rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        """However slowly they drip in."""
+        for row in rows:
+            if time.monotonic() > self._deadline:
+                raise RowsError(f"The answer took longer than {self._timeout_s:g} s")
+            yield row
 
     def _plain(self, error: Exception) -> RowsError:
         return RowsError(strike(str(error), secrets_of(self._settings)))
@@ -149,7 +160,7 @@ def create_sql_trait(
     query: str,
     description: str = "",
     every: str = SqlTrait.Every.DAY,
-    at: time = time(6),
+    at: clock_time = clock_time(6),
     weekday: int = 0,
     time_zone: str = "UTC",
     most_nulled: int = 20,

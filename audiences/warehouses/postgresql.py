@@ -1,7 +1,10 @@
 """PostgreSQL, and what speaks as it does."""
 
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from threading import Timer
 from typing import Annotated
 
 import psycopg2
@@ -12,6 +15,7 @@ from spaces.settings_schema import label
 
 SSL_MODES = {"verify": "verify-full", "encrypt": "require", "off": "disable"}
 AT_A_TIME = 2000  # rows
+GRACE_S = 5.0  # for the server's own limit, whose words are better than ours
 
 
 class PostgresqlSettings(WarehouseSettings, frozen=True, kw_only=True):
@@ -21,7 +25,11 @@ class PostgresqlSettings(WarehouseSettings, frozen=True, kw_only=True):
 @contextmanager
 def ask(settings: PostgresqlSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
     try:
-        with closing(_connect(settings, timeout_s)) as connection, connection.cursor(name="personas") as cursor:
+        with (
+            closing(_connect(settings, timeout_s)) as connection,
+            _hung_up(connection, timeout_s + GRACE_S),
+            connection.cursor(name="personas") as cursor,
+        ):
             cursor.itersize = AT_A_TIME
             cursor.execute(query)
             first = cursor.fetchmany(AT_A_TIME)  # before it the names of the columns are not known
@@ -33,6 +41,23 @@ def ask(settings: PostgresqlSettings, query: str, timeout_s: float) -> Iterator[
             yield QueryResult([column.name for column in cursor.description or ()], rows())
     except psycopg2.Error as error:
         raise WarehouseError(str(error).strip()) from error
+
+
+@contextmanager
+def _hung_up(connection: "psycopg2.extensions.connection", after_s: float) -> Iterator[None]:
+    """The connection ends after so long: a server that is silent would keep the thread for ever."""
+
+    def end() -> None:
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as its:
+            its.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(after_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _connect(settings: PostgresqlSettings, timeout_s: float) -> "psycopg2.extensions.connection":

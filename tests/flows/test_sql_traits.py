@@ -1,5 +1,6 @@
 """SQL traits: what a warehouse says of people is sent when it changes, and audiences follow."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from access.services import COMMAND, NotPossible
 from audiences import sql_runs, sql_traits
 from audiences.models import SqlRun, SqlTrait, SqlValue
 from audiences.rules.sql_rows import RowsError
+from audiences.warehouses import postgresql
 from identity.models import Identifier, Profile
 from sources import services as sources
 from sources.archive import STAGE as ARCHIVE
@@ -237,3 +239,29 @@ def test_after_its_source_was_deleted_everything_is_said_again_by_another(world:
     assert (run.state, run.changed) == ("done", 2)
     assert SqlTrait.objects.get().source != first
     assert set(traits(world)) == {"u1", "u2"}
+
+
+def test_slow_warehouses_leave_threads_to_destinations(world: World, shop: dict[str, Any]) -> None:
+    trait = sql_trait(world, shop)
+    taken = [sql_runs._slots.acquire(blocking=False) for _ in range(sql_runs.MOST_AT_ONCE)]
+    try:
+        assert not sql_runs.run(trait.pk, world.clock)
+        assert not SqlRun.objects.exists()
+    finally:
+        for _ in filter(None, taken):
+            sql_runs._slots.release()
+    assert ran(world, trait).state == "done"
+
+
+def test_a_warehouse_that_is_silent_keeps_nobody_for_ever(
+    world: World, shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own limit is not reached: it is the network that has gone."""
+    monkeypatch.setattr(sql_runs, "LONGEST_S", 1)
+    monkeypatch.setattr(postgresql, "GRACE_S", 0.0)
+    connect = postgresql._connect
+    monkeypatch.setattr(postgresql, "_connect", lambda settings, timeout_s: connect(settings, 60))
+    trait = sql_trait(world, shop, "SELECT user_id, pg_sleep(60)::text AS tier FROM people")
+    began = time.monotonic()
+    assert ran(world, trait).state == "failed"
+    assert time.monotonic() - began < 30

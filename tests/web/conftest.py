@@ -2,11 +2,14 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from benchmarks.stack import until
 from spaces import pulse
 from tests import demo_data
 from tests.browser import ARGS, chromium
@@ -36,6 +39,25 @@ def nobody_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
         return found(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+BUSY = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s AND state <> 'idle'"
+
+
+@pytest.fixture(autouse=True)
+def answered(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a page asked for when its test ended is answered before the tables are emptied: else both may wait."""
+    yield
+    if "live_server" in request.fixturenames:
+        with suppress(TimeoutError):
+            until(nobody_is_served, within_s=5.0)
+
+
+def nobody_is_served() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        cursor.execute(BUSY, cursor.fetchone())
+        return bool(cursor.fetchone()[0] == 0)
 
 
 @pytest.fixture

@@ -331,7 +331,7 @@ def test_names_and_values_that_were_seen_are_suggested(world, user, base):
     seen = {"workspace": world.source.workspace, "source": world.source, "first_seen_at": NOON, "last_seen_at": NOON}
     EventName.objects.create(type="track", event="Ordered", **seen)
     page = user.get(user.post(f"{base}/new").url).content.decode()
-    assert '<option value="Ordered">' in page
+    assert '<option value="Ordered" label="' in page
 
 
 def test_the_page_asks_the_database_the_same_however_many_rows_there_are(user, base, cast):
