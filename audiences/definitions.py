@@ -1,6 +1,6 @@
 """Definitions of versions as trees, with what a tick asks of each. A version's never changes, so it is remembered."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,10 +52,10 @@ def read(
     """
     newest = {key: (pk, since) for key, pk, since in newest_traits(space).values_list(*_BOUND)}
     known: dict[int, ParsedDefinition | DefinitionError | queries.Unanswerable] = {}
-    for pk, since in begins.items():
-        definition = _recent.get((pk, since))
-        if definition and _holds(space, definition, newest):
-            known[pk] = definition
+    remembered = {pk: definition for pk, since in begins.items() if (definition := _recent.get((pk, since)))}
+    slugs = frozenset[str]().union(*(definition.sources for definition in remembered.values()))
+    sources = sources_named(space, slugs)
+    known |= {pk: definition for pk, definition in remembered.items() if _holds(definition, newest, sources)}
     missing = Version.objects.filter(pk__in=begins.keys() - known.keys()).select_related("audience")
     for version in missing.defer("snapshot", "computed"):
         since = version.audience.events_since = begins[version.pk]
@@ -74,6 +74,7 @@ _BOUND = ("audience__key", "pk", "audience__events_since")
 
 def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefinition:
     node = version.node
+    slugs = sources_of(node)
     triggers = dict.fromkeys(trigger for condition in conditions(node) for trigger in condition.time_triggers())
     by_key: dict[str, tuple[TimeTrigger, ...]] = {}
     for trigger in triggers:
@@ -85,19 +86,15 @@ def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefiniti
         triggers=by_key,
         asks=keys_of(node),
         traits={key: newest.get(key) for key in traits_of(node)},
-        sources=_sources(version.audience.space_id, sources_of(node)),
+        sources=dict.fromkeys(slugs) | sources_named(version.audience.space_id, slugs),
         memberships=memberships_of(node),
     )
 
 
-def _holds(space: int, definition: ParsedDefinition, newest: Mapping[str, Bound]) -> bool:
+def _holds(definition: ParsedDefinition, newest: Mapping[str, Bound], sources: Mapping[str, int]) -> bool:
     """Whether what it names is still what it was."""
     same = all(newest.get(key) == bound for key, bound in definition.traits.items())
-    return same and (not definition.sources or _sources(space, definition.sources) == definition.sources)
-
-
-def _sources(space: int, slugs: Collection[str]) -> dict[str, int | None]:
-    return dict.fromkeys(slugs) | sources_named(space, slugs)
+    return same and all(sources.get(slug) == number for slug, number in definition.sources.items())
 
 
 def change_key(trigger: TimeTrigger) -> str:

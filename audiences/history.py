@@ -57,8 +57,8 @@ def members_at(audience: Audience, moment: datetime, now: datetime) -> BitMap:
         raise NotPossible(f"Who entered and left is kept for {settings.KEEP_CHANGES_DAYS} days")
     members = queries.members(audience)
     later = Change.objects.filter(audience=audience, at__gt=moment).order_by("-tick", "-pk")
-    for change in later:
-        members = (members - queries.bitmap(change.entered)) | queries.bitmap(change.left)
+    for entered, left in later.values_list("entered", "left"):
+        members = (members - queries.bitmap(entered)) | queries.bitmap(left)
     return BitMap(canonical(audience.space, members).values())
 
 

@@ -6,16 +6,15 @@ was said: a run that is killed has said nothing, and one that was not says nothi
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from threading import Semaphore
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from pyroaring import BitMap
 
 from access.services import COMMAND
@@ -26,6 +25,7 @@ from audiences.rules.warehouse import only_rows
 from audiences.sql_traits import asking, following, source_of
 from identity.models import Identifier
 from sources.inbox import InboxFull, Sender, keep
+from spaces.chunks import chunks
 from spaces.clock import Clock
 from spaces.times import iso
 
@@ -40,7 +40,6 @@ KEPT_RUNS = 200  # of each
 MOST_AT_ONCE = 2  # of a process: the other threads are for destinations, however slow all warehouses are
 TYPES = {"user_id": "userId", "anonymous_id": "anonymousId"}  # the identifiers by which a person can be called
 Row = tuple[str, dict[str, Any]]  # whom it is about, and what is said
-Item = TypeVar("Item")
 _slots = Semaphore(MOST_AT_ONCE)
 
 
@@ -58,9 +57,12 @@ class _Answer:
 
 def due(now: datetime) -> list[int]:
     """SQL traits that are to run at `now`."""
+    return list(_ready(now).values_list("pk", flat=True))
+
+
+def _ready(now: datetime) -> QuerySet[SqlTrait]:
     free = Q(claimed_at=None) | Q(claimed_at__lt=now - CLAIMED_FOR)
-    ready = SqlTrait.objects.filter(free, enabled=True, next_at__lte=now, space__deleted_at=None)
-    return list(ready.values_list("pk", flat=True))
+    return SqlTrait.objects.filter(free, enabled=True, next_at__lte=now, space__deleted_at=None)
 
 
 def run(trait_id: int, clock: Clock) -> bool:
@@ -75,10 +77,7 @@ def run(trait_id: int, clock: Clock) -> bool:
 
 def _run(trait_id: int, clock: Clock) -> bool:
     now = clock.now()
-    if trait_id not in due(now):
-        return False
-    free = Q(claimed_at=None) | Q(claimed_at__lt=now - CLAIMED_FOR)
-    if not SqlTrait.objects.filter(free, pk=trait_id, next_at__lte=now).update(claimed_at=now):
+    if not _ready(now).filter(pk=trait_id).update(claimed_at=now):
         return False
     trait = SqlTrait.objects.select_related("warehouse", "space", "source").get(pk=trait_id)
     SqlRun.objects.filter(sql_trait=trait, state=SqlRun.State.RUNNING).update(
@@ -148,7 +147,7 @@ def _read(trait: SqlTrait) -> _Answer:
         answer = _Answer(sql_rows.shape(result.columns))
         # When a column has gone, everybody is told so.
         anew = bool({*trait.columns} - {*answer.shape.traits})
-        for rows in batched(result.rows, AT_A_TIME):
+        for rows in chunks(result.rows, AT_A_TIME):
             _take(trait, answer, _texts(answer, rows), anew=anew)
             if answer.rows > most:
                 raise RowsError(f"The query gives more than {most:,} rows, which is the limit")
@@ -191,7 +190,7 @@ def _send(trait: SqlTrait, attempt: SqlRun, said: Mapping[int, Mapping[str, Any]
     if trait.source is None or not said:
         return
     sender = Sender(trait.source.pk, trait.workspace_id, trait.source.enabled)
-    for numbers in batched(said, PER_CALL):
+    for numbers in chunks(said, PER_CALL):
         callable_as = _callable_as(trait.space_id, numbers)
         messages = [
             {
@@ -226,18 +225,12 @@ NOTE = """
 
 
 def _note(trait: SqlTrait, digests: Mapping[int, bytes], vanished: BitMap) -> None:
-    for numbers in batched(digests, AT_A_TIME * 5):
+    for numbers in chunks(digests, AT_A_TIME * 5):
         with connection.cursor() as cursor:
             kept = [digests[number] for number in numbers]
             cursor.execute(NOTE, [trait.workspace_id, trait.pk, list(numbers), kept])
-    for gone in batched(vanished, AT_A_TIME * 5):
+    for gone in chunks(vanished, AT_A_TIME * 5):
         SqlValue.objects.filter(sql_trait=trait, identifier__in=gone).delete()
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """The items in tuples of `size`; the last may be shorter. As Python has it from 3.12 on."""
-    remaining = iter(items)
-    return iter(lambda: tuple(islice(remaining, size)), ())
 
 
 def _forget_old_runs(trait: SqlTrait) -> None:

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from datetime import time as clock_time
 from typing import Any
-from zoneinfo import available_timezones
 
 from django.db import transaction
 from msgspec.structs import asdict
@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 from access.services import ActorLike, NotPossible, actor_of, audit
 from audiences.models import SqlRun, SqlTrait, SqlValue, Warehouse
 from audiences.rules import sql_rows
-from audiences.rules.schedules import next_run
+from audiences.rules.schedules import next_run, time_zones
 from audiences.rules.sql_rows import RowsError
 from audiences.rules.warehouse import QueryResult, WarehouseError, WarehouseSettings, only_rows
 from audiences.warehouses import all_warehouses
@@ -100,37 +100,23 @@ def test_warehouse(warehouse: Warehouse) -> str:
     return ""
 
 
-class asking:
-    """`with asking(warehouse, query, seconds) as result`. What the warehouse says is raised as RowsError, verbatim but
-    for secrets."""
+@contextmanager
+def asking(warehouse: Warehouse, query: str, timeout_s: float) -> Iterator[QueryResult]:
+    """What the warehouse answers, while the block lasts; what it refuses is RowsError, verbatim but for secrets."""
+    deadline, settings = time.monotonic() + timeout_s, settings_of(warehouse)
 
-    def __init__(self, warehouse: Warehouse, query: str, timeout_s: float) -> None:
-        self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
-        self._settings = settings_of(warehouse)
-        self._context = all_warehouses()[warehouse.kind].ask(self._settings, query, timeout_s)
-
-    def __enter__(self) -> QueryResult:
-        try:
-            result = self._context.__enter__()
-        except (WarehouseError, OutboundError) as error:
-            raise self._plain(error) from error
-        return replace(result, rows=self._in_time(result.rows))
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        try:
-            return bool(self._context.__exit__(kind, error, trace))
-        except (WarehouseError, OutboundError) as failure:
-            raise self._plain(failure) from failure
-
-    def _in_time(self, rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    def in_time(rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         """However slowly they drip in."""
         for row in rows:
-            if time.monotonic() > self._deadline:
-                raise RowsError(f"The answer took longer than {self._timeout_s:g} s")
+            if time.monotonic() > deadline:
+                raise RowsError(f"The answer took longer than {timeout_s:g} s")
             yield row
 
-    def _plain(self, error: Exception) -> RowsError:
-        return RowsError(strike(str(error), secrets_of(self._settings)))
+    try:
+        with all_warehouses()[warehouse.kind].ask(settings, query, timeout_s) as result:
+            yield replace(result, rows=in_time(result.rows))
+    except (WarehouseError, OutboundError) as error:
+        raise RowsError(strike(str(error), secrets_of(settings))) from error
 
 
 def preview_sql(warehouse: Warehouse, query: str) -> SqlPreview:
@@ -235,7 +221,7 @@ def following(trait: SqlTrait, after: datetime) -> datetime:
 
 
 def _check_schedule(time_zone: str) -> None:
-    if time_zone not in available_timezones():
+    if time_zone not in time_zones():
         raise NotPossible(f"There is no time zone {time_zone}")
 
 

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
-from itertools import groupby, islice
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ from sources.queries import ARCHIVE, sources_waiting
 from sources.rules import spec
 from sources.rules.packing import unpack
 from spaces.batches import Overtaken, unfinished
+from spaces.chunks import chunks
 from spaces.models import Log
 from spaces.text import storable, text_of
 from spaces.times import from_milliseconds
@@ -354,7 +355,7 @@ def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, Receipt]]) -
         )
         for reject, receipt in rejected
     )
-    while some := list(islice(rows, 500)):
+    for some in chunks(rows, 500):
         Reject.objects.bulk_create(some)
 
 

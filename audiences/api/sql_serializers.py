@@ -1,13 +1,13 @@
 """What the API takes and answers about warehouses and SQL traits."""
 
 from typing import Any, ClassVar
-from zoneinfo import available_timezones
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.serializers import AT, Envelope, MomentField
 from audiences.models import SqlRun, SqlTrait, Warehouse
+from audiences.rules.schedules import time_zones
 from audiences.rules.sql_rows import ID_COLUMNS
 from audiences.sql_traits import LONGEST_QUERY, settings_of
 from audiences.warehouses import all_warehouses
@@ -106,7 +106,7 @@ class ScheduleFields(serializers.Serializer[Any]):
     )
 
     def validate_timeZone(self, zone: str) -> str:
-        if zone not in available_timezones():
+        if zone not in time_zones():
             raise serializers.ValidationError("There is no such time zone.")
         return zone
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from zoneinfo import available_timezones
 
 from django import forms
 
@@ -10,7 +9,7 @@ from access.pages.forms import Styled
 from audiences.models import SqlTrait
 from audiences.pages.presenters import DOWNLOAD
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS, LabelRefused, parted
-from audiences.rules.schedules import DAYS
+from audiences.rules.schedules import DAYS, time_zones
 
 
 class LabelsBox(forms.CharField):
@@ -138,7 +137,7 @@ class SqlTraitForm(Styled):
         help_text="Such as 06:30. Of an hourly one the minute counts",
     )
     weekday = forms.TypedChoiceField(coerce=int, choices=list(enumerate(DAYS)), help_text="Of a weekly one")
-    time_zone = forms.ChoiceField(choices=[(zone, zone) for zone in sorted(available_timezones())])
+    time_zone = forms.ChoiceField(choices=lambda: [(zone, zone) for zone in sorted(time_zones())])
     most_nulled = forms.IntegerField(
         min_value=0,
         max_value=100,

@@ -1,10 +1,17 @@
 """PURE. When something that is repeated by the clock of a time zone is due next."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
 
 HOUR, DAY, WEEK = "hour", "day", "week"
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Their names. To find them all takes a walk through hundreds of files."""
+    return frozenset(available_timezones())
 
 
 def next_run(every: str, *, at: time, weekday: int, time_zone: str, after: datetime) -> datetime:

@@ -11,7 +11,6 @@ from destinations.rules.contract import (
     DestinationRequest,
     IdentifierChange,
     PayloadComputation,
-    chunks,
     outcome_of,
     read_by_status,
 )
@@ -26,6 +25,7 @@ from destinations.rules.vendors import (
     refused_rows,
 )
 from spaces.answers import Answer
+from spaces.chunks import chunks
 from spaces.settings_schema import SettingsDeclaration, label, secret
 from spaces.times import iso
 

@@ -10,11 +10,11 @@ from destinations.rules.contract import (
     DestinationRequest,
     IdentifierChange,
     PayloadComputation,
-    chunks,
     json_body,
 )
 from destinations.rules.payloads import STYLES_HELP, EventOptions, TraitOptions, batch_id, change_set, messages
 from destinations.rules.signing import key_of, new_secret, segment, standard
+from spaces.chunks import chunks
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret
 from spaces.times import iso
 

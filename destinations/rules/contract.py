@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
@@ -164,15 +163,6 @@ class Adapter:
     def options_for(self, kind: str) -> type[SettingsDeclaration]:
         """Of what goes there: an "audience", or a "trait" where it takes one."""
         return (self.trait_options if kind == "trait" else None) or self.options
-
-
-T = TypeVar("T")
-
-
-def chunks(rows: Sequence[T], size: int) -> list[list[T]]:
-    """The rows in lists of `size`; the last may be shorter."""
-    remaining = iter(rows)
-    return list(iter(lambda: list(islice(remaining, size)), []))
 
 
 def json_body(content: object) -> bytes:

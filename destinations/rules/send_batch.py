@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from destinations.rules.backoff import GIVEN_UP_AFTER
-from destinations.rules.contract import CallOutcome, DestinationRequest, IdentifierChange, chunks
+from destinations.rules.contract import CallOutcome, DestinationRequest, IdentifierChange
 from spaces.answers import Answer
+from spaces.chunks import chunks
 from spaces.settings_schema import strike
 
 Plan = Callable[[Sequence[IdentifierChange]], list[DestinationRequest]]

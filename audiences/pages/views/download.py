@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import islice
 
 import pyarrow
 from django.http import FileResponse, Http404, HttpResponse
@@ -17,6 +16,7 @@ from access.services import audit
 from audiences.pages import presenters
 from audiences.pages.forms import DownloadForm
 from audiences.pages.views.audiences import pill_of
+from spaces.chunks import chunks
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
 
@@ -66,7 +66,7 @@ def _parquet(name: str, columns: Sequence[str], rows: Iterator[Row]) -> HttpResp
     schema = pyarrow.schema([(column, pyarrow.string()) for column in columns])
     file = tempfile.TemporaryFile()  # noqa: SIM115, the response closes it
     with parquet.ParquetWriter(file, schema) as writer:
-        while some := list(islice(rows, ROWS_AT_ONCE)):
+        for some in chunks(rows, ROWS_AT_ONCE):
             by_column = [list(values) for values in zip(*some, strict=True)]
             writer.write_table(pyarrow.table(dict(zip(columns, by_column, strict=True)), schema=schema))
     file.seek(0)

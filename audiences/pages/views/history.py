@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
@@ -42,7 +43,7 @@ def audience_history(request: PageRequest, workspace: str, space: str, audience:
         "state": pill_of(details),
         "form": form,
         "movement": movement,
-        "query": f"since={moments['since'].isoformat()}&until={moments['until'].isoformat()}".replace("+", "%2B"),
+        "query": urlencode({name: moment.isoformat() for name, moment in moments.items()}),
         "error": error,
         **_forecast(details, now),
     }
