@@ -105,7 +105,7 @@ def steps(draw):
                 **draw(frequencies),
                 **draw(within),
                 **draw(wheres),
-                "follows": draw(st.integers(0, place)),
+                **({"follows": follows} if (follows := draw(st.integers(0, place))) else {}),
             }
             for place in range(several)
         ]
