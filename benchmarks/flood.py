@@ -1,13 +1,13 @@
 """How fresh one workspace's timeline and audience are while another one sends as much as is taken."""
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from time import monotonic, sleep
 from uuid import uuid4
 
 from benchmarks import overload
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, watching
 from benchmarks.live import in_timeline
 from benchmarks.sending import Connection, batch
 from benchmarks.shop import make_sources, until_archived
@@ -27,16 +27,17 @@ def measure(running: Stack) -> list[Figure]:
     probe = _probe(running, Api(running.address, running.owner_of("Beside a flood")))
     probe()  # warms up
     calm = [probe() for _ in range(PROBES)]
-    flood = threading.Thread(
-        target=overload.load, args=(running, flooded["writeKeys"][0]), kwargs={"clients": CLIENTS, "seconds": SECONDS}
-    )
-    flood.start()
-    sleep(RISEN_S)
-    beside = [probe() for _ in range(PROBES)]
-    overlapped = flood.is_alive()
-    flood.join()
+    with ThreadPoolExecutor(1) as thread:
+        flood = thread.submit(overload.load, running, flooded["writeKeys"][0], clients=CLIENTS, seconds=SECONDS)
+        sleep(RISEN_S)
+        with watching(running) as cost:
+            beside = [probe() for _ in range(PROBES)]
+        note = "the flood was over before the last; " if flood.done() else ""
+        load = flood.result()
     until_archived(running, [flooded])
-    note = "" if overlapped else "the flood was over before the last"
+    events = overload.MESSAGES * load.accepted / load.sent_for_s
+    refused = load.counts[503] / load.sent_for_s
+    note += f"{events:,.0f} events/s of the flood accepted, {refused:,.0f} requests/s refused; {cost}"
     return [
         Figure(
             f"one event beside a flood, to the {place}",

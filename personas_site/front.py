@@ -23,7 +23,7 @@ from personas_site.bodies import Body, BodyRoom, Gone, NoRoom, Receive, TooSlow
 from personas_site.errors import unserved
 from personas_site.lanes import THREADS, Busy, Lane
 from personas_site.requests import RESOLVED, Utf8Request
-from sources.collect import is_collect
+from sources.collect import is_collect, workspace_of
 from spaces.lanes import COLLECT, CONSOLE, QUERIES
 
 logger = logging.getLogger(__name__)
@@ -60,8 +60,9 @@ class Front:
         body = Body(self._room)
         try:
             await body.read(receive)
-            lane = self._lanes[self._lane_of(scope)]
-            answer = await lane.run(partial(_run, self._wsgi, environ_of(scope, body)))
+            name, environ = self._lane_of(scope), environ_of(scope, body)
+            workspace = workspace_of(environ) if name == COLLECT else None
+            answer = await self._lanes[name].run(partial(_run, self._wsgi, environ), workspace)
         except Gone:
             return
         except TooSlow:

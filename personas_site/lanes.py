@@ -5,10 +5,12 @@ below, times the processes, are all the connections that the web can ever have (
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from personas_site.sharing import Shares
+from spaces import processor
 from spaces.lanes import CALLS, COLLECT, CONSOLE, PASSWORDS, QUERIES
 
 Result = TypeVar("Result")
@@ -34,18 +36,29 @@ class Lane:
         self._line = 0
         self._line_since = self._left = 0.0  # when the line began, and when the last call ended
         self._pace = 0.0  # seconds from one end to the next, while there is a line
+        self._shares = Shares()
 
-    async def run(self, call: Callable[[], Result]) -> Result:
-        """What `call` returns or raises, from one of the lane's threads. Raises Busy, and then it was not called."""
+    async def run(self, call: Callable[[], Result], workspace: Hashable = None) -> Result:
+        """What `call` returns or raises, from one of the lane's threads. Raises Busy, and then it was not called.
+
+        workspace: who makes way for others (personas_site.sharing); None = nobody knows.
+        """
         loop = asyncio.get_running_loop()
+        if workspace is not None:
+            wait = self._shares.wait(workspace, loop.time(), PATIENCE_S, short=processor.short())
+            if wait is None:
+                raise Busy
+            if wait:
+                await asyncio.sleep(wait)
         if self._free.locked():
             await self._wait_in_line()
         else:
             await self._free.acquire()  # at once
         outcome: asyncio.Future[Result] = loop.create_future()
 
-        def finish(result: Result | None, error: BaseException | None) -> None:
+        def finish(result: Result | None, error: BaseException | None, took: float) -> None:
             self._note_pace(loop.time())
+            self._shares.took(workspace, took)
             self._free.release()  # not before: whoever asked may be gone, but the thread was busy until now
             if outcome.done():
                 return
@@ -55,12 +68,12 @@ class Lane:
                 outcome.set_result(result)  # type: ignore[arg-type]
 
         def work() -> None:
-            result, error = None, None
+            result, error, begun = None, None, loop.time()
             try:
                 result = call()
             except BaseException as raised:
                 error = raised
-            loop.call_soon_threadsafe(finish, result, error)
+            loop.call_soon_threadsafe(finish, result, error, loop.time() - begun)
 
         self._pool.submit(work)
         return await outcome

@@ -43,7 +43,7 @@ from sources import archive
 from sources.events import client
 from sources.events.compaction import compact
 from sources.models import Source
-from spaces import pulse
+from spaces import processor, pulse
 from spaces.batches import ERASING, BatchGroup, Locks, Overtaken, Stage, advance, open_log, resting, sweep
 from spaces.clock import clock
 from spaces.disk_space import room
@@ -206,7 +206,7 @@ def work(queue: str, **_: Any) -> None:
         served_any = False
         began: dict[Job, float] = {}  # of whom had a turn since the last look
         while jobs := who_waits(queue, clock.now()):
-            rest = _rest(jobs, began)
+            rest = _rest(queue, jobs, began)
             began.clear()
             look_again, served = time.monotonic() + LOOK_S, False
             while (done := _turn(queue, jobs, locks, began)) is not None:
@@ -243,7 +243,7 @@ def _waited(queue: str, rest: float) -> bool:
     return True
 
 
-def _rest(jobs: dict[Job, int], began: Mapping[Job, float]) -> float:
+def _rest(queue: str, jobs: dict[Job, int], began: Mapping[Job, float]) -> float:
     """Seconds until the first may go on of those who rest; they are no longer among `jobs`. 0.0 = nobody rests.
 
     began: when the last turn of some of them did. Who waits again as soon as it is over has no end of work.
@@ -252,6 +252,9 @@ def _rest(jobs: dict[Job, int], began: Mapping[Job, float]) -> float:
     with _lock:
         for job in jobs.keys() & began.keys():
             _rests[job] = began[job] + EVERY_S
+            if processor.short() and _turns_at(queue).shared(jobs[job]):
+                # A turn is mostly work of the stores, for which there are no lanes: half of the time is the others'.
+                _rests[job] = max(_rests[job], now + (now - began[job]))
         for job in [job for job, until in _rests.items() if until <= now]:
             del _rests[job]
         resting = {job: _rests[job] for job in jobs if job in _rests}

@@ -170,6 +170,21 @@ class TestWriteKey:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         assert refusal(post(client, **basic(key.key)))[0] == 401
 
+    @pytest.mark.parametrize(
+        "place", ["authorization", "x-write-key", "batch", "after the batch", "nowhere", "unknown"]
+    )
+    def test_that_was_used_a_moment_ago_says_whose_request_it_is_before_it_is_read(self, client, key, place):
+        assert post(client, **basic(key.key)).status_code == 200
+        named = {"writeKey": "0" * 32 if place == "unknown" else key.key}
+        message = {"type": "identify", "userId": "ann"} | (named if place in ("batch", "unknown") else {})
+        body = json.dumps({"batch": [message] * 200} | (named if place == "after the batch" else {}))
+        headers = {"authorization": basic(key.key), "x-write-key": {"x-write-key": f"{key.key}:secret"}}
+        received = Body(BodyRoom())
+        loops.run(received.read(chunks(body.encode())))
+        environ = environ_of(scope_of("POST", "/v1/batch", headers.get(place, {})), received)
+        known = place not in ("nowhere", "unknown")
+        assert collect.workspace_of(environ) == (key.source.workspace_id if known else None)
+
 
 class TestBody:
     @pytest.mark.parametrize(

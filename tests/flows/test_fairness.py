@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,33 @@ def test_whoever_always_has_more_to_do_rests_and_whoever_comes_new_does_not_wait
     assert [owner == busy.pk for _, owner in began] == [True, False, True, True]
     first, _, second, third = (at for at, _ in began)
     assert min(second - first, third - second) > 1.0
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_while_the_processor_is_short_a_flood_works_half_of_the_time_beside_others(
+    monkeypatch: pytest.MonkeyPatch, short: bool
+) -> None:
+    monkeypatch.setattr(archive.STAGE, "batch_size", 1)
+    monkeypatch.setattr(pipeline, "EVERY_S", 0.0)
+    monkeypatch.setattr(pipeline, "ROUND_S", 60.0)
+    monkeypatch.setattr(pipeline.processor, "short", lambda: short)
+    (busy,) = flooded(1, 4)
+    InboxFactory()
+    turns: list[tuple[float, float]] = []
+    decide = archive.STAGE.prepare
+
+    def slowly(log: Log, *args: Any) -> Any:
+        begun = time.monotonic()
+        time.sleep(0.3)
+        if log.partition == busy.pk:
+            turns.append((begun, time.monotonic()))
+        return decide(log, *args)
+
+    monkeypatch.setattr(archive.STAGE, "prepare", slowly)
+    work("archive")
+    pauses = [begun - ended for (_, ended), (begun, _) in pairwise(turns[1:])]
+    assert len(turns) == 4
+    assert all(pause > 0.29 for pause in pauses) is short
 
 
 def test_one_lane_is_there_for_others_however_long_a_turn_takes(monkeypatch: pytest.MonkeyPatch) -> None:

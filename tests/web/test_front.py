@@ -11,7 +11,7 @@ import pytest
 from django.http import HttpResponse
 from django.urls import URLResolver
 
-from personas_site import bodies, front, lanes
+from personas_site import bodies, front, lanes, sharing
 from personas_site.bodies import LARGEST, LARGEST_READ, Body, BodyRoom, NoRoom, TooSlow
 from personas_site.front import Front, environ_of, lane_of
 from personas_site.lanes import THREADS, Busy, Lane
@@ -172,6 +172,22 @@ class TestLanes:
 
         run(wait())
 
+    @pytest.mark.parametrize("short", [True, False])
+    def test_leave_a_share_to_others_while_the_processor_is_short(self, monkeypatch: Any, short: bool) -> None:
+        monkeypatch.setattr(lanes.processor, "short", lambda: short)
+        monkeypatch.setattr(sharing, "SHARE", 0.5)
+
+        async def wait() -> float:
+            lane = Lane("x", 3)
+            for workspace in ("calm", *["flood"] * 20):  # what its requests cost is learnt
+                await lane.run(lambda: time.sleep(0.01), workspace)
+            begun = time.monotonic()
+            for _ in range(20):
+                await lane.run(lambda: time.sleep(0.01), "flood")
+            return time.monotonic() - begun
+
+        assert (run(wait()) > 0.32) is short
+
     def test_hand_on_what_is_raised(self) -> None:
         async def fail() -> None:
             await Lane("x", 1).run(lambda: 1 // 0)
@@ -288,7 +304,7 @@ class TestRefusals:
     def busy(self, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
         settings.ALLOWED_HOSTS = ["testserver"]
 
-        async def run(lane: Lane, call: Callable[[], Any]) -> Any:
+        async def run(lane: Lane, call: Callable[[], Any], workspace: Any) -> Any:
             raise Busy
 
         monkeypatch.setattr(Lane, "run", run)
