@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 
 from access import roles, services
@@ -28,12 +30,19 @@ class Cast:
     other_space: Space
     people: dict[str, User]
     tokens: dict[str, str] = field(default_factory=dict)
+    sessions: dict[str, str] = field(default_factory=dict)
 
     def browser(self, who: str) -> Client:
-        """A browser in which this person is signed in."""
+        """A browser in which this person is signed in: another window of the one before, while its session lasts."""
         client = Client()
-        if who != "nobody":
+        if who == "nobody":
+            return client
+        cookie = settings.SESSION_COOKIE_NAME
+        if who in self.sessions and SessionStore().exists(self.sessions[who]):
+            client.cookies[cookie] = self.sessions[who]
+        else:
             client.force_login(self.people[who], backend="django.contrib.auth.backends.ModelBackend")
+            self.sessions[who] = client.cookies[cookie].value
         return client
 
     def bearer(self, who: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from axe_playwright_python.base import AXE_SCRIPT
 from django.conf import settings
 from django.test import Client
+from playwright.sync_api import expect
 
 SIZES = {"wide": {"width": 1280, "height": 800}, "narrow": {"width": 360, "height": 740}}
 # Colours do not depend on the width, nor boxes on the colour: two looks show what four would.
@@ -39,9 +40,14 @@ def look_at(page, address, places):
     wrong = []
     for name, place in places.items():
         assert page.goto(f"{address}{place}").status == 200, name
-        page.wait_for_load_state("networkidle")  # what a page asks for after it was shown is there
+        settle(page)
         wrong += look(page, name)
     return wrong
+
+
+def settle(page):
+    """What a page asks for after it was loaded is there. (To wait for silence of the network costs half a second.)"""
+    expect(page.locator(".htmx-request")).to_have_count(0)  # htmx marks so what is on its way
 
 
 def look(page, name):

@@ -31,8 +31,9 @@ def below_a_workspace() -> list[Route]:
 
 def ask(cast: Cast, who: str, method: str, url: str) -> int:
     """The status; whatever the call changed is taken back."""
+    browser = cast.browser(who)
     with transaction.atomic():
-        status = cast.browser(who).generic(method, url).status_code
+        status = browser.generic(method, url).status_code
         transaction.set_rollback(True)
     return status
 

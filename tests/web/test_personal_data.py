@@ -18,6 +18,7 @@ from tests.routes import api_routes, pages
 pytestmark = pytest.mark.django_db
 
 NOBODY = "nobody@northwind.example"
+TABS = ("?tab=events", "?tab=events&view=raw", "?tab=identities", "?tab=merges")
 
 
 def personal(room):
@@ -50,7 +51,8 @@ def asked(room, user):
     ids |= {"change_id": f"{change.tick}-{change.cause}", "space_id": room.dev.public_id}
     for route in pages():
         if "space" in route.kwargs and set(route.kwargs) <= ids.keys():
-            for query in ("", "?format=csv", "?tab=events", "?tab=events&view=raw", "?tab=identities", "?tab=merges"):
+            tabs = TABS if route.name == "profile" else ()
+            for query in ("", "?format=csv", *tabs):
                 yield f"{route.path}{query}", browser.get(route.url(ids) + query)
     for question in ("ada", "Ada", "b"):
         yield f"search {question}", browser.get(f"/w/{room.workspace.slug}/search?q={question}")
@@ -59,13 +61,8 @@ def asked(room, user):
     api = Client(headers={"authorization": f"Bearer {secret}"})
     for route in api_routes():
         if "space_id" in route.kwargs and "GET" in route.methods and set(route.kwargs) <= ids.keys():
-            for query in (
-                "",
-                "?include=identifiers,traits",
-                "?include=identifiers",
-                "?verbose=true",
-                f"?key={room.audience.key}",
-            ):
+            known = {"include": "identifiers,traits", "verbose": "true", "key": room.audience.key}
+            for query in ("", *(f"?{name}={known[name]}" for name in known if name in route.asks())):
                 yield f"{route.path}{query}", api.get(route.url(ids) + query)
     anybody = {"kind": "event", "name": "User Signed Up", "within": {"days": 365}}
     body = json.dumps({"definition": anybody, "sampleSize": 50})

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.page_checks import look, look_at, sign_in
+from tests.page_checks import look, look_at, settle, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TABS = ("traits", "events", "identities", "audiences", "merges")
@@ -34,7 +34,7 @@ def test_the_explorer_and_every_tab_are_clean(page, live_server, room, complaint
     wrong = look_at(page, "", {"profiles-found": found, "profiles-not-found": nobody})
     for tab in TABS:
         page.goto(space(live_server, f"profiles/{room.person.public_id}?tab={tab}"))
-        page.wait_for_load_state("networkidle")
+        settle(page)
         wrong += look(page, f"profile-{tab}")
     assert not wrong, "\n".join(wrong)
     assert not complaints, complaints
@@ -48,7 +48,7 @@ def test_a_person_is_found_and_looked_at_by_mouse(page, live_server, room, compl
     page.get_by_role("link", name="Ada Obi").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("heading", name="Ada Obi").wait_for()
-    page.wait_for_load_state("networkidle")
+    settle(page)
     assert look(page, "profile-sheet") == []
     dialog.get_by_role("link", name="Open the whole profile").click()
     page.get_by_role("link", name="Events").click()

@@ -33,11 +33,13 @@ SENT = {
 @pytest.fixture
 def world(cast):
     world = World(cast.space)
+    messages = []
     for name, values in SENT.items():
         for number, value in enumerate(values):
-            sent = {name: value}
-            world.sent(message("identify", userId=f"{name}-{number}", traits=sent))
-            world.sent(message("track", userId=f"{name}-{number}", event="Used", properties=sent))
+            user, sent = f"{name}-{number}", {name: value}
+            messages.append(message("identify", userId=user, traits=sent))
+            messages.append(message("track", userId=user, event="Used", properties=sent))
+    world.sent(*messages)  # at once: a batch for each takes a tenth of a second
     names = {"type": "track", "event": "Used", "first_seen_at": NOON, "last_seen_at": NOON}
     EventName.objects.create(workspace=cast.workspace, source=world.source, **names)
     return world
