@@ -85,6 +85,13 @@ def change_of(subscription: Subscription, call: DecidedCall) -> IdentifierChange
     )
 
 
+def call_of(row: Acknowledged) -> DecidedCall:
+    """The newest call about an identifier, as it was decided."""
+    sent = {type: (number, value) for type, (number, value) in row.sent.items()}
+    at = milliseconds(row.at)
+    return DecidedCall(row.identifier, row.profile, row.entering, row.flip, at, row.state, sent, value=row.value)
+
+
 def execute_with_columns(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
     """Run a statement that takes each column of `rows` as an array: what the ORM would send is far slower."""
     if rows:

@@ -17,7 +17,6 @@ from spaces.times import milliseconds
 
 logger = logging.getLogger(__name__)
 
-LOGGED_REQUEST = 8000  # characters of a body: a batch of a thousand changes would be megabytes in every line
 INSERTS = client.Joined(DELIVERY_LOG)  # many subscriptions are served at once
 COLUMNS = pyarrow.schema(
     {
@@ -44,7 +43,7 @@ COLUMNS = pyarrow.schema(
 def log_attempts(
     subscription: Subscription, calls: Sequence[DecidedCall], batch: SentBatch, number: int, now: datetime
 ) -> None:
-    """One line per change and call, under the batch's number.
+    """One line per change and call, under the batch's number. batch: without secrets.
 
     A failure here is reported and not raised: what was sent would be sent once more.
     """
@@ -52,7 +51,6 @@ def log_attempts(
     lines: list[dict[str, object]] = []
     for attempt in batch.attempts:
         request = attempt.request
-        body = request.body.decode("utf-8", "replace")[:LOGGED_REQUEST]
         for index, (change, outcome) in enumerate(zip(request.rows, attempt.outcomes, strict=True)):
             call = by_id[change.id]
             lines.append(
@@ -71,7 +69,7 @@ def log_attempts(
                     "status": attempt.status,
                     "milliseconds": attempt.milliseconds,
                     # What went out for many is kept once, with the first of them.
-                    "request": body if index == 0 else "",
+                    "request": request.shown if index == 0 else "",
                     "response": attempt.response if index == 0 else "",
                     "reason": outcome.reason,
                 }

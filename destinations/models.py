@@ -102,6 +102,25 @@ class Subscription(Deletable, Owned):
         return not self.held_back_by and self.status != self.Status.SUSPENDED
 
 
+class RememberedValues(Owned):
+    """What a tool answered to the steps before all calls: ids of lists, and tokens.
+
+    Kept for a destination, or for one thing that goes there.
+    """
+
+    destination = models.ForeignKey(Destination, on_delete=models.CASCADE, related_name="remembered")
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, null=True, related_name="remembered")
+    sealed = models.BinaryField(help_text="encrypted JSON: {name: [value, end of its use in ms, or null]}")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["destination"], condition=models.Q(subscription=None), name="remembered_once_of_a_destination"
+            ),
+            models.UniqueConstraint(fields=["subscription"], name="remembered_once_of_a_subscription"),
+        ]
+
+
 class Acknowledged(Many):
     """What a destination is known to hold of one identifier. No row means OUT.
 

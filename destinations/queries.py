@@ -1,6 +1,6 @@
 """What pages and the API show of destinations: subscriptions, deliveries, the catcher's list."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, overload
@@ -16,6 +16,7 @@ from audiences.models import Audience
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules.comparison import Comparison, KnownIdentifiers, compare
+from destinations.rules.contract import IdentifierChange, PayloadComputation
 from destinations.transports import catcher
 from identity.models import Identifier
 from sources.events import client
@@ -101,6 +102,13 @@ class Deliveries(Sequence[Delivery]):
 def settings_of(destination: Destination) -> SettingsDeclaration:
     """The adapter's Settings, secrets included. For sending; never for showing."""
     return load_stored(adapter_of(destination.kind).settings, open_sealed(destination.settings))
+
+
+def about(subscription: Subscription, everyone: Callable[[], Iterable[IdentifierChange]] = tuple) -> PayloadComputation:
+    """What calls say about what goes there."""
+    audience = subscription.audience
+    space = subscription.space.public_id
+    return PayloadComputation(audience.public_id, audience.key, audience.name, space, audience.kind, everyone=everyone)
 
 
 def deliveries(

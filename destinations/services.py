@@ -15,9 +15,10 @@ from audiences.models import Audience, Draft
 from destinations import queries
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Acknowledged, Destination, Subscription
-from destinations.rules.contract import outcome_of
+from destinations.rules.contract import PayloadComputation, outcome_of
 from destinations.rules.send_batch import Unanswered
 from destinations.rules.status import STOPPED
+from destinations.steps import StepFailed, forget, take_steps
 from destinations.transports import TRANSPORTS
 from spaces import deletions
 from spaces.models import Deletion, Log, Space
@@ -84,6 +85,7 @@ def change_destination(
     if settings is not None:
         parsed = _parsed(destination.kind, settings, open_sealed(destination.settings))
         destination.settings = seal(asdict(parsed))
+        forget(destination)  # another account may have other lists
         going = destination.subscriptions.filter(deleted_at=None, audience__deleted_at=None)
         for kind in going.values_list("audience__kind", flat=True).distinct():
             if not queries.takes(destination, kind):
@@ -113,9 +115,17 @@ def test_destination(destination: Destination, *, now: datetime) -> TestResult:
     """One harmless call, now. Returns what happened; changes nothing."""
     adapter = adapter_of(destination.kind)
     settings = queries.settings_of(destination)
+    # What is asked once for the destination, such as a token, needs no audience.
+    about = PayloadComputation("", "", "", destination.space.public_id)
     try:
-        with TRANSPORTS[adapter.transport](destination) as call:
-            answer = call(adapter.test(settings, now))
+        with TRANSPORTS[adapter.transport](destination, settings) as call:
+            taken = take_steps(destination, None, adapter, about, settings, None, call=call, now=now)
+            answer = call(adapter.authorize(adapter.test(settings, now), taken.remembered))
+    except StepFailed as error:
+        attempt = error.attempt
+        return TestResult(
+            False, strike(error.outcome.reason, secrets_of(settings)), attempt.status, attempt.milliseconds
+        )
     except Unanswered as error:
         return TestResult(False, strike(error.message, secrets_of(settings)), 0, 0.0)
     message = "It answered as it should." if answer.ok else outcome_of(answer).reason
@@ -198,6 +208,7 @@ def change_subscription(
         declared = adapter_of(subscription.destination.kind).options_for(subscription.audience.kind)
         chosen = parse(declared, options, subscription.options)
         Subscription.objects.filter(pk=subscription.pk).update(options=asdict(chosen))
+        forget(subscription.destination, subscription)
     if enabled is not None:
         calm = Subscription.Status.SYNCING if subscription.synced_at else Subscription.Status.WAITING
         Subscription.objects.filter(pk=subscription.pk).update(
@@ -228,6 +239,7 @@ def resync(subscription: Subscription, *, by: ActorLike) -> None:
     """Everyone is sent anew: who should be there enters again, who was sent and should not be leaves again."""
     with transaction.atomic():
         _stop_waiting(Subscription.objects.select_for_update().get(pk=subscription.pk))
+        forget(subscription.destination, subscription)  # a list that was deleted over there is made anew
         Subscription.objects.filter(pk=subscription.pk).update(full=True, pass_tick=None, cursor=0, compare_at=None)
         acknowledged = Acknowledged.objects.filter(subscription=subscription)
         # Message ids are new, since a receiver that lost what it had must not take these calls for repetitions.

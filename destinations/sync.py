@@ -11,8 +11,8 @@ Only a comparison says that a subscription is in step.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,14 +23,15 @@ from django.db.models import Exists, OuterRef, Q
 from audiences.models import Change as AudienceChange
 from destinations import endings, queries
 from destinations.adapters import adapter_of
-from destinations.calls import DecidedCall, change_of, decide_calls
+from destinations.calls import DecidedCall, call_of, change_of, decide_calls
 from destinations.delivery_log import log_attempts
 from destinations.intake import PassPosition, SyncIntake, read_comparison, read_due_and_changed, retry_is_due
 from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
 from destinations.rules import backoff
-from destinations.rules.contract import PayloadComputation
-from destinations.rules.send_batch import SentBatch, send_batch
+from destinations.rules.contract import CallOutcome, IdentifierChange
+from destinations.rules.send_batch import SentBatch, refused_batch, send_batch
+from destinations.steps import StepFailed, forget_what_ends, take_steps
 from destinations.transports import TRANSPORTS
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
@@ -80,6 +81,9 @@ class Sync:
         # Before the first compute is complete there is nobody to send, and everybody to take out.
         if subscription.audience.serving_id is None or subscription.audience.deleted_at is not None:
             return None
+        # Where each call says everybody who is there, as few calls as can be.
+        people = adapter_of(subscription.destination.kind).capabilities.people
+        limit = limit * people // BATCH if people else limit
         intake = read_due_and_changed(subscription, limit, now) if subscription.sends else None
         longest, noted = backoff.LONGEST_ASKED, subscription.compared_at
         is_time = is_due(subscription.compare_at, now, longest=longest, noted=noted)
@@ -177,25 +181,45 @@ class Sync:
         except Unopenable as error:  # the key is missing: away like a store, and no row is at fault for it
             raise ConnectionError(f"The settings of {destination.public_id} cannot be read: {error}") from error
         options = load_stored(adapter.options_for(audience.kind), subscription.options)
-        about = PayloadComputation(
-            audience.public_id, audience.key, audience.name, subscription.space.public_id, audience.kind
-        )
+        changes = [change_of(subscription, decided) for decided in calls]
+        about = queries.about(subscription, everyone=lambda: _everyone_besides(subscription, calls))
         now = self.clock.now()  # once: batches are halved in threads that must not ask the database
         # The rate is the destination's: whatever other audiences go there spend from it as well.
         bucket = f"destination:{destination.pk}"
-        in_turn = can.per_second and partial(pace, bucket, rate=can.per_second, longest_s=self.sending_s)
-        with TRANSPORTS[adapter.transport](destination) as call:
+        in_turn = partial(pace, bucket, rate=can.per_second, longest_s=self.sending_s) if can.per_second else None
+        with TRANSPORTS[adapter.transport](destination, settings) as call:
+            try:
+                taken = take_steps(
+                    destination, subscription, adapter, about, settings, options, call=call, now=now, in_turn=in_turn
+                )
+            except StepFailed as failed:
+                return refused_batch(changes, failed.attempt, failed.outcome).without(secrets_of(settings))
+            about = replace(about, remembered=taken.remembered)
             batch = send_batch(
-                [change_of(subscription, decided) for decided in calls],
-                plan=lambda changes: adapter.plan(changes, about, settings, options, now),
+                changes,
+                plan=lambda rows: adapter.plan(rows, about, settings, options, now),
                 read=adapter.read,
-                call=call,
-                largest=can.batch,
+                call=lambda request: call(adapter.authorize(request, taken.remembered)),
+                largest=None if can.full else can.batch,
                 concurrency=can.concurrency,
                 seconds=self.sending_s,
-                wait_for_turn=in_turn or None,
+                wait_for_turn=in_turn,
+                largest_body=can.largest_body,
             )
-        return batch.without(secrets_of(settings))
+        if taken.tokens and not taken.new and batch.any("suspended"):
+            # It was taken before: perhaps it was called back. If the next one is refused as well, it is not the token.
+            forget_what_ends(destination)
+            batch = batch.failed(CallOutcome("retry", f"{batch.reason('suspended')} (asked for a new token)"))
+        return batch.without([*secrets_of(settings), *taken.tokens])
+
+
+def _everyone_besides(subscription: Subscription, calls: Sequence[DecidedCall]) -> Iterator[IdentifierChange]:
+    """Whoever is there, or may be, and is to stay, without those that a batch is about."""
+    rows = Acknowledged.objects.filter(subscription=subscription, entering=True).exclude(state=Acknowledged.State.OUT)
+    batch = {call.identifier for call in calls}
+    for row in rows.order_by("identifier").iterator(chunk_size=5000):
+        if row.identifier not in batch:
+            yield change_of(subscription, call_of(row))
 
 
 STAGE = Sync()

@@ -1,7 +1,7 @@
 """PURE. What an adapter is: the words that adapters, the sync stage, the API and the catalogue share."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -19,13 +19,19 @@ OutcomeKind = Literal["delivered", "retry", "refused", "suspended"]
 
 @dataclass(frozen=True)
 class PayloadComputation:
-    """What a payload says about an audience or a computed trait."""
+    """What a payload says about an audience or a computed trait.
+
+    remembered: what the adapter's steps were told, by name. everyone: whom a destination that is sent everybody each
+    time holds besides the changes, as it is asked for.
+    """
 
     id: str
     key: str
     name: str
     space: str  # public id
     kind: str = "audience"  # or "trait"
+    remembered: Mapping[str, str] = field(default_factory=dict)
+    everyone: Callable[[], "Iterable[IdentifierChange]"] = tuple
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,12 @@ class IdentifierChange:
 
 @dataclass(frozen=True)
 class DestinationRequest:
-    """A call that a transport can make. `rows` are the changes it carries; `id` is stable over retries."""
+    """A call that a transport can make. `rows` are the changes it carries; `id` is stable over retries.
+
+    then(answer) -> the calls that carry on with rows of this one, once it was answered well: an upload after the place
+    for it was asked for, a list's members after their numbers were looked up. Rows that none of them carries end here,
+    as `Adapter.read` says. wait_s: before it is made, as between two looks at a job. shown: instead of the body in logs.
+    """
 
     id: str
     rows: Sequence[IdentifierChange]
@@ -63,6 +74,9 @@ class DestinationRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     timeout_s: float = 10.0
+    then: "Callable[[Answer], list[DestinationRequest]] | None" = None
+    wait_s: float = 0.0
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,12 +96,27 @@ DELIVERED = CallOutcome("delivered")
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a tool takes at most, as its maker said on a date: what `Capabilities` keep within."""
+
+    value: float
+    of: str  # such as "people in a request"
+    date: str  # YYYY-MM, when it was read
+    source: str  # whose page
+
+
+PEOPLE, REQUESTS, BYTES = "people in a request", "requests a second", "bytes in a request"  # limits that are compared
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a kind of destination can take; the sync stage keeps to it.
 
     batch: changes that `plan` gets at a time, at most. per_second: requests, over all audiences that go to one
     destination; None = no limit. concurrency: requests of a batch at the same time. identifiers: types it knows, most
-    useful first.
+    useful first. largest_body: bytes of a request about several people, which is planned anew as two if it is larger.
+    full: a call may say everybody who is there (`PayloadComputation.everyone`), so `plan` gets a whole batch of the
+    stage at once, which is never halved. people: in such a batch; None = as many as anywhere. limits: as documented.
     """
 
     styles: tuple[Literal["event", "list"], ...]
@@ -95,6 +124,35 @@ class Capabilities:
     per_second: float | None = None
     concurrency: int = 1
     identifiers: tuple[str, ...] = ("user_id", "email", "anonymous_id")
+    largest_body: int | None = None
+    full: bool = False
+    people: int | None = None
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What a step was told, by name. lasts_s: how long what the step `gives` is good for; None = for good."""
+
+    values: Mapping[str, str]
+    lasts_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A question that comes before all changes, while the value that it gives is not known: a token, a list's id.
+
+    ask(about, settings, options, now) -> the call; None when there is nothing to ask. read(request, answer) -> what is
+    remembered from now on, which may be nothing, or why there is no answer. `of` the "destination" it is asked once for
+    everything that goes there, with options of any of it.
+    Steps that give the same value follow one another until one of them does: look for the list, then create it. A
+    process may end after a call and before its answer is kept, so every step can be asked again.
+    """
+
+    gives: str
+    ask: "Callable[[PayloadComputation, Any, Any, datetime], DestinationRequest | None]"
+    read: "Callable[[DestinationRequest, Answer], Remembered | CallOutcome]"
+    of: Literal["destination", "subscription"] = "subscription"
 
 
 def read_by_status(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
@@ -145,7 +203,8 @@ class Adapter:
     changes at a time than `capabilities.batch`, so one request for all of them is always right.
     read(request, answer) -> one outcome per row. test(settings, now) -> a request that harms nothing.
     settings: of the destination. options: of each audience that goes to it. trait_options: of each computed trait;
-    None = it takes none.
+    None = it takes none. steps: in their order, before anything is planned. authorize(request, remembered) -> the
+    request as it goes out, with a token that a step gave. credentials: how to get them, for whoever sets it up.
     """
 
     kind: str
@@ -159,6 +218,11 @@ class Adapter:
     transport: str = "http"
     read: Callable[[DestinationRequest, Answer], list[CallOutcome]] = read_by_status
     trait_options: type[SettingsDeclaration] | None = None
+    steps: Sequence[Step] = ()
+    authorize: Callable[[DestinationRequest, Mapping[str, str]], DestinationRequest] = lambda request, remembered: (
+        request
+    )
+    credentials: str = ""
 
     def options_for(self, kind: str) -> type[SettingsDeclaration]:
         """Of what goes there: an "audience", or a "trait" where it takes one."""

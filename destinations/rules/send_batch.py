@@ -1,5 +1,6 @@
 """PURE. One batch of calls: in lanes side by side, halving what is refused, stopping early when it is in vain."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,11 @@ from destinations.rules.contract import CallOutcome, DestinationRequest, Identif
 from spaces.answers import Answer
 from spaces.chunks import chunks
 from spaces.settings_schema import strike
+
+LOGGED_REQUEST = 8000  # characters of a body: a batch of a thousand changes would be megabytes in every line
+NOT_DONE = "The tool took this, and was not done with it in time"
+
+logger = logging.getLogger(__name__)
 
 Plan = Callable[[Sequence[IdentifierChange]], list[DestinationRequest]]
 Read = Callable[[DestinationRequest, Answer], list[CallOutcome]]
@@ -70,10 +76,11 @@ class SentBatch:
         return any(verdict.kind == kind for verdict in self.verdicts.values())
 
     def without(self, secrets: Sequence[str]) -> "SentBatch":
-        """The same without these words: a destination may echo a key that it got, and answers are kept."""
+        """The same without these words, which are in calls, and in answers that echo them: both are kept."""
         attempts = [
             replace(
                 attempt,
+                request=replace(attempt.request, shown=strike(_shown(attempt.request), secrets)),
                 response=strike(attempt.response, secrets),
                 outcomes=[replace(outcome, reason=strike(outcome.reason, secrets)) for outcome in attempt.outcomes],
             )
@@ -83,6 +90,28 @@ class SentBatch:
             id: replace(verdict, reason=strike(verdict.reason, secrets)) for id, verdict in self.verdicts.items()
         }
         return replace(self, attempts=attempts, verdicts=verdicts)
+
+    def failed(self, outcome: CallOutcome) -> "SentBatch":
+        """The same, with this outcome for whatever waits for the settings to be changed."""
+        attempts = [
+            replace(attempt, outcomes=[outcome if told.kind == "suspended" else told for told in attempt.outcomes])
+            for attempt in self.attempts
+        ]
+        verdicts = {
+            id: Verdict(outcome.kind, outcome.reason, verdict.touched) if verdict.kind == "suspended" else verdict
+            for id, verdict in self.verdicts.items()
+        }
+        return replace(self, attempts=attempts, verdicts=verdicts)
+
+
+def refused_batch(changes: Sequence[IdentifierChange], attempt: Attempt, outcome: CallOutcome) -> SentBatch:
+    """What came before all calls failed: the attempt is everybody's."""
+    together = replace(attempt, request=replace(attempt.request, rows=changes), outcomes=[outcome] * len(changes))
+    return _sum_up(changes, [together], {}, set())
+
+
+def _shown(request: DestinationRequest) -> str:
+    return request.shown or request.body[: LOGGED_REQUEST * 4].decode("utf-8", "replace")[:LOGGED_REQUEST]
 
 
 class _CircuitBreaker:
@@ -94,6 +123,9 @@ class _CircuitBreaker:
     @property
     def open(self) -> bool:
         return self._tripped or time.monotonic() > self._deadline
+
+    def is_late_after(self, seconds: float) -> bool:
+        return time.monotonic() + seconds > self._deadline
 
     def record(self, attempt: Attempt) -> None:
         kinds = {outcome.kind for outcome in attempt.outcomes}
@@ -112,37 +144,82 @@ def send_batch(
     plan: Plan,
     read: Read,
     call: Callable[[DestinationRequest], Answer],
-    largest: int,
+    largest: int | None,
     concurrency: int,
     seconds: float,
     wait_for_turn: Callable[[], bool] | None = None,
+    largest_body: int | None = None,
 ) -> SentBatch:
-    """Make the calls that carry `changes`. Raises only what `plan` or `read` raise.
+    """Make the calls that carry `changes`. Raises nothing: what `plan` or `read` raise is told as a failure.
 
-    call: one request to its answer; raises Unanswered. largest: changes that `plan` gets at a time, at most.
+    call: one request to its answer; raises Unanswered. largest: changes that `plan` gets at a time, at most; None = all
+    together, and never fewer.
     concurrency: with 1 everything runs in this thread. seconds: no call is begun after them; what is left is "unsent".
     wait_for_turn: returns when the next call may go out, or False when it may not yet; then what is left is "unsent".
+    largest_body: bytes of a request about several changes; one that is larger is planned anew as two.
     """
     breaker = _CircuitBreaker(time.monotonic() + seconds)
     attempts: list[Attempt] = []
     owed: Counter[str] = Counter()  # calls that a change still waits for
+    touched: set[str] = set()  # changes of which a call before their last one may have taken effect
+    faults = 0
 
     def plan_calls(rows: Sequence[IdentifierChange]) -> list[DestinationRequest]:
-        requests = [request for chunk in chunks(rows, largest) for request in plan(chunk)]
+        nonlocal faults
+        requests: list[DestinationRequest] = []
+        parts: list[Sequence[IdentifierChange]] = [*chunks(rows, largest)] if largest else [rows]
+        while parts:
+            part = parts.pop(0)
+            try:
+                planned = plan(part)
+                if missing := {row.id for row in part} - {row.id for request in planned for row in request.rows}:
+                    raise ValueError(f"no request carries {len(missing)} of {len(part)} changes")
+            except Exception as error:
+                # Halving shows whose values an adapter cannot take; of one that can take nothing, a few say so.
+                if largest and len(part) > 1 and faults < GIVEN_UP_AFTER:
+                    parts[:0] = _halves(part)
+                    continue
+                faults += 1
+                logger.exception("an adapter planned nothing for %d changes", len(part))
+                attempts.append(_fault(DestinationRequest(id=part[0].id, rows=part), error))
+                continue
+            is_large = largest and largest_body and any(len(request.body) > largest_body for request in planned)
+            if is_large and len(part) > 1:
+                parts[:0] = _halves(part)
+                continue
+            requests += planned
         owed.update(row.id for request in requests for row in request.rows)
         return requests
 
     def work_off(lane: list[DestinationRequest]) -> None:
         while lane and not breaker.open:
+            if lane[0].wait_s:
+                if breaker.is_late_after(lane[0].wait_s):  # with a pause before it is begun anew
+                    request = lane.pop(0)
+                    attempts.append(Attempt(request, [CallOutcome("retry", NOT_DONE)] * len(request.rows)))
+                    return
+                time.sleep(lane[0].wait_s)
             # The wait may have been longer than the batch has, or another lane tripped the breaker during it.
             if wait_for_turn and (not wait_for_turn() or breaker.open):
                 return
-            attempt = _attempt(lane.pop(0), call, read)
+            attempt, following = _attempt(lane.pop(0), call, read)
+            if following:
+                carried = {row.id for request in following for row in request.rows}
+                owed.update(row.id for request in following for row in request.rows)
+                owed.subtract(carried)  # what carries them on takes the place of this call
+                touched.update(carried)
+                lane[:0] = following
             rows = attempt.request.rows
             owed.subtract(row.id for row in rows)
-            if len(rows) > 1 and all(outcome.kind == "refused" for outcome in attempt.outcomes):
-                middle = len(rows) // 2  # someone in this batch is at fault: halving shows who
-                lane[:0] = plan_calls(rows[:middle]) + plan_calls(rows[middle:])
+            # A call that others follow, and that was answered well, has named whom it refuses.
+            is_named = attempt.request.then and 200 <= attempt.status < 300
+            if (
+                largest
+                and len(rows) > 1
+                and not is_named
+                and all(outcome.kind == "refused" for outcome in attempt.outcomes)
+            ):
+                lane[:0] = [request for half in _halves(rows) for request in plan_calls(half)]
                 continue
             attempts.append(attempt)
             breaker.record(attempt)
@@ -154,7 +231,12 @@ def send_batch(
     else:
         with ThreadPoolExecutor(max_workers=min(concurrency, len(lanes))) as pool:
             list(pool.map(work_off, lanes))
-    return _sum_up(changes, attempts, owed)
+    return _sum_up(changes, attempts, owed, touched)
+
+
+def _halves(rows: Sequence[IdentifierChange]) -> list[Sequence[IdentifierChange]]:
+    """Someone in it is at fault: two halves show who."""
+    return [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
 
 
 def _lanes(requests: Sequence[DestinationRequest]) -> list[list[DestinationRequest]]:
@@ -167,7 +249,10 @@ def _lanes(requests: Sequence[DestinationRequest]) -> list[list[DestinationReque
     return list(lanes.values())
 
 
-def _attempt(request: DestinationRequest, call: Callable[[DestinationRequest], Answer], read: Read) -> Attempt:
+def _attempt(
+    request: DestinationRequest, call: Callable[[DestinationRequest], Answer], read: Read
+) -> tuple[Attempt, list[DestinationRequest]]:
+    """The call, of the rows that end with it, and the calls that carry on with the others."""
     started = time.monotonic()
     try:
         answer = call(request)
@@ -175,19 +260,39 @@ def _attempt(request: DestinationRequest, call: Callable[[DestinationRequest], A
         milliseconds = (time.monotonic() - started) * 1000
         outcome = CallOutcome("suspended" if error.permanent else "retry", error.message)
         outcomes = [outcome] * len(request.rows)
-        return Attempt(request, outcomes, milliseconds=milliseconds, touched=error.arrived)
-    outcomes = read(request, answer)
-    if len(outcomes) != len(request.rows):
-        raise ValueError(f"{len(outcomes)} outcomes for {len(request.rows)} rows")
+        return Attempt(request, outcomes, milliseconds=milliseconds, touched=error.arrived), []
     # A server error may come after the effect; a refusal, a redirect or 429 say that there was none.
     touched = answer.ok or answer.status >= 500 or answer.status == 408
-    return Attempt(request, outcomes, answer.status, answer.text(2000), answer.milliseconds, touched)
+    told = Attempt(request, [], answer.status, answer.text(2000), answer.milliseconds, touched)
+    try:
+        following = request.then(answer) if request.then and answer.ok else []
+        carried = {row.id for after in following for row in after.rows}
+        if request.then:
+            request = replace(request, rows=[row for row in request.rows if row.id not in carried])
+        outcomes = read(request, answer) if request.rows or not following else []
+        if len(outcomes) != len(request.rows):
+            raise ValueError(f"{len(outcomes)} outcomes for {len(request.rows)} rows")
+    except Exception as error:
+        logger.exception("an adapter could not read an answer")
+        return replace(told, outcomes=_fault(request, error).outcomes), []
+    return replace(told, request=request, outcomes=outcomes), following
 
 
-def _sum_up(changes: Sequence[IdentifierChange], attempts: Sequence[Attempt], owed: Mapping[str, int]) -> SentBatch:
-    """The worst outcome of a change over all its calls; delivered only when none is missing."""
+def _fault(request: DestinationRequest, error: Exception) -> Attempt:
+    """Ours, and nobody's who is in it: tried again, since the next release may know better."""
+    reason = f"The adapter failed: {type(error).__name__}: {error}"
+    return Attempt(request, [CallOutcome("retry", reason)] * len(request.rows))
+
+
+def _sum_up(
+    changes: Sequence[IdentifierChange], attempts: Sequence[Attempt], owed: Mapping[str, int], before: set[str]
+) -> SentBatch:
+    """The worst outcome of a change over all its calls; delivered only when none is missing.
+
+    before: changes of which a call before their last one may have taken effect.
+    """
     outcomes: dict[str, list[CallOutcome]] = {change.id: [] for change in changes}
-    touched: set[str] = set()
+    touched = set(before)
     waits: list[float] = []
     for attempt in attempts:
         for row, outcome in zip(attempt.request.rows, attempt.outcomes, strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from destinations.models import Destination
 from destinations.rules.contract import DestinationRequest
@@ -9,6 +10,6 @@ from destinations.transports import catcher, http
 from spaces.answers import Answer
 
 Call = Callable[[DestinationRequest], Answer]  # raises send_batch.Unanswered
-Transport = Callable[[Destination], AbstractContextManager[Call]]
+Transport = Callable[[Destination, Any], AbstractContextManager[Call]]  # with its settings, secrets included
 
 TRANSPORTS: dict[str, Transport] = {"http": http.calls, "catcher": catcher.calls}

@@ -17,6 +17,7 @@ from destinations.models import Caught, Destination
 from destinations.rules.contract import DestinationRequest
 from spaces.answers import Answer
 from spaces.clock import clock
+from spaces.settings_schema import SettingsDeclaration
 
 STORE = """
     INSERT INTO destinations_caught (workspace_id, destination_id, message_id, received_at, headers, body, times)
@@ -45,7 +46,7 @@ class _MessageId(msgspec.Struct):
 
 
 @contextmanager
-def calls(destination: Destination) -> Iterator[Callable[[DestinationRequest], Answer]]:
+def calls(destination: Destination, settings: SettingsDeclaration) -> Iterator[Callable[[DestinationRequest], Answer]]:
     yield partial(call, destination)
 
 

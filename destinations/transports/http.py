@@ -8,10 +8,11 @@ from destinations.rules.contract import DestinationRequest
 from destinations.rules.send_batch import Unanswered
 from spaces.answers import Answer
 from spaces.outbound import Caller, OutboundError
+from spaces.settings_schema import SettingsDeclaration
 
 
 @contextmanager
-def calls(destination: Destination) -> Iterator[Callable[[DestinationRequest], Answer]]:
+def calls(destination: Destination, settings: SettingsDeclaration) -> Iterator[Callable[[DestinationRequest], Answer]]:
     """Connections are kept from call to call of this destination, and shared with no other."""
     with Caller() as caller:
 

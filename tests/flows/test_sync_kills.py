@@ -88,7 +88,12 @@ def faults(folder: Path, point: str) -> Path:
 
 
 def killed(
-    subscription: Subscription, *, faults: Path | None = None, receiver: Receiver | None = None, after_calls: int = 0
+    subscription: Subscription,
+    *,
+    faults: Path | None = None,
+    receiver: Receiver | None = None,
+    after_calls: int = 0,
+    answer: Callable[[Got], Reply] = lambda got: Reply(),
 ) -> bool:
     """Whether a process of its own, that works until nothing is left, was killed at the named point or call."""
     connections.close_all()  # a socket must not be used on both sides of the fork
@@ -96,10 +101,10 @@ def killed(
     if pid == 0:
         _work(subscription.pk, faults)
     if receiver is not None:
-        receiver.answer = killing(pid, after_calls)
+        receiver.answer = killing(pid, after_calls, answer)
     _, status = os.waitpid(pid, 0)
     if receiver is not None:
-        receiver.answer = lambda got: Reply()
+        receiver.answer = answer
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
     return os.WIFSIGNALED(status)
 
@@ -121,17 +126,19 @@ def _work(subscription: int, faults: Path | None) -> None:
         os._exit(1)
 
 
-def killing(pid: int, after_calls: int) -> Callable[[Got], Reply]:
+def killing(pid: int, after_calls: int, answer: Callable[[Got], Reply]) -> Callable[[Got], Reply]:
+    """It does what it is asked to, and nobody hears of it."""
     left = after_calls
 
-    def answer(got: Got) -> Reply:
+    def answer_or_kill(got: Got) -> Reply:
         nonlocal left
         left -= 1
+        reply = answer(got)
         if left == 0:
             os.kill(pid, signal.SIGKILL)
-        return Reply()
+        return reply
 
-    return answer
+    return answer_or_kill
 
 
 def in_step(subscription: Subscription, receiver: Receiver, members: Any) -> bool:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -169,17 +170,119 @@ def test_calls_whose_turn_does_not_come_are_left_unsent(concurrency: int) -> Non
     assert (len(ids(batch, "delivered")), len(ids(batch, "unsent"))) == (2, 18)
 
 
-def test_an_adapter_must_judge_every_row() -> None:
-    with pytest.raises(ValueError, match="1 outcomes for 2 rows"):
-        send_batch(
-            rows(2),
-            plan=in_batches(2),
-            read=lambda request, answer: [CallOutcome("delivered")],
-            call=lambda request: Answer(200),
-            largest=1000,
-            concurrency=1,
-            seconds=60,
-        )
+def sent(changes: Sequence[IdentifierChange], **parts: Any) -> SentBatch:
+    settings: dict[str, Any] = {
+        "plan": in_batches(2),
+        "read": read_by_status,
+        "call": lambda request: Answer(200),
+        "largest": 1000,
+        "concurrency": 1,
+        "seconds": 60,
+    }
+    return send_batch(changes, **settings | parts)
+
+
+def test_an_adapter_that_does_not_judge_every_row_is_told_as_a_failure() -> None:
+    batch = sent(rows(2), read=lambda request, answer: [CallOutcome("delivered")])
+    assert ids(batch, "retry") == {"0", "1"}
+    assert batch.verdicts["0"].touched
+    assert "1 outcomes for 2 rows" in batch.reason("retry")
+
+
+def test_whom_an_adapter_cannot_plan_for_fails_alone() -> None:
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        if any(row.id == "5" for row in changes):
+            raise KeyError("no such word")
+        return [DestinationRequest(id="x", rows=changes)]
+
+    batch = sent(rows(20), plan=plan)
+    assert ids(batch, "retry") == {"5"}
+    assert ids(batch, "delivered") == {str(n) for n in range(20)} - {"5"}
+    assert batch.reason("retry") == "The adapter failed: KeyError: 'no such word'"
+
+
+def test_an_adapter_that_can_plan_nothing_is_not_asked_for_each_person() -> None:
+    asked = []
+
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        asked.append(len(changes))
+        return []
+
+    batch = sent(rows(500), plan=plan)
+    assert len(ids(batch, "retry")) == 500
+    assert len(asked) < 50
+    assert not batch.alive
+
+
+def test_a_body_that_is_too_large_is_planned_anew_as_two() -> None:
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        return [DestinationRequest(id="x", rows=changes, body=b"12345" * len(changes))]
+
+    sizes = []
+    batch = sent(
+        rows(9), plan=plan, largest_body=12, call=lambda request: sizes.append(len(request.body)) or Answer(200)
+    )
+    assert len(ids(batch, "delivered")) == 9
+    assert max(sizes) <= 12
+
+
+def looked_up(known: set[str], *, list_is_there: bool = True) -> tuple[Any, Any, list[str]]:
+    """A plan that looks people up before it adds those who are known; what answers; and the calls that were made."""
+    calls: list[str] = []
+
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        def add(answer: Answer) -> list[DestinationRequest]:
+            numbers = answer.text().split()
+            members = [row for row in changes if row.id in numbers]
+            return [DestinationRequest(id="add", rows=members, url=" ".join(numbers))] if members else []
+
+        url = " ".join(row.id for row in changes)
+        return [DestinationRequest(id="look", rows=changes, method="GET", url=url, then=add)]
+
+    def call(request: DestinationRequest) -> Answer:
+        calls.append(f"{request.id} {request.url}")
+        if request.id == "look":
+            return Answer(200, body=" ".join(id for id in request.url.split() if id in known).encode())
+        return Answer(200 if list_is_there else 404)
+
+    return plan, call, calls
+
+
+def unknown_are_refused(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    if request.id == "look" and answer.ok:
+        return [CallOutcome("refused", "unknown")] * len(request.rows)
+    return read_by_status(request, answer)
+
+
+def test_calls_follow_one_another_and_each_carries_whom_the_answer_knows() -> None:
+    plan, call, calls = looked_up({"1", "2"})
+    batch = sent(rows(4), plan=plan, call=call, read=unknown_are_refused)
+    assert (ids(batch, "delivered"), ids(batch, "refused")) == ({"1", "2"}, {"0", "3"})
+    assert calls == ["look 0 1 2 3", "add 1 2"]
+
+
+def test_whom_a_look_up_does_not_know_is_not_looked_up_again_by_halves() -> None:
+    plan, call, calls = looked_up(set())
+    assert len(ids(sent(rows(4), plan=plan, call=call, read=unknown_are_refused), "refused")) == 4
+    assert calls == ["look 0 1 2 3"]
+
+
+def test_what_follows_counts() -> None:
+    plan, call, _ = looked_up({"0", "1"}, list_is_there=False)
+    batch = sent(rows(2), plan=plan, call=call, read=unknown_are_refused)
+    assert ids(batch, "retry") == {"0", "1"}
+    assert batch.verdicts["0"].touched  # by the call before
+
+
+def test_what_cannot_follow_in_time_is_tried_again_and_perhaps_begun() -> None:
+    def plan(changes: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+        later = DestinationRequest(id="poll", rows=changes, wait_s=90)
+        return [DestinationRequest(id="begin", rows=changes, then=lambda answer: [later])]
+
+    batch = sent(rows(2), plan=plan)
+    assert ids(batch, "retry") == {"0", "1"}
+    assert "not done" in batch.reason("retry")
+    assert batch.verdicts["0"].touched
 
 
 @pytest.mark.parametrize(

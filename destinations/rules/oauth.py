@@ -1,0 +1,59 @@
+"""PURE. Tokens by OAuth 2 (RFC 6749): client credentials and refresh tokens, given by a step and sent as bearers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from destinations.rules.contract import (
+    CallOutcome,
+    DestinationRequest,
+    PayloadComputation,
+    Remembered,
+    Step,
+    outcome_of,
+)
+from destinations.rules.vendors import decoded
+from spaces.answers import Answer
+
+TOKEN, REFRESH = "access_token", "refresh_token"
+HOUR_S = 3600.0  # for a tool that does not say how long its token lasts
+
+
+def token_step(url: Callable[[Any], str], form: Callable[[Any, Mapping[str, str]], Mapping[str, str]]) -> Step:
+    """The step that gives `access_token`. url(settings). form(settings, remembered) -> what is posted.
+
+    A refresh token that comes with it takes the place of the one in the settings from then on.
+    """
+
+    def ask(about: PayloadComputation, settings: Any, options: Any, now: datetime) -> DestinationRequest:
+        body = urlencode(form(settings, about.remembered)).encode()
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        return DestinationRequest(id=TOKEN, rows=[], url=url(settings), headers=headers, body=body)
+
+    return Step(TOKEN, ask, read_token, of="destination")
+
+
+def refreshed(client_id: str, client_secret: str, refresh_token: str) -> dict[str, str]:
+    """The form of a refresh."""
+    keys = {"client_id": client_id, "client_secret": client_secret, REFRESH: refresh_token}
+    return {"grant_type": "refresh_token", **keys}
+
+
+def read_token(request: DestinationRequest, answer: Answer) -> Remembered | CallOutcome:
+    """400 and 401 say that the keys are not right: nobody gets in until they are changed."""
+    if answer.status in {400, 401, 403}:
+        return CallOutcome("suspended", f"No token was given: {answer.status} {answer.text()}")
+    if not answer.ok:
+        return outcome_of(answer)
+    content = decoded(answer.body)
+    names = [name for name in (TOKEN, REFRESH) if isinstance(content.get(name), str)]
+    lasts = content.get("expires_in")
+    return Remembered({name: content[name] for name in names}, float(lasts) if isinstance(lasts, int) else HOUR_S)
+
+
+def bearer(request: DestinationRequest, remembered: Mapping[str, str]) -> DestinationRequest:
+    """With the token, once there is one."""
+    token = {"authorization": f"Bearer {remembered[TOKEN]}"} if TOKEN in remembered else {}
+    return replace(request, headers={**request.headers, **token})

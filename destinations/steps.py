@@ -1,0 +1,176 @@
+"""What an adapter has to be told before any call: tokens, and the ids of lists. Asked once, and kept sealed.
+
+Whoever needs a value that is not known holds the row in which it is kept until the answer is in it. So a token is
+renewed by one process for all audiences that go to its destination, and no list is created twice side by side.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from django.db import connection, transaction
+
+from destinations.models import Destination, RememberedValues, Subscription
+from destinations.rules.contract import Adapter, CallOutcome, DestinationRequest, PayloadComputation, Remembered, Step
+from destinations.rules.send_batch import Attempt, Unanswered
+from spaces.answers import Answer
+from spaces.secrets import Unopenable, open_sealed, seal
+from spaces.times import milliseconds
+
+logger = logging.getLogger(__name__)
+
+LEFT_S = 60.0  # a token that ends sooner is not begun a batch with
+LOCKED_S = 20  # longer than the call that another process makes
+Values = dict[str, tuple[str, int | None]]  # {name: (value, end in ms)}
+
+
+class StepFailed(Exception):
+    """A step was refused, or not answered. `attempt`: the call, for no row yet; `outcome`: what it means for all."""
+
+    def __init__(self, attempt: Attempt, outcome: CallOutcome) -> None:
+        super().__init__(outcome.reason)
+        self.attempt, self.outcome = attempt, outcome
+
+
+@dataclass(frozen=True)
+class TakenSteps:
+    """remembered: all values, by name. tokens: those of them that end. new: whether one of these was given just now."""
+
+    remembered: Mapping[str, str]
+    tokens: tuple[str, ...] = ()
+    new: bool = False
+
+
+def take_steps(
+    destination: Destination,
+    subscription: Subscription | None,
+    adapter: Adapter,
+    about: PayloadComputation,
+    settings: Any,
+    options: Any,
+    *,
+    call: Callable[[DestinationRequest], Answer],
+    now: datetime,
+    in_turn: Callable[[], bool] | None = None,
+) -> TakenSteps:
+    """Everything that the adapter's steps give is known and kept. Raises StepFailed.
+
+    subscription: None = only what is asked once for the destination. in_turn: waits for the destination's rate.
+    """
+    owners: dict[str, Subscription | None] = {"destination": None}
+    owners |= {"subscription": subscription} if subscription else {}
+    steps = [step for step in adapter.steps if step.of in owners]
+    remembered: dict[str, str] = {}
+    tokens: set[str] = set()
+    new = False
+    for of in owners if steps else ():
+        row = RememberedValues.objects.filter(destination=destination, subscription=owners[of]).first()
+        values = _opened(row)
+        remembered |= _usable(values, now)
+        tokens |= {value for value, until in values.values() if until is not None}
+    for (of, name), alternatives in groupby(steps, key=lambda step: (step.of, step.gives)):
+        if name in remembered:
+            continue
+        columns = {"destination": destination, "subscription": owners[of]}
+        RememberedValues.objects.get_or_create(
+            **columns, defaults={"workspace_id": destination.workspace_id, "sealed": seal({})}
+        )
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCKED_S}s'")
+            row = RememberedValues.objects.select_for_update().get(**columns)
+            values = _opened(row)
+            request = None
+            for step in alternatives:
+                remembered |= _usable(values, now)  # another process may have been told meanwhile
+                if name in remembered:
+                    break
+                asked = replace(about, remembered=remembered)
+                with _told_as_failure(step.gives):
+                    request = step.ask(asked, settings, options, now)
+                if request is None:
+                    continue
+                if in_turn:
+                    in_turn()
+                answered = _ask(step, request, adapter, remembered, call)
+                until = milliseconds(now) + int(answered.lasts_s * 1000) if answered.lasts_s is not None else None
+                values |= {key: (value, until if key == name else None) for key, value in answered.values.items()}
+                # What a tool has just given is taken for usable, however short it lasts.
+                remembered |= answered.values
+                if until is not None:
+                    tokens.add(remembered[name])
+                    new = True
+            if request and name not in remembered:
+                outcome = CallOutcome("retry", f"The tool was asked, and gave no {name}")
+                raise StepFailed(_unlogged(name, request), outcome)
+            row.sealed = seal(values)
+            row.save(update_fields=["sealed"])
+    return TakenSteps(remembered, tuple(tokens), new)
+
+
+def forget_what_ends(destination: Destination) -> None:
+    """Tokens are asked for anew, whenever they were to end: the tool does not take them any more."""
+    with transaction.atomic():
+        for row in RememberedValues.objects.select_for_update().filter(destination=destination, subscription=None):
+            row.sealed = seal({name: (value, until) for name, (value, until) in _opened(row).items() if until is None})
+            row.save(update_fields=["sealed"])
+
+
+def forget(destination: Destination, subscription: Subscription | None = None) -> None:
+    """Everything is asked for anew: of the destination with all that goes there, or of one subscription."""
+    rows = RememberedValues.objects.filter(destination=destination)
+    (rows.filter(subscription=subscription) if subscription else rows).delete()
+
+
+def _ask(
+    step: Step,
+    request: DestinationRequest,
+    adapter: Adapter,
+    remembered: Mapping[str, str],
+    call: Callable[[DestinationRequest], Answer],
+) -> Remembered:
+    """What the step was told. Raises StepFailed."""
+    attempt = _unlogged(step.gives, request)
+    try:
+        answer = call(adapter.authorize(request, remembered))
+    except Unanswered as error:
+        outcome = CallOutcome("suspended" if error.permanent else "retry", error.message)
+        raise StepFailed(attempt, outcome) from error
+    attempt = replace(attempt, status=answer.status, milliseconds=answer.milliseconds)
+    with _told_as_failure(step.gives):
+        result = step.read(request, answer)
+    if isinstance(result, CallOutcome):
+        raise StepFailed(attempt, result)
+    return result
+
+
+@contextmanager
+def _told_as_failure(name: str) -> Iterator[None]:
+    """What an adapter raises fails this batch, and no other."""
+    try:
+        yield
+    except Exception as error:
+        logger.exception("an adapter failed at the step that gives %s", name)
+        outcome = CallOutcome("retry", f"The adapter failed: {type(error).__name__}: {error}")
+        raise StepFailed(_unlogged(name, DestinationRequest(id=name, rows=())), outcome) from error
+
+
+def _unlogged(name: str, request: DestinationRequest) -> Attempt:
+    """Neither the call nor its answer is logged: they are made of keys and tokens."""
+    return Attempt(replace(request, body=b"", shown=f"Asked for {name}"), ())
+
+
+def _opened(row: RememberedValues | None) -> Values:
+    try:
+        return {name: (value, until) for name, (value, until) in open_sealed(row.sealed).items()} if row else {}
+    except Unopenable:  # a key is missing: what was remembered can be asked for again
+        return {}
+
+
+def _usable(values: Values, now: datetime) -> dict[str, str]:
+    soon = milliseconds(now) + LEFT_S * 1000
+    return {name: value for name, (value, until) in values.items() if until is None or until > soon}
