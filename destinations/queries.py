@@ -151,7 +151,7 @@ def count_now(subscription: Subscription) -> dict[str, int]:
 def desired_members(subscription: Subscription) -> BitMap:
     """The people who are to be there: those in the audience, and nobody once it ends."""
     audience = subscription.audience
-    return audiences.members(audience) if audience.ending_at is None else BitMap()
+    return audiences.members_again(audience) if audience.ending_at is None else BitMap()
 
 
 def latest_counts(subscriptions: Iterable[Subscription]) -> dict[int, dict[str, int]]:

@@ -244,5 +244,4 @@ def waiting(now: datetime) -> list[int]:
 
 
 def _subscription_of(log: Log) -> Subscription | None:
-    related = ("audience__serving", "destination", "space")
-    return Subscription.objects.select_related(*related).filter(pk=log.partition).first()
+    return Subscription.objects.select_related("audience", "destination", "space").filter(pk=log.partition).first()

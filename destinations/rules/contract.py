@@ -64,7 +64,7 @@ class DestinationRequest:
 
     then(answer) -> the calls that carry on with rows of this one, once it was answered well: an upload after the place
     for it was asked for, a list's members after their numbers were looked up. Rows that none of them carries end here,
-    as `Adapter.read` says. wait_s: before it is made, as between two looks at a job. shown: instead of the body in logs.
+    as `Adapter.read` says. wait_s: before it is made, as between two looks at a job. shown: in logs, for the body.
     """
 
     id: str
