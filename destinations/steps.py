@@ -15,7 +15,14 @@ from typing import Any
 from django.db import connection, transaction
 
 from destinations.models import Destination, RememberedValues, Subscription
-from destinations.rules.contract import Adapter, CallOutcome, DestinationRequest, PayloadComputation, Remembered, Step
+from destinations.rules.contract import (
+    Adapter,
+    AdapterStep,
+    CallOutcome,
+    DestinationRequest,
+    PayloadComputation,
+    RememberedAnswer,
+)
 from destinations.rules.send_batch import Attempt, Unanswered
 from spaces.answers import Answer
 from spaces.secrets import Unopenable, open_sealed, seal
@@ -127,12 +134,12 @@ def forget(destination: Destination, subscription: Subscription | None = None) -
 
 
 def _ask(
-    step: Step,
+    step: AdapterStep,
     request: DestinationRequest,
     adapter: Adapter,
     remembered: Mapping[str, str],
     call: Callable[[DestinationRequest], Answer],
-) -> Remembered:
+) -> RememberedAnswer:
     """What the step was told. Raises StepFailed."""
     attempt = _unlogged(step.gives, request)
     try:

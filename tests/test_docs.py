@@ -305,7 +305,7 @@ def test_the_destination_of_the_walk_sends_what_its_golden_file_says(written: Pa
         assert kind not in all_adapters()
         monkeypatch.setattr(test_adapters, "adapter_of", lambda _, adapter=adapter: adapter)
         test_adapters.test_an_adapter_sends_what_its_golden_file_says(kind, case)
-        test_adapters.test_what_the_schema_takes_is_what_the_parser_takes(kind)
+        test_adapters.test_what_the_schema_takes_is_what_the_parser_takes(kind, case)
 
 
 def test_the_condition_of_the_walk_is_what_its_golden_file_says(written: Path, monkeypatch) -> None:

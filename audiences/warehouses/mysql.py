@@ -4,10 +4,10 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import pymysql
-from pymysql.cursors import SSCursor
+from pymysql.cursors import Cursor, SSCursor
 
 from audiences.rules.warehouse import QueryResult, WarehouseError, WarehouseKind, WarehouseSettings
 from spaces.outbound import CONNECT_S, checked_address
@@ -21,7 +21,7 @@ class MysqlSettings(WarehouseSettings, frozen=True, kw_only=True):
 @contextmanager
 def ask(settings: MysqlSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
     try:
-        with closing(_connect(settings, timeout_s)) as connection, connection.cursor(SSCursor) as cursor:
+        with closing(connect(settings, timeout_s)) as connection, connection.cursor(SSCursor) as cursor:
             _limit(cursor, timeout_s)
             cursor.execute(query)
             yield QueryResult([column[0] for column in cursor.description or ()], iter(cursor))
@@ -29,7 +29,8 @@ def ask(settings: MysqlSettings, query: str, timeout_s: float) -> Iterator[Query
         raise WarehouseError(": ".join(str(word) for word in error.args) or type(error).__name__) from error
 
 
-def _connect(settings: MysqlSettings, timeout_s: float) -> "pymysql.connections.Connection[SSCursor]":
+def connect(settings: Any, timeout_s: float) -> "pymysql.connections.Connection[Cursor]":
+    """A connection through the door out. settings: as of a warehouse."""
     connection = pymysql.connect(
         host=settings.host,  # for the certificate; the connection goes to the address that was checked
         port=settings.port,
@@ -48,7 +49,7 @@ def _connect(settings: MysqlSettings, timeout_s: float) -> "pymysql.connections.
     return connection
 
 
-def _trusted(settings: MysqlSettings) -> ssl.SSLContext | None:
+def _trusted(settings: Any) -> ssl.SSLContext | None:
     if settings.tls == "off":
         return None
     context = ssl.create_default_context()

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from threading import Timer
-from typing import Annotated
+from typing import Annotated, Any
 
 import psycopg2
 
@@ -26,8 +26,8 @@ class PostgresqlSettings(WarehouseSettings, frozen=True, kw_only=True):
 def ask(settings: PostgresqlSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
     try:
         with (
-            closing(_connect(settings, timeout_s)) as connection,
-            _hung_up(connection, timeout_s + GRACE_S),
+            closing(connect(settings, timeout_s, "-c default_transaction_read_only=on")) as connection,
+            hung_up(connection, timeout_s + GRACE_S),
             connection.cursor(name="personas") as cursor,
         ):
             cursor.itersize = AT_A_TIME
@@ -44,7 +44,7 @@ def ask(settings: PostgresqlSettings, query: str, timeout_s: float) -> Iterator[
 
 
 @contextmanager
-def _hung_up(connection: "psycopg2.extensions.connection", after_s: float) -> Iterator[None]:
+def hung_up(connection: "psycopg2.extensions.connection", after_s: float) -> Iterator[None]:
     """The connection ends after so long: a server that is silent would keep the thread for ever."""
 
     def end() -> None:
@@ -60,7 +60,8 @@ def _hung_up(connection: "psycopg2.extensions.connection", after_s: float) -> It
         timer.cancel()
 
 
-def _connect(settings: PostgresqlSettings, timeout_s: float) -> "psycopg2.extensions.connection":
+def connect(settings: Any, timeout_s: float, options: str = "") -> "psycopg2.extensions.connection":
+    """A connection through the door out. settings: as of a warehouse. options: of the server, besides its limit."""
     return psycopg2.connect(
         host=settings.host,  # for the certificate; the connection goes to the address that was checked
         hostaddr=checked_address(settings.host, settings.port),
@@ -72,7 +73,7 @@ def _connect(settings: PostgresqlSettings, timeout_s: float) -> "psycopg2.extens
         sslrootcert="system" if settings.tls == "verify" else None,
         connect_timeout=int(CONNECT_S),
         application_name="personas",
-        options=f"-c default_transaction_read_only=on -c statement_timeout={int(timeout_s * 1000)}",
+        options=f"{options} -c statement_timeout={int(timeout_s * 1000)}".strip(),
     )
 
 

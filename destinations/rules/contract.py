@@ -96,7 +96,7 @@ DELIVERED = CallOutcome("delivered")
 
 
 @dataclass(frozen=True)
-class Limit:
+class DocumentedLimit:
     """What a tool takes at most, as its maker said on a date: what `Capabilities` keep within."""
 
     value: float
@@ -127,11 +127,11 @@ class Capabilities:
     largest_body: int | None = None
     full: bool = False
     people: int | None = None
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[DocumentedLimit, ...] = ()
 
 
 @dataclass(frozen=True)
-class Remembered:
+class RememberedAnswer:
     """What a step was told, by name. lasts_s: how long what the step `gives` is good for; None = for good."""
 
     values: Mapping[str, str]
@@ -139,7 +139,7 @@ class Remembered:
 
 
 @dataclass(frozen=True)
-class Step:
+class AdapterStep:
     """A question that comes before all changes, while the value that it gives is not known: a token, a list's id.
 
     ask(about, settings, options, now) -> the call; None when there is nothing to ask. read(request, answer) -> what is
@@ -151,7 +151,7 @@ class Step:
 
     gives: str
     ask: "Callable[[PayloadComputation, Any, Any, datetime], DestinationRequest | None]"
-    read: "Callable[[DestinationRequest, Answer], Remembered | CallOutcome]"
+    read: "Callable[[DestinationRequest, Answer], RememberedAnswer | CallOutcome]"
     of: Literal["destination", "subscription"] = "subscription"
 
 
@@ -218,7 +218,7 @@ class Adapter:
     transport: str = "http"
     read: Callable[[DestinationRequest, Answer], list[CallOutcome]] = read_by_status
     trait_options: type[SettingsDeclaration] | None = None
-    steps: Sequence[Step] = ()
+    steps: Sequence[AdapterStep] = ()
     authorize: Callable[[DestinationRequest, Mapping[str, str]], DestinationRequest] = lambda request, remembered: (
         request
     )

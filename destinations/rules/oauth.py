@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from destinations.rules.contract import (
+    AdapterStep,
     CallOutcome,
     DestinationRequest,
     PayloadComputation,
-    Remembered,
-    Step,
+    RememberedAnswer,
     outcome_of,
 )
 from destinations.rules.vendors import decoded
@@ -21,7 +21,7 @@ TOKEN, REFRESH = "access_token", "refresh_token"
 HOUR_S = 3600.0  # for a tool that does not say how long its token lasts
 
 
-def token_step(url: Callable[[Any], str], form: Callable[[Any, Mapping[str, str]], Mapping[str, str]]) -> Step:
+def token_step(url: Callable[[Any], str], form: Callable[[Any, Mapping[str, str]], Mapping[str, str]]) -> AdapterStep:
     """The step that gives `access_token`. url(settings). form(settings, remembered) -> what is posted.
 
     A refresh token that comes with it takes the place of the one in the settings from then on.
@@ -32,7 +32,7 @@ def token_step(url: Callable[[Any], str], form: Callable[[Any, Mapping[str, str]
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
         return DestinationRequest(id=TOKEN, rows=[], url=url(settings), headers=headers, body=body)
 
-    return Step(TOKEN, ask, read_token, of="destination")
+    return AdapterStep(TOKEN, ask, read_token, of="destination")
 
 
 def refreshed(client_id: str, client_secret: str, refresh_token: str) -> dict[str, str]:
@@ -41,7 +41,7 @@ def refreshed(client_id: str, client_secret: str, refresh_token: str) -> dict[st
     return {"grant_type": "refresh_token", **keys}
 
 
-def read_token(request: DestinationRequest, answer: Answer) -> Remembered | CallOutcome:
+def read_token(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
     """400 and 401 say that the keys are not right: nobody gets in until they are changed."""
     if answer.status in {400, 401, 403}:
         return CallOutcome("suspended", f"No token was given: {answer.status} {answer.text()}")
@@ -50,7 +50,7 @@ def read_token(request: DestinationRequest, answer: Answer) -> Remembered | Call
     content = decoded(answer.body)
     names = [name for name in (TOKEN, REFRESH) if isinstance(content.get(name), str)]
     lasts = content.get("expires_in")
-    return Remembered({name: content[name] for name in names}, float(lasts) if isinstance(lasts, int) else HOUR_S)
+    return RememberedAnswer({name: content[name] for name in names}, float(lasts) if isinstance(lasts, int) else HOUR_S)
 
 
 def bearer(request: DestinationRequest, remembered: Mapping[str, str]) -> DestinationRequest:

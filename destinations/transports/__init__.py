@@ -6,10 +6,18 @@ from typing import Any
 
 from destinations.models import Destination
 from destinations.rules.contract import DestinationRequest
-from destinations.transports import catcher, http
+from destinations.transports import catcher, http, kafka, mysql, postgresql, s3, sftp
 from spaces.answers import Answer
 
 Call = Callable[[DestinationRequest], Answer]  # raises send_batch.Unanswered
 Transport = Callable[[Destination, Any], AbstractContextManager[Call]]  # with its settings, secrets included
 
-TRANSPORTS: dict[str, Transport] = {"http": http.calls, "catcher": catcher.calls}
+TRANSPORTS: dict[str, Transport] = {
+    "http": http.calls,
+    "catcher": catcher.calls,
+    "postgresql": postgresql.calls,
+    "mysql": mysql.calls,
+    "s3": s3.calls,
+    "sftp": sftp.calls,
+    "kafka": kafka.calls,
+}

@@ -1,4 +1,7 @@
-"""MariaDB as a warehouse: a server of this run, asked by the code that asks a customer's (Debian: mariadb-*-core)."""
+"""MariaDB as a warehouse and as a destination: a server of this run, by the code that asks a customer's.
+
+Debian: mariadb-*-core.
+"""
 
 import os
 import shutil
@@ -14,8 +17,14 @@ from audiences import sql_traits
 from audiences.models import Warehouse
 from audiences.rules.sql_rows import RowsError
 from benchmarks.stack import until
+from destinations.models import Acknowledged
+from destinations.transports import TRANSPORTS
+from spaces.clock import FixedClock
 from tests import warehouses
 from tests.factories import SpaceFactory
+from tests.factories_destinations import AudienceFactory, change, make_destination, make_person, make_subscription
+from tests.flows.test_stores import losing
+from tests.flows.test_vendors import settled
 
 pytestmark = pytest.mark.django_db
 PATH = os.environ["PATH"] + os.pathsep + "/usr/sbin"
@@ -47,10 +56,41 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
             cursor.execute("INSERT INTO shop.people VALUES ('u1', 'gold', 12.50, '2000-02-29'), ('ü', NULL, 3, NULL)")
             cursor.execute("CREATE USER reader IDENTIFIED BY 'correct-horse'")
             cursor.execute("GRANT SELECT, INSERT ON shop.* TO reader")
+            cursor.execute("CREATE USER writer IDENTIFIED BY 'correct-horse'")
+            cursor.execute("GRANT CREATE, ALTER, SELECT, INSERT, UPDATE, DELETE ON shop.* TO writer")
         yield {"host": "127.0.0.1", "port": port, "database": "shop", "user": "reader", "password": "correct-horse"}
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("layout", ["memberships", "people"])
+def test_a_table_ends_with_the_audience(
+    layout: str, server: dict[str, Any], settings: Any, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.OUTBOUND_ALLOW = [f"{server['host']}:{server['port']}"]
+    monkeypatch.setitem(TRANSPORTS, "mysql", losing(TRANSPORTS["mysql"]))
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    place = {name: server[name] for name in ("host", "port", "database", "password")}
+    destination = make_destination(space, "mysql", **place, user="writer", tls="off")
+    people = {n: make_person(space, ("user_id", f"u{n}"), ("email", f"p{n}@x.org")) for n in range(8)}
+    long = make_person(space, ("user_id", "u" * 300))  # longer than the table's key
+    change(audience, entered=[*[people[n] for n in range(6)], long])
+    subscription = make_subscription(audience, destination, layout=layout, table=f"crm_{layout}")
+    settled(subscription, clock)
+    change(audience, left=[people[0], people[1]], entered=[people[6]])
+    settled(subscription, clock)
+    change(audience, left=[people[5]], entered=[people[1], people[7]])
+    settled(subscription, clock)
+    connection = pymysql.connect(host="127.0.0.1", port=server["port"], user="root", database="shop")
+    with connection, connection.cursor() as cursor:
+        inside = "audience = 'shoppers'" if layout == "memberships" else "shoppers"
+        cursor.execute(f"SELECT id FROM crm_{layout} WHERE {inside}")
+        assert {id for (id,) in cursor.fetchall()} == {f"u{n}" for n in (1, 2, 3, 4, 6, 7)}
+    refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
+    assert [row.profile for row in refused] == [long]
 
 
 def answers(port: int) -> bool:

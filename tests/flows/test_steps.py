@@ -18,13 +18,13 @@ from destinations.adapters import all_adapters
 from destinations.models import RememberedValues, Subscription
 from destinations.rules.contract import (
     Adapter,
+    AdapterStep,
     CallOutcome,
     Capabilities,
     DestinationRequest,
     IdentifierChange,
     PayloadComputation,
-    Remembered,
-    Step,
+    RememberedAnswer,
     outcome_of,
 )
 from destinations.rules.oauth import bearer, token_step
@@ -62,11 +62,11 @@ def create(about: PayloadComputation, settings: Any, options: Any, now: datetime
     return json_request(f"{settings.server}/lists", {"name": about.key}, id="create", rows=[])
 
 
-def read_list(request: DestinationRequest, answer: Answer) -> Remembered | CallOutcome:
+def read_list(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
     if not answer.ok:
         return outcome_of(answer)
     id = decoded(answer.body).get("id")
-    return Remembered({"list_id": id} if id else {})
+    return RememberedAnswer({"list_id": id} if id else {})
 
 
 def plan(
@@ -91,8 +91,8 @@ LISTS = Adapter(
     test=lambda settings, now: DestinationRequest(id="test", rows=[], method="GET", url=f"{settings.server}/me"),
     steps=(
         token_step(lambda settings: f"{settings.server}/token", lambda settings, _: {"secret": settings.client_secret}),
-        Step("list_id", find, read_list),
-        Step("list_id", create, read_list),
+        AdapterStep("list_id", find, read_list),
+        AdapterStep("list_id", create, read_list),
     ),
     authorize=bearer,
 )

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
 from sources.rules import spec
 from sources.rules.spec import Request
+from spaces.answers import Answer
 from spaces.settings_schema import (
     MASK,
     InvalidSetting,
-    described,
     json_schema,
     masked,
     parse,
@@ -52,11 +53,23 @@ def test_an_adapter_sends_what_its_golden_file_says(kind: str, case: dict[str, A
     about = TRAIT if case.get("trait") else AUDIENCE
     options = parse(adapter.options_for(about.kind), case.get("options", {}))
     changes = [change(n, **each) for n, each in enumerate(case["changes"], start=1)]
-    requests = adapter.plan(changes, about, settings, options, NOW)
+    asked = [step.ask(about, settings, options, NOW) for step in adapter.steps]
+    steps = [f"{each.method} {each.url} {each.body.decode()}".strip() for each in asked if each]
+    assert steps == case.get("steps", [] if asked == [None] * len(asked) else steps)
+    about = replace(about, remembered=case.get("remembered", {}))
+    answers = [Answer(200, body=body.encode()) for body in case.get("answers", [])]
+    planned = adapter.plan(changes, about, settings, options, NOW)
+    assert {row.id for each in planned for row in each.rows} == {each.id for each in changes}
+    requests = []
+    while planned:  # with what follows each call, once it was answered
+        requests.append(planned.pop(0))
+        planned[:0] = requests[-1].then(answers.pop(0)) if requests[-1].then and answers else []
     assert [each.id for each in requests] == case.get("ids", [each.id for each in requests])
     assert [each.url for each in requests] == case.get("urls", [each.url for each in requests])
-    assert [json.loads(each.body) for each in requests] == [json.loads(body) for body in case["bodies"]]
-    assert {row.id for each in requests for row in each.rows} == {each.id for each in changes}
+    if "texts" in case:
+        assert [each.body.decode() for each in requests] == case["texts"]
+        return
+    assert [json.loads(each.body or b"null") for each in requests] == [json.loads(body) for body in case["bodies"]]
 
 
 def test_what_a_receiver_forwards_to_us_stays_out_of_spaces() -> None:
@@ -160,12 +173,11 @@ def test_secrets_are_struck_out_of_text() -> None:
     assert strike(said, secrets_of(keyed)) == f"POST {MASK}: no key {MASK}; see our hooks"
 
 
-@pytest.mark.parametrize("kind", list(all_adapters()))
-def test_what_the_schema_takes_is_what_the_parser_takes(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "case"), cases())
+def test_what_the_schema_takes_is_what_the_parser_takes(kind: str, case: dict[str, Any]) -> None:
     declared = adapter_of(kind).settings
     schema = json_schema(declared)
-    required = [each for each in described(declared) if each["required"]]
-    given = {each["name"]: each["choices"][0] if each["choices"] else "https://example.com" for each in required}
+    given = case.get("settings", {})
     jsonschema.validate(given, schema)
     parse(declared, given)
     with pytest.raises(jsonschema.ValidationError):

@@ -1,0 +1,127 @@
+"""A table in a ClickHouse of the customer's own, over HTTP. Nothing is deleted there: the newest row of each counts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from destinations.rules.contract import (
+    Adapter,
+    AdapterStep,
+    CallOutcome,
+    Capabilities,
+    DestinationRequest,
+    IdentifierChange,
+    PayloadComputation,
+    RememberedAnswer,
+    json_body,
+    outcome_of,
+    read_by_status,
+)
+from destinations.rules.payloads import batch_id
+from destinations.rules.tables import NAME, seconds
+from destinations.rules.vendors import as_text, value_of
+from spaces.answers import Answer
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
+
+# src/Common/ErrorCodes.cpp: unknown tables, columns and databases, no right, no such user or a wrong password.
+STANDS_STILL = {"16", "47", "60", "62", "81", "164", "192", "497", "516"}
+COLUMNS = "audience String, id String, user_id String, email String, value String, member Bool"
+
+
+class ClickhouseTableSettings(SettingsDeclaration, frozen=True):
+    url: Annotated[str, secret("Address", url=True, help="Of its HTTP interface: https://clickhouse.example.com:8443")]
+    database: Annotated[str, text("Database")] = "default"
+    user: Annotated[str, text("User", help="With the right to insert into the table, or to create it")] = "default"
+    password: Annotated[str, secret("Password")] = ""
+
+
+class ClickhouseTableOptions(SettingsDeclaration, frozen=True):
+    table: Annotated[str, text("Table", help="Created when it is not there")] = "personas_members"
+
+    def check(self) -> None:
+        if not NAME.fullmatch(self.table):
+            raise InvalidSetting("table", "Letters, digits and _, and one dot after the database")
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: ClickhouseTableSettings,
+    options: ClickhouseTableOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """One insert for all."""
+    rows = [
+        {
+            "audience": about.key,
+            "id": change.address.user_id or change.address.email,
+            "user_id": change.address.user_id or "",
+            "email": change.address.email or "",
+            "value": as_text(value_of(change, about)) if change.entering else "",
+            "member": change.entering,
+            "changed_at": seconds(change.at, ""),
+        }
+        for change in changes
+    ]
+    body = b"\n".join(json_body(row) for row in rows)
+    request = _query(settings, f"INSERT INTO {options.table} FORMAT JSONEachRow", id=batch_id(changes), body=body)
+    return [replace(request, rows=changes)]
+
+
+def _query(settings: ClickhouseTableSettings, statement: str, *, id: str, body: bytes = b"") -> DestinationRequest:
+    query = urlencode({"database": settings.database, "query": statement}, quote_via=quote)
+    headers = {"x-clickhouse-user": settings.user, "x-clickhouse-key": settings.password}
+    return DestinationRequest(id=id, rows=[], url=f"{settings.url.rstrip('/')}/?{query}", headers=headers, body=body)
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    """Its error codes say more than its statuses."""
+    if answer.headers.get("x-clickhouse-exception-code") in STANDS_STILL:
+        return [CallOutcome("suspended", answer.text())] * len(request.rows)
+    return read_by_status(request, answer)
+
+
+def _look(about: Any, settings: ClickhouseTableSettings, options: Any, now: datetime) -> DestinationRequest:
+    return _query(settings, f"SELECT audience, id, member, changed_at FROM {options.table} LIMIT 0", id="look")
+
+
+def _create(about: Any, settings: ClickhouseTableSettings, options: Any, now: datetime) -> DestinationRequest:
+    columns = f"{COLUMNS}, changed_at DateTime64(3, 'UTC')"
+    engine = "ReplacingMergeTree(changed_at) ORDER BY (audience, id)"
+    return _query(settings, f"CREATE TABLE IF NOT EXISTS {options.table} ({columns}) ENGINE = {engine}", id="create")
+
+
+def _looked(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+    if answer.headers.get("x-clickhouse-exception-code") == "60":  # there is no such table
+        return RememberedAnswer({})
+    return _created(request, answer)
+
+
+def _created(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+    if answer.ok:
+        return RememberedAnswer({"table": "there"})
+    stands_still = answer.headers.get("x-clickhouse-exception-code") in STANDS_STILL
+    return CallOutcome("suspended", answer.text()) if stands_still else outcome_of(answer)
+
+
+def test(settings: ClickhouseTableSettings, now: datetime) -> DestinationRequest:
+    """Asks for a number."""
+    return _query(settings, "SELECT 1", id=f"test-{int(now.timestamp() * 1000)}")
+
+
+adapter = Adapter(
+    kind="clickhouse",
+    label="ClickHouse",
+    description="Keeps a table of memberships: SELECT … FROM personas_members FINAL WHERE member.",
+    settings=ClickhouseTableSettings,
+    options=ClickhouseTableOptions,
+    trait_options=ClickhouseTableOptions,
+    capabilities=Capabilities(styles=("event",), batch=500, identifiers=("user_id", "email")),
+    plan=plan,
+    read=read,
+    test=test,
+    steps=(AdapterStep("table", _look, _looked), AdapterStep("table", _create, _created)),
+    credentials="CREATE USER personas IDENTIFIED BY '…'; GRANT SELECT, INSERT, CREATE TABLE ON crm.* TO personas.",
+)

@@ -1,0 +1,70 @@
+"""A table in a MySQL or MariaDB of the customer's own."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from audiences.rules.warehouse import WarehouseSettings
+from destinations.rules.contract import (
+    Adapter,
+    Capabilities,
+    DestinationRequest,
+    IdentifierChange,
+    PayloadComputation,
+)
+from destinations.rules.tables import Dialect, TableOptions, plan_rows, seconds, table_steps, test_connection
+from spaces.settings_schema import label, text
+
+# Compared byte by byte: to other collations u1 and U1 are one person. 255 characters are what an index takes of two.
+KEY = "varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+
+
+class MysqlTableSettings(WarehouseSettings, frozen=True, kw_only=True):
+    port: Annotated[int, label("Port", ge=1, le=65535)] = 3306
+    user: Annotated[str, text("User", help="With the right to write to the table, or to create it")]
+
+
+def upsert(table: str, key: Sequence[str], columns: Sequence[str]) -> str:
+    values = ", ".join(["%s"] * (len(key) + len(columns)))
+    newer = "changed_at" in columns
+    # changed_at comes last: each column is compared with what it was before.
+    changed = ", ".join(
+        f"{name} = IF(VALUES(changed_at) >= changed_at, VALUES({name}), {name})"
+        if newer
+        else f"{name} = VALUES({name})"
+        for name in columns
+    )
+    return f"INSERT INTO {table} ({', '.join([*key, *columns])}) VALUES ({values}) ON DUPLICATE KEY UPDATE {changed}"
+
+
+DIALECT = Dialect("`", KEY, "text", "boolean", "datetime(3)", lambda at: seconds(at, ""), upsert)
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: MysqlTableSettings,
+    options: TableOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """One transaction for all."""
+    return plan_rows(DIALECT, changes, about, options)
+
+
+adapter = Adapter(
+    kind="mysql",
+    label="MySQL or MariaDB",
+    description="Keeps a table in your database: a row for each membership, or a column of people.",
+    settings=MysqlTableSettings,
+    options=TableOptions,
+    trait_options=TableOptions,
+    capabilities=Capabilities(styles=("event",), batch=500, identifiers=("user_id", "email")),
+    plan=plan,
+    test=test_connection,
+    transport="mysql",
+    steps=table_steps(DIALECT),
+    credentials=(
+        "CREATE USER personas IDENTIFIED BY '…'; GRANT CREATE, ALTER, SELECT, INSERT, UPDATE, DELETE ON crm.* TO "
+        "personas. CREATE and ALTER are needed only while the table, or its column, is not there."
+    ),
+)

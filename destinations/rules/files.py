@@ -1,0 +1,122 @@
+"""PURE. People as files: who changed since the file before, or everybody who is there; as CSV, JSON or Parquet."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pyarrow
+from pyarrow import parquet
+
+from destinations.rules.contract import CallOutcome, IdentifierChange, PayloadComputation, outcome_of
+from destinations.rules.payloads import batch_id
+from destinations.rules.vendors import as_text
+from spaces.answers import Answer
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
+from spaces.times import iso
+
+PARTS = ("audience", "date", "time", "batch", "format")
+CHANGES, EVERYBODY = "{audience}/date={date}/{batch}.{format}", "{audience}/members.{format}"
+CONTENT_TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+NAME_HELP = (
+    "Of {audience}, {date}, {time}, {batch}, {format}. Empty: " + f"{CHANGES} for changes, {EVERYBODY} for everybody"
+)
+
+
+class FileOptions(SettingsDeclaration, frozen=True):
+    contents: Annotated[
+        Literal["changes", "everybody"],
+        label(
+            "A file says",
+            help="changes: who entered and left since the file before. everybody: who is there now, in a file that is "
+            "written anew",
+        ),
+    ] = "changes"
+    format: Annotated[Literal["csv", "jsonl", "parquet"], label("Format")] = "csv"
+    name: Annotated[str, text("Name of a file", help=NAME_HELP, max_length=500)] = ""
+
+    def check(self) -> None:
+        unknown = [part for part in re.findall(r"\{(.*?)\}", self.name) if part not in PARTS]
+        if unknown or self.name.count("{") != self.name.count("}"):
+            raise InvalidSetting("name", f"In braces only {', '.join(PARTS)}")
+        if self.name.startswith("/") or ".." in self.name.split("/") or self.name.endswith("/"):
+            raise InvalidSetting("name", "A name below the folder or bucket, which does not end with a slash")
+        if self.name and self.contents == "changes" and "{batch}" not in self.name:
+            raise InvalidSetting("name", "Files of changes need {batch}: they would take one another's place")
+
+
+def name_of(changes: Sequence[IdentifierChange], about: PayloadComputation, options: FileOptions) -> str:
+    """The same for the same changes: a file that is written again takes its own place."""
+    template = options.name or (CHANGES if options.contents == "changes" else EVERYBODY)
+    at = max(change.at for change in changes).astimezone(UTC)
+    return template.format(
+        audience=about.key,
+        date=at.strftime("%Y-%m-%d"),
+        time=at.strftime("%H%M%S"),
+        batch=batch_id(changes),
+        format=options.format,
+    )
+
+
+def body_of(changes: Sequence[IdentifierChange], about: PayloadComputation, options: FileOptions) -> tuple[bytes, int]:
+    """The file, and how many rows are in it."""
+    columns = ["user_id", "anonymous_id", "email", *(["value"] if about.kind == "trait" else []), "at"]
+    if options.contents == "changes":
+        columns.insert(0, "entered")
+        rows = [_row(change, about) for change in changes]
+    else:
+        entering = [change for change in changes if change.entering]
+        # A person with a user ID and an address is two changes with one address.
+        rows = [*{change.address: _row(change, about) for change in (*about.everyone(), *entering)}.values()]
+    return WRITERS[options.format](columns, rows), len(rows)
+
+
+def read_whole(answer: Answer, count: int) -> list[CallOutcome]:
+    """A file is nobody's fault who is in it: what is refused for all waits until somebody changes the settings."""
+    outcome = outcome_of(answer)
+    return [CallOutcome("suspended", outcome.reason) if outcome.kind == "refused" else outcome] * count
+
+
+def _row(change: IdentifierChange, about: PayloadComputation) -> dict[str, Any]:
+    address = change.address
+    return {
+        "entered": change.entering,
+        "user_id": address.user_id,
+        "anonymous_id": address.anonymous_id,
+        "email": address.email,
+        "value": change.value,
+        "at": iso(change.at),
+    }
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([as_text(row[column]) for column in columns] for row in rows)
+    return file.getvalue().encode()
+
+
+def _jsonl(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return b"".join(msgspec.json.encode({column: row[column] for column in columns}) + b"\n" for row in rows)
+
+
+def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Texts, but for `entered`: values of a computed trait may be of any type."""
+    types = [(column, pyarrow.bool_() if column == "entered" else pyarrow.string()) for column in columns]
+    shown = [
+        {
+            column: row[column] if column == "entered" or row[column] is None else as_text(row[column])
+            for column in columns
+        }
+        for row in rows
+    ]
+    file = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.Table.from_pylist(shown, schema=pyarrow.schema(types)), file)
+    return file.getvalue().to_pybytes()
+
+
+WRITERS: dict[str, Any] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}

@@ -1,0 +1,57 @@
+"""PostgreSQL, through the door out: the statements of a request in one transaction."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import execute_batch
+
+from audiences.warehouses.postgresql import connect, hung_up
+from destinations.models import Destination
+from destinations.rules.contract import DestinationRequest
+from destinations.rules.send_batch import Unanswered
+from destinations.rules.tables import TableStatement, statements_of
+from spaces.answers import Answer
+from spaces.outbound import OutboundError
+
+GRACE_S = 5.0  # for the server's own limit, whose words are better than ours
+# SQLSTATE classes: values that do not fit, rules that they break; then what stays wrong until somebody changes it.
+ROWS_AT_FAULT, STANDS_STILL = {"22", "23"}, {"28", "3D", "3F", "42", "0L", "0P"}
+
+
+@contextmanager
+def calls(destination: Destination, settings: Any) -> Iterator[Callable[[DestinationRequest], Answer]]:
+    """A connection for each request: one of another thread would be in another's transaction."""
+    yield lambda request: _answer(settings, request)
+
+
+def _answer(settings: Any, request: DestinationRequest) -> Answer:
+    is_begun = False
+    try:
+        with (
+            closing(connect(settings, request.timeout_s)) as connection,
+            hung_up(connection, request.timeout_s + GRACE_S),
+            connection,
+            connection.cursor() as cursor,
+        ):
+            is_begun = True
+            for statement in statements_of(request.body):
+                _run(cursor, statement)
+    except OutboundError as error:
+        raise Unanswered(str(error), permanent=error.permanent) from error
+    except psycopg2.Error as error:
+        state, words = str(error.pgcode or ""), str(error).strip()
+        if state[:2] in ROWS_AT_FAULT:
+            return Answer(422, body=words.encode())
+        if state[:2] in STANDS_STILL or "authentication failed" in words:
+            return Answer(403, body=words.encode())
+        raise Unanswered(words, arrived=is_begun) from error
+    return Answer(200)
+
+
+def _run(cursor: "psycopg2.extensions.cursor", statement: TableStatement) -> None:
+    if statement.rows:
+        execute_batch(cursor, statement.sql, statement.rows, page_size=200)
+    else:
+        cursor.execute(statement.sql)

@@ -1,0 +1,30 @@
+"""S3 and what speaks as it does: signed by botocore, sent through the door out like every call by HTTP."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from destinations.models import Destination
+from destinations.rules.contract import DestinationRequest
+from destinations.transports import http
+from spaces.answers import Answer
+
+
+@contextmanager
+def calls(destination: Destination, settings: Any) -> Iterator[Callable[[DestinationRequest], Answer]]:
+    """Signed when they are sent, not when they are planned: a signature is good for a quarter of an hour."""
+    keys = Credentials(settings.access_key_id, settings.secret_access_key, settings.session_token or None)
+    signer = S3SigV4Auth(keys, "s3", settings.region)
+    with http.calls(destination, settings) as send:
+
+        def call(request: DestinationRequest) -> Answer:
+            signed = AWSRequest(request.method, request.url, headers=dict(request.headers), data=request.body)
+            signer.add_auth(signed)
+            return send(replace(request, headers=dict(signed.headers.items())))
+
+        yield call

@@ -1,0 +1,121 @@
+"""A table, a bucket, a folder and a topic end with exactly the audience, whatever is lost on the way.
+
+The stores are real (`tests/stores.py`), and so is the door out.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from destinations import services
+from destinations.adapters import adapter_of
+from destinations.models import Acknowledged, Subscription
+from destinations.rules.contract import DestinationRequest
+from destinations.rules.send_batch import Unanswered
+from destinations.transports import TRANSPORTS
+from spaces.answers import Answer
+from spaces.clock import FixedClock
+from tests import stores
+from tests.factories import SpaceFactory
+from tests.factories_destinations import AudienceFactory, change, make_destination, make_person, make_subscription
+from tests.flows.test_gaps import synced
+from tests.flows.test_vendors import settled
+from tests.stores import Store
+
+pytestmark = pytest.mark.django_db(transaction=True)
+EVERYBODY = {"contents": "everybody"}
+# id -> (kind, the store)
+STORES: dict[str, tuple[str, Callable[[Path], AbstractContextManager[Store]]]] = {
+    "postgresql": ("postgresql", lambda folder: stores.postgresql()),
+    "postgresql people": ("postgresql", lambda folder: stores.postgresql("people")),
+    "clickhouse": ("clickhouse", lambda folder: stores.clickhouse()),
+    "s3 changes": ("s3", lambda folder: stores.s3()),
+    "s3 everybody": ("s3", lambda folder: stores.s3(format="parquet", **EVERYBODY)),
+    "sftp changes": ("sftp", lambda folder: stores.sftp(folder, format="jsonl")),
+    "sftp everybody": ("sftp", lambda folder: stores.sftp(folder, **EVERYBODY)),
+    "kafka": ("kafka", lambda folder: stores.kafka()),
+}
+
+
+def losing(transport: Any) -> Any:
+    """The same transport, on which calls do not arrive, and answers are lost, now and then."""
+    calls = 0
+
+    @contextmanager
+    def opened(destination: Any, settings: Any) -> Iterator[Callable[[DestinationRequest], Answer]]:
+        with transport(destination, settings) as call:
+
+            def lossy(request: DestinationRequest) -> Answer:
+                nonlocal calls
+                calls += 1
+                if calls % 4 == 2:
+                    raise Unanswered("lost on the way")
+                answer = call(request)
+                if calls % 3 == 0:
+                    raise Unanswered("the answer is lost", arrived=True)
+                return answer
+
+            yield lossy
+
+    return opened
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_store_ends_with_the_audience(
+    name: str, settings: Any, monkeypatch: pytest.MonkeyPatch, clock: FixedClock, tmp_path: Path
+) -> None:
+    kind, make_store = STORES[name]
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    with make_store(tmp_path) as store:
+        settings.OUTBOUND_ALLOW = store.places
+        destination = make_destination(space, kind, **store.settings)
+        tested = services.test_destination(destination, now=clock.now())
+        assert tested.ok, tested.message
+        transport = adapter_of(kind).transport
+        monkeypatch.setitem(TRANSPORTS, transport, losing(TRANSPORTS[transport]))
+        people = {n: make_person(space, ("user_id", f"u{n}"), ("email", f"p{n}@x.org")) for n in range(8)}
+        only_email = make_person(space, ("email", "only@x.org"))
+        change(audience, entered=[*[people[n] for n in range(6)], only_email])
+        subscription = make_subscription(audience, destination, **store.options)
+        settled(subscription, clock)
+        change(audience, left=[people[0], people[1]], entered=[people[6]])
+        settled(subscription, clock)
+        change(audience, left=[people[5], only_email], entered=[people[1], people[7]])
+        settled(subscription, clock)
+        inside = {1, 2, 3, 4, 6, 7} - ({3} if store.refuses else set())
+        assert store.members() == {f"u{n}" for n in inside}
+        refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
+        assert {row.profile for row in refused} == ({people[3]} if store.refuses else set())
+
+
+@pytest.mark.parametrize("name", ["postgresql", "clickhouse", "s3 changes", "sftp changes", "kafka"])
+def test_no_store_is_reached_past_the_door(name: str, settings: Any, clock: FixedClock, tmp_path: Path) -> None:
+    kind, make_store = STORES[name]
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    with make_store(tmp_path) as store:
+        settings.OUTBOUND_ALLOW = []
+        destination = make_destination(space, kind, **store.settings)
+        assert "private network" in services.test_destination(destination, now=clock.now()).message
+        change(audience, entered=[make_person(space, ("user_id", "u1"))])
+        subscription = make_subscription(audience, destination, **store.options)
+        assert synced(subscription, clock).status == Subscription.Status.SUSPENDED
+        assert "private network" in subscription.error
+
+
+def test_a_broker_that_the_cluster_names_is_checked_as_well(settings: Any, clock: FixedClock) -> None:
+    """Only the first broker may be reached; the other one is named by it."""
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    with stores.kafka() as store:
+        settings.OUTBOUND_ALLOW = store.places[:1]
+        destination = make_destination(space, "kafka", **store.settings)
+        people = [make_person(space, ("user_id", f"u{n}")) for n in range(12)]  # in every partition
+        change(audience, entered=people)
+        subscription = make_subscription(audience, destination)
+        assert synced(subscription, clock).status == Subscription.Status.SUSPENDED
+        assert "private network" in subscription.error
