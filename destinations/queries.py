@@ -1,7 +1,7 @@
 """What pages and the API show of destinations: subscriptions, deliveries, the catcher's list."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, overload
 
@@ -287,8 +287,10 @@ def catalogue() -> list[dict[str, Any]]:
             "kind": adapter.kind,
             "label": adapter.label,
             "description": adapter.description,
+            "credentials": adapter.credentials,
             "styles": list(adapter.capabilities.styles),
             "identifiers": list(adapter.capabilities.identifiers),
+            "limits": [asdict(limit) for limit in adapter.capabilities.limits],
             "settings": described(adapter.settings),
             "settingsSchema": json_schema(adapter.settings),
             "options": described(adapter.options),

@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Annotated
 
 from destinations.rules.contract import (
+    REQUESTS,
     Adapter,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
 )
@@ -80,8 +82,14 @@ adapter = Adapter(
     settings=ActivecampaignSettings,
     options=ActivecampaignOptions,
     trait_options=ActivecampaignOptions,
-    # developers.activecampaign.com, "Rate limits", November 2026: 5 requests a second in an account; 429, Retry-After.
-    capabilities=Capabilities(styles=("event",), batch=100, per_second=5, concurrency=2, identifiers=("email",)),
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=100,
+        per_second=5,
+        concurrency=2,
+        identifiers=("email",),
+        limits=(DocumentedLimit(5, REQUESTS, "2026-11", 'developers.activecampaign.com, "Rate limits"'),),
+    ),
     plan=plan,
     test=test,
 )

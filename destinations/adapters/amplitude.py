@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
+    BYTES,
     Adapter,
     CallOutcome,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     outcome_of,
@@ -106,9 +108,21 @@ adapter = Adapter(
     settings=AmplitudeSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    # amplitude.com/docs/apis/analytics/http-v2, in November 2026: 2,000 events and 1 MB in a request; in the free plan
-    # 1,000 events a second, hence 10 requests of 100.
-    capabilities=Capabilities(styles=("event",), batch=100, per_second=10, identifiers=("user_id", "anonymous_id")),
+    # 10 requests of 100 are the 1,000 events a second of the free plan.
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=100,
+        per_second=10,
+        identifiers=("user_id", "anonymous_id"),
+        largest_body=1000000,
+        limits=(
+            DocumentedLimit(2000, "events in a request", "2026-11", "amplitude.com/docs/apis/analytics/http-v2"),
+            DocumentedLimit(1000000, BYTES, "2026-11", "amplitude.com/docs/apis/analytics/http-v2"),
+            DocumentedLimit(
+                1000, "events a second, in the free plan", "2026-11", "amplitude.com/docs/apis/analytics/http-v2"
+            ),
+        ),
+    ),
     plan=plan,
     read=read,
     test=test,

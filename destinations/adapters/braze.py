@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
+    REQUESTS,
     Adapter,
     CallOutcome,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     outcome_of,
@@ -129,10 +131,17 @@ adapter = Adapter(
     settings=BrazeSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    # braze.com/docs/api/api_limits, in November 2026: 75 objects in a request, 3,000 requests in three seconds; less
-    # with plans by active users, where X-Ratelimit-Retry-After says when to go on. 100 a second leaves room for others.
+    # Less with plans by active users, where X-Ratelimit-Retry-After says when to go on. A tenth leaves room for others.
     capabilities=Capabilities(
-        styles=("event",), batch=500, per_second=100, concurrency=4, identifiers=("user_id", "email")
+        styles=("event",),
+        batch=500,
+        per_second=100,
+        concurrency=4,
+        identifiers=("user_id", "email"),
+        limits=(
+            DocumentedLimit(75, "objects in a request", "2026-11", "braze.com/docs/api/api_limits"),
+            DocumentedLimit(1000, REQUESTS, "2026-11", "braze.com/docs/api/api_limits"),
+        ),
     ),
     plan=plan,
     read=read,

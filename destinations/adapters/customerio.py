@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
+    BYTES,
+    REQUESTS,
     Adapter,
     CallOutcome,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
@@ -104,9 +107,18 @@ adapter = Adapter(
     settings=CustomerioSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    # docs.customer.io, Track API, read in November 2026: a batch of at most 500 KB, 32 KB for an entry; fair use is
-    # 100 requests a second. Anonymous ids can only have events there, no attributes.
-    capabilities=Capabilities(styles=("event",), batch=250, per_second=100, identifiers=("user_id", "email")),
+    # Anonymous ids can only have events there, no attributes.
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=250,
+        per_second=100,
+        identifiers=("user_id", "email"),
+        largest_body=500000,
+        limits=(
+            DocumentedLimit(500000, BYTES, "2026-11", "docs.customer.io, Track API"),
+            DocumentedLimit(100, REQUESTS, "2026-11", "docs.customer.io, Track API, fair use"),
+        ),
+    ),
     plan=plan,
     read=read,
     test=test,

@@ -10,6 +10,7 @@ from destinations.rules.contract import (
     Adapter,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
 )
@@ -138,10 +139,19 @@ adapter = Adapter(
     settings=Ga4Settings,
     options=Ga4Options,
     trait_options=Ga4TraitOptions,
-    # developers.google.com, "Measurement Protocol (GA4)", in November 2026: names and values as above, 25 user
-    # properties, nothing older than 72 hours, no limit of requests. 2xx whatever becomes of the call.
+    # Names and values as above; no limit of requests. 2xx whatever becomes of the call.
     capabilities=Capabilities(
-        styles=("event",), batch=100, per_second=50, concurrency=8, identifiers=("user_id", "anonymous_id")
+        styles=("event",),
+        batch=100,
+        per_second=50,
+        concurrency=8,
+        identifiers=("user_id", "anonymous_id"),
+        limits=(
+            DocumentedLimit(25, "user properties", "2026-11", 'developers.google.com, "Measurement Protocol (GA4)"'),
+            DocumentedLimit(
+                72, "hours of age of an event", "2026-11", 'developers.google.com, "Measurement Protocol (GA4)"'
+            ),
+        ),
     ),
     plan=plan,
     test=test,

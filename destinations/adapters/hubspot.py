@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from destinations.rules.contract import (
+    PEOPLE,
+    REQUESTS,
     Adapter,
     CallOutcome,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
@@ -99,9 +102,17 @@ adapter = Adapter(
     settings=HubspotSettings,
     options=HubspotOptions,
     trait_options=HubspotOptions,
-    # developers.hubspot.com, "Usage guidelines" and "Batch upsert", in 2026: 100 contacts in a request, 100 requests in
-    # ten seconds in the smallest plan; half of them is left to others. A property that does not exist is a 400.
-    capabilities=Capabilities(styles=("event",), batch=100, per_second=5, identifiers=("email",)),
+    # Half of the rate is left to others. A property that does not exist is a 400.
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=100,
+        per_second=5,
+        identifiers=("email",),
+        limits=(
+            DocumentedLimit(100, PEOPLE, "2026-11", 'developers.hubspot.com, "Batch upsert"'),
+            DocumentedLimit(10, REQUESTS, "2026-11", 'developers.hubspot.com, "Usage guidelines", the smallest plan'),
+        ),
+    ),
     plan=plan,
     read=read,
     test=test,

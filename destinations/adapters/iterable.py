@@ -5,10 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
+    BYTES,
+    PEOPLE,
+    REQUESTS,
     Adapter,
     CallOutcome,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
@@ -124,9 +128,18 @@ adapter = Adapter(
     settings=IterableSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    # api.iterable.com/api/docs, as RudderStack and Hookdeck quote it in 2026: 5 bulk updates and 10 bulk events a
-    # second, of about 1,000 users and at most 4 MB.
-    capabilities=Capabilities(styles=("event",), batch=500, per_second=5, identifiers=("user_id", "email")),
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=500,
+        per_second=5,
+        identifiers=("user_id", "email"),
+        largest_body=4000000,
+        limits=(
+            DocumentedLimit(1000, PEOPLE, "2026-11", "api.iterable.com/api/docs, as RudderStack quotes it"),
+            DocumentedLimit(4000000, BYTES, "2026-11", "api.iterable.com/api/docs, as RudderStack quotes it"),
+            DocumentedLimit(5, REQUESTS, "2026-11", "api.iterable.com/api/docs, bulk updates, as Hookdeck quotes it"),
+        ),
+    ),
     plan=plan,
     read=read,
     test=test,

@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from destinations.rules.contract import (
+    REQUESTS,
     Adapter,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
 )
@@ -79,9 +81,19 @@ adapter = Adapter(
     settings=KlaviyoSettings,
     options=PropertyOptions,
     trait_options=PropertyOptions,
-    # developers.klaviyo.com, "Create or Update Profile", in November 2026: 75 requests a second, 700 a minute; 429
-    # with Retry-After. 11 a second is what lasts.
-    capabilities=Capabilities(styles=("event",), batch=250, per_second=11, concurrency=4, identifiers=("email",)),
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=250,
+        per_second=11,
+        concurrency=4,
+        identifiers=("email",),
+        limits=(
+            DocumentedLimit(75, "requests in a burst", "2026-11", 'developers.klaviyo.com, "Create or Update Profile"'),
+            DocumentedLimit(
+                700 / 60, REQUESTS, "2026-11", 'developers.klaviyo.com, "Create or Update Profile", 700 a minute'
+            ),
+        ),
+    ),
     plan=plan,
     test=test,
 )

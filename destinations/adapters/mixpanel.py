@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
+    BYTES,
+    PEOPLE,
     Adapter,
     CallOutcome,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
@@ -118,9 +121,18 @@ adapter = Adapter(
     settings=MixpanelSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    # docs.mixpanel.com, "Import events" and "Limits", in November 2026: 2,000 events or profiles in a request, 10 MB,
-    # 2 GB a minute. People are known there by one id: an e-mail address alone is none.
-    capabilities=Capabilities(styles=("event",), batch=500, per_second=20, identifiers=("user_id", "anonymous_id")),
+    # People are known there by one id: an e-mail address alone is none.
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=500,
+        per_second=20,
+        identifiers=("user_id", "anonymous_id"),
+        largest_body=10000000,
+        limits=(
+            DocumentedLimit(2000, PEOPLE, "2026-11", 'docs.mixpanel.com, "Import events" and "Limits"'),
+            DocumentedLimit(10000000, BYTES, "2026-11", 'docs.mixpanel.com, "Import events" and "Limits"'),
+        ),
+    ),
     plan=plan,
     read=read,
     test=test,

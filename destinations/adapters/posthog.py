@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from destinations.rules.contract import (
+    BYTES,
     Adapter,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
 )
@@ -87,9 +89,15 @@ adapter = Adapter(
     settings=PosthogSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    # posthog.com/docs/api/capture, in November 2026: no limit of requests, 20 MB each. An answer is about all of them:
-    # what it drops later, it says nowhere.
-    capabilities=Capabilities(styles=("event",), batch=500, concurrency=2, identifiers=("user_id", "anonymous_id")),
+    # An answer is about all of them: what it drops later, it says nowhere.
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=500,
+        concurrency=2,
+        identifiers=("user_id", "anonymous_id"),
+        largest_body=20000000,
+        limits=(DocumentedLimit(20000000, BYTES, "2026-11", "posthog.com/docs/api/capture"),),
+    ),
     plan=plan,
     test=test,
 )

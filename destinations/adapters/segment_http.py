@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from destinations.rules.contract import (
+    BYTES,
     Adapter,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
 )
@@ -68,9 +70,18 @@ adapter = Adapter(
     settings=SegmentHttpSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    # segment.com/docs, "HTTP Tracking API", in 2026: 500 KB in a batch, 32 KB in a call, 1,000 calls a second. A call
-    # needs a userId or an anonymousId; one without is dropped after it was answered with 200.
-    capabilities=Capabilities(styles=("event",), batch=100, per_second=5, identifiers=("user_id", "anonymous_id")),
+    # A call needs a userId or an anonymousId; one without is dropped after it was answered with 200.
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=100,
+        per_second=5,
+        identifiers=("user_id", "anonymous_id"),
+        largest_body=500000,
+        limits=(
+            DocumentedLimit(500000, BYTES, "2026-11", 'segment.com/docs, "HTTP Tracking API"'),
+            DocumentedLimit(1000, "calls a second", "2026-11", 'segment.com/docs, "HTTP Tracking API"'),
+        ),
+    ),
     plan=plan,
     test=test,
 )

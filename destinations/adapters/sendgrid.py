@@ -5,9 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
+    BYTES,
+    PEOPLE,
+    REQUESTS,
     Adapter,
     Capabilities,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
 )
@@ -85,10 +89,19 @@ adapter = Adapter(
     settings=SendgridSettings,
     options=SendgridAudienceOptions,
     trait_options=SendgridOptions,
-    # twilio.com/docs/sendgrid, "Add or update a contact", in 2026: 30,000 contacts or 6 MB in a request. It is answered
-    # with 202 before it is done, or with 4xx for all: SendGrid does not say in the answer whom it leaves out later.
-    # The limit of the endpoint could not be confirmed; three requests in two seconds is that of its predecessor.
-    capabilities=Capabilities(styles=("event",), batch=500, per_second=1.5, identifiers=("email",)),
+    # It is answered with 202 before it is done, or with 4xx for all: whom it leaves out later, no answer says.
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=500,
+        per_second=1.5,
+        identifiers=("email",),
+        largest_body=6000000,
+        limits=(
+            DocumentedLimit(30000, PEOPLE, "2026-11", 'twilio.com/docs/sendgrid, "Add or update a contact"'),
+            DocumentedLimit(6000000, BYTES, "2026-11", 'twilio.com/docs/sendgrid, "Add or update a contact"'),
+            DocumentedLimit(1.5, REQUESTS, "2026-11", "not confirmed: that of its predecessor, 3 in 2 seconds"),
+        ),
+    ),
     plan=plan,
     test=test,
 )

@@ -209,6 +209,15 @@ class SettingSerializer(serializers.Serializer[Any]):
     maximum = serializers.IntegerField(allow_null=True)
 
 
+class DocumentedLimitSerializer(serializers.Serializer[Any]):
+    """What a tool takes at most, as its maker said on a date."""
+
+    value = serializers.FloatField()
+    of = serializers.CharField(help_text="Such as “people in a request”.")
+    date = serializers.CharField(help_text="YYYY-MM, when it was read.")
+    source = serializers.CharField(help_text="Whose page it was read on.")
+
+
 class DestinationKindSerializer(serializers.Serializer[Any]):
     example: ClassVar = {
         "kind": "webhook",
@@ -216,6 +225,8 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
         "description": "Posts every change of an audience to an address of your own, signed.",
         "styles": ["event", "list"],
         "identifiers": ["user_id", "email", "anonymous_id"],
+        "credentials": "",
+        "limits": [],
         "settings": [SettingSerializer.example],
         "settingsSchema": {"type": "object"},
         "options": [],
@@ -229,6 +240,8 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
     description = serializers.CharField()
     styles = serializers.ListField(child=serializers.CharField())
     identifiers = serializers.ListField(child=serializers.CharField(), help_text="The most useful first.")
+    credentials = serializers.CharField(help_text="How to get them, where the help of the settings does not say it.")
+    limits = DocumentedLimitSerializer(many=True)
     settings = SettingSerializer(many=True)
     settingsSchema = serializers.DictField(help_text="The same as JSON Schema.")
     options = SettingSerializer(many=True)

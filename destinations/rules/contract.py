@@ -105,7 +105,8 @@ class DocumentedLimit:
     source: str  # whose page
 
 
-PEOPLE, REQUESTS, BYTES = "people in a request", "requests a second", "bytes in a request"  # limits that are compared
+# Limits that `Capabilities` are compared with (tests/pure/test_adapters.py).
+PEOPLE, REQUESTS, BYTES = "people in a request", "requests a second", "bytes in a request"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What each kind of destination sends: exactly what its golden file says. An adapter without one fails here."""
 
 import json
+import math
+import re
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,13 +13,14 @@ import jsonschema
 import pytest
 
 from destinations.adapters import adapter_of, all_adapters
-from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
+from destinations.rules.contract import BYTES, PEOPLE, REQUESTS, Address, IdentifierChange, PayloadComputation
 from sources.rules import spec
 from sources.rules.spec import Request
 from spaces.answers import Answer
 from spaces.settings_schema import (
     MASK,
     InvalidSetting,
+    fields_of,
     json_schema,
     masked,
     parse,
@@ -44,6 +47,20 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize("kind", list(all_adapters()))
 def test_every_adapter_has_a_golden_file(kind: str) -> None:
     assert (GOLDEN / f"{kind}.toml").exists()
+
+
+@pytest.mark.parametrize("kind", list(all_adapters()))
+def test_an_adapter_keeps_within_the_limits_that_it_documents(kind: str) -> None:
+    adapter = adapter_of(kind)
+    can = adapter.capabilities
+    kept_to = {PEOPLE: can.batch, REQUESTS: can.per_second, BYTES: can.largest_body}
+    for limit in can.limits:
+        assert re.fullmatch(r"20\d\d-\d\d", limit.date)
+        assert limit.source
+        if limit.of in kept_to:
+            assert 0 < (kept_to[limit.of] or math.inf) <= limit.value, limit.of
+    secrets = [field for field in fields_of(adapter.settings) if field.secret and not field.generate]
+    assert adapter.credentials or all(field.help for field in secrets)
 
 
 @pytest.mark.parametrize(("kind", "case"), cases())
