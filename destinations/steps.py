@@ -150,8 +150,8 @@ def _ask(
     attempt = replace(attempt, status=answer.status, milliseconds=answer.milliseconds)
     with _told_as_failure(step.gives):
         result = step.read(request, answer)
-    if isinstance(result, CallOutcome):
-        raise StepFailed(attempt, result)
+    if isinstance(result, CallOutcome):  # whatever is refused here, is nobody's fault who is in the audience
+        raise StepFailed(attempt, replace(result, kind="suspended") if result.kind == "refused" else result)
     return result
 
 

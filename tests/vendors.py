@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.receiver import Got, Reply
 
@@ -326,6 +326,149 @@ class Activecampaign(Vendor):
         (value,) = contact["fieldValues"]
         self.write(contact["email"], {value["field"]: value["value"]})
         return answer({"contact": {"id": "1"}}, 201)
+
+
+@dataclass
+class ListVendor(Vendor):
+    """A tool with lists, which it knows by ids of its own. ids_by_name: of lists. people: {id: address or user ID}."""
+
+    ids_by_name: dict[str, str] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
+    inside: dict[str, set[str]] = field(default_factory=dict)
+
+    def create(self, name: str) -> str:
+        assert name not in self.ids_by_name, "a second list of the same name"
+        self.ids_by_name[name] = f"4{len(self.ids_by_name)}"
+        self.inside[self.ids_by_name[name]] = set()
+        return self.ids_by_name[name]
+
+    def know(self, person: str) -> str:
+        """The id of this person, who is created if need be."""
+        known = next((id for id, own in self.people.items() if own == person), None)
+        if known is None:
+            known = f"1{len(self.people)}"
+            self.people[known] = person
+        return known
+
+    @property
+    def members(self) -> set[str]:
+        (only,) = self.inside.values()
+        return {self.people[id] for id in only}
+
+
+class IterableLists(ListVendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["api-key"] == "secret-key"
+        path = path.removeprefix("/api.eu.iterable.com/api/lists")
+        if path == "":
+            if got.method == "GET":
+                return answer({"lists": [{"id": int(id), "name": name} for name, id in self.ids_by_name.items()]})
+            return answer({"listId": int(self.create(got.json["name"]))})
+        people = [entry.get("userId") or entry["email"] for entry in got.json["subscribers"]]
+        taken = {self.know(person) for person in people if person not in self.bad}
+        members = self.inside[str(got.json["listId"])]
+        if path == "/subscribe":
+            members |= taken
+        else:
+            assert path == "/unsubscribe"
+            members -= taken
+        return answer({"successCount": len(taken), "failCount": 0, "invalidUserIds": [*self.bad & {*people}]})
+
+
+class KlaviyoLists(ListVendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["authorization"] == "Klaviyo-API-Key pk_secret"
+        path = path.removeprefix("/a.klaviyo.com/api")
+        query = parse_qs(urlsplit(got.path).query)
+        if path == "/profiles":
+            wanted = json.loads(query["filter"][0].removeprefix("any(email,").removesuffix(")"))
+            known = {person: id for id, person in self.people.items()}
+            return answer(
+                {"data": [{"id": known[one], "attributes": {"email": one}} for one in wanted if one in known]}
+            )
+        if path == "/profile-import":
+            email = got.json["data"]["attributes"]["email"]
+            if email in self.bad:
+                return answer({"errors": [{"detail": "email"}]}, 400)
+            return answer({"data": {"type": "profile", "id": self.know(email)}})
+        if path == "/lists" and got.method == "GET":
+            name = json.loads(query["filter"][0].removeprefix("equals(name,").removesuffix(")"))
+            return answer({"data": [{"id": id} for own, id in self.ids_by_name.items() if own == name]})
+        if path == "/lists":
+            return answer({"data": {"id": self.create(got.json["data"]["attributes"]["name"])}}, 201)
+        id = re.fullmatch(r"/lists/(\d+)/relationships/profiles", path)[1]  # type: ignore[index]
+        people = {entry["id"] for entry in got.json["data"]}
+        assert people <= set(self.people)
+        self.inside[id] = self.inside[id] | people if got.method == "POST" else self.inside[id] - people
+        return Reply(204, b"")
+
+
+class SendgridLists(ListVendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["authorization"] == "Bearer SG.secret"
+        path = path.removeprefix("/api.eu.sendgrid.com/v3/marketing")
+        if path == "/lists" and got.method == "GET":
+            return answer({"result": [{"id": id, "name": name} for name, id in self.ids_by_name.items()]})
+        if path == "/lists":
+            return answer({"id": self.create(got.json["name"])}, 201)
+        if path == "/contacts":
+            emails = [contact["email"] for contact in got.json["contacts"]]
+            if self.bad & {*emails}:
+                return answer({"errors": [{"message": "invalid email"}]}, 400)
+            for id in got.json["list_ids"]:
+                self.inside[id] |= {self.know(email) for email in emails}
+            return answer({"job_id": "1"}, 202)
+        if path == "/contacts/search/emails":
+            known = {person: id for id, person in self.people.items()}
+            result = {one: {"contact": {"id": known[one]}} for one in got.json["emails"] if one in known}
+            return answer({"result": result}) if result else Reply(404)
+        id = re.fullmatch(r"/lists/(\d+)/contacts", path)[1]  # type: ignore[index]
+        assert got.method == "DELETE"
+        self.inside[id] -= set(parse_qs(urlsplit(got.path).query)["contact_ids"][0].split(","))
+        return answer({"job_id": "2"}, 202)
+
+
+class HubspotLists(ListVendor):
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["authorization"] == "Bearer secret-token"
+        path = path.removeprefix("/api.hubapi.com/crm/v3")
+        if path.startswith("/lists/object-type-id/0-1/name/"):
+            id = self.ids_by_name.get(unquote(path.rpartition("/")[2]))
+            return answer({"list": {"listId": id}}) if id else Reply(404)
+        if path == "/lists":
+            assert (got.json["objectTypeId"], got.json["processingType"]) == ("0-1", "MANUAL")
+            return answer({"list": {"listId": self.create(got.json["name"])}})
+        if path.startswith("/objects/contacts/batch/"):
+            return self.contacts(path.rpartition("/")[2], got.json["inputs"])
+        id, verb = re.fullmatch(r"/lists/(\d+)/memberships/(add|remove)", path).groups()  # type: ignore[union-attr]
+        assert got.method == "PUT"
+        people = set(got.json)
+        self.inside[id] = self.inside[id] | people if verb == "add" else self.inside[id] - people
+        return answer({"recordIdsAdded": [], "recordIdsMissing": []})
+
+    def contacts(self, verb: str, inputs: list[dict[str, Any]]) -> Reply:
+        known = {person: id for id, person in self.people.items()}
+        if verb == "upsert":
+            known = {entry["id"]: self.know(entry["id"]) for entry in inputs if entry["id"] not in self.bad}
+        results = [
+            {"id": known[entry["id"]], "properties": {"email": entry["id"]}} for entry in inputs if entry["id"] in known
+        ]
+        refused = [entry["objectWriteTraceId"] for entry in inputs if verb == "upsert" and entry["id"] in self.bad]
+        errors = [{"message": "is bad", "context": {"objectWriteTraceId": refused}}] if refused else []
+        return answer({"results": results, "errors": errors}, 200 if len(results) == len(inputs) else 207)
+
+
+# kind -> (the tool, settings, options of an audience)
+LISTS: dict[str, tuple[type[ListVendor], dict[str, Any], dict[str, Any]]] = {
+    "hubspot": (HubspotLists, {"accessToken": "secret-token"}, {"listName": "Shoppers & more"}),
+    "iterable": (
+        IterableLists,
+        {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"},
+        {"listName": "Shoppers"},
+    ),
+    "klaviyo": (KlaviyoLists, {"apiKey": "pk_secret"}, {"listName": 'Shoppers "2"'}),
+    "sendgrid": (SendgridLists, {"apiKey": "SG.secret", "region": "EU"}, {"listName": "Shoppers"}),
+}
 
 
 # kind -> (the tool, settings, options of an audience, options of a computed trait)

@@ -1,10 +1,13 @@
 """HubSpot: a property of the contact, by which lists and workflows choose."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from destinations.rules.contract import (
+    DELIVERED,
     PEOPLE,
     REQUESTS,
     Adapter,
@@ -16,11 +19,22 @@ from destinations.rules.contract import (
     PayloadComputation,
     read_by_status,
 )
+from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import PropertyOptions, as_text, entries_of, json_request, refused_rows, value_of
+from destinations.rules.vendors import (
+    PropertyOptions,
+    as_text,
+    decoded,
+    entries_of,
+    json_request,
+    refused_rows,
+    value_of,
+)
 from spaces.answers import Answer
-from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
+LISTS = "https://api.hubapi.com/crm/v3/lists"
+CONTACT = "0-1"  # the type of object
 CONTACTS = "https://api.hubapi.com/crm/v3/objects/contacts"
 
 
@@ -29,7 +43,8 @@ class HubspotSettings(SettingsDeclaration, frozen=True):
         str,
         secret(
             "Access token",
-            help="In HubSpot: Development, Legacy apps, a private app with crm.objects.contacts.read and .write",
+            help="In HubSpot: Development, Legacy apps, a private app with crm.objects.contacts.read and .write, and "
+            "for lists crm.lists.read and .write",
         ),
     ]
 
@@ -42,6 +57,10 @@ class HubspotOptions(PropertyOptions, frozen=True):
             raise InvalidSetting("propertyName", "Give the internal name, which has neither capitals nor spaces")
 
 
+class HubspotAudienceOptions(HubspotOptions, frozen=True):
+    list_name: Annotated[str, text("Static list", help=LIST_HELP, max_length=LONGEST_NAME)] = ""
+
+
 def plan(
     changes: Sequence[IdentifierChange],
     about: PayloadComputation,
@@ -49,7 +68,16 @@ def plan(
     options: HubspotOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """One request for all. Contacts that are not there yet are created."""
+    """One request for all. Contacts that are not there yet are created.
+
+    Places in a list are by ids of HubSpot's own, which are asked for first.
+    """
+    if list_id := about.remembered.get(LIST):
+        return [
+            _look_up([row for row in changes if row.entering == entering], settings, list_id)
+            for entering in (True, False)
+            if any(row.entering == entering for row in changes)
+        ]
     name = options.property_name or about.key
     inputs = [
         {
@@ -65,6 +93,52 @@ def plan(
     return [json_request(url, content, id=batch_id(changes), rows=changes, headers=_headers(settings))]
 
 
+def _look_up(rows: Sequence[IdentifierChange], settings: HubspotSettings, list_id: str) -> DestinationRequest:
+    """The ids of these contacts, and then their places in the list. Whoever leaves need not be there."""
+    content: dict[str, Any]
+
+    def placed(answer: Answer) -> list[DestinationRequest]:
+        ids = {str(entry["properties"]["email"]).lower(): entry["id"] for entry in entries_of(answer, "results")}
+        known = [row for row in rows if str(row.address.email).lower() in ids]
+        if not known:
+            return []
+        numbers = [ids[str(row.address.email).lower()] for row in known]
+        url = f"{LISTS}/{list_id}/memberships/{'add' if known[0].entering else 'remove'}"
+        id, headers = f"{batch_id(known)}-list", _headers(settings)
+        return [json_request(url, numbers, id=id, rows=known, headers=headers, method="PUT")]
+
+    if rows[0].entering:
+        inputs: list[dict[str, Any]] = [
+            {
+                "idProperty": "email",
+                "id": row.address.email,
+                "properties": {"email": row.address.email},
+                "objectWriteTraceId": row.id,
+            }
+            for row in rows
+        ]
+        url, content = f"{CONTACTS}/batch/upsert", {"inputs": inputs}
+    else:
+        inputs = [{"id": row.address.email} for row in rows]
+        url, content = f"{CONTACTS}/batch/read", {"idProperty": "email", "properties": ["email"], "inputs": inputs}
+    request = json_request(url, content, id=batch_id(rows), rows=rows, headers=_headers(settings))
+    return replace(request, then=placed)
+
+
+def _find(settings: HubspotSettings, name: str) -> DestinationRequest:
+    url = f"{LISTS}/object-type-id/{CONTACT}/name/{quote(name, safe='')}"
+    return DestinationRequest("", [], "GET", url, _headers(settings))
+
+
+def _create(settings: HubspotSettings, name: str) -> DestinationRequest:
+    content = {"name": name, "objectTypeId": CONTACT, "processingType": "MANUAL"}
+    return json_request(LISTS, content, id="", rows=[], headers=_headers(settings))
+
+
+def _list_id(answer: Answer) -> Any:
+    return decoded(answer.body)["list"]["listId"]
+
+
 def _headers(settings: HubspotSettings) -> dict[str, str]:
     return {"authorization": f"Bearer {settings.access_token}"}
 
@@ -74,14 +148,18 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     # Nobody can be written until the property exists. Assumed: the name of this error; else all would be refused.
     if answer.status == 400 and b"PROPERTY_DOESNT_EXIST" in answer.body:
         return [CallOutcome("suspended", answer.text())] * len(request.rows)
-    if answer.status != 207:
+    if answer.status != 207 and not (request.then and answer.ok):
         return read_by_status(request, answer)
     refused = {
         id: str(error.get("message"))
         for error in entries_of(answer, "errors")
         for id in _trace_ids(error.get("context"))
     }
-    return refused_rows(request, {n: refused[row.id] for n, row in enumerate(request.rows) if row.id in refused})
+    # Whoever enters a list, and is neither refused nor named with an id, is not there yet.
+    is_lost = request.then and request.url.endswith("/upsert")
+    otherwise = CallOutcome("retry", "HubSpot did not say which contact this is") if is_lost else DELIVERED
+    reasons = {n: refused[row.id] for n, row in enumerate(request.rows) if row.id in refused}
+    return refused_rows(request, reasons, otherwise=otherwise)
 
 
 def _trace_ids(context: Any) -> list[str]:
@@ -98,9 +176,9 @@ def test(settings: HubspotSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="hubspot",
     label="HubSpot",
-    description="Sets a property of each contact by its e-mail address, for lists and workflows. It must exist there.",
+    description="Sets a property of each contact by its e-mail address, which must exist; or keeps a static list.",
     settings=HubspotSettings,
-    options=HubspotOptions,
+    options=HubspotAudienceOptions,
     trait_options=HubspotOptions,
     # Half of the rate is left to others. A property that does not exist is a 400.
     capabilities=Capabilities(
@@ -116,4 +194,10 @@ adapter = Adapter(
     plan=plan,
     read=read,
     test=test,
+    steps=list_steps(
+        _find,
+        lambda answer, name: _list_id(answer),
+        _create,
+        _list_id,
+    ),
 )

@@ -17,10 +17,19 @@ from destinations.rules.contract import (
     PayloadComputation,
     read_by_status,
 )
+from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
-from destinations.rules.vendors import EMAIL_HELP, decoded, email_to_set, event_properties, json_request, refused_rows
+from destinations.rules.vendors import (
+    EMAIL_HELP,
+    decoded,
+    email_to_set,
+    entries_of,
+    event_properties,
+    json_request,
+    refused_rows,
+)
 from spaces.answers import Answer
-from spaces.settings_schema import SettingsDeclaration, label, secret
+from spaces.settings_schema import SettingsDeclaration, label, secret, text
 
 HOSTS = {"US": "https://api.iterable.com", "EU": "https://api.eu.iterable.com"}
 
@@ -37,6 +46,10 @@ class IterableSettings(SettingsDeclaration, frozen=True):
     send_email: Annotated[bool, label("Send e-mail addresses", help=EMAIL_HELP)] = True
 
 
+class IterableOptions(EventOptions, frozen=True):
+    list_name: Annotated[str, text("Static list", help=LIST_HELP, max_length=LONGEST_NAME)] = ""
+
+
 def plan(
     changes: Sequence[IdentifierChange],
     about: PayloadComputation,
@@ -44,7 +57,9 @@ def plan(
     options: EventOptions | TraitOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """A bulk update for all, then their events in bulk."""
+    """A bulk update for all, then their events in bulk; or their places in a list."""
+    if about.remembered.get(LIST):
+        return _memberships(changes, settings, int(about.remembered[LIST]))
     users = [_user(change, settings) for change in changes]
     id, requests = batch_id(changes), []
     if options.send_identify:
@@ -57,6 +72,23 @@ def plan(
             "events": [_event(user, change, about, options) for user, change in zip(users, changes, strict=True)]
         }
         requests.append(_post(settings, "/api/events/trackBulk", content, f"{id}-track", changes))
+    return requests
+
+
+def _memberships(
+    changes: Sequence[IdentifierChange], settings: IterableSettings, list_id: int
+) -> list[DestinationRequest]:
+    """Whom Iterable does not know yet it creates."""
+    requests = []
+    for verb, rows in (
+        ("subscribe", [row for row in changes if row.entering]),
+        ("unsubscribe", [row for row in changes if not row.entering]),
+    ):
+        people = [{name: value for name, value in _user(row, settings).items() if name != "email"} for row in rows]
+        people = [user or {"email": row.address.email} for user, row in zip(people, rows, strict=True)]
+        content = {"listId": list_id, "subscribers": people}
+        if rows:
+            requests.append(_post(settings, f"/api/lists/{verb}", content, f"{batch_id(rows)}-{verb}", rows))
     return requests
 
 
@@ -85,7 +117,7 @@ def _event(
 def _post(
     settings: IterableSettings, path: str, content: object, id: str, rows: Sequence[IdentifierChange]
 ) -> DestinationRequest:
-    return json_request(HOSTS[settings.region] + path, content, id=id, rows=rows, headers={"api-key": settings.api_key})
+    return json_request(HOSTS[settings.region] + path, content, id=id, rows=rows, headers=_key(settings))
 
 
 def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
@@ -99,7 +131,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
         return read_by_status(request, answer)
     body = decoded(request.body)
     reasons = {}
-    for number, entry in enumerate(body.get("users") or body["events"]):
+    for number, entry in enumerate(body.get("users") or body.get("subscribers") or body["events"]):
         own = {entry.get("email"), entry.get("userId"), entry.get("eventName")} - {None}
         named = [name for name, values in lists.items() if own & values]
         if named:
@@ -117,16 +149,20 @@ def _lists(content: Mapping[str, Any]) -> list[tuple[str, set[str]]]:
 def test(settings: IterableSettings, now: datetime) -> DestinationRequest:
     """Asks for the names of the project's fields."""
     url = f"{HOSTS[settings.region]}/api/users/getFields"
-    headers = {"api-key": settings.api_key}
-    return DestinationRequest(id=f"test-{int(now.timestamp() * 1000)}", rows=[], method="GET", url=url, headers=headers)
+    id = f"test-{int(now.timestamp() * 1000)}"
+    return DestinationRequest(id=id, rows=[], method="GET", url=url, headers=_key(settings))
+
+
+def _key(settings: IterableSettings) -> dict[str, str]:
+    return {"api-key": settings.api_key}
 
 
 adapter = Adapter(
     kind="iterable",
     label="Iterable",
-    description="Sets a field of each user, and sends events that start journeys.",
+    description="Sets a field of each user, and sends events that start journeys; or keeps a static list.",
     settings=IterableSettings,
-    options=EventOptions,
+    options=IterableOptions,
     trait_options=TraitOptions,
     capabilities=Capabilities(
         styles=("event",),
@@ -143,4 +179,12 @@ adapter = Adapter(
     plan=plan,
     read=read,
     test=test,
+    steps=list_steps(
+        lambda settings, name: DestinationRequest("", [], "GET", HOSTS[settings.region] + "/api/lists", _key(settings)),
+        lambda answer, name: next(
+            (each["id"] for each in entries_of(answer, "lists") if each.get("name") == name), None
+        ),
+        lambda settings, name: _post(settings, "/api/lists", {"name": name}, "", []),
+        lambda answer: decoded(answer.body).get("listId"),
+    ),
 )

@@ -1,8 +1,10 @@
 """Klaviyo: a property of the profile, by which segments and flows choose."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from destinations.rules.contract import (
     REQUESTS,
@@ -13,18 +15,30 @@ from destinations.rules.contract import (
     IdentifierChange,
     PayloadComputation,
 )
-from destinations.rules.vendors import PropertyOptions, json_request, value_of
-from spaces.settings_schema import SettingsDeclaration, secret
+from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
+from destinations.rules.payloads import batch_id
+from destinations.rules.vendors import PropertyOptions, as_json, decoded, entries_of, json_request, value_of
+from spaces.answers import Answer
+from spaces.chunks import chunks
+from spaces.settings_schema import SettingsDeclaration, secret, text
 
 API = "https://a.klaviyo.com/api"
+LOOKED_UP = 100  # profiles in an answer, at most
 REVISION = "2026-07-15"  # of the API; Klaviyo keeps one for two years
 
 
 class KlaviyoSettings(SettingsDeclaration, frozen=True):
     api_key: Annotated[
         str,
-        secret("Private API key", help="In Klaviyo: Settings, API keys; with full access to Profiles; begins with pk_"),
+        secret(
+            "Private API key",
+            help="In Klaviyo: Settings, API keys; with full access to Profiles, and to Lists; begins with pk_",
+        ),
     ]
+
+
+class KlaviyoOptions(PropertyOptions, frozen=True):
+    list_name: Annotated[str, text("List", help=LIST_HELP, max_length=LONGEST_NAME)] = ""
 
 
 def plan(
@@ -34,7 +48,12 @@ def plan(
     options: PropertyOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """A request for each row: the import of many is not told whom it refused, and cannot take a property away."""
+    """A request for each row: the import of many is not told whom it refused, and cannot take a property away.
+
+    Places in a list are by ids of Klaviyo's own, which are asked for first; who has none is created.
+    """
+    if list_id := about.remembered.get(LIST):
+        return [_look_up(rows, settings, list_id) for rows in chunks(changes, LOOKED_UP)]
     return [
         json_request(
             f"{API}/profile-import",
@@ -45,6 +64,51 @@ def plan(
         )
         for change in changes
     ]
+
+
+def _look_up(rows: Sequence[IdentifierChange], settings: KlaviyoSettings, list_id: str) -> DestinationRequest:
+    """The ids of these people, and then their places in the list."""
+
+    def placed(answer: Answer) -> list[DestinationRequest]:
+        ids = {entry["attributes"]["email"].lower(): entry["id"] for entry in entries_of(answer, "data")}
+        own = [(row, ids.get(str(row.address.email).lower())) for row in rows]
+        known = {
+            entering: [(row, id) for row, id in own if id and row.entering == entering] for entering in (True, False)
+        }
+        places = [_place(pairs, settings, list_id) for pairs in known.values() if pairs]
+        # Whoever leaves and is not known is in no list.
+        return places + [create(row) for row, id in own if id is None and row.entering]
+
+    def create(row: IdentifierChange) -> DestinationRequest:
+        profile = {"data": {"type": "profile", "attributes": {"email": row.address.email}}}
+        request = json_request(f"{API}/profile-import", profile, id=row.id, rows=[row], headers=_headers(settings))
+        then = lambda answer: [_place([(row, decoded(answer.body)["data"]["id"])], settings, list_id)]  # noqa: E731
+        return replace(request, then=then)
+
+    emails = ",".join(as_json(row.address.email) for row in rows)
+    fields = {"filter": f"any(email,[{emails}])", "fields[profile]": "email", "page[size]": str(LOOKED_UP)}
+    url = f"{API}/profiles?{urlencode(fields)}"
+    return DestinationRequest(batch_id(rows), rows, "GET", url, _headers(settings), then=placed)
+
+
+def _place(
+    people: Sequence[tuple[IdentifierChange, Any]], settings: KlaviyoSettings, list_id: str
+) -> DestinationRequest:
+    rows = [row for row, _ in people]
+    method = "POST" if rows[0].entering else "DELETE"
+    content = {"data": [{"type": "profile", "id": id} for _, id in people]}
+    url = f"{API}/lists/{list_id}/relationships/profiles"
+    return json_request(url, content, id=batch_id(rows), rows=rows, headers=_headers(settings), method=method)
+
+
+def _find(settings: KlaviyoSettings, name: str) -> DestinationRequest:
+    url = f"{API}/lists?{urlencode({'filter': f'equals(name,{as_json(name)})'})}"
+    return DestinationRequest("", [], "GET", url, _headers(settings))
+
+
+def _create(settings: KlaviyoSettings, name: str) -> DestinationRequest:
+    content = {"data": {"type": "list", "attributes": {"name": name}}}
+    return json_request(f"{API}/lists", content, id="", rows=[], headers=_headers(settings))
 
 
 def _profile(change: IdentifierChange, about: PayloadComputation, name: str) -> dict[str, Any]:
@@ -76,10 +140,9 @@ def test(settings: KlaviyoSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="klaviyo",
     label="Klaviyo",
-    # Lists know profiles by ids of Klaviyo's own, which a call of its own would have to ask for.
-    description="Sets a property of each profile by its e-mail address, for segments and flows. No lists.",
+    description="Sets a property of each profile by its e-mail address, for segments and flows; or keeps a list.",
     settings=KlaviyoSettings,
-    options=PropertyOptions,
+    options=KlaviyoOptions,
     trait_options=PropertyOptions,
     capabilities=Capabilities(
         styles=("event",),
@@ -96,4 +159,10 @@ adapter = Adapter(
     ),
     plan=plan,
     test=test,
+    steps=list_steps(
+        _find,
+        lambda answer, name: next((entry["id"] for entry in entries_of(answer, "data")), None),
+        _create,
+        lambda answer: decoded(answer.body)["data"]["id"],
+    ),
 )

@@ -1,24 +1,34 @@
 """SendGrid Marketing Campaigns: a custom field of the contact, by which segments choose."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from destinations.rules.contract import (
     BYTES,
+    DELIVERED,
     PEOPLE,
     REQUESTS,
     Adapter,
+    CallOutcome,
     Capabilities,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
+    read_by_status,
 )
+from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import as_text, json_request, value_of
+from destinations.rules.vendors import as_text, decoded, entries_of, json_request, value_of
+from spaces.answers import Answer
+from spaces.chunks import chunks
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 
+LOOKED_UP = 100  # addresses in a search
 HOSTS = {"global": "https://api.sendgrid.com", "EU": "https://api.eu.sendgrid.com"}
 
 
@@ -41,7 +51,11 @@ class SendgridOptions(SettingsDeclaration, frozen=True):
 
 
 class SendgridAudienceOptions(SendgridOptions, frozen=True):
+    list_name: Annotated[str, text("List", help=LIST_HELP, max_length=LONGEST_NAME)] = ""
+
     def check(self) -> None:
+        if self.list_name and not self.field_id:
+            return
         super().check()
         if not self.field_id.endswith("_T"):
             raise InvalidSetting("fieldId", "SendGrid has no yes-or-no fields: choose a text field, which ends with _T")
@@ -54,7 +68,9 @@ def plan(
     options: SendgridOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """One request for all."""
+    """One request for all; with a list one for each direction: people are taken out by ids that are asked for."""
+    if list_id := about.remembered.get(LIST):
+        return _memberships(changes, settings, list_id)
     contacts = [
         {"email": change.address.email, "custom_fields": {options.field_id: _value(change, about, options)}}
         for change in changes
@@ -62,6 +78,43 @@ def plan(
     url = f"{HOSTS[settings.region]}/v3/marketing/contacts"
     content = {"contacts": contacts}
     return [json_request(url, content, id=batch_id(changes), rows=changes, headers=_headers(settings), method="PUT")]
+
+
+def _memberships(
+    changes: Sequence[IdentifierChange], settings: SendgridSettings, list_id: str
+) -> list[DestinationRequest]:
+    api, headers = f"{HOSTS[settings.region]}/v3/marketing", _headers(settings)
+    entering = [row for row in changes if row.entering]
+    content = {"list_ids": [list_id], "contacts": [{"email": row.address.email} for row in entering]}
+    requests = []
+    if entering:
+        url, id = f"{api}/contacts", batch_id(entering)
+        requests.append(json_request(url, content, id=id, rows=entering, headers=headers, method="PUT"))
+    for rows in chunks([row for row in changes if not row.entering], LOOKED_UP):
+        emails = {"emails": [row.address.email for row in rows]}
+        look_up = json_request(f"{api}/contacts/search/emails", emails, id=batch_id(rows), rows=rows, headers=headers)
+        requests.append(replace(look_up, then=partial(_taken_out, rows, f"{api}/lists/{list_id}/contacts", headers)))
+    return requests
+
+
+def _taken_out(
+    rows: Sequence[IdentifierChange], url: str, headers: dict[str, str], answer: Answer
+) -> list[DestinationRequest]:
+    """Whoever is not known is in no list."""
+    known = decoded(answer.body).get("result") or {}
+    ids = {email.lower(): entry["contact"]["id"] for email, entry in known.items() if "contact" in entry}
+    leaving = [row for row in rows if str(row.address.email).lower() in ids]
+    if not leaving:
+        return []
+    query = urlencode({"contact_ids": ",".join(ids[str(row.address.email).lower()] for row in leaving)})
+    return [DestinationRequest(f"{batch_id(leaving)}-remove", leaving, "DELETE", f"{url}?{query}", headers)]
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    """A search that finds nobody is answered with 404."""
+    if answer.status == 404 and request.url.endswith("/search/emails"):
+        return [DELIVERED] * len(request.rows)
+    return read_by_status(request, answer)
 
 
 def _value(change: IdentifierChange, about: PayloadComputation, options: SendgridOptions) -> Any:
@@ -84,8 +137,7 @@ def test(settings: SendgridSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="sendgrid",
     label="SendGrid",
-    # People can be put into a list by their address, but only taken out of it by an id that another call must ask for.
-    description="Sets a custom field of each contact by its e-mail address, for segments. No lists.",
+    description="Sets a custom field of each contact by its e-mail address, for segments; or keeps a list.",
     settings=SendgridSettings,
     options=SendgridAudienceOptions,
     trait_options=SendgridOptions,
@@ -103,5 +155,18 @@ adapter = Adapter(
         ),
     ),
     plan=plan,
+    read=read,
     test=test,
+    steps=list_steps(
+        lambda settings, name: DestinationRequest(
+            "", [], "GET", f"{HOSTS[settings.region]}/v3/marketing/lists?page_size=1000", _headers(settings)
+        ),
+        lambda answer, name: next(
+            (each["id"] for each in entries_of(answer, "result") if each.get("name") == name), None
+        ),
+        lambda settings, name: json_request(
+            f"{HOSTS[settings.region]}/v3/marketing/lists", {"name": name}, id="", rows=[], headers=_headers(settings)
+        ),
+        lambda answer: decoded(answer.body).get("id"),
+    ),
 )

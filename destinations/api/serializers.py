@@ -215,7 +215,7 @@ class DocumentedLimitSerializer(serializers.Serializer[Any]):
     value = serializers.FloatField()
     of = serializers.CharField(help_text="Such as “people in a request”.")
     date = serializers.CharField(help_text="YYYY-MM, when it was read.")
-    source = serializers.CharField(help_text="Whose page it was read on.")
+    source = serializers.CharField(help_text="Whose page it was read on.")  # type: ignore[assignment]
 
 
 class DestinationKindSerializer(serializers.Serializer[Any]):

@@ -49,6 +49,11 @@ def as_text(value: Any, *, between: str = ", ") -> str:
     return "" if value is None else between.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def as_json(value: object) -> str:
+    """A value as a literal inside a query."""
+    return msgspec.json.encode(value).decode()
+
+
 def event_properties(
     change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions
 ) -> dict[str, Any]:

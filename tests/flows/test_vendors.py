@@ -26,7 +26,7 @@ from tests.factories_identity import message
 from tests.flows.test_gaps import synced
 from tests.flows.test_traits_sent import SPENT
 from tests.receiver import Receiver, receiving
-from tests.vendors import VENDORS, Channel, Vendor
+from tests.vendors import LISTS, VENDORS, Channel, Vendor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BAD = frozenset({"u3", "p3@x.org"})
@@ -78,19 +78,8 @@ def test_every_tool_has_a_fake() -> None:
 @pytest.mark.parametrize("kind", VENDORS)
 def test_a_tool_ends_with_the_audience(kind: str, receiver: Receiver, clock: FixedClock) -> None:
     space = SpaceFactory()
-    audience = AudienceFactory(space=space, key="shoppers")
     vendor, destination = connected(kind, receiver, space)
-    people = {n: make_person(space, ("user_id", f"u{n}"), ("email", f"p{n}@x.org")) for n in range(12)}
-    only_email = make_person(space, ("email", "only@x.org"))
-    change(audience, entered=[*[people[n] for n in range(8)], only_email])
-    subscription = make_subscription(audience, destination, **VENDORS[kind][2])
-    settled(subscription, clock)
-    change(audience, left=[people[n] for n in (0, 1, 2)], entered=[people[8], people[9]])
-    settled(subscription, clock)
-    change(audience, left=[people[5], people[8]], entered=[people[1], people[10]])
-    settled(subscription, clock)
-
-    inside = {1, 3, 4, 6, 7, 9, 10}
+    subscription, people, inside = changed_thrice(destination, VENDORS[kind][2], clock)
     assert vendor.wrong == []
     if isinstance(vendor, Channel):
         assert vendor.inside == len(inside) + 1
@@ -102,6 +91,40 @@ def test_a_tool_ends_with_the_audience(kind: str, receiver: Receiver, clock: Fix
     if kind in SENT_EVENTS:
         entered = {person for person, name in vendor.newest.items() if name.lower().endswith("entered")}
         assert entered == expected
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_ends_with_the_audience(kind: str, receiver: Receiver, clock: FixedClock) -> None:
+    """One list, by its name, which was not there before."""
+    space = SpaceFactory()
+    tool, settings, options = LISTS[kind]
+    receiver.answer = vendor = tool(bad=BAD)
+    destination = make_destination(space, kind, **settings)
+    subscription, people, inside = changed_thrice(destination, options, clock)
+    assert vendor.wrong == []
+    assert list(vendor.ids_by_name) == [options["listName"]]
+    refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
+    assert {row.profile for row in refused} == {people[3]}
+    assert vendor.members == named(kind, inside - {3})
+
+
+def changed_thrice(
+    destination: Destination, options: dict[str, Any], clock: FixedClock
+) -> tuple[Subscription, dict[int, int], set[int]]:
+    """An audience whose people come, go and come back; the numbers of its profiles, and who of them is in it."""
+    space = destination.space
+    audience = AudienceFactory(space=space, key="shoppers")
+    people = {n: make_person(space, ("user_id", f"u{n}"), ("email", f"p{n}@x.org")) for n in range(12)}
+    only_email = make_person(space, ("email", "only@x.org"))
+    change(audience, entered=[*[people[n] for n in range(8)], only_email])
+    subscription = make_subscription(audience, destination, **options)
+    settled(subscription, clock)
+    change(audience, left=[people[n] for n in (0, 1, 2)], entered=[people[8], people[9]])
+    settled(subscription, clock)
+    change(audience, left=[people[5], people[8]], entered=[people[1], people[10]])
+    settled(subscription, clock)
+
+    return subscription, people, {1, 3, 4, 6, 7, 9, 10}
 
 
 def named(kind: str, numbers: set[int]) -> set[str]:

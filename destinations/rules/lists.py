@@ -1,0 +1,57 @@
+"""PURE. Lists that a tool knows by an id of its own: looked for by name, and created when there is none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from destinations.rules.contract import (
+    AdapterStep,
+    CallOutcome,
+    DestinationRequest,
+    PayloadComputation,
+    RememberedAnswer,
+    outcome_of,
+)
+from spaces.answers import Answer
+
+LIST = "list_id"
+LIST_HELP = "Its name over there; it is created when there is none. Empty: no list"
+LONGEST_NAME = 100  # characters, which is what the shortest of these tools takes
+
+
+def list_steps(
+    find: Callable[[Any, str], DestinationRequest],
+    found: Callable[[Answer, str], Any],
+    create: Callable[[Any, str], DestinationRequest],
+    created: Callable[[Answer], Any],
+    *,
+    name: Callable[[PayloadComputation, Any], str] = lambda about, options: getattr(options, "list_name", ""),
+) -> tuple[AdapterStep, AdapterStep]:
+    """The steps that give `list_id`; none where `name` is empty.
+
+    find, create(settings, name) -> the call. found(answer, name) -> the id, or None; 404 is none. created(answer) ->
+    the id.
+    """
+
+    def asks(call: Callable[[Any, str], DestinationRequest]) -> Any:
+        def ask(about: PayloadComputation, settings: Any, options: Any, now: datetime) -> DestinationRequest | None:
+            wanted = name(about, options)
+            # The name is the request's id, by which `found` knows what was asked for.
+            return replace(call(settings, wanted), id=wanted) if wanted else None
+
+        return ask
+
+    def read_found(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+        if answer.status == 404:
+            return RememberedAnswer({})
+        return _remembered(found(answer, request.id)) if answer.ok else outcome_of(answer)
+
+    def read_created(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+        return _remembered(created(answer)) if answer.ok else outcome_of(answer)
+
+    return AdapterStep(LIST, asks(find), read_found), AdapterStep(LIST, asks(create), read_created)
+
+
+def _remembered(id: Any) -> RememberedAnswer:
+    return RememberedAnswer({LIST: str(id)} if id else {})
