@@ -1,6 +1,7 @@
 """Other companies' tools as their documentation describes them: what they take, refuse, throttle and remember."""
 
 import base64
+import hashlib
 import json
 import re
 import threading
@@ -458,6 +459,81 @@ class HubspotLists(ListVendor):
         return answer({"results": results, "errors": errors}, 200 if len(results) == len(inputs) else 207)
 
 
+@dataclass
+class Mailchimp(Vendor):
+    """Everybody is a member beforehand, but for those whom it has to refuse."""
+
+    fields: list[dict[str, Any]] = field(default_factory=list)
+    tagged: set[str] = field(default_factory=set)
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert user_of(got) == "personas:secret-us12"
+        path = path.removeprefix("/us12.api.mailchimp.com/3.0/lists/a1b2")
+        if path == "" and got.method == "GET":
+            return answer({"id": "a1b2"})
+        if path == "/merge-fields":
+            if got.method == "GET":
+                return answer({"merge_fields": [{"tag": "FNAME", "merge_id": 1}, *self.fields]})
+            assert len(got.json["tag"]) <= 10
+            self.fields.append({"tag": got.json["tag"], "merge_id": 2})
+            return answer(self.fields[-1])
+        hash, _, rest = path.removeprefix("/members/").partition("/")
+        email = next(one for one in ALL_EMAILS if hashlib.md5(one.encode()).hexdigest() == hash)
+        if email in self.bad:
+            return Reply(404)
+        if rest == "tags":
+            (tag,) = got.json["tags"]
+            self.tagged = self.tagged | {email} if tag["status"] == "active" else self.tagged - {email}
+            return Reply(204, b"")
+        assert got.method in ("PUT", "PATCH")
+        ((name, value),) = got.json["merge_fields"].items()
+        assert name in {field["tag"] for field in self.fields}
+        self.write(email, {name: value})
+        return answer({"email_address": email})
+
+    @property
+    def members(self) -> set[str]:
+        assert super().members == self.tagged
+        return self.tagged
+
+
+@dataclass
+class Intercom(Vendor):
+    """It knows whom it was told of. contacts: {id: user ID or address}."""
+
+    contacts: dict[str, str] = field(default_factory=dict)
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["authorization"] == "Bearer secret-token"
+        assert got.headers["intercom-version"]
+        path = path.removeprefix("/api.eu.intercom.io")
+        contacts = self.contacts
+        if path == "/tags":
+            return answer({"type": "tag", "id": "77", "name": got.json["name"]})
+        if path == "/contacts/search":
+            value = got.json["query"]["value"]
+            return answer({"data": [{"id": id} for id, own in contacts.items() if own == value]})
+        if path == "/contacts":
+            person = got.json.get("external_id") or got.json["email"]
+            if person in self.bad:
+                return answer({"errors": [{"message": "email is invalid"}]}, 400)
+            assert person not in contacts.values()
+            contacts[f"c{len(contacts)}"] = person
+            return answer({"id": f"c{len(contacts) - 1}"})
+        id, _, rest = path.removeprefix("/contacts/").partition("/")
+        if rest == "tags":
+            assert got.json == {"id": "77"}
+            self.write(contacts[id], {"tag": True})
+        elif rest == "tags/77":
+            assert got.method == "DELETE"
+            self.write(contacts[id], {"tag": None})
+        else:
+            self.write(contacts[id], got.json["custom_attributes"])
+        return answer({"id": id})
+
+
+ALL_EMAILS = [*(f"p{n}@x.org" for n in range(12)), "only@x.org"]
+
 # kind -> (the tool, settings, options of an audience)
 LISTS: dict[str, tuple[type[ListVendor], dict[str, Any], dict[str, Any]]] = {
     "hubspot": (HubspotLists, {"accessToken": "secret-token"}, {"listName": "Shoppers & more"}),
@@ -491,6 +567,13 @@ VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str,
     "hubspot": (Hubspot, {"accessToken": "secret-token"}, {}, {}),
     "iterable": (Iterable, {"apiKey": "secret-key", "region": "EU", "identifyBy": "user ID"}, {}, {}),
     "klaviyo": (Klaviyo, {"apiKey": "pk_secret"}, {}, {}),
+    "intercom": (Intercom, {"accessToken": "secret-token", "region": "EU", "createContacts": True}, {}, {}),
+    "mailchimp": (
+        Mailchimp,
+        {"apiKey": "secret-us12", "audienceId": "a1b2"},
+        {"mergeTag": "SHOPPER", "tag": "Shoppers"},
+        {"mergeTag": "SPENT"},
+    ),
     "mixpanel": (Mixpanel, {"projectToken": "secret-token", "region": "EU"}, {}, {}),
     "posthog": (Posthog, {"projectKey": "phc_secret", "region": "EU"}, {}, {}),
     "segment_http": (

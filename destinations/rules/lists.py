@@ -27,8 +27,9 @@ def list_steps(
     created: Callable[[Answer], Any],
     *,
     name: Callable[[PayloadComputation, Any], str] = lambda about, options: getattr(options, "list_name", ""),
+    gives: str = LIST,
 ) -> tuple[AdapterStep, AdapterStep]:
-    """The steps that give `list_id`; none where `name` is empty.
+    """The steps that give `list_id`, or another id; none where `name` is empty.
 
     find, create(settings, name) -> the call. found(answer, name) -> the id, or None; 404 is none. created(answer) ->
     the id.
@@ -45,13 +46,12 @@ def list_steps(
     def read_found(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
         if answer.status == 404:
             return RememberedAnswer({})
-        return _remembered(found(answer, request.id)) if answer.ok else outcome_of(answer)
+        return remembered(found(answer, request.id)) if answer.ok else outcome_of(answer)
 
     def read_created(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
-        return _remembered(created(answer)) if answer.ok else outcome_of(answer)
+        return remembered(created(answer)) if answer.ok else outcome_of(answer)
 
-    return AdapterStep(LIST, asks(find), read_found), AdapterStep(LIST, asks(create), read_created)
+    def remembered(id: Any) -> RememberedAnswer:
+        return RememberedAnswer({gives: str(id)} if id else {})
 
-
-def _remembered(id: Any) -> RememberedAnswer:
-    return RememberedAnswer({LIST: str(id)} if id else {})
+    return AdapterStep(gives, asks(find), read_found), AdapterStep(gives, asks(create), read_created)

@@ -171,6 +171,29 @@ def test_a_wrong_setting_is_named(given: dict[str, Any], field: str) -> None:
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "field", "sentence"),
+    [
+        ("mailchimp", {"mergeTag": "FIRST_TIME_SHOPPER"}, "mergeTag", "at most 10 characters"),
+        ("mailchimp", {"mergeTag": "shopper"}, "mergeTag", "capitals"),
+        ("mailchimp", {}, "mergeTag", "Give a merge tag"),
+        ("postgresql", {"table": "a; DROP TABLE b"}, "table", "Letters, digits"),
+        ("postgresql", {"layout": "people", "column": "email"}, "column", "none of id"),
+        ("clickhouse", {"table": "a b"}, "table", "Letters, digits"),
+        ("s3", {"name": "../{batch}"}, "name", "below the folder"),
+        ("s3", {"name": "{audience}.csv"}, "name", "need {batch}"),
+        ("s3", {"name": "{batch}{0.__class__}"}, "name", "In braces only"),
+        ("sendgrid", {"listName": ""}, "fieldId", "ends with"),
+    ],
+)
+def test_options_that_cannot_be_sent_are_refused_with_a_sentence(
+    kind: str, options: dict[str, Any], field: str, sentence: str
+) -> None:
+    with pytest.raises(InvalidSetting, match=sentence) as caught:
+        parse(adapter_of(kind).options, options)
+    assert caught.value.field == field
+
+
 def test_secrets_are_masked_and_a_mask_sent_back_changes_nothing() -> None:
     declared = adapter_of("webhook").settings
     made = parse(declared, URL | {"sharedSecret": "very secret"})

@@ -1,0 +1,163 @@
+"""Mailchimp: a merge field and a tag of each member of one audience there, by which segments and journeys choose."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import md5
+from typing import Annotated, Any, Literal
+
+from destinations.rules.contract import (
+    DELIVERED,
+    Adapter,
+    AdapterStep,
+    CallOutcome,
+    Capabilities,
+    DestinationRequest,
+    DocumentedLimit,
+    IdentifierChange,
+    PayloadComputation,
+    RememberedAnswer,
+    outcome_of,
+    read_by_status,
+)
+from destinations.rules.lists import list_steps
+from destinations.rules.vendors import as_text, basic, decoded, entries_of, json_request, value_of
+from spaces.answers import Answer
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
+
+LONGEST_MERGE_TAG = 10  # mailchimp.com/help/manage-audience-signup-form-fields, November 2026
+LEAVE_OUT = "leave out"
+NEW_HELP = (
+    "People who are no members yet. transactional: they get no campaigns. subscribed: only with their consent. Nobody "
+    "who has unsubscribed is subscribed again"
+)
+
+
+class MailchimpSettings(SettingsDeclaration, frozen=True):
+    api_key: Annotated[str, secret("API key", help="It ends with the data center, such as -us12")]
+    audience_id: Annotated[str, text("Audience ID", help="In Mailchimp: Audience, Settings; such as a1b2c3d4e5")]
+    new_people: Annotated[Literal["leave out", "transactional", "subscribed"], label("New people", help=NEW_HELP)] = (
+        "leave out"
+    )
+
+    def check(self) -> None:
+        if not self.api_key.rpartition("-")[2].isalnum() or "-" not in self.api_key:
+            raise InvalidSetting("apiKey", "The key ends with a data center, such as -us12")
+        if not self.audience_id.isalnum():
+            raise InvalidSetting("audienceId", "The ID of an audience has letters and digits alone")
+
+
+class MailchimpTraitOptions(SettingsDeclaration, frozen=True):
+    merge_tag: Annotated[
+        str, text("Merge tag", help="Of at most 10 capitals, digits and _; its field is created when there is none")
+    ] = ""
+
+    def check(self) -> None:
+        if not self.merge_tag:
+            raise InvalidSetting("mergeTag", "Give a merge tag of at most 10 characters, such as ORDERS")
+        if len(self.merge_tag) > LONGEST_MERGE_TAG:
+            raise InvalidSetting("mergeTag", f"Mailchimp takes merge tags of at most {LONGEST_MERGE_TAG} characters")
+        if not self.merge_tag.replace("_", "").isalnum() or self.merge_tag != self.merge_tag.upper():
+            raise InvalidSetting("mergeTag", "A merge tag has capitals, digits and _ alone")
+
+
+class MailchimpOptions(MailchimpTraitOptions, frozen=True):
+    tag: Annotated[str, text("Tag", help="Put on whoever enters, and taken from whoever leaves", max_length=100)] = ""
+
+    def check(self) -> None:
+        if self.merge_tag or not self.tag:
+            super().check()
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: MailchimpSettings,
+    options: MailchimpOptions | MailchimpTraitOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """Requests for each row: a batch would have to say anew whether people are subscribed."""
+    requests = []
+    tag = getattr(options, "tag", "")
+    for change in changes:
+        email = str(change.address.email).lower()
+        member = f"/members/{md5(email.encode()).hexdigest()}"
+        creates = change.entering and settings.new_people != LEAVE_OUT
+        content: dict[str, Any] = {"email_address": email, "status_if_new": settings.new_people} if creates else {}
+        if options.merge_tag:
+            content["merge_fields"] = {options.merge_tag: as_text(value_of(change, about))}
+        if content:
+            path, method = f"{member}?skip_merge_validation=true", "PUT" if creates else "PATCH"
+            requests.append(_call(settings, path, content, f"{change.id}-member", [change], method))
+        if tag:
+            tags = {"tags": [{"name": tag, "status": "active" if change.entering else "inactive"}]}
+            requests.append(_call(settings, f"{member}/tags", tags, f"{change.id}-tag", [change], "POST"))
+    return requests
+
+
+def _call(
+    settings: MailchimpSettings, path: str, content: Any, id: str, rows: Sequence[IdentifierChange], method: str
+) -> DestinationRequest:
+    url = f"https://{settings.api_key.rpartition('-')[2]}.api.mailchimp.com/3.0/lists/{settings.audience_id}{path}"
+    headers = basic("personas", settings.api_key)
+    if content is None:
+        return DestinationRequest(id, rows, method, url, headers)
+    return json_request(url, content, id=id, rows=rows, headers=headers, method=method)
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    """404 is about the member: whether the audience is there, the first step has asked."""
+    if answer.status == 404:
+        unknown = CallOutcome("refused", "Is no member of the audience in Mailchimp")
+        return [unknown if row.entering else DELIVERED for row in request.rows]
+    return read_by_status(request, answer)
+
+
+def _is_there(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+    if answer.status == 404:
+        return CallOutcome("suspended", "Mailchimp has no audience with this ID")
+    return RememberedAnswer({"audience": "there"}) if answer.ok else outcome_of(answer)
+
+
+def test(settings: MailchimpSettings, now: datetime) -> DestinationRequest:
+    """Asks for the audience."""
+    return _call(settings, "?fields=id", None, f"test-{int(now.timestamp() * 1000)}", [], "GET")
+
+
+adapter = Adapter(
+    kind="mailchimp",
+    label="Mailchimp",
+    description="Sets a merge field of each member of an audience there, and tags them, by their e-mail address.",
+    settings=MailchimpSettings,
+    options=MailchimpOptions,
+    trait_options=MailchimpTraitOptions,
+    capabilities=Capabilities(
+        styles=("event",),
+        batch=100,
+        per_second=10,
+        concurrency=4,
+        identifiers=("email",),
+        limits=(
+            DocumentedLimit(10, "requests at the same time", "2026-11", "mailchimp.com/developer, Fundamentals"),
+            DocumentedLimit(LONGEST_MERGE_TAG, "characters of a merge tag", "2026-11", "mailchimp.com/help"),
+        ),
+    ),
+    plan=plan,
+    read=read,
+    test=test,
+    steps=(
+        AdapterStep("audience", lambda about, settings, options, now: test(settings, now), _is_there, of="destination"),
+        *list_steps(
+            lambda settings, name: _call(settings, "/merge-fields?count=1000", None, "", [], "GET"),
+            lambda answer, name: next(
+                (each["merge_id"] for each in entries_of(answer, "merge_fields") if each.get("tag") == name), None
+            ),
+            lambda settings, name: _call(
+                settings, "/merge-fields", {"tag": name, "name": name, "type": "text"}, "", [], "POST"
+            ),
+            lambda answer: decoded(answer.body).get("merge_id"),
+            name=lambda about, options: options.merge_tag,
+            gives="merge_field",
+        ),
+    ),
+    credentials="In Mailchimp: your profile, Extras, API keys, Create a key.",
+)
