@@ -534,8 +534,175 @@ class Intercom(Vendor):
 
 ALL_EMAILS = [*(f"p{n}@x.org" for n in range(12)), "only@x.org"]
 
+
+@dataclass
+class AdsVendor(ListVendor):
+    """A tool that is told hashes of addresses, and refuses nobody."""
+
+    refuses = False
+    hashes: ClassVar = {hashlib.sha256(email.encode()).hexdigest(): email for email in ALL_EMAILS}
+
+    def move(self, list: str, hashes: Any, *, entering: bool) -> None:
+        people = {self.know(self.hashes[hash]) for hash in hashes}
+        self.inside[list] = self.inside[list] | people if entering else self.inside[list] - people
+
+    def token(self, got: Got) -> Reply:
+        form = {name: values[0] for name, values in parse_qs(got.body.decode()).items()}
+        assert form["client_secret"] == "client-secret"
+        assert form["grant_type"] == "client_credentials" or form["refresh_token"] == "refresh-token"
+        return answer({"access_token": "fresh-token", "expires_in": 1800})
+
+
+class MetaAds(AdsVendor):
+    throttled = Reply(400, b'{"error": {"code": 80003, "message": "There have been too many calls"}}')
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["authorization"] == "Bearer secret-token"
+        path = path.removeprefix("/graph.facebook.com/v25.0")
+        if path == "/act_12/customaudiences":
+            if got.method == "GET":
+                return answer({"data": [{"id": id, "name": name} for name, id in self.ids_by_name.items()]})
+            assert got.json["customer_file_source"]
+            return answer({"id": self.create(got.json["name"])})
+        id = path.removesuffix("/users").removeprefix("/")
+        payload = got.json["payload"]
+        assert payload["schema"] == ["EMAIL"]
+        self.move(id, [hash for (hash,) in payload["data"]], entering=got.method == "POST")
+        return answer({"audience_id": id, "num_received": len(payload["data"]), "num_invalid_entries": 0})
+
+
+class TiktokAds(AdsVendor):
+    throttled = Reply(200, b'{"code": 40100, "message": "Too many requests"}')
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert got.headers["access-token"] == "secret-token"
+        path = path.removeprefix("/business-api.tiktok.com/open_api/v1.3")
+        if path == "/dmp/custom_audience/list/":
+            audiences = [{"audience_id": id, "name": name} for name, id in self.ids_by_name.items()]
+            return answer({"code": 0, "data": {"list": audiences}})
+        if path == "/segment/audience/":
+            return answer({"code": 0, "data": {"audience_id": self.create(got.json["custom_audience_name"])}})
+        assert (path, got.json["advertiser_ids"]) == ("/segment/mapping/", ["12"])
+        for (entry,) in got.json["batch_data"]:
+            (id,) = entry["audience_ids"]
+            self.move(id, [entry["id"]], entering=got.json["action"] == "add")
+        return answer({"code": 0, "message": "OK"})
+
+
+class LinkedinAds(AdsVendor):
+    def take(self, path: str, got: Got) -> Reply:
+        if path == "/www.linkedin.com/oauth/v2/accessToken":
+            return self.token(got)
+        assert got.headers["authorization"] == "Bearer fresh-token"
+        assert got.headers["linkedin-version"]
+        path = path.removeprefix("/api.linkedin.com/rest/dmpSegments")
+        if path == "" and got.method == "GET":
+            assert parse_qs(urlsplit(got.path).query)["account"] == ["urn:li:sponsoredAccount:12"]
+            return answer({"elements": [{"id": int(id), "name": name} for name, id in self.ids_by_name.items()]})
+        if path == "":
+            return Reply(201, b"", {"X-RestLi-Id": self.create(got.json["name"])})
+        assert got.headers["x-restli-method"] == "BATCH_CREATE"
+        for element in got.json["elements"]:
+            (id,) = element["userIds"]
+            self.move(path.split("/")[1], [id["idValue"]], entering=element["action"] == "ADD")
+        return answer({"elements": [{"status": 201} for _ in got.json["elements"]]})
+
+
+class SnapchatAds(AdsVendor):
+    def take(self, path: str, got: Got) -> Reply:
+        if path == "/accounts.snapchat.com/login/oauth2/access_token":
+            return self.token(got)
+        assert got.headers["authorization"] == "Bearer fresh-token"
+        path = path.removeprefix("/adsapi.snapchat.com/v1")
+        if path == "/adaccounts/12/segments":
+            if got.method == "POST":
+                (segment,) = got.json["segments"]
+                self.create(segment["name"])
+            segments = [{"segment": {"id": id, "name": name}} for name, id in self.ids_by_name.items()]
+            return answer({"segments": segments})
+        (users,) = got.json["users"]
+        self.move(path.split("/")[2], [hash for (hash,) in users["data"]], entering=got.method == "POST")
+        return answer({"request_status": "SUCCESS"})
+
+
+class GoogleAds(AdsVendor):
+    def take(self, path: str, got: Got) -> Reply:
+        if path == "/oauth2.googleapis.com/token":
+            return self.token(got)
+        assert got.headers["authorization"] == "Bearer fresh-token"
+        assert got.json["encoding"] == "HEX"
+        (destination,) = got.json["destinations"]
+        assert destination["operatingAccount"] == {"accountType": "GOOGLE_ADS", "accountId": "1234567890"}
+        entering = path == "/datamanager.googleapis.com/v1/audienceMembers:ingest"
+        assert entering or path == "/datamanager.googleapis.com/v1/audienceMembers:remove"
+        if destination["productDestinationId"] not in self.inside:
+            self.create("a list of theirs")
+        identifiers = [member["userData"]["userIdentifiers"][0] for member in got.json["audienceMembers"]]
+        self.move(destination["productDestinationId"], [one["emailAddress"] for one in identifiers], entering=entering)
+        return answer({"requestId": "1"})
+
+
+class Salesforce(AdsVendor):
+    """Its contacts are everybody whom it does not have to refuse."""
+
+    refuses = True
+
+    def take(self, path: str, got: Got) -> Reply:
+        path = path.removeprefix("/acme.my.salesforce.com")
+        if path == "/services/oauth2/token":
+            return self.token(got)
+        assert got.headers["authorization"] == "Bearer fresh-token"
+        path = path.removeprefix("/services/data/v62.0")
+        query = parse_qs(urlsplit(got.path).query)
+        if path == "/query":
+            return answer({"records": self.records(query["q"][0])})
+        if path == "/sobjects/Campaign":
+            return answer({"id": self.create(got.json["Name"]), "success": True}, 201)
+        assert path == "/composite/sobjects"
+        if got.method == "DELETE":
+            for id in query["ids"][0].split(","):
+                campaign, _, contact = id.partition("m")
+                self.inside[campaign].discard(contact)
+            return answer([{"success": True} for _ in query["ids"][0].split(",")])
+        return answer([self.add(record) for record in got.json["records"]])
+
+    def records(self, query: str) -> list[dict[str, Any]]:
+        named = re.findall(r"'(.*?)'", query)
+        if "FROM Campaign " in query:
+            return [{"Id": id} for name, id in self.ids_by_name.items() if name in named]
+        if "FROM Contact " in query:
+            return [{"Id": self.know(email), "Email": email} for email in named if email not in self.bad]
+        campaign, *emails = named
+        inside = self.inside[campaign]
+        return [
+            {"Id": f"{campaign}m{id}", "Contact": {"Email": self.people[id]}}
+            for id in inside
+            if self.people[id] in emails
+        ]
+
+    def add(self, record: dict[str, Any]) -> dict[str, Any]:
+        inside = self.inside[record["CampaignId"]]
+        if record["ContactId"] in inside:
+            return {"success": False, "errors": [{"statusCode": "DUPLICATE_VALUE", "message": "Already a member"}]}
+        inside.add(record["ContactId"])
+        return {"success": True, "errors": []}
+
+
+OAUTH = {"clientId": "client", "clientSecret": "client-secret"}
+REFRESHED = OAUTH | {"refreshToken": "refresh-token"}
+
 # kind -> (the tool, settings, options of an audience)
 LISTS: dict[str, tuple[type[ListVendor], dict[str, Any], dict[str, Any]]] = {
+    "google_ads": (GoogleAds, {**REFRESHED, "customerId": "1234567890"}, {"userListId": "40"}),
+    "linkedin_ads": (LinkedinAds, {**REFRESHED, "adAccountId": "12"}, {"listName": "Shoppers"}),
+    "meta_ads": (MetaAds, {"accessToken": "secret-token", "adAccountId": "12"}, {"listName": "Shoppers"}),
+    "salesforce": (
+        Salesforce,
+        {**OAUTH, "domain": "https://acme.my.salesforce.com/"},
+        {"campaign": "Shoppers"},
+    ),
+    "snapchat_ads": (SnapchatAds, {**REFRESHED, "adAccountId": "12"}, {"listName": "Shoppers"}),
+    "tiktok_ads": (TiktokAds, {"accessToken": "secret-token", "advertiserId": "12"}, {"listName": "Shoppers"}),
     "hubspot": (HubspotLists, {"accessToken": "secret-token"}, {"listName": "Shoppers & more"}),
     "iterable": (
         IterableLists,

@@ -28,11 +28,12 @@ def list_steps(
     *,
     name: Callable[[PayloadComputation, Any], str] = lambda about, options: getattr(options, "list_name", ""),
     gives: str = LIST,
+    failed: Callable[[Answer], CallOutcome | None] = lambda answer: None if answer.ok else outcome_of(answer),
 ) -> tuple[AdapterStep, AdapterStep]:
     """The steps that give `list_id`, or another id; none where `name` is empty.
 
     find, create(settings, name) -> the call. found(answer, name) -> the id, or None; 404 is none. created(answer) ->
-    the id.
+    the id. failed(answer) -> why there is none: a tool may say it in an answer that is 200.
     """
 
     def asks(call: Callable[[Any, str], DestinationRequest]) -> Any:
@@ -46,10 +47,10 @@ def list_steps(
     def read_found(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
         if answer.status == 404:
             return RememberedAnswer({})
-        return remembered(found(answer, request.id)) if answer.ok else outcome_of(answer)
+        return failed(answer) or remembered(found(answer, request.id))
 
     def read_created(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
-        return remembered(created(answer)) if answer.ok else outcome_of(answer)
+        return failed(answer) or remembered(created(answer))
 
     def remembered(id: Any) -> RememberedAnswer:
         return RememberedAnswer({gives: str(id)} if id else {})

@@ -1,0 +1,121 @@
+"""Google Ads: a Customer Match list, filled with hashed addresses by the Data Manager API."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from destinations.rules.advertising import by_direction, read_unnamed
+from destinations.rules.contract import (
+    PEOPLE,
+    Adapter,
+    Capabilities,
+    DestinationRequest,
+    DocumentedLimit,
+    IdentifierChange,
+    PayloadComputation,
+)
+from destinations.rules.hashing import google_hashed_email
+from destinations.rules.oauth import bearer, refreshed, token_step
+from destinations.rules.payloads import batch_id
+from destinations.rules.vendors import json_request
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
+
+API = "https://datamanager.googleapis.com/v1"
+CONSENT_HELP = "What people in the European Economic Area have said to their data being used for advertising"
+
+
+TOKEN = token_step(
+    lambda settings: "https://oauth2.googleapis.com/token",
+    lambda settings, _: refreshed(settings.client_id, settings.client_secret, settings.refresh_token),
+)
+
+
+class GoogleAdsSettings(SettingsDeclaration, frozen=True):
+    client_id: Annotated[str, text("Client ID")]
+    client_secret: Annotated[str, secret("Client secret")]
+    refresh_token: Annotated[str, secret("Refresh token")]
+    customer_id: Annotated[str, text("Customer ID", help="Of the Google Ads account: ten digits, without dashes")]
+    login_customer_id: Annotated[str, text("Manager's customer ID", help="Where access is by a manager account")] = ""
+    consent: Annotated[Literal["not stated", "granted", "denied"], label("Consent", help=CONSENT_HELP)] = "not stated"
+
+    def check(self) -> None:
+        for name, value in (("customerId", self.customer_id), ("loginCustomerId", self.login_customer_id or "0")):
+            if not value.isdecimal():
+                raise InvalidSetting(name, "Give the digits alone, without dashes")
+
+
+class GoogleAdsOptions(SettingsDeclaration, frozen=True):
+    user_list_id: Annotated[
+        str,
+        text("Customer list ID", help="In Google Ads: Audience manager, a customer list; the digits in its address"),
+    ] = ""
+
+    def check(self) -> None:
+        if not self.user_list_id.isdecimal():
+            raise InvalidSetting("userListId", "Give the digits of a customer list, which must exist")
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: GoogleAdsSettings,
+    options: GoogleAdsOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """One request for each direction. Google answers before it is done, and names nobody."""
+    destination: dict[str, Any] = {
+        "operatingAccount": {"accountType": "GOOGLE_ADS", "accountId": settings.customer_id},
+        "productDestinationId": options.user_list_id,
+    }
+    if settings.login_customer_id:
+        destination["loginAccount"] = {"accountType": "GOOGLE_ADS", "accountId": settings.login_customer_id}
+    requests = []
+    for entering, rows in by_direction(changes):
+        emails = [google_hashed_email(str(row.address.email)) for row in rows]
+        content: dict[str, Any] = {
+            "destinations": [destination],
+            "audienceMembers": [{"userData": {"userIdentifiers": [{"emailAddress": email}]}} for email in emails],
+            "encoding": "HEX",
+        }
+        if entering:
+            content["termsOfService"] = {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
+            if settings.consent != "not stated":
+                stated = f"CONSENT_{settings.consent.upper()}"
+                content["consent"] = {"adUserData": stated, "adPersonalization": stated}
+        url = f"{API}/audienceMembers:{'ingest' if entering else 'remove'}"
+        requests.append(json_request(url, content, id=batch_id(rows), rows=rows))
+    return requests
+
+
+def test(settings: GoogleAdsSettings, now: datetime) -> DestinationRequest:
+    """Asks for a token once more: everything else that the scope allows changes a list."""
+    request = TOKEN.ask(PayloadComputation("", "", "", ""), settings, None, now)
+    assert request is not None
+    return replace(request, id=f"test-{int(now.timestamp() * 1000)}")
+
+
+adapter = Adapter(
+    kind="google_ads",
+    label="Google Customer Match",
+    description="Fills a customer list of Google Ads with hashed e-mail addresses. The list must exist.",
+    settings=GoogleAdsSettings,
+    options=GoogleAdsOptions,
+    capabilities=Capabilities(
+        styles=("list",),
+        batch=500,
+        per_second=5,
+        identifiers=("email",),
+        limits=(DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.google.com/data-manager, Limits"),),
+    ),
+    plan=plan,
+    read=read_unnamed,
+    test=test,
+    steps=(TOKEN,),
+    authorize=bearer,
+    credentials=(
+        "In Google Cloud: enable the Data Manager API; APIs and services, Credentials, an OAuth client. Authorise it "
+        "once with the scope https://www.googleapis.com/auth/datamanager as somebody with access to the Google Ads "
+        "account; the answer has a refresh token. The terms of Customer Match must be accepted in Google Ads."
+    ),
+)

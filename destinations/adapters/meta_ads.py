@@ -1,0 +1,129 @@
+"""Meta: a Custom Audience of an ad account, filled with hashed addresses."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import urlencode
+
+from destinations.rules.advertising import AdvertisingOptions, by_direction, name_there, read_unnamed
+from destinations.rules.contract import (
+    DELIVERED,
+    PEOPLE,
+    Adapter,
+    CallOutcome,
+    Capabilities,
+    DestinationRequest,
+    DocumentedLimit,
+    IdentifierChange,
+    PayloadComputation,
+    outcome_of,
+)
+from destinations.rules.hashing import hashed_email
+from destinations.rules.lists import LIST, list_steps
+from destinations.rules.payloads import batch_id
+from destinations.rules.vendors import as_json, decoded, entries_of, json_request
+from spaces.answers import Answer
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
+
+API = "https://graph.facebook.com/v25.0"
+PAUSE_S = 60.0
+# developers.facebook.com, "Error codes" and "Rate limiting", November 2026.
+TOO_MANY = {1, 2, 4, 17, 32, 341, 613, *range(80000, 80015)}
+
+
+class MetaAdsSettings(SettingsDeclaration, frozen=True):
+    access_token: Annotated[str, secret("Access token", help="Of a system user, which does not end")]
+    ad_account_id: Annotated[str, text("Ad account ID", help="Its digits, without act_")]
+
+    def check(self) -> None:
+        if not self.ad_account_id.isdecimal():
+            raise InvalidSetting("adAccountId", "Give the digits of the ad account, without act_")
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: MetaAdsSettings,
+    options: AdvertisingOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """One request for each direction."""
+    return [
+        json_request(
+            f"{API}/{about.remembered[LIST]}/users",
+            {"payload": {"schema": ["EMAIL"], "data": [[hashed_email(str(row.address.email))] for row in rows]}},
+            id=batch_id(rows),
+            rows=rows,
+            headers=_headers(settings),
+            method="POST" if entering else "DELETE",
+        )
+        for entering, rows in by_direction(changes)
+    ]
+
+
+def _headers(settings: MetaAdsSettings) -> dict[str, str]:
+    return {"authorization": f"Bearer {settings.access_token}"}
+
+
+def _audiences(settings: MetaAdsSettings) -> str:
+    return f"{API}/act_{settings.ad_account_id}/customaudiences"
+
+
+def _find(settings: MetaAdsSettings, name: str) -> DestinationRequest:
+    filtering = [{"field": "name", "operator": "EQUAL", "value": name}]
+    url = f"{_audiences(settings)}?{urlencode({'fields': 'id,name', 'limit': 500, 'filtering': as_json(filtering)})}"
+    return DestinationRequest("", [], "GET", url, _headers(settings))
+
+
+def _create(settings: MetaAdsSettings, name: str) -> DestinationRequest:
+    content = {"name": name, "subtype": "CUSTOM", "customer_file_source": "USER_PROVIDED_ONLY"}
+    return json_request(_audiences(settings), content, id="", rows=[], headers=_headers(settings))
+
+
+def _failed(answer: Answer) -> CallOutcome | None:
+    """Its error codes say more than its statuses: too many calls is a 400."""
+    error = decoded(answer.body).get("error")
+    if isinstance(error, dict) and (error.get("code") in TOO_MANY or error.get("is_transient")):
+        return CallOutcome("retry", answer.text(), PAUSE_S)
+    return None if answer.ok else outcome_of(answer)
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    return read_unnamed(request, _failed(answer) or DELIVERED)
+
+
+def test(settings: MetaAdsSettings, now: datetime) -> DestinationRequest:
+    """Asks for the name of the ad account."""
+    url = f"{API}/act_{settings.ad_account_id}?fields=name"
+    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", [], "GET", url, _headers(settings))
+
+
+adapter = Adapter(
+    kind="meta_ads",
+    label="Meta Custom Audiences",
+    description="Fills a Custom Audience for Facebook and Instagram with hashed e-mail addresses.",
+    settings=MetaAdsSettings,
+    options=AdvertisingOptions,
+    capabilities=Capabilities(
+        styles=("list",),
+        batch=500,
+        per_second=2,
+        identifiers=("email",),
+        limits=(DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.facebook.com, Custom Audience Users"),),
+    ),
+    plan=plan,
+    read=read,
+    test=test,
+    steps=list_steps(
+        _find,
+        lambda answer, name: next((each["id"] for each in entries_of(answer, "data") if each["name"] == name), None),
+        _create,
+        lambda answer: decoded(answer.body).get("id"),
+        name=name_there,
+        failed=_failed,
+    ),
+    credentials=(
+        "In Meta: Business settings, System users: one with the ad account assigned; Generate new token, with "
+        "ads_management. The terms of Custom Audiences must be accepted once in the Ads Manager."
+    ),
+)

@@ -1,0 +1,193 @@
+"""Salesforce: members of a campaign, among the contacts that are there."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import urlencode, urlsplit
+
+from destinations.rules.advertising import by_direction
+from destinations.rules.contract import (
+    DELIVERED,
+    PEOPLE,
+    Adapter,
+    AdapterStep,
+    CallOutcome,
+    Capabilities,
+    DestinationRequest,
+    DocumentedLimit,
+    IdentifierChange,
+    PayloadComputation,
+    read_by_status,
+)
+from destinations.rules.lists import LIST, list_steps
+from destinations.rules.oauth import bearer, token_step
+from destinations.rules.payloads import batch_id
+from destinations.rules.vendors import decoded, entries_of, json_request
+from spaces.answers import Answer
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
+
+VERSION = "/services/data/v62.0"
+
+
+class SalesforceSettings(SettingsDeclaration, frozen=True):
+    domain: Annotated[str, text("My Domain", help="Such as https://acme.my.salesforce.com")]
+    client_id: Annotated[str, text("Consumer key")]
+    client_secret: Annotated[str, secret("Consumer secret")]
+
+    def check(self) -> None:
+        if not self.domain.startswith("https://") or not (urlsplit(self.domain).hostname or "").endswith(
+            ".salesforce.com"
+        ):
+            raise InvalidSetting("domain", "Begins with https:// and ends with .salesforce.com")
+
+
+class SalesforceOptions(SettingsDeclaration, frozen=True):
+    campaign: Annotated[
+        str, text("Campaign", help="Created when there is none. Empty: the name of the audience", max_length=80)
+    ] = ""
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: SalesforceSettings,
+    options: SalesforceOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """Who it is in Salesforce, and then their memberships."""
+    campaign, requests = about.remembered[LIST], []
+    for entering, rows in by_direction(changes):
+        emails = ", ".join(_quoted(str(row.address.email)) for row in rows)
+        if entering:
+            query = f"SELECT Id, Email FROM Contact WHERE Email IN ({emails})"
+        else:
+            members = f"CampaignId = {_quoted(campaign)} AND Contact.Email IN ({emails})"
+            query = f"SELECT Id, Contact.Email FROM CampaignMember WHERE {members}"
+        then = partial(_added if entering else _removed, settings, campaign, rows)
+        url = _query(settings, query)
+        requests.append(DestinationRequest(f"{batch_id(rows)}-query", rows, "GET", url, then=then))
+    return requests
+
+
+def _added(
+    settings: SalesforceSettings, campaign: str, rows: Sequence[IdentifierChange], answer: Answer
+) -> list[DestinationRequest]:
+    ids: dict[str, str] = {}
+    for record in entries_of(answer, "records"):  # of several contacts with one address, the first
+        ids.setdefault(str(record["Email"]).lower(), record["Id"])
+    known = [row for row in rows if str(row.address.email).lower() in ids]
+    records = [
+        {
+            "attributes": {"type": "CampaignMember"},
+            "CampaignId": campaign,
+            "ContactId": ids[str(row.address.email).lower()],
+        }
+        for row in known
+    ]
+    content = {"allOrNone": False, "records": records}
+    url = f"{settings.domain.rstrip('/')}{VERSION}/composite/sobjects"
+    return [json_request(url, content, id=batch_id(known), rows=known)] if known else []
+
+
+def _removed(
+    settings: SalesforceSettings, campaign: str, rows: Sequence[IdentifierChange], answer: Answer
+) -> list[DestinationRequest]:
+    """Whoever is no member is out already."""
+    ids = {str(record["Contact"]["Email"]).lower(): record["Id"] for record in entries_of(answer, "records")}
+    known = [row for row in rows if str(row.address.email).lower() in ids]
+    query = urlencode({"ids": ",".join(ids[str(row.address.email).lower()] for row in known), "allOrNone": "false"})
+    url = f"{settings.domain.rstrip('/')}{VERSION}/composite/sobjects?{query}"
+    return [DestinationRequest(batch_id(known), known, "DELETE", url)] if known else []
+
+
+def _query(settings: SalesforceSettings, query: str) -> str:
+    return f"{settings.domain.rstrip('/')}{VERSION}/query?{urlencode({'q': query})}"
+
+
+def _quoted(text: str) -> str:
+    """A text in SOQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    """A collection is answered by a list, in the order of its records; a repetition finds what it did before."""
+    if answer.ok and request.then:
+        unknown = CallOutcome("refused", "Salesforce has no contact with this address")
+        return [unknown if row.entering else DELIVERED for row in request.rows]
+    results = decoded(b'{"results":' + answer.body + b"}").get("results") if answer.ok else None
+    if not isinstance(results, list) or len(results) != len(request.rows):
+        return read_by_status(request, answer)
+    return [_outcome(result) for result in results]
+
+
+def _outcome(result: dict[str, Any]) -> CallOutcome:
+    errors = result.get("errors") or [{}]
+    if result.get("success") or errors[0].get("statusCode") in {"DUPLICATE_VALUE", "ENTITY_IS_DELETED"}:
+        return DELIVERED
+    kind = errors[0].get("statusCode")
+    outcome = "retry" if kind in {"UNABLE_TO_LOCK_ROW", "REQUEST_LIMIT_EXCEEDED"} else "refused"
+    return CallOutcome(outcome, f"{kind}: {errors[0].get('message')}")  # type: ignore[arg-type]
+
+
+TOKEN = token_step(
+    lambda settings: f"{settings.domain.rstrip('/')}/services/oauth2/token",
+    lambda settings, remembered: {
+        "grant_type": "client_credentials",
+        "client_id": settings.client_id,
+        "client_secret": settings.client_secret,
+    },
+)
+
+
+def test(settings: SalesforceSettings, now: datetime) -> DestinationRequest:
+    """Asks for one campaign."""
+    url = _query(settings, "SELECT Id FROM Campaign LIMIT 1")
+    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", [], "GET", url)
+
+
+STEPS: tuple[AdapterStep, ...] = (
+    TOKEN,
+    *list_steps(
+        lambda settings, name: DestinationRequest(
+            "", [], "GET", _query(settings, f"SELECT Id FROM Campaign WHERE Name = {_quoted(name)} LIMIT 1")
+        ),
+        lambda answer, name: next((each["Id"] for each in entries_of(answer, "records")), None),
+        lambda settings, name: json_request(
+            f"{settings.domain.rstrip('/')}{VERSION}/sobjects/Campaign",
+            {"Name": name, "IsActive": True},
+            id="",
+            rows=[],
+        ),
+        lambda answer: decoded(answer.body).get("id"),
+        name=lambda about, options: options.campaign or about.name[:80],
+    ),
+)
+
+
+adapter = Adapter(
+    kind="salesforce",
+    label="Salesforce",
+    description="Keeps the members of a campaign, among the contacts that are there, by their e-mail address.",
+    settings=SalesforceSettings,
+    options=SalesforceOptions,
+    capabilities=Capabilities(
+        styles=("list",),
+        batch=100,
+        per_second=5,
+        identifiers=("email",),
+        limits=(
+            DocumentedLimit(200, PEOPLE, "2026-11", "developer.salesforce.com, sObject Collections"),
+            DocumentedLimit(16_000, "characters in the address of a query", "2026-11", "developer.salesforce.com"),
+        ),
+    ),
+    plan=plan,
+    read=read,
+    test=test,
+    steps=STEPS,
+    authorize=bearer,
+    credentials=(
+        "In Salesforce: Setup, External Client App Manager: a new app with OAuth, the scope api and the client "
+        "credentials flow, run as a user who may edit campaigns; then the consumer key and secret."
+    ),
+)

@@ -1,0 +1,144 @@
+"""TikTok: a Custom Audience of an advertiser, filled with hashed addresses."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from destinations.rules.advertising import AdvertisingOptions, by_direction, name_there, read_unnamed
+from destinations.rules.contract import (
+    DELIVERED,
+    Adapter,
+    CallOutcome,
+    Capabilities,
+    DestinationRequest,
+    DocumentedLimit,
+    IdentifierChange,
+    PayloadComputation,
+    outcome_of,
+)
+from destinations.rules.hashing import hashed_email
+from destinations.rules.lists import LIST, list_steps
+from destinations.rules.payloads import batch_id
+from destinations.rules.vendors import decoded, json_request
+from spaces.answers import Answer
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
+
+API = "https://business-api.tiktok.com/open_api/v1.3"
+PAUSE_S = 60.0
+OK, TOO_MANY, TROUBLE = 0, {40100, 40133}, range(50000, 60000)  # codes in answers that are all 200
+
+
+class TiktokAdsSettings(SettingsDeclaration, frozen=True):
+    access_token: Annotated[str, secret("Access token")]
+    advertiser_id: Annotated[str, text("Advertiser ID", help="In the TikTok Ads Manager, beside the account's name")]
+
+    def check(self) -> None:
+        if not self.advertiser_id.isdecimal():
+            raise InvalidSetting("advertiserId", "Give the digits of the advertiser")
+
+
+def plan(
+    changes: Sequence[IdentifierChange],
+    about: PayloadComputation,
+    settings: TiktokAdsSettings,
+    options: AdvertisingOptions,
+    now: datetime,
+) -> list[DestinationRequest]:
+    """One request for each direction."""
+    there = [about.remembered[LIST]]
+    return [
+        _post(
+            settings,
+            "/segment/mapping/",
+            {
+                "advertiser_ids": [settings.advertiser_id],
+                "action": "add" if entering else "delete",
+                "id_schema": ["EMAIL_SHA256"],
+                "batch_data": [[{"id": hashed_email(str(row.address.email)), "audience_ids": there}] for row in rows],
+            },
+            batch_id(rows),
+            rows,
+        )
+        for entering, rows in by_direction(changes)
+    ]
+
+
+def _post(
+    settings: TiktokAdsSettings, path: str, content: Any, id: str, rows: Sequence[IdentifierChange]
+) -> DestinationRequest:
+    return json_request(API + path, content, id=id, rows=rows, headers={"access-token": settings.access_token})
+
+
+def _find(settings: TiktokAdsSettings, name: str) -> DestinationRequest:
+    # Of several pages only the first is looked at: an older audience of this name must be among the newest hundred.
+    query = urlencode({"advertiser_id": settings.advertiser_id, "page": 1, "page_size": 100})
+    url = f"{API}/dmp/custom_audience/list/?{query}"
+    return DestinationRequest("", [], "GET", url, {"access-token": settings.access_token})
+
+
+def _found(answer: Answer, name: str) -> Any:
+    audiences = _content(answer).get("list") or []
+    return next((each.get("audience_id") for each in audiences if each.get("name") == name), None)
+
+
+def _create(settings: TiktokAdsSettings, name: str) -> DestinationRequest:
+    content = {"custom_audience_name": name, "advertiser_id": settings.advertiser_id, "action": "create"}
+    return _post(settings, "/segment/audience/", content, "", [])
+
+
+def _content(answer: Answer) -> dict[str, Any]:
+    content = decoded(answer.body).get("data")
+    return content if isinstance(content, dict) else {}
+
+
+def _failed(answer: Answer) -> CallOutcome | None:
+    """200 whatever becomes of the call: the code in it says so."""
+    code = decoded(answer.body).get("code", OK)
+    if not answer.ok or code == OK:
+        return None if answer.ok else outcome_of(answer)
+    passes = code in TOO_MANY or code in TROUBLE
+    return CallOutcome("retry", answer.text(), PAUSE_S) if passes else CallOutcome("suspended", answer.text())
+
+
+def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
+    return read_unnamed(request, _failed(answer) or DELIVERED)
+
+
+def test(settings: TiktokAdsSettings, now: datetime) -> DestinationRequest:
+    """Asks for the audiences that are there."""
+    request = _find(settings, "")
+    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", [], "GET", request.url, request.headers)
+
+
+adapter = Adapter(
+    kind="tiktok_ads",
+    label="TikTok Custom Audiences",
+    description="Fills a Custom Audience of an advertiser with hashed e-mail addresses.",
+    settings=TiktokAdsSettings,
+    options=AdvertisingOptions,
+    capabilities=Capabilities(
+        styles=("list",),
+        batch=500,
+        per_second=5,
+        identifiers=("email",),
+        limits=(
+            DocumentedLimit(10, "requests a second, in the basic plan", "2026-11", "business-api.tiktok.com/portal"),
+        ),
+    ),
+    plan=plan,
+    read=read,
+    test=test,
+    steps=list_steps(
+        _find,
+        _found,
+        _create,
+        lambda answer: _content(answer).get("audience_id"),
+        name=name_there,
+        failed=_failed,
+    ),
+    credentials=(
+        "In TikTok for Business: My apps, an app with Audience Management; authorise it for the advertiser, and "
+        "exchange the code for a long-term access token, which does not end."
+    ),
+)
