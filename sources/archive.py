@@ -19,12 +19,10 @@ from django.conf import settings
 from django.db import connection
 
 from sources.events import archive_table as events
-from sources.models import Reject, Source
-from sources.queries import ARCHIVE, sources_waiting
+from sources.models import ARCHIVE, Reject, Source
 from sources.rules import spec
 from sources.rules.packing import unpack
 from spaces.batches import Overtaken, unfinished
-from spaces.chunks import chunks
 from spaces.models import Log
 from spaces.text import storable, text_of
 from spaces.times import from_milliseconds
@@ -87,19 +85,45 @@ class Archive:
 
     def read(self, log: Log, limit: int) -> list[spec.Request] | None:
         """The oldest requests that wait, up to about 8 MB of them; a batch takes as many as it has room for."""
-        self._prepare_weeks()
-        return _waiting_requests(log.partition, limit) or None
+        today = datetime.now(UTC).date()
+        with connection.cursor() as cursor:
+            if self._prepared != today:  # once a day: this week and the next have tables of ids, the oldest goes
+                cursor.execute("SELECT sources_seen_prepare(%s)", [settings.DEDUP_DAYS])
+                self._prepared = today
+            # The running sum leaves out the row's own size, so that a request larger than the room comes, alone.
+            cursor.execute(
+                f"""SELECT {REQUEST} FROM (
+                        SELECT *, sum(size) OVER (ORDER BY id) - size AS before FROM (
+                            SELECT *, coalesce(length, octet_length(body)) AS size
+                              FROM sources_inbox WHERE source_id = %s AND NOT taken ORDER BY id LIMIT %s
+                        ) oldest
+                    ) counted WHERE before < %s ORDER BY id""",
+                [log.partition, limit, BYTES_PER_PIECE],
+            )
+            return _as_requests(cursor.fetchall()) or None
 
     def size(self, intake: list[spec.Request]) -> int:
         return len(intake)
 
     def prepare(self, log: Log, intake: list[spec.Request], number: int) -> PreparedArchive | None:
         correct_clocks = Source.objects.values_list("correct_clocks", flat=True).get(pk=log.partition)
-        taken, parsed = _parse_some(intake, correct_clocks)
-        ids = [request.inbox for request in taken]
-        _take(ids)
-        self._here.parsed = (tuple(ids), correct_clocks, parsed)
-        return PreparedArchive(ids, correct_clocks, doubled=_find_doubled(log, parsed))
+        taken: list[int] = []
+        parsed: Parsed = []
+        size = 0
+        for request in intake:
+            results = list(_parse(request, correct_clocks))
+            size += sum(len(result.text) for result, _ in results if isinstance(result, spec.Message))
+            # Never none: a request that alone is more than a batch holds would wait for ever.
+            if taken and (size > TEXT_PER_PIECE or len(parsed) + len(results) > MESSAGES_PER_PIECE):
+                break
+            taken.append(request.inbox)
+            parsed += results
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE sources_inbox SET taken = true WHERE id = ANY(%s) AND NOT taken", [taken])
+            if missing := len(taken) - cursor.rowcount:
+                raise Overtaken(f"{missing} requests from inbox row {taken[0]} on are taken or gone")
+        self._here.parsed = (tuple(taken), correct_clocks, parsed)
+        return PreparedArchive(taken, correct_clocks, doubled=_find_doubled(log, parsed))
 
     def write(self, log: Log, prepared: PreparedArchive, number: int) -> Outcome:
         parsed = self._messages(prepared)
@@ -121,15 +145,27 @@ class Archive:
 
     def split(self, prepared: PreparedArchive) -> Sequence[PreparedArchive]:
         """By requests while there are several, then by the messages of the one."""
+        replace = msgspec.structs.replace
         if len(prepared.rows) > 1:
-            return _split_rows(prepared, self._messages_by_row(prepared))
+            middle = len(prepared.rows) // 2
+            before = sum(len(row) for row in self._messages_by_row(prepared)[:middle])
+            # Doubled messages are named by their place in the count, which the second half begins anew.
+            first = [place for place in prepared.doubled if place < before]
+            second = [place - before for place in prepared.doubled if place >= before]
+            return (
+                replace(prepared, rows=prepared.rows[:middle], doubled=first),
+                replace(prepared, rows=prepared.rows[middle:], doubled=second),
+            )
         start, stop = prepared.start, prepared.stop
         stop = len(self._messages_by_row(prepared)[0]) if stop is None else stop
         if stop - start < 2:
             return ()
         middle = (start + stop) // 2
-        first = msgspec.structs.replace(prepared, start=start, stop=middle, closes=False)
-        return first, msgspec.structs.replace(prepared, start=middle, stop=stop)
+        # The row stays until its last part is done: both are parsed from it again.
+        return (
+            replace(prepared, start=start, stop=middle, closes=False),
+            replace(prepared, start=middle, stop=stop),
+        )
 
     def refuse(self, log: Log, prepared: PreparedArchive, error: Exception) -> None:
         """The one message is a reject, kept whole, and can be sent again: its id counts as never seen."""
@@ -137,7 +173,11 @@ class Archive:
         outcome = _outcome(parsed, [message for message, _ in _archived(prepared, parsed)])
         outcome.archived = []
         for message, receipt in _archived(prepared, parsed):
-            _forget(log, message)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "DELETE FROM sources_seen WHERE source_id = %s AND hash = %s",
+                    [log.partition, _hash(message.message_id)],
+                )
             text = spec.as_sent(message.text).decode()
             reject = spec.Rejected(spec.UNSTORABLE, text_of(error, 1000), "", message.message_id, text)
             outcome.rejected.append((reject, receipt._replace(call=message.type)))
@@ -160,33 +200,35 @@ class Archive:
         """The messages of the prepared batch."""
         parsed: tuple[tuple[int, ...], bool, Parsed] | None = getattr(self._here, "parsed", None)
         self._here.parsed = None
+        # Only if it is of these rows: this thread may have prepared for another source in the meantime.
         if parsed and parsed[:2] == (tuple(prepared.rows), prepared.correct_clocks):
-            found = parsed[2]
+            messages = parsed[2]
         else:
-            found = [result for row in self._messages_by_row(prepared) for result in row]
-        return found[prepared.start : prepared.stop]
+            messages = [result for row in self._messages_by_row(prepared) for result in row]
+        return messages[prepared.start : prepared.stop]
 
     def _messages_by_row(self, prepared: PreparedArchive) -> list[Parsed]:
-        requests = _requests(prepared.rows)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {REQUEST} FROM sources_inbox WHERE id = ANY(%s) ORDER BY id", [prepared.rows])
+            requests = _as_requests(cursor.fetchall())
         if len(requests) != len(prepared.rows):
             raise Overtaken(f"the requests of inbox rows {prepared.rows[0]} … are gone")
         return [list(_parse(request, prepared.correct_clocks)) for request in requests]
-
-    def _prepare_weeks(self) -> None:
-        """Once a day: this week and the next have tables of their own, and ids that are too old are forgotten."""
-        today = datetime.now(UTC).date()
-        if self._prepared != today:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT sources_seen_prepare(%s)", [settings.DEDUP_DAYS])
-            self._prepared = today
 
 
 STAGE = Archive()
 
 
 def waiting(now: datetime) -> list[int]:
-    """Sources with work to do."""
-    return sorted({*sources_waiting(), *unfinished(ARCHIVE)})
+    """Sources with requests that no batch was prepared from, or with a batch that is unfinished."""
+    # EXISTS costs one probe of the partial index per source; DISTINCT would read every waiting row.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT id FROM sources_source s
+               WHERE EXISTS (SELECT FROM sources_inbox i WHERE i.source_id = s.id AND NOT i.taken)"""
+        )
+        fresh = [id for (id,) in cursor.fetchall()]
+    return sorted({*fresh, *unfinished(ARCHIVE)})
 
 
 # --- pure
@@ -195,21 +237,6 @@ def waiting(now: datetime) -> list[int]:
 def _parse(request: spec.Request, correct_clocks: bool) -> Iterator[tuple[Result, Receipt]]:
     receipt = Receipt(request.inbox, request.received_at, request.call)
     return ((result, receipt) for result in spec.parse(request, correct_clocks=correct_clocks))
-
-
-def _parse_some(intake: list[spec.Request], correct_clocks: bool) -> tuple[list[spec.Request], Parsed]:
-    """The first requests, at least one, and their messages; no more than fit into a batch."""
-    taken: list[spec.Request] = []
-    parsed: Parsed = []
-    size = 0
-    for request in intake:
-        results = list(_parse(request, correct_clocks))
-        size += sum(len(result.text) for result, _ in results if isinstance(result, spec.Message))
-        if taken and (size > TEXT_PER_PIECE or len(parsed) + len(results) > MESSAGES_PER_PIECE):
-            break
-        taken.append(request)
-        parsed += results
-    return taken, parsed
 
 
 def _archived(prepared: PreparedArchive, parsed: Parsed) -> list[tuple[spec.Message, Receipt]]:
@@ -235,18 +262,6 @@ def _outcome(parsed: Parsed, archived: list[spec.Message]) -> Outcome:
     )
 
 
-def _split_rows(prepared: PreparedArchive, rows: list[Parsed]) -> tuple[PreparedArchive, PreparedArchive]:
-    middle = len(prepared.rows) // 2
-    before = sum(len(row) for row in rows[:middle])
-    first = [place for place in prepared.doubled if place < before]
-    second = [place - before for place in prepared.doubled if place >= before]
-    replace = msgspec.structs.replace
-    return (
-        replace(prepared, rows=prepared.rows[:middle], doubled=first),
-        replace(prepared, rows=prepared.rows[middle:], doubled=second),
-    )
-
-
 def _hash(message_id: str) -> str:
     return hashlib.blake2b(message_id.encode(), digest_size=16).hexdigest()
 
@@ -259,35 +274,8 @@ REQUEST = (
 )
 
 
-def _waiting_requests(source: int, limit: int) -> list[spec.Request]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""SELECT {REQUEST} FROM (
-                    SELECT *, sum(size) OVER (ORDER BY id) - size AS before FROM (
-                        SELECT *, coalesce(length, octet_length(body)) AS size
-                          FROM sources_inbox WHERE source_id = %s AND NOT taken ORDER BY id LIMIT %s
-                    ) oldest
-                ) counted WHERE before < %s ORDER BY id""",
-            [source, limit, BYTES_PER_PIECE],
-        )
-        return _as_requests(cursor.fetchall())
-
-
-def _requests(ids: list[int]) -> list[spec.Request]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {REQUEST} FROM sources_inbox WHERE id = ANY(%s) ORDER BY id", [ids])
-        return _as_requests(cursor.fetchall())
-
-
 def _as_requests(rows: Sequence[tuple[int, str, memoryview, int | None, int, str]]) -> list[spec.Request]:
     return [spec.Request(id, call, unpack(body, length), at, refused) for id, call, body, length, at, refused in rows]
-
-
-def _take(ids: list[int]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE sources_inbox SET taken = true WHERE id = ANY(%s) AND NOT taken", [ids])
-        if cursor.rowcount != len(ids):
-            raise Overtaken(f"{len(ids) - cursor.rowcount} requests from inbox row {ids[0]} on are taken or gone")
 
 
 def _close(ids: list[int]) -> None:
@@ -309,13 +297,11 @@ def _find_doubled(log: Log, parsed: Parsed) -> list[int]:
 
 
 def _keep_seen(log: Log, hashes: list[str]) -> set[str]:
-    """Which of these were not seen in any week that is kept.
-
-    No constraint spans the weeks. None is needed: Prepare holds the row of the source's log, so that nobody else
-    looks and inserts at the same time.
-    """
+    """Which of these were not seen in any week that is kept."""
     if not hashes:
         return set()
+    # PostgreSQL has no uniqueness over the weeks' tables. None is needed: Prepare holds the row of the source's log,
+    # so that nobody else looks and inserts at the same time.
     with connection.cursor() as cursor:
         cursor.execute(
             """WITH old AS MATERIALIZED (
@@ -328,13 +314,6 @@ def _keep_seen(log: Log, hashes: list[str]) -> set[str]:
             {"workspace": log.workspace_id, "source": log.partition, "hashes": hashes},
         )
         return {hash for (hash,) in cursor.fetchall()}
-
-
-def _forget(log: Log, message: spec.Message) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM sources_seen WHERE source_id = %s AND hash = %s", [log.partition, _hash(message.message_id)]
-        )
 
 
 def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, Receipt]]) -> None:
@@ -355,8 +334,7 @@ def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, Receipt]]) -
         )
         for reject, receipt in rejected
     )
-    for some in chunks(rows, 500):
-        Reject.objects.bulk_create(some)
+    Reject.objects.bulk_create(rows, batch_size=500)  # each may be 32 kB long, and comes as one statement's text
 
 
 def _count_event_names(log: Log, archived: Sequence[spec.Message]) -> None:

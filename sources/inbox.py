@@ -41,6 +41,7 @@ def keep(sender: Sender, *, call: str, body: bytes) -> None:
     Raises InboxFull, and IntegrityError when the source was deleted a moment ago.
     """
     gauge.admit(sender.source_id, EACH_ROW + len(body))
+    # What a disabled source sends is kept as rejects, where its owner sees it: a 4xx would make clients drop it.
     refused = "" if sender.enabled else SOURCE_DISABLED
     kept, length = pack(body)
     with connection.cursor() as cursor:
@@ -99,6 +100,7 @@ class Gauge:
 
     def admit(self, source: int, size: int) -> None:
         """There is room for `size` bytes more of this source. Raises InboxFull."""
+        # One thread measures, the others go on with what is known: none waits for a sum over the whole inbox.
         if time.monotonic() >= self._due and self._measuring.acquire(blocking=False):
             try:
                 self._measure()
@@ -121,6 +123,7 @@ class Gauge:
             )
             self._bytes = Counter(dict(cursor.fetchall()))
         self._total = self._bytes.total()
+        # The fuller the inbox the dearer the sum, and the less often: it never takes more than a twentieth of the time.
         took = time.monotonic() - begun
         self._due = begun + max(SOONEST_S, COST * took)
 

@@ -6,6 +6,8 @@ from django.db import models
 
 from spaces.models import Deletable, Owned, Space, public_id
 
+ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
+
 
 class Source(Deletable, Owned):
     """A website, an app or a server that sends events with a write key of its own."""

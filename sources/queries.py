@@ -11,12 +11,11 @@ from django.utils import timezone
 
 from sources.events import archive_table
 from sources.events.archive_table import LogPlace, Reach, Region, RowPlace, up_to
-from sources.models import Connection, Consumed, EventName, RefusedRequest, Reject, Replay, Source, Tally
+from sources.models import ARCHIVE, Connection, Consumed, EventName, RefusedRequest, Reject, Replay, Source, Tally
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space, Workspace
 from spaces.times import from_milliseconds, milliseconds
 
-ARCHIVE = "archive"  # the stage whose logs hold the archive, one per source
 SHOWN = 100  # messages at once
 RESOLVE = "resolve"  # the stage that reads it, one log per space
 
@@ -48,7 +47,11 @@ def sources_of(workspace: Workspace) -> QuerySet[Source]:
 def count_messages(sources: Iterable[Source]) -> dict[int, MessageCounts]:
     """By source id, for all of them, in two queries."""
     ids = [source.pk for source in sources]
-    waiting = _waiting_requests(ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT source_id, count(*) FROM sources_inbox WHERE source_id = ANY(%s) GROUP BY source_id", [ids]
+        )
+        waiting: dict[int, int] = dict(cursor.fetchall())
     tallies = {tally.source_id: tally for tally in Tally.objects.filter(source__in=ids)}
     return {
         id: MessageCounts(tally.archived, tally.doubled, tally.rejected, waiting.get(id, 0))
@@ -192,17 +195,6 @@ def _archive_of(source: Source) -> Visible:
     return visible_logs(stage=ARCHIVE, partitions=[source.pk])[source.pk]
 
 
-def sources_waiting() -> list[int]:
-    """Sources with requests that no batch was prepared from."""
-    # EXISTS costs one probe of the partial index per source; DISTINCT would read every waiting row.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT id FROM sources_source s
-               WHERE EXISTS (SELECT FROM sources_inbox i WHERE i.source_id = s.id AND NOT i.taken)"""
-        )
-        return [id for (id,) in cursor.fetchall()]
-
-
 def connections_of(space: Space) -> QuerySet[Connection]:
     """All connections of the space, disconnected ones included."""
     return Connection.objects.filter(space=space).select_related("source", "replay")
@@ -253,20 +245,16 @@ def complement(
         since=since,
         until=until,
         consumed=tuple(
-            _region(part)
+            Region(
+                source=part.connection.source_id,
+                after=(part.after_piece, part.after_position),
+                upto=(part.piece, part.position),
+                since=milliseconds(part.since) if part.since else 0,
+                key=tuple(part.key) if part.key else None,
+            )
             for part in parts.select_related("connection")
             if without is None or part.replay_id != without.pk
         ),
-    )
-
-
-def _region(part: Consumed) -> Region:
-    return Region(
-        source=part.connection.source_id,
-        after=(part.after_piece, part.after_position),
-        upto=(part.piece, part.position),
-        since=milliseconds(part.since) if part.since else 0,
-        key=tuple(part.key) if part.key else None,
     )
 
 
@@ -304,11 +292,3 @@ def percent(replay: Replay) -> float:
     if replay.state == Replay.State.COMPLETE:
         return 100.0
     return round(min(100.0 * replay.done / replay.total, 99.9), 1) if replay.total else 0.0
-
-
-def _waiting_requests(ids: list[int]) -> dict[int, int]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT source_id, count(*) FROM sources_inbox WHERE source_id = ANY(%s) GROUP BY source_id", [ids]
-        )
-        return dict(cursor.fetchall())

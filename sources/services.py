@@ -16,8 +16,8 @@ from sources.consumption import keep_stretch
 from sources.events import archive_table
 from sources.events.archive_table import WHOLE_PIECE
 from sources.inbox import Sender, keep
-from sources.models import Connection, Consumed, Inbox, Reject, Replay, Source, Tally, WriteKey
-from sources.queries import ARCHIVE, complement, listening
+from sources.models import ARCHIVE, Connection, Consumed, Inbox, Reject, Replay, Source, Tally, WriteKey
+from sources.queries import complement, listening
 from sources.rules.spec import SOURCE_DISABLED, again
 from spaces import deletions
 from spaces.batches import Visible, visible_logs
@@ -25,6 +25,7 @@ from spaces.clock import Clock, clock
 from spaces.models import Deletion, Log, Space, Workspace
 from spaces.text import latin
 
+LONGEST_REPLAY_DAYS = 3 * 365
 SLUG_TRIES = 20
 MOST_RETRIED = 10_000  # rejects at once
 RETRIED_AT_ONCE = 500  # of those that have to be read
@@ -52,10 +53,12 @@ def create_source(
         try:
             with transaction.atomic():
                 settings = {"correct_clocks": correct_clocks, "keep_days": keep_days}
-                source = _create(workspace, name=name, slug=slug, kind=kind, **settings)
+                source = Source.objects.create(workspace=workspace, name=name, slug=slug, kind=kind, **settings)
+                WriteKey.objects.create(workspace=workspace, source=source)
+                Tally.objects.create(workspace=workspace, source=source)
                 audit(by, "source.created", source, name=name, kind=kind)
                 return source
-        except IntegrityError:
+        except IntegrityError:  # of this name, or somebody else was faster: the constraint decides, no look beforehand
             continue
     raise SourceError(f"There are already {SLUG_TRIES} sources named {name}.")
 
@@ -174,11 +177,26 @@ def connect(
     with transaction.atomic():
         Space.objects.select_for_update(no_key=True).get(pk=space.pk)  # serializes concurrent requests
         known = {old.source_id: old for old in Connection.objects.filter(space=space, source__in=sources)}
-        _refuse_connected(known, sources)
+        for source in sources:
+            if source.pk in known and known[source.pk].state != Connection.State.DISCONNECTED:
+                raise SourceError(f"{source.name} is already connected to this space.")
+        # One look for all of them: the same moment ends the past that is replayed and begins what is live.
         logs = visible_logs(stage=ARCHIVE, partitions=[source.pk for source in sources])
         for old in known.values():
             _reconnect(old, logs[old.source_id], resume=replay)
-        new = [_listen(space, source, logs[source.pk]) for source in sources if source.pk not in known]
+        new = [
+            Connection.objects.create(
+                workspace_id=space.workspace_id,
+                space=space,
+                source=source,
+                state=Connection.State.LIVE,
+                cutoff=logs[source.pk].end,
+                piece=logs[source.pk].end,
+                position=WHOLE_PIECE,
+            )
+            for source in sources
+            if source.pk not in known
+        ]
         connections = [*known.values(), *new]
         begun = _begin_replay(space, connections, since_days, clock, even_empty=bool(new)) if replay else None
         if begun:
@@ -232,28 +250,15 @@ def cancel_replay(replay: Replay, clock: Clock, *, by: ActorLike = COMMAND) -> N
     """No more of the past is read; its sources are live from their cut-offs on."""
     with transaction.atomic():
         Space.objects.select_for_update(no_key=True).get(pk=replay.space_id)
-        _replaying(replay).update(state=Connection.State.LIVE)
+        connections = Connection.objects.filter(replay=replay, state=Connection.State.REPLAYING)
+        connections.update(state=Connection.State.LIVE)
         _end(replay, clock)
         audit(by, "replay.cancelled", replay)
-
-
-def _create(workspace: Workspace, **fields: Any) -> Source:
-    source = Source.objects.create(workspace=workspace, **fields)
-    WriteKey.objects.create(workspace=workspace, source=source)
-    Tally.objects.create(workspace=workspace, source=source)
-    return source
 
 
 def _masked(key: str) -> str:
     """Enough of a write key to know it again."""
     return f"{key[:6]}…"
-
-
-def _refuse_connected(known: dict[int, Connection], sources: Sequence[Source]) -> None:
-    for source in sources:
-        old = known.get(source.pk)
-        if old and old.state != Connection.State.DISCONNECTED:
-            raise SourceError(f"{source.name} is already connected to this space.")
 
 
 def _reconnect(old: Connection, log: Visible, *, resume: bool) -> None:
@@ -292,22 +297,6 @@ def _begin_replay(
             key=NOTHING,
         )
     return replay
-
-
-def _listen(space: Space, source: Source, log: Visible) -> Connection:
-    return Connection.objects.create(
-        workspace_id=space.workspace_id,
-        space=space,
-        source=source,
-        state=Connection.State.LIVE,
-        cutoff=log.end,
-        piece=log.end,
-        position=WHOLE_PIECE,
-    )
-
-
-def _replaying(replay: Replay) -> QuerySet[Connection]:
-    return Connection.objects.filter(replay=replay, state=Connection.State.REPLAYING)
 
 
 def _end(replay: Replay, clock: Clock) -> None:

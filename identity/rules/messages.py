@@ -15,8 +15,7 @@ import msgspec
 
 from identity.rules.extract import Extracted, SetAside, camel, identifiers
 from identity.rules.policy import Identifier, Policy
-from sources.events.json_text import storable_json
-from sources.events.properties import NOTHING, split
+from sources.events.properties import NOTHING, split, storable_json
 from sources.rules.spec import stays_out_of_spaces
 
 NAMED = {"page": "Page Viewed", "screen": "Screen Viewed"}  # events whose call has no event name of its own

@@ -8,10 +8,10 @@ from rest_framework import serializers
 from access.api.serializers import AT, Envelope, MomentField
 from sources import queries
 from sources.models import Connection, Reject, Replay, Source
+from sources.services import LONGEST_REPLAY_DAYS
 from spaces.clock import clock
 
 MOST_SOURCES = 100  # connected in one request
-LONGEST_REPLAY_DAYS = 3 * 365
 
 
 class SourceSettingsSerializer(serializers.Serializer[Any]):

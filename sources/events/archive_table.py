@@ -4,7 +4,7 @@
 replay. Both readers go on from a place, so a reader that stops anywhere can be taken up by another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import NamedTuple
@@ -118,10 +118,22 @@ def read_live(workspace_id: int, places: Sequence[LogPlace], limit: int) -> tupl
     if not open_places:
         return _nothing(), list(places)
     share = max(1, limit // len(open_places))
+    newer = f"(SELECT {COLUMNS} FROM archive WHERE %s ORDER BY piece, position LIMIT %s)"
     # One more than asked for, to know whether a source has come to its end.
-    parts = [_after(workspace_id, place, share + 1) for place in open_places]
-    found = client.arrow(sql("SELECT * FROM (%s)", join(" UNION ALL ", parts)))
-    taken, moved = _shares(found, open_places, share)
+    parts = [sql(newer, _is_after(workspace_id, place), share + 1) for place in open_places]
+    rows = client.arrow(sql("SELECT * FROM (%s)", join(" UNION ALL ", parts)))
+    taken, moved = [], {}
+    for place in open_places:
+        mine = rows.filter(compute.equal(rows["source"], place.log.partition))
+        # UNION ALL keeps no order, not even inside of its parts.
+        mine = mine.sort_by([("piece", "ascending"), ("position", "ascending")])
+        if mine.num_rows > share:
+            mine = mine.slice(0, share)
+            end = replace(place, piece=mine["piece"][-1].as_py(), position=mine["position"][-1].as_py())
+        else:
+            end = replace(place, piece=place.log.end, position=WHOLE_PIECE)
+        taken.append(mine)
+        moved[place.log.partition] = end
     return _interleaved(taken), [moved.get(place.log.partition, place) for place in places]
 
 
@@ -166,6 +178,7 @@ def read_newest(
     whole archive: how far back it looks is settled beforehand.
     """
     top = min(before[0], log.end) if before else log.end
+    # Batches may hold no row at all (all of them doubled), so the number of rows alone would bound nothing.
     oldest_piece = max(top - LOOKED_AT, after[0])
     newer = _of_source(workspace_id, log, before)
     newer += sql(" AND piece >= %s AND (piece > %s OR position > %s)", oldest_piece, *after)
@@ -201,7 +214,7 @@ def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit:
         return _nothing()
     rest = _within(workspace_id, reach)
     if after is not None:
-        rest += _beyond(after)
+        rest += _compared(">", after)
     last = client.rows(
         sql(
             f"SELECT toUnixTimestamp64Milli(ts), source, piece, position FROM archive WHERE %s "
@@ -211,7 +224,7 @@ def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit:
         )
     )
     if last:
-        rest += _through(tuple(last[0]))
+        rest += _compared("<=", tuple(last[0]))
     return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s ORDER BY {EVENT_ORDER}", rest))
 
 
@@ -221,6 +234,7 @@ def read_rows(workspace_id: int, places: Sequence[tuple[int, int, int]]) -> pyar
         return _nothing()
     at = join(", ", [sql("(%s, %s, %s)", *place) for place in places])
     asked = sql("workspace = %s AND source IN %s", workspace_id, sorted({source for source, _, _ in places}))
+    # The condition on `source` above says nothing new; it is the one that the order of the table understands.
     asked += sql(" AND (source, piece, position) IN (%s)", at)
     return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s ORDER BY {EVENT_ORDER}", asked))
 
@@ -277,37 +291,12 @@ def _is_after(workspace_id: int, place: LogPlace) -> Sql:
     )
 
 
-def _after(workspace_id: int, place: LogPlace, limit: int) -> Sql:
-    return sql(
-        f"(SELECT {COLUMNS} FROM archive WHERE %s ORDER BY piece, position LIMIT %s)",
-        _is_after(workspace_id, place),
-        limit,
-    )
-
-
-def _shares(
-    found: pyarrow.Table, places: Iterable[LogPlace], share: int
-) -> tuple[list[pyarrow.Table], dict[int, LogPlace]]:
-    """Each source's rows in log order, at most `share`, and its place after them."""
-    taken, moved = [], {}
-    for place in places:
-        mine = found.filter(compute.equal(found["source"], place.log.partition))
-        mine = mine.sort_by([("piece", "ascending"), ("position", "ascending")])
-        if mine.num_rows > share:
-            mine = mine.slice(0, share)
-            end = replace(place, piece=mine["piece"][-1].as_py(), position=mine["position"][-1].as_py())
-        else:
-            end = replace(place, piece=place.log.end, position=WHOLE_PIECE)
-        taken.append(mine)
-        moved[place.log.partition] = end
-    return taken, moved
-
-
 def _interleaved(parts: list[pyarrow.Table]) -> pyarrow.Table:
     """All rows, by receipt, but never against the log order of their source."""
     rows = pyarrow.concat_tables(parts)
     if len(parts) < 2 or not rows.num_rows:
         return rows
+    # The inbox's order is not quite that of receipt: a row counts as received no earlier than the one before it.
     turns = [
         numpy.maximum.accumulate(part["received_at"].to_numpy().astype("int64")) for part in parts if part.num_rows
     ]
@@ -322,33 +311,22 @@ def _within(workspace_id: int, reach: Reach) -> Sql:
         moment(reach.since),
         moment(reach.until),
     )
-    if reach.consumed:
-        within += sql(" AND NOT (%s)", join(" OR ", [sql("(%s)", _inside(region)) for region in reach.consumed]))
+    for region in reach.consumed:
+        inside = sql(
+            "source = %s AND (piece, position) > (%s, %s) AND (piece, position) <= (%s, %s) AND ts >= %s",
+            region.source,
+            *region.after,
+            *region.upto,
+            _ts(region.since),
+        )
+        within += sql(" AND NOT (%s)", inside if region.key is None else inside + _compared("<=", region.key))
     return within
 
 
-def _inside(region: Region) -> Sql:
-    inside = sql(
-        "source = %s AND (piece, position) > (%s, %s) AND (piece, position) <= (%s, %s) AND ts >= %s",
-        region.source,
-        *region.after,
-        *region.upto,
-        _ts(region.since),
-    )
-    return inside if region.key is None else inside + _through(region.key)
-
-
-def _beyond(key: Key) -> Sql:
+def _compared(sign: str, key: Key) -> Sql:
     # The first condition says nothing new; it is the one that the index of `ts` understands.
-    return _compared(" AND ts >= %s AND (ts, source, piece, position) > (%s, %s, %s, %s)", key)
-
-
-def _through(key: Key) -> Sql:
-    return _compared(" AND ts <= %s AND (ts, source, piece, position) <= (%s, %s, %s, %s)", key)
-
-
-def _compared(text: str, key: Key) -> Sql:
     ts = _ts(key[0])
+    text = f" AND ts {sign[0]}= %s AND (ts, source, piece, position) {sign} (%s, %s, %s, %s)"
     return sql(text, ts, ts, *key[1:])
 
 

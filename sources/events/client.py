@@ -16,9 +16,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from django.conf import settings
 from pyroaring import BitMap
 
-from sources.events.bitmap import from_state
 from sources.events.schema import Table
-from sources.events.sql import Sql, join, sql
+from sources.events.sql import Sql, from_state, join, sql
 from spaces.batches import Visible
 from spaces.errors import ROW_CODES, Unwritable
 from spaces.faults import reach

@@ -19,13 +19,10 @@ def compact() -> list[str]:
         )
     )
     for (table,) in marked:
+        # 2 = wait for every replica: what is said to be gone must be gone everywhere.
         client.client().command(f"ALTER TABLE {table} APPLY DELETED MASK", settings={"mutations_sync": 2})
-    _drop_broken()
-    return [table for (table,) in marked]
-
-
-def _drop_broken() -> None:
-    """What the engine set aside because it was not written whole, a day ago or earlier."""
+    # What the engine set aside because it was not written whole holds rows that no DELETE reaches. A day of grace,
+    # for whoever has to find out what broke it.
     broken = client.rows(
         Sql(
             "SELECT table, name FROM system.detached_parts WHERE database = currentDatabase()"
@@ -34,3 +31,4 @@ def _drop_broken() -> None:
     )
     for table, part in broken:
         client.run(sql(f"ALTER TABLE {table} DROP DETACHED PART %s SETTINGS allow_drop_detached = 1", part))
+    return [table for (table,) in marked]

@@ -9,6 +9,11 @@ A JSON column of ClickHouse gives a list the type of its elements together with 
 
 Whole numbers of more than 64 bits are the nearest double. Dots join keys to a path, so `{"a.b": 1}` and
 `{"a": {"b": 1}}` have the same one; of two values with one path that with the longer key counts. null is not there.
+
+Before either, `storable_json` replaces what JSON allows and a store refuses: PostgreSQL's jsonb takes no \\u0000 and no
+halves of surrogate pairs, ClickHouse's JSON type neither the latter nor deep nesting. One such value must not cost the
+other rows of its batch anything. Numbers beyond a double, which ClickHouse refuses too, are null in the archive already
+(sources.rules.spec): looking for them would cost more than all the rest.
 """
 
 import json
@@ -18,11 +23,41 @@ from typing import Any
 
 import msgspec
 
+from spaces.text import storable
+
+DEEPEST = 100  # ClickHouse reads to 1,000, PostgreSQL to where its stack ends
 NOTHING = b"{}"
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 LONG = b"0" * 19  # digits of a number that may not fit
 DIGITS = bytes(48 if 48 <= letter <= 57 else 32 for letter in range(256))
 _encode = msgspec.json.encode
+
+
+def storable_json(text: bytes) -> bytes:
+    """The same JSON value without what a store refuses: such characters become U+FFFD, such values null."""
+    if b"\\u" not in text and text.count(b"[") + text.count(b"{") < DEEPEST:
+        return text
+    try:
+        value = json.loads(
+            text,
+            parse_float=lambda digits: number if math.isfinite(number := float(digits)) else None,
+            parse_int=lambda digits: int(digits) if len(digits) < 300 else None,  # beyond a double
+        )
+    except RecursionError:
+        return b"{}" if text.startswith(b"{") else b"null"
+    return json.dumps(_clean(value, 0), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if depth >= DEEPEST and isinstance(value, list | dict):
+        return None
+    if isinstance(value, list):
+        return [_clean(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {storable(key): _clean(item, depth + 1) for key, item in value.items()}
+    return value
 
 
 def split(text: bytes) -> tuple[bytes, bytes]:
@@ -34,6 +69,7 @@ def split(text: bytes) -> tuple[bytes, bytes]:
     if _is_plain(tree):
         return text, NOTHING
     by_path: dict[str, Any] = {}
+    # Longer keys first: of two values with one path setdefault keeps the one that came first.
     if dict in map(type, tree.values()):
         for keys, value in sorted(_below(tree, ()), key=lambda node: [-len(key) for key in node[0]]):
             if value is not None:
@@ -42,6 +78,7 @@ def split(text: bytes) -> tuple[bytes, bytes]:
         by_path = {key: value for key, value in tree.items() if value is not None}
     properties = {path: _stored(value) for path, value in by_path.items() if not isinstance(value, dict | list)}
     lists = {path: _encode(_stored(value)).decode() for path, value in by_path.items() if isinstance(value, list)}
+    # An object is told of only where nothing else shows that it is there: no property below it has a value.
     objects = {path for path, value in by_path.items() if isinstance(value, dict)}
     objects |= {above for path in (*lists, *objects) if "." in path for above in _above(path)} - by_path.keys()
     if objects:
@@ -102,10 +139,6 @@ def _stored(value: Any) -> Any:
         return None
 
 
-def _fits(value: Any) -> bool:
-    return type(value) is not int or SMALLEST <= value <= LARGEST
-
-
 def _is_plain(tree: dict[str, Any]) -> bool:
     """Whether every value in it is a scalar that fits, no object is without one, and no key has a dot."""
     there = False
@@ -114,7 +147,8 @@ def _is_plain(tree: dict[str, Any]) -> bool:
             if not _is_plain(value):
                 return False
             there = True
-        elif isinstance(value, list) or not _fits(value):
+        # By `type`: True is an int to isinstance, and is stored as what it is.
+        elif isinstance(value, list) or (type(value) is int and not SMALLEST <= value <= LARGEST):
             return False
         elif value is not None:
             there = True

@@ -8,8 +8,8 @@ from django import forms
 
 from access.pages.forms import Styled
 from sources.models import Source
+from sources.services import LONGEST_REPLAY_DAYS
 
-LONGEST_REPLAY_DAYS = 3 * 365
 DAYS = 30
 
 ABOUT = {

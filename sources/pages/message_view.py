@@ -23,7 +23,15 @@ def sections(message: dict[str, Any]) -> list[Section]:
     identifiers = {key: message[key] for key in WHO if message.get(key)}
     rest = {key: value for key, value in message.items() if key not in ELSEWHERE}
     parts = [("Who", identifiers), *((title, message.get(key)) for key, title in WHAT), ("Message", rest)]
-    return [Section(title, facts) for title, value in parts if (facts := _facts(value))]
+    shown = []
+    for title, value in parts:
+        # Whatever a sender put there: a rejected message may have any kind of value under these names.
+        facts = list(_flatten(value, "")) if isinstance(value, dict) else []
+        if beyond := facts[MOST_FACTS:]:
+            facts[MOST_FACTS:] = [("…", f"{len(beyond)} more; see Raw")]
+        if facts:
+            shown.append(Section(title, facts))
+    return shown
 
 
 def identifier(message: dict[str, Any]) -> str:
@@ -48,22 +56,10 @@ def format_json(text: str | bytes) -> str:
         return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
-def _facts(value: Any) -> list[tuple[str, str]]:
-    if not isinstance(value, dict):
-        return []
-    facts = list(_flatten(value, ""))
-    cut = len(facts) - MOST_FACTS
-    return [*facts[:MOST_FACTS], *([("…", f"{cut} more; see Raw")] if cut > 0 else [])]
-
-
 def _flatten(value: dict[str, Any], before: str) -> Iterator[tuple[str, str]]:
     for key, inner in value.items():
-        if isinstance(inner, dict) and inner and before.count(".") < 6:
+        if isinstance(inner, dict) and inner and before.count(".") < 6:  # deeper, the name is longer than the page
             yield from _flatten(inner, f"{before}{key}.")
         else:
-            yield f"{before}{key}", _format_value(inner)
-
-
-def _format_value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+            text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+            yield f"{before}{key}", text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"

@@ -176,8 +176,13 @@ def parse(request: Request, *, correct_clocks: bool) -> list[Message | Rejected]
     Together the results stand for every message: a rejected request says how many it had.
     """
     if request.refused:
-        reason = REFUSED.get(request.refused, "Nothing of this request is kept.")
-        return [_rejected(_Refuse(request.refused, "", reason), request.body, messages=_count(request))]
+        # Refused before it was read; it is read all the same, to say how many messages were lost.
+        why = _Refuse(request.refused, "", REFUSED.get(request.refused, "Nothing of this request is kept."))
+        try:
+            messages = len(_envelope_of(request.body).batch or ()) if request.call == BATCH else 1
+        except _Refuse as unreadable:
+            messages = 0 if unreadable.path else 1
+        return [_rejected(why, request.body, messages=messages)]
     if request.call != BATCH:
         return [_read(Raw(request.body), _Shared(), request, 0, "", correct_clocks)]
     try:
@@ -279,10 +284,12 @@ def _envelope_of(body: bytes) -> _Envelope:
         return _envelope.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         pass
+    # msgspec refuses a body for one bad byte in one message; this reader only asks where each message ends.
     try:
         fields = outline(body)
     except ValueError as error:
         raise _Refuse("invalid_json", "", str(error)) from None
+    # A body without `batch`, or with null, is one without messages, which has a reason of its own.
     if not isinstance(fields.setdefault("batch", []), list) and fields["batch"] != NULL:
         raise _Refuse("batch_not_array", "batch", "`batch` must be a list of messages.")
     return _Envelope(**{name: fields[name] for name in _Envelope.__struct_fields__ if fields.get(name, NULL) != NULL})
@@ -316,23 +323,13 @@ def _time_shared(raw: Raw) -> Any:
         return None
 
 
-def _count(request: Request) -> int:
-    """How many messages a refused request had."""
-    if request.call != BATCH:
-        return 1
-    try:
-        items = _envelope_of(request.body).batch
-    except _Refuse as refused:
-        return 0 if refused.path else 1
-    return len(items or ())
-
-
 def outline(body: bytes) -> dict[str, Any]:
     """The fields of the JSON object that the body is: each as raw JSON, `batch` as a list of its messages.
 
     Whatever is in them: NaN, bytes that are no UTF-8, a thousand objects inside one another. Raises ValueError, with
     a reason fit for the sender, when the body is no JSON object.
     """
+    # Bytes that are no UTF-8 go through as halves of surrogates, and come out of `value` as the bytes they were.
     scan = _Scan(body.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
     fields: dict[str, Any] = {}
     if not scan.passes("{"):
@@ -396,6 +393,7 @@ class _Scan:
         try:
             value, self.at = _python.raw_decode(self.text, start)
         except RecursionError:
+            # Nobody will read it, so its brackets alone say where it ends: no stack, but steps that are counted.
             self.at = self._past_brackets()
         except ValueError as error:
             raise ValueError(f"The body is not JSON: {error}.") from None
@@ -453,6 +451,7 @@ def _value(raw: Raw) -> Any:
 def _read(
     item: Raw, shared: _Shared, request: Request, index: int, path: str, correct_clocks: bool
 ) -> Message | Rejected:
+    """The one message, or why it is none. path: where in the request it is; "" = it is the request."""
     fields = None
     try:
         fields = _fields_of(item, shared)
@@ -466,8 +465,10 @@ def _read(
 
 def _fields_of(item: Raw, shared: _Shared) -> _Fields:
     raw = bytes(item)
-    _limit_size(len(raw), shared)
-    _limit_depth(raw)
+    # What the batch adds to each of its messages counts with each, or a small request could become a huge one.
+    if (size := len(raw) + shared.size) > LARGEST_MESSAGE:
+        raise _Refuse("message_too_large", "", f"{size} bytes; a message may have {LARGEST_MESSAGE}.")
+    _limit_depth(raw)  # before anything reads it: a reader that recurses would end at a depth of its own
     try:
         return _fields.decode(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -481,7 +482,12 @@ def _normal(fields: _Fields, shared: _Shared, request: Request, index: int, corr
     type = request.call if request.call != BATCH else fields.type
     if not isinstance(type, str) or type not in TYPES:
         raise _Refuse("unknown_type", "type", f"`type` must be one of {', '.join(TYPES)}.")
-    message_id = _message_id(fields.messageId) or f"api-{request.inbox}-{index}"
+    message_id = "" if fields.messageId is None else _id(fields.messageId, "messageId")
+    if len(message_id) > LONGEST_MESSAGE_ID:
+        raise _Refuse("message_id_too_long", "messageId", f"`messageId` may have {LONGEST_MESSAGE_ID} characters.")
+    # Without an id of its own it gets that of its place in the inbox: the same when the batch is written again, and
+    # another one when the client sends the same once more. Two messages without an id are two messages.
+    message_id = message_id or f"api-{request.inbox}-{index}"
     normal = _Normal(type, message_id)
     _put_ids(normal, fields)
     _put_content(normal, fields, shared)
@@ -510,7 +516,11 @@ def _put_ids(normal: _Normal, fields: _Fields) -> None:
 
 def _put_content(normal: _Normal, fields: _Fields, shared: _Shared) -> None:
     if normal.type == "track":
-        normal.event = _event(fields.event)
+        if fields.event is None or fields.event == "":
+            raise _Refuse("event_not_defined", "event", "A track call needs an `event`.")
+        if not isinstance(fields.event, str):
+            raise _Refuse("event_not_string", "event", "`event` must be text.")
+        normal.event = storable(fields.event)
     if normal.type in EVENT_NAMES:
         for name in ("name", "category"):
             if (value := getattr(fields, name)) is not None:
@@ -520,11 +530,13 @@ def _put_content(normal: _Normal, fields: _Fields, shared: _Shared) -> None:
     for name in ("properties", "traits", "context", "integrations"):
         if (value := getattr(fields, name)) is not None:
             setattr(normal, name, _object(value, name))
-    if shared.size:
+    if shared.size:  # what a message says itself comes before what the batch says of all
         normal.context = shared.context | (normal.context or {})
         normal.integrations = shared.integrations | (normal.integrations or {})
-    if normal.type == "identify" and normal.traits is UNSET:
-        _take_traits_of_context(normal)
+    # RudderStack's clients put the traits of an identify call into the context and nowhere else.
+    traits = normal.context.get("traits") if normal.context else None
+    if normal.type == "identify" and normal.traits is UNSET and isinstance(traits, dict):
+        normal.traits = traits
     if isinstance(fields.version, str | int | float):
         normal.version = fields.version
     if isinstance(fields.channel, str):
@@ -540,32 +552,31 @@ def _object(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def _take_traits_of_context(normal: _Normal) -> None:
-    """RudderStack's clients put the traits of an identify call there and nowhere else."""
-    traits = normal.context.get("traits") if normal.context else None
-    if isinstance(traits, dict):
-        normal.traits = traits
-
-
 def _put_times(normal: _Normal, fields: _Fields, shared: _Shared, received_at: int, correct_clocks: bool) -> int:
     """The event time: min(corrected, receipt)."""
     original = None
     for name in ("timestamp", "originalTimestamp"):
-        if (value := getattr(fields, name)) is not None and value != "":
-            original = _time(value, name)
-            normal.originalTimestamp = value
-            break
+        if (value := getattr(fields, name)) is None or value == "":
+            continue
+        original = _time_of(value)
+        if original is None:  # a message's own time must be read, or the event would be where it does not belong
+            reason = f"`{name}` must be an ISO 8601 time such as 2026-11-23T16:47:36.080Z."
+            raise _Refuse("timestamp_invalid", name, reason)
+        if original < 0:
+            raise _Refuse("timestamp_out_of_range", name, f"`{name}` is before 1970.")
+        normal.originalTimestamp = value
+        break
     if original is None:
-        original = _lenient_time(shared.timestamp)
+        original = _time_of(shared.timestamp)
         normal.originalTimestamp = UNSET if original is None else shared.timestamp
     sent_at = fields.sentAt or shared.sent_at
-    sent = _lenient_time(sent_at) if sent_at else None
+    sent = _time_of(sent_at) if sent_at else None
     if sent is not None:
         normal.sentAt = sent_at
     ts = received_at if original is None else original
     if original is not None and sent is not None and correct_clocks:
         ts = original + clock_error(received_at - sent)
-    ts = min(ts, received_at)
+    ts = min(ts, received_at)  # an event that is later than now would be in no window
     if ts < 0:
         raise _Refuse("timestamp_out_of_range", "sentAt", "Corrected by `sentAt`, the message is from before 1970.")
     normal.timestamp, normal.receivedAt = iso_of(ts), iso_of(received_at)
@@ -583,15 +594,6 @@ def clock_error(lag: int) -> int:
     return min(abs(lag), 2 * beyond) * (1 if lag > 0 else -1)
 
 
-def _message_id(value: Any) -> str:
-    if value is None:
-        return ""
-    text = _id(value, "messageId")
-    if len(text) > LONGEST_MESSAGE_ID:
-        raise _Refuse("message_id_too_long", "messageId", f"`messageId` may have {LONGEST_MESSAGE_ID} characters.")
-    return text
-
-
 def _id(value: Any, name: str) -> str:
     """An id as text; "" when there is none."""
     if isinstance(value, str):
@@ -603,25 +605,7 @@ def _id(value: Any, name: str) -> str:
     raise _Refuse("id_not_string", name, f"`{name}` must be text or a whole number.")
 
 
-def _event(value: Any) -> str:
-    if value is None or value == "":
-        raise _Refuse("event_not_defined", "event", "A track call needs an `event`.")
-    if not isinstance(value, str):
-        raise _Refuse("event_not_string", "event", "`event` must be text.")
-    return storable(value)
-
-
-def _time(value: Any, name: str) -> int:
-    """A message's own time. One that cannot be read would put the event where it does not belong."""
-    ts = _lenient_time(value)
-    if ts is None:
-        raise _Refuse("timestamp_invalid", name, f"`{name}` must be an ISO 8601 time such as 2026-11-23T16:47:36.080Z.")
-    if ts < 0:
-        raise _Refuse("timestamp_out_of_range", name, f"`{name}` is before 1970.")
-    return ts
-
-
-def _lenient_time(value: Any) -> int | None:
+def _time_of(value: Any) -> int | None:
     """Milliseconds since 1970; None when it is no ISO 8601 time. Without a zone it is UTC."""
     return _read_time(value) if isinstance(value, str) and len(value) <= LONGEST_TIME else None
 
@@ -631,7 +615,7 @@ def _read_time(value: str) -> int | None:
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
-        try:
+        try:  # Python takes no small z and no blanks; hardly any time has them, so this comes second
             at = datetime.fromisoformat(value.strip().upper())
         except ValueError:
             return None
@@ -641,13 +625,6 @@ def _read_time(value: str) -> int | None:
 
 
 # --- what can be stored
-
-
-def _limit_size(size: int, shared: _Shared) -> None:
-    """What the batch adds to each of its messages counts with each, or a small request could become a huge one."""
-    size += shared.size
-    if size > LARGEST_MESSAGE:
-        raise _Refuse("message_too_large", "", f"{size} bytes; a message may have {LARGEST_MESSAGE}.")
 
 
 def _too_deep(path: str = "") -> _Refuse:
@@ -662,6 +639,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def _limit_depth(raw: bytes) -> None:
+    # Nearly every message is let through by this count of bytes, and what follows need not look at its texts.
     if raw.count(b"{") + raw.count(b"[") <= DEEPEST:
         return
     depth = 0
@@ -675,15 +653,10 @@ def _text(normal: _Normal) -> bytes:
     try:
         text = _encode(normal)
     except (OverflowError, UnicodeEncodeError, RecursionError):
-        text = b"\\u0000"
+        text = b"\\u0000"  # as if it held one: it is made storable below
     if b"\\u0000" not in text:  # PostgreSQL stores no NUL
         return text
     return _encode(_storable_json(msgspec.to_builtins(normal)))
-
-
-def _integer(text: str) -> int | float:
-    """A whole number of any length; one too long for Python to read at all is no finite number either."""
-    return int(text) if len(text) <= LONGEST_INTEGER else float(text)
 
 
 def _storable_json(value: Any) -> Any:
@@ -700,20 +673,21 @@ _CHANGES: dict[type, Callable[[Any], Any]] = {
 }
 
 
-_python = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_integer)
+_python = json.JSONDecoder(
+    parse_constant=lambda _: None,
+    # Python refuses to read more than 4,300 digits; what is longer than this is no finite number anyway.
+    parse_int=lambda digits: int(digits) if len(digits) <= LONGEST_INTEGER else float(digits),
+)
 
 
 def _rejected(refused: _Refuse, source: bytes | Raw, *, message_id: Any = "", messages: int = 1) -> Rejected:
+    # As far as it is kept: bytes that are no UTF-8 as \xfc, so that its owner sees them. A character has up to four.
+    text = bytes(source)[: KEPT_OF_REJECT * 4].decode("utf-8", "backslashreplace")
     return Rejected(
         code=refused.code,
         reason=refused.reason,
         path=refused.path,
         message_id=storable(str(message_id))[:LONGEST_MESSAGE_ID] if isinstance(message_id, str | int) else "",
-        message=_escaped(bytes(source)),
+        message=text.replace("\0", "\\x00")[:KEPT_OF_REJECT],
         messages=messages,
     )
-
-
-def _escaped(raw: bytes) -> str:
-    """What was sent, as far as it is kept: bytes that are no UTF-8 as \\xfc, so that its owner sees them."""
-    return raw[: KEPT_OF_REJECT * 4].decode("utf-8", "backslashreplace").replace("\0", "\\x00")[:KEPT_OF_REJECT]

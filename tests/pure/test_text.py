@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sources.events.json_text import DEEPEST, storable_json
+from sources.events.properties import DEEPEST, storable_json
 from spaces.text import storable
 
 

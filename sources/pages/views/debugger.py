@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from access.pages.tables import Pager, filtered_by
+from access.pages.tables import filtered_by
 from access.requests import PageRequest
 from sources import queries, services
 from sources.models import Source
@@ -36,17 +36,27 @@ def page(request: PageRequest, workspace: str, source_id: str, wake: Callable[[i
         wake(source.pk)
         flash.success(request, "A test event is on its way. It is in the list once it is archived.")
         return redirect("source-debugger", workspace=workspace, source_id=source_id)
+    url = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
+    refused = request.GET.get("show") == "rejected"
     context = base_context(request, source, here="source-debugger") | {
         "counts": queries.count_messages([source])[source.pk],
-        "lists": _lists(request, source),
+        "lists": [
+            {"label": "Newest messages", "url": url, "here": not refused},
+            {"label": "Rejected", "url": f"{url}?show=rejected", "here": refused},
+        ],
     }
-    if request.GET.get("show") == "rejected":
-        return render(
-            request,
-            "sources/rejected.html",
-            context | rejected.search_context(request, source) | rejected.list_context(request, source),
-        )
-    return render(request, "sources/debugger.html", context | _search_context(request) | _list_context(request, source))
+    if refused:
+        search, messages = rejected.search_context(request, source), rejected.list_context(request, source)
+        return render(request, "sources/rejected.html", context | search | messages)
+    types = _types(request)
+    # The live switch, the search and the types are each a parameter of the URL, so that a look can be passed on.
+    search = {
+        "wanted": filtered_by(request),
+        "types": [(type, type in types) for type in TYPES],
+        "live_url": _address(request, request.path),
+        "pause_url": _address(request, request.path, live="0"),
+    }
+    return render(request, "sources/debugger.html", context | search | _list_context(request, source))
 
 
 @needs("sources.read")
@@ -59,7 +69,8 @@ def messages(request: PageRequest, workspace: str, source_id: str) -> HttpRespon
 
 def _list_context(request: PageRequest, source: Source) -> dict[str, Any]:
     """The messages, the URL that polls for newer ones, and the links to older ones and back."""
-    after, before, wanted, types = _after(request), _before(request), filtered_by(request), _types(request)
+    after, before = _after(request), _place(request.GET.get("before", ""))
+    wanted, types = filtered_by(request), _types(request)
     if after:
         newest = queries.NewestMessages(
             queries.arrived_messages(source, after=after, types=types, wanted=wanted), older=None
@@ -69,26 +80,21 @@ def _list_context(request: PageRequest, source: Source) -> dict[str, Any]:
     last = (newest.rows[0]["piece"], newest.rows[0]["position"]) if newest.rows else after
     parameters = [("q", wanted), *(("type", type) for type in types), ("after", _format_place(last))]
     poll = reverse("source-messages", args=[request.workspace.slug, source.public_id])
+    page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
+    back = _address(request, page) if before else ""
+    older = _address(request, page, before=_format_place(newest.older)) if newest.older else ""
     keys = write_keys(request, source)
     return {
         "rows": [_message(row) for row in newest.rows],
         "poll": f"{poll}?{urlencode([(name, value) for name, value in parameters if value])}",
-        "live": _is_live(request),
+        "live": request.GET.get("live") != "0" and before is None,
         "sought": bool(wanted or types),
         "before": _format_place(before),
+        # As many as fit came since the last look: there may be others between these and what the page shows.
         "gap": bool(after) and len(newest.rows) == queries.SHOWN,
-        "pager": _pager(request, source, newest, before),
+        "pager": live_pager(back, older, shown=len(newest.rows)),
         "first": snippets("http", key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=not keys)[0],
     }
-
-
-def _pager(
-    request: PageRequest, source: Source, messages: queries.NewestMessages, before: tuple[int, int] | None
-) -> Pager:
-    page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
-    back = _address(request, page) if before else ""
-    older = _address(request, page, before=_format_place(messages.older)) if messages.older else ""
-    return live_pager(back, older, shown=len(messages.rows))
 
 
 def _message(row: dict[str, Any]) -> dict[str, Any]:
@@ -108,40 +114,12 @@ def _message(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _search_context(request: PageRequest) -> dict[str, Any]:
-    """The live switch, the search and the types; each is a parameter of the URL."""
-    types = _types(request)
-    return {
-        "wanted": filtered_by(request),
-        "types": [(type, type in types) for type in TYPES],
-        "live_url": _address(request, request.path),
-        "pause_url": _address(request, request.path, live="0"),
-    }
-
-
-def _lists(request: PageRequest, source: Source) -> list[dict[str, Any]]:
-    url = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
-    here = request.GET.get("show") == "rejected"
-    return [
-        {"label": "Newest messages", "url": url, "here": not here},
-        {"label": "Rejected", "url": f"{url}?show=rejected", "here": here},
-    ]
-
-
-def _is_live(request: PageRequest) -> bool:
-    return request.GET.get("live") != "0" and _before(request) is None
-
-
 def _types(request: PageRequest) -> list[str]:
     return [type for type in request.GET.getlist("type") if type in TYPES]
 
 
 def _after(request: PageRequest) -> tuple[int, int] | None:
     return _place(request.GET.get("after", ""))
-
-
-def _before(request: PageRequest) -> tuple[int, int] | None:
-    return _place(request.GET.get("before", ""))
 
 
 def _place(text: str) -> tuple[int, int] | None:

@@ -5,15 +5,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages as flash
-from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from access.pages.tables import Pager, filtered_by, row_number
+from access.pages.tables import filtered_by, row_number
 from access.requests import PageRequest
 from sources import queries, services
-from sources.models import Reject, Source
+from sources.models import Source
 from sources.pages import message_view
 from sources.pages.views.source import get_source_or_404, live_pager
 from spaces.needs import needs
@@ -27,7 +26,12 @@ def rejects(request: PageRequest, workspace: str, source_id: str, wake: Callable
     """
     source = get_source_or_404(request, source_id)
     if request.method == "POST":
-        count = services.retry_rejects(source, _chosen_rejects(request, source), by=request)
+        if "reject" in request.POST:
+            chosen = queries.rejects_of(source).filter(pk=row_number(request.POST["reject"]) or 0)
+        else:
+            code, wanted = request.POST.get("code", "")[:40], request.POST.get("q", "")
+            chosen = queries.sought_rejects(source, code=code, wanted=wanted)
+        count = services.retry_rejects(source, chosen, by=request)
         wake(source.pk)
         flash.success(request, _retry_message(count)) if count else flash.warning(request, _retry_message(count))
         search = {name: value for name in ("code", "q") if (value := request.POST.get(name))}
@@ -35,13 +39,6 @@ def rejects(request: PageRequest, workspace: str, source_id: str, wake: Callable
         return redirect(f"{page}?{urlencode({'show': 'rejected'} | search)}")
     template = "sources/_refused.html" if _number(request, "after") else "sources/_rejects.html"
     return render(request, template, {"source": source} | list_context(request, source))
-
-
-def _chosen_rejects(request: PageRequest, source: Source) -> QuerySet[Reject]:
-    if "reject" in request.POST:
-        return queries.rejects_of(source).filter(pk=row_number(request.POST["reject"]) or 0)
-    code, wanted = request.POST.get("code", "")[:40], request.POST.get("q", "")
-    return queries.sought_rejects(source, code=code, wanted=wanted)
 
 
 def _retry_message(count: int) -> str:
@@ -71,14 +68,26 @@ def list_context(request: PageRequest, source: Source) -> dict[str, Any]:
     last = newest.rows[0].pk if newest.rows else after
     parameters = {"q": wanted, "code": code, "after": str(last or "")}
     poll = reverse("source-rejects", args=[request.workspace.slug, source.public_id])
+    page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
+    back = _address(request, page) if before else ""
+    older = _address(request, page, before=str(newest.older)) if newest.older else ""
+    rows = [
+        {
+            "reject": reject,
+            "id": f"r-{reject.pk}",
+            "sections": message_view.sections(message_view.parse_message(reject.message)),
+            "raw": message_view.format_json(reject.message),
+        }
+        for reject in newest.rows
+    ]
     return {
-        "rows": [_reject_context(reject) for reject in newest.rows],
+        "rows": rows,
         "poll": f"{poll}?{urlencode({name: value for name, value in parameters.items() if value})}",
         "live": request.GET.get("live") != "0" and not before,
         "sought": bool(wanted or code),
         "before": before,
         "gap": bool(after) and len(newest.rows) == queries.SHOWN,
-        "pager": _pager(request, source, newest, before),
+        "pager": live_pager(back, older, shown=len(newest.rows)),
     }
 
 
@@ -89,26 +98,11 @@ def search_context(request: PageRequest, source: Source) -> dict[str, Any]:
         "wanted": filtered_by(request),
         "code": code,
         "retriable": queries.retriable(queries.rejects_of(source)).exists(),
+        # The code that is chosen stays in the list though the last reject of it is gone: it can be taken back there.
         "codes": codes if not code or code in dict(codes) else [*codes, (code, 0)],
         "refused": queries.refused_requests_of(source),
         "live_url": _address(request, request.path),
         "pause_url": _address(request, request.path, live="0"),
-    }
-
-
-def _pager(request: PageRequest, source: Source, rejects: queries.NewestRejects, before: int | None) -> Pager:
-    page = reverse("source-debugger", args=[request.workspace.slug, source.public_id])
-    back = _address(request, page) if before else ""
-    older = _address(request, page, before=str(rejects.older)) if rejects.older else ""
-    return live_pager(back, older, shown=len(rejects.rows))
-
-
-def _reject_context(reject: Reject) -> dict[str, Any]:
-    return {
-        "reject": reject,
-        "id": f"r-{reject.pk}",
-        "sections": message_view.sections(message_view.parse_message(reject.message)),
-        "raw": message_view.format_json(reject.message),
     }
 
 

@@ -12,11 +12,10 @@ from django.urls import reverse
 from access.pages.tables import Pill
 from access.requests import PageRequest
 from sources import queries, services
-from sources.models import Connection, Replay, Source
+from sources.models import Connection, Replay
 from sources.pages.forms import DAYS, ConnectForm, ReplayForm
 from sources.services import SourceError
 from spaces.clock import clock
-from spaces.models import Space
 from spaces.needs import needs
 
 STOP_POLLING = 286  # htmx swaps the response in and stops polling
@@ -52,9 +51,26 @@ def connect(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """The form that connects sources, and replays their past events if the user wants that."""
     choices = list(queries.connectable(request.space).order_by("name", "id"))
     form = ConnectForm(request.POST if request.method == "POST" else None, sources=choices)
-    if request.method == "POST" and form.is_valid() and _connect(request, form, choices):
-        return redirect("space-sources", workspace=workspace, space=space)
-    context = {"form": form, "choices": _source_choices(request, form, choices), "days": DAYS}
+    if request.method == "POST" and form.is_valid():
+        wanted = form.cleaned_data
+        chosen = [source for source in choices if source.public_id in wanted["sources"]]
+        options: dict[str, Any] = {"since_days": wanted["days"], "replay": wanted["replay"]}
+        try:
+            replay = services.connect(request.space, chosen, clock=clock, by=request, **options)
+        except SourceError as error:  # somebody else connected one of them since the form was shown
+            form.add_error(None, str(error))
+        else:
+            names = ", ".join(source.name for source in chosen)
+            more = f" A replay of {replay.total:,} events has begun." if replay else ""
+            messages.success(request, f"{request.space.name} listens to {names}.{more}")
+            return redirect("space-sources", workspace=workspace, space=space)
+    counts = queries.events_since(request.workspace, choices, now=clock.now(), days=DAYS)
+    before = set(Connection.objects.filter(space=request.space).values_list("source_id", flat=True))
+    boxes = [
+        {"source": source, "option": option, "events": counts[source.pk], "known": source.pk in before}
+        for source, option in zip(choices, form["sources"], strict=True)
+    ]
+    context = {"form": form, "choices": boxes, "days": DAYS}
     return render(request, "sources/connect.html", context, status=422 if form.errors else 200)
 
 
@@ -90,62 +106,42 @@ def replay_more(request: PageRequest, workspace: str, space: str, connection_id:
     listening = queries.listening(request.space.pk).select_related("source", "replay")
     connection = get_object_or_404(listening, public_id=connection_id)
     form = ReplayForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid() and _begin_replay(request, form, connection.source):
-        return redirect("space-sources", workspace=workspace, space=space)
+    if request.method == "POST" and form.is_valid():
+        source, days = connection.source, form.cleaned_data["days"]
+        try:
+            replay = services.replay_more(request.space, [source], since_days=days, clock=clock, by=request)
+        except SourceError as error:
+            form.add_error(None, str(error))
+        else:
+            all_there = f"{request.space.name} has all events of {source.name} of the last {days:,} days."
+            if replay:
+                messages.success(request, f"A replay of {replay.total:,} events has begun.")
+            else:
+                messages.info(request, all_there)
+            return redirect("space-sources", workspace=workspace, space=space)
     context = {"form": form, "source": connection.source, "connection": connection, "url": request.path}
     return render(request, "sources/replay.html", context, status=422 if form.errors else 200)
 
 
-def _begin_replay(request: PageRequest, form: ReplayForm, source: Source) -> bool:
-    """Whether it succeeded; if not, the form has the error."""
-    days = form.cleaned_data["days"]
-    try:
-        replay = services.replay_more(request.space, [source], since_days=days, clock=clock, by=request)
-    except SourceError as error:
-        form.add_error(None, str(error))
-        return False
-    if replay:
-        messages.success(request, f"A replay of {replay.total:,} events has begun.")
-    else:
-        messages.info(request, f"{request.space.name} has all events of {source.name} of the last {days:,} days.")
-    return True
-
-
-def _connect(request: PageRequest, form: ConnectForm, choices: list[Source]) -> bool:
-    """Whether it succeeded; if not, the form has the error."""
-    chosen = [source for source in choices if source.public_id in form.cleaned_data["sources"]]
-    options: dict[str, Any] = {"since_days": form.cleaned_data["days"], "replay": form.cleaned_data["replay"]}
-    try:
-        replay = services.connect(request.space, chosen, clock=clock, by=request, **options)
-    except SourceError as error:
-        form.add_error(None, str(error))
-        return False
-    names = ", ".join(source.name for source in chosen)
-    more = f" A replay of {replay.total:,} events has begun." if replay else ""
-    messages.success(request, f"{request.space.name} listens to {names}.{more}")
-    return True
-
-
-def _source_choices(request: PageRequest, form: ConnectForm, sources: list[Source]) -> list[dict[str, Any]]:
-    """Each source beside its check box."""
-    counts = queries.events_since(request.workspace, sources, now=clock.now(), days=DAYS)
-    before = set(Connection.objects.filter(space=request.space).values_list("source_id", flat=True))
-    return [
-        {"source": source, "option": option, "events": counts[source.pk], "known": source.pk in before}
-        for source, option in zip(sources, form["sources"], strict=True)
-    ]
-
-
 def _list_context(request: PageRequest) -> dict[str, Any]:
+    """The connections, the running replays, and the newest that ended."""
     space, now = request.space, clock.now()
     connections = list(queries.connections_of(space).select_related("source__tally").order_by("source__name", "id"))
-    shown = [_replay_context(replay, now) for replay in _listed_replays(space)]
-    running = [row for row in shown if row["running"]]
+    replays = _with_sources(Replay.objects.filter(space=space)).order_by("-id")
+    running = [_replay_context(replay, now) for replay in replays.filter(state=Replay.State.RUNNING)]
+    others = replays.exclude(state=Replay.State.RUNNING)[:FINISHED_SHOWN]
+    ended = [_replay_context(replay, now) for replay in others]
+    newest = None if running or not ended else ended[0]["replay"]
+    announced = (
+        newest
+        and newest.state == Replay.State.COMPLETE
+        and (newest.finished_at is None or now - newest.finished_at < NOTICED_FOR)
+    )
     return {
         "rows": _rows(connections),
         "replays": running,
-        "ended": [row for row in shown if not row["running"]],
-        "complete": None if running else _notice(shown, now),
+        "ended": ended,
+        "complete": ended[0] if announced else None,
         "failures": queries.failures_of(space),
         "running": bool(running),
         "as_of": now,
@@ -153,28 +149,12 @@ def _list_context(request: PageRequest) -> dict[str, Any]:
     }
 
 
-def _listed_replays(space: Space) -> list[Replay]:
-    """The running replays and the newest that ended."""
-    of_space = _with_sources(Replay.objects.filter(space=space)).order_by("-id")
-    running = list(of_space.filter(state=Replay.State.RUNNING))
-    return running + list(of_space.exclude(state=Replay.State.RUNNING)[:FINISHED_SHOWN])
-
-
 def _with_sources(replays: "QuerySet[Replay]") -> "QuerySet[Replay]":
     return replays.prefetch_related("parts__connection__source")
 
 
-def _notice(shown: list[dict[str, Any]], now: datetime) -> dict[str, Any] | None:
-    """The newest replay, if it completed within NOTICED_FOR."""
-    newest = max(shown, key=lambda row: row["replay"].pk, default=None)
-    if newest is None or newest["replay"].state != Replay.State.COMPLETE:
-        return None
-    ended = newest["replay"].finished_at
-    return newest if ended is None or now - ended < NOTICED_FOR else None
-
-
 def _rows(connections: list[Connection]) -> list[dict[str, Any]]:
-    counts = queries.count_messages([connection.source for connection in connections])
+    counts = queries.count_messages([connection.source for connection in connections])  # two queries, for all of them
     return [
         {
             "connection": connection,
@@ -201,6 +181,7 @@ def _replay_context(replay: Replay, now: datetime) -> dict[str, Any]:
         "event_time": progress.event_time,
         "rate": round(progress.rate),
         "left": _format_duration(progress.seconds_left) if replay.state == Replay.State.RUNNING else "",
+        # From the request on, waiting included: so long it took for who asked for it.
         "took": _format_duration((replay.finished_at - replay.created_at).total_seconds())
         if replay.finished_at
         else "",

@@ -1,9 +1,10 @@
 """The sources of a workspace: the list of them, and a new one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -38,12 +39,19 @@ def sources(request: PageRequest, workspace: str) -> HttpResponseBase:
     """The sources of the workspace with their message counts; also as CSV."""
     all_sources = Source.objects.filter(workspace=request.workspace).select_related("tally")
     if wants_csv(request):
-        found = arranged(request, all_sources, **LIST).iterator(chunk_size=500)
-        return exported(request, "sources", HEADER, _csv_lines(found))
+        return exported(request, "sources", HEADER, _csv_lines(arranged(request, all_sources, **LIST)))
     table = tabled(request, all_sources, **LIST)
-    return render(
-        request, "sources/sources.html", {"table": table, "pager": table.pager, "rows": _source_rows(table.rows)}
-    )
+    counts = queries.count_messages(table.rows)
+    rows = [
+        {
+            "source": source,
+            "enabled": enabled(source),
+            "counts": counts[source.pk],
+            "last": queries.last_received(source),
+        }
+        for source in table.rows
+    ]
+    return render(request, "sources/sources.html", {"table": table, "pager": table.pager, "rows": rows})
 
 
 @needs("sources.edit")
@@ -61,21 +69,10 @@ def new(request: PageRequest, workspace: str) -> HttpResponse:
     return render(request, "sources/new.html", {"form": form}, status=422 if form.errors else 200)
 
 
-def _source_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    counts = queries.count_messages(sources)
-    return [
-        {
-            "source": source,
-            "enabled": enabled(source),
-            "counts": counts[source.pk],
-            "last": queries.last_received(source),
-        }
-        for source in sources
-    ]
-
-
-def _csv_lines(sources: Iterable[Source]) -> Iterator[tuple[Any, ...]]:
-    for source in sources:
+def _csv_lines(sources: QuerySet[Source]) -> Iterator[tuple[Any, ...]]:
+    # A generator over a cursor: a workspace of any number of sources is never in memory as a whole.
+    for source in sources.iterator(chunk_size=500):
+        # Without `waiting`: that is true for a moment only, and a file is read later.
         tally = getattr(source, "tally", None)
         counts = (tally.archived, tally.doubled, tally.rejected) if tally else (0, 0, 0)
         last = queries.last_received(source) or ""
