@@ -103,6 +103,7 @@ def record(space: Space, number: int, graph: IdentityGraph, events: EventBatch, 
     """The batch's graph, evidence, traits and links are in PostgreSQL. number: of its Prepare."""
     with connection.cursor() as cursor:
         tables = _Tables(cursor, space, number, events)
+        # Merges first: they move what losers held, before the traits of winners are read and put together.
         aliases = tables.merge(graph)
         traits = _changed_traits(tables, graph, resolution)
         tables.create(graph, traits)
@@ -114,6 +115,7 @@ def record(space: Space, number: int, graph: IdentityGraph, events: EventBatch, 
     became_known = graph.became_known()
     alive = graph.alive()
     accounts = {profile for profile, node in alive.items() if node.is_account}
+    # By who holds it at the end: the profile that gained it may have lost a merge later in the batch.
     holders = {graph.holder[gained.identifier].number for gained in graph.gained}
     return Written(
         created=list(graph.created),
@@ -169,6 +171,7 @@ def take_again(space_id: int, rejects: Iterable[tuple[int, int, int]]) -> None:
             places,
             {"space": space_id},
         )
+        # A stalled worker must not resolve once more what another one has resolved in the meantime.
         if cursor.rowcount != len(places):
             raise Overtaken(f"{len(places) - cursor.rowcount} rejects of space {space_id} are gone")
 
@@ -187,6 +190,7 @@ def _changed_traits(
 ) -> dict[int, tuple[Traits, Traits]]:
     """(before, after) of each profile that is left and whose traits the batch, its events or its merges, changed."""
     winners = graph.winners()
+    # Traits were noted for the number of their moment; a later event of the batch may have merged it away.
     sent: dict[int, list[Traits]] = {}
     for number, traits in resolution.traits.items():
         sent.setdefault(winners.get(number, number), []).append(traits)
@@ -282,9 +286,15 @@ class _Tables:
         return {number: from_columns(values, seen) for number, values, seen in self.cursor.fetchall()}
 
     def create(self, graph: IdentityGraph, traits: Mapping[int, tuple[Traits, Traits]]) -> None:
-        if not graph.created:
+        if not graph.created:  # as everywhere below: most batches of known people have nothing to write
             return
         alive, winners = graph.alive(), graph.winners()
+        rows = []
+        for number, at in graph.created.items():
+            node = alive.get(number)  # none: it was created and merged within the batch, and was a person
+            kind, merges = ACCOUNT if node and node.is_account else USER, node.merges if node else 0
+            columns = to_columns(traits[number][1] if number in traits else {})
+            rows.append((new_id("use"), number, winners.get(number), at, kind, merges, *columns))
         self.execute(
             f"""INSERT INTO identity_profile (public_id, workspace_id, space_id, number, kind, merged_into, merges,
                                               traits, traits_seen, first_seen_at)
@@ -292,17 +302,7 @@ class _Tables:
                        {MOMENT.format("q.at")}
                 FROM {{rows}}""",
             "id text, number bigint, winner bigint, at bigint, kind int, merges int, traits jsonb, seen jsonb",
-            [
-                (
-                    new_id("use"),
-                    number,
-                    winners.get(number),
-                    at,
-                    *_kind_and_merges(alive.get(number)),
-                    *to_columns(traits[number][1] if number in traits else {}),
-                )
-                for number, at in graph.created.items()
-            ],
+            rows,
         )
 
     def update_traits(self, traits: Mapping[int, Traits]) -> None:
@@ -344,6 +344,7 @@ class _Tables:
     ) -> None:
         if not seen_sets:
             return
+        # By event time, not by arrival: a replay brings what was first after what is last.
         earlier, later = "excluded.first_seen_at < old.first_seen_at", "excluded.last_seen_at >= old.last_seen_at"
         self.execute(
             f"""INSERT INTO identity_evidence AS old
@@ -370,7 +371,13 @@ class _Tables:
                 (
                     *_hash_and_json(identifiers),
                     msgspec.json.encode(seen.refused).decode() if seen.refused else "[]",
-                    _shortened(set_aside.get(identifiers, ())),
+                    # The first few, cut: what one person's events carry beside their ids may be without end.
+                    msgspec.json.encode(
+                        [
+                            (value.type, value.value[:SHOWN_OF_SET_ASIDE], value.why)
+                            for value in islice(set_aside.get(identifiers, ()), MOST_SET_ASIDE)
+                        ]
+                    ).decode(),
                     seen.node.number,
                     seen.events,
                     seen.first,
@@ -395,17 +402,11 @@ class _Tables:
         )
 
     def update_counters(self, graph: IdentityGraph) -> None:
-        if graph.gained:
+        if graph.gained:  # who creates a profile gives it an identifier: no other batch gives out a number
             self.cursor.execute(
                 "UPDATE identity_graph SET last_profile = %s, last_identifier = %s WHERE space_id = %s",
                 [graph.last_profile, graph.last_identifier + len(graph.gained), self.owner["space"]],
             )
-
-
-def _shortened(values: Iterable[SetAside]) -> str:
-    """JSON text of the first few: what one person's events carry beside their ids may be without end."""
-    first = islice(values, MOST_SET_ASIDE)
-    return msgspec.json.encode([(value.type, value.value[:SHOWN_OF_SET_ASIDE], value.why) for value in first]).decode()
 
 
 @lru_cache(maxsize=100_000)
@@ -417,13 +418,6 @@ def _hash_and_json(identifiers: tuple[Identifier, ...]) -> tuple[str, str]:
     )
 
 
-def _kind_and_merges(node: Node | None) -> tuple[int, int]:
-    """A profile that was created and merged within the batch has no node left: it was a person."""
-    if node is None:
-        return USER, 0
-    return ACCOUNT if node.is_account else USER, node.merges
-
-
 def execute(
     cursor: Any, statement: str, columns: str, rows: Iterable[Sequence[Any]], parameters: Mapping[str, Any]
 ) -> None:
@@ -433,13 +427,12 @@ def execute(
     """
     names, kinds = zip(*(column.split() for column in columns.split(", ")), strict=True)
     values = list(zip(*rows, strict=True)) or [()] * len(names)
-    arrays = {f"column_{name}": _array(kind, column) for name, kind, column in zip(names, kinds, values, strict=True)}
+    arrays = {}
+    for name, kind, column in zip(names, kinds, values, strict=True):
+        if kind in ("int", "bigint"):
+            items = ["NULL" if value is None else str(value) for value in column]
+        else:  # quoted, all of them: text may be empty, or the word NULL
+            items = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in column]
+        arrays[f"column_{name}"] = "{" + ",".join(items) + "}"
     table = ", ".join(f"%(column_{name})s::{kind}[]" for name, kind in zip(names, kinds, strict=True))
     cursor.execute(statement.format(rows=f"unnest({table}) AS q({', '.join(names)})"), {**parameters, **arrays})
-
-
-def _array(kind: str, values: Sequence[Any]) -> str:
-    if kind in ("int", "bigint"):
-        return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
-    escaped = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
-    return '{"' + '","'.join(escaped) + '"}' if escaped else "{}"

@@ -14,15 +14,12 @@ import numpy
 import pyarrow
 
 from sources.events import archive_table
-from sources.events.archive_table import LogPlace, Reach, Region, key_of, up_to
-from sources.models import Connection, Reject, Replay, Source
+from sources.events.archive_table import Key, LogPlace, Reach, Region, key_of, up_to
+from sources.models import ARCHIVE, Connection, Reject, Replay, Source
 from sources.queries import places as places_of
 from sources.queries import reach_of
 from spaces.batches import visible_logs
 from spaces.models import Space
-
-ARCHIVE = "archive"
-Key = tuple[int, int, int, int]
 
 
 class RowsLost(Exception):
@@ -127,11 +124,28 @@ def read_again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.nd
     """
     if taken.rejects:
         rows = archive_table.read_rows(workspace_id, taken.rejects)
+    elif taken.slice:
+        rows = _slice_again(workspace_id, taken.slice, taken.rows)
     else:
-        rows = _live_again(workspace_id, taken.live) if taken.live else _slice_again(workspace_id, taken)
+        logs = visible_logs(stage=ARCHIVE, partitions=[live.source for live in taken.live])
+        rows, _ = archive_table.read_live(
+            workspace_id,
+            [
+                LogPlace(up_to(logs[live.source], live.piece), live.after_piece, live.after_position)
+                for live in taken.live
+            ],
+            2**31,
+        )
+        # Read up to the ends of the batches: of the last one only the first rows may have been taken.
+        within = numpy.zeros(rows.num_rows, bool)
+        source, piece, position = (rows[name].to_numpy() for name in ("source", "piece", "position"))
+        for live in taken.live:
+            within |= (source == live.source) & ((piece < live.piece) | (position <= live.position))
+        rows = rows.filter(pyarrow.array(within))
     living = set(Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True))
     rows = rows.filter(pyarrow.array(numpy.isin(rows["source"].to_numpy(), list(living))))
     here = numpy.array([source in living for source in taken.sources])[numpy.frombuffer(taken.whose, "<u2")]
+    # Everything that was prepared goes by a row's place: with one row too few all others would get another's profile.
     if rows.num_rows != here.sum():
         raise RowsLost(f"{rows.num_rows} of {here.sum()} rows are still in the archive")
     return rows, here
@@ -144,6 +158,7 @@ def _taken(
     slice: Slice | None = None,
     rejects: Sequence[tuple[int, int, int]] = (),
 ) -> Taken:
+    # Two bytes a row: what is taken is kept in PostgreSQL until the batch is done, and a space has few sources.
     sources, whose = numpy.unique(rows["source"].to_numpy(), return_inverse=True)
     return Taken(
         rows=rows.num_rows,
@@ -155,24 +170,10 @@ def _taken(
     )
 
 
-def _live_again(workspace_id: int, ranges: Sequence[LiveRange]) -> pyarrow.Table:
-    logs = visible_logs(stage=ARCHIVE, partitions=[live.source for live in ranges])
-    starts = [LogPlace(up_to(logs[live.source], live.piece), live.after_piece, live.after_position) for live in ranges]
-    rows, _ = archive_table.read_live(workspace_id, starts, 2**31)
-    # Read up to the ends of the batches: of the last one only the first rows may have been taken.
-    within = numpy.zeros(rows.num_rows, bool)
-    source, piece, position = (rows[name].to_numpy() for name in ("source", "piece", "position"))
-    for live in ranges:
-        within |= (source == live.source) & ((piece < live.piece) | (position <= live.position))
-    return rows.filter(pyarrow.array(within))
-
-
-def _slice_again(workspace_id: int, taken: Taken) -> pyarrow.Table:
-    part = taken.slice
-    assert part is not None
+def _slice_again(workspace_id: int, part: Slice, count: int) -> pyarrow.Table:
     logs = visible_logs(stage=ARCHIVE, partitions=[source for source, _ in part.cutoffs])
     ends = tuple(up_to(logs[source], end) for source, end in part.cutoffs)
     reach = Reach(ends, part.since, part.until, tuple(part.consumed))
     # Without a source that was deleted since, as many rows reach further than the batch did.
-    rows = archive_table.read_replay_slice(workspace_id, reach, part.after, taken.rows)
+    rows = archive_table.read_replay_slice(workspace_id, reach, part.after, count)
     return rows.slice(0, bisect(range(rows.num_rows), part.upto, key=lambda index: key_of(rows, index)))

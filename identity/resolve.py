@@ -98,6 +98,7 @@ class Resolve:
         running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
             return Intake(space, Taken())  # the replay was cancelled
+        # While both wait, live events have the even numbers and the replay the odd ones: neither starves.
         if running is None or log.last_number % 2:
             few = min(limit, self.live_rows)
             intake = next_rejects(space, few) or next_live(space, few)
@@ -112,28 +113,27 @@ class Resolve:
         if intake.rows is None:
             everyone = {ChangeSet.EVERYTHING: BitMap().serialize()}
             return PreparedResolve(intake.taken, ends=intake.ends, settles=True, change_sets=everyone)
+        space, taken, rows = intake.space, intake.taken, intake.rows
         with _no_garbage_collection():
-            return self._resolve(intake.space, intake.taken, intake.rows, number)
-
-    def _resolve(self, space: Space, taken: Taken, rows: pyarrow.Table, number: int) -> PreparedResolve:
-        policy = policy_of(space.identity_policy)
-        batch = event_batch(rows, policy)
-        graph_store.take_again(space.pk, taken.rejects)
-        graph = graph_store.load(space, batch.events, policy)
-        resolution = resolve(graph, batch)
-        written = graph_store.record(space, number, graph, batch, resolution)
-        graph_store.reject(space.pk, rows, resolution.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
-        self._thread.last = _LastPrepared(taken, space.identity_policy, rows, batch.events)
-        return PreparedResolve(
-            taken,
-            stop=taken.rows,
-            profiles=numpy.array(resolution.profiles, "<u4").tobytes(),
-            accounts=event_rows.pack(resolution.accounts.items()),
-            aliases=event_rows.pack(written.aliases),
-            people=event_rows.pack(written.people),
-            change_sets={} if taken.slice else _change_sets(batch, resolution, written),
-            policy=space.identity_policy,
-        )
+            policy = policy_of(space.identity_policy)
+            batch = event_batch(rows, policy)
+            graph_store.take_again(space.pk, taken.rejects)
+            graph = graph_store.load(space, batch.events, policy)  # from here on the space's graph is this batch's
+            resolution = resolve(graph, batch)
+            written = graph_store.record(space, number, graph, batch, resolution)
+            graph_store.reject(space.pk, rows, resolution.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
+            self._thread.last = _LastPrepared(taken, space.identity_policy, rows, batch.events)
+            return PreparedResolve(
+                taken,
+                stop=taken.rows,
+                profiles=numpy.array(resolution.profiles, "<u4").tobytes(),
+                accounts=event_rows.pack(resolution.accounts.items()),
+                aliases=event_rows.pack(written.aliases),
+                people=event_rows.pack(written.people),
+                # A replay tells nobody until its end, which tells everyone.
+                change_sets={} if taken.slice else _change_sets(batch, resolution, written),
+                policy=space.identity_policy,
+            )
 
     def write(self, log: Log, prepared: PreparedResolve, number: int) -> None:
         tables = {OVERLAY: event_rows.profile_aliases(prepared.aliases), PROFILES: event_rows.people(prepared.people)}
@@ -144,6 +144,7 @@ class Resolve:
                 PROFILE_EVENTS: event_rows.profile_events(rows),
                 TRAITS: event_rows.traits(rows),
             }
+        # All tables at once: each insert waits for the disk, and one after the other they would wait five times.
         with client.at_once():
             for table, columns in tables.items():
                 timeline.insert(table, columns, workspace_id=log.workspace_id, space_id=log.partition, piece=number)
@@ -155,6 +156,7 @@ class Resolve:
             for key, profiles in prepared.change_sets.items()
         )
         self._move(log, prepared)
+        # In the same transaction: a replay that moves people and dies before its end leaves the mark that tells them.
         if prepared.settles:
             graph_store.mark_untouched(log.partition, untouched=False)
         elif prepared.taken.slice:
@@ -194,6 +196,7 @@ class Resolve:
     def _resolved_rows(self, log: Log, prepared: PreparedResolve) -> event_rows.ResolvedRows:
         """The prepared rows, with the profiles it gave them."""
         last: _LastPrepared | None = getattr(self._thread, "last", None)
+        # The rules are part of it: identifiers on the events are those that the rules of the time found on them.
         if last and last.taken == prepared.taken and last.policy == prepared.policy:
             rows, events, here = last.rows, last.events, numpy.ones(last.rows.num_rows, bool)
         else:

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -33,7 +32,7 @@ from identity.api.serializers import (
     verbose_traits,
 )
 from identity.history import Placed
-from identity.models import Identifier, Profile
+from identity.models import Profile
 from identity.naming import shown_name
 from identity.rules.policy import Policy, PolicyError, policy_of
 from identity.services import change_policy
@@ -41,7 +40,6 @@ from sources.events import timeline
 from sources.events.timeline import START, ProfileEvent, Which
 from spaces import personal
 from spaces.clock import clock
-from spaces.models import Space
 from spaces.needs import needs
 
 TIMELINE_PAGE = 10_000
@@ -110,7 +108,9 @@ class ProfilesView(PagedView):
         if (wanted := request.query_params.get("identifier")) is not None:
             holders = _holders(request, wanted, field="identifier")
             rows = rows.filter(number__in=holders.values("number"))
-        include = _include(request)
+        include = _words(request, "include")
+        if set(include) - INCLUDED:
+            raise invalid("Must be identifiers, traits, or both.", "include")
         if "identifiers" in include:
             rows = queries.with_identifiers(rows)
         profiles = self.paginate_queryset(rows)
@@ -140,11 +140,27 @@ class ProfileView(OfProfile):
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """One person or account. An id that was merged away is answered with its winner, and `mergedFrom` says so."""
         profile, numbers = self.profile_or_404(request, profile_id)
+        space = request.space
         asked_for_another = profile_id.startswith("use_") and profile_id != profile.public_id
         identifiers = list(queries.identifiers_in_order(profile)[: queries.MANY])
+        # Before `first_seen_at`: that is when the profile came to be, and an event that came late may be older.
+        seen = history.seen_between(history.scope_of(space), [*numbers])
+        related = queries.with_identifiers(queries.relations_of(space, numbers))
+        others = "users" if profile.kind == Profile.Kind.ACCOUNT else "accounts"
         return answer(
             ProfileAnswer,
-            profile=_whole(request.space, profile, numbers, identifiers),
+            profile={
+                "id": profile.public_id,
+                "collection": COLLECTION_OF[profile.kind],
+                "name": shown_name(profile.traits, [(row.type, row.value) for row in identifiers]) or None,
+                "traits": profile.traits,
+                "identifiers": identifiers,
+                "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),
+                others: related.order_by("number")[: queries.MANY],
+                "relatedTotal": related.count(),
+                "firstSeenAt": seen[0] if seen else profile.first_seen_at,
+                "lastSeenAt": seen[1] if seen else None,
+            },
             mergedFrom=profile_id if asked_for_another else None,
             context={"sources": queries.source_ids(row.source_id for row in identifiers if row.source_id)},
         )
@@ -228,7 +244,13 @@ class ProfileEventsView(OfProfile):
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """Their events, newest first, each with its identifiers and its message as archived."""
         profile, numbers = self.profile_or_404(request, profile_id)
-        scope, which = history.scope_of(request.space), _which(request)
+        scope = history.scope_of(request.space)
+        which = Which(
+            include=_words(request, "include"),
+            exclude=_words(request, "exclude"),
+            start=_asked_moment(request, "start"),
+            end=_asked_moment(request, "end"),
+        )
 
         def read(after: str | None, limit: int) -> list[ProfileEvent]:
             before = _place(after, 4) if after else None
@@ -297,25 +319,6 @@ def _rules(request: ApiRequest) -> Response:
     return answer(RulesAnswer, identityRules=policy_of(kept).to_json(), isDefault=kept is None)
 
 
-def _whole(space: Space, profile: Profile, numbers: BitMap, identifiers: list[Identifier]) -> dict[str, Any]:
-    """All that a profile's answer holds. numbers: all of this person."""
-    seen = history.seen_between(history.scope_of(space), [*numbers])
-    related = queries.with_identifiers(queries.relations_of(space, numbers))
-    others = "users" if profile.kind == Profile.Kind.ACCOUNT else "accounts"
-    return {
-        "id": profile.public_id,
-        "collection": COLLECTION_OF[profile.kind],
-        "name": shown_name(profile.traits, [(row.type, row.value) for row in identifiers]) or None,
-        "traits": profile.traits,
-        "identifiers": identifiers,
-        "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),
-        others: related.order_by("number")[: queries.MANY],
-        "relatedTotal": related.count(),
-        "firstSeenAt": seen[0] if seen else profile.first_seen_at,
-        "lastSeenAt": seen[1] if seen else None,
-    }
-
-
 def _holders(request: ApiRequest, text: str, *, field: str | None) -> QuerySet[Profile]:
     """Who holds an identifier, given as `type:value`."""
     type, colon, value = text.partition(":")
@@ -326,22 +329,6 @@ def _holders(request: ApiRequest, text: str, *, field: str | None) -> QuerySet[P
 
 def _words(request: ApiRequest, name: str) -> list[str]:
     return [word for word in request.query_params.get(name, "").split(",") if word]
-
-
-def _include(request: ApiRequest) -> list[str]:
-    asked = _words(request, "include")
-    if set(asked) - INCLUDED:
-        raise invalid("Must be identifiers, traits, or both.", "include")
-    return asked
-
-
-def _which(request: ApiRequest) -> Which:
-    return Which(
-        include=_words(request, "include"),
-        exclude=_words(request, "exclude"),
-        start=_asked_moment(request, "start"),
-        end=_asked_moment(request, "end"),
-    )
 
 
 def _asked_moment(request: ApiRequest, name: str) -> datetime | None:
@@ -356,6 +343,7 @@ def _asked_moment(request: ApiRequest, name: str) -> datetime | None:
 
 def _place(text: str, parts: int) -> tuple[int, ...]:
     """A place in a list from its cursor. Raises ValueError."""
+    # A cursor is what somebody sends: numbers that no column holds would be an error of the store's.
     numbers = text.split(".")
     if len(numbers) != parts or not all(re.fullmatch(r"-?[0-9]{1,13}", number) for number in numbers):
         raise ValueError(text)

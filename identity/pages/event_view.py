@@ -1,12 +1,11 @@
 """PURE. What an event says, as names and values that a person reads."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MOST_ROWS = 60  # of one part; the message itself has them all
-LONGEST = 300
+from sources.pages.message_view import MOST_FACTS, short_text
+
 SAID = (("Properties", "properties"), ("Traits", "traits"))
 
 
@@ -31,7 +30,7 @@ def parts(message: Mapping[str, Any], identifiers: Sequence[tuple[str, str]]) ->
 
 
 def _part(title: str, rows: Sequence[tuple[str, Any]]) -> EventSection:
-    shown = [(name or "value", _text(value)) for name, value in rows[:MOST_ROWS]]
+    shown = [(name or "value", short_text(value)) for name, value in rows[:MOST_FACTS]]
     return EventSection(title, shown, len(rows) - len(shown))
 
 
@@ -42,8 +41,3 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inside, f"{path}.{key}" if path else str(key))
     elif path:
         yield path, value
-
-
-def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -25,14 +25,8 @@ class Rules(Styled):
     def clean(self) -> dict[str, Any]:
         """The rules are read as the API reads them, so that both allow the same."""
         entries = super().clean() or {}
-        if not self.errors:
-            try:
-                self.policy = Policy.from_json(self._as_json(entries))
-            except PolicyError as error:
-                self.add_error(self._field_at(error.path), error.message)
-        return entries
-
-    def _as_json(self, entries: dict[str, Any]) -> dict[str, Any]:
+        if self.errors:
+            return entries
         rows = [
             {
                 "type": type,
@@ -41,12 +35,14 @@ class Rules(Styled):
             }
             for type in self.current.rank
         ]
-        return self.current.to_json() | {"identifiers": rows}
-
-    def _field_at(self, path: str) -> str | None:
-        """The field behind a path such as `identifiers[1].blocked.patterns[0]`."""
-        match = re.match(r"identifiers\[(\d+)\]\.(\w+\.\w+)", path)
-        return f"{PARTS[match[2]]}-{self.current.identifiers[int(match[1])].type}" if match else None
+        try:
+            self.policy = Policy.from_json(self.current.to_json() | {"identifiers": rows})
+        except PolicyError as error:
+            # The path names the field, as in `identifiers[1].blocked.patterns[0]`; without one it is of the whole form.
+            match = re.match(r"identifiers\[(\d+)\]\.(\w+\.\w+)", error.path)
+            field = f"{PARTS[match[2]]}-{self.current.identifiers[int(match[1])].type}" if match else None
+            self.add_error(field, error.message)
+        return entries
 
     @property
     def rows(self) -> list[dict[str, Any]]:

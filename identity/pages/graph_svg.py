@@ -107,13 +107,13 @@ def picture(name: str, about: str, identifiers: Sequence[Fact], merges: Sequence
 
 
 def _by_type(identifiers: Sequence[Fact]) -> list[_Column]:
-    found = [_Column(group, list(facts)) for group, facts in groupby(identifiers, key=lambda fact: fact.group)]
-    return [_Column(_titled(each), each.facts[:MOST_OF_A_TYPE]) for each in found[:MOST_TYPES]]
-
-
-def _titled(column: _Column) -> str:
-    more = len(column.facts) - MOST_OF_A_TYPE
-    return _cut(column.title, 16 if more > 0 else 24) + (f" · {more} more" if more > 0 else "")
+    columns = []
+    for group, of_type in groupby(identifiers, key=lambda fact: fact.group):
+        facts = list(of_type)
+        more = len(facts) - MOST_OF_A_TYPE
+        title = f"{_cut(group, 16)} · {more} more" if more > 0 else _cut(group, 24)
+        columns.append(_Column(title, facts[:MOST_OF_A_TYPE]))
+    return columns[:MOST_TYPES]
 
 
 def _in_columns(merges: Sequence[Fact]) -> list[_Column]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from typing import cast
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -258,8 +259,12 @@ def relations(space: Space, numbers: BitMap) -> tuple[list[Person], int]:
 
 def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History:
     """The newest events of the profile and of all that were merged into it; those before a place in it."""
-    scope = history.scope_of(space)
-    events = timeline.events_of(scope, [*numbers], before=_key_from(before), limit=EVENTS_SHOWN + 1)
+    place = before.split(".")
+    # From the address: what is no place begins at the newest event, as an address without one does.
+    is_place = len(place) == 4 and all(part.isascii() and part.isdigit() and len(part) < 14 for part in place)
+    key = cast(Key, tuple(map(int, place))) if is_place else None
+    # One more than is shown tells whether there are older ones.
+    events = timeline.events_of(history.scope_of(space), [*numbers], before=key, limit=EVENTS_SHOWN + 1)
     page = events[:EVENTS_SHOWN]
     sources = _SourceNames(event.source for event in page)
     days: dict[datetime, list[Event]] = {}
@@ -288,15 +293,6 @@ def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[dat
     scope, which = history.scope_of(space), timeline.Which(start=start, end=end)
     counted = timeline.per_day(scope, [*numbers], which=which, zone=timezone.get_current_timezone_name())
     return [(day, counted.get(day, 0)) for day in days]
-
-
-def _key_from(text: str) -> Key | None:
-    """A place in a history from its address; None for what is none."""
-    parts = text.split(".")
-    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 14 for part in parts):
-        return None
-    at, source, piece, position = map(int, parts)
-    return at, source, piece, position
 
 
 class _SourceNames(dict[int | None, str]):

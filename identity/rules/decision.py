@@ -70,30 +70,27 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def reason(self) -> str:
         """One line for people; made when asked for, because hardly any decision is ever looked at."""
-        return "; ".join([self._summary(), *map(str, self.dropped)])
-
-    def _summary(self) -> str:
-        raise NotImplementedError
+        return "; ".join(map(str, [self, *self.dropped]))
 
 
 class AttachEvent(Decision, frozen=True):
     """The event belongs to `profile`, which gains `new` (often nothing)."""
 
-    def _summary(self) -> str:
+    def __str__(self) -> str:
         return f"attached to profile {self.profile}" + (f", adding {_names(self.new)}" if self.new else "")
 
 
 class CreateProfile(Decision, frozen=True):
     """No profile holds any of `accepted`: a profile is to be created that holds all of them."""
 
-    def _summary(self) -> str:
+    def __str__(self) -> str:
         return f"new profile with {_names(self.new)}"
 
 
 class MergeProfiles(Decision, frozen=True):
     """`profile`, the oldest, takes in `merged` (oldest first) and `new`; the event belongs to it."""
 
-    def _summary(self) -> str:
+    def __str__(self) -> str:
         others = ", ".join(map(str, self.merged))
         shared = [identifier for identifier in self.accepted if identifier not in self.new]
         return f"profile {self.profile} takes in {others}, joined by {_names(shared)}"
@@ -102,7 +99,7 @@ class MergeProfiles(Decision, frozen=True):
 class RefuseEvent(Decision, frozen=True):
     """The event belongs to no profile."""
 
-    def _summary(self) -> str:
+    def __str__(self) -> str:
         return "no matching identifiers on event"
 
 
@@ -119,13 +116,13 @@ def decide(identifiers: Iterable[Identifier], candidates: Sequence[Candidate], *
     are looked for again, whichever type broke the rule. A single identifier breaks none, so only an event without
     any is refused. Raises nothing. Source: spec §5, "Algorithm per event".
     """
-    left = sorted(set(identifiers), key=policy.priority)
+    left = sorted(set(identifiers), key=policy.priority)  # the least trusted is the last, and goes first
     dropped: list[Dropped] = []
     while left:
         holders = [candidate for candidate in candidates if not candidate.identifiers.keys().isdisjoint(left)]
         new = [identifier for identifier in left if not any(identifier in holder.identifiers for holder in holders)]
         broken_rule = _broken_rule(holders, new, at, policy)
-        if broken_rule:
+        if broken_rule:  # not the type that broke it: who is least trusted may have brought the profiles together
             dropped.append(Dropped(left.pop(), broken_rule))
             continue
         accepted = tuple(left), tuple(new), tuple(dropped)
@@ -138,8 +135,9 @@ def decide(identifiers: Iterable[Identifier], candidates: Sequence[Candidate], *
 
 def _broken_rule(holders: list[Candidate], new: list[Identifier], at: int, policy: Policy) -> BrokenRule | None:
     """The first rule, limits by priority and then caps, that one profile of all `holders` with `new` would break."""
-    if not new and len(holders) == 1:
+    if not new and len(holders) == 1:  # what is there already stays, though rules that came later would forbid it
         return None
+    # Only types that gain: tightened rules leave old profiles alone.
     times_by_type = _times_of_gaining(holders, new, at)
     over = [type for type, times in times_by_type.items() if _is_over(times, policy.limit(type))]
     if over:
@@ -177,7 +175,7 @@ def _is_over(times: list[int], limit: Limit) -> bool:
     if len(times) <= count:
         return False
     period = PERIOD_MS[limit.period]
-    if period is None:
+    if period is None:  # ever
         return True
-    times = sorted(times)
+    times = sorted(times)  # events come late and out of order; each time and the count-th after it span a window
     return any(later - first < period for first, later in zip(times, times[count:], strict=False))

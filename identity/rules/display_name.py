@@ -8,7 +8,15 @@ Pair = tuple[str, str]  # (type, value) of an identifier
 
 def display_name(traits: Mapping[str, Any], identifiers: Sequence[Pair]) -> str:
     """The name, else the e-mail address, else the user or group id; "" when nothing but a device is known."""
-    return _full_name(traits) or email_of(traits, identifiers) or _first_of(identifiers, "user_id", "group_id")
+    whole = traits.get("name")
+    if isinstance(whole, str) and whole.strip():
+        return whole.strip()
+    # Segment's reserved traits are in camelCase; many send them in snake_case all the same.
+    parts = [
+        traits.get(one) or traits.get(other) for one, other in (("firstName", "first_name"), ("lastName", "last_name"))
+    ]
+    joined = " ".join(part.strip() for part in parts if isinstance(part, str)).strip()
+    return joined or email_of(traits, identifiers) or _first_of(identifiers, "user_id", "group_id")
 
 
 def email_of(traits: Mapping[str, Any], identifiers: Sequence[Pair]) -> str:
@@ -16,17 +24,6 @@ def email_of(traits: Mapping[str, Any], identifiers: Sequence[Pair]) -> str:
     return str(traits.get("email") or _first_of(identifiers, "email"))
 
 
-def _full_name(traits: Mapping[str, Any]) -> str:
-    """The name as sent, or made of its parts."""
-    whole = traits.get("name")
-    if isinstance(whole, str) and whole.strip():
-        return whole.strip()
-    parts = [
-        traits.get(one) or traits.get(other) for one, other in (("firstName", "first_name"), ("lastName", "last_name"))
-    ]
-    return " ".join(part.strip() for part in parts if isinstance(part, str)).strip()
-
-
 def _first_of(identifiers: Sequence[Pair], *types: str) -> str:
-    values = dict(reversed(identifiers))
+    values = dict(reversed(identifiers))  # reversed, so that of several of a type the first is the one that stays
     return next((values[type] for type in types if type in values), "")

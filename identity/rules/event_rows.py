@@ -37,6 +37,10 @@ class ResolvedRows:
     def columns(self) -> pyarrow.Table:
         """Everything that any of the tables takes, for all rows."""
         archived = ("source", "piece", "position", "message_id", "message")
+        # Most sets of identifiers are there many times: each is made once and taken by its place.
+        places: dict[tuple[Identifier, ...], int] = {}
+        indexes = [places.setdefault(event.identifiers, len(places)) for event in self.events]
+        sets = [[{"type": type, "value": value} for type, value in identifiers] for identifiers in places]
         return pyarrow.table(
             {RENAMED.get(name, name): self.rows[name] for name in archived}
             | {
@@ -47,7 +51,7 @@ class ResolvedRows:
                 "event": pyarrow.array([event.event for event in self.events], pyarrow.string()),
                 "properties_text": pyarrow.array([event.properties for event in self.events], pyarrow.binary()),
                 "lists": pyarrow.array([event.lists for event in self.events], pyarrow.binary()),
-                "identifiers": _identifiers([event.identifiers for event in self.events]),
+                "identifiers": pyarrow.array(sets, PAIRS).take(pyarrow.array(indexes, pyarrow.int32())),
             }
         )
 
@@ -58,6 +62,7 @@ class ResolvedRows:
 
     def take(self, names: Sequence[str], chosen: numpy.ndarray) -> pyarrow.Table:
         columns = self.columns.select(names)
+        # Nearly always it is all of them, and taking copies every message of the batch.
         whole = len(chosen) == columns.num_rows and (chosen == numpy.arange(len(chosen))).all()
         return columns if whole else columns.take(pyarrow.array(chosen))
 
@@ -71,6 +76,7 @@ def resolved_rows(
     accounts: bytes,
 ) -> ResolvedRows:
     """The part `within` of a batch. here: which of all its rows `rows` and `events` are."""
+    # Places count all rows that were prepared, also those of a source that was deleted since: profiles go by them.
     position = numpy.flatnonzero(here)
     chosen = numpy.flatnonzero((position >= within.start) & (position < within.stop))
     position = position[chosen]
@@ -97,6 +103,7 @@ def profile_events(resolved: ResolvedRows) -> pyarrow.Table:
         return own
     positions = resolved.position.tolist()
     accounts = numpy.array([resolved.accounts.get(position, NO_PROFILE) for position in positions], "<u4")
+    # Where the caller's profile is the account itself the row is there already.
     chosen = numpy.flatnonzero((accounts != NO_PROFILE) & (accounts != resolved.profile))
     return pyarrow.concat_tables([own, _with_profile(resolved.take(names, chosen), accounts[chosen])])
 
@@ -141,14 +148,6 @@ def people(packed: bytes) -> pyarrow.Table:
 def pack(rows: Iterable[Sequence[int]]) -> bytes:
     """Rows of 32-bit numbers as bytes: a tenth of what a list would take in a decision."""
     return numpy.array(list(rows), "<u4").tobytes()
-
-
-def _identifiers(sets: list[tuple[Identifier, ...]]) -> pyarrow.Array:
-    """Most sets are there many times."""
-    places: dict[tuple[Identifier, ...], int] = {}
-    indexes = [places.setdefault(identifiers, len(places)) for identifiers in sets]
-    distinct = [[{"type": type, "value": value} for type, value in identifiers] for identifiers in places]
-    return pyarrow.array(distinct, PAIRS).take(pyarrow.array(indexes, pyarrow.int32()))
 
 
 def _numbers(packed: bytes, **kinds: pyarrow.DataType) -> pyarrow.Table:

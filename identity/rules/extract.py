@@ -26,8 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from identity.rules import patterns
-from identity.rules.policy import Definition, Identifier, Policy
+from identity.rules.policy import Definition, Identifier, Policy, searcher
 from spaces.text import REPLACEMENT, storable
 
 REMEMBERED = 10_000  # values of each identifier of a policy
@@ -57,7 +56,7 @@ class Extracted(msgspec.Struct, frozen=True):
     blocked: tuple[SetAside, ...] = ()
 
 
-Place = tuple[str, str]  # (section, key), see _sections
+Place = tuple[str, str]  # (section, key), see `identifiers`
 Check = Callable[[str], SetAside | None]
 Reader = tuple[str, tuple[Place, ...], Check]
 
@@ -76,7 +75,17 @@ _PLACES: dict[str, tuple[Place, ...]] = {
 
 def identifiers(message: Mapping[str, Any], policy: Policy) -> Extracted:
     """The identifiers of one archived message. Raises nothing, whatever the message holds."""
-    sections = _sections(message)
+    context = _object(message.get("context"))
+    sections = {  # a missing or malformed part is empty
+        "message": message,
+        # A group call's traits are the account's: an office's e-mail address must not join all who work there.
+        "traits": _NOTHING if message.get("type") == "group" else _object(message.get("traits")),
+        "properties": _object(message.get("properties")),
+        "context.traits": _object(context.get("traits")),
+        "ga": _object(_object(context.get("integrations")).get("Google Analytics")),
+        "device": _device(_object(context.get("device"))),
+        "externalIds": _external_ids(context.get("externalIds")),
+    }
     user_readers, account_readers = _readers(policy)
     blocked: list[SetAside] = []
     user = tuple(found for reader in user_readers if (found := _read(reader, sections, blocked)))
@@ -125,25 +134,11 @@ def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else _NOTHING
 
 
-def _sections(message: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The parts of a message that identifiers are read from; a missing or malformed part is empty."""
-    context = _object(message.get("context"))
-    return {
-        "message": message,
-        "traits": _NOTHING if message.get("type") == "group" else _object(message.get("traits")),
-        "properties": _object(message.get("properties")),
-        "context.traits": _object(context.get("traits")),
-        "ga": _object(_object(context.get("integrations")).get("Google Analytics")),
-        "device": _device(_object(context.get("device"))),
-        "externalIds": _external_ids(context.get("externalIds")),
-    }
-
-
 def _device(device: Mapping[str, Any]) -> Mapping[str, Any]:
     system = device.get("type")
     if not isinstance(system, str) or (system := system.strip().lower()) not in ("android", "ios"):
         return _NOTHING
-    tracked = device.get("adTrackingEnabled") is True
+    tracked = device.get("adTrackingEnabled") is True  # without a yes the advertising id is not to be used
     return {
         f"{system}.id": device.get("id"),
         f"{system}.idfa": device.get("advertisingId") if tracked else None,
@@ -202,7 +197,7 @@ def _check(definition: Definition) -> Check:
     type = definition.type
     fold = str.lower if type == "email" else str  # as they are stored
     values = {fold(value): value for value in definition.blocked.values}
-    searches = [(text, patterns.search(text, any_case=type == "email")) for text in definition.blocked.patterns]
+    searches = [(text, searcher(text, any_case=type == "email")) for text in definition.blocked.patterns]
 
     def check(value: str) -> SetAside | None:
         if len(value) > MAX_LENGTH:  # before the patterns, whose time grows with the length

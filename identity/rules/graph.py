@@ -6,7 +6,7 @@ It starts from the profiles that hold any identifier of the batch, and ends with
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from identity.rules.decision import Candidate, Decision, decide
+from identity.rules.decision import Candidate, decide
 from identity.rules.policy import Identifier, Policy
 
 # Who owns one of these is known; someone with only device or anonymous ids is not.
@@ -90,6 +90,7 @@ class IdentityGraph:
         """The number of the profile that the event belongs to now; NO_PROFILE when it carries no identifier."""
         if not identifiers:
             return NO_PROFILE
+        # Most events carry a set that was seen before: a repeat of a fully accepted one cannot change the graph.
         seen = self.seen_sets.get(identifiers)
         if seen is None:
             node, refused = self._decide(identifiers, at, index)
@@ -122,19 +123,17 @@ class IdentityGraph:
         else:
             node = holders[decision.profile]
         for number in decision.merged:
-            self._merge(holders[number], node, decision, index)
+            loser = holders[number]
+            loser.merged_into = node
+            node.identifiers |= loser.identifiers
+            node.merges += loser.merges + 1
+            self.holder.update(dict.fromkeys(loser.identifiers, node))
+            self.merged.append(MergedPair(loser.number, node.number, index, decision.reason))
         for identifier in decision.new:
             node.identifiers[identifier] = at
             self.holder[identifier] = node
             self.gained.append(Gained(identifier, at, index))
         return node, [(*dropped.identifier, str(dropped.broken_rule)) for dropped in decision.dropped]
-
-    def _merge(self, loser: Node, winner: Node, decision: Decision, index: int) -> None:
-        loser.merged_into = winner
-        winner.identifiers |= loser.identifiers
-        winner.merges += loser.merges + 1
-        self.holder.update(dict.fromkeys(loser.identifiers, winner))
-        self.merged.append(MergedPair(loser.number, winner.number, index, decision.reason))
 
     def winners(self) -> dict[int, int]:
         """The last winner of each profile that was merged in this batch."""

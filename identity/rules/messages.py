@@ -16,11 +16,10 @@ import msgspec
 from identity.rules.extract import Extracted, SetAside, camel, identifiers
 from identity.rules.policy import Identifier, Policy
 from sources.events.properties import NOTHING, split, storable_json
-from sources.rules.spec import stays_out_of_spaces
+from sources.rules.spec import EVENT_NAMES, event_name, stays_out_of_spaces
 
-NAMED = {"page": "Page Viewed", "screen": "Screen Viewed"}  # events whose call has no event name of its own
-NAME_OF = {type: b'"%b_name":' % type.encode() for type in NAMED}
-CATEGORY_OF = {type: b'"%b_category":' % type.encode() for type in NAMED}
+NAME_OF = {type: b'"%b_name":' % type.encode() for type in EVENT_NAMES}
+CATEGORY_OF = {type: b'"%b_category":' % type.encode() for type in EVENT_NAMES}
 REMEMBERED = 100_000  # combinations of ids, per policy and process
 EMPTY = msgspec.Raw(b"")
 Stamp = tuple[int, int, int, int]  # (event time in ms, source, archive batch, position): which of two traits is newer
@@ -131,14 +130,16 @@ class _Reader:
         self._remembered: dict[tuple[Any, ...], Extracted] = {}
 
     def read(self, text: bytes) -> ArchivedEvent:
+        # Three looks, each dearer and rarer: hardly any message says false, and of those hardly any says it to us.
         if b"false" in text and _MAY_STAY_OUT.search(text) and stays_out_of_spaces(message := _decoded(text)):
-            name = _event_name(message["type"], message.get("event"))
+            name = event_name(message["type"], message.get("event"))
             return ArchivedEvent(message["type"], name, (), None, NOTHING, NOTHING, NO_TRAITS, stays_out=True)
         try:
             outer: Any = self._outer.decode(text)
             extracted = self._identifiers(text, outer)
         except msgspec.DecodeError:
             message = _decoded(text)
+            # Its sections as the stores take them; its identifiers from what was sent: U+FFFD would make two ids one.
             sections = msgspec.json.decode(storable_json(text), type=dict[str, msgspec.Raw])
             outer = _LooseOuter(
                 type=str(message.get("type")),
@@ -152,11 +153,12 @@ class _Reader:
         properties, lists = split(_properties(outer))
         return ArchivedEvent(
             type=outer.type,
-            event=_event_name(outer.type, outer.event),
+            event=event_name(outer.type, outer.event if isinstance(outer.event, str) else None),
             user=extracted.user,
             account=extracted.account,
             properties=properties,
             lists=lists,
+            # Only these two calls say something of a person for good; `traits` of others are of no use to anybody.
             traits=_traits(outer.traits) if outer.traits and outer.type in ("identify", "group") else NO_TRAITS,
             set_aside=extracted.blocked,
         )
@@ -174,7 +176,7 @@ class _Reader:
         )
         extracted = self._remembered.get(key)
         if extracted is None:
-            if len(self._remembered) >= REMEMBERED:
+            if len(self._remembered) >= REMEMBERED:  # all at once: to keep the newest would cost at every look
                 self._remembered.clear()
             extracted = self._remembered[key] = identifiers(_decoded(text), self.policy)
         return extracted
@@ -206,18 +208,12 @@ def _reader(policy: Policy) -> _Reader:
     return _Reader(policy)
 
 
-def _event_name(type: str, event: Any) -> str:
-    if type == "track":
-        return event if isinstance(event, str) else ""
-    return NAMED.get(type, "")
-
-
 def _properties(outer: Any) -> bytes:
     """The properties; those of a page or screen with its name and category, unless they have such already."""
     text = bytes(outer.properties)
     if text[:1] != b"{":
         text = b"{}"
-    if outer.type in NAMED:
+    if outer.type in EVENT_NAMES:
         if isinstance(outer.name, str):
             text = _with_key(text, NAME_OF[outer.type], outer.name)
         if isinstance(outer.category, str):
@@ -227,6 +223,7 @@ def _properties(outer: Any) -> bytes:
 
 def _with_key(text: bytes, key: bytes, value: str) -> bytes:
     """The object with one more key at its end, if it has no such key yet."""
+    # The bytes may be those of a key deeper inside, so JSON has the last word; nearly always they are not there at all.
     if key in text and key[1:-2].decode() in json.loads(text):
         return text
     separator = b"," if text[1:-1].strip() else b""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MOST_FACTS = 60
+MOST_FACTS = 60  # of one part; the message itself has them all
 LONGEST_VALUE = 300
 WHO = ("userId", "anonymousId", "groupId", "previousId")
 WHAT = (("properties", "Properties"), ("traits", "Traits"), ("context", "Context"))
@@ -61,5 +61,10 @@ def _flatten(value: dict[str, Any], before: str) -> Iterator[tuple[str, str]]:
         if isinstance(inner, dict) and inner and before.count(".") < 6:  # deeper, the name is longer than the page
             yield from _flatten(inner, f"{before}{key}.")
         else:
-            text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
-            yield f"{before}{key}", text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+            yield f"{before}{key}", short_text(inner)
+
+
+def short_text(value: Any) -> str:
+    """A value on one line: text as it is, anything else as JSON; cut where it is longer than a table shows."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"

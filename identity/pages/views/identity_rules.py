@@ -30,7 +30,14 @@ def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpR
     within = request.space
     policy = policy_of(within.identity_policy)
     if request.method == "POST":
-        return _add(request, policy) if "add" in request.POST else _change(request, policy)
+        if "add" not in request.POST:
+            return _change(request, policy)
+        form = NewIdentifier(request.POST, current=policy)
+        if not form.is_valid():
+            return _adding(request, form, status=422)
+        change_policy(within, form.policy, by=request)
+        messages.success(request, f"{form.cleaned_data['name']} is an identifier of this space. {SAVED}")
+        return redirect("identity-settings", workspace=workspace, space=space)
     if "add" in request.GET and request.membership.may("space.admin", within):
         return _adding(request, NewIdentifier(current=policy))
     if "edit" in request.GET and request.membership.may("space.admin", within):
@@ -47,32 +54,20 @@ def _change(request: PageRequest, policy: Policy) -> HttpResponse:
     form = rules_form(request.POST, current=policy)
     if not form.is_valid():
         return _page(request, policy, form=form, status=422)
+    # A button that moves a row sends the whole form: what was typed before it is saved with it, not lost.
     way, _, type = request.POST.get("move", "").partition(":")
     change_policy(request.space, moved(form.policy, type, up=way == "up") if type else form.policy, by=request)
     messages.success(request, f"{type} was moved {way}. {SAVED}" if type else SAVED)
     return redirect(f"{here}?edit=1" if type else here)
 
 
-def _add(request: PageRequest, policy: Policy) -> HttpResponse:
-    form = NewIdentifier(request.POST, current=policy)
-    if not form.is_valid():
-        return _adding(request, form, status=422)
-    change_policy(request.space, form.policy, by=request)
-    messages.success(request, f"{form.cleaned_data['name']} is an identifier of this space. {SAVED}")
-    return redirect("identity-settings", workspace=request.workspace.slug, space=request.space.slug)
-
-
 def _adding(request: PageRequest, form: NewIdentifier, *, status: int = 200) -> HttpResponse:
-    context = {"form": form, "places": [_example(*place) for place in places_of(EXAMPLE)]}
-    return render(request, "identity/add_identifier.html", context, status=status)
-
-
-def _example(section: str, keys: tuple[str, ...]) -> tuple[str, str]:
-    """A part of a message, and what stands there for the example."""
-    if section == "context.externalIds":
+    # Each part of a message, and what stands there for the example. Of externalIds a whole entry: it needs all four.
+    examples = []
+    for section, keys in places_of(EXAMPLE):
         entry = {"id": "L-1", "type": keys[0], "collection": "users", "encoding": "none"}
-        return section, json.dumps(entry)
-    return section, " or ".join(keys)
+        examples.append((section, json.dumps(entry) if section == "context.externalIds" else " or ".join(keys)))
+    return render(request, "identity/add_identifier.html", {"form": form, "places": examples}, status=status)
 
 
 def _page(request: PageRequest, policy: Policy, *, form: Rules | None = None, status: int = 200) -> HttpResponse:
