@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -21,6 +22,20 @@ class Grant:
     @property
     def label(self) -> str:
         return roles.SPACE_ROLES[self.role].label
+
+
+def page_after(rows: "QuerySet[Any]", *, order: str, after: Any, count: int) -> tuple[list[Any], Any]:
+    """The next `count` rows, and the place of the last one; None when there are no more.
+
+    order: a column of unique values, such as `-id` for newest first. after: a value of it; None = from the start. One
+    query, never an offset: nothing is shown twice or left out when rows come or go meanwhile. Raises ValueError or
+    TypeError for what is no value of the column.
+    """
+    column, side = order.removeprefix("-"), "lt" if order.startswith("-") else "gt"
+    rest = rows if after is None else rows.filter(**{f"{column}__{side}": after})
+    # One row more than is shown tells whether there is a next page.
+    page = list(rest.order_by(order)[: count + 1])
+    return page[:count], getattr(page[count - 1], column) if len(page) > count else None
 
 
 def members(workspace: Workspace) -> "QuerySet[Membership]":

@@ -1,4 +1,4 @@
-"""The attributes that the gate adds to a request. For type annotations only: these classes are never instantiated."""
+"""The attributes that the gate adds to a request, for type annotations: these classes are never instantiated."""
 
 from django.http import HttpRequest
 from django_htmx.middleware import HtmxDetails
@@ -6,6 +6,11 @@ from rest_framework.request import Request
 
 from access.models import Membership, Token, User
 from spaces.models import Space, Workspace
+
+
+def origin_of(request: HttpRequest | Request) -> str:
+    """Scheme and host of the console as whoever asks has reached it, without a slash at the end: for links in mails."""
+    return request.build_absolute_uri("/").rstrip("/")
 
 
 class ApiRequest(Request):

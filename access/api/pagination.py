@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from access.errors import invalid
+from access.queries import page_after
 
 COUNT, MOST = 20, 1000  # rows per page: when not asked for, and at most
 FURTHEST = 2**31  # no list is so long
@@ -62,13 +63,31 @@ class Pages(BasePagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         count, self.cursor = self._count(request), _cursor(request)
+        self.after: int | str | None
         if isinstance(queryset, QuerySet):
-            rows, self.after, self.total = _rows_after(queryset, self.cursor, count, self.order)
-        elif isinstance(queryset, Keyed):
-            rows, self.after, self.total = _keyed_after(queryset, self.cursor, count)
-        else:
-            rows, self.after, self.total = _slice_after(queryset, self.cursor, count)
-        return rows
+            self.total = queryset.count()
+            try:
+                rows, self.after = page_after(queryset, order=self.order, after=self.cursor, count=count)
+            except (ValueError, TypeError) as error:  # a cursor of another list: no value of this column
+                raise _no_cursor() from error
+            return rows
+        if isinstance(queryset, Keyed):
+            return self._keyed_rows(queryset, count)
+        start = 0 if self.cursor is None else self.cursor
+        if not isinstance(start, int) or not 0 <= start < FURTHEST:
+            raise _no_cursor()
+        self.after, self.total = start + count if start + count < len(queryset) else None, len(queryset)
+        return list(queryset[start : start + count])
+
+    def _keyed_rows(self, keyed: Keyed, count: int) -> list[Any]:
+        if isinstance(self.cursor, int):
+            raise _no_cursor()
+        try:
+            page = keyed.read(self.cursor, count + 1)
+        except ValueError as error:
+            raise _no_cursor() from error
+        self.after, self.total = keyed.key(page[count - 1]) if len(page) > count else None, keyed.total
+        return list(page[:count])
 
     def get_paginated_response(self, data: Any, **beside: Any) -> Response:
         pagination: dict[str, Any] = {"current": encoded(self.cursor), "totalEntries": self.total}
@@ -135,39 +154,9 @@ def _cursor(request: Request) -> int | str | None:
         value = json.loads(base64.urlsafe_b64decode(text.encode()))
     except ValueError as error:
         raise _no_cursor() from error
-    if isinstance(value, bool) or not isinstance(value, int | str | None):
+    if isinstance(value, bool) or not isinstance(value, int | str | None):  # to Python, true is the number 1
         raise _no_cursor()
     return value
-
-
-def _rows_after(rows: QuerySet[Any], cursor: Any, count: int, order: str) -> tuple[list[Any], Any, int]:
-    column, side = order.removeprefix("-"), "lt" if order.startswith("-") else "gt"
-    total = rows.count()
-    try:
-        rest = rows if cursor is None else rows.filter(**{f"{column}__{side}": cursor})
-    except (ValueError, TypeError) as error:
-        raise _no_cursor() from error
-    page = list(rest.order_by(order)[: count + 1])
-    more = len(page) > count
-    return page[:count], getattr(page[count - 1], column) if more else None, total
-
-
-def _keyed_after(rows: Keyed, cursor: Any, count: int) -> tuple[list[Any], str | None, int]:
-    if isinstance(cursor, int):
-        raise _no_cursor()
-    try:
-        page = rows.read(cursor, count + 1)
-    except ValueError as error:
-        raise _no_cursor() from error
-    return list(page[:count]), rows.key(page[count - 1]) if len(page) > count else None, rows.total
-
-
-def _slice_after(rows: Sequence[Any], cursor: Any, count: int) -> tuple[list[Any], int | None, int]:
-    start = 0 if cursor is None else cursor
-    if not isinstance(start, int) or not 0 <= start < FURTHEST:
-        raise _no_cursor()
-    end = start + count
-    return list(rows[start:end]), end if end < len(rows) else None, len(rows)
 
 
 def _no_cursor() -> Exception:

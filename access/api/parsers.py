@@ -19,7 +19,11 @@ class Json(JSONParser):
     """Raises ParseError, or a 413 before anything is read."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        _refuse_large((parser_context or {})["request"].META.get("CONTENT_LENGTH"))
+        length = (parser_context or {})["request"].META.get("CONTENT_LENGTH")
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        # Django's own limit would answer 400, which clients take for a mistake in what they wrote.
+        if length and length.isdigit() and int(length) > most:
+            raise TooLarge(f"A body may have {most} bytes.")
         try:
             body = super().parse(stream, media_type, parser_context)
         except RecursionError as error:
@@ -36,20 +40,16 @@ def parsed(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any
         raise invalid("The body must be a JSON object.")
     form = serializer(data=request.data)
     form.is_valid()
+    # DRF drops a field that it does not know; a misspelt one would be a change that never happened.
     wrong = {**form.errors, **{name: ["Unknown field."] for name in request.data if name not in form.fields}}
     if wrong:
         raise ValidationError(wrong)
     return dict(form.validated_data)
 
 
-def _refuse_large(length: str | None) -> None:
-    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    if length and length.isdigit() and int(length) > most:
-        raise TooLarge(f"A body may have {most} bytes.")
-
-
 def _texts(body: Any) -> Iterator[str]:
     """Every key and every text, level by level. Raises ParseError below the deepest."""
+    # By levels and not by recursion: what is too deep for Python's stack is refused before anything walks it.
     level = [body]
     for _ in range(DEEPEST + 1):
         below: list[Any] = []

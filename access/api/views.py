@@ -1,7 +1,5 @@
 """The workspace, its spaces, its people and their tokens by REST."""
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.generics import get_object_or_404
@@ -33,7 +31,7 @@ from access.api.serializers import (
 )
 from access.errors import Conflict, invalid
 from access.models import Invitation
-from access.requests import ApiRequest
+from access.requests import ApiRequest, origin_of
 from access.services import Invited, NotPossible
 from spaces.models import Deletion, Space
 from spaces.needs import ANYONE, needs
@@ -116,25 +114,20 @@ class InvitesView(PagedView):
     @extend_schema(operation_id="create_invites", request=CreateInvites, responses={201: InvitesAnswer})
     def post(self, request: ApiRequest) -> Response:
         """Invite several people at once, each with roles in spaces. All are invited, or none."""
-        people = self._people(request, parsed(CreateInvites, request)["invites"])
-        try:
-            origin = request.build_absolute_uri("/").rstrip("/")
-            invited = services.invite(request.workspace, people, by=request, origin=origin)
-        except NotPossible as error:
-            raise invalid(str(error), "invites") from error
-        return answer(InvitesAnswer, 201, invites=invited)
-
-    def _people(self, request: ApiRequest, rows: list[dict[str, Any]]) -> list[Invited]:
         spaces = {space.public_id: space for space in Space.objects.filter(workspace=request.workspace)}
         people = []
-        for number, row in enumerate(rows):
+        for number, row in enumerate(parsed(CreateInvites, request)["invites"]):
             for place, given in enumerate(row["grants"]):
                 if given["spaceId"] not in spaces:
                     raise invalid("There is no such space.", f"invites[{number}].grants[{place}].spaceId")
             grants = [(spaces[given["spaceId"]], given["role"]) for given in row["grants"]]
             personal = [spaces[given["spaceId"]] for given in row["grants"] if given["personalData"]]
             people.append(Invited(row["email"], row["role"], grants, personal))
-        return people
+        try:
+            invited = services.invite(request.workspace, people, by=request, origin=origin_of(request))
+        except NotPossible as error:
+            raise invalid(str(error), "invites") from error
+        return answer(InvitesAnswer, 201, invites=invited)
 
 
 @needs("workspace.manage")

@@ -53,12 +53,9 @@ def _field(about: Mapping[str, Any]) -> forms.Field:
     if about["type"] == "integer":
         low, high = about["minimum"], about["maximum"]
         return forms.IntegerField(required=about["required"], min_value=low, max_value=high, **shared)
-    return forms.CharField(required=about["required"], widget=_text(about), **shared)
-
-
-def _text(about: Mapping[str, Any]) -> forms.Widget:
     # A browser would offer this person's own password, and mark a key as a spelling mistake.
     quiet = {"autocomplete": "off", "spellcheck": "false"}
+    widget: forms.Widget = forms.TextInput(attrs=quiet)
     if about["secret"] and not about["url"]:  # what is shown is the mask, or what this person typed a moment ago
-        return forms.PasswordInput(attrs=quiet | {"autocomplete": "new-password"}, render_value=True)
-    return forms.TextInput(attrs=quiet)
+        widget = forms.PasswordInput(attrs=quiet | {"autocomplete": "new-password"}, render_value=True)
+    return forms.CharField(required=about["required"], widget=widget, **shared)

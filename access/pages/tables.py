@@ -10,6 +10,7 @@ from django.core.paginator import Paginator
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 
+from access.queries import page_after
 from access.requests import PageRequest
 from access.services import audit
 
@@ -77,15 +78,11 @@ def listed(request: HttpRequest, rows: "QuerySet[Any]", *, order: str, count: in
 
     order: a column of unique whole numbers, such as `-id` for newest first.
     """
-    column, side = order.removeprefix("-"), "lt" if order.startswith("-") else "gt"
     after = row_number(request.GET.get("after", ""))
-    rest = rows if after is None else rows.filter(**{f"{column}__{side}": after})
-    # One row more than is shown tells whether there is a next page.
-    page = list(rest.order_by(order)[: count + 1])
-    more, page = len(page) > count, page[:count]
-    following = url_with(request, after=getattr(page[-1], column)) if more else ""
+    page, place = page_after(rows, order=order, after=after, count=count)
+    following = "" if place is None else url_with(request, after=place)
     first = url_with(request) if after is not None else ""
-    return page, Pager(first, following, f"{len(page)} shown{', there are more' if more else ''}")
+    return page, Pager(first, following, f"{len(page)} shown{', there are more' if following else ''}")
 
 
 def tabled(
@@ -145,7 +142,9 @@ def csv_of(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> S
     def lines() -> Iterator[str]:
         yield write(header)
         for row in rows:
-            yield write([_cell(value) for value in row])
+            cells = [value.isoformat() if hasattr(value, "isoformat") else value for value in row]
+            # The apostrophe makes a spreadsheet show the text. Names come from event data: anybody can send a formula.
+            yield write([f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in cells])
 
     response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
@@ -167,14 +166,9 @@ class _Echo:
         return line
 
 
-def _cell(value: Any) -> Any:
-    text = value.isoformat() if hasattr(value, "isoformat") else value
-    # The apostrophe makes a spreadsheet show the text. Names come from event data: anybody can send a formula.
-    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
-
-
 def _sort(request: HttpRequest, columns: Sequence[Column], default: str) -> str:
     sort = request.GET.get("sort", "")
+    # Only columns that are shown: sorting by any name of the ORM would tell, row by row, what no column shows.
     sortable = {column.key for column in columns if column.field}
     return sort if sort.removeprefix("-") in sortable and not sort.startswith("--") else default
 

@@ -17,6 +17,7 @@ def set_password(user: User, password: str, *, by: ActorLike) -> None:
     user.set_password(password)
     with transaction.atomic():
         user.save(update_fields=["password"])
+        # Whoever has the old password may have used it: nothing that it opened stays open.
         sessions = SignedIn.objects.filter(user=user)
         Session.objects.filter(session_key__in=sessions.values("session")).delete()
         sessions.delete()
@@ -38,6 +39,7 @@ def note_sign_in(user: User, request: HttpRequest) -> None:
 
 def sessions_of(user: User, now: datetime) -> "QuerySet[SignedIn]":
     """Those that have not ended, newest first."""
+    # Django's table says which are alive, ours whose they are.
     live = Session.objects.filter(expire_date__gt=now).values("session_key")
     return SignedIn.objects.filter(user=user, session__in=live).order_by("-at")
 

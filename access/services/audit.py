@@ -34,6 +34,7 @@ ActorLike = Actor | User | HttpRequest | Request
 
 def address_of(request: HttpRequest | Request) -> str:
     """Where a request comes from: the nearest address that our own proxy, when there is one, has seen."""
+    # Without a proxy of ours the header is the client's own word; of several addresses the last is the proxy's.
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.SECURE_COOKIES else ""
     return (forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR", ""))[:45].replace("\0", "")
 

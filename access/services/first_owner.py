@@ -39,7 +39,7 @@ def make_first_owner(secret: str, *, email: str, name: str, password: str, works
     with transaction.atomic():
         with connection.cursor() as cursor:  # of two who have the link, one becomes the owner
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        if not is_valid(secret):
+        if not is_valid(secret):  # once more under the lock: the other one may have been first
             raise NotPossible(SPENT)
         user = User.objects.create_user(email, password, name)
         return user, create_workspace(workspace, owner=user, by=user)

@@ -17,6 +17,7 @@ def grant(space: Space, user: User, role: str, *, personal: bool = False, by: Ac
     personal: the member sees personal data there, whatever the role.
     """
     check_may_grant(by, space, role)
+    # guardian would give anybody anything; the workspace of a space is a rule of ours.
     if not Membership.objects.filter(workspace=space.workspace_id, user=user).exists():
         raise NotPossible(f"{user.email} is not in this workspace.")
     with transaction.atomic():
@@ -33,8 +34,7 @@ def revoke(space: Space, user: User, *, by: ActorLike) -> None:
 
 def role_group(space: Space, role: str) -> Group:
     """The group of a role in a space, which has exactly the permissions of the role."""
-    if role not in roles.SPACE_ROLES:
-        raise NotPossible(f"There is no role “{role}” in a space; there are {', '.join(roles.SPACE_ROLES)}.")
+    _check_known(role)
     group, _ = Group.objects.get_or_create(name=roles.group_name(space.pk, role))
     _write_permissions(space, group, roles.codenames(role))
     return group
@@ -86,9 +86,15 @@ def leave_groups(space: Space, user: User) -> None:
     SpaceUserPermission.objects.filter(user=user, content_object=space).delete()
 
 
+def _check_known(role: str) -> None:
+    if role not in roles.SPACE_ROLES:
+        raise NotPossible(f"There is no role “{role}” in a space; there are {', '.join(roles.SPACE_ROLES)}.")
+
+
 def _write_permissions(space: Space, group: Group, wanted: frozenset[str]) -> None:
     granted = SpaceGroupPermission.objects.filter(group=group, content_object=space)
     present = set(granted.values_list("permission__codename", flat=True))
+    # Only the difference: every grant to a member comes through here, and nearly always there is none.
     for codename in present - wanted:
         remove_perm(codename, group, space)
     for codename in wanted - present:
@@ -97,11 +103,11 @@ def _write_permissions(space: Space, group: Group, wanted: frozenset[str]) -> No
 
 def check_may_grant(by: ActorLike, space: Space, role: str) -> None:
     """Raises NotPossible unless `by` owns the workspace and has every permission that the role gives."""
-    if role not in roles.SPACE_ROLES:
-        raise NotPossible(f"There is no role “{role}” in a space; there are {', '.join(roles.SPACE_ROLES)}.")
+    _check_known(role)
     user = actor_of(by).user
     if user is None:
         return  # a command on the server
+    # As it is now, not as the request found it: what they may do may have changed since.
     own = Membership.objects.filter(workspace=space.workspace_id, user=user).first()
     wanted = {"workspace.manage", *roles.SPACE_ROLES[role].permissions}
     if own is None or not all(own.may(permission, space) for permission in wanted):

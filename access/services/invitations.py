@@ -38,7 +38,7 @@ def invite(workspace: Workspace, people: Sequence[Invited], *, by: ActorLike, or
     origin: scheme and host of the console, for the link. Older invitations of the same address are revoked.
     Raises NotPossible for someone who is in the workspace already, or for a role that `by` may not give.
     """
-    for person in people:
+    for person in people:  # all of them, before the first is invited
         _check_may_invite(workspace, person, by)
     links = []
     with transaction.atomic():
@@ -61,26 +61,22 @@ def invite(workspace: Workspace, people: Sequence[Invited], *, by: ActorLike, or
             audit(by, "invitation.sent", invitation, email=person.email, role=person.role, grants=invitation.grants)
             links.append((invitation, secret))
     # After the commit: a link that arrives before its row exists would not work, and one without a row never would.
-    failed = [failure for invitation, secret in links if (failure := _fails(invitation, secret, origin, by))]
+    failed = []
+    for invitation, secret in links:
+        try:
+            _send_link(invitation, secret, origin)
+        except OSError as error:  # what smtplib raises is one, too
+            revoke_invitation(invitation, by=by)  # nobody waits for what they never heard of
+            failed.append(f"{invitation.email} ({error})")
     if failed:
         others = " The others were." if len(failed) < len(links) else ""
         raise NotPossible(f"Not invited, since the mail could not be sent: {'; '.join(failed)}.{others}")
     return [invitation for invitation, _ in links]
 
 
-def _fails(invitation: Invitation, secret: str, origin: str, by: ActorLike) -> str:
-    """The link is sent, and "" returned; or the invitation is revoked, and whose it was and why is returned."""
-    try:
-        _send_link(invitation, secret, origin)
-    except OSError as error:  # what smtplib raises is one, too
-        revoke_invitation(invitation, by=by)
-        return f"{invitation.email} ({error})"
-    return ""
-
-
 def resend(invitation: Invitation, *, by: ActorLike, origin: str) -> None:
     """A new link is sent, valid for seven days from now; the old one no longer works."""
-    secret = _renew(invitation, "invitation.resent", by)
+    secret = _renew(invitation, "invitation.resent", by)  # committed before the mail: see `invite`
     try:
         _send_link(invitation, secret, origin)
     except OSError as error:
@@ -142,7 +138,8 @@ def accept(secret: str, *, user: User | None = None, name: str = "", password: s
         Membership.objects.get_or_create(
             workspace=invitation.workspace, user=member, defaults={"role": invitation.role}
         )
-        # Spaces and roles may have been deleted since the invitation was sent.
+        # Spaces and roles may have been deleted since the invitation was sent. The roles are as old as it: somebody who
+        # was in the workspace in the meantime keeps the role there that they have now (`get_or_create`).
         wanted = {row["space"]: row for row in invitation.grants if row["role"] in roles.SPACE_ROLES}
         for space in Space.objects.filter(workspace=invitation.workspace_id, public_id__in=wanted):
             row = wanted[space.public_id]

@@ -25,6 +25,7 @@ def create_token(workspace: Workspace, user: User, *, name: str, by: ActorLike) 
 def revoke_token(token: Token, *, by: ActorLike) -> None:
     """The API refuses the token from now on."""
     with transaction.atomic():
+        # Kept, not deleted: the audit trail names it. Revoked twice, the first time is when it ended.
         Token.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=clock.now())
         audit(by, "token.revoked", token, name=token.name)
 

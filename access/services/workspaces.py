@@ -93,6 +93,7 @@ def remove_member(membership: Membership, *, by: ActorLike) -> None:
     workspace, user = membership.workspace, membership.user
     with transaction.atomic():
         _check_other_owner(membership)
+        # Groups and grants belong to the user, not to the membership: they would outlive it.
         for space in Space.objects.filter(workspace=workspace):
             leave_groups(space, user)
         Token.objects.filter(workspace=workspace, user=user, revoked_at=None).update(revoked_at=clock.now())

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.core.mail import send_mail
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -15,7 +15,7 @@ from access.models import Invitation, Membership
 from access.pages import presenters
 from access.pages.people_forms import Invite, Rights
 from access.pages.tables import arranged, exported, listed, tabled, wants_csv
-from access.requests import PageRequest
+from access.requests import PageRequest, origin_of
 from access.services import NotPossible
 from spaces.lanes import CALLS, lane
 from spaces.models import Space
@@ -37,9 +37,16 @@ def goto(request: PageRequest) -> HttpResponse:
 def access(request: PageRequest, workspace: str) -> HttpResponseBase:
     """The member's own permissions; for an owner the people as well. A POST resends or revokes an invitation."""
     if request.method == "POST":
-        if request.POST.get("do") == "test-mail":
-            return _send_test_mail(request)
-        return _change_invitation(request) if "invitation" in request.POST else HttpResponseBadRequest()
+        if request.POST.get("do") != "test-mail":
+            return _change_invitation(request) if "invitation" in request.POST else HttpResponseBadRequest()
+        try:
+            text = "Mails arrive: invitations and new passwords will, too.\n"
+            send_mail("A test of Personas", text, None, [request.user.email])
+        except OSError as error:  # what smtplib raises is one, too; it says what to mend
+            messages.error(request, f"The test mail could not be sent: {error}.")
+        else:
+            messages.success(request, f"A test mail is on its way to {request.user.email}.")
+        return redirect("access", workspace=workspace)
     members, manages = queries.members(request.workspace), request.membership.may("workspace.manage")
     table_options: dict[str, Any] = {"columns": presenters.COLUMNS, "sort": "name", "search": presenters.SEARCH}
     if manages and wants_csv(request):
@@ -72,27 +79,17 @@ def _change_invitation(request: PageRequest) -> HttpResponse:
     invitation = get_object_or_404(invitations, public_id=request.POST["invitation"])
     try:
         if request.POST.get("do") == "resend":
-            services.resend(invitation, by=request, origin=_origin(request))
+            services.resend(invitation, by=request, origin=origin_of(request))
             messages.success(request, f"A new link is on its way to {invitation.email}. The old one no longer works.")
         elif request.POST.get("do") == "link":
-            link = services.link_to_hand_over(invitation, by=request, origin=_origin(request))
+            link = services.link_to_hand_over(invitation, by=request, origin=origin_of(request))
+            # No redirect: the secret would have to be stored somewhere until the next page.
             return render(request, "access/link.html", {"invitation": invitation, "link": link}, status=201)
         else:
             services.revoke_invitation(invitation, by=request)
             messages.success(request, f"The invitation of {invitation.email} was revoked. Its link no longer works.")
     except NotPossible as error:
         messages.error(request, str(error))
-    return redirect("access", workspace=request.workspace.slug)
-
-
-def _send_test_mail(request: PageRequest) -> HttpResponse:
-    try:
-        text = "Mails arrive: invitations and new passwords will, too.\n"
-        send_mail("A test of Personas", text, None, [request.user.email])
-    except OSError as error:
-        messages.error(request, f"The test mail could not be sent: {error}.")
-    else:
-        messages.success(request, f"A test mail is on its way to {request.user.email}.")
     return redirect("access", workspace=request.workspace.slug)
 
 
@@ -109,7 +106,7 @@ def invite(request: PageRequest, workspace: str) -> HttpResponse:
     form = Invite(request.POST or None, spaces=_spaces(request))
     if request.method == "POST" and form.is_valid():
         try:
-            sent = services.invite(request.workspace, form.people, by=request, origin=_origin(request))
+            sent = services.invite(request.workspace, form.people, by=request, origin=origin_of(request))
         except NotPossible as error:
             form.add_error("emails", str(error))
         else:
@@ -144,7 +141,7 @@ def person(request: PageRequest, workspace: str, person: str) -> HttpResponse:
 
 def _remove_member(request: PageRequest, member: Membership) -> HttpResponse:
     form = _rights_form(request, member)
-    if request.POST["confirm"].strip().lower() != member.user.email:
+    if request.POST["confirm"].strip().lower() != member.user.email:  # the server asks too: not every page has scripts
         return _render_person(request, member, form, error=WRONG_ADDRESS, status=422)
     try:
         services.remove_member(member, by=request)
@@ -184,8 +181,3 @@ def _render_person(
 def _spaces(request: PageRequest) -> list[Space]:
     # All of them: only owners get here.
     return list(Space.objects.filter(workspace=request.workspace).order_by("kind", "name", "id"))
-
-
-def _origin(request: HttpRequest) -> str:
-    # For the link in the e-mail: the address under which the console was opened.
-    return request.build_absolute_uri("/").rstrip("/")

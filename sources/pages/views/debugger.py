@@ -11,13 +11,13 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access.pages.tables import filtered_by
-from access.requests import PageRequest
+from access.requests import PageRequest, origin_of
 from sources import queries, services
 from sources.models import Source
 from sources.pages import message_view
 from sources.pages.snippets import snippets
 from sources.pages.views import rejected
-from sources.pages.views.source import NO_KEY, base_context, collect_url, get_source_or_404, live_pager, write_keys
+from sources.pages.views.source import NO_KEY, base_context, get_source_or_404, live_pager, write_keys
 from sources.rules.spec import TYPES, stays_out_of_spaces
 from spaces.needs import needs
 
@@ -93,7 +93,7 @@ def _list_context(request: PageRequest, source: Source) -> dict[str, Any]:
         # As many as fit came since the last look: there may be others between these and what the page shows.
         "gap": bool(after) and len(newest.rows) == queries.SHOWN,
         "pager": live_pager(back, older, shown=len(newest.rows)),
-        "first": snippets("http", key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=not keys)[0],
+        "first": snippets("http", key=(keys or [NO_KEY])[0], url=origin_of(request), reveal=not keys)[0],
     }
 
 

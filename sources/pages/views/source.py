@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from access.pages.charts import bars
 from access.pages.tables import Column, Pager, arranged, exported, tabled, wants_csv
-from access.requests import PageRequest
+from access.requests import PageRequest, origin_of
 from access.services import spaces_of
 from sources import queries, scripts, services
 from sources.models import Source
@@ -99,11 +99,9 @@ def setup(request: PageRequest, workspace: str, source_id: str) -> HttpResponse:
             {"key": key, "shown": key if reveal else masked(key), "copy": f"key-{number}"}
             for number, key in enumerate(keys, 1)
         ],
-        "snippets": snippets(
-            source.kind, key=(keys or [NO_KEY])[0], url=collect_url(request), reveal=reveal or not keys
-        ),
+        "snippets": snippets(source.kind, key=(keys or [NO_KEY])[0], url=origin_of(request), reveal=reveal or not keys),
         "scripts_missing": source.kind == Source.SourceKind.WEBSITE and not scripts.is_installed(scripts.ANALYTICS_JS),
-        "url": collect_url(request),
+        "url": origin_of(request),
         "reveal": reveal,
     }
     return render(request, "sources/setup.html", context)
@@ -163,11 +161,6 @@ def write_keys(request: PageRequest, source: Source) -> list[str]:
     """Oldest first; none for those who may not edit sources."""
     keys = source.write_keys.all() if request.membership.may("sources.edit") else []
     return [key.key for key in sorted(keys, key=lambda key: key.pk)]
-
-
-def collect_url(request: PageRequest) -> str:
-    """Where clients send events: this host, as the browser reached it."""
-    return request.build_absolute_uri("/").rstrip("/")
 
 
 def _deletion_context(source: Source) -> dict[str, Any]:
