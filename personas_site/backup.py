@@ -97,7 +97,10 @@ def backup(folder: Path, *, with_keys: bool, say: Say) -> None:
                 _postgres("pg_dump", "--format=custom", f"--snapshot={snapshot}", f"--file={partial / DUMP}")
             tables = {table.name: _copy_out(table, logs[table.log[0]], partial, say) for table in TABLES}
         if with_keys:
-            _copy_keys(settings.PERSONAS_HOME, partial / KEYS_FOLDER)
+            (partial / KEYS_FOLDER).mkdir(mode=0o700)
+            for key in (settings.PERSONAS_HOME / name for name in KEYS):
+                if key.exists():  # where the keys come from the environment there is none
+                    shutil.copy(key, partial / KEYS_FOLDER)
         _write_manifest(partial, tables)
         partial.rename(folder)
     except BaseException:
@@ -119,7 +122,7 @@ def _snapshot() -> Iterator[tuple[str, Mapping[str, list[Visible]]]]:
         logs: dict[str, list[Visible]] = {table.log[0]: [] for table in TABLES}
         for stage, partition, end, abandoned in cursor.fetchall():
             logs.setdefault(stage, []).append(Visible(partition, end, tuple(abandoned)))
-        yield name, logs
+        yield name, logs  # the snapshot is there for others as long as this transaction is open
 
 
 def _copy_out(table: Table, logs: Sequence[Visible], folder: Path, say: Say) -> int:
@@ -164,13 +167,6 @@ def _stored(table: Table) -> list[str]:
     return [name for name, type in table.columns.items() if "EPHEMERAL" not in type]
 
 
-def _copy_keys(source: Path, target: Path) -> None:
-    target.mkdir(mode=0o700)
-    for name in KEYS:
-        if (source / name).exists():
-            shutil.copy(source / name, target / name)
-
-
 def _write_manifest(folder: Path, tables: Mapping[str, int]) -> None:
     manifest = {
         "format": FORMAT,
@@ -180,6 +176,7 @@ def _write_manifest(folder: Path, tables: Mapping[str, int]) -> None:
         "fieldKeys": keys.field_keys(),
         "files": {str(path.relative_to(folder)): _digest(path) for path in _files(folder)},
     }
+    # Last, and forced to the disk: a folder with a manifest is whole.
     with open(folder / MANIFEST, "x") as file:
         json.dump(manifest, file, indent=1)
         file.flush()
@@ -217,13 +214,15 @@ def restore(folder: Path, *, replace: bool, say: Say) -> None:
     # Last, and in one transaction: until then the stores are empty for everybody.
     say("PostgreSQL …")
     _postgres(
-        "pg_restore", "--no-owner", "--no-acl", "--single-transaction", "--exit-on-error", f"--dbname={_database()}",
-        str(folder / DUMP),
+        "pg_restore", "--no-owner", "--no-acl", "--single-transaction", "--exit-on-error",
+        f"--dbname={connections['owner'].settings_dict['NAME']}", str(folder / DUMP),
     )  # fmt: skip
     cache.clear()
     connections.close_all()
-    if (folder / KEYS_FOLDER).exists():
-        _copy_keys_back(folder / KEYS_FOLDER)
+    for key in (folder / KEYS_FOLDER).glob("*"):
+        target = settings.PERSONAS_HOME / key.name
+        target.unlink(missing_ok=True)  # it may be one that nobody may write
+        shutil.copy(key, target)
     say("preparing …")
     done = subprocess.run([sys.executable, "manage.py", "prepare", "--static"], cwd=PROJECT_ROOT, check=False)
     if done.returncode:
@@ -289,17 +288,6 @@ def _copy_in(table: str, columns: Collection[str], rows: int, folder: Path, say:
         progress.add(present - before)
     if present != rows:
         raise NotDone(f"{table} has {present:,} rows, and the backup {rows:,}")
-
-
-def _copy_keys_back(source: Path) -> None:
-    for path in source.iterdir():
-        target = settings.PERSONAS_HOME / path.name
-        target.unlink(missing_ok=True)
-        shutil.copy(path, target)
-
-
-def _database() -> str:
-    return str(connections["owner"].settings_dict["NAME"])
 
 
 def _postgres(program: str, *arguments: str) -> None:

@@ -65,15 +65,13 @@ class ReaderZone:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        with timezone.override(_zone_of(request.COOKIES.get("zone", ""))):
+        name = request.COOKIES.get("zone", "")
+        try:
+            zone = ZoneInfo(name) if name else None
+        except (KeyError, ValueError, OSError):  # there is none of this name, or it is no name
+            zone = None
+        with timezone.override(zone):
             return self.get_response(request)
-
-
-def _zone_of(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name) if name else None
-    except (KeyError, ValueError, OSError):  # there is none of this name, or it is no name
-        return None
 
 
 class NoNul:

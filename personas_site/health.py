@@ -103,7 +103,16 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 def parts() -> dict[str, tuple[bool, str]]:
     """By name of each part: whether it works, and why not."""
-    return {name: _outcome(name, check) for name, check in CHECKS.items()}
+    outcomes = {}
+    for name, check in CHECKS.items():
+        try:
+            check.run()
+        except Exception as error:  # whatever it is, this part is not ready
+            logger.warning("%s is not ready: %s", name, error)
+            outcomes[name] = False, str(error) if isinstance(error, NotReady) else "it does not answer"
+        else:
+            outcomes[name] = True, ""
+    return outcomes
 
 
 @needs(SIGNED_IN)
@@ -114,7 +123,18 @@ def health(request: PageRequest) -> HttpResponse:
         for name, (ok, why) in parts().items()
     ]
     try:
-        rows += [_stage_row(row) for row in failing_stages()]
+        for stage in failing_stages():
+            code = stage["fault"] == Log.Fault.CODE
+            why = "a fault of this release" if code else "a store that is away, or refuses"
+            rows.append(
+                {
+                    "label": f"Stage {stage['stage']}",
+                    "ok": False,
+                    "why": f"{stage['count']} of its logs fail, by {why}",
+                    "since": stage["since"],
+                    "advice": NEXT_RELEASE if code else "It goes on by itself once the store does.",
+                }
+            )
     except Exception as error:  # PostgreSQL is away, as the first row says
         logger.warning("health: %s", error)
     context = {"rows": sorted(rows, key=lambda row: row["ok"]), "as_of": clock.now()}
@@ -125,24 +145,3 @@ def failing_stages() -> list[Any]:
     """By stage and fault: how many partitions fail, and since when."""
     failing = Log.objects.filter(failures__gt=0).values("stage", "fault")
     return list(failing.annotate(count=Count("pk"), since=Min("failing_since")).order_by("since"))
-
-
-def _stage_row(row: Any) -> dict[str, object]:
-    code = row["fault"] == Log.Fault.CODE
-    why = "a fault of this release" if code else "a store that is away, or refuses"
-    return {
-        "label": f"Stage {row['stage']}",
-        "ok": False,
-        "why": f"{row['count']} of its logs fail, by {why}",
-        "since": row["since"],
-        "advice": NEXT_RELEASE if code else "It goes on by itself once the store does.",
-    }
-
-
-def _outcome(name: str, check: Check) -> tuple[bool, str]:
-    try:
-        check.run()
-    except Exception as error:  # whatever it is, this part is not ready
-        logger.warning("%s is not ready: %s", name, error)
-        return False, str(error) if isinstance(error, NotReady) else "it does not answer"
-    return True, ""

@@ -5,6 +5,7 @@ Read from the stores at the moment of asking: whichever web process answers, the
 
 import secrets
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -55,18 +56,16 @@ BEHIND = """
 @lane(QUERIES)
 def metrics(request: HttpRequest) -> HttpResponse:
     """For whoever has PERSONAS_METRICS_TOKEN; without that setting for this machine alone."""
-    if not _is_allowed(request):
-        raise Http404
+    if settings.METRICS_TOKEN:
+        given = request.headers.get("Authorization", "").partition(" ")[2]
+        allowed = secrets.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
+    else:  # a proxy on this machine passes on what others ask
+        allowed = request.META.get("REMOTE_ADDR") in LOOPBACK and "X-Forwarded-For" not in request.headers
+    if not allowed:
+        raise Http404  # nobody is told that there is something to be had
     registry = CollectorRegistry()
     registry.register(StoresCollector(clock.now()))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
-
-
-def _is_allowed(request: HttpRequest) -> bool:
-    if settings.METRICS_TOKEN:
-        given = request.headers.get("Authorization", "").partition(" ")[2]
-        return secrets.compare_digest(given.encode(), settings.METRICS_TOKEN.encode())
-    return request.META.get("REMOTE_ADDR") in LOOPBACK and "X-Forwarded-For" not in request.headers
 
 
 class StoresCollector(Collector):
@@ -80,10 +79,16 @@ class StoresCollector(Collector):
         yield _gauge("worker_alive", "Whether a worker serves the queue.", "queue", alive)
         yield _gauge("disk_free_bytes", "Of the disk of embedded stores; 0 = elsewhere.", "", {"": room().free})
         yield from self._messages()
-        yield from self._inbox()
         yield from self._stages()
-        yield _gauge("queue_length", "Wake-ups that wait.", "queue", _queue_lengths())
-        yield _gauge("postgresql_connections", "Of our roles.", "state", _connections())
+        lengths: dict[str, float] = {}
+        with suppress(OperationalError, redis.RedisError), app.connection_for_read() as broker:
+            lengths = {queue: broker.default_channel.client.llen(queue) for queue in QUEUES}
+        # Without Redis there are none; `up` says that it is away.
+        yield _gauge("queue_length", "Wake-ups that wait.", "queue", lengths)
+        state = (
+            "SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE usename = current_user GROUP BY 1"
+        )
+        yield _gauge("postgresql_connections", "Of our roles.", "state", dict(_rows(state)))
 
     def _messages(self) -> Iterator[Metric]:
         sums = "coalesce(sum(archived), 0), coalesce(sum(doubled), 0), coalesce(sum(rejected), 0)"
@@ -92,8 +97,6 @@ class StoresCollector(Collector):
         yield _counter("messages", "What became of messages.", "outcome", counts)
         refused = dict(_rows("SELECT code, sum(requests) FROM sources_refused GROUP BY code"))
         yield _counter("refused_requests", "Kept for 30 days, so they may fall.", "code", refused)
-
-    def _inbox(self) -> Iterator[Metric]:
         age = "coalesce(extract(epoch FROM clock_timestamp() - min(received_at)), 0)"
         size = "coalesce(sum(coalesce(length, octet_length(body))), 0)"
         ((requests, oldest, kept),) = _rows(f"SELECT count(*), {age}, {size} FROM sources_inbox WHERE NOT taken")
@@ -154,16 +157,3 @@ def _rows(statement: str, **values: Any) -> list[Any]:
         cursor.execute(statement, values or None)
         found: list[Any] = cursor.fetchall()
         return found
-
-
-def _connections() -> dict[str, float]:
-    counted = "SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE usename = current_user GROUP BY 1"
-    return dict(_rows(counted))
-
-
-def _queue_lengths() -> dict[str, float]:
-    try:
-        with app.connection_for_read() as broker:
-            return {queue: broker.default_channel.client.llen(queue) for queue in QUEUES}
-    except (OperationalError, redis.RedisError):
-        return {}  # `up` says that it is away

@@ -10,11 +10,6 @@ from personas_site.waking import Waker
 from sources import collect_urls
 from sources.pages import urls as source_urls
 
-
-def _wake_archive(source_id: int) -> None:
-    wake("archive")
-
-
 _archive = Waker(partial(wake, "archive"))
 
 
@@ -30,7 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("audiences.api.urls")),
     path("api/", include("destinations.api.urls")),
     path("", include("access.pages.urls")),
-    *source_urls.urls(wake=_wake_archive),
+    *source_urls.urls(wake=lambda source_id: wake("archive")),
     path("", include("identity.pages.urls")),
     path("", include("audiences.pages.urls")),
     path("", include("destinations.pages.urls")),

@@ -151,6 +151,7 @@ def resting(stage: str) -> set[int]:
 
 def rests(log: Log) -> bool:
     """Whether it is too early to try again."""
+    # A process that started since may run the release that cures it: it tries at once.
     tried_by_this_process = log.failed_at is None or log.failed_at > STARTED
     return tried_by_this_process and not is_due(log.retry_at, timezone.now(), longest=max(LONGEST_WAIT.values()))
 
@@ -292,6 +293,7 @@ def _steps(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> Ge
 def sweep(stage: Stage[Any, Any, Any]) -> None:
     """Delete the rows of numbers abandoned more than a day ago, then forget the numbers."""
     old = Abandoned.objects.filter(log__stage=stage.name, since__lt=timezone.now() - KEPT_ABANDONED)
+    # Rows first: a number that is forgotten while some of its rows are there makes them readable.
     for log in Log.objects.filter(pk__in=old.values("log")):
         numbers = list(old.filter(log=log).values_list("number", flat=True))
         stage.erase(log, numbers)
@@ -348,7 +350,9 @@ class Locks:
             alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
             self._connection = psycopg2.connect(**connection.get_connection_params() | alive)
             self._connection.autocommit = True
-        return bool(self._ask(f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(%s)", _key(name)))
+        # PostgreSQL names locks by 64-bit numbers; of all names that are ever locked no two are likely to share one.
+        key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
+        return bool(self._ask(f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(%s)", key))
 
     def _ask(self, statement: str, *values: int) -> Any:
         with self._connection.cursor() as cursor:
@@ -368,12 +372,10 @@ def owning(name: str) -> Iterator[bool]:
         yield locks.take(name)
 
 
-def _key(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
-
-
 def _take_number(log: Log) -> int:
     """The next number; holds the log's row until the transaction ends."""
+    # The condition is what tells two owners apart: whoever saw an older number hits no row. A rolled-back Prepare
+    # gives its number back, which a sequence would not.
     hit = Log.objects.filter(pk=log.pk, last_number=log.last_number).update(last_number=F("last_number") + 1)
     if not hit:
         raise Overtaken(f"{log.stage} {log.partition} is past {log.last_number}")
@@ -387,7 +389,9 @@ def _prepare(stage: Stage[Any, Any, Any], log: Log, most: int | None = None) -> 
         limit = min(log.limit or stage.batch_size, stage.batch_size, most or stage.batch_size)
         intake = stage.read(log, limit)
         if intake is None:
-            _succeed(log)
+            if log.failures:  # there is nothing to do: whatever failed before does so no more
+                Log.objects.filter(pk=log.pk).update(**HEALTHY)
+                _recovered(log)
             return None
         rows = max(stage.size(intake), 1)
         try:
@@ -455,6 +459,7 @@ def _renumber(log: Log, batch: Batch) -> None:
 
 
 def _commit(stage: Stage[Any, Any, Any], log: Log, batch: Batch, prepared: Any, outcome: Any) -> None:
+    # Counts that fade: about the last 500 rows say whether refusals are the exception.
     left = max(1 - batch.rows / LAST_ROWS, 0)  # of what was counted before
     counted = {"accepted": min(log.accepted * left + batch.rows, LAST_ROWS), "refused": log.refused * left}
     well = HEALTHY if batch.rows else {}
@@ -463,6 +468,7 @@ def _commit(stage: Stage[Any, Any, Any], log: Log, batch: Batch, prepared: Any, 
             committed=batch.number, **counted, **well
         )
         gone = Batch.objects.filter(pk=batch.pk, number=batch.number).delete()[0]
+        # Both, before the stage's own changes: a worker that stalled and wakes up late changes nothing at all.
         if not (moved and gone):
             raise Overtaken(f"batch {batch.number} of {log.stage} {log.partition} was taken over")
         stage.commit(log, prepared, batch.number, outcome)
@@ -502,6 +508,7 @@ def _replace(log: Log, batch: Batch, parts: Sequence[Any], **each: int) -> None:
     log.batches.filter(id__gte=batch.pk).delete()
     if batch.number != UNNUMBERED:
         Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=batch.number)
+    # By new rows, since the order of a log's batches is that of their ids.
     new = [Batch(prepared=msgspec.msgpack.encode(part), **each) for part in parts]
     new += [Batch(prepared=old.prepared, rows=old.rows, refusals=old.refusals) for old in behind]
     for one in new:
@@ -533,13 +540,6 @@ def _back_off(log: Log, error: Exception) -> None:
     known = log.fault == fault and log.error.partition(":")[0] == type(error).__name__
     level = logging.INFO if known else logging.ERROR if fault == Log.Fault.CODE else logging.WARNING
     logger.log(level, "%s %s stands still: %s", log.stage, log.partition, text, exc_info=None if known else error)
-
-
-def _succeed(log: Log) -> None:
-    """There is nothing to do: whatever failed before does so no more."""
-    if log.failures:
-        Log.objects.filter(pk=log.pk).update(**HEALTHY)
-        _recovered(log)
 
 
 def _recovered(log: Log) -> None:

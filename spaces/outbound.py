@@ -27,6 +27,7 @@ from spaces.answers import Answer
 __all__ = ["Answer", "Caller", "OutboundError", "check_url", "send"]
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+OUR_HEADERS = {"host", "content-length"}  # no caller's business
 TIMEOUT_S = 10.0
 CONNECT_S = 5.0
 LARGEST_ANSWER = 64 * 1024
@@ -100,10 +101,13 @@ class Caller:
         check_url(url)
         if method not in METHODS:
             raise OutboundError(f"{method} is not a method we use", permanent=True)
+        # The host is the URL's and never the caller's: it says for whom the connection was checked.
+        kept = {name: value for name, value in (headers or {}).items() if name.lower() not in OUR_HEADERS}
+        ours = {"user-agent": "Personas", "accept": "*/*", "accept-encoding": "identity"}
         started = time.monotonic()
         _deadline.at = started + timeout_s
         try:
-            return _send(self._transport, method, url, _headers(headers or {}), body, started, timeout_s, largest)
+            return _send(self._transport, method, url, ours | kept, body, started, timeout_s, largest)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
             raise OutboundError(f"The address cannot be used: {_plain(error)}", permanent=True) from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -134,7 +138,7 @@ def check_url(url: str) -> None:
 
 def forbidden(address: str) -> bool:
     """Whether this IP address is one that users may not make us call."""
-    ip = ip_address(address.split("%")[0])
+    ip = ip_address(address.split("%")[0])  # the zone of a link-local address
     inner = _inner(ip)
     if inner is not None:
         return forbidden(str(inner))
@@ -229,12 +233,11 @@ class _Connection(httpcore.HTTPConnection):
     """A connection that is not used again once more came over it than the answer to what was asked."""
 
     def has_expired(self) -> bool:
-        return super().has_expired() or (self.is_idle() and self._left_over())
-
-    def _left_over(self) -> bool:
-        """Whether bytes behind the answer were read already. Those that are still on the way httpcore looks for."""
+        if super().has_expired():
+            return True
+        # Bytes behind the answer that were read already; for those that are still on the way httpcore looks itself.
         http = getattr(self._connection, "_h11_state", None)
-        return http is None or bool(http.trailing_data[0])
+        return self.is_idle() and (http is None or bool(http.trailing_data[0]))
 
 
 class _Pool(httpcore.ConnectionPool):
@@ -280,6 +283,7 @@ def _send(
     request = httpx.Request(method, url, headers=dict(headers), content=body, extensions={"timeout": timeout.as_dict()})
     response = transport.handle_request(request)
     try:
+        # In parts, and no further than is kept: who answers without end would otherwise be read until the deadline.
         kept = bytearray()
         for chunk in cast(httpx.SyncByteStream, response.stream):
             kept += chunk
@@ -288,21 +292,11 @@ def _send(
     finally:
         response.close()
     answered = {name.lower(): value for name, value in response.headers.items()}
-    if _contradicts_itself(response):  # what it announced may still come, and would be the answer to the next call
+    announced = "transfer-encoding" in answered or answered.get("content-length", "0") != "0"
+    # A body that an answer of this status never has may still come, and would be read as the answer to the next call.
+    if response.status_code in (204, 304) and announced:
         response.extensions["network_stream"].close()
     return Answer(response.status_code, answered, bytes(kept[:largest]), (time.monotonic() - started) * 1000)
-
-
-def _contradicts_itself(response: httpx.Response) -> bool:
-    """Whether it announces a body that an answer of its status never has."""
-    bodiless = response.status_code in (204, 304)
-    return bodiless and ("transfer-encoding" in response.headers or response.headers.get("content-length", "0") != "0")
-
-
-def _headers(given: Mapping[str, str]) -> dict[str, str]:
-    """Ours and the caller's. The host is the URL's and never the caller's."""
-    kept = {name: value for name, value in given.items() if name.lower() not in {"host", "content-length"}}
-    return {"user-agent": "Personas", "accept": "*/*", "accept-encoding": "identity", **kept}
 
 
 def _left(timeout: float | None, late: type[Exception]) -> float | None:

@@ -179,9 +179,20 @@ class Supervisor:
             raise StartError(f"{sockets} is not a folder of ours alone: remove it, or choose another PERSONAS_HOME")
         self._owns_sockets = True
         self._start_group(services.stores(self.paths) if self.stores is None else self.stores, are_stores=True)
-        if not self.stores_only:
-            self._run_prepare(services.prepare() if self.prepare is None else self.prepare)
-            self._start_group(services.site(self.paths) if self.site is None else self.site, are_stores=False)
+        if self.stores_only:
+            return
+        if argv := services.prepare() if self.prepare is None else self.prepare:
+            service = Service(name="prepare", argv=list(argv), cwd=PROJECT_ROOT, runs_once=True)
+            step = Process(service, self.paths.log("prepare"))
+            self._processes.append(step)
+            step.start(self._environment())
+            while step.popen:  # looking after the stores meanwhile: it may take minutes
+                time.sleep(POLL)
+                self._look()
+            self._processes.remove(step)
+            if step.exit_code != 0:
+                raise StartError(f"the preparation of the stores failed{step.tail()}")
+        self._start_group(services.site(self.paths) if self.site is None else self.site, are_stores=False)
 
     def _start_group(self, group: Sequence[Service], *, are_stores: bool) -> None:
         """All of the group run and are ready. What of the site takes too long is only reported: it may yet come."""
@@ -200,20 +211,6 @@ class Supervisor:
                     starting.remove(process)
             time.sleep(POLL)
             self._look(starting)
-
-    def _run_prepare(self, argv: Sequence[str]) -> None:
-        if not argv:
-            return
-        service = Service(name="prepare", argv=list(argv), cwd=PROJECT_ROOT, runs_once=True)
-        step = Process(service, self.paths.log("prepare"))
-        self._processes.append(step)
-        step.start(self._environment())
-        while step.popen:
-            time.sleep(POLL)
-            self._look()
-        self._processes.remove(step)
-        if step.exit_code != 0:
-            raise StartError(f"the preparation of the stores failed{step.tail()}")
 
     def _look(self, starting: Collection[Process] = ()) -> None:
         """What died is started again when it is due, what hangs is ended, and what is kept in files is up to date.
@@ -287,9 +284,10 @@ class Supervisor:
         }
 
     def _stop_all(self) -> None:
+        # The site before the stores: what it has under way can still be committed.
         for are_stores, within in ((False, SITE_STOPS_WITHIN), (True, STORES_STOP_WITHIN)):
             alive = [process for process in self._processes if process.popen and process.is_store == are_stores]
-            for process in alive:
+            for process in alive:  # all are asked before any is waited for
                 process.send_signal(process.service.stop_signal)
             kill_at = time.monotonic() + within
             while (alive := [process for process in alive if not process.reap()]) and time.monotonic() < kill_at:
