@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ EXPECTED = (ApiError, ConsoleError, FileError, FeedError, SendError, Stalled, OS
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what we started is stopped in order
     screen = Screen()
     console: Console | None = None
     try:
         options.home.mkdir(parents=True, exist_ok=True)
-        feed = _feed(options, screen)
+        with screen.progress("reading the file" if options.events else "opening the shop"):
+            feed: Feed = FileFeed(options.home, options.events) if options.events else ShopFeed(options.home)
         begun = time.monotonic()
         with screen.progress("starting the console"):
             console = open_console(options.home)
@@ -65,11 +67,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.home = options.home.resolve()
     return options
-
-
-def _feed(options: argparse.Namespace, screen: Screen) -> Feed:
-    with screen.progress("reading the file" if options.events else "opening the shop"):
-        return FileFeed(options.home, options.events) if options.events else ShopFeed(options.home)
 
 
 def _run(console: Console, feed: Feed, screen: Screen) -> Run:
@@ -132,8 +129,10 @@ def _owner(console: Console) -> dict[str, str]:
     """Login, password, token and workspace: those of the run before while they still open the console."""
     path = console.home / "quickstart.json"
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    if "api_token" in kept and _opens(console.address, kept["api_token"]):
-        return {name: kept[name] for name in ("login", "password", "api_token", "workspace")}
+    # A token of before may have been revoked, or be of stores that were thrown away since.
+    with suppress(ApiError, KeyError):
+        if Api(console.address, kept["api_token"]).get("workspace"):
+            return {name: kept[name] for name in ("login", "password", "api_token", "workspace")}
     made = console.owner(LOGIN, WORKSPACE, password=kept.get("password") or secrets.token_urlsafe(12))
     return {
         "login": made["email"],
@@ -143,18 +142,11 @@ def _owner(console: Console) -> dict[str, str]:
     }
 
 
-def _opens(address: str, token: str) -> bool:
-    try:
-        return bool(Api(address, token).get("workspace"))
-    except ApiError:
-        return False
-
-
 def _finish(run: Run, console: Console, screen: Screen) -> int:
     """The table is shown and kept. 1 when something disagrees."""
     path = console.home / "quickstart.json"
     draft = path.with_suffix(".new")
-    draft.touch(mode=0o600)
+    draft.touch(mode=0o600)  # before there is anything in it: it holds a password
     draft.write_text(json.dumps(run.to_json(), indent=1) + "\n")
     draft.replace(path)
     screen.console.print()

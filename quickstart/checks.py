@@ -79,6 +79,7 @@ def compare_timeline(recorded: Iterable[Recorded], expected: Iterable[Key], poss
     """
     found = Counter((row.origin, row.message_id) for row in recorded)
     sent = Counter(expected)
+    # Messages at the edge may be there, so they are sent as far as surplus goes, and not as far as lack does.
     missing, sent = sent - found, sent + Counter(possible)
     extra = found - sent
     faults = [
@@ -126,6 +127,7 @@ def compare_audience(name: str, seen: Seen) -> list[str]:
     if seen.truth:
         faults.append(_who(f"{name}: computed, but not in truth", seen.computed - seen.truth.possible))
         faults.append(_who(f"{name}: in truth, but not computed", seen.truth.sure - seen.computed))
+    # Membership was computed at some moment of the last LATE_S: at fault is only who was in, or out, all that time.
     if seen.preview_truth and seen.lately:
         gone = seen.computed - seen.lately.possible - seen.preview_truth.possible
         come = (seen.lately.sure & seen.preview_truth.sure) - seen.computed
@@ -135,16 +137,11 @@ def compare_audience(name: str, seen: Seen) -> list[str]:
         faults.append(_who(f"{name}: previewed, but not in truth", seen.sample - seen.preview_truth.possible))
     else:
         faults.append(_who(f"{name}: previewed, but not computed", seen.sample - seen.computed))
-    faults.append(_preview_fault(name, seen))
+    low = len(seen.preview_truth.sure) if seen.preview_truth else len(seen.computed)
+    high = len(seen.preview_truth.possible) if seen.preview_truth else low
+    if not low <= seen.preview <= high:
+        faults.append(f"{name}: preview counts {seen.preview:,} people, not {low:,}")
     return [fault for fault in faults if fault]
-
-
-def _preview_fault(name: str, seen: Seen) -> str:
-    if seen.preview_truth is None:
-        low = high = len(seen.computed)
-    else:
-        low, high = len(seen.preview_truth.sure), len(seen.preview_truth.possible)
-    return "" if low <= seen.preview <= high else f"{name}: preview counts {seen.preview:,} people, not {low:,}"
 
 
 def _who(what: str, which: Collection[Any]) -> str:

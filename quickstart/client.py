@@ -64,7 +64,12 @@ class Api:
             raise ApiError(f"{method} /api/{path}: {str(error) or type(error).__name__}") from error
         if answer.is_success:
             return answer.json()["data"] if answer.content else {}
-        raise ApiError(f"{method} /api/{path}: {answer.status_code} {_said(answer)}")
+        try:  # the messages of the error envelope, each with the field it is about
+            errors = answer.json()["errors"]
+            said = "; ".join(": ".join(filter(None, (error.get("field"), error["message"]))) for error in errors)
+        except (ValueError, KeyError, TypeError, AttributeError):  # of something that stands in front of the console
+            said = answer.text[:300]
+        raise ApiError(f"{method} /api/{path}: {answer.status_code} {said}")
 
     def _answer(self, method: str, path: str, **parts: Any) -> httpx.Response:
         """A question may be asked again; a change that may have arrived is never sent twice."""
@@ -78,12 +83,3 @@ class Api:
                 return answer
             time.sleep(pause)
         return self._http.request(method, quote(path), **parts)
-
-
-def _said(answer: httpx.Response) -> str:
-    """The messages of the error envelope, each with the field it is about."""
-    try:
-        errors = answer.json()["errors"]
-        return "; ".join(": ".join(filter(None, (each.get("field"), each["message"]))) for each in errors)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return answer.text[:300]

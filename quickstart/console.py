@@ -78,6 +78,7 @@ def open_console(home: Path) -> Console:
 
 def _holder(home: Path) -> str | None:
     """What the one who holds this folder's lock says of itself, None when nobody does."""
+    # By the lock and not by a file with a number in it: a lock goes with its process, however that ends.
     try:
         with open(home / "lock") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -109,7 +110,7 @@ def _start(home: Path) -> Console:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
-            preexec_fn=_end_with_us,
+            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),  # however we end, it ends too
         )
     console = Console("", home, process)
     try:
@@ -131,11 +132,6 @@ def _ready_address(process: subprocess.Popen[bytes], log: Path) -> str:
             raise ConsoleError(f"the console did not start: {_last_lines(said)}")
         time.sleep(0.1)
     raise ConsoleError(f"the console is not ready after {START_WITHIN:.0f} s: {_last_lines(said)}")
-
-
-def _end_with_us() -> None:
-    """However we end, the console ends too."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -202,14 +202,13 @@ def _is_shallow(value: Any, deepest: int = DEEPEST) -> bool:
 def _storable(value: Any) -> Any:
     """The same with U+FFFD for what is no character, and for NUL, as stores keep it."""
     if isinstance(value, str):
-        return value if value.isascii() and "\0" not in value else _characters(value)
+        if value.isascii() and "\0" not in value:
+            return value
+        # Through UTF-16, which makes two halves of a surrogate pair side by side one character.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
     if isinstance(value, dict):
         return {_storable(key): _storable(each) for key, each in value.items()}
     return [_storable(each) for each in value] if isinstance(value, list) else value
-
-
-def _characters(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 def event_times(message: dict[str, Any], received: tuple[int, int]) -> tuple[int, int]:

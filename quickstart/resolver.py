@@ -126,29 +126,19 @@ class Reference:
             user.accounts.update(value for _, value in account.identifiers)
 
     def _resolve(self, identifiers: dict[str, str], at: int) -> _Node | None:
-        on_event = sorted(identifiers.items(), key=self._priority)
+        rank = {type: place for place, type in enumerate(self.order)}
+        on_event = sorted(identifiers.items(), key=lambda pair: (rank.get(pair[0], 9999), pair[0]))
         while on_event:
-            found = self._holders(on_event)
-            would_be = self._would_be(found, on_event, at)
-            if self._acceptable(found, would_be):
-                return self._store(found, would_be)
+            numbers = {self._holder[pair].number for pair in on_event if pair in self._holder}
+            holders = [self._nodes[number] for number in sorted(numbers)]  # the oldest first
+            # Every identifier the event's profile would hold, with the time of the event that first brought it.
+            would_be = dict.fromkeys(on_event, at)
+            for node in holders:
+                would_be.update(node.identifiers)
+            if self._acceptable(holders, would_be):
+                return self._store(holders, would_be)
             on_event.pop()  # the one of lowest priority
         return None
-
-    def _priority(self, identifier: tuple[str, str]) -> tuple[int, str]:
-        type, _ = identifier
-        return (self.order.index(type) if type in self.order else 9999, type)
-
-    def _holders(self, on_event: list[tuple[str, str]]) -> list[_Node]:
-        numbers = {self._holder[each].number for each in on_event if each in self._holder}
-        return [self._nodes[number] for number in sorted(numbers)]
-
-    def _would_be(self, found: list[_Node], on_event: list[tuple[str, str]], at: int) -> dict[tuple[str, str], int]:
-        """Every identifier the event's profile would hold, with the time of the event that first brought it."""
-        together = dict.fromkeys(on_event, at)
-        for node in found:
-            together.update(node.identifiers)
-        return together
 
     def _acceptable(self, found: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
         held = [len(node.identifiers) for node in found]
@@ -176,19 +166,16 @@ class Reference:
             self._nodes[self._made] = found[0]
         oldest, *others = found
         for other in others:
-            self._absorb(oldest, other)
+            oldest.merges += other.merges + 1
+            oldest.messages |= other.messages
+            oldest.accounts |= other.accounts
+            for key, entry in other.traits.items():
+                _learn_one(oldest, key, entry)
+            self._user_of.update(dict.fromkeys(other.messages, oldest))
+            del self._nodes[other.number]
         oldest.identifiers = would_be
         self._holder.update(dict.fromkeys(would_be, oldest))
         return oldest
-
-    def _absorb(self, oldest: _Node, other: _Node) -> None:
-        oldest.merges += other.merges + 1
-        oldest.messages |= other.messages
-        oldest.accounts |= other.accounts
-        for key, entry in other.traits.items():
-            _learn_one(oldest, key, entry)
-        self._user_of.update(dict.fromkeys(other.messages, oldest))
-        del self._nodes[other.number]
 
 
 def _is_account(node: _Node) -> bool:

@@ -46,10 +46,11 @@ class Screen:
             whole = total if total is not None else whole
             if time.monotonic() - spoken >= EVERY:
                 spoken = time.monotonic()
-                self.say("  ".join(filter(None, (f"{label}: {_share(done, whole)}", note))))
+                share = f"{done:,.0f} of {whole:,.0f}" if whole else f"{done:,.0f}"
+                self.say("  ".join(filter(None, (f"{label}: {share}", note))))
 
         timer = Timer(SOON, self.say, [f"{label} …"])
-        timer.daemon = True
+        timer.daemon = True  # it must not keep a process that has failed
         timer.start()
         try:
             yield moved
@@ -66,7 +67,3 @@ class Screen:
                 bar.update(task, completed=done, note=note, total=total)
 
             yield moved
-
-
-def _share(done: float, whole: float | None) -> str:
-    return f"{done:,.0f} of {whole:,.0f}" if whole else f"{done:,.0f}"

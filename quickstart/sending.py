@@ -42,7 +42,10 @@ def send_shop(address: str, keys: Mapping[str, str], messages: Iterable[Sent], p
     def refused(error: Exception, batch: list[Any]) -> None:
         delivery.refused.extend((message, str(error)) for message in batch)
 
-    clients = {source: _client(address, key, refused) for source, key in keys.items()}
+    settings: dict[str, Any] = {"host": address, "on_error": refused, "upload_interval": 0.5, "max_retries": ATTEMPTS}
+    # Twice what may wait: the library drops what its queue has no room for.
+    settings |= {"max_queue_size": 2 * QUEUE, "upload_size": UPLOAD_SIZE}
+    clients = {source: Client(key, **settings) for source, key in keys.items()}
     for each in messages:
         client = clients[each.source]
         while client.queue.qsize() >= QUEUE:
@@ -66,18 +69,6 @@ def _fail_early(delivery: Delivery) -> None:
         message, why = delivery.refused[0]
         count = len(delivery.refused)
         raise SendError(f"the server did not take {count:,} messages, the first being {message['messageId']}: {why}")
-
-
-def _client(address: str, key: str, refused: Callable[[Exception, list[Any]], None]) -> Client:
-    return Client(
-        key,
-        host=address,
-        on_error=refused,
-        max_queue_size=2 * QUEUE,
-        upload_size=UPLOAD_SIZE,
-        upload_interval=0.5,
-        max_retries=ATTEMPTS,
-    )
 
 
 def _waiting(clients: Mapping[str, Client]) -> int:

@@ -91,18 +91,42 @@ class Shop:
     @cached_property
     def sent(self) -> list[Sent]:
         """Every copy of every message, in the order in which they are sent."""
-        return _arrivals(self.distinct, random.Random(f"{self.seed} arrivals"))
+        dice = random.Random(f"{self.seed} arrivals")
+        arrivals: list[tuple[int, int]] = []
+        for place, message in enumerate(self.distinct):
+            chance = dice.random()
+            if message.source == MOBILE and chance < 0.03:
+                delay = dice.randrange(HOUR, 4 * DAY)  # the phone was off-line
+            else:
+                delay = dice.randrange(10 * MINUTE if chance < 0.1 else 2 * SECOND)
+            arrivals.append((message.at + delay, place))
+            if dice.random() < 0.015:  # it arrives twice
+                arrivals.append((message.at + delay + dice.randrange(1, 6 * HOUR), place))
+        return [self.distinct[place] for _, place in sorted(arrivals)]
 
     @cached_property
     def distinct(self) -> list[Sent]:
         """Every message once."""
-        moved = self.anchor - STORY_END
+        moved = self.anchor - STORY_END  # all by the same, so that another day's run differs in nothing but its times
         return [message._replace(at=message.at + moved) for message in _History(self).told()]
 
     @cached_property
     def people(self) -> list[Person]:
         """Everyone; what they go through in `distinct` (new cookies, new traits) shows on them afterwards."""
-        return _people(self)
+        dice = random.Random(f"{self.seed} people")
+        shape = _Shape(dice)
+        people = [_customer(number, dice, shape) for number in range(self.size.customers)]
+        people += [Person(self.size.customers + number, None, {}) for number in range(self.size.visitors)]
+        for person in people:
+            for _ in range(dice.choices((1, 2, 3), (50, 38, 12))[0] if person.user_id else 1):
+                _own(person, _device(dice))
+        # One device in fourteen is also used by somebody else, as in a family.
+        devices = [device for person in people for device in person.devices]
+        for device in dice.sample(devices, len(devices) // 14):
+            other = dice.choice(people)
+            if other.number not in device.owners:
+                _own(other, device)
+        return people
 
     @cached_property
     def digest(self) -> str:
@@ -114,18 +138,6 @@ class Shop:
 
 
 # who there is
-
-
-def _people(shop: Shop) -> list[Person]:
-    dice = random.Random(f"{shop.seed} people")
-    shape = _Shape(dice)
-    people = [_customer(number, dice, shape) for number in range(shop.size.customers)]
-    people += [Person(shop.size.customers + number, None, {}) for number in range(shop.size.visitors)]
-    for person in people:
-        for _ in range(dice.choices((1, 2, 3), (50, 38, 12))[0] if person.user_id else 1):
-            _own(person, _device(dice))
-    _share(people, dice)
-    return people
 
 
 def _customer(number: int, dice: random.Random, shape: "_Shape") -> Person:
@@ -147,15 +159,6 @@ def _customer(number: int, dice: random.Random, shape: "_Shape") -> Person:
 def _own(person: Person, device: Device) -> None:
     person.devices.append(device)
     device.owners.append(person.number)
-
-
-def _share(people: list[Person], dice: random.Random) -> None:
-    """One device in fourteen is also used by somebody else, as in a family."""
-    devices = [device for person in people for device in person.devices]
-    for device in dice.sample(devices, len(devices) // 14):
-        other = dice.choice(people)
-        if other.number not in device.owners:
-            _own(other, device)
 
 
 def _device(dice: random.Random) -> Device:
@@ -295,19 +298,14 @@ class _Visit:
         here = (self.anonymous_id, self.person.number)
         if here not in self.device.greeted or self.dice.random() < 0.2:
             self.device.greeted.add(here)
-            yield self.tell("identify", traits=self._traits())
+            if self.dice.random() < 0.05:  # somebody changes plan now and then
+                self.person.traits = self.person.traits | {"plan": self.dice.choice(PLANS)}
+            yield self.tell("identify", traits=self.person.traits)
         if self.person.group_id and not self.person.grouped:
             self.person.grouped = True
-            yield self.tell_from_server("group", groupId=self.person.group_id, traits=self._company())
-
-    def _traits(self) -> dict[str, Any]:
-        if self.dice.random() < 0.05:
-            self.person.traits = self.person.traits | {"plan": self.dice.choice(PLANS)}
-        return self.person.traits
-
-    def _company(self) -> dict[str, Any]:
-        number = int(str(self.person.group_id).rpartition("-")[2])
-        return {"name": f"Company {number}", "industry": INDUSTRIES[number % 4], "employees": 10 + number * 7}
+            number = int(self.person.group_id.rpartition("-")[2])
+            company = {"name": f"Company {number}", "industry": INDUSTRIES[number % 4], "employees": 10 + number * 7}
+            yield self.tell_from_server("group", groupId=self.person.group_id, traits=company)
 
     def orders(self) -> Iterator[Sent]:
         number, revenue = self.dice.getrandbits(40), self.dice.randrange(500, 30_000) / 100
@@ -316,24 +314,3 @@ class _Visit:
         yield self.tell_from_server("track", event=ORDERED, properties=properties)
         self.at += self.dice.randrange(5 * HOUR, 60 * HOUR)
         yield self.tell_from_server("track", event="Order Shipped", properties={"orderId": f"o{number:x}"})
-
-
-# how the messages travel
-
-
-def _arrivals(messages: list[Sent], dice: random.Random) -> list[Sent]:
-    """The messages in the order they arrive: most at once, some minutes or days late, some twice."""
-    arrivals: list[tuple[int, int]] = []
-    for place, message in enumerate(messages):
-        arrival = message.at + _delay(message, dice)
-        arrivals.append((arrival, place))
-        if dice.random() < 0.015:
-            arrivals.append((arrival + dice.randrange(1, 6 * HOUR), place))
-    return [messages[place] for _, place in sorted(arrivals)]
-
-
-def _delay(message: Sent, dice: random.Random) -> int:
-    chance = dice.random()
-    if message.source == MOBILE and chance < 0.03:
-        return dice.randrange(HOUR, 4 * DAY)  # the phone was off-line
-    return dice.randrange(10 * MINUTE) if chance < 0.1 else dice.randrange(2 * SECOND)

@@ -139,7 +139,12 @@ class Steps:
         with self.screen.progress("resolving a second time, naively"):
             faults = checks.compare_timeline(recorded, *self._expected(space))
             console = checks.by_console(recorded, identifiers)
-            reference = self._reference(recorded)
+            # What the naive resolver was asked already, in the same order, it need not do again.
+            order = [row[:2] + row[3:] for row in recorded]
+            if self._resolved is None or self._resolved[0] != order:
+                of_reference = checks.by_reference(recorded, lambda row: self.feed.message(row.message_id, row.at))
+                self._resolved = order, of_reference
+            reference = self._resolved[1]
         faults += checks.compare_profiles(console, reference)
         pairs = score(
             (row.profile, person) for row in recorded if (person := self.feed.person(row.message_id)) is not None
@@ -149,14 +154,6 @@ class Steps:
             self.screen.good(f"{len(console):,} profiles, equal to the naive resolver's in identifiers and messages")
         self._show_one(space, identifiers, recorded)
         return Profiles(len(console), len(reference), pairs if known else None, as_of, faults)
-
-    def _reference(self, recorded: list[Recorded]) -> set[Resolved]:
-        """The naive resolver's profiles. What it was asked already, in the same order, it need not do again."""
-        order = [row[:2] + row[3:] for row in recorded]
-        if self._resolved is None or self._resolved[0] != order:
-            found = checks.by_reference(recorded, lambda row: self.feed.message(row.message_id, row.at))
-            self._resolved = order, found
-        return self._resolved[1]
 
     def _timeline(self, space: Json) -> list[Recorded]:
         names = {source["id"]: source["name"] for source in self.sources}
@@ -205,7 +202,12 @@ class Steps:
         profile = self.api.get(f"spaces/{space['id']}/profiles/{id}")["profile"]
         origins = ", ".join(sorted({row.origin for row in events[id]}))
         self.screen.say(f"for example {profile['name'] or id}: {len(events[id]):,} events from {origins},")
-        self.screen.say(f"known by {_listed(identifiers[id])}")
+        values: defaultdict[str, list[str]] = defaultdict(list)
+        for type, value in sorted(identifiers[id]):
+            values[type].append(value)
+        # Each type with its value, or with how many there are.
+        by_type = (f"{type} {of[0] if len(of) == 1 else f'({len(of)})'}" for type, of in values.items())
+        self.screen.say(f"known by {', '.join(by_type)}")
 
     # Steps 5 to 7
 
@@ -222,8 +224,15 @@ class Steps:
     def subscribe(self, space: Json, audience: Json, catcher: Json) -> None:
         """The audience goes to the catcher, and all its members have been sent there."""
         making.a_subscription(self.api, space, audience, catcher)
+        path = f"spaces/{space['id']}/audiences/{audience['id']}/destination-connections"
         with self.screen.progress(f"sending “{audience['name']}”") as moved:
-            self._in_step(space, audience, catcher, moved)
+
+            def look() -> tuple[bool, object]:
+                here = [row for row in self.api.all(path, "subscriptions") if row["destinationId"] == catcher["id"]]
+                moved(here[0]["acknowledged"], total=max(here[0]["desired"], 1))
+                return here[0]["status"] == "in_step", here[0]["acknowledged"]
+
+            _wait(look, f"{audience['name']} does not reach the catcher")
         self.screen.good(f"“{audience['name']}” goes to {catcher['name']}, which has acknowledged all of it")
 
     def validate(self, space: Json, wanted: Wanted, audience: Json, catcher: Json) -> Membership:
@@ -232,8 +241,12 @@ class Steps:
         with self.screen.progress(f"comparing “{wanted.name}”") as moved:
             before, alike, agreed = None, 0, None
             for look in range(LOOKS):
-                found = self._look_at_members(space, wanted, audience)
-                seen = self._seen(wanted, found, self._arrived(space, audience, catcher))
+                preview = self._preview(space, wanted)
+                found = _Looked(preview, moment(preview["asOf"]), *self._members(space, audience))
+                # The catcher last: whoever it holds that was not a member a moment ago is on the way out.
+                path = f"spaces/{space['id']}/destinations/{catcher['id']}/list"
+                arrived = _pairs(list(self.api.all(path, "list", key=audience["key"])))
+                seen = self._seen(wanted, found, arrived)
                 faults = checks.compare_audience(wanted.name, seen)
                 alike = alike + 1 if seen == before else 0
                 if seen.settled and (not faults or alike == ALIKE):
@@ -257,11 +270,6 @@ class Steps:
     def _look_at_audience(self, space: Json, audience: Json) -> tuple[bool, object]:
         now = self.api.get(f"spaces/{space['id']}/audiences/{audience['id']}")["audience"]
         return now["status"].lower() == "live", now["status"]
-
-    def _look_at_members(self, space: Json, wanted: Wanted, audience: Json) -> "_Looked":
-        preview = self._preview(space, wanted)
-        members, as_of = self._members(space, audience)
-        return _Looked(preview, moment(preview["asOf"]), members, as_of)
 
     def _seen(self, wanted: Wanted, found: "_Looked", arrived: Identifiers) -> Seen:
         def truth(at: datetime) -> Members | None:
@@ -288,26 +296,13 @@ class Steps:
             if len({page["tick"] for page in pages}) == 1:
                 return [member for page in pages for member in page["members"]], moment(pages[-1]["asOf"])
 
-    def _arrived(self, space: Json, audience: Json, catcher: Json) -> Identifiers:
-        path = f"spaces/{space['id']}/destinations/{catcher['id']}/list"
-        return _pairs(list(self.api.all(path, "list", key=audience["key"])))
-
-    def _in_step(self, space: Json, audience: Json, catcher: Json, moved: Moved) -> None:
-        path = f"spaces/{space['id']}/audiences/{audience['id']}/destination-connections"
-
-        def look() -> tuple[bool, object]:
-            here = [each for each in self.api.all(path, "subscriptions") if each["destinationId"] == catcher["id"]]
-            moved(here[0]["acknowledged"], total=max(here[0]["desired"], 1))
-            return here[0]["status"] == "in_step", here[0]["acknowledged"]
-
-        _wait(look, f"{audience['name']} does not reach the catcher")
-
     # Step 8
 
     def strangers_at(self, space: Json, catcher: Json) -> list[str]:
         """Faults: what the catcher of this space received from elsewhere."""
         rows = list(self.api.all(f"spaces/{space['id']}/destinations/{catcher['id']}/caught", "caught"))
-        others = {other for row in rows if (other := _space_of(row["body"])) not in (space["id"], None)}
+        senders = [((row["body"].get("context") or {}).get("personas") or {}).get("space_id") for row in rows]
+        others = {sender for sender in senders if sender not in (space["id"], None)}
         if not others:
             self.screen.good(f"of {len(rows):,} calls that {space['name']}'s catcher received, none is another space's")
         return [f"the catcher received calls of {other}" for other in sorted(map(str, others))]
@@ -345,19 +340,7 @@ def _pairs(identifiers: Sequence[Json]) -> Identifiers:
     return frozenset((each["type"], each["value"]) for each in identifiers)
 
 
-def _listed(identifiers: Identifiers) -> str:
-    """Each type, with its value, or with how many there are."""
-    values: defaultdict[str, list[str]] = defaultdict(list)
-    for type, value in sorted(identifiers):
-        values[type].append(value)
-    return ", ".join(f"{type} {each[0] if len(each) == 1 else f'({len(each)})'}" for type, each in values.items())
-
-
 def _user_id(member: Json) -> str:
     """A member as the data knows him; one without a user id is a stranger to it, and is named as such."""
     found = sorted(value for type, value in _pairs(member["identifiers"]) if type == "user_id")
     return found[0] if found else f"profile {member['profileId']}"
-
-
-def _space_of(call: Json) -> str | None:
-    return ((call.get("context") or {}).get("personas") or {}).get("space_id")
