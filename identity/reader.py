@@ -8,6 +8,7 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import msgspec
 import numpy
@@ -124,8 +125,13 @@ def read_again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.nd
     """
     if taken.rejects:
         rows = archive_table.read_rows(workspace_id, taken.rejects)
-    elif taken.slice:
-        rows = _slice_again(workspace_id, taken.slice, taken.rows)
+    elif part := taken.slice:
+        logs = visible_logs(stage=ARCHIVE, partitions=[source for source, _ in part.cutoffs])
+        ends = tuple(up_to(logs[source], end) for source, end in part.cutoffs)
+        reach = Reach(ends, part.since, part.until, tuple(part.consumed))
+        # Without a source that was deleted since, as many rows reach further than the batch did.
+        rows = archive_table.read_replay_slice(workspace_id, reach, part.after, taken.rows)
+        rows = rows.slice(0, bisect(range(rows.num_rows), part.upto, key=partial(key_of, rows)))
     else:
         logs = visible_logs(stage=ARCHIVE, partitions=[live.source for live in taken.live])
         rows, _ = archive_table.read_live(
@@ -168,12 +174,3 @@ def _taken(
         sources=sources.tolist(),
         whose=whose.astype("<u2").tobytes(),
     )
-
-
-def _slice_again(workspace_id: int, part: Slice, count: int) -> pyarrow.Table:
-    logs = visible_logs(stage=ARCHIVE, partitions=[source for source, _ in part.cutoffs])
-    ends = tuple(up_to(logs[source], end) for source, end in part.cutoffs)
-    reach = Reach(ends, part.since, part.until, tuple(part.consumed))
-    # Without a source that was deleted since, as many rows reach further than the batch did.
-    rows = archive_table.read_replay_slice(workspace_id, reach, part.after, count)
-    return rows.slice(0, bisect(range(rows.num_rows), part.upto, key=lambda index: key_of(rows, index)))

@@ -219,8 +219,19 @@ class Resolve:
                 cursor=list(part.upto), started_at=Coalesce("started_at", Value(now))
             )
             consume_slice(part.replay, [source for source, _ in part.cutoffs], part.upto)
-        if prepared.ends:
-            _complete(prepared.ends, now)
+        if not prepared.ends:
+            return
+        # The replay is over, and its sources are live from right after their cut-offs; unless somebody cancelled it.
+        running = Replay.objects.filter(pk=prepared.ends, state=Replay.State.RUNNING)
+        if running.update(
+            state=Replay.State.COMPLETE,
+            total=F("done"),  # what was counted when it was asked for may have come on another way since
+            finished_at=now,
+            started_at=Coalesce("started_at", Value(now)),
+        ):
+            consume_all(Replay.objects.get(pk=prepared.ends))
+            replaying = Connection.objects.filter(replay=prepared.ends, state=Connection.State.REPLAYING)
+            replaying.update(state=Connection.State.LIVE)
 
 
 STAGE = Resolve()
@@ -262,19 +273,6 @@ def _no_garbage_collection() -> Iterator[None]:
 def _count(prepared: PreparedResolve) -> None:
     if part := prepared.taken.slice:
         Replay.objects.filter(pk=part.replay).update(done=F("done") + prepared.stop - prepared.start)
-
-
-def _complete(replay: int, now: datetime) -> None:
-    """The replay is over, and its sources are live from right after their cut-offs."""
-    done = Replay.objects.filter(pk=replay, state=Replay.State.RUNNING)
-    if done.update(
-        state=Replay.State.COMPLETE,
-        total=F("done"),  # what was counted when it was asked for may have come on another way since
-        finished_at=now,
-        started_at=Coalesce("started_at", Value(now)),
-    ):
-        consume_all(Replay.objects.get(pk=replay))
-        Connection.objects.filter(replay=replay, state=Connection.State.REPLAYING).update(state=Connection.State.LIVE)
 
 
 def _change_sets(batch: EventBatch, resolution: Resolution, written: Written) -> dict[str, bytes]:

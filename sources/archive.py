@@ -118,12 +118,21 @@ class Archive:
                 break
             taken.append(request.inbox)
             parsed += results
+        # A stalled worker that wakes up late, or two that saw the same rows: whoever comes second takes none of them.
         with connection.cursor() as cursor:
             cursor.execute("UPDATE sources_inbox SET taken = true WHERE id = ANY(%s) AND NOT taken", [taken])
             if missing := len(taken) - cursor.rowcount:
                 raise Overtaken(f"{missing} requests from inbox row {taken[0]} on are taken or gone")
         self._here.parsed = (tuple(taken), correct_clocks, parsed)
-        return PreparedArchive(taken, correct_clocks, doubled=_find_doubled(log, parsed))
+        hashes = [_hash(result.message_id) if isinstance(result, spec.Message) else "" for result, _ in parsed]
+        new = _keep_seen(log, list(dict.fromkeys(filter(None, hashes))))
+        doubled = []
+        for place, hash in enumerate(hashes):
+            if hash in new:
+                new.remove(hash)  # the first of the batch; the source may send it twice in one request
+            elif hash:
+                doubled.append(place)
+        return PreparedArchive(taken, correct_clocks, doubled)
 
     def write(self, log: Log, prepared: PreparedArchive, number: int) -> Outcome:
         parsed = self._messages(prepared)
@@ -283,21 +292,8 @@ def _close(ids: list[int]) -> None:
         cursor.execute("DELETE FROM sources_inbox WHERE id = ANY(%s)", [ids])
 
 
-def _find_doubled(log: Log, parsed: Parsed) -> list[int]:
-    """The places of messages that the source sent before; all ids are kept as seen from now on."""
-    hashes = [_hash(result.message_id) if isinstance(result, spec.Message) else None for result, _ in parsed]
-    firsts: dict[str, int] = {}
-    for place, hash in enumerate(hashes):
-        if hash is not None:
-            firsts.setdefault(hash, place)
-    new = _keep_seen(log, list(firsts))
-    return [
-        place for place, hash in enumerate(hashes) if hash is not None and (firsts[hash] != place or hash not in new)
-    ]
-
-
 def _keep_seen(log: Log, hashes: list[str]) -> set[str]:
-    """Which of these were not seen in any week that is kept."""
+    """Which of these hashes of message ids were not seen in any week that is kept; from now on all are."""
     if not hashes:
         return set()
     # PostgreSQL has no uniqueness over the weeks' tables. None is needed: Prepare holds the row of the source's log,
@@ -338,7 +334,7 @@ def _keep_rejects(log: Log, rejected: Sequence[tuple[spec.Rejected, Receipt]]) -
 
 
 def _count_event_names(log: Log, archived: Sequence[spec.Message]) -> None:
-    if not archived:
+    if not archived:  # all of it doubled or rejected, as when a client sends a whole batch again
         return
     counts: Counter[tuple[str, str]] = Counter()
     spans: dict[tuple[str, str], tuple[int, int]] = {}

@@ -18,6 +18,8 @@ SOONEST_S = 1.0  # between two measurements …
 BURST_S = 5.0  # of a rate may come at once
 COST = 20  # … and so many times as long as the last one took
 MOST_REFUSED = 50  # kinds of refusals that are kept of a source
+WAITING = """SELECT source_id, sum(coalesce(length, octet_length(body)) + %s)::bigint
+               FROM sources_inbox GROUP BY source_id"""
 
 
 class InboxFull(Exception):
@@ -103,7 +105,13 @@ class Gauge:
         # One thread measures, the others go on with what is known: none waits for a sum over the whole inbox.
         if time.monotonic() >= self._due and self._measuring.acquire(blocking=False):
             try:
-                self._measure()
+                begun = time.monotonic()
+                with connection.cursor() as cursor:
+                    cursor.execute(WAITING, [EACH_ROW])
+                    self._bytes = Counter(dict(cursor.fetchall()))
+                self._total = self._bytes.total()
+                # The fuller the inbox the dearer the sum, and the less often: it takes a twentieth of the time at most.
+                self._due = begun + max(SOONEST_S, COST * (time.monotonic() - begun))
             finally:
                 self._measuring.release()
         if self._total + size > settings.INBOX_MAX_BYTES:
@@ -112,20 +120,6 @@ class Gauge:
             raise InboxFull("Too much of this source waits in the inbox. Try again later.")
         self._total += size  # threads may lose a count to one another: the next measurement does not
         self._bytes[source] += size
-
-    def _measure(self) -> None:
-        begun = time.monotonic()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """SELECT source_id, sum(coalesce(length, octet_length(body)) + %s)::bigint
-                     FROM sources_inbox GROUP BY source_id""",
-                [EACH_ROW],
-            )
-            self._bytes = Counter(dict(cursor.fetchall()))
-        self._total = self._bytes.total()
-        # The fuller the inbox the dearer the sum, and the less often: it never takes more than a twentieth of the time.
-        took = time.monotonic() - begun
-        self._due = begun + max(SOONEST_S, COST * took)
 
 
 gauge = Gauge()

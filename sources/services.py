@@ -115,6 +115,7 @@ def retry_rejects(source: Source, rejects: QuerySet[Reject], *, by: ActorLike = 
         chosen = list(retriable.values_list("pk", flat=True)[:MOST_RETRIED])
         to_resolve = Reject.objects.filter(pk__in=chosen, space__isnull=False, again=False).update(again=True)
         sent = 0
+        # A part at a time: each may hold 32 kB, and this runs in a thread of the web.
         for start in range(0, len(chosen), RETRIED_AT_ONCE):
             part = Reject.objects.filter(pk__in=chosen[start : start + RETRIED_AT_ONCE], space=None)
             # A concurrent retry of the same rejects waits for this lock, and then sees that they are deleted.
@@ -138,6 +139,7 @@ def _send_again(source: Source, rejects: Sequence[Reject]) -> int:
         for reject in rejects
     )
     Reject.objects.filter(pk__in=[reject.pk for reject in rejects]).delete()
+    # They come out of the inbox a second time, and are counted then: every accepted message counts once.
     messages = sum(reject.messages for reject in rejects)
     Tally.objects.filter(source=source).update(rejected=F("rejected") - messages)
     return len(rejects)

@@ -31,7 +31,11 @@ class Rules(Styled):
             {
                 "type": type,
                 "limit": {"count": entries[f"count-{type}"], "period": entries[f"period-{type}"]},
-                "blocked": {part: _lines_of(entries[f"{part}-{type}"]) for part in ("values", "patterns")},
+                "blocked": {
+                    # A browser ends lines with \r\n; an empty one, or one twice, is of no use to anybody.
+                    part: list(dict.fromkeys(filter(None, map(str.strip, entries[f"{part}-{type}"].splitlines()))))
+                    for part in ("values", "patterns")
+                },
             }
             for type in self.current.rank
         ]
@@ -145,7 +149,3 @@ def rules_form(entries: Any, *, current: Policy) -> Rules:
 def _lines_field(label: str, lines: tuple[str, ...]) -> forms.Field:
     text = "\n".join(lines)
     return forms.CharField(label=label, required=False, initial=text, widget=forms.Textarea(attrs=dict(LINES)))
-
-
-def _lines_of(text: str) -> list[str]:
-    return list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))

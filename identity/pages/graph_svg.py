@@ -77,7 +77,8 @@ class _Column:
 
 def picture(name: str, about: str, identifiers: Sequence[Fact], merges: Sequence[Fact]) -> Picture:
     """The same facts make the same picture. identifiers: those of one group beside one another, in their order."""
-    above, below = _by_type(identifiers), _in_columns(merges)
+    above, shown = _by_type(identifiers), merges[:MOST_MERGES]
+    below = [_Column("", shown[at::MERGES_IN_A_ROW]) for at in range(min(len(shown), MERGES_IN_A_ROW))]
     width = max(_width(len(above)), _width(len(below)), PROFILE_WIDTH + 2 * EDGE)
     tallest = max((len(column.facts) for column in above), default=0)
     middle = EDGE + (HEAD + tallest * ROW - (ROW - BOX) + BRANCH if above else 0)
@@ -114,11 +115,6 @@ def _by_type(identifiers: Sequence[Fact]) -> list[_Column]:
         title = f"{_cut(group, 16)} · {more} more" if more > 0 else _cut(group, 24)
         columns.append(_Column(title, facts[:MOST_OF_A_TYPE]))
     return columns[:MOST_TYPES]
-
-
-def _in_columns(merges: Sequence[Fact]) -> list[_Column]:
-    shown = merges[:MOST_MERGES]
-    return [_Column("", shown[at::MERGES_IN_A_ROW]) for at in range(min(len(shown), MERGES_IN_A_ROW))]
 
 
 def _width(columns: int) -> float:

@@ -137,8 +137,16 @@ def _broken_rule(holders: list[Candidate], new: list[Identifier], at: int, polic
     """The first rule, limits by priority and then caps, that one profile of all `holders` with `new` would break."""
     if not new and len(holders) == 1:  # what is there already stays, though rules that came later would forbid it
         return None
-    # Only types that gain: tightened rules leave old profiles alone.
-    times_by_type = _times_of_gaining(holders, new, at)
+    # For each type of which the would-be profile has more than each holder alone, all first-seen times. Only these:
+    # tightened rules leave old profiles alone.
+    spread = Counter(type for holder in holders for type in {type for type, _ in holder.identifiers})
+    times_by_type: dict[str, list[int]] = {type: [] for type, count in spread.items() if count > 1}
+    for type, _ in new:
+        times_by_type.setdefault(type, []).append(at)
+    for holder in holders:
+        for (type, _), first_seen in holder.identifiers.items():
+            if type in times_by_type:
+                times_by_type[type].append(first_seen)
     over = [type for type, times in times_by_type.items() if _is_over(times, policy.limit(type))]
     if over:
         type = min(over, key=lambda type: policy.priority((type, "")))
@@ -150,23 +158,6 @@ def _broken_rule(holders: list[Candidate], new: list[Identifier], at: int, polic
     if sum(len(holder.identifiers) for holder in holders) + len(new) > policy.max_mappings:
         return BrokenRule("mapping_cap", Limit(policy.max_mappings))
     return None
-
-
-def _times_of_gaining(holders: list[Candidate], new: list[Identifier], at: int) -> dict[str, list[int]]:
-    """For each type of which the would-be profile has more than each holder alone: all first-seen times."""
-    times: dict[str, list[int]] = {}
-    for type, _ in new:
-        times.setdefault(type, []).append(at)
-    if len(holders) > 1:
-        holders_by_type = Counter(type for holder in holders for type in {type for type, _ in holder.identifiers})
-        for type, count in holders_by_type.items():
-            if count > 1:
-                times.setdefault(type, [])
-    for holder in holders:
-        for (type, _), first_seen in holder.identifiers.items():
-            if type in times:
-                times[type].append(first_seen)
-    return times
 
 
 def _is_over(times: list[int], limit: Limit) -> bool:

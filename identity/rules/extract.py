@@ -76,6 +76,8 @@ _PLACES: dict[str, tuple[Place, ...]] = {
 def identifiers(message: Mapping[str, Any], policy: Policy) -> Extracted:
     """The identifiers of one archived message. Raises nothing, whatever the message holds."""
     context = _object(message.get("context"))
+    device = _object(context.get("device"))
+    system = str(device.get("type")).strip().lower()
     sections = {  # a missing or malformed part is empty
         "message": message,
         # A group call's traits are the account's: an office's e-mail address must not join all who work there.
@@ -83,7 +85,12 @@ def identifiers(message: Mapping[str, Any], policy: Policy) -> Extracted:
         "properties": _object(message.get("properties")),
         "context.traits": _object(context.get("traits")),
         "ga": _object(_object(context.get("integrations")).get("Google Analytics")),
-        "device": _device(_object(context.get("device"))),
+        "device": {
+            f"{system}.id": device.get("id"),
+            # Without a yes the advertising id is not to be used.
+            f"{system}.idfa": device.get("advertisingId") if device.get("adTrackingEnabled") is True else None,
+            f"{system}.push_token": device.get("token"),
+        },
         "externalIds": _external_ids(context.get("externalIds")),
     }
     user_readers, account_readers = _readers(policy)
@@ -132,18 +139,6 @@ _NOTHING: dict[str, Any] = {}
 
 def _object(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else _NOTHING
-
-
-def _device(device: Mapping[str, Any]) -> Mapping[str, Any]:
-    system = device.get("type")
-    if not isinstance(system, str) or (system := system.strip().lower()) not in ("android", "ios"):
-        return _NOTHING
-    tracked = device.get("adTrackingEnabled") is True  # without a yes the advertising id is not to be used
-    return {
-        f"{system}.id": device.get("id"),
-        f"{system}.idfa": device.get("advertisingId") if tracked else None,
-        f"{system}.push_token": device.get("token"),
-    }
 
 
 def _external_ids(entries: object) -> Mapping[str, Any]:

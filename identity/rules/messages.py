@@ -83,7 +83,7 @@ def owner_of_traits(event: ArchivedEvent, profile: int, account: int) -> int:
 
 def read_events(texts: Sequence[bytes], policy: Policy) -> list[ArchivedEvent]:
     """The events of these JSON texts. Raises ValueError when a text is not a JSON object."""
-    read = _reader(policy).read
+    read = _readers(policy).read
     return [read(text) for text in texts]
 
 
@@ -182,6 +182,9 @@ class _Reader:
         return extracted
 
 
+_readers = lru_cache(maxsize=64)(_Reader)  # by policy: making one defines classes, and what it has read it remembers
+
+
 @dataclass
 class _LooseOuter:
     """What of a message is read beside its identifiers, whatever types its sender gave the fields."""
@@ -201,11 +204,6 @@ def _decoded(text: bytes) -> dict[str, Any]:
         raise
     except msgspec.DecodeError:  # half of a surrogate pair, a number beyond a double
         return dict(json.loads(text))
-
-
-@lru_cache(maxsize=64)
-def _reader(policy: Policy) -> _Reader:
-    return _Reader(policy)
 
 
 def _properties(outer: Any) -> bytes:

@@ -62,15 +62,17 @@ def apply(pending: Iterable[Migration], run: Run | None = None) -> None:
         "CREATE TABLE IF NOT EXISTS schema_migrations (name String, applied_at DateTime DEFAULT now())"
         f" ENGINE = {settings.CLICKHOUSE_ENGINE} ORDER BY name"
     )
-    for each in pending:
-        each.apply(run, settings.CLICKHOUSE_ENGINE)
-        client.run(sql("INSERT INTO schema_migrations (name) VALUES (%s)", each.name))
+    for migration in pending:
+        migration.apply(run, settings.CLICKHOUSE_ENGINE)
+        # Afterwards: one that was interrupted is begun anew, and every statement of it can be run again.
+        client.run(sql("INSERT INTO schema_migrations (name) VALUES (%s)", migration.name))
 
 
 def check() -> None:
     """Raises SchemaError when the tables are not what the code needs, or not all migrations have been applied."""
     done = applied()
-    pending = [each.name for each in known() if each.name not in done]
+    pending = [migration.name for migration in known() if migration.name not in done]
+    # What a pending migration would mend is not worth a word of its own.
     differences = [f"{name} has not been applied" for name in pending] or _differences()
     if differences:
         raise SchemaError(f"ClickHouse's tables are not what this release needs: {'; '.join(differences)}.")

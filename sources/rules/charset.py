@@ -18,7 +18,13 @@ def to_utf8(body: bytes, charset: str) -> bytes:
     JSON that is declared in no charset, in one that nobody knows, or in one of Unicode's, is in the one that its
     first four bytes show (RFC 4627, 3).
     """
-    name = _codec(charset)
+    try:
+        name = codecs.lookup(charset).name
+        b"\0\0\0\0".decode(name, "replace")
+    except (LookupError, ValueError):  # none of that name; one that is not of text, such as gzip
+        name = ""
+    if name.replace("_", "-") in NOT_CHARSETS:
+        name = ""
     if name in ("", "ascii") or name.startswith(("utf-8", "utf-16", "utf-32")):
         name = json.detect_encoding(body)
     if name == "utf-8":
@@ -26,16 +32,6 @@ def to_utf8(body: bytes, charset: str) -> bytes:
     if name == "utf-8-sig":
         return body.removeprefix(codecs.BOM_UTF8)
     return body.decode(name, UNDECODABLE).encode("utf-8", "surrogateescape")
-
-
-def _codec(charset: str) -> str:
-    """Python's name of the charset; "" when there is none."""
-    try:
-        name = codecs.lookup(charset).name
-        b"\0\0\0\0".decode(name, "replace")
-    except (LookupError, ValueError):  # none of that name; one that is not of text, such as gzip
-        return ""
-    return "" if name.replace("_", "-") in NOT_CHARSETS else name
 
 
 def _kept(error: UnicodeError) -> tuple[str, int]:

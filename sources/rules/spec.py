@@ -393,13 +393,13 @@ class _Scan:
         try:
             value, self.at = _python.raw_decode(self.text, start)
         except RecursionError:
-            # Nobody will read it, so its brackets alone say where it ends: no stack, but steps that are counted.
             self.at = self._past_brackets()
         except ValueError as error:
             raise ValueError(f"The body is not JSON: {error}.") from None
         return self.text[start : self.at], value
 
     def _past_brackets(self) -> int:
+        # Nobody will read what is so deep, so brackets alone say where it ends: no stack, but steps that are counted.
         depth = 0
         for found in _TEXT_OR_BRACKET.finditer(self.text, self.at):
             self._step()
@@ -454,28 +454,24 @@ def _read(
     """The one message, or why it is none. path: where in the request it is; "" = it is the request."""
     fields = None
     try:
-        fields = _fields_of(item, shared)
+        raw = bytes(item)
+        # What the batch adds to each of its messages counts with each, or a small request could become a huge one.
+        if (size := len(raw) + shared.size) > LARGEST_MESSAGE:
+            raise _Refuse("message_too_large", "", f"{size} bytes; a message may have {LARGEST_MESSAGE}.")
+        _limit_depth(raw)  # before anything reads it: a reader that recurses would end at a depth of its own
+        try:
+            fields = _fields.decode(raw)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            value = _lenient(raw)
+            if not isinstance(value, dict):
+                raise _Refuse("message_not_object", "", "A message must be a JSON object.") from None
+            fields = _Fields(**{name: value.get(name) for name in _Fields.__struct_fields__})
         return _normal(fields, shared, request, index, correct_clocks)
     except _Refuse as refused:
         refused.path = f"{path}.{refused.path}" if path and refused.path else path or refused.path
         return _rejected(refused, item, message_id=fields.messageId if fields else "")
     except RecursionError:
         return _rejected(_too_deep(path), item)
-
-
-def _fields_of(item: Raw, shared: _Shared) -> _Fields:
-    raw = bytes(item)
-    # What the batch adds to each of its messages counts with each, or a small request could become a huge one.
-    if (size := len(raw) + shared.size) > LARGEST_MESSAGE:
-        raise _Refuse("message_too_large", "", f"{size} bytes; a message may have {LARGEST_MESSAGE}.")
-    _limit_depth(raw)  # before anything reads it: a reader that recurses would end at a depth of its own
-    try:
-        return _fields.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        value = _lenient(raw)
-    if not isinstance(value, dict):
-        raise _Refuse("message_not_object", "", "A message must be a JSON object.")
-    return _Fields(**{name: value.get(name) for name in _Fields.__struct_fields__})
 
 
 def _normal(fields: _Fields, shared: _Shared, request: Request, index: int, correct_clocks: bool) -> Message:
@@ -489,19 +485,6 @@ def _normal(fields: _Fields, shared: _Shared, request: Request, index: int, corr
     # another one when the client sends the same once more. Two messages without an id are two messages.
     message_id = message_id or f"api-{request.inbox}-{index}"
     normal = _Normal(type, message_id)
-    _put_ids(normal, fields)
-    _put_content(normal, fields, shared)
-    ts = _put_times(normal, fields, shared, request.received_at, correct_clocks)
-    return Message(
-        type=type,
-        event=event_name(type, normal.event or None),
-        message_id=message_id,
-        ts=ts,
-        text=_text(normal),
-    )
-
-
-def _put_ids(normal: _Normal, fields: _Fields) -> None:
     for name in ("userId", "anonymousId", "previousId", "groupId"):
         value = getattr(fields, name)
         if value is not None and (text := _id(value, name)):
@@ -512,6 +495,9 @@ def _put_ids(normal: _Normal, fields: _Fields) -> None:
         raise _Refuse("id_required", "groupId", "A group call needs a `groupId`.")
     if normal.type == "alias" and normal.previousId is UNSET:
         raise _Refuse("id_required", "previousId", "An alias call needs a `previousId`.")
+    _put_content(normal, fields, shared)
+    ts = _put_times(normal, fields, shared, request.received_at, correct_clocks)
+    return Message(type, event_name(type, normal.event or None), message_id, ts, _text(normal))
 
 
 def _put_content(normal: _Normal, fields: _Fields, shared: _Shared) -> None:

@@ -332,7 +332,7 @@ def die_once(monkeypatch: Any, step: str) -> None:
         monkeypatch.setattr(module, name, call)
 
     monkeypatch.setattr(batches, "reach", reach)
-    after(archive, "_find_doubled", "in decide")
+    after(archive, "_keep_seen", "in decide")
     after(events, "insert", "in write")
     after(archive, "_count_event_names", "in publish")
 

@@ -42,7 +42,18 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
     )
     if wants_csv(request):
         require(request, "space.pii")
-        return exported(request, kind, CSV_HEADER, map(_csv_row, presenters.all_people(within, rows)))
+        lines = (
+            (
+                person.name,
+                person.email,
+                ", ".join(f"{row.type}:{row.value}" for row in person.identifiers),
+                person.profile.first_seen_at,
+                person.changed_at,
+                person.profile.public_id,
+            )
+            for person in presenters.all_people(within, rows)
+        )
+        return exported(request, kind, CSV_HEADER, lines)
     page, pager = listed(request, rows, order="-number")
     may = request.membership.may("space.pii", within)
     csv = _url(request, kind=kind, q=wanted, format="csv") if may else ""
@@ -109,12 +120,6 @@ def _profile_or_404(request: PageRequest, public_id: str) -> Profile:
     return profile
 
 
-def _csv_row(person: Person) -> tuple[Any, ...]:
-    identifiers = ", ".join(f"{row.type}:{row.value}" for row in person.identifiers)
-    profile = person.profile
-    return person.name, person.email, identifiers, profile.first_seen_at, person.changed_at, profile.public_id
-
-
 def _url(request: HttpRequest, **query: str) -> str:
     """This page with this query, its empty values left out."""
     return f"{request.path}?{urlencode({name: value for name, value in query.items() if value})}"
@@ -159,10 +164,6 @@ def _note(row: IdentifierRow | MergeRow) -> str:
     return f"{timezone.localtime(row.at):%-d %b %Y} · {row.source}"
 
 
-def _audiences(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
-    return {}  # the page fetches them from the app above
-
-
 def _merges(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
     within: Space = request.space
     return {"merges": presenters.merges(within, numbers), "refusals": presenters.refusals(within, numbers)}
@@ -177,7 +178,7 @@ TABS: dict[str, tuple[str, Callable[[PageRequest, Person, BitMap], dict[str, Any
     "traits": ("Traits", _traits),
     "events": ("Events", _events),
     "identities": ("Identities", _identities),
-    "audiences": ("Audiences", _audiences),
+    "audiences": ("Audiences", lambda *_: {}),  # the page fetches them from the app above
     "related": ("Relations", _related),
     "merges": ("Merges and refusals", _merges),
 }
