@@ -199,7 +199,14 @@ def restore(folder: Path, *, replace: bool, say: Say) -> None:
     is run again, with `replace`.
     """
     manifest = _checked(folder, say)
-    _check_nobody_works()
+    with connections["owner"].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+            " AND backend_type = 'client backend'"
+        )
+        (others,) = cursor.fetchone()
+    if others:
+        raise NotDone(f"{others} other connections to PostgreSQL: stop the console and its workers first")
     if not replace and _holds_anything():
         raise NotDone("the stores hold data already: say --replace, and it goes for good")
     with connections["owner"].cursor() as cursor:
@@ -252,17 +259,6 @@ def _checked(folder: Path, say: Say) -> dict[str, Any]:
             f" installation that made it, or copy its {' and '.join(KEYS)} into {settings.PERSONAS_HOME}"
         )
     return manifest
-
-
-def _check_nobody_works() -> None:
-    with connections["owner"].cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
-            " AND backend_type = 'client backend'"
-        )
-        (others,) = cursor.fetchone()
-    if others:
-        raise NotDone(f"{others} other connections to PostgreSQL: stop the console and its workers first")
 
 
 def _holds_anything() -> bool:

@@ -128,8 +128,12 @@ def _parts(deletion: Deletion) -> Iterator[Part]:
         yield _clickhouse_part(TRAIT_LOG, of_workspace + sql(" AND trait = %s", deletion.target))
         yield _postgresql_part(Change, audience=deletion.target)
     if deletion.kind in (Kind.SPACE, Kind.SOURCE):
-        for model, path in _leaf_models(MODELS[deletion.kind]):
-            yield _postgresql_part(model, **{path: deletion.target})
+        # Every model that cascades from the object, and to which none refers: the rest goes with the object itself.
+        for model in apps.get_models():
+            fields = model._meta.get_fields(include_hidden=True)
+            is_referred_to = any(field.auto_created and not field.concrete for field in fields)
+            if not is_referred_to and (path := _cascade_path(model, MODELS[deletion.kind])):
+                yield _postgresql_part(model, **{path: deletion.target})
 
 
 def _clickhouse_part(table: Table, condition: Sql) -> Part:
@@ -173,16 +177,6 @@ def _message_ids_part(source: int) -> Part:
             return cursor.rowcount
 
     return Part("sources_seen", count, erase)
-
-
-def _leaf_models(root: type[models.Model]) -> Iterator[tuple[type[models.Model], str]]:
-    """Every model that cascades from `root` and has no dependent model, with the lookup that leads to `root`."""
-    for model in apps.get_models():
-        fields = model._meta.get_fields(include_hidden=True)
-        is_referred_to = any(field.auto_created and not field.concrete for field in fields)
-        path = None if is_referred_to else _cascade_path(model, root)
-        if path:
-            yield model, path
 
 
 def _cascade_path(model: type[models.Model], root: type[models.Model], depth: int = 3) -> str | None:

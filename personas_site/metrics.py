@@ -78,19 +78,6 @@ class StoresCollector(Collector):
         alive = {name: name not in silent for name in (*pulse.QUEUES, pulse.BEAT)}
         yield _gauge("worker_alive", "Whether a worker serves the queue.", "queue", alive)
         yield _gauge("disk_free_bytes", "Of the disk of embedded stores; 0 = elsewhere.", "", {"": room().free})
-        yield from self._messages()
-        yield from self._stages()
-        lengths: dict[str, float] = {}
-        with suppress(OperationalError, redis.RedisError), app.connection_for_read() as broker:
-            lengths = {queue: broker.default_channel.client.llen(queue) for queue in QUEUES}
-        # Without Redis there are none; `up` says that it is away.
-        yield _gauge("queue_length", "Wake-ups that wait.", "queue", lengths)
-        state = (
-            "SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE usename = current_user GROUP BY 1"
-        )
-        yield _gauge("postgresql_connections", "Of our roles.", "state", dict(_rows(state)))
-
-    def _messages(self) -> Iterator[Metric]:
         sums = "coalesce(sum(archived), 0), coalesce(sum(doubled), 0), coalesce(sum(rejected), 0)"
         ((archived, duplicate, rejected),) = _rows(f"SELECT {sums} FROM sources_tally")
         counts = {"archived": archived, "duplicate": duplicate, "rejected": rejected}
@@ -103,6 +90,16 @@ class StoresCollector(Collector):
         yield _gauge("inbox_requests", "Accepted, and not in the archive yet.", "", {"": requests})
         yield _gauge("inbox_oldest_seconds", "Since the oldest of them came.", "", {"": float(oldest)})
         yield _gauge("inbox_bytes", "Of their bodies.", "", {"": kept})
+        yield from self._stages()
+        lengths: dict[str, float] = {}
+        with suppress(OperationalError, redis.RedisError), app.connection_for_read() as broker:
+            lengths = {queue: broker.default_channel.client.llen(queue) for queue in QUEUES}
+        # Without Redis there are none; `up` says that it is away.
+        yield _gauge("queue_length", "Wake-ups that wait.", "queue", lengths)
+        state = (
+            "SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity WHERE usename = current_user GROUP BY 1"
+        )
+        yield _gauge("postgresql_connections", "Of our roles.", "state", dict(_rows(state)))
 
     def _stages(self) -> Iterator[Metric]:
         rows = _rows(

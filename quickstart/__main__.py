@@ -41,8 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
         screen.good(f"the console answers at {console.address} after {time.monotonic() - begun:.1f} s")
         run = _run(console, feed, screen)
         status = _finish(run, console, screen)
-        if not options.once:
-            _stay(run, console, screen)
+        if options.once:
+            return status
+        screen.say(f"The console is at {run.console}; sign in as {run.login} with {run.password}")
+        if console.process:  # one that somebody else started goes on anyway
+            screen.say("Ctrl-C stops it.")
+            try:
+                screen.fault(f"the console has stopped by itself, with status {console.wait()}")
+            except KeyboardInterrupt:
+                screen.say("")
         return status
     except EXPECTED as error:
         screen.fault(str(error))
@@ -158,19 +165,6 @@ def _finish(run: Run, console: Console, screen: Screen) -> int:
     if not faults:
         screen.good("every figure agrees")
     return 1 if faults else 0
-
-
-def _stay(run: Run, console: Console, screen: Screen) -> None:
-    """The console that we started goes on until Ctrl-C."""
-    screen.say(f"The console is at {run.console}; sign in as {run.login} with {run.password}")
-    if console.process is None:
-        return
-    screen.say("Ctrl-C stops it.")
-    try:
-        status = console.wait()
-        screen.fault(f"the console has stopped by itself, with status {status}")
-    except KeyboardInterrupt:
-        screen.say("")
 
 
 if __name__ == "__main__":

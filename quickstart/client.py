@@ -58,10 +58,17 @@ class Api:
                 return
 
     def _call(self, method: str, path: str, **parts: Any) -> Json:
-        try:
-            answer = self._answer(method, path, **parts)
-        except httpx.HTTPError as error:
-            raise ApiError(f"{method} /api/{path}: {str(error) or type(error).__name__}") from error
+        # A question may be asked again; a change that may have arrived is never sent twice.
+        for pause in (*PAUSES, None) if method == "GET" else (None,):
+            try:
+                answer = self._http.request(method, quote(path), **parts)
+            except httpx.HTTPError as error:
+                if pause is None or not isinstance(error, httpx.TransportError):
+                    raise ApiError(f"{method} /api/{path}: {str(error) or type(error).__name__}") from error
+            else:
+                if pause is None or answer.status_code < 500:
+                    break
+            time.sleep(pause)
         if answer.is_success:
             return answer.json()["data"] if answer.content else {}
         try:  # the messages of the error envelope, each with the field it is about
@@ -70,16 +77,3 @@ class Api:
         except (ValueError, KeyError, TypeError, AttributeError):  # of something that stands in front of the console
             said = answer.text[:300]
         raise ApiError(f"{method} /api/{path}: {answer.status_code} {said}")
-
-    def _answer(self, method: str, path: str, **parts: Any) -> httpx.Response:
-        """A question may be asked again; a change that may have arrived is never sent twice."""
-        for pause in PAUSES if method == "GET" else ():
-            try:
-                answer = self._http.request(method, quote(path), **parts)
-            except httpx.TransportError:
-                time.sleep(pause)
-                continue
-            if answer.status_code < 500:
-                return answer
-            time.sleep(pause)
-        return self._http.request(method, quote(path), **parts)

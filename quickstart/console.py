@@ -100,38 +100,33 @@ def _answers(address: str) -> bool:
 def _start(home: Path) -> Console:
     log = home / "log" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab") as output:  # appending: the supervisor cuts logs that have grown too long
-        output.truncate(0)
+    with open(log, "ab") as output_file:  # appending: the supervisor cuts logs that have grown too long
+        output_file.truncate(0)
         process = subprocess.Popen(
             [sys.executable, "-m", "personas_site.up"],
             cwd=PROJECT,
             env=_environment(home),
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=output_file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
             preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0),  # however we end, it ends too
         )
     console = Console("", home, process)
     try:
-        console.address = _ready_address(process, log)
+        give_up = time.monotonic() + START_WITHIN
+        while time.monotonic() < give_up:
+            output = log.read_text(errors="replace")
+            if ready := re.search(r"ready in [\d.]+ s: (http\S+)", output):
+                console.address = ready.group(1)
+                return console
+            if process.poll() is not None:
+                raise ConsoleError(f"the console did not start: {_last_lines(output)}")
+            time.sleep(0.1)
+        raise ConsoleError(f"the console is not ready after {START_WITHIN:.0f} s: {_last_lines(output)}")
     except BaseException:
         console.stop()
         raise
-    return console
-
-
-def _ready_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """What the console says its address is, once it says that it is ready."""
-    give_up = time.monotonic() + START_WITHIN
-    while time.monotonic() < give_up:
-        said = log.read_text(errors="replace")
-        if ready := re.search(r"ready in [\d.]+ s: (http\S+)", said):
-            return ready.group(1)
-        if process.poll() is not None:
-            raise ConsoleError(f"the console did not start: {_last_lines(said)}")
-        time.sleep(0.1)
-    raise ConsoleError(f"the console is not ready after {START_WITHIN:.0f} s: {_last_lines(said)}")
 
 
 def _environment(home: Path) -> dict[str, str]:

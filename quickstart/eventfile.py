@@ -45,8 +45,21 @@ class EventFile:
     @cached_property
     def lines(self) -> list[Line]:
         """Every line that is not blank."""
-        texts = enumerate(self._bytes.split(b"\n"), 1)
-        return [self._read(number, text) for number, text in texts if text.strip()]
+        lines = []
+        for number, text in enumerate(self._bytes.split(b"\n"), 1):
+            if not text.strip():
+                continue
+            try:
+                message = json.loads(text.decode("utf-8-sig"), parse_constant=_refuse)
+            except (ValueError, RecursionError) as error:
+                lines.append(Line(number, None, f"not JSON: {error}"))
+                continue
+            if isinstance(message, dict) and not _is_id(message.get("messageId")):
+                message["messageId"] = (
+                    f"{self.digest}-{number}"  # the same in every run: a second one sends nothing new
+                )
+            lines.append(Line(number, message, fault(message)))
+        return lines
 
     @cached_property
     def digest(self) -> str:
@@ -110,15 +123,6 @@ class EventFile:
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise FileError(f"{self.path} cannot be read: {error}") from error
 
-    def _read(self, number: int, text: bytes) -> Line:
-        try:
-            message = json.loads(text.decode("utf-8-sig"), parse_constant=_refuse)
-        except (ValueError, RecursionError) as error:
-            return Line(number, None, f"not JSON: {error}")
-        if isinstance(message, dict) and not _is_id(message.get("messageId")):
-            message["messageId"] = f"{self.digest}-{number}"
-        return Line(number, message, fault(message))
-
 
 def given_time(message: dict[str, Any]) -> int | None:
     """The message's own time in ms, None when it has none that can be read. Without a zone it is UTC."""
@@ -159,21 +163,6 @@ def _faults(message: dict[str, Any]) -> Iterator[str]:
         yield "larger than 32 KB"
     if not _is_shallow(message):
         yield f"more than {DEEPEST} objects and lists inside one another"
-    yield from _faults_of_ids(message, type)
-    if type == "track" and (not isinstance(message.get("event"), str) or message["event"] == ""):
-        yield "event is not a name"
-    for part in ("properties", "traits", "context", "integrations"):
-        if not isinstance(message.get(part, {}), dict | None) and message[part] != []:
-            yield f"{part} is not an object"
-    if type in ("page", "screen"):
-        for part in ("name", "category"):
-            if not isinstance(message.get(part), str | None):
-                yield f"{part} is not text"
-    if (own := _own_time(message)) is not None and given_time(message) is None:
-        yield f"{own!r} is not an ISO 8601 time since 1970"
-
-
-def _faults_of_ids(message: dict[str, Any], type: Any) -> Iterator[str]:
     for name in ("userId", "anonymousId", "previousId", "groupId", "messageId"):
         value = message.get(name)
         large = isinstance(value, int) and abs(value) >= LARGEST_ID
@@ -188,6 +177,17 @@ def _faults_of_ids(message: dict[str, Any], type: Any) -> Iterator[str]:
     for of, name in (("group", "groupId"), ("alias", "previousId")):
         if type == of and not _is_id(message.get(name)):
             yield f"no {name}"
+    if type == "track" and (not isinstance(message.get("event"), str) or message["event"] == ""):
+        yield "event is not a name"
+    for part in ("properties", "traits", "context", "integrations"):
+        if not isinstance(message.get(part, {}), dict | None) and message[part] != []:
+            yield f"{part} is not an object"
+    if type in ("page", "screen"):
+        for part in ("name", "category"):
+            if not isinstance(message.get(part), str | None):
+                yield f"{part} is not text"
+    if (own := _own_time(message)) is not None and given_time(message) is None:
+        yield f"{own!r} is not an ISO 8601 time since 1970"
 
 
 def _is_id(value: Any) -> bool:

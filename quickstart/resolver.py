@@ -136,35 +136,15 @@ class Reference:
             for node in holders:
                 would_be.update(node.identifiers)
             if self._acceptable(holders, would_be):
-                return self._store(holders, would_be)
+                break
             on_event.pop()  # the one of lowest priority
-        return None
-
-    def _acceptable(self, found: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
-        held = [len(node.identifiers) for node in found]
-        if len(found) >= 2 and sum(node.merges for node in found) + len(found) - 1 > self.policy["max_merges"]:
-            return False
-        if len(would_be) > max(held, default=0) and len(would_be) > self.policy["max_mappings"]:
-            return False
-        return all(self._type_is_fine(type, found, would_be) for type in {type for type, _ in would_be})
-
-    def _type_is_fine(self, type: str, found: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
-        times = _times(type, would_be)
-        if any(len(_times(type, node.identifiers)) == len(times) for node in found):
-            return True  # nothing of this type would be added to that profile
-        limit: Mapping[str, Any] = self.limits.get(type, UNLISTED)
-        allowed: int = limit["count"]
-        if limit["period"] == "ever":
-            return len(times) <= allowed
-        window = DAYS[limit["period"]] * 24 * 60 * 60 * 1000
-        return all(sum(end - window < time <= end for time in times) <= allowed for end in times)
-
-    def _store(self, found: list[_Node], would_be: dict[tuple[str, str], int]) -> _Node:
-        if not found:
+        else:
+            return None
+        if not holders:
             self._made += 1
-            found = [_Node(self._made)]
-            self._nodes[self._made] = found[0]
-        oldest, *others = found
+            holders = [_Node(self._made)]
+            self._nodes[self._made] = holders[0]
+        oldest, *others = holders
         for other in others:
             oldest.merges += other.merges + 1
             oldest.messages |= other.messages
@@ -176,6 +156,25 @@ class Reference:
         oldest.identifiers = would_be
         self._holder.update(dict.fromkeys(would_be, oldest))
         return oldest
+
+    def _acceptable(self, found: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
+        held = [len(node.identifiers) for node in found]
+        if len(found) >= 2 and sum(node.merges for node in found) + len(found) - 1 > self.policy["max_merges"]:
+            return False
+        if len(would_be) > max(held, default=0) and len(would_be) > self.policy["max_mappings"]:
+            return False
+        for type in {type for type, _ in would_be}:
+            times = _times(type, would_be)
+            if any(len(_times(type, node.identifiers)) == len(times) for node in found):
+                continue  # nothing of this type would be added to that profile
+            limit: Mapping[str, Any] = self.limits.get(type, UNLISTED)
+            within = [times]
+            if limit["period"] != "ever":  # in each window that ends with one of them
+                window = DAYS[limit["period"]] * 24 * 60 * 60 * 1000
+                within = [[time for time in times if end - window < time <= end] for end in times]
+            if any(len(together) > limit["count"] for together in within):
+                return False
+        return True
 
 
 def _is_account(node: _Node) -> bool:
@@ -270,7 +269,15 @@ def _values_sent(type: str, message: Mapping[str, Any]) -> list[Any]:
     if type == "ga_client_id":
         return [_dig(message, "context", "integrations", "Google Analytics", "clientId")]
     if type in DEVICE_TYPES:
-        return _device_value(type, message)
+        system, kind = type.split(".")
+        device = _dig(message, "context", "device")
+        device_type = _dig(device, "type")
+        if not isinstance(device_type, str) or device_type.strip().lower() != system:
+            return []
+        if kind == "idfa" and _dig(device, "adTrackingEnabled") is not True:  # its owner did not say yes
+            return []
+        return [_dig(device, {"id": "id", "idfa": "advertisingId", "push_token": "token"}[kind])]
+    # A group call's traits are the account's, so they say nothing of who made it.
     of_the_user = None if message.get("type") == "group" else _dig(message, "traits")
     of_context = _dig(message, "context", "traits")
     properties = _dig(message, "properties")
@@ -280,17 +287,6 @@ def _values_sent(type: str, message: Mapping[str, Any]) -> list[Any]:
     camel = head + "".join(part[:1].upper() + part[1:] for part in tail)
     values = [_dig(place, key) for place in (of_the_user, properties, of_context) for key in (type, camel)]
     return values + _external_values(type, message)
-
-
-def _device_value(type: str, message: Mapping[str, Any]) -> list[Any]:
-    system, kind = type.split(".")
-    device_type = _dig(message, "context", "device", "type")
-    if not isinstance(device_type, str) or device_type.strip().lower() != system:
-        return []
-    if kind == "idfa":
-        allowed = _dig(message, "context", "device", "adTrackingEnabled")
-        return [_dig(message, "context", "device", "advertisingId")] if allowed is True else []
-    return [_dig(message, "context", "device", {"id": "id", "push_token": "token"}[kind])]
 
 
 def _external_values(type: str, message: Mapping[str, Any]) -> list[Any]:

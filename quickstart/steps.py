@@ -217,7 +217,12 @@ class Steps:
         self.screen.say(f"{preview.get('sentence') or wanted.name} {preview['size']:,} people by preview")
         audience = making.an_audience(self.api, space, wanted.name, wanted.definition)
         with self.screen.progress("computing"):
-            _wait(lambda: self._look_at_audience(space, audience), f"“{wanted.name}” is not computed")
+
+            def look() -> tuple[bool, object]:
+                now = self.api.get(f"spaces/{space['id']}/audiences/{audience['id']}")["audience"]
+                return now["status"].lower() == "live", now["status"]
+
+            _wait(look, f"“{wanted.name}” is not computed")
         self.screen.good(f"“{wanted.name}” is {audience['id']}, key {audience['key']}")
         return audience
 
@@ -266,10 +271,6 @@ class Steps:
     def _preview(self, space: Json, wanted: Wanted) -> Json:
         path = f"spaces/{space['id']}/audiences/previews"
         return self.api.post(path, {"definition": wanted.definition, "sampleSize": SAMPLE})["preview"]
-
-    def _look_at_audience(self, space: Json, audience: Json) -> tuple[bool, object]:
-        now = self.api.get(f"spaces/{space['id']}/audiences/{audience['id']}")["audience"]
-        return now["status"].lower() == "live", now["status"]
 
     def _seen(self, wanted: Wanted, found: "_Looked", arrived: Identifiers) -> Seen:
         def truth(at: datetime) -> Members | None:

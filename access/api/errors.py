@@ -23,14 +23,14 @@ class ErrorHandler(ExceptionHandler):
     """Every expected error in the envelope; what nobody expected becomes a 500 by Django's own handler."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
-        if isinstance(exc, Http404):
+        if isinstance(exc, Http404):  # Django's says of which table, which is nobody's business
             return NotFound(NOTHING)
         if isinstance(exc, PermissionDenied):
             return exceptions.PermissionDenied(str(exc) or "You may not do this.")
         if isinstance(exc, RecursionError):
             return ParseError("The body is nested too deep.")
         if isinstance(exc, ValidationError):
-            exc.status_code = 422
+            exc.status_code = 422  # 400 is for what is no request at all; see decision 18
         return exc
 
     def should_not_handle(self, exc: Exception) -> bool:
@@ -42,10 +42,10 @@ class ErrorHandler(ExceptionHandler):
 
 class ErrorFormatter(ExceptionFormatter):
     def format_error_response(self, error_response: ErrorResponse) -> dict[str, Any]:
-        status = self.exc.status_code
-        return {"errors": [error_row(status, error.detail, _path(error.attr)) for error in error_response.errors]}
-
-
-def _path(attr: str | None) -> str:
-    """`invites.1.email` of the library is `invites[1].email`; what is wrong with the whole has no name of its own."""
-    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", re.sub(r"(^|\.)non_field_errors$", "", attr or ""))
+        rows = []
+        for error in error_response.errors:
+            # What is wrong with the whole has no name of its own; `invites.1.email` is `invites[1].email` here.
+            path = re.sub(r"(^|\.)non_field_errors$", "", error.attr or "")
+            path = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", path)
+            rows.append(error_row(self.exc.status_code, error.detail, path))
+        return {"errors": rows}

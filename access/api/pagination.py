@@ -62,7 +62,12 @@ class Pages(BasePagination):
         return cast("type[Pages]", type(f"{cls.__name__}Of{name.capitalize()}", (cls,), {"name": name, **more}))
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
-        count, self.cursor = self._count(request), _cursor(request)
+        # `limit`, as Segment's Profile API calls it, is another word for it.
+        name = "limit" if "limit" in request.query_params else "pagination[count]"
+        asked = request.query_params.get(name, str(min(COUNT, self.most)))
+        if not asked.isascii() or not asked.isdigit() or len(asked) > 6 or not 1 <= int(asked) <= self.most:
+            raise invalid(f"Must be a number from 1 to {self.most}.", name)
+        count, self.cursor = int(asked), _cursor(request)
         self.after: int | str | None
         if isinstance(queryset, QuerySet):
             self.total = queryset.count()
@@ -117,14 +122,6 @@ class Pages(BasePagination):
             OpenApiParameter("pagination[count]", count, description="Rows per page."),
             OpenApiParameter("pagination[cursor]", {"type": "string"}, description=cursor),
         ]
-
-    def _count(self, request: Request) -> int:
-        """`limit`, as Segment's Profile API calls it, is another word for it."""
-        name = "limit" if "limit" in request.query_params else "pagination[count]"
-        asked = request.query_params.get(name, str(min(COUNT, self.most)))
-        if not asked.isascii() or not asked.isdigit() or len(asked) > 6 or not 1 <= int(asked) <= self.most:
-            raise invalid(f"Must be a number from 1 to {self.most}.", name)
-        return int(asked)
 
 
 class PagedView(GenericAPIView[Any]):

@@ -114,7 +114,12 @@ def _draw_steps(on: Canvas, ends: Sequence[tuple[datetime, float]], known: int, 
         Dot(_format(x), _format(y), f"{at:%d %b %Y, %H:%M %Z}: {value:,.0f}")
         for (at, value), (x, y) in zip(ends[:known], places, strict=False)
     ]
-    return Chart(label, on, line, area, dots, _value_axis(on, most), _time_axis(on, begin, end))
+    span = end - begin
+    # As precise as the labels have to be to differ from each other.
+    form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M" if span < timedelta(days=2) else "%d %b"
+    moments = [begin + span * part / (on.ticks - 1) for part in range(on.ticks)] if span else [begin]
+    columns = [AxisLabel(_format(_x_of(on, at, begin, end)), at.strftime(form)) for at in moments]
+    return Chart(label, on, line, area, dots, _value_axis(on, most), columns)
 
 
 def _draw_bars(on: Canvas, values: Sequence[tuple[str, float]], label: str) -> Chart:
@@ -157,14 +162,6 @@ def _value_axis(on: Canvas, most: float) -> list[AxisLabel]:
         AxisLabel(_format(_y_of(on, value, most)), _abbreviate(value))
         for value in ([0, most / 2, most] if most > 1 else [0, most])
     ]
-
-
-def _time_axis(on: Canvas, begin: datetime, end: datetime) -> list[AxisLabel]:
-    span = end - begin
-    # As precise as the labels have to be to differ from each other.
-    form = "%H:%M:%S" if span < timedelta(minutes=10) else "%H:%M" if span < timedelta(days=2) else "%d %b"
-    moments = [begin + span * part / (on.ticks - 1) for part in range(on.ticks)] if span else [begin]
-    return [AxisLabel(_format(_x_of(on, at, begin, end)), at.strftime(form)) for at in moments]
 
 
 def _abbreviate(value: float) -> str:

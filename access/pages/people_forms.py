@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.core.validators import MaxLengthValidator, validate_email
 
 from access import roles
 from access.pages.forms import Styled
@@ -106,7 +106,14 @@ class Invite(Rights):
         """The addresses, without duplicates and in small letters. The error names all that are not valid."""
         # A dict and not a set: the message names them in the order in which they were typed.
         addresses = dict.fromkeys(re.split(r"[\s,;]+", self.cleaned_data["emails"].strip().lower()))
-        if invalid := [address for address in addresses if not _is_address(address)]:
+        invalid = []
+        for address in addresses:
+            try:
+                validate_email(address)
+                MaxLengthValidator(254)(address)  # the column's, which is the mail standard's; the other allows 320
+            except ValidationError:
+                invalid.append(address)
+        if invalid:
             raise ValidationError(f"Not an e-mail address: {', '.join(invalid)}.")
         if len(addresses) > MOST_PEOPLE:
             raise ValidationError(f"These are {len(addresses)} addresses; {MOST_PEOPLE} can be invited at once.")
@@ -117,14 +124,6 @@ class Invite(Rights):
         grants = [(space, role) for space, role in self.in_spaces.items() if role]
         role, personal = self.cleaned_data["role"], self.personal
         return [Invited(email, role, grants, personal) for email in self.cleaned_data["emails"]]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        validate_email(text)
-    except ValidationError:
-        return False
-    return len(text) <= 254  # the column's length, which is that of the mail standard; validate_email allows 320
 
 
 class NewToken(Styled):

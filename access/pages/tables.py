@@ -104,9 +104,16 @@ def tabled(
     before = url_with(request, page=page.previous_page_number()) if page.has_previous() else ""
     after = url_with(request, page=page.next_page_number()) if page.has_next() else ""
     shown = f"{page.start_index():,}–{page.end_index():,} of {pages.count:,}"
+    headings = []
+    for column in columns:
+        here, down = chosen.removeprefix("-") == column.key, chosen.startswith("-")
+        # The first click sorts upwards, but numbers downwards: of these the largest are wanted. The next reverses it.
+        descending = not down if here else column.num
+        url = url_with(request, sort=f"-{column.key}" if descending else column.key) if column.field else ""
+        headings.append(Heading(column.label, column.num, url, ("descending" if down else "ascending") if here else ""))
     return TablePage(
         rows=list(page),
-        headings=[_heading(request, column, chosen) for column in columns],
+        headings=headings,
         pager=Pager(before, after, shown, back="Previous"),
         wanted=wanted,
         sort=chosen,
@@ -171,16 +178,6 @@ def _sort(request: HttpRequest, columns: Sequence[Column], default: str) -> str:
     # Only columns that are shown: sorting by any name of the ORM would tell, row by row, what no column shows.
     sortable = {column.key for column in columns if column.field}
     return sort if sort.removeprefix("-") in sortable and not sort.startswith("--") else default
-
-
-def _heading(request: HttpRequest, column: Column, chosen: str) -> Heading:
-    if not column.field:
-        return Heading(column.label, column.num, "", "")
-    here, down = chosen.removeprefix("-") == column.key, chosen.startswith("-")
-    # The first click sorts upwards, but numbers downwards: of these the largest are wanted. The next one reverses it.
-    descending = not down if here else column.num
-    url = url_with(request, sort=f"-{column.key}" if descending else column.key)
-    return Heading(column.label, column.num, url, ("descending" if down else "ascending") if here else "")
 
 
 def row_number(text: str) -> int | None:

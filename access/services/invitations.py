@@ -134,7 +134,13 @@ def accept(secret: str, *, user: User | None = None, name: str = "", password: s
         )
         if invitation is None or not claimed:
             raise NotPossible("This link has been used, was revoked or has expired. Ask for a new invitation.")
-        member = _accepting_user(invitation, user, name, password)
+        if user is not None and user.email.lower() != invitation.email.lower():
+            raise NotPossible(f"This invitation is for {invitation.email}. Sign out and use the link again.")
+        if user is None and User.objects.filter(email__iexact=invitation.email).exists():
+            raise NotPossible(f"There is an account for {invitation.email}. Sign in, then use the link again.")
+        if user is None:
+            validate_password(password, User(email=invitation.email, name=name))
+        member = user or User.objects.create_user(invitation.email, password, name)
         Membership.objects.get_or_create(
             workspace=invitation.workspace, user=member, defaults={"role": invitation.role}
         )
@@ -146,18 +152,6 @@ def accept(secret: str, *, user: User | None = None, name: str = "", password: s
             join_group(space, member, row["role"], personal=row.get("personal", False))
         audit(member, "invitation.accepted", invitation, email=invitation.email, role=invitation.role)
     return member
-
-
-def _accepting_user(invitation: Invitation, user: User | None, name: str, password: str) -> User:
-    """The user who accepts: whoever is signed in, if the address is the invited one, or a new account."""
-    if user is not None:
-        if user.email.lower() != invitation.email.lower():
-            raise NotPossible(f"This invitation is for {invitation.email}. Sign out and use the link again.")
-        return user
-    if User.objects.filter(email__iexact=invitation.email).exists():
-        raise NotPossible(f"There is an account for {invitation.email}. Sign in, then use the link again.")
-    validate_password(password, User(email=invitation.email, name=name))
-    return User.objects.create_user(invitation.email, password, name)
 
 
 def _check_may_invite(workspace: Workspace, person: Invited, by: ActorLike) -> None:

@@ -78,6 +78,7 @@ class Supervisor:
         # Before any data is opened.
         self._take_lock()
         try:
+            # Before the ports are tried: what is left over from an earlier run may hold them.
             end_leftovers(self.paths.home, self.say)
             self._check_ports()
             self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)

@@ -22,15 +22,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def close_if_health_check_failed(self) -> None:
         if self.connection is None or not self.health_check_enabled or self.health_check_done:
             return
-        if time.monotonic() - self._answered_at < BELIEVED_FOR_S and _is_silent(self.connection.fileno()):
-            self.health_check_done = True
-            return
+        if time.monotonic() - self._answered_at < BELIEVED_FOR_S:
+            poll = select.poll()
+            poll.register(self.connection.fileno(), select.POLLIN)
+            if not poll.poll(0):  # nothing has come that was not asked for, such as the end
+                self.health_check_done = True
+                return
         super().close_if_health_check_failed()
         self._answered_at = time.monotonic() if self.connection is not None else float("-inf")
-
-
-def _is_silent(descriptor: int) -> bool:
-    """Whether nothing has come that was not asked for, such as the end."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return not poll.poll(0)

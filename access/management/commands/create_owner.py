@@ -25,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with transaction.atomic():
+        with transaction.atomic():  # all of it, or nothing: it can be run again
             created = _create(options["email"], options["workspace"], options["name"], options["password"])
         if options["json"]:
             self.stdout.write(json.dumps(created))

@@ -124,7 +124,19 @@ def person(request: PageRequest, workspace: str, person: str) -> HttpResponse:
     """The roles of one member. A POST changes them, or with `confirm` removes the member."""
     member = get_object_or_404(queries.members(request.workspace), user__public_id=person)
     if "confirm" in request.POST:
-        return _remove_member(request, member)
+        form, error = _rights_form(request, member), WRONG_ADDRESS
+        # The server asks too: not every page has scripts.
+        if request.POST["confirm"].strip().lower() == member.user.email:
+            try:
+                services.remove_member(member, by=request)
+            except NotPossible as refused:
+                error = str(refused)
+            else:
+                messages.success(request, f"{member.user} is no longer in {request.workspace}.")
+                # Whoever removed themselves can no longer see the page of this workspace.
+                removed_self = member.user_id == request.user.pk
+                return redirect("home") if removed_self else redirect("access", workspace=workspace)
+        return _render_person(request, member, form, error=error, status=422)
     form = _rights_form(request, member, request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -137,20 +149,6 @@ def person(request: PageRequest, workspace: str, person: str) -> HttpResponse:
             messages.success(request, f"The roles of {member.user} are saved.")
             return redirect("access", workspace=workspace)
     return _render_person(request, member, form, status=422 if request.method == "POST" else 200)
-
-
-def _remove_member(request: PageRequest, member: Membership) -> HttpResponse:
-    form = _rights_form(request, member)
-    if request.POST["confirm"].strip().lower() != member.user.email:  # the server asks too: not every page has scripts
-        return _render_person(request, member, form, error=WRONG_ADDRESS, status=422)
-    try:
-        services.remove_member(member, by=request)
-    except NotPossible as error:
-        return _render_person(request, member, form, error=str(error), status=422)
-    messages.success(request, f"{member.user} is no longer in {request.workspace}.")
-    # Whoever removed themselves can no longer see the page of this workspace.
-    removed_self = member.user_id == request.user.pk
-    return redirect("home") if removed_self else redirect("access", workspace=request.workspace.slug)
 
 
 def _rights_form(request: PageRequest, member: Membership, entries: Any = None) -> Rights:

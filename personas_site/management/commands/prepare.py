@@ -81,17 +81,15 @@ class Command(BaseCommand):
         except (budget.TooFew, keys.OtherKeys) as error:
             raise CommandError(str(error)) from error
         sync_roles()  # a release may have given roles other permissions
-        self._print_first_link()
-        if static:
-            call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=UNUSED)
-        connections.close_all()
-
-    def _print_first_link(self) -> None:
-        """While nobody has an account, the address of the page that makes the first one; `make up` shows it, too."""
+        # While nobody has an account, the address of the page that makes the first one; `make up` shows it, too.
         link = settings.PERSONAS_HOME / FIRST_LINK
         link.unlink(missing_ok=True)
         if is_unowned():
             path = f"/welcome/{new_secret()}"
+            # Readable by nobody else from the moment it is there: whoever has the link becomes the owner.
             with open(os.open(link, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
                 file.write(path)
             self.stdout.write(f"Nobody has an account yet. The first one is made at {path}")
+        if static:
+            call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=UNUSED)
+        connections.close_all()
