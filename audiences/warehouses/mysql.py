@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 import pymysql
-from pymysql.cursors import Cursor, SSCursor
+from pymysql.cursors import SSCursor
 
 from audiences.rules.warehouse import QueryResult, WarehouseError, WarehouseKind, WarehouseSettings
 from spaces.outbound import CONNECT_S, checked_address
@@ -29,7 +29,7 @@ def ask(settings: MysqlSettings, query: str, timeout_s: float) -> Iterator[Query
         raise WarehouseError(": ".join(str(word) for word in error.args) or type(error).__name__) from error
 
 
-def connect(settings: Any, timeout_s: float) -> "pymysql.connections.Connection[Cursor]":
+def connect(settings: Any, timeout_s: float) -> "pymysql.connections.Connection[pymysql.cursors.Cursor]":
     """A connection through the door out. settings: as of a warehouse."""
     connection = pymysql.connect(
         host=settings.host,  # for the certificate; the connection goes to the address that was checked
