@@ -11,6 +11,7 @@ from audiences.rules.fields import EVENT, FrequencyField, QuestionField, Questio
 from audiences.rules.grammar import Node
 from audiences.rules.operators import Question
 from audiences.rules.properties import PropertyValue, identifier
+from audiences.rules.references import PARENT
 from audiences.rules.values import read_list_name, trait_keys
 from identity.history import scope_of
 from sources.events import seen
@@ -74,12 +75,20 @@ def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
         elif isinstance(field, StepsField):
             for i, step in enumerate(value):
                 yield NeverSeen(f"{at}{field.key}[{i}].name", EVENT, step.name)
-                yield from _properties(f"{at}{field.key}[{i}].", field.questions, step.where, step.name)
+                before = value[step.follows - 1].name if step.follows else str(getattr(condition, "name", ""))
+                yield from _properties(f"{at}{field.key}[{i}].", field.questions, step.where, step.name, before)
 
 
-def _properties(at: str, field: QuestionsField, asked: Sequence[Question], event: str) -> Iterator[NeverSeen]:
+def _properties(
+    at: str, field: QuestionsField, asked: Sequence[Question], event: str, parent: str = ""
+) -> Iterator[NeverSeen]:
+    """parent: the event that a step follows, whose properties its own are compared with."""
     for i, question in enumerate(asked):
         yield NeverSeen(f"{at}{field.key}[{i}].{field.question.key}", PROPERTY, question.name, event)
+        if question.reference:
+            of, name = question.reference.of, question.reference.name
+            what = (PROPERTY, name, parent) if of == PARENT else (TRAIT, name)
+            yield NeverSeen(f"{at}{field.key}[{i}].value.{of}", *what)
 
 
 def _present(name: str) -> Sql:

@@ -9,7 +9,8 @@ from audiences import trait_overview
 from audiences import trait_values as kept_values
 from audiences.models import ComputedTrait, SqlTrait
 from audiences.rules.properties import identifier, place
-from audiences.rules.values import EACH, ListElements, texts_in, trait_places
+from audiences.rules.validation import EACH
+from audiences.rules.values import ListElements, texts_in, trait_places
 from identity.history import scope_of
 from sources.events import seen
 from sources.events.sql import sql

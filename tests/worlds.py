@@ -63,6 +63,18 @@ objects = st.dictionaries(
 )
 questions = st.sampled_from(QUESTIONS)
 filters = st.builds(lambda name, each: {"property": name, **each}, st.sampled_from(PROPERTIES), questions)
+compared = st.builds(
+    lambda name, op, trait: {"property": name, "op": op, "value": {"trait": trait}},
+    st.sampled_from(PROPERTIES),
+    st.sampled_from(["equals", "notEquals", "lessThan", "greaterThan", "atMost", "atLeast", "before", "after"]),
+    st.sampled_from(TRAITS_ASKED),
+)
+related = st.builds(
+    lambda name, op, parent: {"property": name, "op": op, "value": {"parent": parent}},
+    st.sampled_from([*PROPERTIES, "p", "p"]),
+    st.sampled_from(["equals", "notEquals"]),
+    st.sampled_from(["p", "p.b", "p.b.c", "q", PROPERTIES[-1]]),
+)
 frequencies = st.one_of(
     st.just({}),
     st.builds(lambda n: {"atLeast": n}, st.integers(1, 2)),
@@ -79,7 +91,15 @@ ON_DATES = [
     {"on": "2026-06-14"},
 ]
 windows = st.one_of(st.just({}), *(st.sampled_from(each) for each in (WITHIN, WITHIN, BETWEEN, ON_DATES)))
-wheres = st.just({}) | st.just({}) | st.builds(lambda rows: {"where": rows}, st.lists(filters, min_size=1, max_size=2))
+
+
+def _where(*questions):
+    return st.builds(lambda rows: {"where": rows}, st.lists(st.one_of(*questions), min_size=1, max_size=2))
+
+
+wheres = st.just({}) | st.just({}) | _where(filters)
+wheres_of_events = wheres | _where(filters, compared)
+wheres_of_steps = wheres | _where(filters, compared, related, related)
 amounts = st.builds(
     lambda measure, name, bound, number: {measure: name, bound: number},
     st.sampled_from(["sum", "average", "minimum", "maximum"]),
@@ -104,7 +124,7 @@ def steps(draw):
                 "name": draw(names),
                 **draw(frequencies),
                 **draw(within),
-                **draw(wheres),
+                **draw(wheres_of_steps),
                 **({"follows": follows} if (follows := draw(st.integers(0, place))) else {}),
             }
             for place in range(several)
@@ -116,9 +136,9 @@ def event_of(name, *parts):
     return {"kind": "event", "name": name} | {key: value for part in parts for key, value in part.items()}
 
 
-performed = st.builds(event_of, names, frequencies, windows, wheres)
-measured = st.builds(event_of, names, amounts, windows, wheres)
-followed = st.builds(event_of, names, frequencies, windows, wheres, steps())
+performed = st.builds(event_of, names, frequencies, windows, wheres_of_events)
+measured = st.builds(event_of, names, amounts, windows, wheres_of_events)
+followed = st.builds(event_of, names, frequencies | amounts, windows, wheres_of_events, steps())
 relative = st.builds(
     lambda op, value: {"op": op, "value": value},
     st.sampled_from(["withinLast", "withinNext", "beforeLast", "afterNext"]),

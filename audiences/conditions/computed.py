@@ -10,7 +10,8 @@ from audiences.rules.conditions import Condition
 from audiences.rules.fields import QuestionField, declare
 from audiences.rules.operators import Question
 from audiences.rules.traits import TraitKind
-from audiences.rules.values import EACH, JsonValue, ListElements, SingleValue, elements
+from audiences.rules.validation import EACH
+from audiences.rules.values import JsonValue, ListElements, SingleValue, elements
 from sources.events.sql import Sql, sql
 
 

@@ -1,5 +1,6 @@
 """PURE. Performed an event: how often or how much, with which properties, when, and what came after it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +19,9 @@ from audiences.rules.fields import (
     declare,
 )
 from audiences.rules.operators import Question, quoted
-from audiences.rules.properties import WHERE, place, question_rows, questions_sentence
+from audiences.rules.properties import filters, place, question_rows, questions_sentence
+from audiences.rules.references import PARENT, TRAIT
+from audiences.rules.sequences import Chain, Step
 from audiences.rules.windows import Window
 from sources.events.sql import Sql, join, sql
 
@@ -26,7 +29,9 @@ from sources.events.sql import Sql, join, sql
 @dataclass(frozen=True)
 class Performed(EventCondition):
     """People who did an event so many times, zero included, or so much of it, within the window or at any time. With
-    `then`, an event counts for which all that is said of what came after it is true."""
+    `then`, an event counts for which all that is said of what came after it is true.
+
+    What compares with a trait of the person is a sequence, too, of one step: no row of an event knows the trait."""
 
     kind = "event"
     label = "Performed an event"
@@ -34,10 +39,12 @@ class Performed(EventCondition):
     example: ClassVar = {"name": "Order Completed", "atLeast": 2, "within": {"days": 7}}
 
     frequency: Frequency = declare(FrequencyField(), default=Frequency())
-    where: tuple[Question, ...] = declare(WHERE, default=())
+    where: tuple[Question, ...] = declare(filters(TRAIT), default=())
     when: Window | None = declare(WindowField(), default=None)
     sources: EventSources | None = declare(SourcesField(), default=None, kw_only=True)
-    then: tuple[NextStep, ...] = declare(StepsField("then", "And then", WHERE, most=sequences.MOST_STEPS), default=())
+    then: tuple[NextStep, ...] = declare(
+        StepsField("then", "And then", filters(TRAIT, PARENT), most=sequences.MOST_STEPS), default=()
+    )
 
     @property
     def window(self) -> Window | None:
@@ -55,12 +62,12 @@ class Performed(EventCondition):
         of = quoted(self.name)
         if step.follows:
             of = f"{quoted(self.then[step.follows - 1].name)} (step {step.follows})"
-        performed = _performed(quoted(step.name), step.where, step.frequency)
+        performed = _performed(quoted(step.name), step.where, step.frequency, of)
         return f" and then {performed} {f'within {step.within} of' if step.within else 'after'} {of}"
 
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
-        if self.then:
-            return (sequences.aggregate(self._steps(), self.opens(now), now, self.counted(now)),)
+        if self._is_sequence:
+            return sequences.aggregates(self._steps, self.opens(now), now, self.counted(now), self._kept)
         if not self.frequency.measure:
             return super().aggregates(now)
         rows, since = self.counted(now), self.opens(now)
@@ -69,34 +76,53 @@ class Performed(EventCondition):
 
     def test(self, answers: Answers) -> Sql:
         sign, number = self.frequency.sign, self.frequency.number
-        if self.then:
-            times = sequences.times(answers.columns[0], self._steps(), answers.now)
-            return sql(f"(%s {sign} %s)", times, number)
         if self.frequency.measure:
-            return amounts.test(self.frequency.measure, answers.columns, sign, number)
+            return amounts.test(self.frequency.measure, self._measured(answers), sign, number)
+        if self._is_sequence:
+            return sql(f"(%s {sign} %s)", self._chain(answers).times(), number)
         return sql(f"({answers.columns[0]} {sign} %s)", number)
 
     def reading(self, answers: Answers) -> Sql:
-        if self.then:
-            times = sequences.times(answers.columns[0], self._steps(), answers.now)
-            return sql("concat('it happened like this ', toString(%s), ' times')", times)
-        if not self.frequency.measure:
-            return Sql("''")
-        amount = amounts.text(self.frequency.measure, answers.columns, empty="none")
-        return sql("concat(%s, %s)", f"{MEASURES[self.frequency.measure]} {quoted(self.frequency.of)} of ", amount)
+        if self.frequency.measure:
+            amount = amounts.text(self.frequency.measure, self._measured(answers), empty="none")
+            return sql("concat(%s, %s)", f"{MEASURES[self.frequency.measure]} {quoted(self.frequency.of)} of ", amount)
+        if self._is_sequence:
+            return sql("concat('it happened like this ', toString(%s), ' times')", self._chain(answers).times())
+        return Sql("''")
 
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
-        return tuple(dict.fromkeys((*super().time_triggers(), *sequences.time_triggers(self._steps()))))
+        return tuple(dict.fromkeys((*super().time_triggers(), *sequences.time_triggers(self._steps))))
 
-    def _steps(self) -> list[sequences.Step]:
+    @property
+    def _is_sequence(self) -> bool:
+        return bool(self.then or self._steps[0].compared)
+
+    @property
+    def _steps(self) -> list[Step]:
         """The event itself, and what comes after it."""
-        first = sequences.Step(self.name, self.rows())
-        return [first, *(self._step(step) for step in self.then)]
+        first = Step(self.name, self.rows(), compared=_compared(self.where))
+        return [first, *map(self._step, self.then)]
 
-    def _step(self, step: NextStep) -> sequences.Step:
+    def _step(self, step: NextStep) -> Step:
         rows = join(" AND ", [sql("event = %s", step.name), *question_rows(step.where)])
         within = step.within.milliseconds if step.within else None
-        return sequences.Step(step.name, rows, step.frequency.bound, int(step.frequency.number), within, step.follows)
+        bound, number = step.frequency.bound, int(step.frequency.number)
+        return Step(step.name, rows, bound, number, within, step.follows, _compared(step.where))
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """The properties whose values are needed when the events of the person are together."""
+        measured = {self.frequency.of} if self.frequency.measure else set()
+        return tuple(sorted({*sequences.details(self._steps), *measured}))
+
+    def _chain(self, answers: Answers) -> Chain:
+        return Chain(answers.columns, self._steps, answers.now, self._kept)
+
+    def _measured(self, answers: Answers) -> Sequence[Sql]:
+        """The columns that say how much it is."""
+        if not self._is_sequence:
+            return [Sql(column) for column in answers.columns]
+        return amounts.of_texts(self.frequency.measure, self._chain(answers).texts(self.frequency.of))
 
     @classmethod
     def of_older(cls, entries: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +131,12 @@ class Performed(EventCondition):
         return {**entries, "when": "within"} if entries.get("unit") else {**entries, "unit": "days"}
 
 
-def _performed(event: str, where: tuple[Question, ...], frequency: Frequency) -> str:
-    event += questions_sentence(where)
+def _compared(where: Sequence[Question]) -> tuple[Question, ...]:
+    return tuple(question for question in where if question.reference)
+
+
+def _performed(event: str, where: tuple[Question, ...], frequency: Frequency, parent: str = "") -> str:
+    event += questions_sentence(where, parent)
     never = frequency.number == 0 and not frequency.measure
     return f"did not perform {event}" if never else f"performed {event} {frequency.sentence()}"
 

@@ -3,32 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from audiences.rules.aggregates import (
-    NEWEST,
-    TRAITS,
-    Aggregate,
-    AnniversaryTrigger,
-    Answers,
-    DateTrigger,
-    TimeTrigger,
-)
+from audiences.rules import person_traits
+from audiences.rules.aggregates import TRAITS, Aggregate, AnniversaryTrigger, Answers, DateTrigger, TimeTrigger
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import QuestionField, declare
 from audiences.rules.operators import OPERATORS, Question
-from audiences.rules.values import (
-    JsonValue,
-    ListElements,
-    SingleValue,
-    cuts,
-    elements,
-    first,
-    inside,
-    read_list_name,
-    texts_in,
-    trait_keys,
-    trait_places,
-)
-from sources.events.sql import Sql, sql
+from audiences.rules.values import read_list_name, texts_in, trait_keys, trait_places
+from sources.events.sql import Sql
 
 
 @dataclass(frozen=True)
@@ -43,26 +24,17 @@ class HasTrait(Condition):
     question: Question = declare(QuestionField("name", "Trait", relative=True))
 
     def sentence(self) -> str:
-        return f"have a profile where the {self.noun} {self.question.sentence(of_elements=self._list_name is not None)}"
+        of_elements = read_list_name(self.question.name) is not None
+        return f"have a profile where the {self.noun} {self.question.sentence(of_elements=of_elements)}"
 
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
-        row = "(ts, source, origin_piece, origin_position, value)"
-        return tuple(Aggregate(NEWEST, (key,), sql(f"maxIf({row}, key = %s)", key)) for key in self._keys)
+        return person_traits.newest(self.question.name)
 
     def test(self, answers: Answers) -> Sql:
-        columns = {key: Sql(f"{column}.5") for key, column in zip(self._keys, answers.columns, strict=True)}
-
-        def at(name: str) -> Sql:
-            return first([inside(columns[key], below) if below else columns[key] for key, below in cuts(name)])
-
-        literal = JsonValue(at(self.question.name))
-        if self._list_name is None:
-            return self.question.sql(SingleValue(literal), answers.now)
-        head, below = self._list_name
-        return self.question.sql(ListElements(elements(at(head), below), literal), answers.now)
+        return self.question.sql(person_traits.place(self.question.name, answers.columns), answers.now)
 
     def change_keys(self) -> frozenset[str]:
-        return frozenset(f"trait:{key}" for key in self._keys)
+        return frozenset(f"trait:{key}" for key in trait_keys(self.question.name))
 
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
         """The clock comes to the date, or to so long before or after it, that any of its values ever held."""
@@ -79,14 +51,6 @@ class HasTrait(Condition):
     def noun(self) -> str:
         """What its sentence calls it."""
         return "trait"
-
-    @property
-    def _list_name(self) -> tuple[str, tuple[str, ...]] | None:
-        return read_list_name(self.question.name)
-
-    @property
-    def _keys(self) -> tuple[str, ...]:
-        return trait_keys(self.question.name)
 
 
 condition = HasTrait

@@ -17,7 +17,7 @@ from audiences.rules.conditions import Condition
 from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
-from audiences.rules.value_input import AUTO
+from audiences.rules.value_input import AUTO, referring
 from audiences.services import CountedStep, Preview
 from audiences.traits import TRAITS
 from audiences.value_types import typed, undecided
@@ -43,7 +43,7 @@ JOIN_WORDS = {"all": "all of these are true", "any": "any of these is true"}
 
 @dataclass(frozen=True)
 class Choice:
-    """An option of a select. takes: of an operator, which kind of value it wants."""
+    """An option of a select. takes: of an operator, which kind of value it wants, or what it compares with instead."""
 
     value: str
     label: str
@@ -63,6 +63,11 @@ class Entry:
     lines: bool = False  # several values, in a line each
     label: str = ""
     asked: bool = True  # False: what is there is right, and nobody needs to see it
+
+    @property
+    def takes(self) -> str:
+        """Of the chosen operator."""
+        return next((choice.takes for choice in self.choices if choice.chosen), "")
 
 
 @dataclass(frozen=True)
@@ -316,10 +321,12 @@ class _Rendering:
         operator = OPERATORS.get(values.get("op", ""))
         lines = operator is not None and operator.takes == "list"
         takes = {operator.name: operator.takes or "nothing" for operator in OPERATORS.values()}
+        takes |= {referring(name, of): of for name, operator in OPERATORS.items() for of in operator.references}
+        lists = ".".join(part for part in prefix.split(".") if part and not part.isdigit())
         labels_of_keys = kind.fields | kind.inner_labels  # a kind with a template of its own says it there
         entries = {}
         for name, value in values.items():
-            labels = dict(kind.choices.get(name, {}))
+            labels = dict(kind.choices.get(_below(lists, name), kind.choices.get(name, {})))
             if name in kind.earlier_rows:
                 before = int(prefix.rstrip(".").rpartition(".")[2])
                 labels = {"0": kind.earlier_rows[name]} | {str(n): f"step {n}" for n in range(1, before + 1)}

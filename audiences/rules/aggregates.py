@@ -48,13 +48,20 @@ LARGEST = Shape(EVENTS, "largest", "Nullable(Int128)", "max")  # NULL = there is
 DISTINCT = Shape(EVENTS, "marks", "Array(UInt64)", "groupUniqArrayArray")
 # Events in their order: (ms, source, piece, position, which steps of a sequence each may be, as bits).
 SEQUENCE = Shape(EVENTS, "sequences", "Array(Tuple(Int64, UInt32, UInt64, UInt32, UInt16))", "groupArrayArray")
+# The same, each with the texts of some of its properties: JSON, equal values alike.
+DETAILED = Shape(
+    EVENTS,
+    "details",
+    "Array(Tuple(Int64, UInt32, UInt64, UInt32, UInt16, Array(Array(String))))",
+    "groupArrayArray",
+)
 TALLY = Shape(EVENTS, "tallies", "Tuple(Array(String), Array(UInt64))", "sumMap")  # JSON texts, how often each occurs
 TEXTS = Shape(EVENTS, "texts", "Array(String)", "groupUniqArrayArray")  # different JSON texts
 # One of the events and what it has, as JSON text: the greatest. The first number is 1; 0 = there is none.
 EXTREME = Shape(EVENTS, "extremes", "Tuple(UInt8, Int64, Int64, Int64, Int64, String)", "max")
 # The newest by event time; ties as the archive has them. The value is JSON text; 'null' = removed, '' = never set.
 NEWEST = Shape(TRAITS, "newest", "Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UInt32, String)", "max")
-SHAPES = (COUNT, SUM, LARGEST, DISTINCT, SEQUENCE, TALLY, TEXTS, EXTREME, NEWEST)
+SHAPES = (COUNT, SUM, LARGEST, DISTINCT, SEQUENCE, DETAILED, TALLY, TEXTS, EXTREME, NEWEST)
 
 
 DAY = UNITS["days"]

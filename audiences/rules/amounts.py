@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from audiences.rules.aggregates import COUNT, DISTINCT, LARGEST, SUM, Shape
 from audiences.rules.operators import Operand, Place
-from audiences.rules.values import amount, mark
+from audiences.rules.values import JsonValue, amount, mark
 from sources.events.sql import Sql, sql
 
 MILLION = 1_000_000
@@ -27,34 +27,48 @@ def expressions(measure: str, place: Place, rows: Sql, *, counted: bool = False)
     return [total] if measure == "sum" and not counted else [total, (COUNT, place.aggregate("count", amount, rows))]
 
 
-def test(measure: str, columns: Sequence[str], sign: str, number: float) -> Sql:
+def of_texts(measure: str, texts: Sql) -> list[Sql]:
+    """The columns that `expressions` ask for, of values that are together already: an array of JSON texts, equal values
+    alike."""
+    if measure == "distinct":
+        return [sql("arrayDistinct(%s)", texts)]
+    amounts = sql("arrayMap(t -> %s, %s)", amount(JsonValue(Sql("t"))), texts)
+    numbers = sql("arrayMap(n -> assumeNotNull(n), arrayFilter(n -> isNotNull(n), %s))", amounts)
+    if measure == "maximum":
+        return [sql("arrayReduce('maxOrNull', %s)", numbers)]
+    if measure == "minimum":
+        return [sql("arrayReduce('maxOrNull', arrayMap(n -> -n, %s))", numbers)]
+    return [sql("arrayReduce('sum', %s)", numbers), sql("length(%s)", numbers)]
+
+
+def test(measure: str, columns: Sequence[Sql], sign: str, number: float) -> Sql:
     """Whether it is so much. Never NULL."""
     bound = Sql(f"toInt128('{_millionths(number)}')")
     if measure == "distinct":
-        return sql(f"(length({columns[0]}) {sign} %s)", int(number))
+        return sql(f"(length(%s) {sign} %s)", columns[0], int(number))
     if measure == "average":
-        return sql(f"({columns[1]} > 0 AND {columns[0]} {sign} %s * toInt128({columns[1]}))", bound)
+        total, count = columns
+        return sql(f"(%s > 0 AND %s {sign} %s * toInt128(%s))", count, total, bound, count)
     if measure == "sum":
-        return sql(f"({columns[0]} {sign} %s)", bound)
-    value = columns[0] if measure == "maximum" else f"-{columns[0]}"
-    return sql(f"ifNull({value} {sign} %s, 0)", bound)
+        return sql(f"(%s {sign} %s)", columns[0], bound)
+    return sql(f"ifNull(%s%s {sign} %s, 0)", Sql("" if measure == "maximum" else "-"), columns[0], bound)
 
 
-def text(measure: str, columns: Sequence[str], *, empty: str = "") -> Sql:
+def text(measure: str, columns: Sequence[Sql], *, empty: str = "") -> Sql:
     """How much it is, as a number of JSON; `empty` when there is none. An average is cut off behind the millionth."""
     if measure == "distinct":
-        return Sql(f"toString(length({columns[0]}))")
+        return sql("toString(length(%s))", columns[0])
     if measure in ("minimum", "maximum"):
-        value = columns[0] if measure == "maximum" else f"-{columns[0]}"
-        return sql(f"ifNull({_decimal(value)}, %s)", empty)
+        value = columns[0] if measure == "maximum" else sql("-%s", columns[0])
+        return sql("ifNull(%s, %s)", _decimal(value), empty)
     if measure == "sum" and len(columns) == 1:  # not counted: a sum of nothing is 0
-        return Sql(_decimal(columns[0]))
-    value = columns[0] if measure == "sum" else f"intDiv({columns[0]}, toInt128(greatest({columns[1]}, 1)))"
-    return sql(f"if({columns[1]} = 0, %s, {_decimal(value)})", empty)
+        return _decimal(columns[0])
+    value = columns[0] if measure == "sum" else sql("intDiv(%s, toInt128(greatest(%s, 1)))", *columns)
+    return sql("if(%s = 0, %s, %s)", columns[1], empty, _decimal(value))
 
 
-def _decimal(millionths: str) -> str:
-    return f"toString(toDecimal256({millionths}, 6) / {MILLION})"
+def _decimal(millionths: Sql) -> Sql:
+    return sql(f"toString(toDecimal256(%s, 6) / {MILLION})", millionths)
 
 
 def _negative(value: Operand) -> Sql:

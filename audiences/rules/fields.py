@@ -8,12 +8,24 @@ empty and passes on the rest as it is, so that `read` refuses it by name.
 import dataclasses
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from audiences.rules.operators import Question, operators, question_schema, quoted, read_question
+from audiences.rules.operators import OPERATORS, Question, operators, question_schema, quoted, read_question
+from audiences.rules.references import PARENT, TRAIT
 from audiences.rules.validation import COUNT_SCHEMA, NAME_SCHEMA, DefinitionError, JsonReader, number
-from audiences.rules.value_input import BLANK_QUESTION, TYPES, decimal, question_entries, question_json, whole
+from audiences.rules.value_input import (
+    BLANK_QUESTION,
+    REFERENCES,
+    TYPES,
+    decimal,
+    question_entries,
+    question_json,
+    referring,
+    whole,
+)
+from audiences.rules.values import trait_keys
 from audiences.rules.windows import SCHEMA as DURATION_SCHEMA
 from audiences.rules.windows import SCHEMAS as WINDOW_SCHEMAS
 from audiences.rules.windows import UNITS, Duration, Window, read_duration, read_window
@@ -30,7 +42,8 @@ class ConditionField(ABC):
     inner_labels: ClassVar[dict[str, str]] = {}  # the same of keys inside of these
     blank: dict[str, Any]  # the entries of the form before anything is typed: texts, and lists of rows
     blank_rows: dict[str, dict[str, Any]]  # for each such list, the entries of a new row
-    choices: dict[str, dict[str, str]]  # for each entry that is chosen, not typed: value -> label
+    # For each entry that is chosen, not typed: value -> label. In rows it may be called by their list, as `where.op`.
+    choices: dict[str, dict[str, str]]
     entry_of: dict[str, str]  # JSON key -> its entry, where that has another name
     audience_entries: frozenset[str] = frozenset()  # those chosen among the audiences of the space
     earlier_rows: ClassVar[dict[str, str]] = {}  # entries that choose among the rows before: -> what comes before them
@@ -135,21 +148,32 @@ class NumberField(ConditionField):
 
 
 class QuestionField(ConditionField):
-    """A name with an operator and, where the operator takes one, a value. relative: it may compare a date with now."""
+    """A name with an operator and, where the operator takes one, a value. relative: it may compare a date with now.
+    references: with what else it may compare."""
 
-    def __init__(self, key: str, label: str, *, relative: bool = False) -> None:
+    def __init__(self, key: str, label: str, *, relative: bool = False, references: tuple[str, ...] = ()) -> None:
         super().__init__({key: label, "op": "Operator", "value": "Value"}, {key: "", **BLANK_QUESTION})
-        self.key, self.relative, self.required = key, relative, (key, "op")
+        self.key, self.relative, self.references, self.required = key, relative, references, (key, "op")
         offered = operators(relative=relative)
         labels_of_ops = {operator.name: operator.label for operator in offered.values()}
+        labels_of_ops |= {
+            referring(operator.name, of): f"{operator.label} {REFERENCES[of]}"
+            for of in references
+            for operator in offered.values()
+            if of in operator.references
+        }
         self.choices = {"op": labels_of_ops, "type": TYPES, "unit": PLAIN_UNITS}
         self.entry_of = {"value": "value"}  # also of what is inside of a duration
 
     def read(self, reader: JsonReader) -> Question:
-        return read_question(reader, self.key, relative=self.relative)
+        return read_question(reader, self.key, relative=self.relative, references=self.references)
 
     def schemas(self) -> dict[str, Any]:
-        return dict(question_schema(self.key, relative=self.relative)["properties"])
+        return dict(self.schema()["properties"])
+
+    def schema(self) -> dict[str, Any]:
+        """Of the name, the operator and the value as one object."""
+        return question_schema(self.key, relative=self.relative, references=self.references)
 
     def json(self, value: Question) -> dict[str, Any]:
         return {self.key: value.name, **value.json()}
@@ -161,15 +185,19 @@ class QuestionField(ConditionField):
         return ({self.key: entries[self.key]} if entries[self.key] else {}) | question_json(entries)
 
 
+REFERENCE_LABELS = {TRAIT: "Trait", PARENT: "Property of the event before"}
+
+
 class QuestionsField(ConditionField):
     """A list of questions, which may be empty; then it is left out of the JSON."""
 
     def __init__(self, key: str, label: str, question: QuestionField, *, most: int) -> None:
         super().__init__({key: label}, {key: []})
         self.key, self.question, self.most = key, question, most
-        self.inner_labels = question.labels  # type: ignore[misc]
+        self.inner_labels = question.labels | {of: REFERENCE_LABELS[of] for of in question.references}  # type: ignore[misc]
         self.blank_rows = {key: question.blank}
-        self.choices = question.choices
+        self.choices = {name if name != "op" else f"{key}.op": labels for name, labels in question.choices.items()}
+        self.entry_of = question.entry_of
 
     def read(self, reader: JsonReader) -> tuple[Question, ...]:
         def read_row(value: Any, path: str) -> Question:
@@ -181,8 +209,7 @@ class QuestionsField(ConditionField):
         return reader.rows(self.key, read_row, most=self.most)
 
     def schemas(self) -> dict[str, Any]:
-        question = question_schema(self.question.key, relative=self.question.relative)
-        return {self.key: {"type": "array", "items": question, "minItems": 1, "maxItems": self.most}}
+        return {self.key: {"type": "array", "items": self.question.schema(), "minItems": 1, "maxItems": self.most}}
 
     def json(self, value: tuple[Question, ...]) -> dict[str, Any]:
         return {self.key: [self.question.json(question) for question in value]} if value else {}
@@ -193,6 +220,14 @@ class QuestionsField(ConditionField):
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
         rows = [self.question.from_entries(row) for row in entries[self.key]]
         return {self.key: rows} if rows else {}
+
+    def change_keys(self, value: tuple[Question, ...]) -> frozenset[str]:
+        return frozenset(f"{TRAIT}:{key}" for name in traits_compared(value) for key in trait_keys(name))
+
+
+def traits_compared(questions: Iterable[Question]) -> Iterator[str]:
+    """The names of the traits that these questions compare with."""
+    return (each.value.name for each in questions if each.compares_with(TRAIT))
 
 
 @dataclass(frozen=True)
@@ -496,6 +531,9 @@ class NextStep:
     follows: int = 0
 
 
+MOST_UNLIKE = 3  # differences from the event that a step follows: each doubles what is counted
+
+
 class StepsField(ConditionField):
     """A list of steps, which may be empty; then it is left out of the JSON."""
 
@@ -507,10 +545,11 @@ class StepsField(ConditionField):
         self.name, self.frequency = TextField("name", "Event"), FrequencyField(measures=False)
         blank = {**self.name.blank, "did": "did", **self.frequency.blank, **questions.blank, **STEP_BLANK}
         self.blank_rows = {key: blank, **questions.blank_rows}
-        self.choices = {"did": DID, **self.frequency.choices, **questions.choices, "soon": SOON, "unit": PLAIN_UNITS}
+        of_questions = {f"{key}.{name}" if "." in name else name: labels for name, labels in questions.choices.items()}
+        self.choices = {"did": DID, **self.frequency.choices, **of_questions, "soon": SOON, "unit": PLAIN_UNITS}
         self.inner_labels = self.name.labels | self.frequency.labels | questions.labels | questions.inner_labels  # type: ignore[misc]
         self.inner_labels |= {"within": "Within", "follows": "Step"}  # type: ignore[misc]
-        self.entry_of = {"within": "count"}
+        self.entry_of = {"within": "count", **questions.entry_of}
 
     def read(self, reader: JsonReader) -> tuple[NextStep, ...]:
         place = iter(range(self.most))
@@ -526,6 +565,9 @@ class StepsField(ConditionField):
             )
             if step.follows > number:
                 raise row.error("follows", "must be the number of a step before this one, or 0 for the event itself")
+            unlike = [each for each in step.where if each.compares_with(PARENT) and OPERATORS[each.operator].negative]
+            if len(unlike) > MOST_UNLIKE:
+                raise row.error(self.questions.key, f"must not ask for more than {MOST_UNLIKE} differences")
             row.done()
             return step
 
@@ -587,7 +629,8 @@ class StepsField(ConditionField):
         }
 
     def change_keys(self, value: tuple[NextStep, ...]) -> frozenset[str]:
-        return frozenset(f"{EVENT}:{step.name}" for step in value)
+        events = frozenset(f"{EVENT}:{step.name}" for step in value)
+        return events.union(*(self.questions.change_keys(step.where) for step in value))
 
 
 DID = {"did": "did", "didNot": "did not"}

@@ -3,6 +3,7 @@
 Types are strict: a number equals no text. Negative questions are true only of a value that exists. Substring
 questions also read a list, as its texts joined by commas. Dates are moments as `audiences.rules.dates` reads them;
 some questions compare them with now, so that the passing of time alone changes the answer.
+Some may compare with something that the person or an event has, in place of a value (`audiences.rules.references`).
 """
 
 import json
@@ -12,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from audiences.rules import dates
+from audiences.rules.references import PARENT, TRAIT, Reference, read_reference, reference_schema
 from audiences.rules.validation import (
     LONGEST_TEXT,
     NAME_SCHEMA,
@@ -78,6 +80,8 @@ class Operator:
     # How long after the date that is asked about, in milliseconds, time changes the answer; negative = before it.
     turns: Callable[[Any], tuple[int, ...]] | None = None
     yearly: bool = False  # time changes the answer at midnight
+    # Between two values, of a positive question or of the opposite of a negative one; None = it takes no reference.
+    between: Callable[[Operand, Operand], Sql] | None = None
 
     @property
     def takes(self) -> str | None:
@@ -88,6 +92,19 @@ class Operator:
     def relative(self) -> bool:
         """Whether it compares a date with now."""
         return self.turns is not None or self.yearly
+
+    @property
+    def negative(self) -> bool:
+        """Whether it is true of what is there when another question is not."""
+        return bool(self.of_none) and self.read is not None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What it may compare with beside a value."""
+        if self.between is None:
+            return ()
+        # What follows an event is found by equal values, in one sorted array: a smaller one is not.
+        return (TRAIT, PARENT) if self.between is _alike else (TRAIT,)
 
 
 def _some(condition: Sql) -> Sql:
@@ -108,6 +125,25 @@ def _equals(operand: Operand, value: Any) -> Sql:
 
 def _compares(sign: str) -> Callable[[Operand, Any], Sql]:
     return lambda operand, value: _any([_some(sql(f"%s {sign} %s", number, value)) for number in operand.numbers])
+
+
+def _alike(one: Operand, other: Operand) -> Sql:
+    scalars = [_some(sql("%s = %s", *pair)) for pair in ((one.text, other.text), (one.truth, other.truth))]
+    return _any([*scalars, _numbers("=")(one, other)])
+
+
+def _numbers(sign: str) -> Callable[[Operand, Operand], Sql]:
+    return lambda one, other: _any(
+        [_some(sql(f"%s {sign} %s", mine, its)) for mine in one.numbers for its in other.numbers]
+    )
+
+
+def _moments(sign: str) -> Callable[[Operand, Operand], Sql]:
+    def ask(one: Operand, other: Operand) -> Sql:
+        mine, its = (dates.moments(sql("ifNull(%s, '')", operand.text)) for operand in (one, other))
+        return sql(f"arrayExists(a -> arrayExists(b -> a {sign} b, %s), %s)", its, mine)
+
+    return ask
 
 
 def _in_text(function: str) -> Callable[[Operand, Any], Sql]:
@@ -192,6 +228,14 @@ def _several(value: Any, path: str) -> tuple[Any, ...]:
     return tuple(scalar(item, f"{path}[{i}]") for i, item in enumerate(listed(value, path)))
 
 
+def _of_numbers(name: str, label: str, sign: str) -> Operator:
+    return Operator(name, label, number, _positive(_compares(sign)), f"{label} {{}}", between=_numbers(sign))
+
+
+def _of_moments(name: str, sign: str) -> Operator:
+    return Operator(name, f"is {name}", read_moment, _positive(_dated(sign)), f"is {name} {{}}", between=_moments(sign))
+
+
 MOST_DAYS = 365
 VALUES: dict[Any, str] = {
     scalar: "scalar",
@@ -206,14 +250,20 @@ _contains = _in_text("position")
 OPERATORS = {
     operator.name: operator
     for operator in (
-        Operator("equals", "equals", scalar, _positive(_equals), "is {}"),
+        Operator("equals", "equals", scalar, _positive(_equals), "is {}", between=_alike),
         Operator(
-            "notEquals", "does not equal", scalar, _negative(_equals), "is there and is not {}", "is there and is {}"
+            "notEquals",
+            "does not equal",
+            scalar,
+            _negative(_equals),
+            "is there and is not {}",
+            "is there and is {}",
+            between=_alike,
         ),
-        Operator("lessThan", "is less than", number, _positive(_compares("<")), "is less than {}"),
-        Operator("greaterThan", "is greater than", number, _positive(_compares(">")), "is greater than {}"),
-        Operator("atMost", "is at most", number, _positive(_compares("<=")), "is at most {}"),
-        Operator("atLeast", "is at least", number, _positive(_compares(">=")), "is at least {}"),
+        _of_numbers("lessThan", "is less than", "<"),
+        _of_numbers("greaterThan", "is greater than", ">"),
+        _of_numbers("atMost", "is at most", "<="),
+        _of_numbers("atLeast", "is at least", ">="),
         Operator("contains", "contains", text, _positive(_contains), "contains {}"),
         Operator(
             "notContains",
@@ -226,8 +276,8 @@ OPERATORS = {
         Operator("startsWith", "starts with", text, _positive(_in_text("startsWith")), "starts with {}"),
         Operator("endsWith", "ends with", text, _positive(_in_text("endsWith")), "ends with {}"),
         Operator("oneOf", "is one of", _several, _positive(_one_of), "is one of {}"),
-        Operator("before", "is before", read_moment, _positive(_dated("<")), "is before {}"),
-        Operator("after", "is after", read_moment, _positive(_dated(">")), "is after {}"),
+        _of_moments("before", "<"),
+        _of_moments("after", ">"),
         Operator("exists", "exists", None, _present, "is there"),
         Operator(
             "notExists",
@@ -283,11 +333,20 @@ OPERATORS = {
 
 @dataclass(frozen=True)
 class Question:
-    """An operator with its value, about one named property or trait."""
+    """An operator with its value, about one named property or trait. The value may be a Reference, which `sql` does not
+    know: the sequence that the question belongs to compares it."""
 
     name: str
     operator: str
     value: Any = None
+
+    @property
+    def reference(self) -> Reference | None:
+        return self.value if isinstance(self.value, Reference) else None
+
+    def compares_with(self, of: str) -> bool:
+        """of: TRAIT or PARENT."""
+        return self.reference is not None and self.reference.of == of
 
     def sql(self, place: Place, now: int) -> Sql:
         return OPERATORS[self.operator].sql(place, self.value, now)
@@ -295,15 +354,15 @@ class Question:
     def json(self) -> dict[str, Any]:
         if OPERATORS[self.operator].read is None:
             return {"op": self.operator}
-        value = self.value.json() if isinstance(self.value, Duration) else self.value
+        value = self.value.json() if isinstance(self.value, Duration | Reference) else self.value
         return {"op": self.operator, "value": list(value) if isinstance(value, tuple) else value}
 
-    def sentence(self, *, of_elements: bool = False) -> str:
-        """of_elements: the name leads to the elements of a list."""
+    def sentence(self, *, of_elements: bool = False, parent: str = "") -> str:
+        """of_elements: the name leads to the elements of a list. parent: what its sentence calls the event before."""
         operator = OPERATORS[self.operator]
         phrase = (of_elements and operator.of_none) or operator.phrase
         elements = f" for {'no' if operator.of_none else 'at least one'} element" if of_elements else ""
-        return f"{quoted(self.name)} {phrase.format(_spoken(self.value, operator))}{elements}"
+        return f"{quoted(self.name)} {phrase.format(_spoken(self.value, operator, parent))}{elements}"
 
 
 def operators(*, relative: bool) -> dict[str, Operator]:
@@ -311,8 +370,8 @@ def operators(*, relative: bool) -> dict[str, Operator]:
     return {name: operator for name, operator in OPERATORS.items() if relative or not operator.relative}
 
 
-def read_question(fields: JsonReader, name: str, *, relative: bool) -> Question:
-    """Takes `name`, `op` and, where the operator wants one, `value`."""
+def read_question(fields: JsonReader, name: str, *, relative: bool, references: tuple[str, ...] = ()) -> Question:
+    """Takes `name`, `op` and, where the operator wants one, `value`, which may be one of these references."""
     about = fields.name(name)
     op = fields.take("op")
     known = operators(relative=relative)
@@ -321,17 +380,22 @@ def read_question(fields: JsonReader, name: str, *, relative: bool) -> Question:
     read = known[op].read
     if read is None:
         return Question(about, op)
-    return Question(about, op, read(fields.take("value"), fields.at("value")))
+    value, path = fields.take("value"), fields.at("value")
+    allowed = tuple(of for of in references if of in known[op].references)
+    if allowed and isinstance(value, dict):
+        return Question(about, op, read_reference(value, path, allowed))
+    return Question(about, op, read(value, path))
 
 
-def question_schema(name: str, *, relative: bool) -> dict[str, Any]:
+def question_schema(name: str, *, relative: bool, references: tuple[str, ...] = ()) -> dict[str, Any]:
     """What `read_question` takes, as JSON Schema."""
     known = operators(relative=relative)
     scalars = [{"type": "string", "maxLength": LONGEST_TEXT}, {"type": "number"}, {"type": "boolean"}]
     several = {"type": "array", "items": {"anyOf": scalars}, "minItems": 1, "maxItems": 500}
     takes = "; ".join(f"`{operator.name}`: {operator.takes or 'none'}" for operator in known.values())
     durations = [DURATION_SCHEMA] if relative else []
-    value = {"anyOf": [*scalars, several, *durations], "description": f"What each operator takes. {takes}."}
+    compared = [reference_schema(of) for of in references]
+    value = {"anyOf": [*scalars, several, *durations, *compared], "description": f"What each operator takes. {takes}."}
     return {
         "type": "object",
         "required": [name, "op"],
@@ -344,7 +408,9 @@ def quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _spoken(value: Any, operator: Operator) -> str:
+def _spoken(value: Any, operator: Operator, parent: str) -> str:
+    if isinstance(value, Reference):
+        return f"their trait {quoted(value.name)}" if value.of == TRAIT else f"the {quoted(value.name)} of {parent}"
     if isinstance(value, tuple):
         return " or ".join(quoted(item) for item in value)
     if operator.yearly:

@@ -9,7 +9,14 @@ from audiences.rules.operators import Place, Question
 from audiences.rules.values import ListElements, SingleValue, elements, read_list_name
 from sources.events.sql import Sql, sql
 
-WHERE = QuestionsField("where", "With properties", QuestionField("property", "Property"), most=50)
+
+def filters(*references: str) -> QuestionsField:
+    """The questions about the properties of an event. references: what they may compare with beside values."""
+    question = QuestionField("property", "Property", references=references)
+    return QuestionsField("where", "With properties", question, most=50)
+
+
+WHERE = filters()
 
 
 @dataclass(frozen=True)
@@ -67,11 +74,19 @@ def _hex(byte: re.Match[bytes]) -> bytes:
 
 
 def question_rows(where: Sequence[Question]) -> list[Sql]:
-    """What must be true of an event, one after the other."""
-    return [question.sql(place(question.name), 0) for question in where]  # 0: none of them compares with now
+    """What must be true of an event, one after the other. Where a question compares with a reference: that there is
+    something to compare."""
+    return [
+        place(question.name).some(lambda operand: operand.present)
+        if question.reference
+        else question.sql(place(question.name), 0)  # 0: none of them compares with now
+        for question in where
+    ]
 
 
-def questions_sentence(where: Sequence[Question]) -> str:
-    """To be read behind the event; empty when nothing is asked."""
-    questions = [question.sentence(of_elements=read_list_name(question.name) is not None) for question in where]
+def questions_sentence(where: Sequence[Question], parent: str = "") -> str:
+    """To be read behind the event; empty when nothing is asked. parent: what the event that it follows is called."""
+    questions = [
+        question.sentence(of_elements=read_list_name(question.name) is not None, parent=parent) for question in where
+    ]
     return f" (where {' and '.join(questions)})" if questions else ""

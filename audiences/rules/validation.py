@@ -8,6 +8,7 @@ from spaces.text import is_storable
 LONGEST_TEXT = 1000
 LONGEST_NAME = 200  # archive cuts event names there; the key of a change set adds its prefix
 INT64 = 2**63
+EACH = "[]"  # behind a name: each element of the list there
 
 # What `Fields.name` and `Fields.count` take, as JSON Schema.
 NAME_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}

@@ -6,12 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from audiences.rules.operators import OPERATORS
+from audiences.rules.references import PARENT, TRAIT
 
 AUTO = "auto"  # as it was seen (audiences.value_types); where nobody looks, as it reads
 # The entries of a blank question. unit: of a duration, whose count is the value.
 BLANK_QUESTION = {"op": "equals", "type": AUTO, "unit": "days", "value": ""}
 TYPES = {AUTO: "as it was sent", "text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
 TRUTHS = {"true": True, "false": False}
+REFERENCES = {TRAIT: "their trait", PARENT: "what it follows has as"}  # to be read behind an operator
+
+
+def referring(op: str, of: str) -> str:
+    """The operator as a form has it, which compares with something of the person or of an event."""
+    return f"{op} {of}"
+
+
+def reference_in(op: str) -> tuple[str, str]:
+    """(operator, what it compares with in place of a value, or "") of what a form has."""
+    name, _, of = op.partition(" ")
+    return (name, of) if of in REFERENCES else (op, "")
 
 
 def question_entries(question: dict[str, Any]) -> dict[str, str]:
@@ -20,6 +33,9 @@ def question_entries(question: dict[str, Any]) -> dict[str, str]:
     if "value" not in question:
         return {**BLANK_QUESTION, "op": op}
     value, entries = question["value"], {**BLANK_QUESTION, "op": op}
+    if isinstance(value, dict) and value.keys() <= REFERENCES.keys():
+        ((of, name),) = value.items()
+        return entries | {"op": referring(op, of), "value": name}
     if OPERATORS[op].takes == "duration":
         unit, count = next(iter(value.items()))
         return entries | {"unit": unit, "value": str(count)}
@@ -36,10 +52,12 @@ def question_json(entries: dict[str, str]) -> dict[str, Any]:
 
     What cannot be read as its kind stays the text that it is, and an empty one is left out.
     """
-    op, kind, written = entries["op"], entries["type"], entries["value"]
+    (op, of), kind, written = reference_in(entries["op"]), entries["type"], entries["value"]
     takes = OPERATORS[op].takes if op in OPERATORS else "scalar"
     if takes is None or not written.strip():
         return {"op": op}
+    if of:
+        return {"op": op, "value": {of: written}}
     if takes == "duration":
         return {"op": op, "value": {entries["unit"]: whole(written)}}
     if takes == "list":

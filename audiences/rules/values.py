@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from audiences.rules.operators import Ask, Operand
+from audiences.rules.validation import EACH
 from sources.events.sql import Sql, join, sql
 
-EACH = "[]"
 MOST_AMOUNT = 1e20  # more is no amount, so that no sum can overflow
 MOST_PARTS = 3  # of a name inside a value, all whose dots may be part of keys: each more doubles the statement
 
@@ -93,6 +93,21 @@ def _number(value: Operand) -> Sql:
     """As text, a whole number written the same whatever its type."""
     whole, float_, unsigned = value.numbers
     return sql("coalesce(toString(%s), toString(%s), toString(%s))", whole, unsigned, float_)
+
+
+def exact_json(value: Operand) -> Sql:
+    """As `as_json`, and a whole double is written as the whole number that it is, however large."""
+    whole, float_, unsigned = value.numbers
+    number = sql(
+        "multiIf(isNotNull(%s), toString(%s), isNotNull(%s), toString(%s), isNull(%s) OR trunc(%s) != %s, toString(%s),"
+        f" %s >= {-(2**63)} AND %s < {2**63}, toString(toInt64(%s)),"
+        f" %s >= 0 AND %s < {2**64}, toString(toUInt64(%s)), toString(%s))",
+        *(whole, whole, unsigned, unsigned),
+        *(float_,) * 11,
+    )
+    return sql(
+        "coalesce(if(isNotNull(%s), toJSONString(%s), NULL), %s, %s)", value.text, value.text, number, _truth(value)
+    )
 
 
 def _truth(value: Operand) -> Sql:

@@ -36,7 +36,7 @@ class Aggregation(PropertyTrait):
         return tuple(Aggregate(shape, (self.name,), expression, since, rows) for shape, expression in expressions)
 
     def value(self, answers: Answers) -> Sql:
-        return amounts.text(self.function, answers.columns)
+        return amounts.text(self.function, [Sql(column) for column in answers.columns])
 
 
 trait = Aggregation

@@ -99,7 +99,9 @@ class Moment:
         counted = [
             place
             for place, event in enumerate(own)
-            if self.is_one(node, event) and self.in_time(node, event) and self.followed(node, own, place, 0)
+            if self.is_one(node, event, person)
+            and self.in_time(node, event)
+            and self.followed(node, own, place, 0, person)
         ]
         return bounded(node, amount_of(node, [own[place] for place in counted]))
 
@@ -109,7 +111,7 @@ class Moment:
         own = [
             each
             for each in sorted(own, key=lambda each: each.ts)
-            if self.is_one(trait, each) and self.in_time(trait, each)
+            if self.is_one(trait, each, person) and self.in_time(trait, each)
         ]
         if trait["kind"] == "event_counter":
             return len(own) or None
@@ -134,11 +136,25 @@ class Moment:
         best = min(different, key=lambda text: (-often[text], text.encode()), default=None)
         return None if best is None or often[best] < trait.get("minimum", 2) else _plain(different[best])
 
-    def is_one(self, node: Json, event: Event) -> bool:
-        where = node.get("where", [])
+    def is_one(self, node: Json, event: Event, person: int, parent: Event | None = None) -> bool:
+        """parent: the event that a step follows."""
         return event.name == node["name"] and all(
-            self.answers(each, property_of(event.properties, each["property"])) for each in where
+            self.is_as_asked(each, property_of(event.properties, each["property"]), person, parent)
+            for each in node.get("where", [])
         )
+
+    def is_as_asked(self, question: Json, values: list[Json], person: int, parent: Event | None) -> bool:
+        asked = question.get("value")
+        if not isinstance(asked, dict):
+            return self.answers(question, values)
+        if "trait" in asked:
+            others = there(self.traits_of(person), asked["trait"])
+        else:
+            others = property_of(parent.properties if parent else {}, asked["parent"])
+        others = [other for other in others if isinstance(other, str | int | float)]
+        if question["op"] == "notEquals":
+            return bool(values and others) and not any(_same(value, other) for value in values for other in others)
+        return any(COMPARED[question["op"]](value, other) for value in values for other in others)
 
     def in_time(self, node: Json, event: Event) -> bool:
         if "within" in node:
@@ -151,7 +167,7 @@ class Moment:
         after, before = (_when(node.get(key)) for key in ("after", "before"))
         return (after is None or event.ts > after) and (before is None or event.ts < before)
 
-    def followed(self, node: Json, own: Sequence[Event], place: int, number: int) -> bool:
+    def followed(self, node: Json, own: Sequence[Event], place: int, number: int, person: int) -> bool:
         """Whether all that is said of what comes after this event, which is that step, is true."""
         for after, step in enumerate(node.get("then", []), 1):
             if step.get("follows", 0) != number:
@@ -162,18 +178,20 @@ class Moment:
             times = sum(
                 1
                 for later in range(place + 1, len(own))
-                if self.is_one(step, own[later])
+                if self.is_one(step, own[later], person, own[place])
                 and (until is None or own[later].ts <= until)
-                and self.followed(node, own, later, after)
+                and self.followed(node, own, later, after, person)
             )
             if not bounded(step, times):
                 return False
         return True
 
     def has_trait(self, node: Json, person: int) -> bool:
+        return self.answers(node, there(self.traits_of(person), node["name"]))
+
+    def traits_of(self, person: int) -> dict[str, Json]:
         told = [each for each in self.world.traits if self.world.person(each.profile) == person]
-        traits = {each.key: each.value for each in sorted(told, key=lambda each: each.stamp)}
-        return self.answers(node, there(traits, node["name"]))
+        return {each.key: each.value for each in sorted(told, key=lambda each: each.stamp)}
 
     def answers(self, question: Json, values: list[Json]) -> bool:
         op, asked = question["op"], question.get("value")
@@ -387,4 +405,12 @@ POSITIVE = {
     "endsWith": lambda value, asked: any(each.endswith(asked) for each in _texts(value)),
     "before": _before,
     "after": lambda value, asked: _before(asked, value),
+}
+# Of two values that were sent.
+COMPARED = {
+    **{op: POSITIVE[op] for op in ("equals", "before", "after")},
+    **{
+        op: lambda value, other, op=op: _is_number(other) and POSITIVE[op](value, _number(other))
+        for op in ("lessThan", "greaterThan", "atMost", "atLeast")
+    },
 }

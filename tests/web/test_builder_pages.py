@@ -143,6 +143,23 @@ def test_each_button_changes_the_tree(user, base, draft, act, meant):
     assert drafts.definition_of(draft) == meant
 
 
+def test_a_property_can_be_compared_with_the_event_before_it_and_with_a_trait(user, base, draft):
+    related = {"property": "cart_id", "op": "equals", "value": {"parent": "cart_id"}}
+    of_person = {"property": "total", "op": "atLeast", "value": {"trait": "budget"}}
+    step = {"name": "Ordered", "exactly": 0, "where": [related]}
+    definition = {**ORDERED, "where": [of_person], "then": [step]}
+    url = f"{base}/drafts/{draft.public_id}"
+    page = unescape(user.post(url, fields(definition) | {"act": "preview"}, follow=True).content.decode())
+    assert drafts.definition_of(Draft.objects.get()) == definition
+    first, then = page.split("and then", 1)
+    assert '<option value="atLeast trait" data-takes="trait" selected>is at least their trait</option>' in first
+    assert 'value="equals parent"' not in first
+    assert 'data-takes="parent" selected>equals what it follows has as</option>' in then
+    wrong = fields(definition, act="next") | {"tree.rows.0.then.0.where.0.value": "cart[]"}
+    answer = unescape(user.post(url, wrong).content.decode())
+    assert "Property of the event before must lead to one value, without []." in answer
+
+
 def test_a_group_is_taken_apart_again(user, base, draft):
     grouped = {"all": [{"any": [SIGNED_UP, PRO]}, ORDERED]}
     user.post(f"{base}/drafts/{draft.public_id}", fields(grouped, act="ungroup:rows.0"))

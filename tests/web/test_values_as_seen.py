@@ -147,6 +147,25 @@ def found(world, definition):
         ({"not": {"kind": "event", "name": "Bought"}}, [("not.name", "event", "Bought", "")]),
         ({"all": [EVENT, {"not": {"kind": "event", "name": "Usd"}}]}, [("all[1].not.name", "event", "Usd", "Used")]),
         (
+            EVENT
+            | {
+                "where": [{"property": "number", "op": "equals", "value": {"trait": "plam"}}],
+                "then": [
+                    {
+                        "name": "Used",
+                        "where": [
+                            {"property": "number", "op": "equals", "value": {"parent": "nmber"}},
+                            {"property": "number", "op": "notEquals", "value": {"parent": "number"}},
+                        ],
+                    }
+                ],
+            },
+            [
+                ("where[0].value.trait", "trait", "plam", ""),
+                ("then[0].where[0].value.parent", "property", "nmber", "number"),
+            ],
+        ),
+        (
             EVENT | {"where": [{"property": "nmber", "op": "exists"}, {"property": "lists[]", "op": "exists"}]},
             [("where[0].property", "property", "nmber", "number")],
         ),
