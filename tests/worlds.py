@@ -91,6 +91,8 @@ ON_DATES = [
     {"on": "2026-06-14"},
 ]
 windows = st.one_of(st.just({}), *(st.sampled_from(each) for each in (WITHIN, WITHIN, BETWEEN, ON_DATES)))
+SESSIONS = [{key: each} for key in ("lastSession", "currentSession") for each in WINDOWS[:3]]
+windows_of_traits = windows | st.sampled_from(SESSIONS)
 
 
 def _where(*questions):
@@ -161,12 +163,12 @@ traits = st.builds(
     of_property,
     kept,
     names.map(lambda name: {"name": name}),
-    windows,
+    windows_of_traits,
     wheres,
 ) | st.builds(
     lambda *parts: event_of("", *parts) | {"kind": "event_counter"},
     names.map(lambda name: {"name": name}),
-    windows,
+    windows_of_traits,
     wheres,
 )
 timed = st.one_of(performed, measured, followed, dated)  # those that time alone may make true or untrue

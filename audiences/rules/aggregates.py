@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from audiences.rules import dates
 from audiences.rules.memberships import PastMembership
 from audiences.rules.windows import UNITS
-from sources.events.sql import Sql, sql
+from sources.events.sql import Sql, join, sql
 
 LOTS = 1_000_000  # that a random split is made of
 
@@ -67,6 +67,12 @@ SHAPES = (COUNT, SUM, LARGEST, DISTINCT, SEQUENCE, DETAILED, TALLY, TEXTS, EXTRE
 DAY = UNITS["days"]
 # What DateTime64(3) holds: the years 1900 to 2299. No event is from outside of them.
 EARLIEST, LATEST = -2_208_988_800_000, 10_413_791_999_999
+
+
+def event_row(bits: Sql, texts: Sequence[Sql]) -> Sql:
+    """A row of the timeline as SEQUENCE has it, or as DETAILED with these arrays of texts."""
+    details = sql(", [%s]", join(", ", texts)) if texts else Sql("")
+    return sql("(toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, toUInt16(%s)%s)", bits, details)
 
 
 def at(milliseconds: int) -> Sql:

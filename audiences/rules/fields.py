@@ -26,9 +26,18 @@ from audiences.rules.value_input import (
     whole,
 )
 from audiences.rules.values import trait_keys
+from audiences.rules.windows import (
+    CURRENT_SESSION,
+    LAST_SESSION,
+    SESSION_SCHEMAS,
+    UNITS,
+    Duration,
+    Window,
+    read_duration,
+    read_window,
+)
 from audiences.rules.windows import SCHEMA as DURATION_SCHEMA
 from audiences.rules.windows import SCHEMAS as WINDOW_SCHEMAS
-from audiences.rules.windows import UNITS, Duration, Window, read_duration, read_window
 
 AUDIENCE, EVENT = "audience", "event"
 USUAL_COUNT = "7"  # what the form offers as soon as a window is chosen
@@ -332,11 +341,13 @@ def _count(reader: JsonReader, bound: str) -> int:
 
 
 class WindowField(ConditionField):
-    """When events count, as one or two of the keys of SCHEMAS; None = at any time, and left out of the JSON."""
+    """When events count, as one or two of the keys of SCHEMAS; None = at any time, and left out of the JSON. sessions:
+    whether it may be in one."""
 
     inner_labels: ClassVar[dict[str, str]] = {unit: unit.title() for unit in UNITS}
 
-    def __init__(self) -> None:
+    def __init__(self, *, sessions: bool = False) -> None:
+        self.sessions = sessions
         labels = {
             "within": "Within the last",
             "between": "Between",
@@ -354,7 +365,9 @@ class WindowField(ConditionField):
             "end": "",
         }
         super().__init__(labels, blank)
-        self.choices = {"when": WHEN, "unit": PLAIN_UNITS, "newestUnit": PLAIN_UNITS}
+        if sessions:
+            self.labels |= {LAST_SESSION: "Last session", CURRENT_SESSION: "Current session"}
+        self.choices = {"when": WHEN | (IN_SESSION if sessions else {}), "unit": PLAIN_UNITS, "newestUnit": PLAIN_UNITS}
         self.entry_of = {
             "within": "count",
             "between": "count",
@@ -362,13 +375,14 @@ class WindowField(ConditionField):
             "after": "date",
             "before": "end",
             "on": "date",
+            **dict.fromkeys(IN_SESSION if sessions else (), "count"),
         }
 
     def read(self, reader: JsonReader) -> Window | None:
-        return read_window(reader)
+        return read_window(reader, sessions=self.sessions)
 
     def schemas(self) -> dict[str, Any]:
-        return dict(WINDOW_SCHEMAS)
+        return WINDOW_SCHEMAS | (SESSION_SCHEMAS if self.sessions else {})
 
     def json(self, value: Window | None) -> dict[str, Any]:
         return value.json() if value else {}
@@ -382,6 +396,9 @@ class WindowField(ConditionField):
                 ((unit, count),) = duration.items()
                 entries |= {"newest": str(count), "newestUnit": unit}
             return entries
+        for session in json.keys() & SESSION_SCHEMAS.keys():
+            ((unit, count),) = json[session].items()
+            return {**self.blank, "when": session, "count": str(count), "unit": unit}
         if "on" in json:
             return {**self.blank, "when": "on", "date": json["on"]}
         when = (
@@ -393,8 +410,8 @@ class WindowField(ConditionField):
 
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
         when, unit = entries["when"], entries["unit"]
-        if when == "within":
-            return {"within": {unit: whole(entries["count"])}}
+        if when == "within" or when in SESSION_SCHEMAS:
+            return {when: {unit: whole(entries["count"])}}
         if when == "between":
             return {"between": [{entries["newestUnit"]: whole(entries["newest"])}, {unit: whole(entries["count"])}]}
         if when == "on":
@@ -517,6 +534,10 @@ WHEN = {
     "before": "before a date",
     "dates": "between two dates",
     "on": "on a day",
+}
+IN_SESSION = {
+    LAST_SESSION: "in the last session, ended by more than",
+    CURRENT_SESSION: "in the current session, ended by more than",
 }
 
 

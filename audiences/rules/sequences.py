@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from audiences.rules import person_traits
-from audiences.rules.aggregates import DETAILED, EVENTS, LATEST, SEQUENCE, Aggregate, EventTrigger, TimeTrigger, at
+from audiences.rules.aggregates import (
+    DETAILED,
+    EVENTS,
+    LATEST,
+    SEQUENCE,
+    Aggregate,
+    EventTrigger,
+    TimeTrigger,
+    at,
+    event_row,
+)
 from audiences.rules.operators import OPERATORS, Question
 from audiences.rules.properties import place as place_of
 from audiences.rules.references import PARENT, TRAIT, Reference
@@ -78,10 +88,7 @@ def _events(steps: Sequence[Step], opens: int | None, now: int, first: Sql, kept
         sql("toUInt16(%s)", first),
         *(sql(f"{2**n} * toUInt16(%s)", step.rows) for n, step in enumerate(steps[1:], 1)),
     ]
-    texts = sql(", [%s]", join(", ", [place_of(name).values(exact_json) for name in kept])) if kept else Sql("")
-    row = sql(
-        "(toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, toUInt16(%s)%s)", join(" + ", bits), texts
-    )
+    row = event_row(join(" + ", bits), [place_of(name).values(exact_json) for name in kept])
     some = sql("(%s)", join(" OR ", [step.rows for step in steps]))
     # What is dated ahead can follow nothing yet; on its own it counts as any event does.
     rows = sql("%s AND %s", some, later) if len(steps) > 1 else first

@@ -5,16 +5,18 @@ conditions are: as aggregates, and what follows from them. A person of whom ther
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from audiences.rules import sessions
 from audiences.rules.aggregates import EXTREME, TEXTS, Aggregate, Answers
 from audiences.rules.conditions import EventCondition
 from audiences.rules.fields import EventSources, SourcesField, TextField, WindowField, declare
 from audiences.rules.operators import Operand, Question
 from audiences.rules.properties import WHERE, place, question_rows, questions_sentence
 from audiences.rules.values import as_json
-from audiences.rules.windows import Window
+from audiences.rules.windows import Session, Window
 from sources.events.sql import Sql, join, sql
 
 
@@ -25,7 +27,7 @@ class TraitKind(EventCondition):
     type_of_value: ClassVar[str]  # number, text, list, or any: as it was sent
 
     where: tuple[Question, ...] = declare(WHERE, default=())
-    when: Window | None = declare(WindowField(), default=None)
+    when: Window | None = declare(WindowField(sessions=True), default=None)
     sources: EventSources | None = declare(SourcesField(), default=None, kw_only=True)
 
     @property
@@ -35,9 +37,32 @@ class TraitKind(EventCondition):
     def rows(self) -> Sql:
         return join(" AND ", [super().rows(), *question_rows(self.where)])
 
-    @abstractmethod
+    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
+        if isinstance(self.when, Session):
+            return (sessions.aggregate(self.name, self.counted(now), self.opens(now), self.texts()),)
+        return self.measures(now)
+
     def value(self, answers: Answers) -> Sql:
         """JSON text; '' when there is none. Never NULL."""
+        if isinstance(self.when, Session):
+            return self.value_of(self.of_events(sessions.newest(answers.columns[0], self.when, answers.now)))
+        return self.value_of([Sql(column) for column in answers.columns])
+
+    def measures(self, now: int) -> tuple[Aggregate, ...]:
+        """What the value is made of."""
+        return super().aggregates(now)
+
+    @abstractmethod
+    def value_of(self, columns: Sequence[Sql]) -> Sql:
+        """The value, of what was measured."""
+
+    def texts(self) -> Sql | None:
+        """What an event has of it, an array of JSON texts; None = nothing but that it happened."""
+        return None
+
+    @abstractmethod
+    def of_events(self, events: Sql) -> Sequence[Sql]:
+        """What `measures` would be of these events alone, an array that has their `texts`."""
 
     def test(self, answers: Answers) -> Sql:
         return sql("notEmpty(%s)", self.value(answers))
@@ -54,30 +79,53 @@ class PropertyTrait(TraitKind):
 
     of: str = declare(TextField("property", "Property"), kw_only=True)
 
-
-def different_values(trait: PropertyTrait, now: int) -> Aggregate:
-    """As JSON texts."""
-    rows = trait.counted(now)
-    values = place(trait.of).aggregate("groupUniqArray", as_json, rows)
-    return Aggregate(TEXTS, (trait.name,), values, trait.opens(now), rows)
+    def texts(self) -> Sql:
+        return place(self.of).values(as_json)
 
 
-def last_value(trait: PropertyTrait, now: int) -> Aggregate:
-    return _extreme(trait, now, "")
+def together(events: Sql) -> Sql:
+    """The texts of all of the events as one array."""
+    return sql("arrayFlatten(arrayMap(e -> e.6[1], %s))", events)
 
 
-def first_value(trait: PropertyTrait, now: int) -> Aggregate:
-    return _extreme(trait, now, "-")
+@dataclass(frozen=True)
+class DifferentValues(PropertyTrait):
+    """One that is about the different values, as JSON texts."""
+
+    def measures(self, now: int) -> tuple[Aggregate, ...]:
+        rows = self.counted(now)
+        values = place(self.of).aggregate("groupUniqArray", as_json, rows)
+        return (Aggregate(TEXTS, (self.name,), values, self.opens(now), rows),)
+
+    def of_events(self, events: Sql) -> Sequence[Sql]:
+        return [sql("arrayDistinct(%s)", together(events))]
 
 
-def _extreme(trait: PropertyTrait, now: int, sign: str) -> Aggregate:
-    """The event that has the property and is the last of all, or the first, in the order of the archive."""
-    order = ("toUnixTimestamp64Milli(ts)", "toInt64(source)", "toInt64(origin_piece)", "toInt64(origin_position)")
-    # Of several elements of a list of one event the first.
-    value = sql("ifNull(arrayElement(%s, 1), '')", place(trait.of).values(_with_lists))
-    rows = sql("%s AND %s != ''", trait.counted(now), value)
-    event = sql(f"(1, {', '.join(sign + part for part in order)}, %s)", value)
-    return Aggregate(EXTREME, (trait.name,), sql("maxIf(%s, %s)", event, rows), trait.opens(now), rows)
+@dataclass(frozen=True)
+class ValueOfOneEvent(PropertyTrait):
+    """The value of the last event that has the property, or of the first, in the order of the archive."""
+
+    newest_first: ClassVar[bool]
+
+    def measures(self, now: int) -> tuple[Aggregate, ...]:
+        order = ("toUnixTimestamp64Milli(ts)", "toInt64(source)", "toInt64(origin_piece)", "toInt64(origin_position)")
+        sign = "" if self.newest_first else "-"
+        # Of several elements of a list of one event the first.
+        value = sql("ifNull(arrayElement(%s, 1), '')", self.texts())
+        rows = sql("%s AND %s != ''", self.counted(now), value)
+        event = sql(f"(1, {', '.join(sign + part for part in order)}, %s)", value)
+        return (Aggregate(EXTREME, (self.name,), sql("maxIf(%s, %s)", event, rows), self.opens(now), rows),)
+
+    def value_of(self, columns: Sequence[Sql]) -> Sql:
+        return sql("%s.6", columns[0])
+
+    def texts(self) -> Sql:
+        return place(self.of).values(_with_lists)
+
+    def of_events(self, events: Sql) -> Sequence[Sql]:
+        which = "arrayLast" if self.newest_first else "arrayFirst"
+        text = sql(f"{which}(t -> notEmpty(t), arrayMap(e -> e.6[1], %s))[1]", events)
+        return [sql("(1, 0, 0, 0, 0, %s)", text)]
 
 
 def _with_lists(value: Operand) -> Sql:

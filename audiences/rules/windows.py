@@ -1,7 +1,7 @@
-"""PURE. When events count: in the last so many days, between so many days ago, or before, after or on a date.
+"""PURE. When events count: in the last so many days, between so many days ago, around a date, or in a session.
 
 A rolling window is half-open: the last 7 days are (now − 7 days, now]. A day is 24 hours, and a date begins at
-midnight UTC.
+midnight UTC. A session is a run of those events, of all profiles of the person, with no more than so long between two.
 """
 
 from abc import ABC, abstractmethod
@@ -29,6 +29,8 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "before": MOMENT_SCHEMA,
     "on": DAY_SCHEMA,
 }
+LAST_SESSION, CURRENT_SESSION = "lastSession", "currentSession"
+SESSION_SCHEMAS = {LAST_SESSION: SCHEMA, CURRENT_SESSION: SCHEMA}
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,34 @@ class OnDay(Window):
         return f"on {self.day}"
 
 
-def read_window(reader: JsonReader) -> Window | None:
+@dataclass(frozen=True)
+class Session(Window):
+    """The newest session up to now. gap: the longest time between two of its events. current: only while one that came
+    now would still belong to it; else it stays the last one until another begins."""
+
+    gap: Duration
+    current: bool = False
+
+    def opens(self, now: int) -> None:
+        return None
+
+    def closes(self, now: int) -> int:
+        return now
+
+    def turns(self) -> tuple[int, ...]:
+        # An event that is exactly so long ago still belongs to the current session.
+        return (0, self.gap.milliseconds + 1) if self.current else (0,)
+
+    def json(self) -> dict[str, Any]:
+        return {CURRENT_SESSION if self.current else LAST_SESSION: self.gap.json()}
+
+    def sentence(self) -> str:
+        return f"in the {'current' if self.current else 'last'} session (ended by more than {self.gap} without one)"
+
+
+def read_window(reader: JsonReader, *, sessions: bool = False) -> Window | None:
     """Takes the keys of one window; None when there is none."""
-    named = [key for key in SCHEMAS if key in reader]
+    named = [key for key in (SCHEMAS | SESSION_SCHEMAS if sessions else SCHEMAS) if key in reader]
     if not named:
         return None
     if len(named) > 1 and named != ["after", "before"]:
@@ -161,6 +188,9 @@ def read_window(reader: JsonReader) -> Window | None:
         return Within(read_duration(reader.take("within"), reader.at("within")))
     if named[0] == "between":
         return _between(reader.take("between"), reader.at("between"))
+    if named[0] in SESSION_SCHEMAS:
+        gap = read_duration(reader.take(named[0]), reader.at(named[0]))
+        return Session(gap, current=named[0] == CURRENT_SESSION)
     if named[0] == "on":
         return OnDay(_day(reader.take("on"), reader.at("on")))
     window = Dates(

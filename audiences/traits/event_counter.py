@@ -1,11 +1,11 @@
 """PURE. How often somebody did something."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from audiences.rules.aggregates import Answers
 from audiences.rules.traits import TraitKind
-from sources.events.sql import Sql
+from sources.events.sql import Sql, sql
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,12 @@ class EventCounter(TraitKind):
     def sentence(self) -> str:
         return f"how often they performed {self.events_sentence()}"
 
-    def value(self, answers: Answers) -> Sql:
-        (count,) = answers.columns
-        return Sql(f"if({count} = 0, '', toString({count}))")
+    def value_of(self, columns: Sequence[Sql]) -> Sql:
+        (count,) = columns
+        return sql("if(%s = 0, '', toString(%s))", count, count)
+
+    def of_events(self, events: Sql) -> Sequence[Sql]:
+        return [sql("length(%s)", events)]
 
 
 trait = EventCounter

@@ -3,30 +3,23 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from audiences.rules.aggregates import Aggregate, Answers
 from audiences.rules.operators import quoted
-from audiences.rules.traits import PropertyTrait, first_value
-from sources.events.sql import Sql
+from audiences.rules.traits import ValueOfOneEvent
 
 
 @dataclass(frozen=True)
-class FirstValue(PropertyTrait):
+class FirstValue(ValueOfOneEvent):
     """Of the first event that has the property."""
 
     kind = "first"
     label = "First"
     icon = "event"
     type_of_value = "any"
+    newest_first = False
     example: ClassVar = {"name": "Order Completed", "property": "currency"}
 
     def sentence(self) -> str:
         return f"the first {quoted(self.of)} of {self.events_sentence()}"
-
-    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
-        return (first_value(self, now),)
-
-    def value(self, answers: Answers) -> Sql:
-        return Sql(f"{answers.columns[0]}.6")
 
 
 trait = FirstValue

@@ -1,13 +1,14 @@
 """PURE. The value of a property that occurs most often."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from audiences.rules.aggregates import TALLY, Aggregate, Answers
+from audiences.rules.aggregates import TALLY, Aggregate
 from audiences.rules.fields import NumberField, declare
 from audiences.rules.operators import quoted
 from audiences.rules.properties import place
-from audiences.rules.traits import PropertyTrait
+from audiences.rules.traits import PropertyTrait, together
 from audiences.rules.values import as_json
 from sources.events.sql import Sql, sql
 
@@ -28,16 +29,22 @@ class MostFrequent(PropertyTrait):
         often = "" if self.least == 1 else f" that occurs at least {self.least} times"
         return f"the most frequent {quoted(self.of)}{often} of {self.events_sentence()}"
 
-    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
+    def measures(self, now: int) -> tuple[Aggregate, ...]:
         rows = self.counted(now)
         values = place(self.of).values(as_json)
         tally = sql("sumMapIf(%s, arrayMap(v -> toUInt64(1), %s), %s)", values, values, rows)
         return (Aggregate(TALLY, (self.name,), tally, self.opens(now), rows),)
 
-    def value(self, answers: Answers) -> Sql:
-        (tally,) = answers.columns
-        most = f"arrayMin(arrayMap((v, n) -> (-toInt64(n), v), {tally}.1, {tally}.2))"
-        return Sql(f"if(empty({tally}.1), '', if(-({most}.1) >= {self.least}, {most}.2, ''))")
+    def value_of(self, columns: Sequence[Sql]) -> Sql:
+        (tally,) = columns
+        most = sql("arrayMin(arrayMap((v, n) -> (-toInt64(n), v), %s.1, %s.2))", tally, tally)
+        value = sql(f"if(-(%s.1) >= {self.least}, %s.2, '')", most, most)
+        return sql("if(empty(%s.1), '', %s)", tally, value)
+
+    def of_events(self, events: Sql) -> Sequence[Sql]:
+        texts = together(events)
+        once = sql("arrayMap(v -> [v], %s), arrayMap(v -> [toUInt64(1)], %s)", texts, texts)
+        return [sql("arrayReduce('sumMap', %s)", once)]
 
 
 trait = MostFrequent

@@ -1,16 +1,16 @@
 """PURE. All different values of a property."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from audiences.rules.aggregates import Aggregate, Answers
 from audiences.rules.operators import quoted
-from audiences.rules.traits import PropertyTrait, different_values
-from sources.events.sql import Sql
+from audiences.rules.traits import DifferentValues
+from sources.events.sql import Sql, sql
 
 
 @dataclass(frozen=True)
-class UniqueList(PropertyTrait):
+class UniqueList(DifferentValues):
     """In alphabetical order of their JSON. Of the elements of a list where the name says so: `items[].sku`."""
 
     kind = "unique_list"
@@ -22,12 +22,9 @@ class UniqueList(PropertyTrait):
     def sentence(self) -> str:
         return f"the different values of {quoted(self.of)} of {self.events_sentence()}"
 
-    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
-        return (different_values(self, now),)
-
-    def value(self, answers: Answers) -> Sql:
-        (values,) = answers.columns
-        return Sql(f"if(empty({values}), '', concat('[', arrayStringConcat(arraySort({values}), ','), ']'))")
+    def value_of(self, columns: Sequence[Sql]) -> Sql:
+        (values,) = columns
+        return sql("if(empty(%s), '', concat('[', arrayStringConcat(arraySort(%s), ','), ']'))", values, values)
 
 
 trait = UniqueList

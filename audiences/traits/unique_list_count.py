@@ -1,16 +1,16 @@
 """PURE. How many different values of a property there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from audiences.rules.aggregates import Aggregate, Answers
 from audiences.rules.operators import quoted
-from audiences.rules.traits import PropertyTrait, different_values
-from sources.events.sql import Sql
+from audiences.rules.traits import DifferentValues
+from sources.events.sql import Sql, sql
 
 
 @dataclass(frozen=True)
-class UniqueListCount(PropertyTrait):
+class UniqueListCount(DifferentValues):
     """Somebody of whom there is none has no value."""
 
     kind = "unique_list_count"
@@ -22,12 +22,9 @@ class UniqueListCount(PropertyTrait):
     def sentence(self) -> str:
         return f"how many different values of {quoted(self.of)} there are of {self.events_sentence()}"
 
-    def aggregates(self, now: int) -> tuple[Aggregate, ...]:
-        return (different_values(self, now),)
-
-    def value(self, answers: Answers) -> Sql:
-        (values,) = answers.columns
-        return Sql(f"if(empty({values}), '', toString(length({values})))")
+    def value_of(self, columns: Sequence[Sql]) -> Sql:
+        (values,) = columns
+        return sql("if(empty(%s), '', toString(length(%s)))", values, values)
 
 
 trait = UniqueListCount

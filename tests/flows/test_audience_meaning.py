@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -17,13 +17,14 @@ from audiences.rules.dates import milliseconds
 from audiences.rules.grammar import Leaf, beginning, conditions, parse
 from audiences.traits import TRAITS
 from sources.events import client
-from tests.reference.oracle import UNITS, Event, Moment, Trait, World
+from tests.reference.oracle import UNITS, Event, Moment, Trait, World, length
 from tests.worlds import (
     BETWEEN,
     BORDERS,
     NOW,
     ON_DATES,
     QUESTIONS,
+    SESSIONS,
     VALUES,
     WINDOWS,
     WITHIN,
@@ -206,6 +207,34 @@ def test_every_kind_of_value_is_computed_as_the_oracle_does():
     kinds += [{"kind": "aggregation", "function": each} for each in ("sum", "average", "minimum", "maximum")]
     asked = [{**kind, "name": "Seen", "property": name} for kind in kinds for name in ("p", "p[]", "p.b")]
     assert_values(World({number: True for number, _ in pairs}, events=events), asked)
+
+
+@pytest.mark.parametrize("window", SESSIONS[1::3], ids=str)
+def test_a_session_ends_after_more_than_its_gap_to_the_millisecond(window):
+    """A person for each distance between two of three events, for each age of the last; some are two profiles."""
+    span = length(*window.values())
+    shifts = [0, 1, span - 1, span, span + 1]
+    events, merges, number = [], [], 0
+    for ages in product([-1, *shifts], shifts, [span - 1, span, span + 1]):
+        number += 2
+        at = NOW
+        for place, age in enumerate(ages):
+            at -= age
+            properties = {"p": [5 - place, "x", None][: place + 1] if place == 2 else place + number % 3}
+            events.append(Event(number - place % 2, "Seen", at, properties))
+        merges.append((number - 1, number))
+    events += [Event(number + 1, "Other", NOW)]
+    kinds = [{"kind": "event_counter"}]
+    kinds += [
+        {**kind, "property": name}
+        for kind in (
+            *({"kind": kind} for kind in ("first", "last", "unique_list", "unique_list_count", "most_frequent")),
+            *({"kind": "aggregation", "function": each} for each in ("sum", "average", "minimum", "maximum")),
+        )
+        for name in ("p", "p[]")
+    ]
+    known = dict.fromkeys(range(1, number + 2), True)
+    assert_values(World(known, merges=merges, events=events), [{**kind, "name": "Seen", **window} for kind in kinds])
 
 
 def assert_values(world, asked):

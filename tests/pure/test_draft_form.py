@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from audiences.rules import draft_form, grammar
 from audiences.rules.validation import DefinitionError
 from tests.draft_fields import fields_of
-from tests.worlds import definitions
+from tests.worlds import definitions, traits
 
 
 @settings(max_examples=300)
@@ -15,6 +15,14 @@ def test_a_definition_comes_back_from_the_form_as_it_was(definition):
     normal = grammar.to_json(grammar.parse(definition))
     shown = fields_of(draft_form.of_definition(normal))
     assert all(isinstance(value, str) for value in shown.values())
+    assert repr(draft_form.definition(draft_form.of_fields(shown))) == repr(normal)
+
+
+@settings(max_examples=100)
+@given(traits)
+def test_a_computed_trait_comes_back_from_the_form_as_it_was(definition):
+    normal = grammar.to_json(grammar.parse_trait(definition))
+    shown = fields_of(draft_form.of_definition(normal))
     assert repr(draft_form.definition(draft_form.of_fields(shown))) == repr(normal)
 
 

@@ -113,6 +113,7 @@ class Moment:
             for each in sorted(own, key=lambda each: each.ts)
             if self.is_one(trait, each, person) and self.in_time(trait, each)
         ]
+        own = self.session_of(trait, own)
         if trait["kind"] == "event_counter":
             return len(own) or None
         held = [property_of(event.properties, trait["property"]) for event in own]
@@ -156,7 +157,19 @@ class Moment:
             return bool(values and others) and not any(_same(value, other) for value in values for other in others)
         return any(COMPARED[question["op"]](value, other) for value in values for other in others)
 
+    def session_of(self, trait: Json, own: Sequence[Event]) -> Sequence[Event]:
+        """Those of the newest session, if only these count. They are in their order."""
+        for key in ("lastSession", "currentSession"):
+            if key in trait and own:
+                gap, begins = length(trait[key]), len(own) - 1
+                while begins > 0 and own[begins].ts - own[begins - 1].ts <= gap:
+                    begins -= 1
+                return [] if key == "currentSession" and self.now - own[-1].ts > gap else own[begins:]
+        return own
+
     def in_time(self, node: Json, event: Event) -> bool:
+        if "lastSession" in node or "currentSession" in node:
+            return event.ts <= self.now
         if "within" in node:
             return self.now - length(node["within"]) < event.ts <= self.now
         if "between" in node:
