@@ -58,6 +58,7 @@ class KeptVersion(NamedTuple):
     include_anonymous: bool
     events_since: datetime | None
     serving: int | None
+    watched_traits: list[str]
 
     @property
     def joins(self) -> bool:
@@ -67,7 +68,7 @@ class KeptVersion(NamedTuple):
 
 CATCHING_UP: str = Version.State.CATCHING_UP.value  # once: to look it up takes long, for thousands of versions
 OF_VERSION = ("pk", "state", "touched", "clock_at", "tick", "failures", "audience")
-OF_AUDIENCE = ("kind", "key", "include_anonymous", "events_since", "serving")
+OF_AUDIENCE = ("kind", "key", "include_anonymous", "events_since", "serving", "watched_traits")
 
 
 @dataclass(eq=False)
@@ -89,7 +90,7 @@ class Subject:
     old: BitMap = field(default_factory=BitMap)
     base: BitMap = field(default_factory=BitMap)
     touched: BitMap = field(default_factory=BitMap)
-    identified: BitMap = field(default_factory=BitMap)  # of them, whose identifiers changed
+    identified: BitMap = field(default_factory=BitMap)  # of them, whose identifiers or watched traits changed
     due: BitMap = field(default_factory=BitMap)  # by the clock, or through another audience
     everyone: bool = False
     replayed: bool = False  # everyone, because a replay ended
@@ -319,9 +320,12 @@ def _mark_touched(subject: Subject, changed: ChangedPeople) -> None:
     keys = changed.keys_after(subject.since_piece)
     subject.replayed = ChangeSet.EVERYTHING in keys
     subject.everyone = subject.replayed or subject.rederived
-    if mine := subject.definition.keys & keys:
+    # By what destinations ask for, membership does not change: whoever it is about is refreshed there.
+    watched = {ChangeSet.trait(name) for name in subject.version.watched_traits}
+    if mine := (subject.definition.keys | watched) & keys:
         subject.touched = changed.after(subject.since_piece, mine)
-        subject.identified = changed.after(subject.since_piece, mine & {ChangeSet.IDENTIFIED, ChangeSet.MERGED})
+        told = {ChangeSet.IDENTIFIED, ChangeSet.MERGED, *watched}
+        subject.identified = changed.after(subject.since_piece, mine & told)
 
 
 def _mark_due(

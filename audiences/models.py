@@ -71,6 +71,11 @@ class Audience(Owned):
     labels = label_field()
     include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
     events_since = models.DateTimeField(null=True, help_text="no event up to here counts; null = all of history does")
+    watched_traits = models.JSONField(
+        default=list,
+        db_default=[],
+        help_text="traits whose change is told to destinations, though nobody enters or leaves",
+    )
     enabled = models.BooleanField(default=True)
     ending_at = models.DateTimeField(
         null=True, help_text="since then everybody is sent out of the tools; it is deleted when they are"

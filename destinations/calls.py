@@ -1,6 +1,6 @@
 """Which calls a batch makes, prepared and marked MAYBE before the first of them goes out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,13 +8,25 @@ import msgspec
 from django.db import connection
 from pyroaring import BitMap
 
+from audiences.models import Audience
+from destinations import queries
 from destinations.intake import Recipients, SyncIntake, desired_states
 from destinations.models import Acknowledged, Subscription
 from destinations.rules import backoff
 from destinations.rules.contract import Address, IdentifierChange
+from destinations.rules.mapping import MappingFacts
+from destinations.rules.sending import SendingRules
 from destinations.rules.transitions import KnownState, NextCall, next_call
 from identity.models import Identifier
-from spaces.times import from_milliseconds, milliseconds
+from spaces.times import from_milliseconds, iso, milliseconds
+
+
+class FilteredCall(msgspec.Struct, array_like=True):
+    """Somebody entered who does not go there, and why. Stored as an array, as DecidedCall is."""
+
+    identifier: int
+    profile: int
+    reason: str
 
 
 class DecidedCall(msgspec.Struct, array_like=True):
@@ -32,6 +44,7 @@ class DecidedCall(msgspec.Struct, array_like=True):
     sent: Recipients
     alone: bool = False
     value: str = ""  # of a computed trait, as JSON text
+    fields: str = ""  # what goes besides, as JSON text
 
 
 def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) -> list[DecidedCall]:
@@ -63,11 +76,27 @@ def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) 
     decided = [
         _decided_call(number, call, acknowledged.get(number), intake, staying, at) for number, call in calls.items()
     ]
+    rules = queries.sending_of(subscription)
+    decided = [
+        call if calls[call.identifier].again else filled(subscription, call, rules, intake.traits.get(call.profile, {}))
+        for call in decided
+    ]
     if decided:
         newest = from_milliseconds(max(call.at for call in decided))
         Subscription.objects.filter(pk=subscription.pk).update(said_at=newest)
     _mark_maybe(subscription, decided)
     return decided
+
+
+def filtered_calls(intake: SyncIntake, calls: Sequence[DecidedCall]) -> list[FilteredCall]:
+    """Whoever of a pass is kept out, for all to see why nothing was sent. Who leaves because of it is in `calls`."""
+    if intake.before.pass_tick is None and intake.before == intake.after:
+        return []
+    going = {call.identifier for call in calls}
+    kept_out = {
+        number: reason for number, reason in intake.kept_out.items() if number not in going and number not in intake.due
+    }
+    return [FilteredCall(number, intake.owners[number], reason) for number, reason in kept_out.items()]
 
 
 def message_id(subscription: Subscription, call: DecidedCall) -> str:
@@ -78,11 +107,36 @@ def message_id(subscription: Subscription, call: DecidedCall) -> str:
 def change_of(subscription: Subscription, call: DecidedCall) -> IdentifierChange:
     """The call as adapters read it."""
     values = {type: value for type, (_, value) in call.sent.items()}
-    recipient = Address(values.get("user_id"), values.get("anonymous_id"), values.get("email"))
+    user_id, anonymous_id, email = (values.pop(type, None) for type in ("user_id", "anonymous_id", "email"))
+    who = Address(user_id, anonymous_id, email, values)
     value = msgspec.json.decode(call.value) if call.value else None
-    return IdentifierChange(
-        message_id(subscription, call), call.entering, from_milliseconds(call.at), recipient, call.profile, value
+    fields = msgspec.json.decode(call.fields) if call.fields else {}
+    id, at = message_id(subscription, call), from_milliseconds(call.at)
+    return IdentifierChange(id, call.entering, at, who, call.profile, value, fields)
+
+
+def filled(
+    subscription: Subscription, call: DecidedCall, rules: SendingRules, traits: Mapping[str, Any]
+) -> DecidedCall:
+    """The call with what goes besides, made of these traits of the person."""
+    audience = subscription.audience
+    value = msgspec.json.decode(call.value) if call.value else None
+    facts = MappingFacts(
+        traits=traits,
+        properties={
+            "key": audience.key,
+            "name": audience.name,
+            "id": audience.public_id,
+            "kind": audience.kind,
+            "space": subscription.space.public_id,
+            "entering": call.entering,
+            "value": value if audience.kind == Audience.Kind.TRAIT else call.entering,
+            "at": iso(from_milliseconds(call.at)),
+        },
+        identifiers={type: value for type, (_, value) in call.sent.items()},
     )
+    fields = rules.filled(facts)
+    return msgspec.structs.replace(call, fields=msgspec.json.encode(fields).decode() if fields else "")
 
 
 def call_of(row: Acknowledged) -> DecidedCall:
@@ -132,20 +186,23 @@ def _decided_call(
         was = Acknowledged.State.MAYBE
     alone = row is not None and row.flip == call.flip and row.retry_at is not None
     value = row.value if row and call.again else intake.values.get(number, "") if call.entering else ""
-    return DecidedCall(number, profile, call.entering, call.flip, at, was, sent, alone, value)
+    fields = row.fields if row and call.again else ""
+    return DecidedCall(number, profile, call.entering, call.flip, at, was, sent, alone, value, fields)
 
 
 MARK_MAYBE = """
     INSERT INTO destinations_acknowledged
-        (workspace_id, subscription_id, identifier, state, entering, flip, at, profile, sent, value, due, tries,
+        (workspace_id, subscription_id, identifier, state, entering, flip, at, profile, sent, value, fields, due, tries,
          refused)
-    SELECT %s, %s, call.identifier, %s, call.entering, call.flip, call.at, call.profile, call.sent, call.value, true, 0,
-           ''
-    FROM unnest(%s::bigint[], %s::bool[], %s::int[], %s::timestamptz[], %s::bigint[], %s::jsonb[], %s::text[])
-        AS call(identifier, entering, flip, at, profile, sent, value)
+    SELECT %s, %s, call.identifier, %s, call.entering, call.flip, call.at, call.profile, call.sent, call.value,
+           call.fields, true, 0, ''
+    FROM unnest(%s::bigint[], %s::bool[], %s::int[], %s::timestamptz[], %s::bigint[], %s::jsonb[], %s::text[],
+                %s::text[])
+        AS call(identifier, entering, flip, at, profile, sent, value, fields)
     ON CONFLICT (subscription_id, identifier) DO UPDATE
     SET state = excluded.state, entering = excluded.entering, flip = excluded.flip, at = excluded.at,
-        profile = excluded.profile, sent = excluded.sent, value = excluded.value, due = excluded.due
+        profile = excluded.profile, sent = excluded.sent, value = excluded.value, fields = excluded.fields,
+        due = excluded.due
 """
 
 
@@ -164,6 +221,7 @@ def _mark_maybe(subscription: Subscription, calls: Sequence[DecidedCall]) -> Non
                 call.profile,
                 msgspec.json.encode(call.sent).decode(),
                 call.value,
+                call.fields,
             )
             for call in calls
         ],

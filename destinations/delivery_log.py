@@ -1,13 +1,13 @@
 """The delivery log: a line in ClickHouse for each change on each call that was made."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import pyarrow
 from django.conf import settings
 
-from destinations.calls import DecidedCall, message_id
+from destinations.calls import DecidedCall, FilteredCall, message_id
 from destinations.models import Subscription
 from destinations.rules.send_batch import SentBatch
 from sources.events import client
@@ -17,6 +17,7 @@ from spaces.times import milliseconds
 
 logger = logging.getLogger(__name__)
 
+AFTER_CALLS = 1_000_000  # far more lines than a batch has
 INSERTS = client.Joined(DELIVERY_LOG)  # many subscriptions are served at once
 COLUMNS = pyarrow.schema(
     {
@@ -74,6 +75,38 @@ def log_attempts(
                     "reason": outcome.reason,
                 }
             )
+    _keep(subscription, lines)
+
+
+def log_filtered(subscription: Subscription, filtered: Sequence[FilteredCall], number: int, now: datetime) -> None:
+    """One line for each identifier that did not go. Positions are after those of the calls of the same batch."""
+    _keep(
+        subscription,
+        [
+            {
+                "workspace": subscription.workspace_id,
+                "space": subscription.space_id,
+                "subscription": subscription.pk,
+                "piece": number,
+                "position": AFTER_CALLS + place,
+                "at": milliseconds(now),
+                "identifier": row.identifier,
+                "profile": row.profile,
+                "entering": 1,
+                "message_id": f"{subscription.public_id}-{row.identifier}-filtered-{number}",
+                "outcome": "filtered",
+                "status": 0,
+                "milliseconds": 0.0,
+                "request": "",
+                "response": "",
+                "reason": row.reason,
+            }
+            for place, row in enumerate(filtered)
+        ],
+    )
+
+
+def _keep(subscription: Subscription, lines: Sequence[Mapping[str, object]]) -> None:
     try:
         INSERTS.insert(
             pyarrow.Table.from_pylist(lines, schema=COLUMNS),

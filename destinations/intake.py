@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from django.db.models import Max, Q, QuerySet
 from pyroaring import BitMap
 
+from audiences import queries as audiences
 from audiences import trait_values
 from audiences.models import Audience
 from audiences.models import Change as AudienceChange
-from destinations import queries
+from destinations import caps, queries
 from destinations.models import Acknowledged, Subscription
 from destinations.rules import backoff
 from destinations.rules.comparison import Comparison
+from destinations.rules.sending import IdentifierRule
 from identity import queries as identity
 from identity.models import Identifier, Profile
 from spaces.clock import rows_due
@@ -51,7 +54,8 @@ class SyncIntake:
     numbers: of the identifiers in question, also such as no longer exist. due: those of them whose retry is due.
     desired: for each of them; None while it is unsettled. recipients: whom the calls of the desired ones are about.
     owners: the profile number of each identifier that exists. values: of the desired ones of a computed trait, as JSON
-    text. comparison: its result, when it was time for one.
+    text. traits: by profile number, those that fields are filled with. kept_out: identifiers of members who do not go,
+    and why. comparison: its result, when it was time for one. held: so many people wait for a nod; None = unchanged.
     """
 
     before: PassPosition
@@ -63,7 +67,10 @@ class SyncIntake:
     owners: Mapping[int, int]
     recipients: Mapping[int, Recipients]
     values: Mapping[int, str]
+    traits: Mapping[int, Mapping[str, Any]]
+    kept_out: Mapping[int, str]
     comparison: Comparison | None = None
+    held: int | None = None
 
 
 def retry_is_due(now: datetime) -> Q:
@@ -87,7 +94,11 @@ def read_due_and_changed(subscription: Subscription, limit: int, now: datetime) 
     due = BitMap(retries.values_list("identifier", flat=True)[:limit])
     room = limit - len(due)
     before = PassPosition.of(subscription)
-    position = _continue_or_begin_pass(subscription, before) if room > 0 else None
+    waits = subscription.held_people > 0
+    position = _continue_or_begin_pass(subscription, before) if room > 0 and not waits else None
+    if position and before.pass_tick is None and (many := _people_over_the_cap(subscription, position)):
+        members = queries.desired_members(subscription) if due else BitMap()
+        return replace(_intake(subscription, before, before, members, due, due), held=many)
     # Read after the pass's end was noted: whatever changes from here on is in the next pass.
     members = queries.desired_members(subscription) if position or due else BitMap()
     if position is None:
@@ -112,10 +123,21 @@ def read_comparison(subscription: Subscription, intake: SyncIntake | None, limit
     if comparison.overlooked:
         comparison = comparison.without(queries.unsettled(subscription, members))
     position = PassPosition.of(subscription)
-    too_many = len(comparison.overlooked) > limit
-    numbers = comparison.overlooked if subscription.sends and not too_many else BitMap()
-    after = replace(position, full=True) if subscription.sends and too_many else position
-    return replace(_intake(subscription, position, after, members, BitMap(), numbers), comparison=comparison)
+    held = _people_over_the_cap(subscription, _continue_or_begin_pass(subscription, position) or position)
+    sends = subscription.sends and not held
+    # A pass counts people before it begins. Here each identifier is taken for one: never too few are.
+    too_many = len(comparison.overlooked) > limit or caps.is_over(subscription, len(comparison.overlooked))
+    numbers = comparison.overlooked if sends and not too_many else BitMap()
+    after = replace(position, full=True) if sends and too_many else position
+    intake = _intake(subscription, position, after, members, BitMap(), numbers)
+    return replace(intake, comparison=comparison, held=held)
+
+
+def read_person(subscription: Subscription, profile: int) -> SyncIntake:
+    """What would be prepared for one person, if they were a member. profile: their number."""
+    person, position = BitMap([profile]), PassPosition.of(subscription)
+    identifiers = identity.identifiers_of(subscription.space_id, person, queries.types_of(subscription))
+    return _intake(subscription, position, position, person, BitMap(), BitMap([row.number for row in identifiers]))
 
 
 def desired_states(
@@ -126,36 +148,50 @@ def desired_states(
     owners: {identifier number: (type, profile number)}. Unsettled is a profile that is no member, but into which a
     member was merged after the audience's newest tick: only the next tick can say whether it is one.
     """
-    types = set(queries.types_of(subscription))
+    rules = queries.identifier_rules(subscription)
+    inside = BitMap(profile for _, profile in owners.values()) & members
+    inside -= BitMap(queries.kept_out(subscription, inside))
+    chosen = _chosen(subscription, rules, inside)
     outside = BitMap(profile for _, profile in owners.values()) - members
     losers = identity.all_numbers(subscription.space, outside) & members if outside else BitMap()
     unsettled = BitMap(identity.canonical(subscription.space, losers).values()) if losers else BitMap()
     desired: dict[int, bool | None] = {}
     for number, (type, profile) in owners.items():
-        if type not in types:
+        if type not in rules:
             desired[number] = False
         elif profile in members:
-            desired[number] = True
+            desired[number] = profile in inside and (rules[type].which == "all" or number in chosen)
         else:
             desired[number] = None if profile in unsettled else False
     return desired
 
 
 def address(
-    type: str, number: int, value: str, identifiers: Iterable[tuple[str, int, str]], email_trait: str | None = None
+    type: str,
+    number: int,
+    value: str,
+    identifiers: Iterable[tuple[str, int, str]],
+    rules: Mapping[str, IdentifierRule],
+    email_trait: str | None = None,
 ) -> Recipients:
-    """Whom the calls of one identifier are about: itself, and what a receiver needs besides.
+    """Whom the calls of one identifier are about: itself, and what a receiver needs besides; as they are shown there.
 
-    identifiers: (type, number, value) of all that its profile has. email_trait: which e-mail is the main one.
+    identifiers: (type, number, value) of all that its profile has. rules: of the types that may go; a type without one
+    goes only with another. email_trait: which e-mail is the main one.
     A call carries the person's e-mail address always, and the userId, or for want of one an anonymousId, when it
-    stands for an e-mail address. An anonymous id goes without the userId: the user's own call says that.
+    stands for neither. An anonymous id goes without the userId: the user's own call says that.
     """
-    first: Recipients = {}
+    main: Recipients = {}
     for other_type, other_number, other_value in sorted(identifiers, key=lambda identifier: identifier[1]):
-        if other_type not in first or (other_type == "email" and other_value == email_trait):
-            first[other_type] = (other_number, other_value)
-    beside = {"email"} if type != "email" else {"user_id"} if "user_id" in first else {"anonymous_id"}
-    return {other: first[other] for other in beside if other in first} | {type: (number, value)}
+        last = other_type in rules and rules[other_type].which == "last"
+        if other_type not in main or last or (other_type == "email" and other_value == email_trait):
+            main[other_type] = (other_number, other_value)
+    known_by = {"user_id"} if "user_id" in main else {"anonymous_id"}
+    beside = {"email"} if type in ("user_id", "anonymous_id") else known_by if type == "email" else {"email"} | known_by
+    sent = {other: main[other] for other in beside if other in main} | {type: (number, value)}
+    return {
+        other: (number, rules[other].shown(text) if other in rules else text) for other, (number, text) in sent.items()
+    }
 
 
 def next_numbers(numbers: BitMap, after: int, limit: int) -> BitMap:
@@ -173,6 +209,22 @@ def _continue_or_begin_pass(subscription: Subscription, position: PassPosition) 
     if not position.full and newest <= position.tick:
         return None
     return replace(position, pass_tick=max(newest, position.tick), cursor=0)
+
+
+def _people_over_the_cap(subscription: Subscription, position: PassPosition) -> int:
+    """How many people a pass would change, if they are more than may go without a nod; else 0."""
+    nodded = subscription.nodded_tick is not None and subscription.nodded_tick >= (position.pass_tick or position.tick)
+    if nodded or caps.cap_of(subscription) is None:
+        return 0
+    if position.full:
+        sent = Acknowledged.objects.filter(subscription=subscription).exclude(state=Acknowledged.State.OUT)
+        there = BitMap(sent.values_list("profile", flat=True).distinct())
+        people = queries.eligible(subscription, queries.desired_members(subscription)) ^ there
+    else:
+        people = BitMap()
+        for change in audiences.changes_after(subscription.audience, position.tick):
+            people |= BitMap.deserialize(bytes(change.entered)) | BitMap.deserialize(bytes(change.left))
+    return len(people) if caps.is_over(subscription, len(people)) else 0
 
 
 def _next_profiles(subscription: Subscription, position: PassPosition, members: BitMap, limit: int) -> BitMap:
@@ -229,15 +281,38 @@ def _intake(
         # Values are read after the members, and may be of a later tick, whose change is in the next pass.
         desired |= dict.fromkeys(wanted.keys() - values.keys(), False)
     recipients = _recipients(subscription, [row for row in identifiers if desired[row[0]] is not False])
+    rules = queries.sending_of(subscription)
+    of_people = BitMap(owners.values())
+    traits = queries.traits_of(subscription, of_people, rules.traits) if rules.traits else {}
+    out = queries.kept_out(subscription, of_people & members)
+    types = queries.types_of(subscription)
+    kept_out = {number: out[owner] for number, type, _, owner in identifiers if owner in out and type in types}
     desired |= {number: False for number in numbers if number not in owners}  # erased
-    return SyncIntake(before, after, members, due, numbers, desired, owners, recipients, values)
+    return SyncIntake(before, after, members, due, numbers, desired, owners, recipients, values, traits, kept_out)
+
+
+def _chosen(subscription: Subscription, rules: Mapping[str, IdentifierRule], people: BitMap) -> BitMap:
+    """Of the types of which one goes, that one, for each of these people."""
+    of_one = {type: rule for type, rule in rules.items() if rule.which != "all"}
+    if not of_one:
+        return BitMap()
+    chosen: dict[tuple[int, str], int] = {}
+    for row in identity.identifiers_of(subscription.space_id, people, [*of_one]):  # the oldest first
+        if (row.profile, row.type) not in chosen or of_one[row.type].which == "last":
+            chosen[row.profile, row.type] = row.number
+    return BitMap(chosen.values())
 
 
 def _recipients(subscription: Subscription, identifiers: Sequence[tuple[int, str, str, int]]) -> dict[int, Recipients]:
     """{identifier number: whom its calls are about}. identifiers: (number, type, value, profile number)."""
     people = BitMap(profile for _, _, _, profile in identifiers)
     by_profile: dict[int, list[tuple[str, int, str]]] = {}
-    for row in identity.identifiers_of(subscription.space_id, people, ["user_id", "email", "anonymous_id"]):
+    rules = queries.identifier_rules(subscription)
+    # Where somebody has chosen what goes, nothing else goes along with it.
+    companions = [
+        type for type in queries.PEOPLES_TYPES if type in rules or not queries.sending_of(subscription).identifiers
+    ]
+    for row in identity.identifiers_of(subscription.space_id, people, companions):
         by_profile.setdefault(row.profile, []).append((row.type, row.number, row.value))
     # Only who has several addresses needs the trait to say which is the main one.
     several = [
@@ -250,6 +325,6 @@ def _recipients(subscription: Subscription, identifiers: Sequence[tuple[int, str
         if isinstance(email, str)
     }
     return {
-        number: address(type, number, value, by_profile.get(profile, []), emails.get(profile))
+        number: address(type, number, value, by_profile.get(profile, []), rules, emails.get(profile))
         for number, type, value, profile in identifiers
     }

@@ -42,6 +42,7 @@ class Subscription(Deletable, Owned):
         REFUSED = "refused", "Refused in part"
         DIFFERS = "differs", "Out of step"  # it stays different, whatever is said
         PARKED = "parked", "Parked"
+        HELD = "held", "Waits for a nod"  # more people than the cap of one run: an admin says that they may go
         SUSPENDED = "suspended", "Suspended"  # refused as a whole: it waits for someone to change the settings
         DISABLED = "disabled", "Disabled"
 
@@ -52,6 +53,9 @@ class Subscription(Deletable, Owned):
     enabled = models.BooleanField(default=True)
     status = models.CharField(max_length=10, choices=Status, default=Status.WAITING)
     options = models.JSONField(default=dict, help_text="of the adapter's Options: event names and the like")
+    sending = models.JSONField(
+        default=dict, db_default={}, help_text="of whom what is sent, as rules.sending.SendingRules has it"
+    )
     tick = models.BigIntegerField(default=0, help_text="changes up to this evaluate batch are planned or sent")
     full = models.BooleanField(default=True, help_text="this pass looks at everyone: a first sync or a resync")
     pass_tick = models.BigIntegerField(null=True, help_text="changes up to this one are being planned; null = no pass")
@@ -70,6 +74,11 @@ class Subscription(Deletable, Owned):
     failing_since = models.DateTimeField(null=True)
     retry_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True)
+    recalled_at = models.DateTimeField(null=True, help_text="since then nobody is to be there; null = they are")
+    held_people = models.BigIntegerField(
+        default=0, db_default=0, help_text="so many wait for a nod; 0 = nothing is held back"
+    )
+    nodded_tick = models.BigIntegerField(null=True, help_text="changes up to this one may go, however many they are")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -145,6 +154,7 @@ class Acknowledged(Many):
     profile = models.BigIntegerField(help_text="number of the profile that held it then")
     sent = models.JSONField(default=dict, help_text="{type: [identifier number, value]} that the newest call said")
     value = models.TextField(db_default="", help_text="of a computed trait, as the newest call said it: JSON text")
+    fields = models.TextField(db_default="", help_text="that went besides with the newest call: JSON text; '' = none")
     due = models.BooleanField(default=False)
     tries = models.IntegerField(default=0, help_text="failed calls of this flip")
     retry_at = models.DateTimeField(null=True)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, overload
 
+import msgspec
 import numpy
 from django.db import connection
 from django.db.models import QuerySet
@@ -12,11 +13,13 @@ from pyroaring import BitMap
 
 from audiences import queries as audiences
 from audiences import trait_values
-from audiences.models import Audience
+from audiences.models import Audience, ComputedTrait
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules.comparison import Comparison, KnownIdentifiers, compare
 from destinations.rules.contract import IdentifierChange, PayloadComputation
+from destinations.rules.mapping import roots
+from destinations.rules.sending import IdentifierRule, SendingRules, Which, load_sending, named_types
 from destinations.transports import catcher
 from identity.models import Identifier
 from sources.events import client
@@ -29,7 +32,8 @@ from spaces.secrets import open_sealed
 from spaces.settings_schema import SettingsDeclaration, described, json_schema, load_stored
 
 PEOPLES_TYPES = ("user_id", "email", "anonymous_id")
-OUTCOMES = ("delivered", "retry", "refused", "suspended")
+SENT_OUTCOMES = ("delivered", "retry", "refused", "suspended")
+OUTCOMES = (*SENT_OUTCOMES, "filtered")
 
 
 @dataclass(frozen=True)
@@ -149,9 +153,11 @@ def count_now(subscription: Subscription) -> dict[str, int]:
 
 
 def desired_members(subscription: Subscription) -> BitMap:
-    """The people who are to be there: those in the audience, and nobody once it ends."""
+    """The people who are to be there, but for `eligible`: those in the audience, and nobody once it ends, or after a
+    recall."""
     audience = subscription.audience
-    return audiences.members_again(audience) if audience.ending_at is None else BitMap()
+    over = audience.ending_at is not None or subscription.recalled_at is not None
+    return BitMap() if over else audiences.members_again(audience)
 
 
 def latest_counts(subscriptions: Iterable[Subscription]) -> dict[int, dict[str, int]]:
@@ -165,6 +171,15 @@ DESIRED = """
     JOIN identity_identifier identifier ON identifier.space_id = %s AND identifier.profile = member.number
     WHERE identifier.type = ANY(%s)
 """
+# Numbers are given in the order in which identifiers came.
+ONE_OF = """
+    SELECT string_agg(int8send(chosen.number), ''::bytea) FROM (
+        SELECT {pick}(identifier.number) AS number FROM unnest(%s::bigint[]) AS member(number)
+        JOIN identity_identifier identifier ON identifier.space_id = %s AND identifier.profile = member.number
+        WHERE identifier.type = ANY(%s) GROUP BY identifier.profile, identifier.type
+    ) AS chosen
+"""
+PICKED: dict[Which, str] = {"all": DESIRED, "first": ONE_OF.format(pick="min"), "last": ONE_OF.format(pick="max")}
 KNOWN = """
     SELECT state, entering, due, refused <> '', string_agg(int8send(identifier), ''::bytea)
     FROM destinations_acknowledged WHERE subscription_id = %s GROUP BY 1, 2, 3, 4
@@ -176,16 +191,64 @@ def compare_in_full(subscription: Subscription, members: BitMap) -> Comparison:
 
     As bitmaps: rows would be read for a second where these take a tenth.
     """
-    array = "{" + ",".join(map(str, members)) + "}"  # as text: far faster than an expression
+    desired = desired_identifiers(subscription, eligible(subscription, members))
     with connection.cursor() as cursor:
-        cursor.execute(DESIRED, [array, subscription.space_id, types_of(subscription)])
-        desired = _numbers(cursor.fetchone()[0])
         cursor.execute(KNOWN, [subscription.pk])
         known = [
             KnownIdentifiers(state, entering, due, refused, _numbers(packed))
             for state, entering, due, refused, packed in cursor.fetchall()
         ]
     return compare(desired, known, _outdated(subscription))
+
+
+def desired_identifiers(subscription: Subscription, people: BitMap) -> BitMap:
+    """What stands for these people over there: the identifiers of the chosen types, all of each or one."""
+    array = "{" + ",".join(map(str, people)) + "}"  # as text: far faster than an expression
+    rules, desired = identifier_rules(subscription).values(), BitMap()
+    with connection.cursor() as cursor:
+        for which, statement in PICKED.items():
+            if types := [*named_types(rules, which)]:
+                cursor.execute(statement, [array, subscription.space_id, types])
+                desired |= _numbers(cursor.fetchone()[0])
+    return desired
+
+
+def eligible(subscription: Subscription, people: BitMap) -> BitMap:
+    """Those of these people whom the filters and the consent of the subscription let go there."""
+    return people - BitMap(kept_out(subscription, people))
+
+
+def kept_out(subscription: Subscription, people: BitMap) -> dict[int, str]:
+    """By profile number why the filters, or a want of consent, keep these of the people out."""
+    rules = sending_of(subscription)
+    if not rules.deciding or not people:
+        return {}
+    traits = traits_of(subscription, people, rules.deciding)
+    reasons = {number: rules.kept_out(traits.get(number, {})) for number in people}
+    return {number: reason for number, reason in reasons.items() if reason}
+
+
+TRAITS = """
+    SELECT profile.number, (SELECT jsonb_object_agg(trait.key, trait.value) FROM jsonb_each(profile.traits) AS trait
+                            WHERE trait.key = ANY(%s))
+    FROM unnest(%s::bigint[]) AS person(number)
+    JOIN identity_profile profile ON profile.space_id = %s AND profile.number = person.number
+"""
+
+
+def traits_of(subscription: Subscription, people: BitMap, keys: set[str]) -> dict[int, dict[str, Any]]:
+    """By profile number the values of these traits, where there are any. A computed one goes before one of events."""
+    names, space = roots(keys), subscription.space
+    with connection.cursor() as cursor:
+        array = "{" + ",".join(map(str, people)) + "}"
+        cursor.execute(TRAITS, [[*names], array, space.pk])
+        traits = {number: msgspec.json.decode(text) if isinstance(text, str) else text or {} for number, text in cursor}
+    computed = ComputedTrait.objects.filter(space=space, key__in=names, deleted_at=None).values_list("pk", "key")
+    keys_by_id = dict(computed)
+    for trait, values in trait_values.kept_of(space, [*keys_by_id], people).items() if keys_by_id else ():
+        for number, value in values.items():
+            traits.setdefault(number, {})[keys_by_id[trait]] = msgspec.json.decode(value)
+    return traits
 
 
 SAID = """
@@ -244,11 +307,20 @@ def current_subscriptions(destination: Destination) -> list[Subscription]:
     return [row for row in destination.subscriptions.all() if row.audience.deleted_at is None]
 
 
-def types_of(subscription: Subscription) -> list[str]:
-    """The identifiers that stand for a person there: all user ids and e-mails; anonymous ids where they are people."""
+def sending_of(subscription: Subscription) -> SendingRules:
+    """Of whom what is sent."""
+    return load_sending(subscription.sending)
+
+
+def identifier_rules(subscription: Subscription) -> dict[str, IdentifierRule]:
+    """{type: how it goes} of the identifiers that stand for a person there."""
     known = adapter_of(subscription.destination.kind).capabilities.identifiers
-    types = ["user_id", "email", *(["anonymous_id"] if subscription.audience.include_anonymous else [])]
-    return [type for type in types if type in known]
+    return sending_of(subscription).by_type(known, anonymous=subscription.audience.include_anonymous)
+
+
+def types_of(subscription: Subscription) -> list[str]:
+    """Those types."""
+    return [*identifier_rules(subscription)]
 
 
 def members_at_catcher(destination: Destination, key: str) -> Sequence[tuple[str, str]]:

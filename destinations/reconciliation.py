@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
+from pyroaring import BitMap
 
 from destinations import queries
 from destinations.models import Acknowledged, Subscription
@@ -53,11 +54,7 @@ class PersonCheck:
 
 
 DIFFERING = """
-    WITH desired AS (
-        SELECT identifier.number FROM unnest(%(members)s::bigint[]) AS member(number)
-        JOIN identity_identifier identifier ON identifier.space_id = %(space)s AND identifier.profile = member.number
-        WHERE identifier.type = ANY(%(types)s)
-    ), known AS (
+    WITH desired AS (SELECT number FROM unnest(%(desired)s::bigint[]) AS identifier(number)), known AS (
         SELECT identifier, state, tries, refused FROM destinations_acknowledged WHERE subscription_id = %(subscription)s
     )
     SELECT coalesce(desired.number, known.identifier) AS identifier, desired.number IS NOT NULL,
@@ -71,17 +68,16 @@ DIFFERING = """
 def differing(subscription: Subscription, *, limit: int = FIRST) -> list[Differing] | None:
     """The first that differ, refused ones before others. None when it takes too long to find them."""
     members = queries.desired_members(subscription)
-    values: dict[str, Any] = {
-        "members": "{" + ",".join(map(str, members)) + "}",
-        "space": subscription.space_id,
-        "types": queries.types_of(subscription),
-        "subscription": subscription.pk,
-        "limit": limit,
-    }
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             # Somebody waits for the page, which shows the counts anyway: the list may be left out.
             cursor.execute(f"SET LOCAL statement_timeout = {LONGEST_MS}")
+            desired_numbers = queries.desired_identifiers(subscription, queries.eligible(subscription, members))
+            values: dict[str, Any] = {
+                "desired": "{" + ",".join(map(str, desired_numbers)) + "}",
+                "subscription": subscription.pk,
+                "limit": limit,
+            }
             cursor.execute(DIFFERING, values)
             rows = cursor.fetchall()
             cursor.execute("SET LOCAL statement_timeout = DEFAULT")
@@ -103,6 +99,7 @@ def looked_up(subscription: Subscription, text: str) -> list[PersonCheck]:
     if not profiles:
         return []
     members, types = queries.desired_members(subscription), queries.types_of(subscription)
+    members -= BitMap(queries.kept_out(subscription, members & BitMap(profile.number for profile in profiles)))
     matches = people(subscription.space, profiles)
     identifiers = {
         person.profile.pk: [identifier for identifier in person.identifiers if identifier.type in types][:IDENTIFIERS]

@@ -6,17 +6,19 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Max, Q
 from msgspec.structs import asdict
 
 from access.services import ActorLike, NotPossible, audit
 from audiences import drafts
-from audiences.models import Audience, Draft
+from audiences.models import Audience, Change, Draft
 from destinations import queries
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.rules.contract import PayloadComputation, outcome_of
+from destinations.rules.mapping import roots
 from destinations.rules.send_batch import Unanswered
+from destinations.rules.sending import parse_sending, sending_json
 from destinations.rules.status import STOPPED
 from destinations.steps import StepFailed, forget, take_steps
 from destinations.transports import TRANSPORTS
@@ -133,18 +135,25 @@ def test_destination(destination: Destination, *, now: datetime) -> TestResult:
 
 
 def subscribe(
-    audience: Audience, destination: Destination, *, options: Mapping[str, Any], by: ActorLike
+    audience: Audience,
+    destination: Destination,
+    *,
+    options: Mapping[str, Any],
+    sending: Mapping[str, Any] | None = None,
+    by: ActorLike,
 ) -> Subscription:
     """The audience goes to the destination: everyone in it once, then whoever enters and leaves. A computed trait:
-    everybody's value once, then each new one.
+    everybody's value once, then each new one. sending: as rules.sending.SendingRules; {} = what always went.
 
-    Raises InvalidSetting, and NotPossible when it goes there already, cannot, or they are of two spaces.
+    Raises InvalidSetting, InvalidSending, and NotPossible when it goes there already, cannot, or is of another space.
     """
     if audience.space_id != destination.space_id:
         raise NotPossible("An audience goes only to destinations of its own space")
     if not queries.takes(destination, audience.kind):
         raise NotPossible(NO_TRAITS)
-    chosen = parse(adapter_of(destination.kind).options_for(audience.kind), options)
+    adapter = adapter_of(destination.kind)
+    chosen = parse(adapter.options_for(audience.kind), options)
+    rules = parse_sending(sending or {}, known=adapter.capabilities.identifiers)
     try:
         with transaction.atomic():
             subscription = Subscription.objects.create(
@@ -153,7 +162,10 @@ def subscribe(
                 audience=audience,
                 destination=destination,
                 options=asdict(chosen),
+                sending=sending_json(rules) if sending else {},
             )
+            if rules.deciding:
+                _watch(audience)
     except IntegrityError as error:
         raise NotPossible(f"{audience.name} goes to this destination already") from error
     audit(by, "subscription.created", subscription, audience=audience.public_id, destination=destination.public_id)
@@ -200,10 +212,24 @@ def change_subscription(
     subscription: Subscription,
     *,
     options: Mapping[str, Any] | None = None,
+    sending: Mapping[str, Any] | None = None,
     enabled: bool | None = None,
     by: ActorLike,
 ) -> None:
-    """Switched on or off, or with other options, which count from the next call on."""
+    """Switched on or off, or with other options, which count from the next call on. sending: all of
+    rules.sending.SendingRules; whoever is no longer to be there, or is now, goes at once.
+
+    Raises InvalidSetting, and InvalidSending.
+    """
+    if sending is not None:
+        known = adapter_of(subscription.destination.kind).capabilities.identifiers
+        rules = parse_sending(sending, known=known)
+        with transaction.atomic():
+            # A pass that is under way was begun for others: it begins anew.
+            Subscription.objects.filter(pk=subscription.pk).update(
+                sending=sending_json(rules), held_people=0, compare_at=None
+            )
+            _watch(subscription.audience)
     if options is not None:
         declared = adapter_of(subscription.destination.kind).options_for(subscription.audience.kind)
         chosen = parse(declared, options, subscription.options)
@@ -216,8 +242,78 @@ def change_subscription(
         )
     if enabled:
         _wake(subscription)
-    audit(by, "subscription.changed", subscription, enabled=enabled, options=sorted(options or {}))
+    audit(
+        by,
+        "subscription.changed",
+        subscription,
+        enabled=enabled,
+        options=sorted(options or {}),
+        sending=sorted(sending or {}),
+    )
     subscription.refresh_from_db()
+
+
+def _watch(audience: Audience) -> None:
+    """Evaluate tells of changes in the traits that decide who goes to any of its destinations."""
+    going = Subscription.objects.filter(audience=audience, deleted_at=None)
+    names = set().union(*(roots(queries.sending_of(subscription).deciding) for subscription in going))
+    Audience.everything.filter(pk=audience.pk).update(watched_traits=sorted(names))
+
+
+def nod(subscription: Subscription, *, by: ActorLike) -> None:
+    """What waits because it is about so many people may go. What comes later is counted anew."""
+    with transaction.atomic():
+        locked = Subscription.objects.select_for_update().get(pk=subscription.pk)
+        if not locked.held_people:
+            raise NotPossible("Nothing waits for a nod")
+        people, locked.held_people = locked.held_people, 0
+        locked.nodded_tick = _newest_tick(subscription)
+        locked.status = Subscription.Status.SYNCING
+        locked.save()
+        audit(by, "subscription.nodded", subscription, people=people)
+    subscription.refresh_from_db()
+
+
+def recall(subscription: Subscription, *, now: datetime, by: ActorLike) -> None:
+    """Everybody is taken out of the destination again, and nobody is sent there until `send_again`.
+
+    It was asked for by somebody, so it waits for no nod.
+    """
+    with transaction.atomic():
+        locked = Subscription.objects.select_for_update().get(pk=subscription.pk)
+        if locked.recalled_at is not None:
+            raise NotPossible("They are recalled already")
+        locked.recalled_at = now
+        _begin_anew(locked)
+        audit(by, "subscription.recalled", subscription)
+    subscription.refresh_from_db()
+
+
+def send_again(subscription: Subscription, *, by: ActorLike) -> None:
+    """After a recall: everybody who should be there goes there, as if it was new."""
+    with transaction.atomic():
+        locked = Subscription.objects.select_for_update().get(pk=subscription.pk)
+        if locked.recalled_at is None:
+            raise NotPossible("They are not recalled")
+        locked.recalled_at = None
+        _begin_anew(locked)
+        audit(by, "subscription.sent_again", subscription)
+    subscription.refresh_from_db()
+
+
+def _begin_anew(subscription: Subscription) -> None:
+    """The next pass looks at everyone, and what waited for a nod goes along with it."""
+    subscription.full, subscription.pass_tick, subscription.cursor = True, None, 0
+    subscription.held_people, subscription.nodded_tick = 0, _newest_tick(subscription)
+    if subscription.status == Subscription.Status.IN_STEP:
+        subscription.status = Subscription.Status.SYNCING
+    subscription.compare_at = None
+    subscription.save()
+
+
+def _newest_tick(subscription: Subscription) -> int:
+    newest = Change.objects.filter(audience=subscription.audience).aggregate(newest=Max("tick"))["newest"] or 0
+    return max(newest, subscription.tick)
 
 
 def _hide(subscription: Subscription) -> None:
@@ -232,6 +328,7 @@ def unsubscribe(subscription: Subscription, *, by: ActorLike) -> None:
         audit(by, "subscription.deleted", subscription, audience=subscription.audience.public_id)
         name = f"{subscription.audience.name} at {subscription.destination.name}"
         _hide(subscription)
+        _watch(subscription.audience)
         deletions.begin(subscription, Deletion.TargetKind.SUBSCRIPTION, name=name)
 
 
@@ -240,7 +337,14 @@ def resync(subscription: Subscription, *, by: ActorLike) -> None:
     with transaction.atomic():
         _stop_waiting(Subscription.objects.select_for_update().get(pk=subscription.pk))
         forget(subscription.destination, subscription)  # a list that was deleted over there is made anew
-        Subscription.objects.filter(pk=subscription.pk).update(full=True, pass_tick=None, cursor=0, compare_at=None)
+        Subscription.objects.filter(pk=subscription.pk).update(
+            full=True,
+            pass_tick=None,
+            cursor=0,
+            compare_at=None,
+            held_people=0,
+            nodded_tick=_newest_tick(subscription),  # asked for by somebody: it waits for no nod
+        )
         acknowledged = Acknowledged.objects.filter(subscription=subscription)
         # Message ids are new, since a receiver that lost what it had must not take these calls for repetitions.
         acknowledged.exclude(state=Acknowledged.State.OUT).update(

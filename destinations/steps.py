@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from destinations.models import Destination, RememberedValues, Subscription
 from destinations.rules.contract import (
@@ -117,6 +118,15 @@ def take_steps(
             row.sealed = seal(values)
             row.save(update_fields=["sealed"])
     return TakenSteps(remembered, tuple(tokens), new)
+
+
+def known_values(subscription: Subscription, adapter: Adapter, now: datetime) -> dict[str, str]:
+    """What the steps were told, without asking anybody; of what is not known its name in angle brackets."""
+    rows = RememberedValues.objects.filter(destination=subscription.destination)
+    known = {step.gives: f"<{step.gives}>" for step in adapter.steps}
+    for row in rows.filter(Q(subscription=None) | Q(subscription=subscription)):
+        known |= _usable(_opened(row), now)
+    return known
 
 
 def forget_what_ends(destination: Destination) -> None:

@@ -23,8 +23,8 @@ from django.db.models import Exists, OuterRef, Q
 from audiences.models import Change as AudienceChange
 from destinations import endings, queries
 from destinations.adapters import adapter_of
-from destinations.calls import DecidedCall, call_of, change_of, decide_calls
-from destinations.delivery_log import log_attempts
+from destinations.calls import DecidedCall, FilteredCall, call_of, change_of, decide_calls, filtered_calls
+from destinations.delivery_log import log_attempts, log_filtered
 from destinations.intake import PassPosition, SyncIntake, read_comparison, read_due_and_changed, retry_is_due
 from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
@@ -54,6 +54,7 @@ class PreparedSync(msgspec.Struct):
     number: int
     rows: list[DecidedCall]
     equal: bool = False  # desired and acknowledged were compared, and nothing differed
+    filtered: list[FilteredCall] = []
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,20 @@ class Sync:
         now = self.clock.now()
         calls = decide_calls(subscription, intake, now)
         intake.after.save(subscription)
+        if intake.held is not None:
+            Subscription.objects.filter(pk=subscription.pk).update(held_people=intake.held)
         save_comparison(subscription, intake, now)
         equal = intake.comparison is not None and intake.comparison.equal
-        return PreparedSync(number, calls, equal=equal and intake.before == intake.after and not calls)
+        equal = equal and intake.before == intake.after and not calls
+        return PreparedSync(number, calls, equal=equal, filtered=filtered_calls(intake, calls))
 
     def write(self, log: Log, prepared: PreparedSync, number: int) -> SyncOutcome:
         subscription = _subscription_of(log)
-        if subscription is None or not subscription.sends or not prepared.rows:
+        if subscription is None or not subscription.sends:
+            return SyncOutcome(None)
+        if prepared.filtered:
+            log_filtered(subscription, prepared.filtered, number, self.clock.now())
+        if not prepared.rows:
             return SyncOutcome(None)
         if not client.client().ping():
             raise ConnectionError("The delivery log is away: nothing is sent that could not be shown")
@@ -231,7 +239,8 @@ def waiting(now: datetime) -> list[int]:
     due = Acknowledged.objects.filter(retry_is_due(now), subscription=OuterRef("pk"), due=True)
     sends = Q(enabled=True, destination__enabled=True) & ~Q(status=Subscription.Status.SUSPENDED)
     sends &= Q(audience__enabled=True) | Q(audience__ending_at__isnull=False)
-    to_send = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed) | Exists(due)
+    to_pass = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed)
+    to_send = (to_pass & Q(held_people=0)) | Exists(due)
     to_compare = rows_due("compare_at", now, longest=backoff.LONGEST_ASKED, noted="compared_at")
     to_compare |= endings.to_be_compared(now)
     ready = Subscription.objects.filter(

@@ -53,7 +53,9 @@ TRAIT_PAGES = (
 SQL_PAGES = (
     "sql-trait-new", "sql-trait", "sql-trait-edit", "warehouses", "warehouse-new", "warehouse",
 )  # fmt: skip
-DESTINATION_PAGES = ("destination", "destination-catalog", "destination-create", "caught")
+DESTINATION_PAGES = (
+    "destination", "destination-catalog", "destination-create", "caught", "subscription-sending", "subscription-tester",
+)  # fmt: skip
 IN_SPACE = (
     NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),
     NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile",)),

@@ -53,7 +53,10 @@ def plan(
                 "contact": {
                     "email": change.address.email,
                     # Assumed: the empty text empties a field.
-                    "fieldValues": [{"field": options.field_id, "value": as_text(value_of(change, about))}],
+                    "fieldValues": [
+                        {"field": field, "value": as_text(value)}
+                        for field, value in {**change.fields, options.field_id: value_of(change, about)}.items()
+                    ],
                 }
             },
             id=change.id,

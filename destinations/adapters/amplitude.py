@@ -57,7 +57,8 @@ def _event(change: IdentifierChange, about: PayloadComputation, options: EventOp
     if options.send_track:
         event["event_properties"] = event_properties(change, about, options)
     if options.send_identify:
-        operation = {"$unset": {about.key: "-"}} if value is None else {"$set": {about.key: value}}
+        operation: dict[str, Any] = {"$unset": {about.key: "-"}} if value is None else {"$set": {about.key: value}}
+        operation |= {"$set": {**change.fields, **operation.get("$set", {})}} if change.fields else {}
         event["user_properties"] = operation
     return event
 

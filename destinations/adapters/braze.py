@@ -81,6 +81,7 @@ def _track(
             {
                 **_user(row),
                 **email_to_set(row, wanted=settings.send_email),
+                **row.fields,
                 about.key: options.value(row),
             }  # null takes an attribute away
             for row in rows

@@ -15,7 +15,15 @@ from destinations.rules.contract import (
     PayloadComputation,
     json_body,
 )
-from destinations.rules.payloads import STYLES_HELP, EventOptions, TraitOptions, batch_id, change_set, messages
+from destinations.rules.payloads import (
+    EVERY_TYPE,
+    STYLES_HELP,
+    EventOptions,
+    TraitOptions,
+    batch_id,
+    change_set,
+    messages,
+)
 from spaces.settings_schema import SettingsDeclaration, label
 from spaces.times import iso
 
@@ -56,7 +64,7 @@ adapter = Adapter(
     settings=CatcherSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    capabilities=Capabilities(styles=("event", "list"), batch=250),
+    capabilities=Capabilities(styles=("event", "list"), batch=250, identifiers=EVERY_TYPE),
     plan=plan,
     test=test,
     transport="catcher",

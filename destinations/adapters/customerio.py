@@ -68,7 +68,8 @@ def _entries(
     }
     email = email_to_set(change, wanted=settings.send_email)
     # Assumed: null takes an attribute away. The reference of this API does not say how one is removed.
-    identify = {**person, "action": "identify", "attributes": {about.key: options.value(change), **email}}
+    attributes = {**change.fields, about.key: options.value(change), **email}
+    identify = {**person, "action": "identify", "attributes": attributes}
     track = {
         **person,
         "action": "event",

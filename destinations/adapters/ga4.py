@@ -98,7 +98,8 @@ def _content(
 ) -> dict[str, Any]:
     address, value = change.address, _short(value_of(change, about))
     user = {"user_id": address.user_id} if address.user_id else {}
-    params = {options.key_parameter: about.key[:100], **({name: value} if value is not None else {})}
+    fields = {field: _short(content) for field, content in change.fields.items()}
+    params = {**fields, options.key_parameter: about.key[:100], **({name: value} if value is not None else {})}
     return {
         # Assumed: the site gives Analytics our anonymous id. For want of one, a client that stands for the user.
         "client_id": address.anonymous_id or short_id(address.user_id or ""),

@@ -84,7 +84,11 @@ def plan(
             "idProperty": "email",
             "id": change.address.email,
             # As HubSpot writes values: texts, several with ; in between; the empty text takes one away.
-            "properties": {"email": change.address.email, name: as_text(value_of(change, about), between=";")},
+            "properties": {
+                **{field: as_text(content, between=";") for field, content in change.fields.items()},
+                "email": change.address.email,
+                name: as_text(value_of(change, about), between=";"),
+            },
             "objectWriteTraceId": change.id,  # by which an error names it
         }
         for change in changes

@@ -64,7 +64,7 @@ def plan(
     id, requests = batch_id(changes), []
     if options.send_identify:
         # Assumed: null empties a field. A field that the project does not have yet is created, if its settings allow.
-        fields = [{"dataFields": {about.key: options.value(change)}} for change in changes]
+        fields = [{"dataFields": {**change.fields, about.key: options.value(change)}} for change in changes]
         content: dict[str, Any] = {"users": [user | field for user, field in zip(users, fields, strict=True)]}
         requests.append(_post(settings, "/api/users/bulkUpdate", content, f"{id}-identify", changes))
     if options.send_track:

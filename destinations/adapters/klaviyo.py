@@ -118,6 +118,8 @@ def _profile(change: IdentifierChange, about: PayloadComputation, name: str) -> 
         profile["meta"] = {"patch_properties": {"unset": name}}
     else:
         profile["attributes"]["properties"] = {name: value}
+    if change.fields:
+        profile["attributes"]["properties"] = {**change.fields, **profile["attributes"].get("properties", {})}
     return profile
 
 

@@ -74,7 +74,8 @@ def _profile(
     options: EventOptions | TraitOptions,
 ) -> dict[str, Any]:
     value = options.value(change)
-    operation = {"$unset": [about.key]} if value is None else {"$set": {about.key: value}}
+    operation: dict[str, Any] = {"$unset": [about.key]} if value is None else {"$set": {about.key: value}}
+    operation |= {"$set": {**change.fields, **operation.get("$set", {})}} if change.fields else {}
     return {"$token": settings.project_token, "$distinct_id": _distinct_id(change), **operation}
 
 

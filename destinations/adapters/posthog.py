@@ -57,6 +57,7 @@ def _event(change: IdentifierChange, about: PayloadComputation, options: EventOp
         properties |= event_properties(change, about, options)
     if options.send_identify:
         properties |= {"$unset": [about.key]} if value is None else {"$set": {about.key: value}}
+        properties |= {"$set": {**change.fields, **properties.get("$set", {})}} if change.fields else {}
     return {
         "event": options.event(change) if options.send_track else "$set",
         "distinct_id": change.address.user_id or change.address.anonymous_id,

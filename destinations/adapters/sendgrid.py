@@ -72,7 +72,10 @@ def plan(
     if list_id := about.remembered.get(LIST):
         return _memberships(changes, settings, list_id)
     contacts = [
-        {"email": change.address.email, "custom_fields": {options.field_id: _value(change, about, options)}}
+        {
+            "email": change.address.email,
+            "custom_fields": {**change.fields, options.field_id: _value(change, about, options)},
+        }
         for change in changes
     ]
     url = f"{HOSTS[settings.region]}/v3/marketing/contacts"

@@ -12,7 +12,15 @@ from destinations.rules.contract import (
     PayloadComputation,
     json_body,
 )
-from destinations.rules.payloads import STYLES_HELP, EventOptions, TraitOptions, batch_id, change_set, messages
+from destinations.rules.payloads import (
+    EVERY_TYPE,
+    STYLES_HELP,
+    EventOptions,
+    TraitOptions,
+    batch_id,
+    change_set,
+    messages,
+)
 from destinations.rules.signing import key_of, new_secret, segment, standard
 from spaces.chunks import chunks
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret
@@ -109,7 +117,7 @@ adapter = Adapter(
     settings=WebhookSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    capabilities=Capabilities(styles=("event", "list"), batch=LARGEST_BATCH, concurrency=8),
+    capabilities=Capabilities(styles=("event", "list"), batch=LARGEST_BATCH, concurrency=8, identifiers=EVERY_TYPE),
     plan=plan,
     test=test,
 )

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import msgspec
 from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -13,12 +14,21 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules import status
 from destinations.rules.contract import Adapter
+from destinations.rules.sending import SendingRules, sending_json
 from identity.api.serializers import IdentifierSerializer
 from spaces import personal
 from spaces.settings_schema import MASK, json_schema, load_stored, masked
 
 SETTINGS = {"url": f"https://example.com/{MASK}", "style": "event", "batchSize": 1}
 OPTIONS = {"sendIdentify": True, "sendTrack": True}
+SENDING = {
+    "identifiers": [{"type": "email", "which": "last", "hash": "sha256", "name": ""}],
+    "mobile": False,
+    "fields": [{"to": "tier", "value": {"kind": "trait", "key": "plan"}}],
+    "only": [],
+    "consent": "consent.marketing",
+    "capPercent": 0,
+}
 CALL = {"type": "track", "event": "Audience Entered", "userId": "u1"}
 
 
@@ -45,6 +55,22 @@ class OptionsField(SettingsField):
     def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
         declared = [adapter.options, *([adapter.trait_options] if adapter.trait_options else [])]
         return [_declared(auto_schema, options.__name__, options) for options in declared]
+
+
+class SendingField(serializers.DictField):
+    """Of whom what is sent, as destinations.rules.sending declares it."""
+
+
+class SendingFieldExtension(OpenApiSerializerFieldExtension):
+    target_class = SendingField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        template = "#/components/schemas/{name}"
+        (reference,), components = msgspec.json.schema_components([SendingRules], ref_template=template)
+        for name, schema in components.items():
+            # Generators of clients name their classes by a title, and there is a name already.
+            register(auto_schema, name, {key: value for key, value in schema.items() if key != "title"})
+        return dict(reference)
 
 
 class SettingsFieldExtension(OpenApiSerializerFieldExtension):
@@ -267,6 +293,9 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
         "status": "in_step",
         "heldBackBy": None,
         "options": OPTIONS,
+        "sending": SENDING,
+        "heldPeople": 0,
+        "recalledAt": None,
         "tick": 17,
         "desired": 31,
         "acknowledged": 31,
@@ -287,6 +316,9 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(source="standing", choices=Subscription.Status.choices)
     heldBackBy = serializers.SerializerMethodField()
     options = serializers.SerializerMethodField()
+    sending = serializers.SerializerMethodField(help_text="Of whom what is sent.")
+    heldPeople = serializers.IntegerField(source="held_people", help_text="So many wait for a nod: see `capPercent`.")
+    recalledAt = MomentField(source="recalled_at", allow_null=True, help_text="Since then nobody is to be there.")
     tick = serializers.IntegerField(allow_null=True, help_text="The change of the audience that was sent last.")
     desired = serializers.IntegerField(source="tally.desired", help_text="Identifiers that are to be there …")
     acknowledged = serializers.IntegerField(source="tally.acknowledged", help_text="… and those that are.")
@@ -312,6 +344,10 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
         declared = adapter_of(subscription.destination.kind).options_for(subscription.audience.kind)
         return masked(load_stored(declared, subscription.options))
 
+    @extend_schema_field(SendingField())
+    def get_sending(self, subscription: Subscription) -> dict[str, Any]:
+        return sending_json(queries.sending_of(subscription))
+
 
 class SubscriptionAnswer(Envelope):
     subscription = SubscriptionSerializer()
@@ -322,13 +358,86 @@ class CreateSubscription(serializers.Serializer[Any]):
 
     destinationId = serializers.CharField(max_length=40)
     options = OptionsField(default=dict)
+    sending = SendingField(default=dict, help_text="Of whom what is sent; nothing = what always was.")
 
 
 class ChangeSubscription(serializers.Serializer[Any]):
     example: ClassVar = {"enabled": False}
 
     options = OptionsField(required=False)
+    sending = SendingField(required=False, help_text="All of it: what is left out is as it always was.")
     enabled = serializers.BooleanField(required=False)
+
+
+class CreateRehearsal(serializers.Serializer[Any]):
+    """Whom it is about, and by which rules instead of the saved ones; with `send`, the saved ones count."""
+
+    example: ClassVar = {"identifier": "email:ada@example.com", "entering": True, "send": False}
+
+    identifier = serializers.CharField(max_length=600, help_text="As `type:value`, the whole value.")
+    entering = serializers.BooleanField(
+        required=False, allow_null=True, default=None, help_text="As if they entered, or left; null = as it is."
+    )
+    send = serializers.BooleanField(default=False, help_text="Makes the calls: the tool may act on them.")
+    options = OptionsField(required=False)
+    sending = SendingField(required=False)
+
+
+class RowOutcomeSerializer(serializers.Serializer[Any]):
+    """What an answer means for one identifier."""
+
+    example: ClassVar = {**IdentifierSerializer.example, "outcome": "delivered", "reason": ""}
+
+    type = serializers.CharField()
+    value = serializers.CharField()
+    outcome = serializers.ChoiceField(source="kind", choices=queries.SENT_OUTCOMES)
+    reason = serializers.CharField()
+
+
+class RehearsedRequestSerializer(serializers.Serializer[Any]):
+    """A call, as it would go out or went out, with secrets struck out."""
+
+    example: ClassVar = {
+        "method": "POST",
+        "url": f"https://example.com/{MASK}",
+        "headers": {"content-type": "application/json"},
+        "content": '{"type": "track"}',
+        "identifiers": [IdentifierSerializer.example],
+        "status": None,
+        "milliseconds": 0,
+        "response": "",
+        "outcomes": [],
+    }
+
+    method = serializers.CharField()
+    url = serializers.CharField()
+    headers = serializers.DictField(child=serializers.CharField())
+    content = serializers.CharField(source="body")
+    identifiers = IdentifierSerializer(many=True)
+    status = serializers.IntegerField(allow_null=True, help_text="Of the answer; 0 = there was none, null = not sent.")
+    milliseconds = serializers.FloatField()
+    response = serializers.CharField()
+    outcomes = RowOutcomeSerializer(many=True)
+
+
+class RehearsalSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "profileId": "use_2qKf0",
+        "entering": True,
+        "member": True,
+        "keptOut": "",
+        "requests": [RehearsedRequestSerializer.example],
+    }
+
+    profileId = serializers.CharField(source="person.public_id")
+    entering = serializers.BooleanField(help_text="What the calls say.")
+    member = serializers.BooleanField(help_text="Whether they are in the audience, or have a value.")
+    keptOut = serializers.CharField(source="kept_out", help_text="Why filters or consent let nothing go.")
+    requests = RehearsedRequestSerializer(many=True)
+
+
+class RehearsalAnswer(Envelope):
+    rehearsal = RehearsalSerializer()
 
 
 class RetryIdentifier(serializers.Serializer[Any]):

@@ -1,10 +1,24 @@
 from django.urls import path
+from rest_framework.views import APIView
 
 from destinations.api import views
 
 DESTINATION = "spaces/<str:space_id>/destinations/<str:destination_id>"
 CONNECTIONS = "spaces/<str:space_id>/audiences/<str:audience_id>/destination-connections"
 TRAITS = "spaces/<str:space_id>/computed-traits/<str:trait_id>/destination-connections"
+
+ACTIONS: dict[str, type[APIView]] = {
+    "rehearsals": views.RehearsalView,
+    "nod": views.NodView,
+    "recall": views.RecallView,
+    "send-again": views.SendAgainView,
+}
+TRAIT_ACTIONS: dict[str, type[APIView]] = {
+    "rehearsals": views.TraitRehearsalView,
+    "nod": views.TraitNodView,
+    "recall": views.TraitRecallView,
+    "send-again": views.TraitSendAgainView,
+}
 
 urlpatterns = [
     path("catalog/destinations", views.CatalogView.as_view(), name="api-catalog"),
@@ -24,4 +38,12 @@ urlpatterns = [
     path(f"{TRAITS}/<str:trait_subscription_id>/resync", views.TraitResyncView.as_view(), name="api-trait-resync"),
     path(f"{TRAITS}/<str:trait_subscription_id>/resume", views.TraitResumeView.as_view(), name="api-trait-resume"),
     path(f"{TRAITS}/<str:trait_subscription_id>/retry", views.TraitRetryView.as_view(), name="api-trait-retry"),
+    *(
+        path(f"{CONNECTIONS}/<str:subscription_id>/{action}", view.as_view(), name=f"api-audience-{action}")
+        for action, view in ACTIONS.items()
+    ),
+    *(
+        path(f"{TRAITS}/<str:trait_subscription_id>/{action}", view.as_view(), name=f"api-trait-{action}")
+        for action, view in TRAIT_ACTIONS.items()
+    ),
 ]

@@ -1,5 +1,8 @@
 """Destinations, and which audiences go to them, by REST."""
 
+from collections.abc import Callable
+from functools import partial
+
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import get_object_or_404
@@ -24,16 +27,21 @@ from destinations.api.serializers import (
     CheckAnswer,
     CreatedDestinationAnswer,
     CreateDestination,
+    CreateRehearsal,
     CreateSubscription,
     DeliverySerializer,
     DestinationAnswer,
     DestinationSerializer,
     ListedSerializer,
+    RehearsalAnswer,
     RetryIdentifier,
     SubscriptionAnswer,
     SubscriptionSerializer,
 )
 from destinations.models import Caught, Destination, Subscription
+from destinations.rehearsal import rehearse, send_test
+from destinations.rules.sending import InvalidSending
+from identity.queries import holders
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
@@ -200,7 +208,11 @@ class SubscriptionsView(PagedView):
         if destination is None:
             raise invalid("There is no such destination.", "destinationId")
         try:
-            subscription = services.subscribe(audience, destination, options=body["options"], by=request)
+            subscription = services.subscribe(
+                audience, destination, options=body["options"], sending=body["sending"], by=request
+            )
+        except InvalidSending as error:
+            raise invalid(str(error), _path("sending", error)) from error
         except InvalidSetting as error:
             raise invalid(str(error), _path("options", error)) from error
         except NotPossible as error:
@@ -222,6 +234,8 @@ class SubscriptionView(APIView):
         subscription = _subscription(request, ids)
         try:
             services.change_subscription(subscription, **parsed(ChangeSubscription, request), by=request)
+        except InvalidSending as error:
+            raise invalid(str(error), _path("sending", error)) from error
         except InvalidSetting as error:
             raise invalid(str(error), _path("options", error)) from error
         return answer(SubscriptionAnswer, subscription=subscription)
@@ -274,6 +288,67 @@ class RetryView(APIView):
         return answer(SubscriptionAnswer, subscription=subscription)
 
 
+@needs("space.use")
+@lane(CALLS)
+@extend_schema(tags=["subscriptions"])
+class RehearsalView(APIView):
+    @extend_schema(
+        operation_id="rehearse_subscription", request=CreateRehearsal, responses={200: RehearsalAnswer, 409: Errors}
+    )
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """The exact calls about one person; with `send` they are made, and their answers read."""
+        subscription = _subscription(request, ids)
+        body = parsed(CreateRehearsal, request)
+        type, _, value = body["identifier"].partition(":")
+        person = holders(request.space, type, value).first()
+        if person is None:
+            raise invalid("Nobody in the space has this identifier", "identifier")
+        now, entering = clock.now(), body["entering"]
+        rules = {name: body[name] for name in ("sending", "options") if name in body}
+        if body["send"]:
+            if rules:
+                raise invalid("Only what is saved can be sent", next(iter(rules)))
+            try:
+                sent = send_test(subscription, person, now=now, entering=entering, by=request)
+            except NotPossible as error:
+                raise Conflict(str(error)) from error
+            return answer(RehearsalAnswer, rehearsal=sent)
+        try:
+            rehearsal = rehearse(subscription, person, now=now, entering=entering, **rules)
+        except InvalidSending as error:
+            raise invalid(str(error), _path("sending", error)) from error
+        except InvalidSetting as error:
+            raise invalid(str(error), _path("options", error)) from error
+        return answer(RehearsalAnswer, rehearsal=rehearsal)
+
+
+@needs("space.admin")
+@extend_schema(tags=["subscriptions"])
+class NodView(APIView):
+    @extend_schema(operation_id="nod_subscription", request=None, responses={200: SubscriptionAnswer, 409: Errors})
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """Let go what waits because it is about more people than `capPercent` of the space."""
+        return _done(services.nod, _subscription(request, ids), request)
+
+
+@needs("space.use")
+@extend_schema(tags=["subscriptions"])
+class RecallView(APIView):
+    @extend_schema(operation_id="recall_subscription", request=None, responses={200: SubscriptionAnswer, 409: Errors})
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """Take everybody out again. Nobody is sent there until they are sent again."""
+        return _done(partial(services.recall, now=clock.now()), _subscription(request, ids), request)
+
+
+@needs("space.use")
+@extend_schema(tags=["subscriptions"])
+class SendAgainView(APIView):
+    @extend_schema(operation_id="send_subscription", request=None, responses={200: SubscriptionAnswer, 409: Errors})
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """After a recall, send everybody who should be there."""
+        return _done(services.send_again, _subscription(request, ids), request)
+
+
 @extend_schema_view(
     get=extend_schema(operation_id="list_trait_subscriptions"),
     post=extend_schema(operation_id="create_trait_subscription"),
@@ -304,6 +379,35 @@ class TraitResumeView(ResumeView):
 @extend_schema_view(post=extend_schema(operation_id="retry_trait_identifier"))
 class TraitRetryView(RetryView):
     """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="rehearse_trait_subscription"))
+class TraitRehearsalView(RehearsalView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="nod_trait_subscription"))
+class TraitNodView(NodView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="recall_trait_subscription"))
+class TraitRecallView(RecallView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="send_trait_subscription"))
+class TraitSendAgainView(SendAgainView):
+    """Of a computed trait."""
+
+
+def _done(change: Callable[..., None], subscription: Subscription, request: ApiRequest) -> Response:
+    """The subscription after the change, or why it cannot be."""
+    try:
+        change(subscription, by=request)
+    except NotPossible as error:
+        raise Conflict(str(error)) from error
+    return answer(SubscriptionAnswer, subscription=subscription)
 
 
 def _destination(request: ApiRequest, public_id: str) -> Destination:

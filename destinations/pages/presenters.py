@@ -1,5 +1,6 @@
 """How destinations and subscriptions look on every page: pills, styles, cards."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,19 @@ from access.pages.tables import Pill
 from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.models import Destination, Subscription
+from destinations.rehearsal import RehearsedRequest
 from destinations.rules.status import REFUSED, TONES
 from destinations.rules.status import worst as worst_of
 
 NOT_DELETED = "Nothing was deleted: the name that was typed is another one."
 CATCHER = "catcher"  # the transport that keeps what it is given
+OUTCOMES = {
+    "delivered": Pill("Delivered", "good"),
+    "retry": Pill("Will be tried again", "warn"),
+    "refused": Pill("Refused", "bad"),
+    "suspended": Pill("Suspended", "bad"),
+    "filtered": Pill("Filtered"),
+}
 HELD_BACK = {
     "subscription": Pill("Disabled"),
     "destination": Pill("Destination disabled"),
@@ -31,6 +40,29 @@ class StyleGroup:
     title: str
     about: str
     cards: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class ShownRequest:
+    """A rehearsed call as people read it. outcomes: (type, value, pill, reason) of each identifier."""
+
+    call: RehearsedRequest
+    body: str
+    response: str
+    outcomes: Sequence[tuple[str, str, Pill, str]]
+
+
+def shown_request(call: RehearsedRequest) -> ShownRequest:
+    outcomes = [(row.type, row.value, OUTCOMES[row.kind], row.reason) for row in call.outcomes]
+    return ShownRequest(call, pretty(call.body), pretty(call.response), outcomes)
+
+
+def pretty(body: str) -> str:
+    """JSON as people read it; as it is when it is none, or the log has cut it off."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body
 
 
 def status(row: Subscription) -> Pill:

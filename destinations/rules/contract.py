@@ -36,18 +36,20 @@ class PayloadComputation:
 
 @dataclass(frozen=True)
 class Address:
-    """Who a row is about. A part that is None is not sent."""
+    """Who a row is about. A part that is None is not sent. others: {type: value} of identifiers of any other type."""
 
     user_id: str | None = None
     anonymous_id: str | None = None
     email: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class IdentifierChange:
     """One identifier enters or leaves. `id` and `at` are the same on every attempt to send it.
 
-    value: of a computed trait, what it comes to from now on; None when it has no value any more.
+    value: of a computed trait, what it comes to from now on; None when it has no value any more. fields: what goes
+    besides, by its name over there (rules/sending.py); values are any JSON.
     """
 
     id: str
@@ -56,6 +58,7 @@ class IdentifierChange:
     address: Address
     person: int  # profile number: changes of one person go out one after the other
     value: Any = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
+from destinations.rules.sending import ANY
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 from spaces.times import iso
 
@@ -17,6 +18,9 @@ STYLES_HELP = "event: identify and track calls. list: who was added and removed"
 ENTERED, EXITED = "Audience Entered", "Audience Exited"
 COMPUTED = "Trait Computed"
 LONGEST_EVENT = 200  # characters of an event's name
+EVERY_TYPE = ("user_id", "email", "anonymous_id", ANY)  # of identifiers: these calls have room for any
+# Where the ids of a telephone are in `context.device`, as Segment's mobile libraries send them.
+DEVICE = {"ios.idfa": "advertisingId", "ios.id": "id", "android.idfa": "advertisingId", "android.id": "id"}
 NEITHER = "At least one of identify and track must be sent"
 
 
@@ -79,25 +83,24 @@ def messages(
 def _identify(
     change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
 ) -> dict[str, Any]:
-    email = {"email": change.address.email} if change.address.email else {}
     return {
         "type": "identify",
         **_common(change, f"{change.id}-identify", integration),
-        "traits": {about.key: options.value(change), **email},
-        "context": _context(about),
+        "traits": {**change.fields, about.key: options.value(change), **_reached(change.address)},
+        "context": {**_devices(change.address), **_context(about)},
     }
 
 
 def _track(
     change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
 ) -> dict[str, Any]:
-    traits = {"traits": {"email": change.address.email}} if change.address.email else {}
+    reached = _reached(change.address)
     return {
         "type": "track",
         "event": options.event(change),
         **_common(change, f"{change.id}-track", integration),
-        "properties": {options.key_property: about.key, about.key: options.value(change)},
-        "context": {**traits, **_context(about)},
+        "properties": {**change.fields, options.key_property: about.key, about.key: options.value(change)},
+        "context": {**({"traits": reached} if reached else {}), **_devices(change.address), **_context(about)},
     }
 
 
@@ -115,6 +118,26 @@ def _common(change: IdentifierChange, message_id: str, integration: str) -> dict
 def _ids(address: Address) -> dict[str, str]:
     ids = {"userId": address.user_id, "anonymousId": address.anonymous_id}
     return {name: value for name, value in ids.items() if value is not None}
+
+
+def _reached(address: Address) -> dict[str, str]:
+    """Where somebody can be reached: receivers look for these among the traits."""
+    reached = {"email": address.email, "phone": address.others.get("phone")}
+    return {name: value for name, value in reached.items() if value is not None}
+
+
+def _devices(address: Address) -> dict[str, Any]:
+    """Identifiers of any other type, where Segment's receivers, and we, look for them."""
+    others = {type: value for type, value in address.others.items() if type != "phone"}
+    if not others:
+        return {}
+    # A person may have two telephones, a call has room for one: that of the first id.
+    system = next((type.partition(".")[0] for type in others if type in DEVICE), "")
+    device = {DEVICE[type]: value for type, value in others.items() if type in DEVICE and type.startswith(system)}
+    externals = [
+        {"id": value, "type": type, "collection": "users", "encoding": "none"} for type, value in others.items()
+    ]
+    return {**({"device": {"type": system, **device}} if device else {}), "externalIds": externals}
 
 
 def _context(about: PayloadComputation) -> dict[str, Any]:
@@ -145,8 +168,15 @@ def change_set(changes: Sequence[IdentifierChange], about: PayloadComputation) -
 
 
 def _entry(change: IdentifierChange) -> dict[str, Any]:
-    email = {"email": change.address.email} if change.address.email else {}
-    return {"messageId": change.id, **_ids(change.address), **email, "timestamp": iso(change.at)}
+    fields = {"traits": dict(change.fields)} if change.fields else {}
+    return {
+        "messageId": change.id,
+        **_ids(change.address),
+        **_reached(change.address),
+        **_devices(change.address),
+        **fields,
+        "timestamp": iso(change.at),
+    }
 
 
 def batch_id(changes: Sequence[IdentifierChange]) -> str:

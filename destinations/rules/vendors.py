@@ -57,7 +57,7 @@ def as_json(value: object) -> str:
 def event_properties(
     change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions
 ) -> dict[str, Any]:
-    return {options.key_property: about.key, about.key: options.value(change)}
+    return {**change.fields, options.key_property: about.key, about.key: options.value(change)}
 
 
 def json_request(

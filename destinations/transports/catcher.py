@@ -103,15 +103,21 @@ def statements(body: dict[str, Any]) -> Iterator[MembershipStatement]:
         return
     values = body.get("traits") or body.get("properties") or {}
     if key in values and (kind == "trait" or isinstance(values[key], bool)):
-        email = body.get("traits", {}).get("email") or body["context"].get("traits", {}).get("email")
-        yield from _entries(
-            key, [{**body, "email": email}], stated=values[key] if kind == "trait" else values[key] or None
-        )
+        reached = {**body["context"].get("traits", {}), **body.get("traits", {})}
+        entry = {
+            **body,
+            "email": reached.get("email"),
+            "phone": reached.get("phone"),
+            "externalIds": body["context"].get("externalIds", []),
+        }
+        yield from _entries(key, [entry], stated=values[key] if kind == "trait" else values[key] or None)
 
 
 def _entries(key: str, entries: Iterable[dict[str, Any]], *, stated: Any) -> Iterator[MembershipStatement]:
-    names = {"userId": "user_id", "anonymousId": "anonymous_id", "email": "email"}
+    names = {"userId": "user_id", "anonymousId": "anonymous_id", "email": "email", "phone": "phone"}
     for entry in entries:
         for name, type in names.items():
             if entry.get(name):
                 yield MembershipStatement(key, type, entry[name], stated)
+        for external in entry.get("externalIds", ()):
+            yield MembershipStatement(key, external["type"], external["id"], stated)

@@ -111,9 +111,11 @@ def change(
     anonymous_id: str | None = None,
     email: str | None = None,
     value: Any = None,
+    others: dict[str, str] | None = None,
+    fields: dict[str, Any] | None = None,
 ) -> IdentifierChange:
-    who = Address(user_id, anonymous_id, email)
-    return IdentifierChange(f"sub_1-{number}-1", entering, NOW, who, person=number, value=value)
+    who = Address(user_id, anonymous_id, email, others or {})
+    return IdentifierChange(f"sub_1-{number}-1", entering, NOW, who, number, value, fields or {})
 
 
 def requests(kind: str = "webhook", changes: int = 1, **settings: Any) -> list[Any]:
@@ -121,6 +123,24 @@ def requests(kind: str = "webhook", changes: int = 1, **settings: Any) -> list[A
     made = parse(adapter.settings, settings if kind != "webhook" else URL | settings)
     rows = [change(n, entering=True, user_id=f"u{n}") for n in range(changes)]
     return adapter.plan(rows, AUDIENCE, made, parse(adapter.options, {}), NOW)
+
+
+PEOPLELESS = {"slack", "teams"}  # a message in a channel is about nobody
+
+
+@pytest.mark.parametrize("kind", [kind for kind in all_adapters() if kind not in PEOPLELESS])
+def test_every_adapter_sends_the_fields_that_go_besides(kind: str) -> None:
+    """Under the name that was given to them, for whoever enters and whoever leaves."""
+    golden = tomllib.loads((GOLDEN / f"{kind}.toml").read_text())["case"][0]
+    adapter = adapter_of(kind)
+    settings = parse(adapter.settings, golden.get("settings", {}))
+    options = parse(adapter.options, golden.get("options", {}))
+    for entering in (True, False):
+        who = {"user_id": "u1", "anonymous_id": "a1", "email": "a@b.c"}
+        row = change(1, entering=entering, fields={"tier": "PRO-7"}, **who)
+        bodies = [json.loads(request.body) for request in adapter.plan([row], AUDIENCE, settings, options, NOW)]
+        assert "tier" in str(bodies)
+        assert "PRO-7" in str(bodies)
 
 
 def test_list_style_posts_in_batches() -> None:

@@ -17,18 +17,12 @@ from audiences.models import Audience
 from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.models import Caught, Destination, Subscription
-from destinations.pages.presenters import catches, with_tallies, working
+from destinations.pages.presenters import OUTCOMES, catches, pretty, with_tallies, working
 from destinations.retry import RetryOption, retry_options
 from spaces import personal
 from spaces.clock import clock
 from spaces.needs import needs
 
-OUTCOMES = {
-    "delivered": Pill("Delivered", "good"),
-    "retry": Pill("Will be tried again", "warn"),
-    "refused": Pill("Refused", "bad"),
-    "suspended": Pill("Suspended", "bad"),
-}
 ROWS = 50
 
 
@@ -189,16 +183,8 @@ def _delivery(row: queries.Delivery, subscription: Subscription, retry: RetryOpt
     entered, left = VERBS[subscription.audience.kind]
     verb = entered if row.entering else left
     outcome = OUTCOMES.get(row.outcome, Pill(row.outcome))
-    shown = {"outcome": outcome, "request": _pretty(row.request)}
+    shown = {"outcome": outcome, "request": pretty(row.request)}
     return {"row": row, "who": who, "verb": verb, "subscription": subscription, "retry": retry, **shown}
-
-
-def _pretty(body: str) -> str:
-    """JSON as people read it; as it is when the log has cut it off."""
-    try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except ValueError:
-        return body
 
 
 def _caught(row: Caught) -> dict[str, Any]:

@@ -1,0 +1,19 @@
+"""How many people may go to a destination in one go without anybody's nod: a share of all people of the space."""
+
+from destinations import queries
+from destinations.models import Subscription
+from identity import queries as identity
+from identity.models import Profile
+
+
+def cap_of(subscription: Subscription) -> int | None:
+    """People; None = as many as there are."""
+    percent = queries.sending_of(subscription).cap_percent
+    if not percent:
+        return None
+    return identity.living(subscription.space, Profile.Kind.USER).count() * percent // 100
+
+
+def is_over(subscription: Subscription, people: int) -> bool:
+    cap = cap_of(subscription)
+    return cap is not None and people > cap
