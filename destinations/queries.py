@@ -24,7 +24,7 @@ from destinations.transports import catcher
 from identity.models import Identifier
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
-from sources.events.sql import Sql, join, sql
+from sources.events.sql import Sql, join, moment, sql
 from spaces import personal
 from spaces.batches import visible_logs
 from spaces.models import Space
@@ -34,6 +34,7 @@ from spaces.settings_schema import SettingsDeclaration, described, json_schema, 
 PEOPLES_TYPES = ("user_id", "email", "anonymous_id")
 SENT_OUTCOMES = ("delivered", "retry", "refused", "suspended")
 OUTCOMES = (*SENT_OUTCOMES, "filtered")
+OUTCOME_GROUPS = {"failed": ("refused", "suspended"), "mapped": SENT_OUTCOMES}
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,28 @@ class Delivery:
 COLUMNS = ", ".join(field.name for field in fields(Delivery) if field.name != "who")
 
 
-class Deliveries(Sequence[Delivery]):
-    """The calls of some subscriptions, newest first, read a slice at a time."""
+def log_of(space: Space, subscriptions: Sequence[int], *, since: datetime | None = None) -> Sql:
+    """The lines of the delivery log that count: those of committed batches of these subscriptions."""
+    seen = client.seen_by_owner(list(visible_logs(stage="sync", partitions=subscriptions).values()), "subscription")
+    later = [sql("at >= %s", moment(since))] if since else []
+    return join(" AND ", [sql("workspace = %s", space.workspace_id), seen, sql("space = %s", space.pk), *later])
 
-    def __init__(self, space: Space, subscriptions: Sequence[int], conditions: Sequence[Sql] = ()) -> None:
+
+class Deliveries(Sequence[Delivery]):
+    """The calls of some subscriptions, newest first, read a slice at a time.
+
+    lines: of the log, as `log_of` has them. newest: of each message only the last attempt. conditions: on what is left.
+    """
+
+    def __init__(self, space: Space, lines: Sql, conditions: Sequence[Sql] = (), *, newest: bool = False) -> None:
         self._space = space
-        seen = client.seen_by_owner(list(visible_logs(stage="sync", partitions=subscriptions).values()), "subscription")
-        self._where = join(" AND ", [sql("workspace = %s", space.workspace_id), seen, *conditions])
+        self._where = join(" AND ", [lines if not newest else Sql("1"), *conditions])
+        last = "ORDER BY at DESC, piece DESC, position DESC LIMIT 1 BY subscription, message_id"
+        every = sql(f"(SELECT * FROM {DELIVERY_LOG.name} WHERE %s {last})", lines)
+        self._table = every if newest else Sql(DELIVERY_LOG.name)
 
     def __len__(self) -> int:
-        return int(client.rows(sql(f"SELECT count() FROM {DELIVERY_LOG.name} WHERE %s", self._where))[0][0])
+        return int(client.rows(sql("SELECT count() FROM %s WHERE %s", self._table, self._where))[0][0])
 
     @overload
     def __getitem__(self, index: int) -> Delivery: ...
@@ -85,7 +98,8 @@ class Deliveries(Sequence[Delivery]):
 
     def _read(self, limit: Sql) -> list[Delivery]:
         order = "ORDER BY at DESC, piece DESC, subscription, position"
-        rows = client.rows(sql(f"SELECT {COLUMNS} FROM {DELIVERY_LOG.name} WHERE %s {order} %s", self._where, limit))
+        statement = sql(f"SELECT {COLUMNS} FROM %s WHERE %s {order} %s", self._table, self._where, limit)
+        rows = client.rows(statement)
         calls = [Delivery(*row) for row in rows]
         names = named_identifiers(self._space, [call.identifier for call in calls])
         return [
@@ -116,13 +130,20 @@ def about(subscription: Subscription, everyone: Callable[[], Iterable[Identifier
 
 
 def deliveries(
-    subscriptions: QuerySet[Subscription], *, space: Space, outcome: str | None = None, identifier: int | None = None
+    subscriptions: QuerySet[Subscription],
+    *,
+    space: Space,
+    outcome: str | None = None,
+    identifier: int | None = None,
+    since: datetime | None = None,
+    newest: bool = False,
 ) -> Deliveries:
-    """The calls to these subscriptions. identifier: its number."""
-    conditions = [sql("space = %s", space.pk)]
-    conditions += [sql("outcome = %s", outcome)] if outcome else []
+    """The calls to these subscriptions. outcome: or one of OUTCOME_GROUPS. identifier: its number. newest: of each
+    message only what became of it in the end."""
+    conditions = [sql("outcome IN %s", [*OUTCOME_GROUPS.get(outcome, [outcome])])] if outcome else []
     conditions += [sql("identifier = %s", identifier)] if identifier is not None else []
-    return Deliveries(space, list(subscriptions.values_list("pk", flat=True)), conditions)
+    lines = log_of(space, list(subscriptions.values_list("pk", flat=True)), since=since)
+    return Deliveries(space, lines, conditions, newest=newest)
 
 
 def identifier_number(space: Space, text: str) -> int | None:

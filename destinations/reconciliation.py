@@ -135,7 +135,7 @@ def _last_calls(subscription: Subscription, numbers: Sequence[int]) -> dict[int,
     if not numbers:
         return {}
     wanted = sql("identifier IN (%s)", join(", ", [sql("%s", number) for number in numbers]))
-    log = queries.Deliveries(subscription.space, [subscription.pk], [sql("space = %s", subscription.space_id), wanted])
+    log = queries.Deliveries(subscription.space, queries.log_of(subscription.space, [subscription.pk]), [wanted])
     return {call.identifier: call for call in log.newest_by_identifier(len(numbers))}
 
 

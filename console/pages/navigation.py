@@ -63,7 +63,7 @@ IN_SPACE = (
     NavigationItem("sql-traits", "SQL traits", "sources", "space.read", SQL_PAGES),
     NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
     NavigationItem("destinations", "Destinations", "destinations", "space.read", DESTINATION_PAGES),
-    NavigationItem("deliveries", "Deliveries", "deliveries", "space.read"),
+    NavigationItem("deliveries", "Deliveries", "deliveries", "space.read", ("delivery-overview",)),
 )
 IN_SETTINGS = (
     NavigationItem("space-sources", "Sources", "sources", "space.read", CONNECTION_PAGES),

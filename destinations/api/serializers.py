@@ -484,6 +484,78 @@ class DeliverySerializer(serializers.Serializer[Any]):
         return round(delivery.milliseconds, 1)
 
 
+class FailureReasonSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "outcome": "refused",
+        "reason": "422 is not a customer",
+        "messages": 3,
+        "newestAt": AT,
+        "samples": [IdentifierSerializer.example],
+    }
+
+    outcome = serializers.ChoiceField(choices=queries.OUTCOMES)
+    reason = serializers.CharField(help_text="Its first words.")
+    messages = serializers.IntegerField()
+    newestAt = MomentField(source="newest_at")
+    samples = IdentifierSerializer(many=True)
+
+
+class DeliveryBucketSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"at": AT, "delivered": 31, "other": 0}
+
+    at = MomentField()
+    delivered = serializers.IntegerField(help_text="Attempts from then on, until the next one …")
+    other = serializers.IntegerField(help_text="… and those that did not succeed.")
+
+
+class LatencySerializer(serializers.Serializer[Any]):
+    """Milliseconds that so many per cent of the answered calls took at most."""
+
+    example: ClassVar = {"p50": 12.5, "p95": 80, "p99": 140}
+
+    p50 = serializers.FloatField()
+    p95 = serializers.FloatField()
+    p99 = serializers.FloatField()
+
+
+class DeliveryOverviewSerializer(serializers.Serializer[Any]):
+    """Messages: a change of one identifier in one call, by what its newest attempt came to."""
+
+    example: ClassVar = {
+        "since": AT,
+        "in": 40,
+        "filtered": 2,
+        "mapped": 38,
+        "delivered": 34,
+        "retrying": 1,
+        "failed": 3,
+        "latency": LatencySerializer.example,
+        "reasons": [FailureReasonSerializer.example],
+        "buckets": [DeliveryBucketSerializer.example],
+    }
+
+    since = MomentField()
+    filtered = serializers.IntegerField(help_text="Kept out by filters, or for want of consent.")
+    mapped = serializers.IntegerField(help_text="Made into calls, whatever came of them.")
+    delivered = serializers.IntegerField()
+    retrying = serializers.IntegerField()
+    failed = serializers.IntegerField(help_text="Refused or suspended.")
+    latency = LatencySerializer(allow_null=True)
+    reasons = FailureReasonSerializer(many=True, help_text="Of what is not delivered, the most frequent first.")
+    buckets = DeliveryBucketSerializer(many=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        # `in` cannot be the name of an attribute.
+        return {
+            "in": serializers.IntegerField(source="entered", help_text="Filtered and mapped."),
+            **super().get_fields(),
+        }
+
+
+class DeliveryOverviewAnswer(Envelope):
+    overview = DeliveryOverviewSerializer()
+
+
 class CaughtSerializer(serializers.Serializer[Any]):
     """A call as the catcher received it."""
 

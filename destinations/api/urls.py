@@ -23,6 +23,7 @@ TRAIT_ACTIONS: dict[str, type[APIView]] = {
 urlpatterns = [
     path("catalog/destinations", views.CatalogView.as_view(), name="api-catalog"),
     path("spaces/<str:space_id>/destinations", views.DestinationsView.as_view(), name="api-destinations"),
+    path("spaces/<str:space_id>/delivery-overview", views.DeliveryOverviewView.as_view(), name="api-delivery-overview"),
     path(DESTINATION, views.DestinationView.as_view(), name="api-destination"),
     path(f"{DESTINATION}/test", views.TestView.as_view(), name="api-destination-test"),
     path(f"{DESTINATION}/deliveries", views.DeliveriesView.as_view(), name="api-deliveries"),

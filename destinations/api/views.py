@@ -29,6 +29,7 @@ from destinations.api.serializers import (
     CreateDestination,
     CreateRehearsal,
     CreateSubscription,
+    DeliveryOverviewAnswer,
     DeliverySerializer,
     DestinationAnswer,
     DestinationSerializer,
@@ -38,6 +39,7 @@ from destinations.api.serializers import (
     SubscriptionAnswer,
     SubscriptionSerializer,
 )
+from destinations.delivery_overview import RANGES, delivery_overview
 from destinations.models import Caught, Destination, Subscription
 from destinations.rehearsal import rehearse, send_test
 from destinations.rules.sending import InvalidSending
@@ -147,6 +149,34 @@ class DeliveriesView(PagedView):
         )
         deliveries = DeliverySerializer(self.paginate_queryset(found), many=True, context={"names": names})
         return self.get_paginated_response(deliveries.data)
+
+
+@needs("space.read")
+@extend_schema(tags=["destinations"])
+class DeliveryOverviewView(APIView):
+    @extend_schema(
+        operation_id="get_delivery_overview",
+        parameters=[
+            OpenApiParameter("range", enum=list(RANGES), description="How far back; `1d` unless it is said."),
+            OpenApiParameter("destinationId", description="Only what goes to this destination."),
+            OpenApiParameter("audienceId", description="Only what goes of this audience or computed trait."),
+        ],
+        responses=DeliveryOverviewAnswer,
+    )
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What became of everything that was to be sent: filtered, delivered, retrying or failed, and why."""
+        chosen = request.query_params.get("range") or "1d"
+        if chosen not in RANGES:
+            raise invalid(f"Must be one of {', '.join(RANGES)}.", "range")
+        rows = request.space.subscriptions.filter(audience__deleted_at=None)
+        if "destinationId" in request.query_params:
+            rows = rows.filter(destination__public_id=request.query_params["destinationId"])
+        if "audienceId" in request.query_params:
+            rows = rows.filter(audience__public_id=request.query_params["audienceId"])
+        overview = delivery_overview(
+            request.space, list(rows.values_list("pk", flat=True)), chosen=RANGES[chosen], now=clock.now()
+        )
+        return answer(DeliveryOverviewAnswer, overview=overview)
 
 
 @needs("space.read")

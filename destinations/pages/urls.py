@@ -1,6 +1,6 @@
 from django.urls import path
 
-from destinations.pages.views import deliveries, destinations, sending
+from destinations.pages.views import deliveries, delivery_overview, destinations, sending
 
 SPACE = "w/<slug:workspace>/s/<slug:space>"
 DESTINATION = f"{SPACE}/destinations/<str:destination>"
@@ -14,5 +14,6 @@ urlpatterns = [
     path(f"{DESTINATION}/caught", deliveries.caught, name="caught"),
     path(f"{SUBSCRIPTION}/sending", sending.sending, name="subscription-sending"),
     path(f"{SUBSCRIPTION}/tester", sending.tester, name="subscription-tester"),
+    path(f"{SPACE}/deliveries/overview", delivery_overview.overview, name="delivery-overview"),
     path(f"{SPACE}/deliveries", deliveries.deliveries, name="deliveries"),
 ]

@@ -16,6 +16,7 @@ from access.services import NotPossible
 from audiences.models import Audience
 from destinations import queries, services
 from destinations.adapters import adapter_of
+from destinations.delivery_overview import RANGES, overview_since
 from destinations.models import Caught, Destination, Subscription
 from destinations.pages.presenters import OUTCOMES, catches, pretty, with_tallies, working
 from destinations.retry import RetryOption, retry_options
@@ -48,7 +49,7 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
     within = request.space
     rows = list(within.subscriptions.select_related("audience", "destination"))
     living = [row for row in rows if row.audience.deleted_at is None]
-    filters, person = _filters(request, rows), request.GET.get("person", "").strip()[:600]
+    filters, person = filters_of(request, rows), request.GET.get("person", "").strip()[:600]
     log, pager = _log(request, rows, {filter.name: filter.chosen for filter in filters}, person)
     destinations = queries.with_subscriptions(within.destinations.all()).order_by("name", "id")
     context = {
@@ -100,7 +101,14 @@ def _log(
     page = int(text) if (text := request.GET.get("page", "")).isascii() and text.isdigit() and len(text) < 6 else 1
     subscriptions = request.space.subscriptions.filter(pk__in=own)
     outcome = chosen["outcome"] or None
-    calls = queries.deliveries(subscriptions, space=request.space, outcome=outcome, identifier=identifier)
+    calls = queries.deliveries(
+        subscriptions,
+        space=request.space,
+        outcome=outcome,
+        identifier=identifier,
+        since=overview_since(RANGES[chosen["range"]], clock.now()) if chosen["range"] else None,
+        newest=bool(chosen["newest"]),
+    )
     start = max(page - 1, 0) * ROWS
     newest = calls[start : start + ROWS + 1]  # one more than a page shows: is there a next page?
     back = _page_url(request, page - 1) if page > 1 else ""
@@ -119,23 +127,28 @@ def _page_url(request: PageRequest, page: int) -> str:
     return f"?{query.urlencode()}#log"
 
 
-def _filters(request: PageRequest, rows: Sequence[Subscription]) -> list[DeliveryFilter]:
+def filters_of(request: PageRequest, rows: Sequence[Subscription]) -> list[DeliveryFilter]:
     destinations = {row.destination.public_id: row.destination.name for row in rows}
     audiences = {row.audience.public_id: row.audience.name for row in rows}
     outcomes = {key: OUTCOMES[key].label for key in queries.OUTCOMES}
+    outcomes |= {"failed": "Failed: refused or suspended", "mapped": "Sent, whatever came of it"}
+    ranges = {key: f"The last {chosen.label}" for key, chosen in RANGES.items()}
     return [
         _filter(request, "destination", "Destination", "All destinations", destinations),
         _filter(request, "audience", "Audience", "All audiences", audiences),
         _filter(request, "outcome", "Outcome", "All outcomes", outcomes),
+        _filter(request, "range", "Time", "At any time", ranges, arranged=False),
+        _filter(request, "newest", "Attempts", "Every attempt", {"1": "The newest attempt of each"}),
     ]
 
 
-def _filter(request: PageRequest, name: str, label: str, any: str, options: dict[str, str]) -> DeliveryFilter:
-    """What the address names counts only when there is such a thing."""
+def _filter(
+    request: PageRequest, name: str, label: str, any: str, options: dict[str, str], *, arranged: bool = True
+) -> DeliveryFilter:
+    """What the address names counts only when there is such a thing. arranged: by label."""
     asked = request.GET.get(name, "")
-    return DeliveryFilter(
-        name, label, any, sorted(options.items(), key=lambda option: option[1]), asked if asked in options else ""
-    )
+    choices = sorted(options.items(), key=lambda option: option[1]) if arranged else list(options.items())
+    return DeliveryFilter(name, label, any, choices, asked if asked in options else "")
 
 
 # What is true of somebody since a call: of an audience, of a computed trait.
