@@ -55,7 +55,7 @@ class SyncIntake:
     desired: for each of them; None while it is unsettled. recipients: whom the calls of the desired ones are about.
     owners: the profile number of each identifier that exists. values: of the desired ones of a computed trait, as JSON
     text. traits: by profile number, those that fields are filled with. kept_out: identifiers of members who do not go,
-    and why. comparison: its result, when it was time for one. held: so many people wait for a nod; None = unchanged.
+    and why. comparison: its result, when it was time for one. capped: so many people wait for a nod; None = unchanged.
     """
 
     before: PassPosition
@@ -70,7 +70,7 @@ class SyncIntake:
     traits: Mapping[int, Mapping[str, Any]]
     kept_out: Mapping[int, str]
     comparison: Comparison | None = None
-    held: int | None = None
+    capped: int | None = None
 
 
 def retry_is_due(now: datetime) -> Q:
@@ -94,11 +94,11 @@ def read_due_and_changed(subscription: Subscription, limit: int, now: datetime) 
     due = BitMap(retries.values_list("identifier", flat=True)[:limit])
     room = limit - len(due)
     before = PassPosition.of(subscription)
-    waits = subscription.held_people > 0
+    waits = subscription.capped_people > 0
     position = _continue_or_begin_pass(subscription, before) if room > 0 and not waits else None
     if position and before.pass_tick is None and (many := _people_over_the_cap(subscription, position)):
         members = queries.desired_members(subscription) if due else BitMap()
-        return replace(_intake(subscription, before, before, members, due, due), held=many)
+        return replace(_intake(subscription, before, before, members, due, due), capped=many)
     # Read after the pass's end was noted: whatever changes from here on is in the next pass.
     members = queries.desired_members(subscription) if position or due else BitMap()
     if position is None:
@@ -123,14 +123,14 @@ def read_comparison(subscription: Subscription, intake: SyncIntake | None, limit
     if comparison.overlooked:
         comparison = comparison.without(queries.unsettled(subscription, members))
     position = PassPosition.of(subscription)
-    held = _people_over_the_cap(subscription, _continue_or_begin_pass(subscription, position) or position)
-    sends = subscription.sends and not held
+    capped = _people_over_the_cap(subscription, _continue_or_begin_pass(subscription, position) or position)
+    sends = subscription.sends and not capped
     # A pass counts people before it begins. Here each identifier is taken for one: never too few are.
     too_many = len(comparison.overlooked) > limit or caps.is_over(subscription, len(comparison.overlooked))
     numbers = comparison.overlooked if sends and not too_many else BitMap()
     after = replace(position, full=True) if sends and too_many else position
     intake = _intake(subscription, position, after, members, BitMap(), numbers)
-    return replace(intake, comparison=comparison, held=held)
+    return replace(intake, comparison=comparison, capped=capped)
 
 
 def read_person(subscription: Subscription, profile: int) -> SyncIntake:

@@ -42,7 +42,7 @@ class Subscription(Deletable, Owned):
         REFUSED = "refused", "Refused in part"
         DIFFERS = "differs", "Out of step"  # it stays different, whatever is said
         PARKED = "parked", "Parked"
-        HELD = "held", "Waits for a nod"  # more people than the cap of one run: an admin says that they may go
+        CAPPED = "capped", "Waits for a nod"  # more people than the cap of one run: an admin says that they may go
         SUSPENDED = "suspended", "Suspended"  # refused as a whole: it waits for someone to change the settings
         DISABLED = "disabled", "Disabled"
 
@@ -75,7 +75,7 @@ class Subscription(Deletable, Owned):
     retry_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True)
     recalled_at = models.DateTimeField(null=True, help_text="since then nobody is to be there; null = they are")
-    held_people = models.BigIntegerField(
+    capped_people = models.BigIntegerField(
         default=0, db_default=0, help_text="so many wait for a nod; 0 = nothing is held back"
     )
     nodded_tick = models.BigIntegerField(null=True, help_text="changes up to this one may go, however many they are")

@@ -117,7 +117,7 @@ def update_status(subscription: Subscription, batch: SentBatch | None, now: date
             due=due_rows(subscription).exists(),
             repeated=subscription.repeated,
             unsettled=subscription.unsettled,
-            held=subscription.held_people > 0,
+            capped=subscription.capped_people > 0,
             sending=subscription.full or subscription.pass_tick is not None,
             equal=equal or subscription.status == Subscription.Status.IN_STEP,
         )
@@ -149,7 +149,7 @@ def save_comparison(subscription: Subscription, intake: SyncIntake, now: datetim
     if intake.due or intake.before.pass_tick is not None:
         return  # this one was for the counts: what still differs when the pass is over, is another question
     # What waits for a nod differs for a known reason.
-    overlooked = result.overlooked if subscription.sends and not intake.held else BitMap()
+    overlooked = result.overlooked if subscription.sends and not intake.capped else BitMap()
     fingerprint = comparison.fingerprint(overlooked)
     repeated = subscription.repeated + 1 if fingerprint and fingerprint == subscription.overlooked else 0
     if overlooked:

@@ -227,7 +227,7 @@ def change_subscription(
         with transaction.atomic():
             # A pass that is under way was begun for others: it begins anew.
             Subscription.objects.filter(pk=subscription.pk).update(
-                sending=sending_json(rules), held_people=0, compare_at=None
+                sending=sending_json(rules), capped_people=0, compare_at=None
             )
             _watch(subscription.audience)
     if options is not None:
@@ -264,9 +264,9 @@ def nod(subscription: Subscription, *, by: ActorLike) -> None:
     """What waits because it is about so many people may go. What comes later is counted anew."""
     with transaction.atomic():
         locked = Subscription.objects.select_for_update().get(pk=subscription.pk)
-        if not locked.held_people:
+        if not locked.capped_people:
             raise NotPossible("Nothing waits for a nod")
-        people, locked.held_people = locked.held_people, 0
+        people, locked.capped_people = locked.capped_people, 0
         locked.nodded_tick = _newest_tick(subscription)
         locked.status = Subscription.Status.SYNCING
         locked.save()
@@ -304,7 +304,7 @@ def send_again(subscription: Subscription, *, by: ActorLike) -> None:
 def _begin_anew(subscription: Subscription) -> None:
     """The next pass looks at everyone, and what waited for a nod goes along with it."""
     subscription.full, subscription.pass_tick, subscription.cursor = True, None, 0
-    subscription.held_people, subscription.nodded_tick = 0, _newest_tick(subscription)
+    subscription.capped_people, subscription.nodded_tick = 0, _newest_tick(subscription)
     if subscription.status == Subscription.Status.IN_STEP:
         subscription.status = Subscription.Status.SYNCING
     subscription.compare_at = None
@@ -342,7 +342,7 @@ def resync(subscription: Subscription, *, by: ActorLike) -> None:
             pass_tick=None,
             cursor=0,
             compare_at=None,
-            held_people=0,
+            capped_people=0,
             nodded_tick=_newest_tick(subscription),  # asked for by somebody: it waits for no nod
         )
         acknowledged = Acknowledged.objects.filter(subscription=subscription)

@@ -107,8 +107,8 @@ class Sync:
         now = self.clock.now()
         calls = decide_calls(subscription, intake, now)
         intake.after.save(subscription)
-        if intake.held is not None:
-            Subscription.objects.filter(pk=subscription.pk).update(held_people=intake.held)
+        if intake.capped is not None:
+            Subscription.objects.filter(pk=subscription.pk).update(capped_people=intake.capped)
         save_comparison(subscription, intake, now)
         equal = intake.comparison is not None and intake.comparison.equal
         equal = equal and intake.before == intake.after and not calls
@@ -240,7 +240,7 @@ def waiting(now: datetime) -> list[int]:
     sends = Q(enabled=True, destination__enabled=True) & ~Q(status=Subscription.Status.SUSPENDED)
     sends &= Q(audience__enabled=True) | Q(audience__ending_at__isnull=False)
     to_pass = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed)
-    to_send = (to_pass & Q(held_people=0)) | Exists(due)
+    to_send = (to_pass & Q(capped_people=0)) | Exists(due)
     to_compare = rows_due("compare_at", now, longest=backoff.LONGEST_ASKED, noted="compared_at")
     to_compare |= endings.to_be_compared(now)
     ready = Subscription.objects.filter(

@@ -55,6 +55,7 @@ SQL_PAGES = (
 )  # fmt: skip
 DESTINATION_PAGES = (
     "destination", "destination-catalog", "destination-create", "caught", "subscription-sending", "subscription-tester",
+    "subscription-reconciliation",
 )  # fmt: skip
 IN_SPACE = (
     NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),

@@ -294,7 +294,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
         "heldBackBy": None,
         "options": OPTIONS,
         "sending": SENDING,
-        "heldPeople": 0,
+        "cappedPeople": 0,
         "recalledAt": None,
         "tick": 17,
         "desired": 31,
@@ -317,7 +317,9 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     heldBackBy = serializers.SerializerMethodField()
     options = serializers.SerializerMethodField()
     sending = serializers.SerializerMethodField(help_text="Of whom what is sent.")
-    heldPeople = serializers.IntegerField(source="held_people", help_text="So many wait for a nod: see `capPercent`.")
+    cappedPeople = serializers.IntegerField(
+        source="capped_people", help_text="So many wait for a nod: see `capPercent`."
+    )
     recalledAt = MomentField(source="recalled_at", allow_null=True, help_text="Since then nobody is to be there.")
     tick = serializers.IntegerField(allow_null=True, help_text="The change of the audience that was sent last.")
     desired = serializers.IntegerField(source="tally.desired", help_text="Identifiers that are to be there …")
@@ -438,6 +440,32 @@ class RehearsalSerializer(serializers.Serializer[Any]):
 
 class RehearsalAnswer(Envelope):
     rehearsal = RehearsalSerializer()
+
+
+class HoldingsSerializer(serializers.Serializer[Any]):
+    """Whom a destination says that it holds, against whom it should: identifiers of the types that go there."""
+
+    example: ClassVar = {
+        "desired": 31,
+        "existing": 30,
+        "missing": [IdentifierSerializer.example],
+        "missingCount": 1,
+        "extra": [],
+        "extraCount": 0,
+        "strangers": 0,
+    }
+
+    desired = serializers.IntegerField()
+    existing = serializers.IntegerField()
+    missing = IdentifierSerializer(many=True, help_text="The first of those that should be there and are not.")
+    missingCount = serializers.IntegerField(source="missing_count")
+    extra = IdentifierSerializer(many=True, help_text="The first of those that are there and should not be.")
+    extraCount = serializers.IntegerField(source="extra_count")
+    strangers = serializers.IntegerField(help_text="Of the extra ones those that nobody in the space has.")
+
+
+class HoldingsAnswer(Envelope):
+    reconciliation = HoldingsSerializer()
 
 
 class RetryIdentifier(serializers.Serializer[Any]):

@@ -9,12 +9,14 @@ TRAITS = "spaces/<str:space_id>/computed-traits/<str:trait_id>/destination-conne
 
 ACTIONS: dict[str, type[APIView]] = {
     "rehearsals": views.RehearsalView,
+    "reconciliation": views.ReconciliationView,
     "nod": views.NodView,
     "recall": views.RecallView,
     "send-again": views.SendAgainView,
 }
 TRAIT_ACTIONS: dict[str, type[APIView]] = {
     "rehearsals": views.TraitRehearsalView,
+    "reconciliation": views.TraitReconciliationView,
     "nod": views.TraitNodView,
     "recall": views.TraitRecallView,
     "send-again": views.TraitSendAgainView,

@@ -16,7 +16,7 @@ from access.errors import NOTHING, Conflict, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences.models import Audience, ComputedTrait
-from destinations import queries, services
+from destinations import holdings, queries, services
 from destinations.adapters import adapter_of
 from destinations.api.serializers import (
     CatalogAnswer,
@@ -33,6 +33,7 @@ from destinations.api.serializers import (
     DeliverySerializer,
     DestinationAnswer,
     DestinationSerializer,
+    HoldingsAnswer,
     ListedSerializer,
     RehearsalAnswer,
     RetryIdentifier,
@@ -45,7 +46,7 @@ from destinations.rehearsal import rehearse, send_test
 from destinations.rules.sending import InvalidSending
 from identity.queries import holders
 from spaces.clock import clock
-from spaces.lanes import CALLS, lane
+from spaces.lanes import CALLS, QUERIES, lane
 from spaces.needs import needs
 from spaces.settings_schema import InvalidSetting
 
@@ -352,6 +353,27 @@ class RehearsalView(APIView):
         return answer(RehearsalAnswer, rehearsal=rehearsal)
 
 
+@needs("space.read", POST="space.use")
+@lane(QUERIES)
+@extend_schema(tags=["subscriptions"])
+class ReconciliationView(APIView):
+    @extend_schema(operation_id="reconcile_subscription", responses={200: HoldingsAnswer, 409: Errors})
+    def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """Whom the destination says that it holds, against whom it should; 409 where it cannot be asked."""
+        try:
+            result = holdings.holdings(_subscription(request, ids))
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        if result is None:
+            raise Conflict("There are too many to compare at once: a resync sends everybody")
+        return answer(HoldingsAnswer, reconciliation=result)
+
+    @extend_schema(operation_id="mend_subscription", request=None, responses={200: SubscriptionAnswer, 409: Errors})
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """Send whoever is missing over there, and take out whoever is too many."""
+        return _done(holdings.mend, _subscription(request, ids), request)
+
+
 @needs("space.admin")
 @extend_schema(tags=["subscriptions"])
 class NodView(APIView):
@@ -416,6 +438,14 @@ class TraitRehearsalView(RehearsalView):
     """Of a computed trait."""
 
 
+@extend_schema_view(
+    get=extend_schema(operation_id="reconcile_trait_subscription"),
+    post=extend_schema(operation_id="mend_trait_subscription"),
+)
+class TraitReconciliationView(ReconciliationView):
+    """Of a computed trait."""
+
+
 @extend_schema_view(post=extend_schema(operation_id="nod_trait_subscription"))
 class TraitNodView(NodView):
     """Of a computed trait."""
@@ -431,7 +461,7 @@ class TraitSendAgainView(SendAgainView):
     """Of a computed trait."""
 
 
-def _done(change: Callable[..., None], subscription: Subscription, request: ApiRequest) -> Response:
+def _done(change: Callable[..., object], subscription: Subscription, request: ApiRequest) -> Response:
     """The subscription after the change, or why it cannot be."""
     try:
         change(subscription, by=request)

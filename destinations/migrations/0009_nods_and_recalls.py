@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddField(
             model_name='subscription',
-            name='held_people',
+            name='capped_people',
             field=models.BigIntegerField(db_default=0, default=0, help_text='so many wait for a nod; 0 = nothing is held back'),
         ),
         migrations.AddField(
@@ -26,6 +26,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='subscription',
             name='status',
-            field=models.CharField(choices=[('waiting', 'Waiting for the audience'), ('syncing', 'Sending'), ('in_step', 'In step'), ('retrying', 'Retrying'), ('failing', 'Failing'), ('refused', 'Refused in part'), ('differs', 'Out of step'), ('parked', 'Parked'), ('held', 'Waits for a nod'), ('suspended', 'Suspended'), ('disabled', 'Disabled')], default='waiting', max_length=10),
+            field=models.CharField(choices=[('waiting', 'Waiting for the audience'), ('syncing', 'Sending'), ('in_step', 'In step'), ('retrying', 'Retrying'), ('failing', 'Failing'), ('refused', 'Refused in part'), ('differs', 'Out of step'), ('parked', 'Parked'), ('capped', 'Waits for a nod'), ('suspended', 'Suspended'), ('disabled', 'Disabled')], default='waiting', max_length=10),
         ),
     ]

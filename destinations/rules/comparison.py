@@ -34,7 +34,8 @@ class KnownIdentifiers:
 class Comparison:
     """How many identifiers are what, and which of them differ without anybody being about to change that.
 
-    unsettled: those of people who were merged since the newest tick, which are not counted as overlooked.
+    unsettled: those of people who were merged since the newest tick, which are not counted as overlooked. entering,
+    leaving: what is still to be sent, whatever keeps it back.
     """
 
     desired: int
@@ -44,6 +45,8 @@ class Comparison:
     due: int
     overlooked: BitMap
     unsettled: int = 0
+    entering: int = 0
+    leaving: int = 0
 
     @property
     def equal(self) -> bool:
@@ -77,7 +80,16 @@ def compare(desired: BitMap, known: Iterable[KnownIdentifiers], outdated: BitMap
         same = differing & group.numbers & desired if group.entering else (differing & group.numbers) - desired
         refused |= same if group.refused else BitMap()
         handled |= same if group.due or group.refused else BitMap()
-    return Comparison(len(desired), len(inside), len(maybe), len(refused), len(due), differing - handled)
+    return Comparison(
+        len(desired),
+        len(inside),
+        len(maybe),
+        len(refused),
+        len(due),
+        differing - handled,
+        entering=len(desired - inside),
+        leaving=len((inside | maybe) - desired),
+    )
 
 
 def pause(compared: int) -> timedelta:

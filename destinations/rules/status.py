@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 SUSPENDED, PARKED, FAILING, REFUSED, DIFFERS = "suspended", "parked", "failing", "refused", "differs"
 RETRYING, WAITING, SYNCING, IN_STEP, DISABLED = "retrying", "waiting", "syncing", "in_step", "disabled"
-HELD = "held"  # more people than may go without a nod
+CAPPED = "capped"  # more people than may go without a nod
 
 # What somebody switched off is no fault: it counts only where there is nothing else.
-WORST_FIRST = (SUSPENDED, PARKED, FAILING, REFUSED, DIFFERS, HELD, RETRYING, WAITING, SYNCING, IN_STEP, DISABLED)
+WORST_FIRST = (SUSPENDED, PARKED, FAILING, REFUSED, DIFFERS, CAPPED, RETRYING, WAITING, SYNCING, IN_STEP, DISABLED)
 STOPPED = (SUSPENDED, PARKED, FAILING)  # no call gets through
 TONES = {
     **dict.fromkeys((SUSPENDED, PARKED, FAILING, REFUSED, DIFFERS), "bad"),
-    **dict.fromkeys((HELD, RETRYING), "warn"),
+    **dict.fromkeys((CAPPED, RETRYING), "warn"),
     **dict.fromkeys((WAITING, SYNCING), "busy"),
     IN_STEP: "good",
     DISABLED: "",
@@ -27,7 +27,7 @@ class SubscriptionFacts:
 
     stopped: "suspended" or "parked" while it is. failures: batches in a row without one success. refused, unsettled:
     identifiers. due: calls wait for another try. repeated: comparisons in a row with the same differences.
-    held: more people than the cap of a run wait for a nod.
+    capped: more people than the cap of a run wait for a nod.
     sending: a pass is under way, or is to begin. equal: what is desired was compared with what was acknowledged, and
     nothing was left open since.
     """
@@ -40,7 +40,7 @@ class SubscriptionFacts:
     due: bool = False
     repeated: int = 0
     unsettled: int = 0
-    held: bool = False
+    capped: bool = False
     sending: bool = False
     equal: bool = False
 
@@ -59,7 +59,7 @@ def status_of(facts: SubscriptionFacts) -> str:
         FAILING: facts.failures >= FAILING_AFTER,
         REFUSED: facts.refused > 0,
         DIFFERS: facts.repeated >= ALARMED_AFTER,
-        HELD: facts.held,
+        CAPPED: facts.capped,
         RETRYING: facts.failures > 0 or facts.due,
         WAITING: not facts.computed or facts.unsettled > 0,
         SYNCING: facts.sending or not facts.equal,

@@ -240,7 +240,7 @@ def test_more_people_than_the_cap_wait_for_a_nod(
     change(audience, entered=people)
     subscription = run(webhook(audience, receiver, {"capPercent": 50}), clock)
     assert receiver.got == []
-    assert (subscription.status, subscription.held_people) == (Status.HELD, 10)
+    assert (subscription.status, subscription.capped_people) == (Status.CAPPED, 10)
     assert sync.waiting(clock.now()) == []
     services.nod(subscription, by=COMMAND)
     with pytest.raises(NotPossible):
@@ -254,7 +254,7 @@ def test_more_people_than_the_cap_wait_for_a_nod(
     assert (subscription.status, len(receiver.messages())) == (Status.IN_STEP, 5)
     change(audience, entered=BitMap(list(people)[:5]), left=BitMap([list(people)[9]]))
     run(subscription, clock)
-    assert (subscription.status, subscription.held_people) == (Status.HELD, 6)
+    assert (subscription.status, subscription.capped_people) == (Status.CAPPED, 6)
     # Nothing of it comes out by another door, and what is no longer so many people waits no longer.
     clock.advance(timedelta(hours=2))
     run(subscription, clock)

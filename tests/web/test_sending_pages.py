@@ -160,9 +160,9 @@ def test_an_admin_nods_and_everybody_may_recall(cast: Cast, api: Callable[..., A
     path = f"{path}/{subscription['id']}"
     api("POST", f"{path}/nod", status=403)
     api("POST", f"{path}/nod", status=409, who="admin")
-    Subscription.objects.filter(public_id=subscription["id"]).update(held_people=7)
-    assert api("GET", path)["subscription"]["heldPeople"] == 7
-    assert api("POST", f"{path}/nod", who="admin")["subscription"]["heldPeople"] == 0
+    Subscription.objects.filter(public_id=subscription["id"]).update(capped_people=7)
+    assert api("GET", path)["subscription"]["cappedPeople"] == 7
+    assert api("POST", f"{path}/nod", who="admin")["subscription"]["cappedPeople"] == 0
     assert api("POST", f"{path}/recall")["subscription"]["recalledAt"]
     api("POST", f"{path}/recall", status=409)
     assert api("POST", f"{path}/send-again")["subscription"]["recalledAt"] is None

@@ -11,9 +11,11 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
+from access.gate import require
 from access.pages.declared_forms import Declared, declared_form
 from access.pages.tables import exported
 from access.requests import PageRequest
+from access.services import NotPossible
 from audiences import history, overview
 from audiences import services as audiences
 from audiences.models import Audience
@@ -24,6 +26,7 @@ from audiences.pages.views.audiences import pill_of
 from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.endings import leaving
+from destinations.holdings import readable
 from destinations.models import Subscription
 from destinations.pages.destination_picker import CHOSEN, choices, picked
 from destinations.pages.presenters import NOT_DELETED, catches, grouped, with_counts, with_tallies
@@ -169,9 +172,15 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
             return redirect(place.url)
         error = "The name you typed is not the name of this destination. Nothing was disconnected."
     elif request.POST.get("do", "") in ACTIONS:
+        if request.POST["do"] in OF_ADMINS:
+            require(request, "space.admin")
         act, done = ACTIONS[request.POST["do"]]
-        act(row, request)
-        messages.success(request, done)
+        try:
+            act(row, request)
+        except NotPossible as refusal:
+            messages.info(request, f"{refusal}.")
+        else:
+            messages.success(request, done)
         return redirect(request.path)
     elif request.method == "POST":
         options = _options_form(row, request.POST)
@@ -185,11 +194,15 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
                 return redirect(request.path)
     text = request.GET.get("q", "").strip()[:LONGEST]
     (with_tally,) = with_tallies([row])
+    comparison = queries.compare_in_full(row, queries.desired_members(row))
     context = {
         **_header(details),
         "place": place,
         **with_tally,
-        **with_counts(queries.count_now(row)),
+        **with_counts(comparison.counts),
+        "queued": comparison,
+        "cap": queries.sending_of(row).cap_percent,
+        "readable": readable(row),
         "label": adapter_of(row.destination.kind).label,
         "catches": catches(row.destination),
         "computing": details.audience.serving_id is None,
@@ -207,9 +220,18 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
 ACTIONS: dict[str, tuple[Callable[[Subscription, PageRequest], object], str]] = {
     "resync": (lambda row, by: services.resync(row, by=by), "Everyone is being sent again."),
     "resume": (lambda row, by: services.resume(row, by=by), "Trying again now."),
+    "nod": (lambda row, by: services.nod(row, by=by), "What waited for a nod is being sent."),
+    "recall": (
+        lambda row, by: services.recall(row, now=clock.now(), by=by),
+        "Everyone is being taken out again, and nobody is sent there.",
+    ),
+    "send_again": (lambda row, by: services.send_again(row, by=by), "Everyone is being sent again."),
     "enable": (lambda row, by: services.change_subscription(row, enabled=True, by=by), "Sending goes on."),
     "disable": (lambda row, by: services.change_subscription(row, enabled=False, by=by), "Sending is paused."),
 }
+
+
+OF_ADMINS = ("nod",)
 
 
 def _options_form(row: Subscription, data: Any = None) -> Declared:
