@@ -143,7 +143,9 @@ def call_of(row: Acknowledged) -> DecidedCall:
     """The newest call about an identifier, as it was decided."""
     sent = {type: (number, value) for type, (number, value) in row.sent.items()}
     at = milliseconds(row.at)
-    return DecidedCall(row.identifier, row.profile, row.entering, row.flip, at, row.state, sent, value=row.value)
+    return DecidedCall(
+        row.identifier, row.profile, row.entering, row.flip, at, row.state, sent, value=row.value, fields=row.fields
+    )
 
 
 def execute_with_columns(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
