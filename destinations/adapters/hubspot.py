@@ -27,6 +27,7 @@ from destinations.rules.vendors import (
     decoded,
     entries_of,
     json_request,
+    looked_up,
     refused_rows,
     value_of,
 )
@@ -102,7 +103,7 @@ def _look_up(rows: Sequence[IdentifierChange], settings: HubspotSettings, list_i
     content: dict[str, Any]
 
     def placed(answer: Answer) -> list[DestinationRequest]:
-        ids = {str(entry["properties"]["email"]).lower(): entry["id"] for entry in entries_of(answer, "results")}
+        ids = {str(entry["properties"]["email"]).lower(): entry["id"] for entry in looked_up(answer, "results")}
         known = [row for row in rows if str(row.address.email).lower() in ids]
         if not known:
             return []

@@ -21,7 +21,7 @@ from destinations.rules.contract import (
     outcome_of,
     read_by_status,
 )
-from destinations.rules.vendors import decoded, entries_of, json_request
+from destinations.rules.vendors import decoded, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import SettingsDeclaration, label, secret, text
 
@@ -64,7 +64,7 @@ def plan(
         return _call(settings, f"/contacts/{contact}/tags/{tag}", None, id, change, method="DELETE")
 
     def follow(change: IdentifierChange, answer: Answer) -> list[DestinationRequest]:
-        known = [str(entry["id"]) for entry in entries_of(answer, "data")]
+        known = [str(entry["id"]) for entry in looked_up(answer, "data")]
         if known:
             return [apply(change, known[0])]
         if not (change.entering and settings.create_contacts):

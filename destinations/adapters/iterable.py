@@ -23,9 +23,9 @@ from destinations.rules.vendors import (
     EMAIL_HELP,
     decoded,
     email_to_set,
-    entries_of,
     event_properties,
     json_request,
+    looked_up,
     refused_rows,
 )
 from spaces.answers import Answer
@@ -182,7 +182,7 @@ adapter = Adapter(
     steps=list_steps(
         lambda settings, name: DestinationRequest("", [], "GET", HOSTS[settings.region] + "/api/lists", _key(settings)),
         lambda answer, name: next(
-            (each["id"] for each in entries_of(answer, "lists") if each.get("name") == name), None
+            (each["id"] for each in looked_up(answer, "lists") if each.get("name") == name), None
         ),
         lambda settings, name: _post(settings, "/api/lists", {"name": name}, "", []),
         lambda answer: decoded(answer.body).get("listId"),

@@ -17,7 +17,7 @@ from destinations.rules.contract import (
 )
 from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import PropertyOptions, as_json, decoded, entries_of, json_request, value_of
+from destinations.rules.vendors import PropertyOptions, as_json, decoded, json_request, looked_up, value_of
 from spaces.answers import Answer
 from spaces.chunks import chunks
 from spaces.settings_schema import SettingsDeclaration, secret, text
@@ -70,7 +70,7 @@ def _look_up(rows: Sequence[IdentifierChange], settings: KlaviyoSettings, list_i
     """The ids of these people, and then their places in the list."""
 
     def placed(answer: Answer) -> list[DestinationRequest]:
-        ids = {entry["attributes"]["email"].lower(): entry["id"] for entry in entries_of(answer, "data")}
+        ids = {entry["attributes"]["email"].lower(): entry["id"] for entry in looked_up(answer, "data")}
         own = [(row, ids.get(str(row.address.email).lower())) for row in rows]
         known = {
             entering: [(row, id) for row, id in own if id and row.entering == entering] for entering in (True, False)
@@ -163,7 +163,7 @@ adapter = Adapter(
     test=test,
     steps=list_steps(
         _find,
-        lambda answer, name: next((entry["id"] for entry in entries_of(answer, "data")), None),
+        lambda answer, name: next((entry["id"] for entry in looked_up(answer, "data")), None),
         _create,
         lambda answer: decoded(answer.body)["data"]["id"],
     ),

@@ -23,7 +23,7 @@ from destinations.rules.hashing import hashed_email
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, refreshed, token_step
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import decoded, entries_of, json_request
+from destinations.rules.vendors import decoded, entries_of, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -140,7 +140,7 @@ adapter = Adapter(
         *list_steps(
             _find,
             lambda answer, name: next(
-                (each["id"] for each in entries_of(answer, "elements") if each.get("name") == name), None
+                (each["id"] for each in looked_up(answer, "elements") if each.get("name") == name), None
             ),
             _create,
             _created,

@@ -20,7 +20,7 @@ from destinations.rules.contract import (
     read_by_status,
 )
 from destinations.rules.lists import list_steps
-from destinations.rules.vendors import as_text, basic, decoded, entries_of, json_request, value_of
+from destinations.rules.vendors import as_text, basic, decoded, json_request, looked_up, value_of
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 
@@ -149,7 +149,7 @@ adapter = Adapter(
         *list_steps(
             lambda settings, name: _call(settings, "/merge-fields?count=1000", None, "", [], "GET"),
             lambda answer, name: next(
-                (each["merge_id"] for each in entries_of(answer, "merge_fields") if each.get("tag") == name), None
+                (each["merge_id"] for each in looked_up(answer, "merge_fields") if each.get("tag") == name), None
             ),
             lambda settings, name: _call(
                 settings, "/merge-fields", {"tag": name, "name": name, "type": "text"}, "", [], "POST"

@@ -21,7 +21,7 @@ from destinations.rules.contract import (
 from destinations.rules.hashing import hashed_email
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import as_json, decoded, entries_of, json_request
+from destinations.rules.vendors import as_json, decoded, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -116,7 +116,7 @@ adapter = Adapter(
     test=test,
     steps=list_steps(
         _find,
-        lambda answer, name: next((each["id"] for each in entries_of(answer, "data") if each["name"] == name), None),
+        lambda answer, name: next((each["id"] for each in looked_up(answer, "data") if each["name"] == name), None),
         _create,
         lambda answer: decoded(answer.body).get("id"),
         name=name_there,

@@ -23,7 +23,7 @@ from destinations.rules.contract import (
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, token_step
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import decoded, entries_of, json_request
+from destinations.rules.vendors import decoded, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -74,7 +74,7 @@ def _added(
     settings: SalesforceSettings, campaign: str, rows: Sequence[IdentifierChange], answer: Answer
 ) -> list[DestinationRequest]:
     ids: dict[str, str] = {}
-    for record in entries_of(answer, "records"):  # of several contacts with one address, the first
+    for record in looked_up(answer, "records"):  # of several contacts with one address, the first
         ids.setdefault(str(record["Email"]).lower(), record["Id"])
     known = [row for row in rows if str(row.address.email).lower() in ids]
     records = [
@@ -94,7 +94,7 @@ def _removed(
     settings: SalesforceSettings, campaign: str, rows: Sequence[IdentifierChange], answer: Answer
 ) -> list[DestinationRequest]:
     """Whoever is no member is out already."""
-    ids = {str(record["Contact"]["Email"]).lower(): record["Id"] for record in entries_of(answer, "records")}
+    ids = {str(record["Contact"]["Email"]).lower(): record["Id"] for record in looked_up(answer, "records")}
     known = [row for row in rows if str(row.address.email).lower() in ids]
     query = urlencode({"ids": ",".join(ids[str(row.address.email).lower()] for row in known), "allOrNone": "false"})
     url = f"{settings.domain.rstrip('/')}{VERSION}/composite/sobjects?{query}"
@@ -152,7 +152,7 @@ STEPS: tuple[AdapterStep, ...] = (
         lambda settings, name: DestinationRequest(
             "", [], "GET", _query(settings, f"SELECT Id FROM Campaign WHERE Name = {_quoted(name)} LIMIT 1")
         ),
-        lambda answer, name: next((each["Id"] for each in entries_of(answer, "records")), None),
+        lambda answer, name: next((each["Id"] for each in looked_up(answer, "records")), None),
         lambda settings, name: json_request(
             f"{settings.domain.rstrip('/')}{VERSION}/sobjects/Campaign",
             {"Name": name, "IsActive": True},

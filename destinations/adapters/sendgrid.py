@@ -23,7 +23,7 @@ from destinations.rules.contract import (
 )
 from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import as_text, decoded, entries_of, json_request, value_of
+from destinations.rules.vendors import as_text, decoded, json_request, looked_up, value_of
 from spaces.answers import Answer
 from spaces.chunks import chunks
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
@@ -104,7 +104,9 @@ def _taken_out(
     rows: Sequence[IdentifierChange], url: str, headers: dict[str, str], answer: Answer
 ) -> list[DestinationRequest]:
     """Whoever is not known is in no list."""
-    known = decoded(answer.body).get("result") or {}
+    known = decoded(answer.body).get("result")
+    if not isinstance(known, dict):
+        raise ValueError(f"the answer has no result: {answer.text(200)}")
     ids = {email.lower(): entry["contact"]["id"] for email, entry in known.items() if "contact" in entry}
     leaving = [row for row in rows if str(row.address.email).lower() in ids]
     if not leaving:
@@ -165,7 +167,7 @@ adapter = Adapter(
             "", [], "GET", f"{HOSTS[settings.region]}/v3/marketing/lists?page_size=1000", _headers(settings)
         ),
         lambda answer, name: next(
-            (each["id"] for each in entries_of(answer, "result") if each.get("name") == name), None
+            (each["id"] for each in looked_up(answer, "result") if each.get("name") == name), None
         ),
         lambda settings, name: json_request(
             f"{HOSTS[settings.region]}/v3/marketing/lists", {"name": name}, id="", rows=[], headers=_headers(settings)

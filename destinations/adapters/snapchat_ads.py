@@ -18,7 +18,7 @@ from destinations.rules.hashing import hashed_email
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, refreshed, token_step
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import entries_of, json_request
+from destinations.rules.vendors import json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -59,7 +59,7 @@ def plan(
 
 
 def _segments(answer: Answer) -> list[dict[str, Any]]:
-    return [entry["segment"] for entry in entries_of(answer, "segments") if isinstance(entry.get("segment"), dict)]
+    return [entry["segment"] for entry in looked_up(answer, "segments") if isinstance(entry.get("segment"), dict)]
 
 
 def _create(settings: SnapchatAdsSettings, name: str) -> DestinationRequest:

@@ -78,7 +78,7 @@ def _find(settings: TiktokAdsSettings, name: str) -> DestinationRequest:
 
 
 def _found(answer: Answer, name: str) -> Any:
-    audiences = _content(answer).get("list") or []
+    audiences = _content(answer)["list"]
     return next((each.get("audience_id") for each in audiences if each.get("name") == name), None)
 
 

@@ -108,6 +108,13 @@ def entries_of(answer: Answer, name: str) -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
+def looked_up(answer: Answer, name: str) -> list[dict[str, Any]]:
+    """The objects in a list of an answer that others follow. Raises ValueError: without it, nobody is missing."""
+    if not isinstance(decoded(answer.body).get(name), list):
+        raise ValueError(f"the answer has no list {name!r}: {answer.text(200)}")
+    return entries_of(answer, name)
+
+
 def by_number(entries: Sequence[Mapping[str, Any]], name: str) -> dict[int, Mapping[str, Any]]:
     """The objects by the number that each has under `name`; those without one are left out."""
     return {entry[name]: entry for entry in entries if isinstance(entry.get(name), int)}

@@ -104,6 +104,7 @@ class ListTool:
 
     tokens: int = 0
     lists: dict[str, tuple[str, set[str]]] = field(default_factory=dict)
+    padding: str = ""  # of what is said of lists
     lost: str = ""  # the first answer to this path is lost
     calls: list[str] = field(default_factory=list)
     lock: Any = field(default_factory=threading.Lock)
@@ -128,7 +129,9 @@ class ListTool:
             return said({})
         if path == "/lists" and got.method == "GET":
             (name,) = query["name"]
-            return said({"id": next((id for id, (own, _) in self.lists.items() if own == name), None)})
+            return said(
+                {"padding": self.padding, "id": next((id for id, (own, _) in self.lists.items() if own == name), None)}
+            )
         if path == "/lists":
             id = f"list-{len(self.lists) + 1}"
             self.lists[id] = (got.json["name"], set())
@@ -184,6 +187,16 @@ def test_a_list_is_looked_for_then_created_then_known(
     assert tool.calls == ["POST /token", "GET /lists", "POST /lists", "POST /lists/list-1", "POST /lists/list-1"]
     rows = RememberedValues.objects.filter(destination=subscription.destination)
     assert {name for row in rows for name in open_sealed(row.sealed)} == {"access_token", "list_id"}
+
+
+def test_an_answer_that_is_long_is_read_to_its_end(
+    audience: Audience, receiver: Receiver, tool: ListTool, clock: FixedClock
+) -> None:
+    """A tool with so many lists that naming them takes more than of any other answer is kept."""
+    tool.padding = "x" * 200_000
+    subscription = subscribed(audience, receiver)
+    change(audience, entered=people(audience, "u1"))
+    assert synced(subscription, clock).status == Subscription.Status.IN_STEP
 
 
 def test_a_lost_answer_makes_no_second_list(

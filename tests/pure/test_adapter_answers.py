@@ -107,6 +107,10 @@ def test_an_event_that_iterable_does_not_take_is_named() -> None:
 def test_an_answer_that_is_not_understood_counts_by_its_status(kind: str, body: str) -> None:
     for number, request in enumerate(planned(kind)):
         everyone = len(request.rows)
+        if request.then:  # nobody was found, or missed: the calls that follow cannot be planned
+            with pytest.raises(ValueError, match="the answer has no"):
+                request.then(Answer(200, body=body.encode()))
+            continue
         assert kinds(outcomes(kind, 200, body, number=number)) == ["delivered"] * everyone
         assert kinds(outcomes(kind, 400, body, number=number)) == ["refused"] * everyone
         assert kinds(outcomes(kind, 401, body, number=number)) == ["suspended"] * everyone
