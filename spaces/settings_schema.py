@@ -177,9 +177,15 @@ def secrets_of(settings: SettingsDeclaration) -> list[str]:
     words = {
         word
         for field, value in values
-        for word in [value, *(ADDRESS_KEY.findall(value.partition("://")[2]) if field.url else value.split())]
+        for word in [value, *(ADDRESS_KEY.findall(value.partition("://")[2]) if field.url else _words(value))]
     }
     return sorted((word for word in words if len(word) >= SHORTEST_STRUCK), key=len, reverse=True)
+
+
+def _words(value: str) -> list[str]:
+    """Also as they are without the marks of JSON around them: a secret may be several of them."""
+    words = value.split()
+    return words + [word.strip('{}[]":,') for word in words]
 
 
 def strike(text: str, secrets: Sequence[str]) -> str:

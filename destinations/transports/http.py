@@ -10,7 +10,6 @@ from spaces.answers import Answer
 from spaces.outbound import LARGEST_ANSWER, Caller, OutboundError
 from spaces.settings_schema import SettingsDeclaration
 
-
 LONGEST_LOOK_UP = 8 * 1024 * 1024  # bytes: some thousand lists, or a hundred profiles with all they have
 
 

@@ -155,6 +155,19 @@ def test_event_style_in_batches_posts_arrays() -> None:
     ]
 
 
+def test_a_webhook_has_a_method_headers_and_a_body_of_its_own() -> None:
+    body = '{"who": "{{userId}}", "is": "{{ traits.first_time_shopper }}", "text": "of {{event}}{{userId}}", "n": [1]}'
+    own = {"method": "PUT", "headers": '{"X-Key": "k", "Content-Type": "application/vnd.x+json"}', "body": body}
+    identify, track = requests(changes=1, **own)
+    assert (identify.method, identify.headers["x-key"]) == ("PUT", "k")
+    assert identify.headers["content-type"] == "application/vnd.x+json"
+    assert identify.headers["webhook-id"] == identify.id
+    assert json.loads(identify.body) == {"who": "u0", "is": True, "text": "of u0", "n": [1]}
+    assert json.loads(track.body) == {"who": "u0", "is": None, "text": "of Audience Enteredu0", "n": [1]}
+    (together,) = requests(changes=2, batchSize=2, **own)
+    assert [entry["who"] for entry in json.loads(together.body)] == ["u0", "u0", "u1", "u1"]
+
+
 def test_the_same_changes_have_the_same_batch_id_and_others_another() -> None:
     first, again = requests(changes=3, style="list", batchSize=3), requests(changes=3, style="list", batchSize=3)
     assert first[0].id == again[0].id != requests(changes=2, style="list", batchSize=3)[0].id
@@ -183,6 +196,14 @@ def test_nothing_at_all_to_send_is_refused_as_an_option() -> None:
         (URL | {"signingSecret": "hello"}, "signingSecret"),
         (URL | {"signingSecret": "whsec_!!"}, "signingSecret"),
         (URL | {"colour": "red"}, "colour"),
+        (URL | {"method": "GET"}, "method"),
+        (URL | {"headers": "X-Key: 1"}, "headers"),
+        (URL | {"headers": '{"X-Key": 1}'}, "headers"),
+        (URL | {"headers": '{"X-Key": "a\\r\\nHost: b"}'}, "headers"),
+        (URL | {"headers": '{"Webhook-Id": "1"}'}, "headers"),
+        (URL | {"body": "{{userId}}"}, "body"),
+        (URL | {"body": '"{{userId}}"'}, "body"),
+        (URL | {"body": '{"a": "{{userId}}"}', "style": "list"}, "body"),
     ],
 )
 def test_a_wrong_setting_is_named(given: dict[str, Any], field: str) -> None:
@@ -228,6 +249,8 @@ def test_secrets_are_masked_and_a_mask_sent_back_changes_nothing() -> None:
 def test_secrets_are_struck_out_of_text() -> None:
     made = parse(adapter_of("webhook").settings, URL | {"sharedSecret": "very secret"})
     assert "secret" not in strike(f"you sent very secret and {made.signing_secret}", secrets_of(made))
+    own = parse(adapter_of("webhook").settings, URL | {"headers": '{"Authorization": "Bearer k-123456"}'})
+    assert strike("no such key: k-123456", secrets_of(own)) == f"no such key: {MASK}"
     keyed = parse(adapter_of("webhook").settings, {"url": "https://tool.example/hooks/0123456789abcdef?to=news"})
     said = f"POST {keyed.url}: no key 0123456789abcdef; see our hooks"
     assert strike(said, secrets_of(keyed)) == f"POST {MASK}: no key {MASK}; see our hooks"
