@@ -1,6 +1,6 @@
 """Search over a workspace: an id, a key, an e-mail address or a name leads to what it stands for."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, islice
@@ -13,11 +13,10 @@ from access.services import spaces_of
 from audiences.models import Audience
 from console.links import first_page
 from destinations.models import Destination, Subscription
-from identity.models import Identifier, Profile
+from identity.models import Profile
 from identity.naming import shown_name
-from identity.queries import called_in
+from identity.queries import called_in, identified
 from identity.rules.display_name import display_name
-from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.models import Connection, Replay, Source
 from spaces import personal
 from spaces.models import Space
@@ -74,7 +73,8 @@ def find_profiles(query: SearchQuery) -> Iterator[Hit]:
         for profile in Profile.objects.filter(space__in=query.spaces, public_id=query.text):
             yield _profile_hit(query, profile, query.text)
         return
-    identifiers = {(row.space_id, row.profile): row for row in _identifiers(query)}
+    matches = identified(query.spaces.values(), query.text).order_by("space", "number")[:MOST]
+    identifiers = {(row.space_id, row.profile): row for row in matches}
     by_identifier = reduce(or_, (Q(space=space, number=number) for space, number in identifiers), Q(pk__in=()))
     for profile in Profile.objects.filter(by_identifier, merged_into=None).order_by("space", "number"):
         row = identifiers[profile.space_id, profile.number]
@@ -167,17 +167,6 @@ FINDERS: tuple[Callable[[SearchQuery], Iterator[Hit]], ...] = (
     find_teammates,
     find_api_ids,
 )
-
-
-def _identifiers(query: SearchQuery) -> Iterable[Identifier]:
-    ranks = (policy_of(space.identity_policy).rank for space in query.spaces.values())
-    # All known types are named because the index is (space, type, value): by value alone every row would be read.
-    types = {*DEFAULT_TYPES, *chain.from_iterable(ranks)}
-    matches = Q(type__in=types, value__in={query.text, query.text.lower()})
-    type, _, value = (part.strip() for part in query.text.partition(":"))
-    if value:
-        matches |= Q(type=type, value__in={value, value.lower()})
-    return Identifier.objects.filter(matches, space__in=query.spaces).order_by("space", "number")[:MOST]
 
 
 def _profile_hit(

@@ -4,6 +4,7 @@ Sets of people are sets of profile numbers. A merge leaves the numbers of both; 
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
@@ -12,6 +13,7 @@ from django.db.models.functions import JSONObject
 from pyroaring import BitMap
 
 from identity.models import SEARCHED, Evidence, Identifier, Link, Merge, Profile, searched_email, searched_name
+from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.models import Source
 from spaces.models import Space
 
@@ -90,6 +92,18 @@ def holders(space: Space, type: str, value: str) -> "QuerySet[Profile]":
     value = value.lower() if type == "email" else value
     identifier = Identifier.objects.filter(space=space, type=type, value=value)
     return Profile.objects.filter(space=space, merged_into=None, number__in=identifier.values("profile"))
+
+
+def identified(spaces: Collection[Space], text: str) -> "QuerySet[Identifier]":
+    """The identifiers of these spaces that this is: a whole value, or `type:value`; capital letters do not count."""
+    text = text.strip()
+    ranks = (policy_of(space.identity_policy).rank for space in spaces)
+    # All known types are named because the index is (space, type, value): by value alone every row would be read.
+    wanted = Q(type__in={*DEFAULT_TYPES, *chain.from_iterable(ranks)}, value__in={text, text.lower()})
+    type, _, value = (part.strip() for part in text.partition(":"))
+    if value:
+        wanted |= Q(type=type, value__in={value, value.lower()})
+    return Identifier.objects.filter(wanted, space__in=[space.pk for space in spaces])
 
 
 def called(space: Space, text: str, most: int) -> BitMap:

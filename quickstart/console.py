@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,11 @@ def open_console(home: Path) -> Console:
     """The console of this folder answers. One that is just starting or stopping is waited for. Raises ConsoleError."""
     give_up = time.monotonic() + START_WITHIN
     while (holder := _holder(home)) is not None:
-        found = re.search(r"https?://\S+", holder)
-        if found and _answers(found.group()):
-            return Console(found.group(), home)
+        address = re.search(r"https?://\S+", holder)
+        if address:
+            with suppress(httpx.HTTPError):  # the site and its three stores answer
+                if httpx.get(f"{address.group()}/readyz", timeout=10, trust_env=False).status_code == 200:
+                    return Console(address.group(), home)
         if STORES_ONLY in holder:
             raise ConsoleError(f"only the stores are running in {home} ({holder}): stop them first")
         if time.monotonic() > give_up:
@@ -87,14 +90,6 @@ def _holder(home: Path) -> str | None:
         return None
     except BlockingIOError:
         return (home / "lock").read_text().strip()
-
-
-def _answers(address: str) -> bool:
-    """The site and its three stores do."""
-    try:
-        return httpx.get(f"{address}/readyz", timeout=10, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def _start(home: Path) -> Console:

@@ -286,16 +286,11 @@ def _values_sent(type: str, message: Mapping[str, Any]) -> list[Any]:
     head, *tail = re.split(r"[_.-]+", type)
     camel = head + "".join(part[:1].upper() + part[1:] for part in tail)
     values = [_dig(place, key) for place in (of_the_user, properties, of_context) for key in (type, camel)]
-    return values + _external_values(type, message)
-
-
-def _external_values(type: str, message: Mapping[str, Any]) -> list[Any]:
-    """The id of the first complete entry of that type."""
     entries = _dig(message, "context", "externalIds")
     wanted = {"type": type, "collection": "users", "encoding": "none"}
     for entry in entries if isinstance(entries, list) else []:
         if all(_dig(entry, key) == value for key, value in wanted.items()):
-            value = entry.get("id")
-            if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
-                return [value]
-    return []
+            id = entry.get("id")
+            if isinstance(id, str | int) and not isinstance(id, bool) and str(id).strip():
+                return [*values, id]  # of several complete entries of a type the first counts
+    return values

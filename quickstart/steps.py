@@ -136,8 +136,15 @@ class Steps:
         as_of = moment(self.api.get(f"spaces/{space['id']}/resolution")["asOf"])
         recorded = self._timeline(space)
         identifiers = self._identifiers(space)
+        # Every message that is young enough to have been replayed; and those that may be, being at the very edge.
+        since = ms(moment(self._newest_replay(space)["since"]))
+        sure: list[Key] = []
+        perhaps: list[Key] = []
+        for origin, message_id, earliest, latest in self.feed.dated():
+            if latest >= since:
+                (sure if earliest >= since else perhaps).append((origin, message_id))
         with self.screen.progress("resolving a second time, naively"):
-            faults = checks.compare_timeline(recorded, *self._expected(space))
+            faults = checks.compare_timeline(recorded, sure, perhaps)
             console = checks.by_console(recorded, identifiers)
             # What the naive resolver was asked already, in the same order, it need not do again.
             order = [row[:2] + row[3:] for row in recorded]
@@ -176,16 +183,6 @@ class Steps:
                     found[profile["id"]] = _pairs(profile["identifiers"])
                 moved(len(found), total=page["pagination"].get("totalEntries") or len(found))
         return found
-
-    def _expected(self, space: Json) -> tuple[list[Key], list[Key]]:
-        """Every message that is young enough to have been replayed; and those that may be, being at the very edge."""
-        since = ms(moment(self._newest_replay(space)["since"]))
-        sure: list[Key] = []
-        perhaps: list[Key] = []
-        for origin, message_id, earliest, latest in self.feed.dated():
-            if latest >= since:
-                (sure if earliest >= since else perhaps).append((origin, message_id))
-        return sure, perhaps
 
     def _show_one(self, space: Json, identifiers: dict[str, Identifiers], recorded: list[Recorded]) -> None:
         """What step 4 of the guide asks for: look at somebody who was seen in several places."""

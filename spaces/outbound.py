@@ -255,17 +255,14 @@ class _Transport(httpx.HTTPTransport):
 
     def __init__(self) -> None:
         self._pool = _Pool(
-            ssl_context=_trusted(),
+            ssl_context=_trusted(),  # one for all: to read the certificate authorities takes longer than most calls
             max_connections=MOST_CONNECTIONS,
             keepalive_expiry=KEPT_S,
             network_backend=_Backend(),
         )
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Made once: reading all certificate authorities takes longer than most calls."""
-    return ssl.create_default_context()
+_trusted = cache(ssl.create_default_context)
 
 
 def _send(

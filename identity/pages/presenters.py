@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import cast
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from pyroaring import BitMap
 
@@ -16,7 +16,6 @@ from identity.models import Identifier, Profile
 from identity.naming import shown_name
 from identity.pages.event_view import EventSection, parts
 from identity.rules.display_name import email_of
-from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.events import timeline
 from sources.events.timeline import Key
 from sources.models import Source
@@ -142,14 +141,7 @@ def search(space: Space, text: str) -> "QuerySet[Profile]":
     if text.startswith("use_"):
         profile = queries.profile_of(space, text)
         return Profile.objects.filter(pk=profile.pk) if profile else Profile.objects.none()
-    # By type and value, since that is the index.
-    types = {*DEFAULT_TYPES, *policy_of(space.identity_policy).rank}
-    wanted = Q(type__in=types, value__in={text, text.lower()})
-    type, _, value = text.partition(":")
-    if value:
-        wanted |= Q(type=type.strip(), value__in={value.strip(), value.strip().lower()})
-    holders = Identifier.objects.filter(wanted, space=space).values_list("profile", flat=True)[:MOST_MATCHES]
-    numbers = BitMap(holders)
+    numbers = BitMap(queries.identified([space], text).values_list("profile", flat=True)[:MOST_MATCHES])
     if not personal.masked():  # letter by letter a search would tell what the page does not
         numbers |= queries.called(space, text, MOST_MATCHES)
     return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])

@@ -151,6 +151,11 @@ class _Reader:
             )
             extracted = identifiers(message, self.policy)
         properties, lists = split(_properties(outer))
+        traits = NO_TRAITS
+        # Only these two calls say something of a person for good; `traits` of others are of no use to anybody.
+        if outer.type in ("identify", "group") and (raw := storable_json(bytes(outer.traits)))[:1] == b"{":
+            sent = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            traits = {key: bytes(value) for key, value in sent.items()}
         return ArchivedEvent(
             type=outer.type,
             event=event_name(outer.type, outer.event if isinstance(outer.event, str) else None),
@@ -158,8 +163,7 @@ class _Reader:
             account=extracted.account,
             properties=properties,
             lists=lists,
-            # Only these two calls say something of a person for good; `traits` of others are of no use to anybody.
-            traits=_traits(outer.traits) if outer.traits and outer.type in ("identify", "group") else NO_TRAITS,
+            traits=traits,
             set_aside=extracted.blocked,
         )
 
@@ -226,10 +230,3 @@ def _with_key(text: bytes, key: bytes, value: str) -> bytes:
         return text
     separator = b"," if text[1:-1].strip() else b""
     return b"%b%b%b%b}" % (text[:-1], separator, key, msgspec.json.encode(value))
-
-
-def _traits(raw: msgspec.Raw) -> dict[str, bytes]:
-    text = storable_json(bytes(raw))
-    if text[:1] != b"{":
-        return NO_TRAITS
-    return {key: bytes(value) for key, value in msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()}

@@ -358,9 +358,9 @@ class _Scan:
     def passes(self, mark: str) -> bool:
         """Whether the mark comes next; then it is passed."""
         self._skip_blanks()
-        found = self.text.startswith(mark, self.at)
-        self.at += found
-        return found
+        comes = self.text.startswith(mark, self.at)
+        self.at += comes
+        return comes
 
     def is_at_end(self) -> bool:
         self._skip_blanks()
@@ -393,20 +393,19 @@ class _Scan:
         try:
             value, self.at = _python.raw_decode(self.text, start)
         except RecursionError:
-            self.at = self._past_brackets()
+            # Nobody will read what is so deep, so brackets alone say where it ends: no stack, but steps that count.
+            depth = 0
+            for bracket in _TEXT_OR_BRACKET.finditer(self.text, start):
+                self._step()
+                depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(bracket[0], 0)
+                if depth == 0:
+                    self.at = bracket.end()
+                    break
+            else:
+                raise self._error("it ends too early") from None
         except ValueError as error:
             raise ValueError(f"The body is not JSON: {error}.") from None
         return self.text[start : self.at], value
-
-    def _past_brackets(self) -> int:
-        # Nobody will read what is so deep, so brackets alone say where it ends: no stack, but steps that are counted.
-        depth = 0
-        for found in _TEXT_OR_BRACKET.finditer(self.text, self.at):
-            self._step()
-            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
-            if depth == 0:
-                return found.end()
-        raise self._error("it ends too early")
 
     def _skip_blanks(self) -> None:
         if blanks := _BLANKS.match(self.text, self.at):

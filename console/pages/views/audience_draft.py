@@ -94,6 +94,18 @@ def review(request: PageRequest, workspace: str, space: str, draft: str) -> Http
 def _render_review(request: PageRequest, row: Draft, form: Review, *, status: int = 200) -> HttpResponse:
     # htmx asks with the name that is being typed, to show the key that it would get.
     name = request.GET.get("name", "") or form["name"].value() or ""
+    # How many people it begins with, with and without historical data; or why that is not known. Counting takes
+    # seconds for a big space: the page is shown without it and asks again for it.
+    count: dict[str, Any] = {}
+    if "count" in request.GET:
+        wanted: dict[str, Any] = {"include_anonymous": row.include_anonymous, "now": clock.now()}
+        try:
+            count = {"begun": audiences.beginnings(row.space, drafts.definition_of(row), **wanted)}
+        except Unanswerable as error:
+            logger.warning("a preview in %s: %s", row.space.public_id, error)
+            count = {"uncounted": unanswered(error)}
+        except (DefinitionError, NotComputed) as error:
+            count = {"uncounted": str(error)}
     context = {
         "draft": row,
         "steps": wizard.steps(request, row, wizard.REVIEW),
@@ -102,24 +114,9 @@ def _render_review(request: PageRequest, row: Draft, form: Review, *, status: in
         "chosen": [destination for destination, _ in services.chosen_in(row)],
         "sentence": drafts.sentence_of(row),
         "incomplete": INCOMPLETE,
-        # Counting takes seconds for a big space: the page is shown without it and asks again for it.
-        **(_count_members(row) if "count" in request.GET else {}),
+        **count,
     }
     return render(request, "console/draft_review.html", context, status=status)
-
-
-def _count_members(row: Draft) -> dict[str, Any]:
-    """begun: how many people it begins with, with and without historical data; or uncounted: why that is not known."""
-    try:
-        begun = audiences.beginnings(
-            row.space, drafts.definition_of(row), include_anonymous=row.include_anonymous, now=clock.now()
-        )
-    except Unanswerable as error:
-        logger.warning("a preview in %s: %s", row.space.public_id, error)
-        return {"uncounted": unanswered(error)}
-    except (DefinitionError, NotComputed) as error:
-        return {"uncounted": str(error)}
-    return {"begun": begun}
 
 
 def _get_or_404(request: PageRequest, public_id: str) -> Draft:

@@ -1,13 +1,10 @@
 """The guide of a space: what another space, usually the Dev space, has that this one lacks, step by step."""
 
-from collections.abc import Sequence
-
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
-from access.models import Membership
 from access.pages.tables import Pill
 from access.requests import PageRequest
 from access.services import NotPossible, spaces_of
@@ -37,7 +34,11 @@ PILLS = {
 def guide(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """GET compares with the space chosen by `with`. A POST copies what has the key `copy` there to this one."""
     member, here = request.membership, request.space
-    others = _other_spaces(member, here)
+    # Dev spaces first, and among these the ones with a source: what others are set up after.
+    readable = spaces_of(member).exclude(pk=here.pk).order_by("kind", "name", "id")
+    connections = Connection.objects.filter(space__in=readable).exclude(state=Connection.State.DISCONNECTED)
+    connected = set(connections.values_list("space", flat=True))
+    others = sorted(readable, key=lambda other: (other.kind != Space.Kind.DEV, other.pk not in connected))
     slug = request.POST.get("with", "") or request.GET.get("with", "")
     if slug and slug not in [other.slug for other in others]:
         raise Http404
@@ -105,14 +106,6 @@ def _summarize(audience: Audience) -> AudienceSummary:
         asks=grammar.asked_in(definition, Audience.Kind.AUDIENCE) | grammar.asked_in(definition, Audience.Kind.TRAIT),
         id=audience.public_id,
     )
-
-
-def _other_spaces(member: Membership, space: Space) -> Sequence[Space]:
-    """The other spaces that this member may read: Dev spaces first, and among these the ones with a source."""
-    others = spaces_of(member).exclude(pk=space.pk).order_by("kind", "name", "id")
-    connections = Connection.objects.filter(space__in=others).exclude(state=Connection.State.DISCONNECTED)
-    connected = set(connections.values_list("space", flat=True))
-    return sorted(others, key=lambda other: (other.kind != Space.Kind.DEV, other.pk not in connected))
 
 
 def _copy(request: PageRequest, model: Space, *, key: str) -> None:
