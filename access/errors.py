@@ -40,7 +40,7 @@ class Unavailable(APIException):
 
 def invalid(message: str, field: str | None = None) -> ValidationError:
     """field: the path in the body or the query, such as `invites[0].email`."""
-    return ValidationError({field: [message]} if field else [message])
+    return ValidationError({field: [message]} if field else [message])  # a list: DRF turns it into the whole's errors
 
 
 def plain(status: int, message: str) -> JsonResponse:
@@ -49,7 +49,7 @@ def plain(status: int, message: str) -> JsonResponse:
 
 
 def is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+    return request.path.startswith("/api/")  # by the path: where no route was found there is nothing else to go by
 
 
 def error_row(status: int, message: str, field: str = "") -> dict[str, str]:

@@ -28,6 +28,7 @@ def count(request: HttpRequest, what: str, account: str) -> None:
 
 def _usages(request: HttpRequest, what: str, account: str, *, increment: bool) -> list[dict[str, int]]:
     """Of the account and of the address; none without Redis: nobody is locked out for its sake."""
+    # Both: by the account alone one address tries every account, by the address alone many addresses try one.
     keys = (f"account {account.strip().lower()[:254]}", f"address {address_of(request)}")
     try:
         usages = [

@@ -130,6 +130,7 @@ class SignedIn(models.Model):
     """A session in which a user is signed in: Django's own table does not say whose a session is."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="signed_in")
+    # No foreign key: sessions come and go by Django's own hand, which knows nothing of this table.
     session = models.CharField(max_length=40, unique=True, help_text="Django's key of it")
     at = models.DateTimeField()
     address = models.CharField(max_length=45)
@@ -144,7 +145,7 @@ class AuditEntry(Owned):
     token = models.ForeignKey(Token, on_delete=models.SET_NULL, null=True, related_name="+")
     action = models.CharField(max_length=60)
     address = models.CharField(max_length=45, blank=True, default="", help_text="from where; empty = a command")
-    target = models.CharField(max_length=60, help_text="public id")
+    target = models.CharField(max_length=60, help_text="public id")  # as text: what it names may be gone by now
     detail = models.JSONField(default=dict)
 
     class Meta:

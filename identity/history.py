@@ -39,10 +39,11 @@ class Placed:
 
 def resolve_progress(space: Space) -> ResolveProgress:
     """How far the space is. Reads a few rows, however many events there are."""
+    # From counters and ends of logs: whoever waits for a space to catch up asks this every second.
     running = Replay.objects.filter(space=space, state=Replay.State.RUNNING)
     replay = running.aggregate(left=Sum(F("total") - F("done")), running=Count("pk"))
     live = archive_table.count_live(space.workspace_id, places(list(listening(space.pk))))
-    waiting = live + max(replay["left"] or 0, 0)
+    waiting = live + max(replay["left"] or 0, 0)  # what came on another way meanwhile may make it less than nothing
     return ResolveProgress(waiting, replay["running"] > 0, scope_of(space).log.end)
 
 
@@ -54,6 +55,7 @@ def scope_of(space: Space) -> Scope:
 def recorded(space: Space, scope: Scope, *, after: tuple[int, int], limit: int) -> list[Placed]:
     """The timeline in the order in which it was resolved, after a (piece, position)."""
     rows = timeline.page(scope, after=after, limit=limit)
+    # The row has the number of its moment; whom it stands for now is in PostgreSQL, and changes without the row.
     people = public_ids(space, {row.profile for row in rows})
     sources = source_ids(row.source for row in rows)
     return [Placed(row, people[row.profile], sources.get(row.source)) for row in rows]
@@ -62,7 +64,7 @@ def recorded(space: Space, scope: Scope, *, after: tuple[int, int], limit: int) 
 def seen_between(scope: Scope, numbers: Sequence[int]) -> tuple[datetime, datetime] | None:
     """The event times of this person's first and last event."""
     counts = timeline.counts_of(scope, numbers)
-    if not counts:
+    if not counts:  # its events were too old to be kept
         return None
     first, last = min(row[3] for row in counts), max(row[4] for row in counts)
     return from_milliseconds(first), from_milliseconds(last)

@@ -9,7 +9,7 @@ from sources.models import Source
 from spaces.models import Space, Workspace, public_id
 from spaces.text import storable
 
-KEY_LENGTH = 300
+KEY_LENGTH = 300  # an index entry holds some 2,700 bytes, and a letter may take four
 
 
 SEARCHED = 100  # characters of a name or an e-mail address that a search looks at: an index takes no long ones
@@ -46,6 +46,7 @@ class InSpace(models.Model):
 class Graph(models.Model):
     """The counters of a space's identity graph. Dense numbers make a set of people a bitmap."""
 
+    # Held from Prepare on: of two batches of a space the second waits, and sees what the first has made.
     space = models.OneToOneField(Space, on_delete=models.CASCADE, primary_key=True, related_name="graph")
     workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
     last_profile = models.BigIntegerField(default=0)
@@ -81,6 +82,7 @@ class Profile(InSpace):
                 condition=models.Q(merged_into__isnull=False),
                 name="losers_of_a_profile",
             ),
+            # text_pattern_ops: with a collation that is not C, LIKE 'ada%' finds no other index of use.
             models.Index("space", OpClass(searched_name(), name="text_pattern_ops"), name="profiles_by_name"),
             models.Index("space", OpClass(searched_email(), name="text_pattern_ops"), name="profiles_by_email"),
         ]
@@ -108,6 +110,7 @@ class Identifier(InSpace):
 class Evidence(InSpace):
     """A set of identifiers that was seen together, first and last, and what was made of it."""
 
+    # The set itself may be longer than an index takes; 16 bytes of a hash are the same set for all that happens.
     set_hash = models.BinaryField(max_length=16)
     identifiers = models.JSONField(help_text="[[type, value], …] by priority")
     refused = models.JSONField(help_text="[[type, value, reason], …]; empty = fully accepted")
@@ -141,6 +144,7 @@ class Merge(InSpace):
     reason = models.TextField(blank=True)
 
     class Meta:
+        # A second wall: a profile with two winners would make `merged_into` a lie for everything that follows it.
         constraints = [models.UniqueConstraint(fields=["space", "loser"], name="a_profile_is_merged_once")]
         indexes = [models.Index(fields=["space", "winner"], name="merges_into_a_profile")]
 
@@ -169,7 +173,7 @@ class ChangeSet(InSpace):
     )
 
     class Meta:
-        db_table = "identity_touch"
+        db_table = "identity_touch"  # as an older release called it: tables are never renamed
         constraints = [models.UniqueConstraint(fields=["space", "piece", "key"], name="touch_once")]
 
     @staticmethod

@@ -83,13 +83,14 @@ def living(space: Space, kind: Profile.Kind) -> "QuerySet[Profile]":
 
 def with_identifiers(rows: "QuerySet[Profile]") -> "QuerySet[Profile]":
     """The same, each with `identifiers`: what it holds as [{"type", "value"}], the oldest first."""
+    # One query for a whole page, and no join that would repeat each profile for each of its identifiers.
     identifiers = Identifier.objects.filter(space=OuterRef("space"), profile=OuterRef("number")).order_by("number")
     return rows.annotate(identifiers=ArraySubquery(identifiers.values(one=JSONObject(type="type", value="value"))))
 
 
 def holders(space: Space, type: str, value: str) -> "QuerySet[Profile]":
     """The profile that holds this identifier, if any does. E-mail addresses are kept in lower case."""
-    value = value.lower() if type == "email" else value
+    value = value.lower() if type == "email" else value  # as `identity.rules.extract` reads them
     identifier = Identifier.objects.filter(space=space, type=type, value=value)
     return Profile.objects.filter(space=space, merged_into=None, number__in=identifier.values("profile"))
 
@@ -141,7 +142,7 @@ def seen_types(space: Space, types: Sequence[str]) -> set[str]:
 
 def merges_of(space: Space, numbers: Iterable[int]) -> "QuerySet[Merge]":
     """How these numbers, all of one person, came together."""
-    return Merge.objects.filter(space=space, loser__in=[*numbers])
+    return Merge.objects.filter(space=space, loser__in=[*numbers])  # each number lost once, so by losers none is missed
 
 
 def refusals_of(space: Space, numbers: Iterable[int]) -> "QuerySet[Evidence]":

@@ -101,7 +101,9 @@ def next_rejects(space: Space, limit: int) -> Intake | None:
         return None
     rows = archive_table.read_rows(space.workspace_id, places)
     archived = list(zip(*(rows[name].to_pylist() for name in ("source", "piece", "position")), strict=True))
-    for source, piece, position in set(places) - set(archived):  # the archive forgot it
+    # The archive forgot it: nobody can resolve it any more, and as a reject to be resolved it would be asked for again
+    # and again.
+    for source, piece, position in set(places) - set(archived):
         Reject.objects.filter(space=space, source=source, piece=piece, position=position).delete()
     return Intake(space, _taken(rows, rejects=archived), rows) if archived else None
 

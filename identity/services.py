@@ -13,6 +13,7 @@ def change_policy(space: Space, policy: Policy | None, *, by: ActorLike = COMMAN
     What was resolved before stays: loosening is safe, tightening leaves older profiles outside the rules.
     """
     with transaction.atomic():
+        # Locked, so that of two people who save at once the audit trail has what each of them found.
         locked = Space.objects.select_for_update(no_key=True).get(pk=space.pk)
         before, after = locked.identity_policy, policy and policy.to_json()
         Space.objects.filter(pk=space.pk).update(identity_policy=after)

@@ -41,6 +41,7 @@ def by_reference(recorded: Iterable[Recorded], sent: Callable[[Recorded], Mappin
 
     sent: the message behind a row; None when it was never sent.
     """
+    # By its place and not by its id: two sources may use one id, and each is a message of its own.
     reference = Reference(DEFAULTS)
     keys = {}
     for place, row in enumerate(recorded):

@@ -112,13 +112,14 @@ class EventFile:
         good: dict[str, dict[str, Any]] = {}
         for line in self.lines:
             if line.fault is None:
+                # As it will come back: what is no character is U+FFFD in every store.
                 good.setdefault(str(line.message["messageId"]), _storable(line.message))
         return good
 
     @cached_property
     def _bytes(self) -> bytes:
         try:
-            content = self.path.read_bytes()
+            content = self.path.read_bytes()  # once: it is also what the ids of messages without one are made of
             return gzip.decompress(content) if content.startswith(GZIP) else content
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise FileError(f"{self.path} cannot be read: {error}") from error

@@ -93,6 +93,7 @@ class ShopFeed:
         self._memory = Memory(home)
         kept = self._memory.recall("shop") or {"seed": SEED, "anchor": _now()}
         self.shop = Shop(kept["seed"], kept["anchor"])
+        # With another shop's messages in the same sources nothing could be compared.
         if kept.setdefault("digest", self.shop.digest) != self.shop.digest:
             raise FeedError(f"{home} holds data of another version of the shop: choose another PERSONAS_HOME")
         self._memory.keep("shop", kept)
@@ -158,12 +159,13 @@ class FileFeed:
         self.total = len(self.file.sent())
 
     def send(self, address: str, keys: Mapping[str, str], progress: Progress) -> Delivery:
+        # Kept before the first message goes: a run that dies while sending has been received in part.
         kept = self._memory.recall(self._name) or {"from": _now() - 1_000}
         self._memory.keep(self._name, kept)
         (key,) = keys.values()
         delivery = sending.send_file(address, key, self.file.sent(), progress)
         delivery.refused = [(message, why) for message, why in delivery.refused if fault(message) is None]
-        kept.setdefault("to", _now() + 1_000)
+        kept.setdefault("to", _now() + 1_000)  # of the first run: doubles of a later one keep their first receipt
         self._memory.keep(self._name, kept)
         return delivery
 
@@ -213,7 +215,7 @@ class Memory:
         return self._all().get(name)
 
     def keep(self, name: str, value: dict[str, Any]) -> None:
-        draft = self._path.with_suffix(".new")
+        draft = self._path.with_suffix(".new")  # whole or not at all: it is read by the next run
         draft.write_text(json.dumps(self._all() | {name: value}, indent=1))
         draft.replace(self._path)
 

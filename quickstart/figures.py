@@ -96,7 +96,7 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """As written to quickstart.json. The figures are Dev's, and the audience is its first."""
-        first = self.dev.audiences[0]
+        first = self.dev.audiences[0]  # one of several: a program that reads this wants a number, not a list
         return {
             "console": self.console,
             "login": self.login,

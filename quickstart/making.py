@@ -20,6 +20,7 @@ def an_invitation(api: Api, space: Json) -> Json:
     if _pending(api, email) is None:
         grants = [{"spaceId": space["id"], "role": "user"}]
         api.post("invites", {"invites": [{"email": email, "role": "member", "grants": grants}]})
+    # Read back: what the API said it did is what is to be shown.
     found = _pending(api, email)
     if found is None:
         raise ApiError(f"{email} was invited, and is not among the pending invitations")
@@ -38,6 +39,7 @@ def a_source(api: Api, origin: Origin) -> Json:
 def connections(api: Api, space: Json, sources: Sequence[Json]) -> bool:
     """The sources are connected, with a replay of the last month. Whether that was done now."""
     path = f"spaces/{space['id']}/connections"
+    # Only what is missing: connecting a source twice is refused, and a second run is to change nothing.
     connected = {each["sourceId"] for each in api.all(path, "connections") if each["state"] != "disconnected"}
     missing = [source["id"] for source in sources if source["id"] not in connected]
     if missing:

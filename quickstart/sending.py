@@ -48,6 +48,7 @@ def send_shop(address: str, keys: Mapping[str, str], messages: Iterable[Sent], p
     clients = {source: Client(key, **settings) for source, key in keys.items()}
     for each in messages:
         client = clients[each.source]
+        # The library drops what its queue has no room for, so it is not given more than that.
         while client.queue.qsize() >= QUEUE:
             _fail_early(delivery)
             time.sleep(0.01)
@@ -144,7 +145,7 @@ def _post_with_patience(address: str, key: str, batch: list[Any]) -> None:
             post(key, address, timeout=30, batch=batch)
             return
         except APIError as error:
-            if error.status < 500 and error.status != 429:
+            if error.status < 500 and error.status != 429:  # what is wrong with it will be so the next time, too
                 raise
             failure: Exception = error
         except requests.RequestException as error:

@@ -63,6 +63,7 @@ class Steps:
         """All messages are in the archive, among its doubles or its rejects. With the faults of sending."""
         for note in self.feed.notes():
             self.screen.say(note)
+        # A run that was interrupted may have left requests in the inbox: they must not count as this one's.
         with self.screen.progress("finishing what was sent before") as moved:
             self._archived(lambda tally: tally["waiting"] == 0, moved)
         before = self._tally()

@@ -43,7 +43,7 @@ Truth = Callable[[int], Members]  # as of a moment in ms
 
 def performed(happened: Iterable[Happened], event: str, *, days: int, at_least: int = 1) -> Truth:
     """Who did `event` at least so often in (as of - days, as of]."""
-    done = sorted(each for each in happened if each.event == event)
+    done = sorted(each for each in happened if each.event == event)  # by person, as groupby needs them
     people = {user_id: [each[2:] for each in group] for user_id, group in groupby(done, key=lambda each: each.user_id)}
 
     def truth(as_of: int) -> Members:

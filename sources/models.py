@@ -35,6 +35,7 @@ class Source(Deletable, Owned):
 
 
 def new_write_key() -> str:
+    # 32 characters, as Segment's have; clients put it into headers and addresses, so URL-safe.
     return secrets.token_urlsafe(24)
 
 
@@ -58,6 +59,7 @@ class Inbox(Owned):
     taken = models.BooleanField(default=False, help_text="an archive batch was prepared from it")
 
     class Meta:
+        # Of what waits only: a source whose backlog is taken costs one probe, however many rows are still to go.
         indexes = [models.Index(fields=["source", "id"], condition=models.Q(taken=False), name="inbox_waiting")]
 
 
@@ -91,6 +93,8 @@ class Reject(Owned):
             models.Index(fields=["space", "id"], condition=models.Q(again=True), name="reject_to_resolve_again"),
         ]
         constraints = [
+            # A batch that is written again must not reject an event a second time. Rows without a space have NULL
+            # there, which PostgreSQL takes for different from every other.
             models.UniqueConstraint(
                 fields=["space", "source", "piece", "position"], name="reject_once_per_space_and_event"
             )
@@ -115,7 +119,7 @@ class RefusedRequest(Owned):
     last_at = models.DateTimeField()
 
     class Meta:
-        db_table = "sources_refused"
+        db_table = "sources_refused"  # as an older release called it: tables are never renamed
         constraints = [
             models.UniqueConstraint(fields=["source", "code", "path"], name="refused_once_per_code_and_path")
         ]
@@ -124,6 +128,7 @@ class RefusedRequest(Owned):
 class Tally(models.Model):
     """What became of a source's messages: every accepted one is in exactly one of the three."""
 
+    # A row of its own: counted with every batch, it would otherwise hold the source's row against who edits it.
     source = models.OneToOneField(Source, on_delete=models.CASCADE, primary_key=True, related_name="tally")
     workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
     archived = models.BigIntegerField(default=0)
@@ -205,7 +210,12 @@ class Consumed(Owned):
 
     connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="consumed")
     replay = models.ForeignKey(
-        Replay, on_delete=models.SET_NULL, null=True, related_name="parts", help_text="null = live"
+        # What a replay has read stays read when the replay itself is forgotten.
+        Replay,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="parts",
+        help_text="null = live",
     )
     after_piece = models.BigIntegerField(default=0)
     after_position = models.BigIntegerField(default=-1)

@@ -17,7 +17,7 @@ from spaces.models import Log, Space, Workspace
 from spaces.times import from_milliseconds, milliseconds
 
 SHOWN = 100  # messages at once
-RESOLVE = "resolve"  # the stage that reads it, one log per space
+RESOLVE = "resolve"  # the stage that reads it, one log per space; named here, since identity is above
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def events_by_day(source: Source, *, now: datetime, days: int) -> list[tuple[dat
     """How many events each of the last `days` days of the reader has, oldest first, days without any included."""
     zone = timezone.get_current_timezone_name()
     counts = archive_table.count_by_day(source.workspace_id, _last_days([source], now, days), zone)
+    # Days of the calendar, not spans of 24 hours: one on which clocks change is one bar as well.
     dates = [timezone.localdate(now) - timedelta(days=back) for back in reversed(range(days))]
     return [(day, counts.get(day, 0)) for day in dates]
 
@@ -135,6 +136,7 @@ def newest_messages(
     messages, looked_to = archive_table.read_newest(
         source.workspace_id, log, limit, before=before, types=types, wanted=wanted
     )
+    # Asked, not taken from the number of rows: a search may find nothing among the newest and much further back.
     more = archive_table.has_before(source.workspace_id, log, looked_to)
     return NewestMessages([dict(row) for row in messages.to_pylist()], looked_to if more else None)
 
@@ -179,6 +181,7 @@ def arrived_rejects(
 
 def reject_codes(source: Source) -> list[tuple[str, int]]:
     """The codes of the newest rejects, and how many of these there are, most frequent first."""
+    # Of the newest only: a source may have millions, and every look at the page asks for this.
     newest = rejects_of(source).order_by("-pk").values("pk")[: archive_table.LOOKED_AT]
     by_code = Reject.objects.filter(pk__in=newest).values_list("code").annotate(count=Count("pk"))
     return list(by_code.order_by("-count", "code"))
@@ -187,6 +190,7 @@ def reject_codes(source: Source) -> list[tuple[str, int]]:
 def _search(rejects: QuerySet[Reject], code: str, wanted: str) -> QuerySet[Reject]:
     fields = ("reason", "path", "message_id", "message", "code")
     rejects = rejects.filter(code=code) if code else rejects
+    # A text search has no index; whoever calls with one bounds the rows that it reads.
     text = Q(*((f"{field}__icontains", wanted) for field in fields), _connector=Q.OR)
     return (rejects.filter(text) if wanted else rejects).order_by("-pk")
 
@@ -217,6 +221,7 @@ def listeners(source: Source) -> list[int]:
 
 def places(connections: Sequence[Connection]) -> list[LogPlace]:
     """The live reader's place of each connection, with the end of its source's archive now. One query."""
+    # All ends at one moment, so that events of two sources are interleaved by receipt and none is ahead of its time.
     logs = visible_logs(stage=ARCHIVE, partitions=[connection.source_id for connection in connections])
     return [
         LogPlace(log=logs[connection.source_id], piece=connection.piece, position=connection.position)
@@ -237,6 +242,7 @@ def complement(
 
     without: what this replay consumed does not count; its own cursor says it.
     """
+    # Up to each one's cut-off: what comes after it is the live reader's, so nothing is missed and nothing comes twice.
     cutoffs = {connection.source_id: (connection.pk, connection.cutoff) for connection in connections}
     logs = visible_logs(stage=ARCHIVE, partitions=list(cutoffs))
     parts = Consumed.objects.filter(connection__in=[pk for pk, _ in cutoffs.values()]).order_by("pk")
@@ -260,7 +266,7 @@ def complement(
 
 def progress(replay: Replay, now: datetime) -> Progress:
     end = replay.finished_at or now
-    seconds = max((end - replay.created_at).total_seconds(), 0.001)
+    seconds = max((end - replay.created_at).total_seconds(), 0.001)  # a clock that was put back must not divide by 0
     rate = replay.done / seconds
     left = max(replay.total - replay.done, 0) / rate if rate else None
     running = replay.state == Replay.State.RUNNING
@@ -289,6 +295,8 @@ def _last_days(sources: Sequence[Source], now: datetime, days: int) -> Reach:
 
 def percent(replay: Replay) -> float:
     """How much of it is done; 100 only when all of it is."""
+    # By its state and not by its figures: `total` is what there was when it was asked for, and some of that may have
+    # come on another way since.
     if replay.state == Replay.State.COMPLETE:
         return 100.0
     return round(min(100.0 * replay.done / replay.total, 99.9), 1) if replay.total else 0.0

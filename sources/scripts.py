@@ -19,6 +19,7 @@ def is_installed(script: Path) -> bool:
 
 def text_of(script: Path) -> str:
     """Raises FileNotFoundError."""
+    # The name of a bundle is part of an address: only what is a script is read, whatever it leads to.
     if script.suffix not in (".js", ".txt"):
         raise FileNotFoundError(script)
     return (settings.CLIENT_SCRIPTS / script).read_text("utf-8")

@@ -68,7 +68,7 @@ def update_source(source: Source, *, by: ActorLike = COMMAND, **changes: Any) ->
 
     `enabled` takes effect on collect within five seconds.
     """
-    before = {field: getattr(source, field) for field in changes}
+    before = {field: getattr(source, field) for field in changes}  # for the audit entry, which says what it was
     for field, value in changes.items():
         setattr(source, field, value)
     with transaction.atomic():
@@ -98,6 +98,7 @@ def send_test(source: Source, *, by: ActorLike = COMMAND) -> None:
         "messageId": f"test-{secrets.token_hex(8)}",
         "properties": {"from": "the debugger"},
     }
+    # By the way of every other event: what the test shows is what happens to them.
     sender = Sender(source.pk, source.workspace_id, source.enabled)
     with transaction.atomic():
         keep(sender, call="track", body=json.dumps(message).encode())
@@ -243,6 +244,7 @@ def disconnect(connection: Connection, clock: Clock, *, by: ActorLike = COMMAND)
         Space.objects.select_for_update(no_key=True).get(pk=connection.space_id)
         connection.state = Connection.State.DISCONNECTED
         connection.save(update_fields=["state"])
+        # With its last source a replay has nothing left to read: it is cancelled, lest it says that it is complete.
         if connection.replay and not listening(connection.space_id).filter(replay=connection.replay).exists():
             _end(connection.replay, clock)
         audit(by, "space.disconnected", connection.space, source=connection.source.public_id)

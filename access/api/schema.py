@@ -53,6 +53,7 @@ class Schema(AutoSchema):
         return super().get_summary() or self.get_operation_id().replace("_", " ").capitalize()
 
     def get_description(self) -> str:  # type: ignore[override]
+        # From the mark that the gate enforces, so that the description cannot say something else.
         need = need_of(type(self.view), self.method)
         return f"{super().get_description()}\n\nNeeds the permission `{need}`: {PERMISSIONS[need]}."
 
@@ -98,13 +99,14 @@ def register(auto_schema: Any, name: str, schema: dict[str, Any]) -> dict[str, s
 
 def with_examples(result: dict[str, Any], generator: Any, **more: Any) -> dict[str, Any]:
     """Every body has an example, put together from those of its components. For POSTPROCESSING_HOOKS."""
+    # Sorted, so that a change of one serializer is one hunk of the committed file.
     components = result["components"]
     schemas = components["schemas"] = dict(sorted((components["schemas"] | {"Pagination": PAGINATION}).items()))
     shared = components["responses"] = {}
     for operation in (operation for path in result["paths"].values() for operation in path.values()):
         for code, response in operation["responses"].items():
             response["description"] = HTTPStatus(int(code)).phrase if code.isdigit() else "Any other error"
-            if code in ERRORS:
+            if code in ERRORS:  # one component for each status: written out, errors were most of the file
                 shared[f"Error{code.capitalize()}"] = response
                 operation["responses"][code] = {"$ref": f"#/components/responses/Error{code.capitalize()}"}
         for body in (operation.get("requestBody", {}), *operation["responses"].values(), *shared.values()):

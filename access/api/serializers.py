@@ -85,6 +85,7 @@ class YouSerializer(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES))
     may = serializers.SerializerMethodField(help_text="Your permissions of the workspace.")
 
+    # Permissions and not the role: what a role allows may change with a release, and clients should not know it.
     def get_may(self, membership: Any) -> list[str]:
         return [permission for permission in roles.WORKSPACE_PERMISSIONS if membership.may(permission)]
 
@@ -160,6 +161,7 @@ class InviteSerializer(serializers.Serializer[Any]):
     @extend_schema_field(GrantSerializer(many=True))
     def get_grants(self, invitation: Any) -> list[dict[str, Any]]:
         return [
+            # Invitations from before that right have no word of it.
             {"spaceId": row["space"], "role": row["role"], "personalData": row.get("personal", False)}
             for row in invitation.grants
         ]
@@ -188,6 +190,7 @@ class AuditEntrySerializer(serializers.Serializer[Any]):
     detail = serializers.SerializerMethodField(help_text="JSON, as text: what it holds differs by action.")
 
     def get_detail(self, entry: Any) -> str:
+        # An object of any shape would be one that the API's description says nothing of.
         return json.dumps(entry.detail, ensure_ascii=False)
 
 
@@ -204,6 +207,7 @@ class CreateInvite(serializers.Serializer[Any]):
 
 
 class CreateInvites(serializers.Serializer[Any]):
+    # Each is a mail that is sent while the caller waits.
     invites: Any = serializers.ListSerializer(child=CreateInvite(), min_length=1, max_length=MOST_INVITATIONS)
 
 

@@ -84,7 +84,7 @@ class SpaceView(APIView):
 
         Sources and their archive stay.
         """
-        services.delete_space(request.space, by=request)
+        services.delete_space(request.space, by=request)  # out of sight; it is erased by a job
         return done()
 
 
@@ -118,6 +118,7 @@ class InvitesView(PagedView):
         people = []
         for number, row in enumerate(parsed(CreateInvites, request)["invites"]):
             for place, given in enumerate(row["grants"]):
+                # Of this workspace alone: an id of another tenant's is as unknown as one that nobody has.
                 if given["spaceId"] not in spaces:
                     raise invalid("There is no such space.", f"invites[{number}].grants[{place}].spaceId")
             grants = [(spaces[given["spaceId"]], given["role"]) for given in row["grants"]]
@@ -139,7 +140,7 @@ class InviteView(APIView):
         invitation = get_object_or_404(Invitation, workspace=request.workspace, public_id=invite_id)
         try:
             services.revoke_invitation(invitation, by=request)
-        except NotPossible as error:
+        except NotPossible as error:  # it was accepted, or revoked, since its caller looked
             raise Conflict(str(error)) from error
         return done()
 
@@ -164,6 +165,7 @@ class UsersView(PagedView):
     @extend_schema(operation_id="list_users", responses=UserSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
         """The people of the workspace, with their roles; only yourself, unless you are an owner."""
+        # A member who is no owner learns nothing of who else is here, as on the page.
         rows = queries.members(request.workspace)
         if not request.membership.may("workspace.manage"):
             rows = rows.filter(pk=request.membership.pk)
@@ -186,6 +188,7 @@ class TokensView(PagedView):
     @extend_schema(operation_id="create_token", request=CreateToken, responses={201: TokenAnswer})
     def post(self, request: ApiRequest) -> Response:
         """A new token that acts for you in this workspace. Its secret is shown in this answer and never again."""
+        # For whoever asks, and for nobody else: an owner who could make tokens of others could act as them.
         name = parsed(CreateToken, request)["name"]
         token, secret = services.create_token(request.workspace, request.user, name=name, by=request)
         return answer(TokenAnswer, 201, token=token, context={"secret": secret})

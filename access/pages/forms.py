@@ -49,7 +49,9 @@ class Styled(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         entries = super().clean() or {}
-        if self.is_outdated:
+        if (
+            self.is_outdated
+        ):  # not refused for good: the page comes back with the stamp of now, and a second save counts
             self.add_error(None, CHANGED)
         return entries
 

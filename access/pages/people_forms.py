@@ -122,6 +122,7 @@ class Invite(Rights):
     @property
     def people(self) -> list[Invited]:
         grants = [(space, role) for space, role in self.in_spaces.items() if role]
+        # The same for everybody on the form: who needs other roles is invited by another one.
         role, personal = self.cleaned_data["role"], self.personal
         return [Invited(email, role, grants, personal) for email in self.cleaned_data["emails"]]
 

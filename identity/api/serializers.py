@@ -118,7 +118,7 @@ class IdentifierSerializer(serializers.Serializer[Any]):
     value = serializers.CharField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        if isinstance(instance, tuple):  # (type, value)
+        if isinstance(instance, tuple):  # (type, value), as an event has them
             instance = dict(zip(("type", "value"), instance, strict=True))
         shown = super().to_representation(instance)
         return shown | {"value": personal.value(shown["type"], shown["value"])}
@@ -142,6 +142,7 @@ class ProfileSerializer(serializers.Serializer[Any]):
     identifiers = IdentifierSerializer(many=True, required=False)
 
     def get_fields(self) -> dict[str, Any]:
+        # Left out as fields, not as values: of rows that were read without identifiers there are none to render.
         unwanted = INCLUDED - {*self.context.get("include", INCLUDED)}
         return {name: field for name, field in super().get_fields().items() if name not in unwanted}
 
@@ -243,6 +244,7 @@ class ExternalIdSerializer(serializers.Serializer[Any]):
     @extend_schema_field(serializers.ChoiceField(choices=list(COLLECTIONS)))
     def get_collection(self, row: Any) -> str:
         type = row["type"] if isinstance(row, dict) else row.type
+        # A group id names the account, also on the event of a person who is in it.
         return "accounts" if type == ACCOUNT_TYPE else str(self.context["collection"])
 
     def get_id(self, row: Any) -> str:

@@ -124,6 +124,7 @@ class OfProfile(PagedView):
 
     def profile_or_404(self, request: ApiRequest, profile_id: str) -> tuple[Profile, BitMap]:
         """The profile, or the one it was merged into; and all numbers of that person. Raises NotFound."""
+        # No public id has a colon, and every `type:value` has one.
         profile = (
             _holders(request, profile_id, field=None).first()
             if ":" in profile_id
@@ -141,6 +142,7 @@ class ProfileView(OfProfile):
         """One person or account. An id that was merged away is answered with its winner, and `mergedFrom` says so."""
         profile, numbers = self.profile_or_404(request, profile_id)
         space = request.space
+        # A 200 and a word, no redirect: a client that keeps the old id goes on working, and can learn the new one.
         asked_for_another = profile_id.startswith("use_") and profile_id != profile.public_id
         identifiers = list(queries.identifiers_in_order(profile)[: queries.MANY])
         # Before `first_seen_at`: that is when the profile came to be, and an event that came late may be older.
@@ -190,6 +192,7 @@ class TraitsView(OfProfile):
         """The newest value of each trait, by event time; in the order of their names."""
         profile, _ = self.profile_or_404(request, profile_id)
         wanted = _words(request, "include")
+        # By name, which is what a cursor can hold on to: they are one JSON value and have no order of their own.
         keys = sorted(key for key in profile.traits if not wanted or key in wanted)
 
         def read(after: str | None, limit: int) -> list[str]:
@@ -256,6 +259,7 @@ class ProfileEventsView(OfProfile):
             before = _place(after, 4) if after else None
             return timeline.events_of(scope, [*numbers], which=which, before=before, limit=limit)  # type: ignore[arg-type]
 
+        # From counts by event: to count the rows of somebody with a million events by reading them would be slow.
         total = sum(row[2] for row in timeline.counts_of(scope, [*numbers], which=which))
         events = self.paginate_queryset(Keyed(read, lambda event: ".".join(map(str, event.key)), total))
         context = {
@@ -306,6 +310,7 @@ class IdentityRulesView(APIView):
     def put(self, request: ApiRequest, space_id: str) -> Response:
         """Other rules for what comes from now on; null = the default ones. What was resolved before stays."""
         wanted = parsed(ChangeRules, request)["identityRules"]
+        # By the policy's own parser, as the page does it: a serializer of our own would allow something else.
         try:
             policy = None if wanted is None else Policy.from_json(wanted)
         except PolicyError as error:
@@ -322,6 +327,7 @@ def _rules(request: ApiRequest) -> Response:
 def _holders(request: ApiRequest, text: str, *, field: str | None) -> QuerySet[Profile]:
     """Who holds an identifier, given as `type:value`."""
     type, colon, value = text.partition(":")
+    # In an address there is no field to be wrong: what is no identifier leads to nobody, and to a 404.
     if field and not (type and colon and value):
         raise invalid("Must be the type and the value of an identifier, such as email:ada@example.com.", field)
     return queries.holders(request.space, type, value)
@@ -338,7 +344,7 @@ def _asked_moment(request: ApiRequest, name: str) -> datetime | None:
         at = datetime.fromisoformat(asked)
     except ValueError as error:
         raise invalid("Must be a moment such as 2026-06-15T12:00:00Z.", name) from error
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)  # as collect reads a time without a zone
 
 
 def _place(text: str, parts: int) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ class EventSection:
 
 def parts(message: Mapping[str, Any], identifiers: Sequence[tuple[str, str]]) -> list[EventSection]:
     """Properties, traits and identifiers, those that there are; then what the message itself is."""
+    # A message may hold anything under these names: what is no object has nothing to show.
     found = [_part(title, list(_leaves(message.get(key)))) for title, key in SAID]
     context = message.get("context")
     inside = context.get("traits") if isinstance(context, dict) else None

@@ -102,7 +102,7 @@ class NewIdentifier(Styled):
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
-        if name in self.current.rank:
+        if name in self.current.rank:  # the rules would say so too, and by the place in a list that nobody sees
             raise forms.ValidationError(f"This space has the identifier {name} already.")
         return name
 

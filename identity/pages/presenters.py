@@ -53,6 +53,7 @@ class Person:
     @property
     def changed_at(self) -> datetime:
         """The newest event that brought a trait or an identifier."""
+        # Of what is here anyway: to ask for the newest event of each of fifty people is a query for each.
         times = [from_milliseconds(seen[0]) for seen in self.profile.traits_seen.values()]
         return max(times + [row.first_seen_at for row in self.identifiers], default=self.profile.first_seen_at)
 
@@ -158,6 +159,7 @@ def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
 
 def all_people(space: Space, profiles: "QuerySet[Profile]") -> Iterator[Person]:
     """All of them, newest first, read a part at a time: for downloads."""
+    # Behind the last number, not by offset: a download of a million people reads each once.
     last: int | None = None
     while True:
         rest = profiles if last is None else profiles.filter(number__lt=last)
@@ -200,6 +202,7 @@ def traits(profile: Profile) -> list[Trait]:
     rows = []
     for key, value in sorted(personal.traits(profile.traits).items()):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        # A value of which nobody knows whence it is, is shown all the same.
         if seen := profile.traits_seen.get(key):
             at, source, *_ = seen
             rows.append(Trait(key, text, from_milliseconds(at), sources[source]))
@@ -279,6 +282,7 @@ def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History
 
 def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[date, int]]:
     """Of each of the reader's last 30 days, the last one being that of `until`, how many events there were."""
+    # Days of the reader's calendar, bounded as moments: what is asked of the events is a span, and they know no zones.
     last, zone = timezone.localdate(until), timezone.get_current_timezone()
     days = [last - timedelta(days=ago) for ago in reversed(range(DAYS))]
     start, end = (datetime.combine(day, time(), zone) for day in (days[0], last + timedelta(days=1)))

@@ -114,7 +114,7 @@ def traits(resolved: ResolvedRows) -> pyarrow.Table:
     keys: list[str] = []
     values: list[bytes] = []
     for row, event in enumerate(resolved.events):
-        if not event.traits:
+        if not event.traits:  # most events are no identify calls
             continue
         account = resolved.accounts.get(int(resolved.position[row]), NO_PROFILE)
         owner = owner_of_traits(event, int(resolved.profile[row]), account)

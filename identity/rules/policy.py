@@ -96,7 +96,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             # msgspec writes "what is wrong - at `$.path`".
             message, _, path = str(error).partition(" - at `$")
             raise PolicyError(path.rstrip("`").removeprefix("."), message) from None
-        for path, message in _problems(policy):
+        for path, message in _problems(policy):  # the first: a form shows one error at a time
             raise PolicyError(path, message)
         return policy
 
@@ -105,6 +105,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
+    # Kept: a policy is a key of caches that are asked for every message, and to hash its hundreds of values takes long.
     def __hash__(self) -> int:
         return self._hash
 
@@ -211,7 +212,7 @@ def extended(policy: Policy, new: Definition, *, after: str) -> Policy:
 
     Raises PolicyError.
     """
-    place = policy.rank[after] + 1 if after in policy.rank else 0
+    place = policy.rank[after] + 1 if after in policy.rank else 0  # by its name: the rules may have changed since
     rows = [*policy.identifiers[:place], new, *policy.identifiers[place:]]
     return Policy.from_json(msgspec.structs.replace(policy, identifiers=tuple(rows)).to_json())
 

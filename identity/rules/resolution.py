@@ -70,20 +70,22 @@ def resolve(graph: IdentityGraph, batch: EventBatch) -> Resolution:
     for index, (event, at) in enumerate(zip(batch.events, batch.times, strict=True)):
         user = graph.resolve(event.user, at, index)
         account = NO_PROFILE
+        # Two resolutions, never one: the account's id and its members' ids must not come together in one profile.
         if event.account:
             account = resolution.accounts[index] = graph.resolve((event.account,), at, index)
             if user:
                 resolution.links[user, account] = min(at, resolution.links.get((user, account), at))
-        if event.set_aside:
+        if event.set_aside:  # kept beside the set that was used: that is where somebody will look for it
             beside = event.user or ((event.account,) if event.account else ())
             resolution.set_aside.setdefault(beside, {}).update(dict.fromkeys(event.set_aside))
         resolution.profiles.append(user or account)
-        if not (user or account or event.stays_out):
+        if not (user or account or event.stays_out):  # who asks to stay out is no reject
             resolution.refused.append(index)
         if owner := owner_of_traits(event, user, account):
             known, stamp = resolution.traits.setdefault(owner, {}), batch.stamp(index)
             for key, value in event.traits.items():
                 before = known.get(key)
+                # By event time, then by place: an old event that arrives late never overwrites a newer value.
                 if before is None or before[0] < stamp:
                     known[key] = (stamp, value)
     return resolution
@@ -125,6 +127,7 @@ def from_columns(values: str, seen: str) -> Traits:
 
 def to_columns(traits: Traits) -> tuple[str, str]:
     """The two columns of these traits: the values without what was removed, and when each was seen, with it."""
+    # What was removed has a time and no value: forgotten, an older value that comes late would bring it back.
     texts = {key: msgspec.Raw(value) for key, (_, value) in traits.items() if value != REMOVED}
     stamps = {key: stamp for key, (stamp, _) in traits.items()}
     return msgspec.json.encode(texts).decode(), msgspec.json.encode(stamps).decode()

@@ -72,6 +72,7 @@ class SourceSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(TallySerializer)
     def get_tally(self, source: Source) -> dict[str, int]:
+        # In a list they were counted for all sources at once; alone it asks for itself.
         counts = self.context.get("counts") or queries.count_messages([source])
         return dict(TallySerializer(counts[source.pk]).data)
 
@@ -153,6 +154,7 @@ class RetryRejects(serializers.Serializer[Any]):
 
     example: ClassVar = {"code": "unknown_type"}
 
+    # As text, like every id of the API; 18 digits fit into a bigint whatever they are.
     ids = serializers.ListField(child=serializers.RegexField(r"\A[0-9]{1,18}\Z"), required=False, max_length=1000)
     code = serializers.CharField(max_length=40, default="", allow_blank=True)
     text = serializers.CharField(max_length=200, default="", allow_blank=True)
@@ -235,6 +237,7 @@ class ReplaySerializer(serializers.Serializer[Any]):
     finishedAt = MomentField(source="finished_at", allow_null=True)
 
     def to_representation(self, replay: Replay) -> dict[str, Any]:
+        # Once for the five fields that are made of it: each would look at the clock by itself.
         replay.progress = queries.progress(replay, clock.now())  # type: ignore[attr-defined]
         return super().to_representation(replay)
 

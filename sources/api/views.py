@@ -45,6 +45,7 @@ class SourcesView(PagedView):
     def get(self, request: ApiRequest) -> Response:
         """The workspace's sources, oldest first. `waiting` counts accepted requests that are not archived yet."""
         sources = self.paginate_queryset(queries.sources_of(request.workspace))
+        # For the whole page at once: each of a thousand sources would ask by itself otherwise.
         context = {"request": request, "counts": queries.count_messages(sources)}
         return self.get_paginated_response(SourceSerializer(sources, many=True, context=context).data)
 
@@ -52,7 +53,7 @@ class SourcesView(PagedView):
     def post(self, request: ApiRequest) -> Response:
         """A new source, with one write key."""
         wanted = parsed(CreateSource, request)
-        settings = wanted.pop("settings", {})
+        settings = wanted.pop("settings", {})  # nested for those who call, columns like any other here
         try:
             source = services.create_source(request.workspace, **wanted, **settings, by=request)
         except SourceError as error:
@@ -91,6 +92,7 @@ class WriteKeysView(APIView):
         """One more write key. The others go on working."""
         source = _source(request, source_id)
         services.add_write_key(source, by=request)
+        # Read again: the keys that came with the source are from before.
         return _shown(request, _source(request, source_id), 201)
 
 
@@ -100,6 +102,7 @@ class WriteKeyView(APIView):
     @extend_schema(operation_id="delete_write_key", responses={200: Success})
     def delete(self, request: ApiRequest, source_id: str, key: str) -> Response:
         """Whoever sends with it gets a 401 within five seconds."""
+        # Not a second success: a key that was mistyped would be taken for one that is revoked.
         if not services.remove_write_key(_source(request, source_id), key, by=request):
             raise NotFound(NOTHING)
         return done()
@@ -138,9 +141,10 @@ class RejectsAgainView(APIView):
         source = _source(request, source_id)
         wanted = parsed(RetryRejects, request)
         rows = queries.sought_rejects(source, code=wanted["code"], wanted=wanted["text"])
-        if "ids" in wanted:
+        if "ids" in wanted:  # an empty list names none, where no list at all would mean every one
             rows = rows.filter(pk__in=[int(id) for id in wanted["ids"]])
         count = services.retry_rejects(source, rows, by=request)
+        # Counted afterwards: whoever drives tens of thousands calls until nothing is left.
         return answer(RetriedAnswer, count=count, left=queries.retriable(rows).count())
 
 
@@ -156,6 +160,7 @@ class EventNamesView(PagedView):
         return self.get_paginated_response(EventNameSerializer(names, many=True).data)
 
 
+# What stands beside the connections has no serializer of its own in a page, so its schema is written here.
 NEWEST = {"replay": {"oneOf": [{"$ref": "#/components/schemas/Replay"}, {"type": "null"}]}}
 
 
@@ -191,8 +196,9 @@ class ConnectionsView(PagedView):
             )
         except SourceError as error:
             raise Conflict(str(error)) from error
-        made = queries.listening(request.space.pk).filter(source__in=sources).select_related("source").order_by("id")
-        return answer(ConnectedAnswer, 201, connections=made, replay=replay)
+        connections = queries.listening(request.space.pk).filter(source__in=sources)
+        rows = connections.select_related("source").order_by("id")
+        return answer(ConnectedAnswer, 201, connections=rows, replay=replay)
 
 
 @needs("space.admin")
@@ -201,6 +207,7 @@ class ConnectionView(APIView):
     @extend_schema(operation_id="disconnect_source", responses={200: Success})
     def delete(self, request: ApiRequest, space_id: str, connection_id: str) -> Response:
         """The space stops listening. What it made of the source's events stays."""
+        # Of those that listen: a second call finds nothing, and changes no cut-off.
         connection = get_object_or_404(queries.listening(request.space.pk), public_id=connection_id)
         services.disconnect(connection, clock, by=request)
         return done()
@@ -252,6 +259,7 @@ class CancelReplayView(APIView):
     def post(self, request: ApiRequest, space_id: str, replay_id: str) -> Response:
         """No more of the past is read; its sources are live from now on."""
         replay = _replay(request, replay_id)
+        # It may have ended since its caller looked: what is complete is not to be told as cancelled.
         if replay.state != Replay.State.RUNNING:
             raise Conflict("This replay is not running.")
         services.cancel_replay(replay, clock, by=request)
@@ -268,6 +276,7 @@ def _source(request: ApiRequest, source_id: str) -> Source:
 
 def _sources(request: ApiRequest, ids: list[str]) -> list[Source]:
     """In the order named, each once. Raises ValidationError for one that the workspace does not have."""
+    # Of the workspace, so that another tenant's source is as unknown as one that is not there.
     known = {source.public_id: source for source in Source.objects.filter(workspace=request.workspace)}
     for place, id in enumerate(ids):
         if id not in known:

@@ -92,6 +92,7 @@ def up_to(log: Visible, cutoff: int) -> Visible:
 def insert(*, workspace_id: int, source_id: int, piece: int, rows: Sequence[ArchivedRow]) -> None:
     """The rows are in the archive under this batch, numbered from 0 in their order."""
     count = len(rows)
+    # By columns, in their own types: the store takes these as they lie, and parses no text.
     columns = {
         "workspace": _same(workspace_id, count, pyarrow.uint32()),
         "source": _same(source_id, count, pyarrow.uint32()),
@@ -242,6 +243,7 @@ def read_rows(workspace_id: int, places: Sequence[tuple[int, int, int]]) -> pyar
 def key_of(rows: pyarrow.Table, index: int = -1) -> Key:
     """Where a row of a slice is in event order; by default the last."""
     row = rows.slice(index % rows.num_rows, 1)
+    # Whole milliseconds, which is how a cursor keeps it.
     ts = row["ts"].cast(MILLISECONDS).cast(pyarrow.int64())[0].as_py()
     return ts, row["source"][0].as_py(), row["piece"][0].as_py(), row["position"][0].as_py()
 

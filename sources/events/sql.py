@@ -34,6 +34,7 @@ class Sql:
 
 def sql(text: str, *values: object) -> Sql:
     """The text with each `%s` taken by one value; a value that is itself a Sql is spliced in."""
+    # Counted here: the driver would say that something is missing, and not where.
     parts = text.split("%s")
     if len(parts) != len(values) + 1:
         raise ValueError(f"{len(parts) - 1} places for {len(values)} values: {text}")

@@ -75,7 +75,7 @@ class Which:
 
     @property
     def condition(self) -> Sql:
-        parts = [Sql("1")]
+        parts = [Sql("1")]  # so that there is always something for AND to join
         parts += [sql("event IN %s", list(self.include))] if self.include else []
         parts += [sql("event NOT IN %s", list(self.exclude))] if self.exclude else []
         parts += [sql("ts >= %s", moment(self.start))] if self.start else []
@@ -88,6 +88,7 @@ EVERY = Which()
 
 def insert(table: Table, rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -> None:
     """These rows are in the table under this batch: one insert, or none when there are no rows."""
+    # The number comes last, when it is known: a batch that is written again has the same rows under a new one.
     for name, value, kind in (
         ("workspace", workspace_id, pyarrow.uint32()),
         ("space", space_id, pyarrow.uint32()),
@@ -125,6 +126,7 @@ def events_of(
     earlier = sql("1")
     if before is not None:
         ts = sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", before[0])
+        # The first condition says nothing new; it is the one that the table's order understands.
         earlier = sql(
             "ts <= %s AND (ts, source, origin_piece, origin_position) < (%s, %s, %s, %s)", ts, ts, *before[1:]
         )

@@ -98,7 +98,8 @@ class ConnectForm(Styled):
     def __init__(self, *args: Any, sources: Iterable[Source], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["sources"]
+        # By public ids, and those of this workspace alone: a form that names another one's source is not valid.
         field.choices = [(source.public_id, source.name) for source in sources]
 
     def clean_days(self) -> int:
-        return int(self.cleaned_data.get("days") or DAYS)
+        return int(self.cleaned_data.get("days") or DAYS)  # who wants no replay may leave it empty

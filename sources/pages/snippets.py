@@ -144,6 +144,7 @@ SNIPPETS = (
 )  # fmt: skip
 
 
+# Of a write key the first letters are enough to know it again; a screenshot of the page gives none away.
 def masked(key: str) -> str:
     """Enough of a write key to know it again."""
     return f"{key[:6]}{'•' * 12}"

@@ -57,6 +57,7 @@ class SignInView(LoginView):
         return super().get_context_data(**more) | {"unowned": services.is_unowned()}
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # Before the password is looked at: its hash is slow on purpose, and a right guess must not tell.
         if not limits.is_exceeded(request, limits.PASSWORDS, self._account):
             return super().post(request, *args, **kwargs)
         messages.error(request, limits.TOO_OFTEN)
@@ -94,7 +95,7 @@ def _enter(request: HttpRequest, user: User, workspace: Workspace, greeting: str
 @lane(POST=PASSWORDS)
 def welcome(request: HttpRequest, secret: str) -> HttpResponse:
     """The link that a start prints while nobody has an account: its first user makes the owner and a workspace."""
-    if not services.is_valid(secret):
+    if not services.is_valid(secret):  # 410 and not 404: such links end, and the page says where the next one is
         return render(request, "access/welcome_spent.html", status=410)
     form = FirstOwner(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -123,6 +124,7 @@ class ResetView(PasswordResetView):
 
     def form_valid(self, form: PasswordResetForm) -> HttpResponse:
         email = form.cleaned_data["email"]
+        # Whether there is such an account or not: the limit must not tell what the answer does not.
         if limits.is_exceeded(self.request, limits.MAILS, email):
             messages.error(self.request, limits.TOO_OFTEN)
             return self.render_to_response(self.get_context_data(form=form), status=429)
@@ -149,6 +151,7 @@ class NewPasswordView(PasswordResetConfirmView):
 
     def form_valid(self, form: "SetPasswordForm[User]") -> HttpResponse:
         services.set_password(form.user, form.cleaned_data["new_password1"], by=form.user)
+        # The link's secret; nobody is signed in by it, so that a mail that was read by others opens no session.
         del self.request.session[INTERNAL_RESET_SESSION_TOKEN]
         messages.success(self.request, "The password is new. Every session has ended, and API tokens are revoked.")
         return redirect(self.success_url)
@@ -221,7 +224,7 @@ class AcceptView(View):
 def home(request: PageRequest) -> HttpResponse:
     """The workspaces of the user, with the spaces that they can see; with only one workspace, redirects to it."""
     memberships = queries.workspaces_of(request.user)
-    if len(memberships) == 1:
+    if len(memberships) == 1:  # a list of one is a page that everybody leaves at once
         return redirect("workspace", workspace=memberships[0].workspace.slug)
     cards = [
         {

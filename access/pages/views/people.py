@@ -49,6 +49,7 @@ def access(request: PageRequest, workspace: str) -> HttpResponseBase:
         return redirect("access", workspace=workspace)
     members, manages = queries.members(request.workspace), request.membership.may("workspace.manage")
     table_options: dict[str, Any] = {"columns": presenters.COLUMNS, "sort": "name", "search": presenters.SEARCH}
+    # For owners: the file says who else is in the workspace.
     if manages and wants_csv(request):
         spaces = _spaces(request)
         people = presenters.people(request.workspace, arranged(request, members, **table_options))
@@ -99,7 +100,7 @@ def mail_server() -> str:
     return f"{settings.EMAIL_HOST}:{settings.EMAIL_PORT}" if sends else ""
 
 
-@lane(POST=CALLS)
+@lane(POST=CALLS)  # a mail server may take its time, fifty times over
 @needs("workspace.manage")
 def invite(request: PageRequest, workspace: str) -> HttpResponse:
     """Invite several people at once, with roles. All are invited, or none."""

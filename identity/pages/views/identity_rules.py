@@ -38,6 +38,7 @@ def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpR
         change_policy(within, form.policy, by=request)
         messages.success(request, f"{form.cleaned_data['name']} is an identifier of this space. {SAVED}")
         return redirect("identity-settings", workspace=workspace, space=space)
+    # Whoever may not change the rules gets the table, whatever the address asks for; the POST is the gate's matter.
     if "add" in request.GET and request.membership.may("space.admin", within):
         return _adding(request, NewIdentifier(current=policy))
     if "edit" in request.GET and request.membership.may("space.admin", within):

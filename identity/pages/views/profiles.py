@@ -41,7 +41,7 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
         else queries.living(within, queries.COLLECTIONS[kind])
     )
     if wants_csv(request):
-        require(request, "space.pii")
+        require(request, "space.pii")  # a file is out of our hands: nothing in it could be masked later
         lines = (
             (
                 person.name,
@@ -71,7 +71,7 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
 def profile(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """One person, a tab at a time. An id that was merged away leads to the profile it is part of now."""
     within, canonical = request.space, _profile_or_404(request, profile)
-    if canonical.public_id != profile:
+    if canonical.public_id != profile:  # links in mails and tickets outlive merges
         return redirect("profile", workspace=workspace, space=space, profile=canonical.public_id)
     numbers = queries.all_numbers(within, [canonical.number])
     identifiers = list(queries.identifiers_in_order(canonical)[: queries.MANY])
@@ -86,7 +86,7 @@ def profile(request: PageRequest, workspace: str, space: str, profile: str) -> H
         "tabs": [
             {"label": label, "url": f"?tab={key}", "here": key == tab}
             for key, (label, _) in TABS.items()
-            if relations or key != "related"
+            if relations or key != "related"  # an empty tab says less than none
         ],
         "template": f"identity/_{tab}.html",
         "audiences_url": reverse("profile-audiences", args=[workspace, space, profile]),

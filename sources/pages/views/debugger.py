@@ -21,6 +21,7 @@ from sources.pages.views.source import NO_KEY, base_context, get_source_or_404, 
 from sources.rules.spec import TYPES, stays_out_of_spaces
 from spaces.needs import needs
 
+# As many digits as the columns hold: a longer number would be an error of the store's.
 PLACE = re.compile(r"(\d{1,18})\.(\d{1,9})", re.ASCII)
 
 
@@ -71,7 +72,7 @@ def _list_context(request: PageRequest, source: Source) -> dict[str, Any]:
     """The messages, the URL that polls for newer ones, and the links to older ones and back."""
     after, before = _after(request), _place(request.GET.get("before", ""))
     wanted, types = filtered_by(request), _types(request)
-    if after:
+    if after:  # only what is new: the page keeps what it shows, and puts these on top
         newest = queries.NewestMessages(
             queries.arrived_messages(source, after=after, types=types, wanted=wanted), older=None
         )

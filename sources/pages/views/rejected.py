@@ -32,7 +32,7 @@ def rejects(request: PageRequest, workspace: str, source_id: str, wake: Callable
             code, wanted = request.POST.get("code", "")[:40], request.POST.get("q", "")
             chosen = queries.sought_rejects(source, code=code, wanted=wanted)
         count = services.retry_rejects(source, chosen, by=request)
-        wake(source.pk)
+        wake(source.pk)  # after the commit: a stage that woke up before it would find nothing, and sleep on
         flash.success(request, _retry_message(count)) if count else flash.warning(request, _retry_message(count))
         search = {name: value for name in ("code", "q") if (value := request.POST.get(name))}
         page = reverse("source-debugger", args=[workspace, source_id])
@@ -59,7 +59,7 @@ def list_context(request: PageRequest, source: Source) -> dict[str, Any]:
         filtered_by(request),
         _code(request),
     )
-    if after:
+    if after:  # only what is new, as in the list of messages
         newest = queries.NewestRejects(
             queries.arrived_rejects(source, after=after, code=code, wanted=wanted), older=None
         )
@@ -107,7 +107,7 @@ def search_context(request: PageRequest, source: Source) -> dict[str, Any]:
 
 
 def _code(request: PageRequest) -> str:
-    return request.GET.get("code", "")[:40]
+    return request.GET.get("code", "")[:40]  # as long as the column
 
 
 def _number(request: PageRequest, name: str) -> int | None:

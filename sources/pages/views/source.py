@@ -99,6 +99,7 @@ def setup(request: PageRequest, workspace: str, source_id: str) -> HttpResponse:
             {"key": key, "shown": key if reveal else masked(key), "copy": f"key-{number}"}
             for number, key in enumerate(keys, 1)
         ],
+        # Whoever may not see the keys gets snippets with a place for one: there is nothing to mask in them.
         "snippets": snippets(source.kind, key=(keys or [NO_KEY])[0], url=origin_of(request), reveal=reveal or not keys),
         "scripts_missing": source.kind == Source.SourceKind.WEBSITE and not scripts.is_installed(scripts.ANALYTICS_JS),
         "url": origin_of(request),
@@ -117,6 +118,7 @@ def remove_key(request: PageRequest, workspace: str, source_id: str, key: str) -
         services.remove_write_key(source, key, by=request)
         messages.success(request, "Write key removed. Requests that use it are refused.")
         return redirect("source-setup", workspace=workspace, source_id=source_id)
+    # With its last key a source can receive nothing; that is allowed, and said.
     only = len(source.write_keys.all()) == 1
     context = base_context(request, source, here="source-setup") | {
         "shown": masked(key),
@@ -136,6 +138,7 @@ def settings(request: PageRequest, workspace: str, source_id: str) -> HttpRespon
         services.update_source(source, by=request, **form.cleaned_data)
         messages.success(request, "Saved. Changes that concern sending take effect within five seconds.")
         return redirect("source-settings", workspace=workspace, source_id=source_id)
+    # Read again for what stands around the form: a form with errors must not show a name that was not saved.
     context = (
         base_context(request, get_source_or_404(request, source_id), here="source-settings")
         | _deletion_context(source)
@@ -159,6 +162,7 @@ def delete(request: PageRequest, workspace: str, source_id: str) -> HttpResponse
 
 def write_keys(request: PageRequest, source: Source) -> list[str]:
     """Oldest first; none for those who may not edit sources."""
+    # Sorted here, since they were prefetched: an ORDER BY would be a query for each source of a list.
     keys = source.write_keys.all() if request.membership.may("sources.edit") else []
     return [key.key for key in sorted(keys, key=lambda key: key.pk)]
 

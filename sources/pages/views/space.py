@@ -92,7 +92,7 @@ def cancel_replay(request: PageRequest, workspace: str, space: str, replay_id: s
     replay = get_object_or_404(_with_sources(Replay.objects.filter(space=request.space)), public_id=replay_id)
     running = replay.state == Replay.State.RUNNING
     if request.method == "POST":
-        if running:
+        if running:  # it may have ended while the question was on the screen: then there is nothing to cancel
             services.cancel_replay(replay, clock, by=request)
             messages.success(request, "The replay is cancelled. Its sources are live from here on.")
         return redirect("space-sources", workspace=workspace, space=space)
