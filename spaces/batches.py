@@ -35,11 +35,11 @@ from django.db import Error, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from spaces.clock import is_due
 from spaces.errors import Unwritable, is_ours, refuse_rows
 from spaces.faults import reach
 from spaces.models import Abandoned, Batch, Log
 from spaces.text import text_of
+from spaces.times import is_due
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Protocol
 from django.db import connection
 from django.db.models import Q
 
-# Two looks at PostgreSQL's time may differ by so much the wrong way round (a clock that is slewed, a standby that took
-# over). By more, and what was read before was wrong: the clock ran ahead and was put back.
-UNSTEADY = timedelta(seconds=10)
+from spaces.times import UNSTEADY, is_due, was_put_back
+
+__all__ = ["UNSTEADY", "Clock", "DatabaseClock", "FixedClock", "clock", "is_due", "rows_due", "was_put_back"]
 
 
 class Clock(Protocol):
@@ -43,21 +43,8 @@ class FixedClock:
         return self.at
 
 
-def was_put_back(before: datetime, now: datetime) -> bool:
-    """Whether a moment that has been noted is so far ahead of now that the clock must have been wrong."""
-    return before - now > UNSTEADY
-
-
-def is_due(at: datetime | None, now: datetime, *, longest: timedelta, noted: datetime | None = None) -> bool:
-    """Whether a wait until `at` is over. One that would be longer than any wait was noted by a clock that was wrong.
-
-    noted: when it was, if that is known; a moment that is yet to come was of such a clock as well.
-    """
-    return at is None or not now < at <= now + longest or (noted is not None and was_put_back(noted, now))
-
-
 def rows_due(field: str, now: datetime, *, longest: timedelta, noted: str = "") -> Q:
-    """The same of rows. noted: the field that says when the wait was noted."""
+    """As `is_due`, of rows. noted: the field that says when the wait was noted."""
     over = {f"{field}__lte": now}
     wrong = {f"{field}__gt": now + longest}
     due = Q(**{field: None}) | Q(**over) | Q(**wrong)

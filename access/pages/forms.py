@@ -49,9 +49,7 @@ class Styled(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         entries = super().clean() or {}
-        if (
-            self.is_outdated
-        ):  # not refused for good: the page comes back with the stamp of now, and a second save counts
+        if self.is_outdated:  # not refused for good: the page comes back with the stamp of now
             self.add_error(None, CHANGED)
         return entries
 
