@@ -39,6 +39,7 @@ class Written:
     winners: of every profile merged in this batch the last winner. aliases: (loser, winner) for these, and for those
     who had lost to one of them before. people: (number, kind, known). gained: profiles, not new ones, that have an
     identifier more, or are known now. traits: of each profile whose traits are others now, (before, after).
+    links: (user, account) that belong together now, and did not before.
     """
 
     created: list[int]
@@ -47,6 +48,7 @@ class Written:
     people: list[tuple[int, int, int]]
     gained: set[int]
     traits: dict[int, tuple[Traits, Traits]]
+    links: list[tuple[int, int]]
 
 
 def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy) -> IdentityGraph:
@@ -110,7 +112,7 @@ def record(space: Space, number: int, graph: IdentityGraph, events: EventBatch, 
         tables.update_traits({profile: new for profile, (_, new) in traits.items() if profile not in graph.created})
         tables.add_identifiers(graph)
         tables.add_evidence(graph.seen_sets, resolution.set_aside)
-        tables.link(resolution.links)
+        links = tables.link(resolution.links)
         tables.update_counters(graph)
     became_known = graph.became_known()
     alive = graph.alive()
@@ -128,6 +130,7 @@ def record(space: Space, number: int, graph: IdentityGraph, events: EventBatch, 
         ],
         gained=holders.union(became_known) - graph.created.keys(),
         traits=traits,
+        links=links,
     )
 
 
@@ -389,17 +392,20 @@ class _Tables:
             ],
         )
 
-    def link(self, links: Mapping[tuple[int, int], int]) -> None:
+    def link(self, links: Mapping[tuple[int, int], int]) -> list[tuple[int, int]]:
+        """Returns those that were not there before."""
         if not links:
-            return
+            return []
         self.execute(
             f"""INSERT INTO identity_link AS old (workspace_id, space_id, "user", account, first_seen_at)
                 SELECT %(workspace)s, %(space)s, q.person, q.account, {MOMENT.format("q.at")} FROM {{rows}}
                 ON CONFLICT (space_id, "user", account)
-                DO UPDATE SET first_seen_at = least(old.first_seen_at, excluded.first_seen_at)""",
+                DO UPDATE SET first_seen_at = least(old.first_seen_at, excluded.first_seen_at)
+                RETURNING "user", account, xmax = 0""",  # a row that was updated has the number of who did it
             "person bigint, account bigint, at bigint",
             [(person, account, at) for (person, account), at in links.items()],
         )
+        return [(person, account) for person, account, is_new in self.cursor.fetchall() if is_new]
 
     def update_counters(self, graph: IdentityGraph) -> None:
         if graph.gained:  # who creates a profile gives it an identifier: no other batch gives out a number

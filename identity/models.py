@@ -158,13 +158,17 @@ class Link(InSpace):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["space", "user", "account"], name="link_once")]
+        indexes = [models.Index(fields=["space", "account"], name="links_of_an_account")]
 
 
 class ChangeSet(InSpace):
-    """Whom a resolve batch changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS."""
+    """Whom a resolve batch changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS.
 
-    CREATED, MERGED, IDENTIFIED, EVERYTHING = "created", "merged", "identified", "everything"
-    KEYS = (CREATED, MERGED, IDENTIFIED, EVERYTHING)
+    LINKED: users and accounts that belong together now.
+    """
+
+    CREATED, MERGED, IDENTIFIED, LINKED, EVERYTHING = "created", "merged", "identified", "linked", "everything"
+    KEYS = (CREATED, MERGED, IDENTIFIED, LINKED, EVERYTHING)
 
     piece = models.BigIntegerField(help_text="number of the committed resolve batch")
     key = models.CharField(max_length=KEY_LENGTH)

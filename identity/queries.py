@@ -38,7 +38,32 @@ def canonical(space: Space, numbers: Iterable[int]) -> dict[int, int]:
 
 def all_numbers(space: Space, numbers: Iterable[int]) -> BitMap:
     """Every number, losers' and winners', of the persons that these numbers stand for. Of one moment."""
-    wanted = BitMap(numbers)
+    return _all_numbers(space.pk, BitMap(numbers))
+
+
+def with_related(space_id: int, numbers: Iterable[int], steps: int) -> BitMap:
+    """The same, with whoever is at most so many steps away: from a user to accounts, from an account to its users."""
+    reached = _all_numbers(space_id, BitMap(numbers))
+    for _ in range(steps):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """SELECT link.account FROM unnest(%(numbers)s::bigint[]) AS q(number)
+                   CROSS JOIN LATERAL (SELECT account FROM identity_link
+                                       WHERE space_id = %(space)s AND "user" = q.number OFFSET 0) AS link
+                   UNION ALL
+                   SELECT link.person FROM unnest(%(numbers)s::bigint[]) AS q(number)
+                   CROSS JOIN LATERAL (SELECT "user" AS person FROM identity_link
+                                       WHERE space_id = %(space)s AND account = q.number OFFSET 0) AS link""",
+                {"space": space_id, "numbers": _array(reached)},
+            )
+            nearer = reached
+            reached = _all_numbers(space_id, nearer | BitMap([number for (number,) in cursor.fetchall()]))
+        if reached == nearer:
+            break
+    return reached
+
+
+def _all_numbers(space_id: int, wanted: BitMap) -> BitMap:
     with connection.cursor() as cursor:
         cursor.execute(
             """WITH winner AS MATERIALIZED (
@@ -52,7 +77,7 @@ def all_numbers(space: Space, numbers: Iterable[int]) -> BitMap:
                SELECT loser.number FROM person
                CROSS JOIN LATERAL (SELECT number FROM identity_profile
                                    WHERE space_id = %(space)s AND merged_into = person.number OFFSET 0) AS loser""",
-            {"space": space.pk, "numbers": _array(wanted)},
+            {"space": space_id, "numbers": _array(wanted)},
         )
         return wanted | BitMap([number for (number,) in cursor.fetchall()])
 

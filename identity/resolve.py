@@ -31,7 +31,7 @@ from identity.rules.resolution import EventBatch, Resolution, differing, event_b
 from sources.consumption import consume_all, consume_live, consume_slice
 from sources.events import client, timeline
 from sources.events.archive_table import WHOLE_PIECE
-from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
+from sources.events.schema import LINKS, OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
 from sources.models import Connection, Replay
 from spaces.batches import unfinished
 from spaces.clock import Clock
@@ -50,7 +50,8 @@ class PreparedResolve(msgspec.Struct):
     """What became of the rows [start, stop) of `taken`.
 
     profiles: for each the number of its profile as 4 bytes, 0 = refused. accounts: (row, account) of group calls.
-    aliases: (loser, winner). people: (number, kind, known). All little-endian 4-byte integers.
+    aliases: (loser, winner). people: (number, kind, known). links: (user, account), new ones. All little-endian 4-byte
+    integers.
     change_sets: who changed, by key, as bitmaps.
     whole: with it everything of `taken` is done, so that places may move. ends: the replay that is complete with it.
     policy: the rules it was prepared by, when they were not the default.
@@ -63,6 +64,7 @@ class PreparedResolve(msgspec.Struct):
     accounts: bytes = b""
     aliases: bytes = msgspec.field(default=b"", name="overlay")  # as batches that wait in PostgreSQL have them
     people: bytes = b""
+    links: bytes = b""
     change_sets: dict[str, bytes] = msgspec.field(default_factory=dict, name="touches")
     whole: bool = True
     ends: int | None = None
@@ -130,13 +132,18 @@ class Resolve:
                 accounts=event_rows.pack(resolution.accounts.items()),
                 aliases=event_rows.pack(written.aliases),
                 people=event_rows.pack(written.people),
+                links=event_rows.pack(written.links),
                 # A replay tells nobody until its end, which tells everyone.
                 change_sets={} if taken.slice else _change_sets(batch, resolution, written),
                 policy=space.identity_policy,
             )
 
     def write(self, log: Log, prepared: PreparedResolve, number: int) -> None:
-        tables = {OVERLAY: event_rows.profile_aliases(prepared.aliases), PROFILES: event_rows.people(prepared.people)}
+        tables = {
+            OVERLAY: event_rows.profile_aliases(prepared.aliases),
+            PROFILES: event_rows.people(prepared.people),
+            LINKS: event_rows.links(prepared.links),
+        }
         if prepared.stop > prepared.start:
             rows = self._resolved_rows(log, prepared)
             tables |= {
@@ -171,7 +178,7 @@ class Resolve:
         replace = msgspec.structs.replace
         return [
             replace(prepared, stop=middle, profiles=prepared.profiles[:cut], change_sets={}, whole=False),
-            replace(prepared, start=middle, profiles=prepared.profiles[cut:], aliases=b"", people=b""),
+            replace(prepared, start=middle, profiles=prepared.profiles[cut:], aliases=b"", people=b"", links=b""),
         ]
 
     def refuse(self, log: Log, prepared: PreparedResolve, error: Exception) -> PreparedResolve:
@@ -281,6 +288,7 @@ def _change_sets(batch: EventBatch, resolution: Resolution, written: Written) ->
         ChangeSet.CREATED: written.created,
         ChangeSet.MERGED: written.winners.values(),
         ChangeSet.IDENTIFIED: written.gained,
+        ChangeSet.LINKED: [number for link in written.links for number in link],
     }
     by_name: dict[str, set[int]] = {}
     for number, (before, after) in written.traits.items():

@@ -140,6 +140,11 @@ def profile_aliases(packed: bytes) -> pyarrow.Table:
     return _numbers(packed, loser=pyarrow.uint32(), winner=pyarrow.uint32())
 
 
+def links(packed: bytes) -> pyarrow.Table:
+    """packed: (user, account)."""
+    return _numbers(packed, user=pyarrow.uint32(), account=pyarrow.uint32())
+
+
 def people(packed: bytes) -> pyarrow.Table:
     """packed: (number, kind, known)."""
     return _numbers(packed, profile=pyarrow.uint32(), kind=pyarrow.uint8(), known=pyarrow.uint8())

@@ -105,6 +105,12 @@ PROFILES = Table(
     },
     order="workspace, space, profile",
 )
+LINKS = Table(
+    name="links",
+    log=("resolve", "space"),
+    columns={"workspace": "UInt32", "space": "UInt32", "piece": "UInt64", "user": "UInt32", "account": "UInt32"},
+    order="workspace, space, account, user",
+)  # a user belongs to an account: one row for ever, by the numbers that they had when it was seen
 MEMBERSHIP_LOG = Table(
     name="membership_log",
     log=("evaluate", "space"),
@@ -158,4 +164,4 @@ DELIVERY_LOG = Table(
     order="workspace, subscription, piece, position",
     partition="toYYYYMM(at)",
 )
-TABLES = (ARCHIVE, TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES, MEMBERSHIP_LOG, TRAIT_LOG, DELIVERY_LOG)
+TABLES = (ARCHIVE, TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES, LINKS, MEMBERSHIP_LOG, TRAIT_LOG, DELIVERY_LOG)

@@ -10,11 +10,18 @@ from datetime import date, datetime
 import pyarrow
 
 from sources.events import client
-from sources.events.schema import OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
+from sources.events.schema import LINKS, OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
 from sources.events.sql import Sql, join, moment, sql
 from spaces.batches import Visible
 
-WRITTEN = (TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES)  # by every resolve batch, at most one insert each
+WRITTEN = (
+    TIMELINE,
+    PROFILE_EVENTS,
+    TRAITS,
+    OVERLAY,
+    PROFILES,
+    LINKS,
+)  # by every resolve batch, at most one insert each
 Key = tuple[int, int, int, int]  # a place in event order: (ts in milliseconds, source, piece, position)
 START = (0, -1)
 

@@ -93,6 +93,20 @@ def test_lists_of_the_first_release_are_asked_like_new_ones(first_release):
     assert len(client.rows("SELECT profile FROM timeline WHERE space = 1 AND " + two)) == 3
 
 
+def test_who_belongs_to_which_account_is_known_from_the_group_calls_that_are_there(first_release):
+    into = "INSERT INTO profile_events (workspace, space, piece, position, profile, type, event) VALUES"
+    calls = [(1, 3, 0, 7, "group"), (1, 3, 0, 9, "group"), (1, 3, 1, 9, "group"), (1, 4, 0, 7, "track")]
+    calls += [(1, 5, 2, 8, "group"), (1, 5, 2, 9, "group"), (2, 5, 2, 9, "group")]  # of another space, too
+    for space, piece, position, profile, type in calls:
+        client.run(sql(f"{into} (1, %s, %s, %s, %s, %s, '')", space, piece, position, profile, type))
+    for profile, kind in ((7, 1), (8, 1), (9, 2)):
+        insert = "INSERT INTO profiles (workspace, space, piece, profile, kind, known) VALUES (1, 1, 3, %s, %s, 1)"
+        client.run(sql(insert, profile, kind))
+    migrate.migrate()
+    rows = client.rows(Sql("SELECT space, piece, user, account FROM links ORDER BY piece"))
+    assert rows == [(1, 3, 7, 9), (1, 5, 8, 9)]
+
+
 class Interrupted(Exception):
     pass
 

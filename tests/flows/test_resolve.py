@@ -398,6 +398,11 @@ def test_a_group_call_links_whoever_the_user_and_the_account_become(space):
     )
     holder = frozenset({("user_id", "u1"), ("anonymous_id", "a1")})
     assert links(space) == {(holder, "g1"), (holder, "g2")}
+    assert table(space, "links", "user, account") == [(1, 2), (3, 4)]  # the visitor's, and the user's
+    assert change_sets(space)["linked"] == {1, 2, 3, 4}
+    heard(space, message("group", userId="u1", groupId="g1", traits={"name": "Acme"}))
+    assert len(table(space, "links", "user, account")) == 2  # nothing new
+    assert "linked" not in change_sets(space, 4)
     accounts = {dict(identifiers)["group_id"]: traits for identifiers, _, traits in people(space, Profile.Kind.ACCOUNT)}
     assert accounts == {"g1": json.dumps({"name": "Acme", "size": 3}), "g2": "{}"}
 

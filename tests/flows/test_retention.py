@@ -84,6 +84,7 @@ EVENT_BOUNDS = {
     "traits": OF_PEOPLE,
     "overlay": OF_PEOPLE,
     "profiles": OF_PEOPLE,
+    "links": OF_PEOPLE,
 }
 LATER = timedelta(days=3 * 365 + 1)
 
