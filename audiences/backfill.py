@@ -45,7 +45,12 @@ def compute(version_id: int, clock: Clock) -> int | None:
     idle = version.failures > 0 and _is_idle()
     try:
         matched = queries.matching(
-            space, version.node, include_anonymous=version.audience.include_anonymous, now=now, log=seen
+            space,
+            version.node,
+            include_anonymous=version.audience.include_anonymous,
+            of=version.audience.of,
+            now=now,
+            log=seen,
         )
     except queries.NotComputed:
         return None  # beat tries again

@@ -12,6 +12,7 @@ from audiences.rules.grammar import Node, conditions
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.grammar import change_keys as change_keys_of
 from audiences.rules.grammar import memberships as memberships_of
+from audiences.rules.grammar import reach as reach_of
 from audiences.rules.grammar import sources as sources_of
 from audiences.rules.grammar import traits as traits_of
 from audiences.rules.memberships import PastMembership
@@ -26,7 +27,8 @@ Bound = tuple[int, datetime | None]  # a version of a computed trait, and since 
 class ParsedDefinition:
     """keys: of the change sets that may concern it. triggers: by the key of those that bring new moments.
     asks: keys of audiences. traits: which computed traits it asks about, as computed by what. sources: those that it
-    names, by their slugs. memberships: past ones that it asks about."""
+    names, by their slugs. memberships: past ones that it asks about. reach: how far away those are on whom an answer
+    depends (`grammar.reach`)."""
 
     node: Node
     keys: frozenset[str]
@@ -35,6 +37,7 @@ class ParsedDefinition:
     traits: Mapping[str, Bound | None]
     sources: Mapping[str, int | None]
     memberships: frozenset[PastMembership]
+    reach: int
 
 
 _recent: Recent[tuple[int, datetime | None], ParsedDefinition] = Recent(
@@ -75,6 +78,8 @@ _BOUND = ("audience__key", "pk", "audience__events_since")
 def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefinition:
     node = version.node
     slugs = sources_of(node)
+    reach = reach_of(node, version.audience.of)
+    always = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED, *([ChangeSet.LINKED] if reach else [])}
     triggers = dict.fromkeys(trigger for condition in conditions(node) for trigger in condition.time_triggers())
     by_key: dict[str, tuple[TimeTrigger, ...]] = {}
     for trigger in triggers:
@@ -82,12 +87,13 @@ def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefiniti
         by_key[key] = (*by_key.get(key, ()), trigger)
     return ParsedDefinition(
         node=node,
-        keys=frozenset({ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED, *map(_key, change_keys_of(node))}),
+        keys=frozenset({*always, *map(_key, change_keys_of(node))}),
         triggers=by_key,
         asks=keys_of(node),
         traits={key: newest.get(key) for key in traits_of(node)},
         sources=dict.fromkeys(slugs) | sources_named(version.audience.space_id, slugs),
         memberships=memberships_of(node),
+        reach=reach,
     )
 
 

@@ -18,12 +18,12 @@ from spaces.models import Space
 UNTITLED = "Untitled audience"
 
 
-def begin(space: Space, by: ActorLike, start: StartingPoint | None = None) -> Draft:
-    """A new draft, with one blank condition or with that of a starting point."""
+def begin(space: Space, by: ActorLike, start: StartingPoint | None = None, *, of: str = grammar.USERS) -> Draft:
+    """A new draft, with one blank condition or with that of a starting point. of: whom it is about."""
     sketch = untyped(space, draft_form.of_definition(start.definition)) if start else draft_form.blank()
     name = start.name if start else ""
     return Draft.objects.create(
-        workspace_id=space.workspace_id, space=space, author=actor_of(by).user, sketch=sketch, name=name
+        workspace_id=space.workspace_id, space=space, author=actor_of(by).user, sketch=sketch, name=name, of=of
     )
 
 
@@ -35,6 +35,7 @@ def begin_copy(audience: Audience, by: ActorLike) -> Draft:
         space=audience.space,
         author=actor_of(by).user,
         sketch=untyped(audience.space, draft_form.of_definition(newest.definition)),
+        of=audience.of,
         name=services.copy_name(audience),
         description=audience.description,
         labels=audience.labels,
@@ -71,7 +72,7 @@ def sentence_of(draft: Draft, *, as_sent: bool = True) -> str:
         )
     except DefinitionError:
         return ""
-    return grammar.sentence(node, include_anonymous=draft.include_anonymous)
+    return grammar.sentence(node, of=draft.of, include_anonymous=draft.include_anonymous)
 
 
 def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
@@ -84,6 +85,7 @@ def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
             draft.space,
             name=draft.name.strip() or UNTITLED,
             definition=definition_of(draft),
+            of=draft.of,
             key=key,
             description=draft.description,
             labels=draft.labels,

@@ -24,7 +24,7 @@ from audiences.rules.aggregates import TimeTrigger
 from audiences.rules.compiler import Asked, QueryScope, Span
 from audiences.rules.validation import DefinitionError
 from identity.models import ChangeSet
-from identity.queries import all_numbers, canonical
+from identity.queries import all_numbers, canonical, with_related
 from sources.events import client
 from sources.models import Replay
 from spaces.batches import Visible
@@ -55,6 +55,7 @@ class KeptVersion(NamedTuple):
     audience: int
     kind: str
     key: str
+    of: str
     include_anonymous: bool
     events_since: datetime | None
     serving: int | None
@@ -68,7 +69,7 @@ class KeptVersion(NamedTuple):
 
 CATCHING_UP: str = Version.State.CATCHING_UP.value  # once: to look it up takes long, for thousands of versions
 OF_VERSION = ("pk", "state", "touched", "clock_at", "tick", "failures", "audience")
-OF_AUDIENCE = ("kind", "key", "include_anonymous", "events_since", "serving", "watched_traits")
+OF_AUDIENCE = ("kind", "key", "of", "include_anonymous", "events_since", "serving", "watched_traits")
 
 
 @dataclass(eq=False)
@@ -121,12 +122,16 @@ class Subject:
 
     @property
     def asked(self) -> Asked:
-        return Asked(self.key, self.definition.node, self.version.include_anonymous)
+        return Asked(self.key, self.definition.node, self.version.include_anonymous, self.version.of)
 
     @property
     def alone(self) -> bool:
         """Whether it gets a statement of its own: it may be too heavy for one that others share."""
         return self.version.failures > 0
+
+    def around(self, space: Space, people: BitMap) -> BitMap:
+        """With whoever's answer depends on one of these: a user's accounts, an account's users."""
+        return with_related(space.pk, people, self.definition.reach) if people and self.definition.reach else people
 
     @property
     def concerned(self) -> bool:
@@ -189,7 +194,7 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
     problems = Problems()
     subjects = _in_order(_subjects(space, evaluation, versions, now, problems), problems)
     for subject in subjects:
-        _mark_touched(subject, changed)
+        _mark_touched(space, subject, changed)
     touched = _closed(space, [subject.touched for subject in subjects])
     calendar = Calendar(space.pk, evaluation.touched, changed.keys_after(evaluation.touched))
     next_at = _mark_due(space, evaluation, seen, now, subjects, changed, calendar, problems)
@@ -315,7 +320,7 @@ class ChangedPeople:
         return _union(people for key in keys for at, people in self._by_key.get(key, ()) if at > piece)
 
 
-def _mark_touched(subject: Subject, changed: ChangedPeople) -> None:
+def _mark_touched(space: Space, subject: Subject, changed: ChangedPeople) -> None:
     """Whom events, traits, merges or new identifiers may have brought in or out."""
     keys = changed.keys_after(subject.since_piece)
     subject.replayed = ChangeSet.EVERYTHING in keys
@@ -323,7 +328,7 @@ def _mark_touched(subject: Subject, changed: ChangedPeople) -> None:
     # By what destinations ask for, membership does not change: whoever it is about is refreshed there.
     watched = {ChangeSet.trait(name) for name in subject.version.watched_traits}
     if mine := (subject.definition.keys | watched) & keys:
-        subject.touched = changed.after(subject.since_piece, mine)
+        subject.touched = subject.around(space, changed.after(subject.since_piece, mine))
         told = {ChangeSet.IDENTIFIED, ChangeSet.MERGED, *watched}
         subject.identified = changed.after(subject.since_piece, mine & told)
 
@@ -437,6 +442,7 @@ def _mark_through_others(space: Space, subjects: Sequence[Subject]) -> None:
                 subject.due |= other.base ^ other.old
         if subject.joins:
             subject.due |= _moved_meanwhile(space, subject)
+        subject.due = subject.around(space, subject.due)
 
 
 def _moved_meanwhile(space: Space, subject: Subject) -> BitMap:
@@ -461,20 +467,30 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
         # The values that are kept are another version's.
         subject.everyone = subject.everyone or (subject.is_trait and subject.joins)
     narrow = [subject for subject in asked if (subject.touched or subject.due) and not subject.everyone]
-    numbers = _closed(space, [subject.touched | subject.due for subject in narrow])
+    # Who is concerned only by those that look beyond them is no concern of the others: a large account has many people.
+    near, far = (
+        _closed(
+            space, [subject.touched | subject.due for subject in narrow if bool(subject.definition.reach) == reaches]
+        )
+        for reaches in (False, True)
+    )
     for subject in subjects:
         subject.new = subject.old if subject in problems else subject.base
         others[subject.key] = subject.new
-    for part, among in ((narrow, numbers), ([subject for subject in asked if subject.everyone], None)):
+    runs: list[tuple[Sequence[Subject], BitMap | None]] = [
+        ([*run], far if reaches else near)
+        for reaches, run in groupby(narrow, key=lambda subject: bool(subject.definition.reach))
+    ]
+    for run, among in (*runs, ([subject for subject in asked if subject.everyone], None)):
         scope = queries.scope_of(space, seen, now, among)
-        _compute(space, scope, [subject for subject in part if subject.is_trait], problems)
+        _compute(space, scope, [subject for subject in run if subject.is_trait], problems)
 
         def ask(some: Sequence[Subject], scope: QueryScope = scope) -> list[BitMap]:
             return queries.answer(scope, [subject.asked for subject in some], others)
 
-        audiences = [subject for subject in part if not subject.is_trait]
-        for alone, run in _runs(audiences, lambda subject: subject.alone):
-            for subject, members in _ask_each(run, ask, problems, alone=alone):
+        audiences = [subject for subject in run if not subject.is_trait]
+        for alone, part in _runs(audiences, lambda subject: subject.alone):
+            for subject, members in _ask_each(part, ask, problems, alone=alone):
                 if isinstance(members, BitMap):
                     subject.new = members if among is None else (subject.base - among) | members
                 else:

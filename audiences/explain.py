@@ -11,8 +11,7 @@ from audiences.models import Audience, Change, Version
 from audiences.rules.aggregates import EVENTS, Aggregate
 from audiences.rules.compiler import SETTINGS, Asked, QueryScope, Span, time_triggers
 from audiences.rules.compiler import readings as readings_sql
-from audiences.rules.conditions import Condition
-from audiences.rules.grammar import Leaf, conditions, located, sentence
+from audiences.rules.grammar import ACCOUNTS, USERS, Group, Leaf, conditions, parts, phrase, sentence
 from audiences.rules.windows import LONGEST
 from identity.models import Profile
 from identity.queries import all_numbers
@@ -79,7 +78,9 @@ class Explanation:
 
 def memberships(space: Space, profile: Profile) -> tuple[list[CurrentMembership], list[Audience]]:
     """The audiences that the person is in, with since when, and the others; by name."""
-    live = list(Audience.objects.filter(space=space, deleted_at=None, serving__isnull=False).order_by("name", "id"))
+    of = ACCOUNTS if profile.kind == Profile.Kind.ACCOUNT else USERS
+    computed = Audience.objects.filter(space=space, of=of, deleted_at=None, serving__isnull=False)
+    live = list(computed.order_by("name", "id"))
     members = queries.members_of([audience.pk for audience in live])
     inside = [audience for audience in live if profile.number in members[audience.pk]]
     entered = _entered(space, profile.number, inside)
@@ -94,29 +95,36 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     version = audience.serving
     if version is None:
         version = Version.objects.filter(audience=audience).select_related("audience").order_by("-number")[0]
-    leaves = list(located(version.node))
+    leaves = list(parts(version.node))
     shown = leaves[:MOST_CONDITIONS]
     # Narrowed to the rows of this person alone, of all profiles that became part of it.
     scope = queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
-    asked = [Asked("", Leaf(condition), include_anonymous=True) for _, condition in shown]
-    whole = [Asked("", version.node, include) for include in (audience.include_anonymous, True)]
+    asked = [Asked("", part, include_anonymous=True, of=audience.of) for _, part in shown]
+    whole = [Asked("", version.node, include, audience.of) for include in (audience.include_anonymous, True)]
     answers = queries.answer(
         scope, [*whole, *asked], queries.others_of(space, version.node, from_milliseconds(scope.now))
     )
     meant, anyhow, *holds = (profile.number in answer for answer in answers)
-    comes_to, turns = _readings(scope, asked, profile.number), _turns(scope, [condition for _, condition in shown])
+    # What an account, or somebody by his accounts, is judged by are rows of others as well.
+    scopes = [queries.reaching(scope, [each]) for each in asked]
+    comes_to, turns = _readings(scope, asked, profile.number), _turns(scope, asked)
     member = profile.number in queries.members(audience)
     names = dict(Source.objects.filter(workspace=space.workspace_id).values_list("pk", "name"))
     return Explanation(
-        sentence=sentence(version.node, include_anonymous=audience.include_anonymous, since=audience.events_since),
+        sentence=sentence(
+            version.node,
+            of=audience.of,
+            include_anonymous=audience.include_anonymous,
+            since=audience.events_since,
+        ),
         member=member,
         since=_entered(space, profile.number, [audience])[audience.pk] if member else CurrentMembership(audience),
         matches=meant,
         anonymous=anyhow and not meant,
         as_of=now,
         reasons=[
-            replace(_reason(scope, *leaf, answer, reading, names), turns_at=turn)
-            for leaf, answer, reading, turn in zip(shown, holds, comes_to, turns, strict=True)
+            replace(_reason(own, *leaf, audience.of, answer, reading, names), turns_at=turn)
+            for own, leaf, answer, reading, turn in zip(scopes, shown, holds, comes_to, turns, strict=True)
         ],
         more=len(leaves) - len(shown),
     )
@@ -145,37 +153,56 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
 
 def _readings(scope: QueryScope, asked: Sequence[Asked], number: int) -> list[str]:
     """What each of these conditions comes to for this person, where it says so."""
-    if not asked:
-        return []
+    own = [each for each in asked if isinstance(each.definition, Leaf)]
+    if not own:
+        return [""] * len(asked)
     with queries.answering():
-        rows = client.rows(readings_sql(scope, asked), **SETTINGS, max_execution_time=queries.LONGEST_S)
-    texts = next((row[1:] for row in rows if row[0] == number), [""] * len(asked))
+        statement = readings_sql(queries.reaching(scope, own), own)
+        rows = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
+    texts = iter(next((row[1:] for row in rows if row[0] == number), [""] * len(own)))
     return [
-        personal.value(leaf.read_from, text)
-        for each, text in zip(asked, texts, strict=True)
-        for leaf in conditions(each.definition)
+        personal.value(each.definition.condition.read_from, next(texts)) if isinstance(each.definition, Leaf) else ""
+        for each in asked
     ]
 
 
-def _turns(scope: QueryScope, shown: Sequence[Condition]) -> list[datetime | None]:
-    """For each of these conditions the first moment to come at which an event leaves its window, or a date is there."""
-    triggers = list(dict.fromkeys(trigger for condition in shown for trigger in condition.time_triggers()))
-    if not triggers:
-        return [None] * len(shown)
-    spans = [Span(trigger, scope.now) for trigger in triggers]
-    with queries.answering():
-        statement = time_triggers(scope, spans, until=scope.now + LONGEST, most=1)
-        (row,) = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
-    coming = dict(zip(triggers, row[1::2], strict=True))
-    moments = [[at for trigger in condition.time_triggers() for at, _ in coming[trigger]] for condition in shown]
-    return [from_milliseconds(min(times)) if times else None for times in moments]
+def _turns(scope: QueryScope, asked: Sequence[Asked]) -> list[datetime | None]:
+    """For each of these the first moment to come at which an event leaves its window, or a date is there."""
+    by_place = [
+        list(dict.fromkeys(trigger for leaf in conditions(part.definition) for trigger in leaf.time_triggers()))
+        for part in asked
+    ]
+    turns: list[datetime | None] = [None] * len(asked)
+    for steps in {part.reach for part, triggers in zip(asked, by_place, strict=True) if triggers}:
+        places = [place for place, part in enumerate(asked) if part.reach == steps]
+        triggers = list(dict.fromkeys(trigger for place in places for trigger in by_place[place]))
+        spans = [Span(trigger, scope.now) for trigger in triggers]
+        with queries.answering():
+            own = queries.reaching(scope, [asked[places[0]]])
+            statement = time_triggers(own, spans, until=scope.now + LONGEST, most=1)
+            (row,) = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
+        coming = dict(zip(triggers, row[1::2], strict=True))
+        for place in places:
+            times = [at for trigger in by_place[place] for at, _ in coming[trigger]]
+            turns[place] = from_milliseconds(min(times)) if times else None
+    return turns
 
 
 def _reason(
-    scope: QueryScope, path: str, condition: Condition, holds: bool, reading: str, names: dict[int, str]
+    scope: QueryScope,
+    path: str,
+    part: Leaf | Group,
+    of: str,
+    holds: bool,
+    reading: str,
+    names: dict[int, str],
 ) -> Reason:
     """A condition below an odd number of `not` is one that the audience wants to be untrue."""
     wanted = path.split(".").count("not") % 2 == 0
+    they = f"They {phrase(part, of)}."
+    if isinstance(part, Group):  # the pages of the others say why it is true of them
+        return Reason(they, holds, wanted, "")
+    condition = part.condition
     readings = [
         (_events if aggregate.relation == EVENTS else _value)(scope, aggregate, names)
         for aggregate in condition.aggregates(scope.now)
@@ -186,7 +213,7 @@ def _reason(
     # Aggregates of one condition on the same events have the same evidence.
     texts, evidence = dict.fromkeys(text for text, _ in shown), list(dict.fromkeys(evidence))
     answer = "; ".join(filter(None, [reading, *texts]))
-    return Reason(f"They {condition.sentence()}.", holds, wanted, answer, evidence)
+    return Reason(they, holds, wanted, answer, evidence)
 
 
 def _events(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[SeenRow]]:

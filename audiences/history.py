@@ -85,7 +85,9 @@ def forecast(version: Version, moments: Sequence[datetime]) -> list[Forecast]:
     now = queries.members(audience)
     forecasts = []
     for moment in moments:
-        matched = queries.matching(audience.space, node, include_anonymous=audience.include_anonymous, now=moment)
+        matched = queries.matching(
+            audience.space, node, include_anonymous=audience.include_anonymous, of=audience.of, now=moment
+        )
         later = matched.members
         forecasts.append(Forecast(moment, len(later), len(later - now), len(now - later)))
     return forecasts

@@ -32,6 +32,12 @@ class Evaluation(models.Model):
     put_back_by = models.DurationField(null=True, help_text="… by how much")
 
 
+def of_field() -> "models.CharField[str, str]":
+    """Whom it is about. The database has a default for a release without the field."""
+    choices = [(grammar.USERS, "People"), (grammar.ACCOUNTS, "Accounts")]
+    return models.CharField(max_length=8, choices=choices, default=grammar.USERS, db_default=grammar.USERS)
+
+
 class OfKind(models.Manager["Audience"]):
     """The computations of one kind."""
 
@@ -44,8 +50,9 @@ class OfKind(models.Manager["Audience"]):
 
 
 class Audience(Owned):
-    """A computation: what is kept up to date about each person of a space. Its value is membership, or that of a
-    computed trait (`ComputedTrait`); then those who have a value are its members, and `trait_log` has the values.
+    """A computation: what is kept up to date about each person, or each account, of a space. Its value is membership,
+    or that of a computed trait (`ComputedTrait`); then those who have a value are its members, and `trait_log` has the
+    values.
 
     The key never changes and is never given again in its space.
     """
@@ -64,6 +71,7 @@ class Audience(Owned):
 
     public_id = public_id("aud")
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.AUDIENCE)
+    of = of_field()
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="audiences")
     name = models.CharField(max_length=255)
     key = models.CharField(max_length=255)
@@ -97,6 +105,10 @@ class Audience(Owned):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_of_accounts(self) -> bool:
+        return self.of == grammar.ACCOUNTS
 
 
 class ComputedTrait(Audience):
@@ -213,6 +225,7 @@ class Draft(Owned):
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="+")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     sketch = models.JSONField(help_text="the form as a tree, see audiences.rules.draft_form")
+    of = of_field()
     name = models.CharField(max_length=255, blank=True)
     description = models.TextField(blank=True)
     labels = label_field()

@@ -188,11 +188,13 @@ def sentence_of(audience: Audience, definition: Any) -> str:
     """What one of its definitions says, in words."""
     try:
         if audience.kind == Audience.Kind.TRAIT:
-            return grammar.trait_sentence(grammar.parse_trait(definition), since=audience.events_since)
+            return grammar.trait_sentence(grammar.parse_trait(definition), of=audience.of, since=audience.events_since)
         node = grammar.parse(definition)
     except DefinitionError:
         return UNREADABLE
-    return grammar.sentence(node, include_anonymous=audience.include_anonymous, since=audience.events_since)
+    return grammar.sentence(
+        node, of=audience.of, include_anonymous=audience.include_anonymous, since=audience.events_since
+    )
 
 
 def audiences_of(space: Space) -> QuerySet[Audience]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -14,14 +14,14 @@ from pyroaring import BitMap
 
 from audiences.models import Audience, Change, Evaluation, Version
 from audiences.rules.aggregates import Aggregate
-from audiences.rules.compiler import MOST_AGGREGATES, SETTINGS, Asked, QueryScope, aggregates
+from audiences.rules.compiler import MOST_AGGREGATES, SETTINGS, Asked, Key, QueryScope, aggregates, inner
 from audiences.rules.compiler import members as members_sql
-from audiences.rules.grammar import Node
+from audiences.rules.grammar import USERS, Group, Node
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.grammar import memberships as memberships_of
 from audiences.rules.memberships import PastMembership
 from audiences.rules.validation import DefinitionError
-from identity.queries import canonical
+from identity.queries import canonical, with_related
 from sources.events import client
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space
@@ -164,16 +164,18 @@ def matching(
     *,
     include_anonymous: bool,
     now: datetime,
+    of: str = USERS,
     log: Visible | None = None,
     parts: Sequence[Node] = (),
 ) -> Matched:
     """Who is meant by the definition now: the full query. Raises NotComputed, Unanswerable.
 
-    log: the moment of the space's resolve log; None = the newest. parts: of the definition, which are counted as well.
+    of: whom it is about. log: the moment of the space's resolve log; None = the newest. parts: of the definition, which
+    are counted as well.
     """
     log = log or resolved(space)
     others = others_of(space, node, now)
-    asked = [Asked("", each, include_anonymous) for each in (node, *parts)]
+    asked = [Asked("", each, include_anonymous, of) for each in (node, *parts)]
     members, *rows = answer(scope_of(space, log, now), asked, others)
     return Matched(members, now, log.end, rows)
 
@@ -214,19 +216,58 @@ def computed_of(space: Space, keys: Iterable[str]) -> dict[str, BitMap]:
 
 
 def answer(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> list[BitMap]:
-    """Who is in each of `asked`, which may ask about those before it. Raises Unanswerable.
+    """Who in scope is in each of `asked`, which may ask about those before it. Raises Unanswerable.
 
-    More than a statement takes well are several statements.
+    others: of those that they ask about, members before, also of those in `asked`. More than a statement takes well are
+    several statements.
     """
-    known = dict(others)
+    known: dict[Key, BitMap] = {}
+    known.update(others)
     bitmaps: list[BitMap] = []
     with answering():
-        for part in _statements(asked, scope.now, everyone=scope.numbers is None):
-            statement = members_sql(scope, part, known)
-            answers = client.bitmaps(statement, **SETTINGS, max_execution_time=LONGEST_S)
-            known |= {audience.key: members for audience, members in zip(part, answers, strict=True)}
-            bitmaps += answers
+        wide = reaching(scope, asked)
+        for part in _statements(_with_inner(asked), scope.now, everyone=scope.numbers is None):
+            statement = members_sql(wide if part[0].reach or _is_inner(part[0]) else scope, part, known)
+            for audience, members in zip(
+                part, client.bitmaps(statement, **SETTINGS, max_execution_time=LONGEST_S), strict=True
+            ):
+                if _is_inner(audience):
+                    known[audience.key] = members
+                    continue
+                if scope.numbers is not None:  # nobody else was asked about, or not all of their rows were read
+                    members &= scope.numbers
+                    known[audience.key] = (known.get(audience.key, BitMap()) - scope.numbers) | members
+                else:
+                    known[audience.key] = members
+                bitmaps.append(members)
     return bitmaps
+
+
+def reaching(scope: QueryScope, asked: Sequence[Asked]) -> QueryScope:
+    """With whoever's rows matter to the answers for those in scope."""
+    steps = max((audience.reach for audience in asked), default=0)
+    if not steps or scope.numbers is None:
+        return scope
+    return replace(scope, numbers=with_related(scope.space, scope.numbers, steps))
+
+
+def _is_inner(asked: Asked) -> bool:
+    return isinstance(asked.key, Group)
+
+
+def _with_inner(asked: Sequence[Asked]) -> list[Asked]:
+    """Each after what is asked of others for its sake; that comes first of all where it depends on none of these."""
+    keys = {audience.key for audience in asked}
+    first: dict[Asked, None] = {}
+    rest: list[Asked] = []
+    for audience in asked:
+        for own in inner(audience):
+            if keys.isdisjoint(keys_of(own.definition)):
+                first[own] = None
+            else:
+                rest.append(own)
+        rest.append(audience)
+    return [*sorted(first, key=lambda own: own.reach), *rest]
 
 
 @contextmanager
@@ -259,9 +300,15 @@ def _statements(asked: Sequence[Asked], now: int, *, everyone: bool) -> list[lis
     needed: set[Aggregate] = set()
     for audience in asked:
         own = set(aggregates([audience], now))
-        if not parts or len(needed | own) > MOST_AGGREGATES or (everyone and needed.isdisjoint(own)):
+        together = bool(parts) and _read_alike(parts[-1][0], audience)
+        if not together or len(needed | own) > MOST_AGGREGATES or (everyone and needed.isdisjoint(own)):
             parts.append([])
             needed = set()
         parts[-1].append(audience)
         needed |= own
     return parts
+
+
+def _read_alike(one: Asked, other: Asked) -> bool:
+    """Whether they are about the same, and look as far."""
+    return (one.of, one.reach, _is_inner(one)) == (other.of, other.reach, _is_inner(other))

@@ -19,7 +19,7 @@ from audiences import queries, trait_values
 from audiences.models import Audience, ComputedTrait, Version, bound
 from audiences.rules import grammar
 from audiences.rules.compiler import Asked
-from audiences.rules.grammar import Node
+from audiences.rules.grammar import USERS, Node
 from audiences.rules.labels import tidied
 from audiences.rules.operators import quoted
 from audiences.rules.validation import LONGEST_NAME, DefinitionError
@@ -89,21 +89,30 @@ class Beginnings:
 
 
 def preview(
-    space: Space, definition: Any, *, include_anonymous: bool, now: datetime, events_since: datetime | None = None
+    space: Space,
+    definition: Any,
+    *,
+    of: str = USERS,
+    include_anonymous: bool,
+    now: datetime,
+    events_since: datetime | None = None,
 ) -> Preview:
-    """Who would be in the audience. events_since: no event up to here counts; None = all of history does.
+    """Who would be in the audience. of: whom it is about. events_since: no event up to here counts; None = all of
+    history does.
 
     Raises DefinitionError, queries.NotComputed and queries.Unanswerable.
     """
     node = grammar.parse(definition)
-    _refuse_unknown(space, node)
+    _refuse_unknown(space, node, of)
     asked = bound(space.pk, node)
     asked = asked if events_since is None else grammar.beginning(asked, milliseconds(events_since))
-    rows = asked.nodes if isinstance(asked, grammar.Group) and 1 < len(asked.nodes) <= MOST_STEPS else ()
+    rows = (
+        asked.nodes if isinstance(asked, grammar.Group) and not asked.of and 1 < len(asked.nodes) <= MOST_STEPS else ()
+    )
     begun = time.perf_counter()
-    matched = queries.matching(space, asked, include_anonymous=include_anonymous, now=now, parts=rows)
+    matched = queries.matching(space, asked, include_anonymous=include_anonymous, of=of, now=now, parts=rows)
     took = (time.perf_counter() - begun) * 1000
-    sentence = grammar.sentence(node, include_anonymous=include_anonymous, since=events_since)
+    sentence = grammar.sentence(node, of=of, include_anonymous=include_anonymous, since=events_since)
     return Preview(matched.members, matched.as_of, sentence, took, list(_steps(asked, matched.rows)))
 
 
@@ -116,27 +125,33 @@ def _steps(node: Node, rows: Sequence[BitMap]) -> Iterator[CountedStep]:
 
 
 def preview_trait(
-    space: Space, definition: Any, *, include_anonymous: bool, now: datetime, events_since: datetime | None = None
+    space: Space,
+    definition: Any,
+    *,
+    of: str = USERS,
+    include_anonymous: bool,
+    now: datetime,
+    events_since: datetime | None = None,
 ) -> TraitPreview:
     """Who would have which value. Raises DefinitionError and queries.Unanswerable."""
     leaf = grammar.parse_trait(definition)
-    _refuse_unknown(space, leaf)
+    _refuse_unknown(space, leaf, of)
     node = bound(space.pk, leaf)
     node = node if events_since is None else grammar.beginning(node, milliseconds(events_since))
     begun = time.perf_counter()
     scope = queries.scope_of(space, queries.resolved(space), now)
-    (values,) = trait_values.computed(scope, [Asked("", node, include_anonymous)])
+    (values,) = trait_values.computed(scope, [Asked("", node, include_anonymous, of)])
     took = (time.perf_counter() - begun) * 1000
-    return TraitPreview(values, now, grammar.trait_sentence(leaf, since=events_since), took)
+    return TraitPreview(values, now, grammar.trait_sentence(leaf, of=of, since=events_since), took)
 
 
-def beginnings(space: Space, definition: Any, *, include_anonymous: bool, now: datetime) -> Beginnings:
+def beginnings(space: Space, definition: Any, *, of: str = USERS, include_anonymous: bool, now: datetime) -> Beginnings:
     """Who would be in the audience if it were created now, in both ways. Raises what `preview` raises."""
-    with_history = preview(space, definition, include_anonymous=include_anonymous, now=now)
+    with_history = preview(space, definition, of=of, include_anonymous=include_anonymous, now=now)
     node = grammar.parse(definition)
     if grammar.beginning(node, milliseconds(now)) == node:
         return Beginnings(with_history, with_history)
-    from_now_on = preview(space, definition, include_anonymous=include_anonymous, now=now, events_since=now)
+    from_now_on = preview(space, definition, of=of, include_anonymous=include_anonymous, now=now, events_since=now)
     return Beginnings(with_history, from_now_on)
 
 
@@ -163,6 +178,7 @@ def _create(
     name: str,
     description: str = "",
     labels: Sequence[str] = (),
+    of: str = USERS,
     include_anonymous: bool = False,
     events_since: datetime | None = None,
     key: str | None = None,
@@ -170,14 +186,17 @@ def _create(
 ) -> Computation:
     """Its key is made of its name unless one is given, and never changes.
 
-    events_since: no event up to here counts; None = all of history does. It cannot be changed later.
+    of: whom it is about. events_since: no event up to here counts; None = all of history does. Neither can be changed
+    later.
     """
     with _locked(space):
-        _refuse_unknown(space, node)
+        _refuse_unknown(space, node, of)
+        computation.of = of
         computation.workspace_id, computation.space = space.workspace_id, space
         computation.name, computation.description, computation.labels = name, description, tidied(labels)
         computation.key = key_for(space, name) if key is None else _checked_key(space, key)
-        computation.include_anonymous, computation.events_since = include_anonymous, events_since
+        computation.include_anonymous = include_anonymous and of == USERS  # all users of an account count
+        computation.events_since = events_since
         computation.created_by = actor_of(by).user
         computation.save()
         _begin(computation, grammar.to_json(node))
@@ -211,7 +230,7 @@ def change_audience(
     with _locked(audience.space):
         _refuse_deleted(audience)
         if node is not None:
-            _refuse_unknown(audience.space, node)
+            _refuse_unknown(audience.space, node, audience.of)
             _refuse_cycle(audience, node)
         newest = audience.versions.defer("snapshot", "computed").order_by("-number")[0]
         wakes = enabled is True and not audience.enabled
@@ -242,6 +261,7 @@ def duplicate(audience: Audience, *, name: str | None = None, key: str | None = 
         definition=newest.definition,
         description=audience.description,
         labels=audience.labels,
+        of=audience.of,
         include_anonymous=audience.include_anonymous,
         events_since=audience.events_since,
         by=by,
@@ -337,12 +357,18 @@ def _begin_those_that_ask(trait: Audience) -> None:
             _begin(version.audience, version.definition)
 
 
-def _refuse_unknown(space: Space, node: Node) -> None:
+def _refuse_unknown(space: Space, node: Node, of: str) -> None:
+    grammar.check_of(node, of)
     for kind, manager in ((Audience.Kind.AUDIENCE, Audience.objects), (Audience.Kind.TRAIT, ComputedTrait.objects)):
-        for path, key in _named(node, kind):
-            if not manager.filter(space=space, key=key, deleted_at=None, ending_at=None).exists():
-                what = {"audience": "an audience", "trait": "a computed trait"}[kind]
+        what = {"audience": "an audience", "trait": "a computed trait"}[kind]
+        for path, key, whose in _named(node, kind, of):
+            computation = manager.filter(space=space, key=key, deleted_at=None, ending_at=None).first()
+            if computation is None:
                 raise DefinitionError(path, f"must be about {what} of this space: there is no {quoted(key)}")
+            if computation.of != whose:
+                raise DefinitionError(
+                    path, f"must be about {what} of {whose}: {quoted(key)} is one of {computation.of}"
+                )
     if slugs := grammar.sources(node):
         known = Source.objects.filter(workspace=space.workspace_id, slug__in=slugs)
         grammar.check_sources(node, set(known.values_list("slug", flat=True)))
@@ -350,18 +376,19 @@ def _refuse_unknown(space: Space, node: Node) -> None:
 
 def _refuse_cycle(audience: Audience, node: Node) -> None:
     asked = _asked(audience.space, Audience.Kind.AUDIENCE) if grammar.audiences(node) else {}
-    for path, key in _named(node, Audience.Kind.AUDIENCE):
+    for path, key, _ in _named(node, Audience.Kind.AUDIENCE, audience.of):
         circle = _path_between(asked, key, audience.key)
         if circle:
             shown = " → ".join([audience.key, *circle])
             raise DefinitionError(path, f"must not make the audience a part of itself: {shown}")
 
 
-def _named(node: Node, kind: str) -> Iterator[tuple[str, str]]:
-    """Each audience or computed trait that it asks about, with the path of the condition that does."""
-    for path, condition in grammar.located(node):
+def _named(node: Node, kind: str, of: str) -> Iterator[tuple[str, str, str]]:
+    """Each audience or computed trait that it asks about: the path of the condition that does, the key, and whom that
+    condition is about."""
+    for path, condition, whose in grammar.about(node, of):
         for key in sorted(condition.traits() if kind == Audience.Kind.TRAIT else condition.audiences()):
-            yield path, key
+            yield path, key, whose
 
 
 def _current(space: Space) -> QuerySet[Version]:

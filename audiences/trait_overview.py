@@ -39,7 +39,7 @@ class KeptValue:
     @property
     def sentence(self) -> str:
         try:
-            return grammar.trait_sentence(grammar.parse_trait(definition_of(self.trait)))
+            return grammar.trait_sentence(grammar.parse_trait(definition_of(self.trait)), of=self.trait.of)
         except DefinitionError:
             return ""
 

@@ -15,9 +15,18 @@ from spaces.models import Space
 
 def computed(scope: QueryScope, asked: Sequence[Asked]) -> list[dict[int, str]]:
     """Of each of these traits the values of everybody in scope who has one. Raises queries.Unanswerable."""
-    with queries.answering():
-        rows = client.rows(values_sql(scope, asked), **SETTINGS, max_execution_time=queries.LONGEST_S)
-    return [{row[0]: row[place] for row in rows if row[place]} for place in range(1, len(asked) + 1)]
+    values: list[dict[int, str]] = [{} for _ in asked]
+    for of in dict.fromkeys(trait.of for trait in asked):
+        places = [place for place, trait in enumerate(asked) if trait.of == of]
+        mine = [asked[place] for place in places]
+        with queries.answering():
+            statement = values_sql(queries.reaching(scope, mine), mine)
+            rows = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
+        if scope.numbers is not None:
+            rows = [row for row in rows if row[0] in scope.numbers]
+        for column, place in enumerate(places, 1):
+            values[place] = {row[0]: row[column] for row in rows if row[column]}
+    return values
 
 
 def kept(space: Space, trait: int, *, most: int | None = None) -> dict[int, str]:

@@ -83,6 +83,7 @@ class World:
             self.space,
             version.node,
             include_anonymous=audience.include_anonymous,
+            of=audience.of,
             now=self.clock.now(),
         )
         return self.users(found.members)

@@ -11,7 +11,7 @@ from audiences.rules.dates import milliseconds
 from identity.rules.event_rows import TIMES
 from sources.events import timeline
 from sources.events.properties import readable, split
-from sources.events.schema import OVERLAY, PROFILES, TIMELINE, TRAITS
+from sources.events.schema import LINKS, OVERLAY, PROFILES, TIMELINE, TRAITS
 from spaces.batches import Visible
 from tests.reference.oracle import UNITS, Event, Trait, World
 
@@ -281,6 +281,9 @@ def _piece(space, number, world, places, merges, *, before=(), created=False, tr
             PROFILES,
             {"profile": (profiles, u32), "kind": (kinds, u8), "known": ([int(flip or each) for each in known], u8)},
         )
+    links = world.links[::2] if created else world.links[1::2]
+    links = [(user, account) for user in world.known for account in world.accounts] if flip else links
+    put(LINKS, {"user": ([user for user, _ in links], u32), "account": ([account for _, account in links], u32)})
     rows = _overlay(before, merges)
     if flip:
         rows = [(each, min(world.known)) for each in world.known if each != min(world.known)]

@@ -14,13 +14,14 @@ from audiences.history import Movement, Overlap
 from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
 from audiences.rules.difference import ADDED, REMOVED, SAME
-from audiences.rules.grammar import GROUPS, schemas, trait_schemas
+from audiences.rules.grammar import ACCOUNTS, GROUPS, USERS, schemas, trait_schemas
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS
 from audiences.rules.validation import LONGEST_NAME
 from audiences.rules.windows import UNITS
 from identity.api.serializers import IdentifierSerializer
 
 MOST_NAMED = 100  # people of one side of a change
+WHOM = [USERS, ACCOUNTS]
 DEFINITION = {"kind": "event", "name": "Order Completed", "atLeast": 2, "within": {"days": 7}}
 SENTENCE = 'People who performed "Order Completed" at least 2 times in the last 7 days.'
 
@@ -86,6 +87,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
         "name": "Buyers",
         "description": "",
         "labels": ["vip"],
+        "of": "users",
         "sentence": SENTENCE,
         "definition": DEFINITION,
         "includeAnonymous": False,
@@ -109,6 +111,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(source="audience.name")
     description = serializers.CharField(source="audience.description")
     labels = serializers.ListField(child=serializers.CharField(), source="audience.labels")
+    of = serializers.ChoiceField(source="audience.of", choices=WHOM, help_text="Whom it is about.")
     sentence = serializers.CharField(help_text="What the definition says, in words.")
     definition: DefinitionField = KeptDefinitionField(source="version.definition")
     includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
@@ -147,6 +150,10 @@ class LabelsField(serializers.ListField):
         super().__init__(child=child, max_length=MOST_LABELS, help_text=help_text, **options)
 
 
+def of_field() -> serializers.ChoiceField:
+    return serializers.ChoiceField(choices=WHOM, default=USERS, help_text="Whom it is about; never changes.")
+
+
 class AudienceAnswer(Envelope):
     audience = AudienceSerializer()
 
@@ -158,8 +165,9 @@ class CreateAudience(serializers.Serializer[Any]):
     definition = DefinitionField()
     description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
     labels = LabelsField(default=list)
+    of = of_field()
     includeAnonymous = serializers.BooleanField(
-        default=False, help_text="Count people who have nothing but an anonymous id."
+        default=False, help_text="Count people who have nothing but an anonymous id. All users of an account count."
     )
     includeHistoricalData = serializers.BooleanField(default=True, help_text="False: only events from now on count.")
     key = serializers.CharField(max_length=LONGEST_NAME, required=False, help_text="Made of the name when not given.")
@@ -225,6 +233,7 @@ class PreviewAudience(serializers.Serializer[Any]):
     example: ClassVar = {"definition": DEFINITION, "sampleSize": 10}
 
     definition = DefinitionField()
+    of = of_field()
     includeAnonymous = serializers.BooleanField(default=False)
     includeHistoricalData = serializers.BooleanField(default=True)
     sampleSize = serializers.IntegerField(min_value=0, max_value=50, default=10)

@@ -132,6 +132,7 @@ class TraitPreviewView(APIView):
             preview = services.preview_trait(
                 request.space,
                 body["definition"],
+                of=body["of"],
                 include_anonymous=body["includeAnonymous"],
                 events_since=None if body["includeHistoricalData"] else now,
                 now=now,

@@ -170,6 +170,7 @@ class PreviewView(APIView):
             found = services.preview(
                 request.space,
                 body["definition"],
+                of=body["of"],
                 include_anonymous=body["includeAnonymous"],
                 events_since=None if body["includeHistoricalData"] else now,
                 now=now,

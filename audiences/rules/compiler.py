@@ -6,18 +6,33 @@
     one row per person:       a boolean per audience
     answer:                   one row, a bitmap of profiles per audience
 
+An account has the events of all of its users: each person's aggregates are put together once more, by account. What is
+asked about the users of an account, or about the accounts of a user, is asked of these first (`inner`); who they are
+is an answer like any other.
+
 "Real time" is the same statement with `QueryScope.numbers`. Planning costs 1-3 ms a column, whatever the rows, and
 grows faster than the columns do: callers keep a statement below about `MOST_AGGREGATES`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from audiences.rules.aggregates import LOTS, RELATIONS, SHAPES, Aggregate, Answers, Relation, Shape, TimeTrigger, at
+from audiences.rules.aggregates import (
+    EVENTS,
+    LOTS,
+    RELATIONS,
+    SHAPES,
+    Aggregate,
+    Answers,
+    Relation,
+    Shape,
+    TimeTrigger,
+    at,
+)
 from audiences.rules.conditions import Condition
-from audiences.rules.grammar import Node, conditions, to_sql
+from audiences.rules.grammar import ACCOUNTS, USERS, Group, Node, leaves, plain, reach, related, to_sql
 from audiences.rules.memberships import PastMembership
 from sources.events.sql import Sql, bitmap, join, sql
 
@@ -25,6 +40,14 @@ MOST_AGGREGATES = 100
 LISTED = 1000  # up to so many profiles are a list, which the order key can use; more are a bitmap
 # This pass of the planner costs 2 ms for every AND of three comparisons (chdb 26.9: 60 columns 225 ms -> 94).
 SETTINGS = {"optimize_and_compare_chain": 0}
+KINDS = {USERS: 1, ACCOUNTS: 2}  # as `profiles` has them
+# What a group about others says of `others`, the profiles that belong to this one or that it belongs to.
+OTHERS = {
+    "any": "arrayExists(other -> bitmapContains(%s, other), others)",
+    "all": "(notEmpty(others) AND arrayAll(other -> bitmapContains(%s, other), others))",
+    "none": "NOT arrayExists(other -> bitmapContains(%s, other), others)",
+}
+Key = str | Group  # by which an answer is known: an audience, or what a group asks of the others
 
 
 @dataclass(frozen=True)
@@ -49,11 +72,21 @@ class QueryScope:
 
 @dataclass(frozen=True)
 class Asked:
-    """An audience whose members are asked for."""
+    """An audience whose members are asked for. of: whom it is about. All accounts count, whatever is known of them."""
 
-    key: str
+    key: Key
     definition: Node
     include_anonymous: bool = False
+    of: str = USERS
+
+    @property
+    def reach(self) -> int:
+        """How far from those in scope the rows are that it reads (`grammar.reach`)."""
+        return reach(self.definition, self.of)
+
+    @property
+    def everyone(self) -> bool:
+        return self.include_anonymous or self.of == ACCOUNTS
 
 
 @dataclass(frozen=True)
@@ -66,21 +99,32 @@ class Span:
 
 def aggregates(asked: Sequence[Asked], now: int) -> list[Aggregate]:
     """All aggregates that these audiences need, each once."""
-    leaves = (leaf for audience in asked for leaf in conditions(audience.definition))
-    return list(dict.fromkeys(aggregate for leaf in leaves for aggregate in leaf.aggregates(now)))
+    own = (leaf for audience in asked for leaf in leaves(audience.definition))
+    return list(dict.fromkeys(aggregate for leaf in own for aggregate in leaf.aggregates(now)))
 
 
-def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[str, BitMap]) -> Sql:
-    """One row: the members in scope of each audience, in order, as groupBitmapState columns.
+def inner(asked: Asked) -> Iterator[Asked]:
+    """What is asked of others for its sake, the innermost first; each by the group that asks it. All users count."""
+    for group in related(asked.definition):
+        own = Asked(group, plain(group), include_anonymous=True, of=group.of)
+        yield from inner(own)
+        yield own
 
-    An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside, and of
-    past memberships, by their names.
+
+def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[Key, BitMap]) -> Sql:
+    """One row: the members in scope of each audience, in order, as groupBitmapState columns. All are about the same.
+
+    An audience may ask about one before it in `asked`. others: members of the audiences they ask about beside, of past
+    memberships, by their names, and whom their groups about others mean. Where such answers reach beyond the scope
+    (`Asked.reach`), those on its rim are not right.
     """
     columns = _columns(aggregates(asked, scope.now))
     flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope, others)) for i in range(len(asked))]
     bitmaps = ", ".join(f"groupBitmapStateIf(profile, a{i})" for i in range(len(asked)))
     return sql(
-        f"SELECT {bitmaps} FROM (SELECT profile, %s FROM (%s) WHERE person)", join(", ", flags), _people(scope, columns)
+        f"SELECT {bitmaps} FROM (SELECT profile, %s FROM (%s) WHERE person)",
+        join(", ", flags),
+        _people(scope, columns, asked),
     )
 
 
@@ -104,10 +148,10 @@ def _texts(scope: QueryScope, asked: Sequence[Asked], text: Callable[[Condition,
     columns = _columns(aggregates(asked, scope.now))
     parts = []
     for i, each in enumerate(asked):
-        (leaf,) = conditions(each.definition)
+        (leaf,) = leaves(each.definition)
         own = text(leaf, _answers(leaf, columns, scope, _nobody, _nobody))
-        parts.append(sql(f"%s AS v{i}", own if each.include_anonymous else sql("if(known, %s, '')", own)))
-    return sql("SELECT profile, %s FROM (%s) WHERE person", join(", ", parts), _people(scope, columns))
+        parts.append(sql(f"%s AS v{i}", own if each.everyone else sql("if(known, %s, '')", own)))
+    return sql("SELECT profile, %s FROM (%s) WHERE person", join(", ", parts), _people(scope, columns, asked))
 
 
 def _nobody(_: object) -> Sql:
@@ -171,23 +215,76 @@ def _columns(asked: Sequence[Aggregate]) -> dict[Shape, list[Aggregate]]:
     return columns
 
 
-def _people(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]]) -> Sql:
-    """One row per canonical profile, with its aggregates."""
+def _people(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]], asked: Sequence[Asked]) -> Sql:
+    """One row for each of whom these are about, with their aggregates, and `others` where they are asked about."""
+    of = asked[0].of
+    people = _profiles(scope, columns, KINDS[of])
+    if of == ACCOUNTS and any(shape.relation == EVENTS for shape in columns):
+        people = _accounts(scope, columns, people)
+    if any(True for audience in asked for _ in related(audience.definition)):
+        one, other = ("person", "account") if of == USERS else ("account", "person")
+        belonging = sql(
+            f"SELECT {one} AS one, groupUniqArray({other}) AS others FROM (%s) GROUP BY one", _links(scope, of)
+        )
+        people = sql("SELECT * FROM (%s) AS people LEFT JOIN (%s) AS belonging ON one = profile", people, belonging)
+    return people
+
+
+def _accounts(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]], profiles: Sql) -> Sql:
+    """One row per account: its own traits, and the events of all of its users together. Whatever they did when they did
+    not belong to it yet counts, too."""
+    together = "".join(
+        f", {shape.together}ForEach("
+        + (shape.column if shape.relation == EVENTS else f"if(own, {shape.column}, CAST([] AS Array({shape.type})))")
+        + f") AS {shape.column}"
+        for shape in columns
+    )
+    links = sql(
+        "SELECT person AS one, groupUniqArray(account) AS accounts FROM (%s) GROUP BY one", _links(scope, USERS)
+    )
+    each = sql(
+        "SELECT *, arrayJoin(if(person, [profile], accounts)) AS account, account = profile AS own"
+        " FROM (%s) AS profiles LEFT JOIN (%s) AS belonging ON one = profile",
+        profiles,
+        links,
+    )
+    return sql(f"SELECT account AS profile, max(own) AS person, 1 AS known{together} FROM (%s) GROUP BY account", each)
+
+
+def _links(scope: QueryScope, of: str) -> Sql:
+    """(person, account) of those of these in scope. Accounts are never merged: they have one identifier."""
+    return sql(
+        "SELECT if(winner = 0, user, winner) AS person, account FROM links"
+        " LEFT JOIN (%s) AS merged ON loser = user WHERE %s",
+        _winners(scope),
+        scope.rows("user" if of == USERS else "account"),
+    )
+
+
+def _profiles(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]], kind: int) -> Sql:
+    """One row per canonical profile, with its aggregates. person: whether it is of this kind."""
     together = "".join(f", {shape.together}ForEach({shape.column}) AS {shape.column}" for shape in columns)
     relations = [relation for relation in RELATIONS if any(shape.relation == relation for shape in columns)]
     scans = [_scan(scope, relation, columns) for relation in relations]
     return sql(
         f"SELECT if(winner = 0, raw, winner) AS profile, max(is_person) AS person, max(is_known) AS known{together}"
         " FROM (%s) AS rows LEFT JOIN (%s) AS merged ON loser = raw GROUP BY profile",
-        join(" UNION ALL ", [_universe(scope, columns), *scans]),
-        sql("SELECT loser, argMax(winner, piece) AS winner FROM overlay WHERE %s GROUP BY loser", scope.rows("loser")),
+        join(" UNION ALL ", [_universe(scope, columns, kind), *scans]),
+        _winners(scope),
     )
 
 
-def _universe(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]]) -> Sql:
+def _winners(scope: QueryScope) -> Sql:
+    return sql(
+        "SELECT loser, argMax(winner, piece) AS winner FROM overlay WHERE %s GROUP BY loser", scope.rows("loser")
+    )
+
+
+def _universe(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]], kind: int) -> Sql:
     empty = "".join(f", CAST([] AS Array({shape.type})) AS {shape.column}" for shape in columns)
     return sql(
-        f"SELECT profile AS raw, kind = 1 AS is_person, known AS is_known{empty} FROM profiles WHERE %s", scope.rows()
+        f"SELECT profile AS raw, kind = {kind} AS is_person, known AS is_known{empty} FROM profiles WHERE %s",
+        scope.rows(),
     )
 
 
@@ -218,7 +315,7 @@ def _flag(
     index: int,
     columns: Mapping[Shape, Sequence[Aggregate]],
     scope: QueryScope,
-    others: Mapping[str, BitMap],
+    others: Mapping[Key, BitMap],
 ) -> Sql:
     before = {audience.key: i for i, audience in enumerate(asked[:index])}
 
@@ -233,8 +330,11 @@ def _flag(
     def test(condition: Condition) -> Sql:
         return condition.test(_answers(condition, columns, scope, is_in, was_in))
 
-    holds = to_sql(asked[index].definition, test)
-    return "(" + (holds if asked[index].include_anonymous else "known AND " + holds) + ")"
+    def of_others(group: Group) -> Sql:
+        return sql(OTHERS[group.which], bitmap(others[group]))
+
+    holds = to_sql(asked[index].definition, test, of_others)
+    return "(" + (holds if asked[index].everyone else "known AND " + holds) + ")"
 
 
 def _answers(

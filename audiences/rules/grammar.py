@@ -1,12 +1,14 @@
 """PURE. A definition: JSON in a closed grammar, as a tree; what it means in one exact English sentence.
 
-`{"all": [node, …]}`, `{"any": [node, …]}`, `{"not": node}`, or one condition `{"kind": …}`.
+`{"all": [node, …]}`, `{"any": [node, …]}`, `{"not": node}`, or one condition `{"kind": …}`. A definition is about users
+or about accounts. In one about accounts `{"users": "any", "all": [node, …]}` is about their users: any, all or none of
+them; in one about users `{"accounts": "any", "all": [node, …]}` about the accounts that they belong to.
 Whatever is unknown or malformed is an error with a path; it never matches everyone or no one.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +26,17 @@ logger = logging.getLogger(__name__)
 MOST_CONDITIONS = 500
 DEEPEST = 20
 GROUPS = {"all": " and ", "any": " or "}
+USERS, ACCOUNTS = "users", "accounts"  # whom a definition, or a part of it, is about
+WHICH = ("any", "all", "none")
+MOST_RELATED = 2  # groups about users or accounts in each other: each makes more people count for one
+RELATED_WORDS = {
+    (USERS, "any"): "have any users who",
+    (USERS, "all"): "have only users who",
+    (USERS, "none"): "have no users who",
+    (ACCOUNTS, "any"): "belong to any accounts that",
+    (ACCOUNTS, "all"): "belong only to accounts that",
+    (ACCOUNTS, "none"): "belong to no accounts that",
+}
 
 
 @dataclass(frozen=True)
@@ -33,8 +46,13 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Group:
+    """of: it is about the users, or the accounts, of whom the definition around it is about; then which of them: any,
+    all (and there is one), or none."""
+
     word: str  # all | any
     nodes: tuple["Node", ...]
+    of: str = ""
+    which: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,12 +90,14 @@ def schemas(reference: str) -> dict[str, dict[str, Any]]:
     (definition,) = refer("Definition")
     several = {"type": "array", "items": definition, "minItems": 1, "maxItems": 500}
     inside = {**dict.fromkeys(GROUPS, several), "not": definition}
+    which = {"type": "string", "enum": [*WHICH]}
     groups = {
         f"{word.capitalize()}Group": {
             "type": "object",
             "required": [word],
-            "properties": {word: schema},
+            "properties": {word: schema} | ({} if word == "not" else {USERS: which, ACCOUNTS: which}),
             "additionalProperties": False,
+            **({} if word == "not" else {"not": {"required": [USERS, ACCOUNTS]}}),
         }
         for word, schema in inside.items()
     }
@@ -96,15 +116,66 @@ def conditions(node: Node) -> Iterator[Condition]:
     return (condition for _, condition in located(node))
 
 
-def located(node: Node, path: str = "") -> Iterator[tuple[str, Condition]]:
+def located(node: Node) -> Iterator[tuple[str, Condition]]:
     """The same, each with its path."""
+    return ((path, condition) for path, condition, _ in about(node))
+
+
+def about(node: Node, of: str = USERS, path: str = "") -> Iterator[tuple[str, Condition, str]]:
+    """The same, each with its path and whom it is about. of: whom the definition is about."""
     if isinstance(node, Leaf):
-        yield path, node.condition
+        yield path, node.condition, of
     elif isinstance(node, Not):
-        yield from located(node.node, _below(path, "not"))
+        yield from about(node.node, of, _below(path, "not"))
     else:
         for i, inner in enumerate(node.nodes):
-            yield from located(inner, f"{_below(path, node.word)}[{i}]")
+            yield from about(inner, node.of or of, f"{_below(path, node.word)}[{i}]")
+
+
+def parts(node: Node, path: str = "") -> Iterator[tuple[str, Leaf | Group]]:
+    """With their paths: the conditions on whom the definition is about, and its groups about others, which are not
+    looked into."""
+    if isinstance(node, Leaf) or (isinstance(node, Group) and node.of):
+        yield path, node
+    elif isinstance(node, Not):
+        yield from parts(node.node, _below(path, "not"))
+    else:
+        for i, inner in enumerate(node.nodes):
+            yield from parts(inner, f"{_below(path, node.word)}[{i}]")
+
+
+def leaves(node: Node) -> Iterator[Condition]:
+    """The conditions on whom the definition is about."""
+    return (part.condition for _, part in parts(node) if isinstance(part, Leaf))
+
+
+def related(node: Node) -> Iterator[Group]:
+    """Its groups about others."""
+    return (part for _, part in parts(node) if isinstance(part, Group))
+
+
+def plain(group: Group) -> Group:
+    """What it asks of each of the others."""
+    return Group(group.word, group.nodes)
+
+
+def reach(node: Node, of: str) -> int:
+    """The answer depends on whoever is so many steps away, from user to account or from account to user.
+
+    The events of an account are those of its users: they are a step away.
+    """
+    steps = [1 + reach(plain(group), group.of) for group in related(node)]
+    if of == ACCOUNTS and any(key.startswith("event:") for leaf in leaves(node) for key in leaf.change_keys()):
+        steps.append(1)
+    return max(steps, default=0)
+
+
+def check_of(node: Node, of: str) -> None:
+    """Raises DefinitionError when a definition about these has a group about others than it can have."""
+    for path, part in parts(node):
+        if isinstance(part, Group) and part.of == of:
+            other = ACCOUNTS if of == USERS else USERS
+            raise DefinitionError(_below(path, part.of), f"is not known here: what is about {of} can ask about {other}")
 
 
 def to_json(node: Node) -> dict[str, Any]:
@@ -112,30 +183,37 @@ def to_json(node: Node) -> dict[str, Any]:
         return node.condition.json()
     if isinstance(node, Not):
         return {"not": to_json(node.node)}
-    return {node.word: [to_json(inner) for inner in node.nodes]}
+    whom = {node.of: node.which} if node.of else {}
+    return {**whom, node.word: [to_json(inner) for inner in node.nodes]}
 
 
-def to_sql(node: Node, test: Callable[[Condition], Sql]) -> Sql:
-    """The tree over its conditions' booleans, none of which is ever NULL."""
+def to_sql(node: Node, test: Callable[[Condition], Sql], of_others: Callable[[Group], Sql]) -> Sql:
+    """The tree over the booleans of its parts, none of which is ever NULL."""
     if isinstance(node, Leaf):
         return test(node.condition)
     if isinstance(node, Not):
-        return "NOT (" + to_sql(node.node, test) + ")"
-    return "(" + join(GROUPS[node.word].upper(), [to_sql(inner, test) for inner in node.nodes]) + ")"
+        return "NOT (" + to_sql(node.node, test, of_others) + ")"
+    if node.of:
+        return of_others(node)
+    return "(" + join(GROUPS[node.word].upper(), [to_sql(inner, test, of_others) for inner in node.nodes]) + ")"
 
 
-def sentence(node: Node, *, include_anonymous: bool = False, since: datetime | None = None) -> str:
-    """since: no event up to then counts."""
-    people = "People, anonymous ones included," if include_anonymous else "People"
-    counting = f", counting only events after {since:%d %B %Y, %H:%M:%S} UTC" if since else ""
-    return f"{people} who {_phrase(node)}{counting}."
+def sentence(node: Node, *, of: str = USERS, include_anonymous: bool = False, since: datetime | None = None) -> str:
+    """of: whom the definition is about. since: no event up to then counts."""
+    people = "People, anonymous ones included, who" if include_anonymous else "People who"
+    whom = "Accounts that" if of == ACCOUNTS else people
+    return f"{whom} {phrase(node, of)}{_counting(since)}."
 
 
-def trait_sentence(leaf: Leaf, *, since: datetime | None = None) -> str:
+def trait_sentence(leaf: Leaf, *, of: str = USERS, since: datetime | None = None) -> str:
     """What the value of a computed trait is."""
     text = leaf.condition.sentence()
-    counting = f", counting only events after {since:%d %B %Y, %H:%M:%S} UTC" if since else ""
-    return f"{text[:1].upper()}{text[1:]}{counting}."
+    text = f"For each account, {text}" if of == ACCOUNTS else f"{text[:1].upper()}{text[1:]}"
+    return f"{text}{_counting(since)}."
+
+
+def _counting(since: datetime | None) -> str:
+    return f", counting only events after {since:%d %B %Y, %H:%M:%S} UTC" if since else ""
 
 
 def change_keys(node: Node) -> frozenset[str]:
@@ -206,7 +284,7 @@ def _mapped(node: Node, change: Callable[[Condition], Condition]) -> Node:
         return Leaf(change(node.condition))
     if isinstance(node, Not):
         return Not(_mapped(node.node, change))
-    return Group(node.word, tuple(_mapped(inner, change) for inner in node.nodes))
+    return replace(node, nodes=tuple(_mapped(inner, change) for inner in node.nodes))
 
 
 def _keys(value: Any, kind: str) -> Iterator[str]:
@@ -222,28 +300,47 @@ def _keys(value: Any, kind: str) -> Iterator[str]:
             inside += value
 
 
-def _parse(value: Any, path: str, depth: int) -> Node:
+def _parse(value: Any, path: str, depth: int, around: tuple[str, ...] = ()) -> Node:
+    """around: whom the groups about others around it are about."""
     if not isinstance(value, dict):
         raise DefinitionError(path, "must be an object")
     if depth > DEEPEST:
         raise DefinitionError(path, f"must not be nested deeper than {DEEPEST}")
     if "kind" in value:
         return Leaf(read_condition(value, path))
-    word = _only_key(value, path)
+    word, of = _keys_of_group(value, path)
     inside = _below(path, word)
+    if of:
+        _check_related(value[of], of, around, _below(path, of))
+        around = (*around, of)
     if word == "not":
-        return Not(_parse(value[word], inside, depth + 1))
+        return Not(_parse(value[word], inside, depth + 1, around))
     rows = listed(value[word], inside)
-    return Group(word, tuple(_parse(row, f"{inside}[{i}]", depth + 1) for i, row in enumerate(rows)))
+    nodes = tuple(_parse(row, f"{inside}[{i}]", depth + 1, around) for i, row in enumerate(rows))
+    return Group(word, nodes, of, value[of] if of else "")
 
 
-def _only_key(value: dict[str, Any], path: str) -> str:
-    unknown = sorted(str(key) for key in value if key not in ("all", "any", "not"))
+def _keys_of_group(value: dict[str, Any], path: str) -> tuple[str, str]:
+    """How its nodes are joined, and about whom it is if that is somebody else."""
+    unknown = sorted(str(key) for key in value if key not in ("all", "any", "not", USERS, ACCOUNTS))
     if unknown:
         raise DefinitionError(_below(path, unknown[0]), "is not known here")
-    if len(value) != 1:
+    words = [key for key in ("all", "any", "not") if key in value]
+    others = [key for key in (USERS, ACCOUNTS) if key in value]
+    if len(words) != 1:
         raise DefinitionError(path, "must have a kind, or one of all, any, not")
-    return next(iter(value))
+    if others and (len(others) > 1 or words == ["not"]):
+        raise DefinitionError(_below(path, others[-1]), "must stand beside one of all, any, and beside nothing else")
+    return words[0], others[0] if others else ""
+
+
+def _check_related(which: Any, of: str, around: tuple[str, ...], path: str) -> None:
+    if which not in WHICH:
+        raise DefinitionError(path, f"must be one of {', '.join(WHICH)}")
+    if around and around[-1] == of:
+        raise DefinitionError(path, f"is not known here: it is about {of} already")
+    if len(around) >= MOST_RELATED:
+        raise DefinitionError(path, f"must not be in more than {MOST_RELATED - 1} other group about users or accounts")
 
 
 def read_condition(value: dict[str, Any], path: str) -> Condition:
@@ -268,18 +365,21 @@ def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _phrase(node: Node) -> str:
+def phrase(node: Node, of: str) -> str:
+    """What is true of these, to be read after "People who" or "Accounts that"."""
     if isinstance(node, Leaf):
         return node.condition.sentence()
     if isinstance(node, Not):
-        return f"are not among those who ({_phrase(node.node)})"
+        return f"are not among those {'that' if of == ACCOUNTS else 'who'} ({phrase(node.node, of)})"
+    if node.of:
+        return f"{RELATED_WORDS[node.of, node.which]} ({phrase(plain(node), node.of)})"
     if len(node.nodes) == 1:
-        return _phrase(node.nodes[0])
-    return GROUPS[node.word].join(_inside(inner) for inner in node.nodes)
+        return phrase(node.nodes[0], of)
+    return GROUPS[node.word].join(_inside(inner, of) for inner in node.nodes)
 
 
-def _inside(node: Node) -> str:
+def _inside(node: Node, of: str) -> str:
     """In parentheses when "and" and "or" would otherwise mix."""
-    while isinstance(node, Group) and len(node.nodes) == 1:
+    while isinstance(node, Group) and len(node.nodes) == 1 and not node.of:
         node = node.nodes[0]
-    return f"({_phrase(node)})" if isinstance(node, Group) else _phrase(node)
+    return f"({phrase(node, of)})" if isinstance(node, Group) and not node.of else phrase(node, of)

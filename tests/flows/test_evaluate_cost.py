@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from audiences import backfill, evaluation, moments, queries
 from audiences.models import Audience, Evaluation, Version
+from identity.models import Identifier
 from sources.events import client
 from sources.models import Replay
 from sources.services import connect
@@ -279,3 +280,44 @@ def test_a_tick_that_somebody_else_did_first_is_not_remembered(world, monkeypatc
     assert world.stage.prepare(log, overtaken, 99) is None
     world.later(MINUTE)
     assert world.members(new) == set()
+
+
+# accounts
+
+
+@pytest.fixture
+def firm(world):
+    """Ann, Bob and Cat of Acme, and an audience of people beside one of accounts."""
+    world.sent(*[message("group", userId=user, groupId="acme") for user in ("ann", "bob", "cat")])
+    world.audience("seen", SEEN)
+    busy = world.audience("busy", {"kind": "event", "name": "Seen", "atLeast": 2}, of="accounts")
+    world.computed()
+    return busy
+
+
+def test_whom_an_account_takes_to_be_judged_no_audience_of_people_reads(world, firm, monkeypatch):
+    scopes = []
+    ask = queries.members_sql
+
+    def watched(scope, part, known):
+        scopes.append((part[0].key, set(scope.numbers)))
+        return ask(scope, part, known)
+
+    monkeypatch.setattr(queries, "members_sql", watched)
+    world.did("ann", "Seen")
+    assert world.ticked() == 1
+    numbers = dict(Identifier.objects.filter(space=world.space).values_list("value", "profile"))
+    assert scopes == [("seen", {numbers["ann"]}), ("busy", set(numbers.values()))]
+    world.did("bob", "Seen")
+    world.ticked()
+    assert len(queries.members(firm)) == 1
+
+
+def test_what_concerns_no_account_asks_nobody_for_who_belongs_to_whom(world, firm, asked):
+    world.did("dan", "Ordered")
+    assert world.ticked() == 1
+    asked.clear()
+    world.did("dan", "Page Viewed")
+    sqls = statements(world)
+    assert asked == []
+    assert [sql for sql in sqls if "identity_link" in sql] == []

@@ -1,12 +1,15 @@
 """What becomes of people, step by step, as `tests/scenarios` tells it: each audience with its stories.
 
-`ann: Event` or `ann: {event: …, ago: 2 days, anonymous: true, any: property}` happens; `ann is: {trait: value}`;
-`ann was: {trait: value, ago: …}` arrives late; `merge: [visitor, ann]`; `after: 3 days` the clock has moved;
-`edit: definition`, or `edit key: definition` of another audience or a computed trait; `switch: off` and `switch: on`;
+`ann: Event` or `ann: {event: …, ago: 2 days, anonymous: true, account: acme, any: property}` happens;
+`ann is: {trait: value}`; `ann was: {trait: value, ago: …}` arrives late; `ann joins: acme`, or `ann joins: {account:
+acme, trait: value}` with traits of the account, is a group call, which `anonymous: true` makes a visitor's;
+`merge: [visitor, ann]`; `after: 3 days` the clock has moved; `edit: definition`, or `edit key: definition` of another
+audience or a computed trait; `switch: off` and `switch: on`;
 `in: [ann]` is who is in the audience then, as it is kept and, unless it is switched off, as the full query says;
 `ann has: {key: value}` are values of computed traits, kept and asked in the same way, null for none.
 
-Other audiences and computed traits that it asks about stand under `audiences` and `traits`, by key. `anonymous: true`
+Other audiences and computed traits that it asks about stand under `audiences` and `traits`, by key; those of accounts
+under `account audiences` and `account traits`. `of: accounts`: the audience is about accounts. `anonymous: true`
 includes anonymous people; `history: false` counts only what happens after the story has begun.
 
 The stories of a file happen side by side in one space, each with its own people and its own audiences: so what costs
@@ -57,7 +60,7 @@ class Stage:
         self.world, self.me = World(), UserFactory()
         self.on_the_way: list[dict[str, Any]] = []
         self.changed = True  # something is to be computed
-        self.meant: dict[tuple[Any, bool], set[int]] = {}  # whom full queries gave since anything happened last
+        self.meant: dict[tuple[Any, str, bool], set[int]] = {}  # whom full queries gave since anything happened last
 
     def now(self) -> datetime:
         return self.world.clock.now()
@@ -76,11 +79,11 @@ class Stage:
     def asked(self, audience: Audience) -> set[int]:
         """Who is meant now, by the full query."""
         node = audience.versions.latest("number").node
-        anonymous = audience.include_anonymous
-        if (node, anonymous) not in self.meant:
-            found = queries.matching(self.world.space, node, include_anonymous=anonymous, now=self.now())
-            self.meant[node, anonymous] = set(found.members)
-        return self.meant[node, anonymous]
+        key = node, audience.of, audience.include_anonymous
+        if key not in self.meant:
+            options = {"of": audience.of, "include_anonymous": audience.include_anonymous}
+            self.meant[key] = set(queries.matching(self.world.space, node, now=self.now(), **options).members)
+        return self.meant[key]
 
 
 class Story:
@@ -90,13 +93,15 @@ class Story:
         self.stage, self.mark, self.steps = stage, f"s{number}_", steps
         self.settled = True  # nothing of this story is on its way, or to be computed
         self.by_key: dict[str, Audience] = {}
-        for key, definition in told.get("traits", {}).items():
-            self.add(key, definition, kind=Audience.Kind.TRAIT)
-        for key, definition in told.get("audiences", {}).items():
-            self.add(key, definition)
+        for of, whose in (("users", ""), ("accounts", "account ")):
+            for key, definition in told.get(f"{whose}traits", {}).items():
+                self.add(key, definition, kind=Audience.Kind.TRAIT, of=of)
+            for key, definition in told.get(f"{whose}audiences", {}).items():
+                self.add(key, definition, of=of)
         if "definition" in told:
             since = None if told.get("history", True) else stage.now()
-            self.add("told", told["definition"], include_anonymous=told.get("anonymous", False), events_since=since)
+            options = {"of": told.get("of", "users"), "include_anonymous": told.get("anonymous", False)}
+            self.add("told", told["definition"], events_since=since, **options)
 
     def add(self, key: str, definition: Any, **fields: Any) -> None:
         self.by_key[key] = self.stage.world.audience(self.mark + key, self.marked(definition), **fields)
@@ -119,9 +124,13 @@ class Story:
             who, _, verb = what.partition(" ")
             if verb in ("is", "was"):
                 self.send("identify", who, about, "traits")
+            elif verb == "joins":
+                about = {"account": about} if isinstance(about, str) else about
+                self.send("group", who, about, "traits", groupId=self.mark + about.pop("account"))
             elif who not in TURNS and verb != "has":
                 about = {"event": about} if isinstance(about, str) else about
-                self.send("track", who, about, "properties", event=about.pop("event"))
+                context = {"context": {"groupId": self.mark + about.pop("account")}} if "account" in about else {}
+                self.send("track", who, about, "properties", event=about.pop("event"), **context)
             else:
                 if not self.settled:
                     yield timedelta()
@@ -155,16 +164,15 @@ class Story:
     def has(self, who: str, key: str, value: Any) -> None:
         trait, space = self.newest(key), self.stage.world.space
         scope = queries.scope_of(space, queries.resolved(space), self.stage.now())
-        (asked,) = trait_values.computed(scope, [Asked("", trait.serving.node, trait.include_anonymous)])
+        (asked,) = trait_values.computed(scope, [Asked("", trait.serving.node, trait.include_anonymous, trait.of)])
         for values in (trait_values.kept(space, trait.pk), asked):
             told = {name: json.loads(values[number]) for number, name in self.names(values).items()}
             assert json.dumps(told.get(who)) == json.dumps(value)  # as text: in Python 1 and true are equal
 
     def names(self, numbers: Any) -> dict[int, str]:
-        """Of those of these people who are this story's. Those without a user id go by an anonymous id."""
-        own = Identifier.objects.filter(
-            space=self.stage.world.space, type__in=["user_id", "anonymous_id"], value__startswith=self.mark
-        )
+        """Of those who are this story's. Those without a user id go by an anonymous id, accounts by their group id."""
+        types = ["user_id", "anonymous_id", "group_id"]
+        own = Identifier.objects.filter(space=self.stage.world.space, type__in=types, value__startswith=self.mark)
         names = dict(own.order_by("type").values_list("profile", "value"))
         return {number: names[number].removeprefix(self.mark) for number in names.keys() & set(numbers)}
 

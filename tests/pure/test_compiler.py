@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from pyroaring import BitMap
 
-from audiences.rules.compiler import LISTED, Asked, QueryScope, Span, aggregates, members, time_triggers
-from audiences.rules.grammar import conditions, parse
+from audiences.rules.compiler import LISTED, Asked, QueryScope, Span, aggregates, inner, members, time_triggers
+from audiences.rules.grammar import ACCOUNTS, USERS, conditions, parse, reach
 from sources.events.sql import Sql
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "statements"
@@ -38,6 +39,36 @@ def golden(name, sql):
 def test_members_of_several_audiences():
     both = asked(new={"all": [SEEN, {"not": PRO}]}, rest={"any": [VIP, {"not": {"kind": "audience", "key": "new"}}]})
     golden("members", members(scope(BitMap([1, 2])), both, {"vip": BitMap([7])}))
+
+
+def test_members_of_audiences_of_accounts():
+    theirs = {"users": "all", "any": [SEEN]}
+    (whole,) = [Asked("busy", parse({"all": [SEEN, PRO, theirs]}), of=ACCOUNTS)]
+    (own,) = inner(whole)
+    assert (own.definition, own.of, own.include_anonymous) == (parse({"any": [SEEN]}), USERS, True)
+    golden("members_of_accounts", members(scope(BitMap([1, 2])), [whole], {own.key: BitMap([7])}))
+
+
+def test_accounts_cost_people_nothing_and_events_of_users_are_read_only_where_they_are_asked_about():
+    assert "links" not in members(scope(), asked(one=SEEN), {}).text
+    assert "links" not in members(scope(), [Asked("one", parse(PRO), of=ACCOUNTS)], {}).text
+    assert members(scope(), [Asked("one", parse(SEEN), of=ACCOUNTS)], {}).text.count("FROM timeline") == 1
+
+
+@pytest.mark.parametrize(
+    ("of", "definition", "steps"),
+    [
+        (USERS, {"all": [SEEN, PRO]}, 0),
+        (ACCOUNTS, {"not": PRO}, 0),
+        (ACCOUNTS, {"not": SEEN}, 1),
+        (ACCOUNTS, {"users": "any", "all": [PRO]}, 1),
+        (USERS, {"accounts": "none", "all": [PRO]}, 1),
+        (USERS, {"accounts": "none", "all": [SEEN]}, 2),
+        (ACCOUNTS, {"any": [PRO, {"users": "all", "any": [{"accounts": "any", "all": [SEEN]}]}]}, 3),
+    ],
+)
+def test_how_far_away_those_are_on_whom_an_answer_depends(of, definition, steps):
+    assert reach(parse(definition), of) == steps
 
 
 def test_edges_of_several_conditions():

@@ -43,6 +43,7 @@ UNITS = "minutes, hours, days, weeks"
 DATE = "must be a date such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z"
 WHOLE = "must be a whole number from 1 to 1,000,000,000"
 OPS = ", ".join(operators(relative=False))
+BESIDE = "must stand beside one of all, any, and beside nothing else"
 BEFORE_IT = "must be the number of a step before this one, or 0 for the event itself"
 BAD = [
     # the tree
@@ -63,6 +64,24 @@ BAD = [
     (nested(DEEPEST + 1), ".".join(["not"] * DEEPEST), f"must not be nested deeper than {DEEPEST}"),
     ({"any": [SEEN] * (MOST_CONDITIONS + 1)}, "any", f"must not have more than {MOST_CONDITIONS} rows"),
     ({"any": [{"any": [SEEN] * 251}] * 2}, "", f"must not have more than {MOST_CONDITIONS} conditions"),
+    # groups about others
+    ({"users": "any"}, "", "must have a kind, or one of all, any, not"),
+    ({"users": "any", "not": SEEN}, "users", BESIDE),
+    ({"users": "any", "accounts": "any", "all": [SEEN]}, "accounts", BESIDE),
+    ({"all": [{"users": "some", "all": [SEEN]}]}, "all[0].users", "must be one of any, all, none"),
+    ({"users": ["any"], "all": [SEEN]}, "users", "must be one of any, all, none"),
+    ({"users": "any", "all": []}, "all", "must be a list with at least one row"),
+    ({"users": "any", "all": [{"kind": "event"}]}, "all[0].name", "is missing"),
+    (
+        {"users": "any", "all": [{"not": {"users": "all", "any": [SEEN]}}]},
+        "all[0].not.users",
+        "is not known here: it is about users already",
+    ),
+    (
+        {"users": "any", "all": [{"accounts": "any", "all": [{"users": "any", "all": [SEEN]}]}]},
+        "all[0].all[0].users",
+        "must not be in more than 1 other group about users or accounts",
+    ),
     # the kind
     ({"kind": "horoscope"}, "kind", ONE_OF_THE_KINDS),
     ({"kind": None}, "kind", ONE_OF_THE_KINDS),
@@ -180,6 +199,7 @@ SCHEMA = Draft202012Validator({"$ref": "#/$defs/Definition", "$defs": grammar.sc
 # What the schema leaves to the parser: depth and number, which value an operator takes, and what is no JSON.
 LEFT = ("nested deeper", "500 conditions", "be stored", "cannot be used with", "ten years", "64 bits", "must be a date")
 LEFT += ("longer ago than", "later than", "atMost with sum", "a step before", "must be more than")
+LEFT += ("it is about users already", "other group about")
 BOUNDS = ("atLeast", "exactly", "atMost")  # numbers where something is measured, else whole ones
 
 
@@ -204,7 +224,7 @@ junk = st.recursive(
         st.lists(inner, max_size=3),
         st.dictionaries(
             st.sampled_from(
-                ["kind", "name", "all", "any", "not", "op", "value", "within", "days", "where", "property"]
+                ["kind", "name", "all", "any", "not", "op", "value", "within", "days", "where", "property", "users"]
             ),
             inner,
             max_size=4,
@@ -323,7 +343,8 @@ def _bare(node):
 
 def test_the_tree_becomes_sql_with_parentheses_of_its_own():
     node = parse({"all": [SEEN, {"not": {"any": [PRO, SEEN]}}]})
-    assert to_sql(node, lambda condition: Sql(condition.kind)).text == "(event AND NOT ((trait OR event)))"
+    text = to_sql(node, lambda condition: Sql(condition.kind), lambda group: Sql(group.which)).text
+    assert text == "(event AND NOT ((trait OR event)))"
 
 
 def test_conditions_are_found_with_their_paths():
@@ -340,3 +361,55 @@ def test_the_deepest_and_the_longest_are_taken():
     parse(nested(DEEPEST))
     node = parse({"any": [{"any": [SEEN] * (MOST_CONDITIONS // 2)}] * 2})
     assert len(list(grammar.conditions(node))) == MOST_CONDITIONS
+
+
+ANY_USER = {"users": "any", "all": [SEEN, PRO]}
+IS_PRO = 'have a profile where the trait "plan" is "pro"'
+HAS_SEEN = 'performed "Seen" at least once'
+ABOUT_OTHERS = [
+    (
+        "accounts",
+        {"all": [PRO, ANY_USER]},
+        f"Accounts that {IS_PRO} and have any users who ({HAS_SEEN} and {IS_PRO}).",
+    ),
+    (
+        "accounts",
+        {"users": "all", "any": [{"not": SEEN}]},
+        f"Accounts that have only users who (are not among those who ({HAS_SEEN})).",
+    ),
+    (
+        "accounts",
+        {"not": {"users": "none", "all": [SEEN]}},
+        f"Accounts that are not among those that (have no users who ({HAS_SEEN})).",
+    ),
+    (
+        "users",
+        {"any": [{"accounts": "any", "all": [PRO]}, {"accounts": "none", "all": [{"users": "any", "all": [SEEN]}]}]},
+        f"People who belong to any accounts that ({IS_PRO}) or belong to no accounts that (have any users who"
+        f" ({HAS_SEEN})).",
+    ),
+    ("users", {"accounts": "all", "all": [PRO]}, f"People who belong only to accounts that ({IS_PRO})."),
+]
+
+
+@pytest.mark.parametrize(("of", "definition", "expected"), ABOUT_OTHERS)
+def test_a_group_about_others_is_kept_and_said(of, definition, expected):
+    node = parse(definition)
+    assert parse(to_json(node)) == node
+    assert to_json(grammar.beginning(node, NOW)) == to_json(node)
+    assert sentence(node, of=of) == expected
+    assert change_keys(node) <= {"event:Seen", "trait:plan"}
+    grammar.check_of(node, of)
+    with pytest.raises(DefinitionError, match="is not known here: what is about"):
+        grammar.check_of(node, {"users": "accounts", "accounts": "users"}[of])
+
+
+def test_each_condition_says_whom_it_is_about():
+    node = parse({"all": [PRO, {"not": {"users": "any", "any": [SEEN, {"accounts": "all", "all": [PRO]}]}}]})
+    assert [(path, of) for path, _, of in grammar.about(node, "accounts")] == [
+        ("all[0]", "accounts"),
+        ("all[1].not.any[0]", "users"),
+        ("all[1].not.any[1].all[0]", "accounts"),
+    ]
+    assert [path for path, _ in grammar.parts(node)] == ["all[0]", "all[1].not"]
+    assert [leaf.kind for leaf in grammar.leaves(node)] == ["trait"]

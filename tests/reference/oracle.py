@@ -42,13 +42,26 @@ class Trait:
 
 @dataclass(frozen=True)
 class World:
-    """known: of each person's profile whether it has more than an anonymous id. merges: (loser, winner) in order."""
+    """known: of each person's profile whether it has more than an anonymous id. merges: (loser, winner) in order.
+    links: (user, account)."""
 
     known: Mapping[int, bool]
     accounts: frozenset[int] = frozenset()
     merges: Sequence[tuple[int, int]] = ()
     events: Sequence[Event] = ()
     traits: Sequence[Trait] = ()
+    links: Sequence[tuple[int, int]] = ()
+
+    def accounts_of(self, person: int) -> set[int]:
+        return {account for user, account in self.links if self.person(user) == person}
+
+    def users_of(self, account: int) -> set[int]:
+        return {self.person(user) for user, its in self.links if its == account}
+
+    def events_of(self, profile: int) -> list[Event]:
+        """An account has those of its users."""
+        whose = {profile} | (self.users_of(profile) if profile in self.accounts else set())
+        return [each for each in self.events if self.person(each.profile) in whose]
 
     def person(self, number: int) -> int:
         """The profile that is left of this one."""
@@ -82,7 +95,17 @@ class Moment:
                 found.add(person)
         return found
 
+    def accounts(self, definition: Json) -> set[int]:
+        return {account for account in self.world.accounts if self.holds(definition, account)}
+
     def holds(self, node: Json, person: int) -> bool:
+        """person: or an account."""
+        if "users" in node or "accounts" in node:
+            which = node.get("users") or node["accounts"]
+            others = self.world.users_of(person) if "users" in node else self.world.accounts_of(person)
+            inside = {key: value for key, value in node.items() if key in ("all", "any")}
+            ones = [self.holds(inside, other) for other in others]
+            return {"any": any(ones), "all": bool(ones) and all(ones), "none": not any(ones)}[which]
         if "all" in node:
             return all(self.holds(each, person) for each in node["all"])
         if "any" in node:
@@ -92,7 +115,7 @@ class Moment:
         return {"event": self.performed, "trait": self.has_trait, "audience": self.is_in}[node["kind"]](node, person)
 
     def performed(self, node: Json, person: int) -> bool:
-        own = [each for each in self.world.events if self.world.person(each.profile) == person]
+        own = self.world.events_of(person)
         own.sort(key=lambda each: each.ts)  # those of one moment stay in the order in which they came
         if "then" in node:
             own = [each for each in own if each.ts <= self.now]
@@ -107,10 +130,9 @@ class Moment:
 
     def value(self, trait: Json, person: int) -> Json:
         """Of a computed trait; None = there is none."""
-        own = [each for each in self.world.events if self.world.person(each.profile) == person]
         own = [
             each
-            for each in sorted(own, key=lambda each: each.ts)
+            for each in sorted(self.world.events_of(person), key=lambda each: each.ts)
             if self.is_one(trait, each, person) and self.in_time(trait, each)
         ]
         own = self.session_of(trait, own)

@@ -1,0 +1,43 @@
+SELECT groupBitmapStateIf(profile, a0)
+FROM (SELECT profile, (((counts[1] >= %s) AND ifNull(if(startsWith(newest[1].5, '"'), JSONExtractString(newest[1].5), NULL) = %s, 0) AND (notEmpty(others) AND arrayAll(other -> bitmapContains(CAST(base64Decode(%s) AS AggregateFunction(groupBitmap, UInt32)), other), others)))) AS a0
+FROM (SELECT *
+FROM (SELECT account AS profile, max(own) AS person, 1 AS known, sumForEach(counts) AS counts, maxForEach(if(own, newest, CAST([] AS Array(Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UInt32, String))))) AS newest
+FROM (SELECT *, arrayJoin(if(person, [profile], accounts)) AS account, account = profile AS own
+FROM (SELECT if(winner = 0, raw, winner) AS profile, max(is_person) AS person, max(is_known) AS known, sumForEach(counts) AS counts, maxForEach(newest) AS newest
+FROM (SELECT profile AS raw, kind = 2 AS is_person, known AS is_known, CAST([] AS Array(UInt64)) AS counts, CAST([] AS Array(Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UInt32, String))) AS newest
+FROM profiles
+WHERE workspace = %s AND space = %s AND piece <= %s AND profile IN %s
+UNION ALL SELECT profile AS raw, 0 AS is_person, 0 AS is_known, [countIf(event = %s AND ts > fromUnixTimestamp64Milli(toInt64(%s), 'UTC') AND ts <= fromUnixTimestamp64Milli(toInt64(%s), 'UTC'))] AS counts, CAST([] AS Array(Tuple(DateTime64(3, 'UTC'), UInt32, UInt64, UInt32, String))) AS newest
+FROM timeline
+WHERE workspace = %s AND space = %s AND piece <= %s AND profile IN %s AND event IN %s AND ts > fromUnixTimestamp64Milli(toInt64(%s), 'UTC')
+GROUP BY profile
+UNION ALL SELECT profile AS raw, 0 AS is_person, 0 AS is_known, CAST([] AS Array(UInt64)) AS counts, [maxIf((ts, source, origin_piece, origin_position, value), key = %s)] AS newest
+FROM traits
+WHERE workspace = %s AND space = %s AND piece <= %s AND profile IN %s AND key IN %s
+GROUP BY profile) AS rows
+LEFT JOIN (SELECT loser, argMax(winner, piece) AS winner
+FROM overlay
+WHERE workspace = %s AND space = %s AND piece <= %s AND loser IN %s
+GROUP BY loser) AS merged ON loser = raw
+GROUP BY profile) AS profiles
+LEFT JOIN (SELECT person AS one, groupUniqArray(account) AS accounts
+FROM (SELECT if(winner = 0, user, winner) AS person, account
+FROM links
+LEFT JOIN (SELECT loser, argMax(winner, piece) AS winner
+FROM overlay
+WHERE workspace = %s AND space = %s AND piece <= %s AND loser IN %s
+GROUP BY loser) AS merged ON loser = user
+WHERE workspace = %s AND space = %s AND piece <= %s AND user IN %s)
+GROUP BY one) AS belonging ON one = profile)
+GROUP BY account) AS people
+LEFT JOIN (SELECT account AS one, groupUniqArray(person) AS others
+FROM (SELECT if(winner = 0, user, winner) AS person, account
+FROM links
+LEFT JOIN (SELECT loser, argMax(winner, piece) AS winner
+FROM overlay
+WHERE workspace = %s AND space = %s AND piece <= %s AND loser IN %s
+GROUP BY loser) AS merged ON loser = user
+WHERE workspace = %s AND space = %s AND piece <= %s AND account IN %s)
+GROUP BY one) AS belonging ON one = profile)
+WHERE person)
+-- [1, 'pro', 'AAEHAAAA', 3, 5, 9, [1, 2], 'Seen', 1780920000000, 1781524800000, 3, 5, 9, [1, 2], ['Seen'], 1780920000000, 'plan', 3, 5, 9, [1, 2], ['plan'], 3, 5, 9, [1, 2], 3, 5, 9, [1, 2], 3, 5, 9, [1, 2], 3, 5, 9, [1, 2], 3, 5, 9, [1, 2]]

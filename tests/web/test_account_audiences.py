@@ -1,0 +1,130 @@
+"""Audiences and computed traits of accounts, and people by their accounts: by REST, and on the pages."""
+
+import pytest
+
+from identity.models import Identifier, Profile
+from tests.factories_audiences import World
+from tests.factories_identity import message
+
+pytestmark = pytest.mark.django_db
+
+ORDERED = {"kind": "event", "name": "Ordered"}
+PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
+ANY_ORDERED = {"users": "any", "all": [ORDERED]}
+
+
+@pytest.fixture
+def world(cast, monkeypatch):
+    """Ann and Bob of Acme, which is on the pro plan, and Cat of Beta. Bob and Cat ordered."""
+    world = World(cast.space)
+    for place in ("audiences.api.views.clock", "audiences.api.traits.clock", "audiences.pages.builder.clock"):
+        monkeypatch.setattr(place, world.clock)
+    calls = [("ann", "acme", {"name": "Acme", "plan": "pro"}), ("bob", "acme", {}), ("cat", "beta", {"name": "Beta"})]
+    world.sent(
+        *[message("group", userId=user, groupId=account, traits=traits) for user, account, traits in calls],
+        *[message(userId=user, event="Ordered", properties={"total": 40}) for user in ("bob", "cat", "cat")],
+    )
+    return world
+
+
+def profile_of(world, value):
+    number = Identifier.objects.get(space=world.space, value=value).profile
+    return Profile.objects.get(space=world.space, number=number).public_id
+
+
+def made(api, definition, **fields):
+    body = {"name": "Busy accounts", "of": "accounts", "definition": definition, **fields}
+    return api("POST", "audiences", body, status=201)["audience"]
+
+
+# the API
+
+
+def test_the_members_of_an_audience_of_accounts_are_accounts(world, api):
+    audience = made(api, {"all": [PRO, ANY_ORDERED]}, includeAnonymous=True)
+    assert (audience["of"], audience["includeAnonymous"]) == ("accounts", False)
+    assert audience["sentence"] == (
+        'Accounts that have a profile where the trait "plan" is "pro" and have any users who (performed "Ordered" at'
+        " least once)."
+    )
+    world.computed()
+    listed = api("GET", f"audiences/{audience['id']}/members?include=identifiers")["members"]
+    assert listed == [{"profileId": profile_of(world, "acme"), "identifiers": [{"type": "group_id", "value": "acme"}]}]
+    assert api("GET", f"audiences/{audience['id']}")["audience"]["size"] == {"count": 1}
+    copied = api("POST", f"audiences/{audience['id']}/duplicate", {}, status=201)["audience"]
+    assert copied["of"] == "accounts"
+
+
+def test_a_preview_of_accounts_shows_accounts(world, api):
+    body = {"of": "accounts", "definition": {"any": [{**ORDERED, "atLeast": 2}, PRO]}, "sampleSize": 5}
+    preview = api("POST", "audiences/previews", body, who="admin")["preview"]
+    assert preview["size"] == 2
+    assert {person["name"] for person in preview["sample"]} == {"Acme", "Beta"}
+    assert preview["sentence"].startswith("Accounts that ")
+
+
+def test_without_a_word_an_audience_is_about_people(world, api):
+    body = {"name": "Of busy accounts", "definition": {"accounts": "any", "all": [{**ORDERED, "exactly": 1}]}}
+    audience = api("POST", "audiences", body, status=201)["audience"]
+    assert audience["of"] == "users"
+    world.computed()
+    listed = api("GET", f"audiences/{audience['id']}/members")["members"]
+    assert {member["profileId"] for member in listed} == {profile_of(world, "ann"), profile_of(world, "bob")}
+
+
+@pytest.mark.parametrize(
+    ("of", "definition", "field", "words"),
+    [
+        ("users", ANY_ORDERED, "definition.users", "what is about users can ask about accounts"),
+        ("accounts", {"all": [{"accounts": "any", "all": [PRO]}]}, "definition.all[0].accounts", "ask about users"),
+        ("accounts", {"kind": "audience", "key": "people"}, "definition", 'of accounts: "people" is one of users'),
+        (
+            "accounts",
+            {"users": "any", "all": [{"kind": "audience", "key": "firms"}]},
+            "definition.all[0]",
+            'of users: "firms" is one of accounts',
+        ),
+        (
+            "accounts",
+            {"kind": "computed", "name": "orders", "op": "exists"},
+            "definition",
+            "a computed trait of accounts",
+        ),
+        ("firms", PRO, "of", '"firms" is not a valid choice'),
+    ],
+)
+def test_what_cannot_be_asked_of_these_is_refused_with_its_path(world, api, of, definition, field, words):
+    world.audience("people", ORDERED)
+    world.audience("firms", PRO, of="accounts")
+    world.audience("orders", {"kind": "event_counter", "name": "Ordered"}, kind="trait")
+    for path, more in (("audiences", {"name": "A"}), ("audiences/previews", {})):
+        error = api("POST", path, {"of": of, "definition": definition, **more}, status=422)
+        assert error["field"] == field
+        assert words in error["message"]
+
+
+def test_an_audience_that_others_ask_about_through_their_users_is_part_of_them(world, api):
+    people = api("POST", "audiences", {"name": "People", "definition": ORDERED}, status=201)["audience"]
+    made(api, {"users": "any", "all": [{"kind": "audience", "key": "people"}]}, key="firms")
+    assert "firms" in api("DELETE", f"audiences/{people['id']}", status=409)["message"]
+    circle = {"accounts": "any", "all": [{"kind": "audience", "key": "firms"}]}
+    error = api("PATCH", f"audiences/{people['id']}", {"definition": circle}, status=422)
+    assert "people → firms → people" in error["message"]
+
+
+def test_a_computed_trait_of_accounts_is_of_all_their_users_events(world, api):
+    definition = {"kind": "aggregation", "name": "Ordered", "property": "total", "function": "sum"}
+    body = {"of": "accounts", "definition": definition}
+    preview = api("POST", "computed-traits/previews", body)["preview"]
+    values = {profile_of(world, "acme"): 40, profile_of(world, "beta"): 80}
+    assert {row["profileId"]: row["value"] for row in preview["sample"]} == values
+    trait = api("POST", "computed-traits", {"name": "Spent", **body}, status=201)["computedTrait"]
+    assert (trait["of"], trait["sentence"]) == (
+        "accounts",
+        'For each account, the sum of "total" of "Ordered".',
+    )
+    world.computed()
+    listed = api("GET", f"computed-traits/{trait['id']}/values")["values"]
+    assert {row["profileId"]: row["value"] for row in listed} == values
+    (value,) = api("GET", f"profiles/{profile_of(world, 'acme')}/computed-traits")["computedTraits"]
+    assert value["value"] == 40
