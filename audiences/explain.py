@@ -78,13 +78,17 @@ class Explanation:
 
 def memberships(space: Space, profile: Profile) -> tuple[list[CurrentMembership], list[Audience]]:
     """The audiences that the person is in, with since when, and the others; by name."""
-    of = ACCOUNTS if profile.kind == Profile.Kind.ACCOUNT else USERS
-    computed = Audience.objects.filter(space=space, of=of, deleted_at=None, serving__isnull=False)
+    computed = Audience.objects.filter(space=space, of=whom(profile), deleted_at=None, serving__isnull=False)
     live = list(computed.order_by("name", "id"))
     members = queries.members_of([audience.pk for audience in live])
     inside = [audience for audience in live if profile.number in members[audience.pk]]
     entered = _entered(space, profile.number, inside)
     return [entered[audience.pk] for audience in inside], [audience for audience in live if audience not in inside]
+
+
+def whom(profile: Profile) -> str:
+    """Whom audiences are about that this profile can be in."""
+    return ACCOUNTS if profile.kind == Profile.Kind.ACCOUNT else USERS
 
 
 def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime) -> Explanation:

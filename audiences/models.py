@@ -8,6 +8,7 @@ from django.db import models
 
 from audiences.rules import grammar
 from audiences.rules.labels import LONGEST_LABEL
+from audiences.rules.whom import WHOM, Whom
 from sources.models import Source
 from spaces.models import Owned, Space, public_id
 from spaces.times import milliseconds
@@ -107,8 +108,8 @@ class Audience(Owned):
         return self.name
 
     @property
-    def is_of_accounts(self) -> bool:
-        return self.of == grammar.ACCOUNTS
+    def whom(self) -> Whom:
+        return WHOM[self.of]
 
 
 class ComputedTrait(Audience):
@@ -237,6 +238,10 @@ class Draft(Owned):
 
     def __str__(self) -> str:
         return self.name or "Untitled draft"
+
+    @property
+    def whom(self) -> Whom:
+        return WHOM[self.of]
 
 
 class Warehouse(Owned):

@@ -18,12 +18,14 @@ class AudienceSummary:
     include_anonymous: bool
     asks: frozenset[str] = frozenset()
     id: str = ""
+    of: str = "users"
 
     def means(self, other: "AudienceSummary") -> bool:
         """Whether both describe the same people."""
         # As text: in Python 1 == True, so two definitions that differ in just that would compare as equal.
         definitions = {json.dumps(audience.definition, sort_keys=True) for audience in (self, other)}
-        return len(definitions) == 1 and self.include_anonymous == other.include_anonymous
+        same = self.include_anonymous == other.include_anonymous and self.of == other.of
+        return len(definitions) == 1 and same
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ def _inputs(node, name):
         return
     word = draft_form.word_of(node)
     yield f"{name}.join", word
+    if of := draft_form.whom_of(node):
+        yield f"{name}.{of}", node[of]
     for i, row in enumerate(node[word]):
         yield from _inputs(row, f"{name}.rows.{i}")
 

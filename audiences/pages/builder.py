@@ -1,7 +1,7 @@
 """What the audience builder shows: each row of a tree with its words, its entries and what is wrong with it."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.value_input import AUTO, referring
+from audiences.rules.whom import WHOM
 from audiences.services import CountedStep, Preview
 from audiences.traits import TRAITS
 from audiences.value_types import typed, undecided
@@ -32,12 +33,20 @@ TOO_HEAVY = "This takes too long to work out. A shorter time window or fewer con
 NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 # (how the rows of a group are joined, whether it is the first one): the words at the side, and those of a negated row
 GUTTER = {
-    ("all", True): ("who", "not who"),
-    ("all", False): ("And also", "And not who"),
-    ("any", True): ("who", "not who"),
-    ("any", False): ("or who", "or not who"),
+    ("all", True): ("{who}", "not {who}"),
+    ("all", False): ("And also", "And not {who}"),
+    ("any", True): ("{who}", "not {who}"),
+    ("any", False): ("or {who}", "or not {who}"),
 }
-ROOT_FIRST = {"all": ("All people who", "All people except who"), "any": ("People who", "People except who")}
+# Of a group about others: which of them, to be read before "of these is true".
+WHICH_OTHERS = {
+    grammar.USERS: {"any": "any of its users", "all": "all of its users", "none": "none of its users"},
+    grammar.ACCOUNTS: {
+        "any": "any of their accounts",
+        "all": "all of their accounts",
+        "none": "none of their accounts",
+    },
+}
 JOIN_WORDS = {"all": "all of these are true", "any": "any of these is true"}
 
 
@@ -87,7 +96,9 @@ class BuilderRow:
     kind: Entry | None = None
     entries: dict[str, Any] = field(default_factory=dict)
     join: Entry | None = None
+    which: Entry | None = None  # of a group about others: any, all or none of them
     rows: Sequence["BuilderRow"] = ()
+    adding: Sequence["Adding"] = ()  # what a group may get
 
     @property
     def id(self) -> str:
@@ -145,17 +156,31 @@ ADDING = [
     *(Adding(kind.kind, kind.label, kind.icon) for kind in OFFERED),
     Adding(draft_form.GROUP, "Group of conditions", "group"),
 ]
+ABOUT_OTHERS = {  # by whom the group is about
+    grammar.USERS: Adding(grammar.ACCOUNTS, "Their accounts", "spaces"),
+    grammar.ACCOUNTS: Adding(grammar.USERS, "Its users", "people"),
+}
 
 
-def rows_of(tree: Tree, *, space: Space, flaws: Sequence[Flaw] = (), besides: Audience | None = None) -> BuilderRow:
-    """The root of the form, with everything below it. besides: an audience that cannot be a part of itself."""
+def rows_of(
+    tree: Tree,
+    *,
+    space: Space,
+    of: str = grammar.USERS,
+    flaws: Sequence[Flaw] = (),
+    besides: Audience | None = None,
+) -> BuilderRow:
+    """The root of the form, with everything below it. of: whom it is about. besides: an audience that cannot be a part
+    of itself."""
     audiences: QuerySet[Audience] = Audience.objects.filter(space=space, deleted_at=None)
     if besides:
         audiences = audiences.exclude(pk=besides.pk)
-    keys = list(audiences.order_by("name", "pk").values_list("key", "name"))
+    keys: dict[str, list[tuple[str, str]]] = {whom: [] for whom in grammar.RELATED}
+    for key, name, whom in audiences.order_by("name", "pk").values_list("key", "name", "of"):
+        keys[whom].append((key, name))
     errors = {(flaw.path, flaw.entry): flaw.message for flaw in flaws}
     rendering = _Rendering(keys, errors, undecided(space, tree))
-    return rendering.row(draft_form.as_group(tree), "", "", first=True, last=True, above="")
+    return rendering.row(draft_form.as_group(tree), "", "", (of,), first=True, last=True, above="")
 
 
 def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
@@ -163,7 +188,7 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
     flaws = draft_form.flaws(tree)
     if flaws:
         return DraftPreview(flaws=_numbered(flaws))
-    options: dict[str, Any] = {"include_anonymous": of.include_anonymous, "now": clock.now()}
+    options: dict[str, Any] = {"of": of.of, "include_anonymous": of.include_anonymous, "now": clock.now()}
     starts_with = None
     try:
         definition = draft_form.definition(typed(of.space, tree))
@@ -227,41 +252,53 @@ def _numbered(flaws: Sequence[Flaw]) -> list[tuple[str, str, str]]:
 class _Rendering:
     """Turns nodes into rows. errors: by (path, entry); the entry of a row in a list is such as `where.0.value`.
 
-    undecided: the questions that must say of which type their value is.
+    keys: of the audiences that can be asked about, with their names, by whom they are about. undecided: the questions
+    that must say of which type their value is.
     """
 
     def __init__(
-        self, keys: Sequence[tuple[str, str]], errors: dict[tuple[str, str], str], undecided: Collection[str]
+        self,
+        keys: Mapping[str, Sequence[tuple[str, str]]],
+        errors: dict[tuple[str, str], str],
+        undecided: Collection[str],
     ) -> None:
         self.keys = keys
         self.errors = errors
         self.undecided = undecided
 
-    def row(self, node: Tree, path: str, number: str, *, first: bool, last: bool, above: str) -> BuilderRow:
-        """above: the word that joins the rows of the group around it; empty for the root."""
+    def row(
+        self, node: Tree, path: str, number: str, about: tuple[str, ...], *, first: bool, last: bool, above: str
+    ) -> BuilderRow:
+        """about: whom the definition is about, and each group about others around the row. above: the word that joins
+        the rows of the group around it; empty for the root."""
         negations = draft_form.negations(node)
         negated = negations % 2 == 1
         root_first = path.count(".") == 1 and first
-        words = (ROOT_FIRST[above] if root_first else GUTTER[above, first]) if above else ("", "")
+        whom = WHOM[about[-1]]
+        words = (whom.first[above] if root_first else GUTTER[above, first]) if above else ("", "")
         shared: dict[str, Any] = {
             "path": path,
             "number": number,
-            "word": words[negated],
+            "word": words[negated].format(who=whom.who),
             "negated": negated,
             "nots": self._entry(path, "not", str(negations)),
             "first": first,
             "last": last,
         }
         inner = draft_form.without_not(node)
-        return self._condition(inner, path, shared) if "kind" in inner else self._group(inner, path, number, shared)
+        if "kind" in inner:
+            return self._condition(inner, path, about[-1], shared)
+        return self._group(inner, path, number, about, shared)
 
-    def _group(self, node: Tree, path: str, number: str, shared: dict[str, Any]) -> BuilderRow:
-        word = draft_form.word_of(node)
+    def _group(self, node: Tree, path: str, number: str, about: tuple[str, ...], shared: dict[str, Any]) -> BuilderRow:
+        word, of = draft_form.word_of(node), draft_form.whom_of(node)
+        about = (*about, of) if of else about
         rows = [
             self.row(
                 row,
                 _below(path, f"rows.{i}"),
                 f"{number}.{i + 1}".strip("."),
+                about,
                 first=i == 0,
                 last=i == len(node[word]) - 1,
                 above=word,
@@ -269,18 +306,21 @@ class _Rendering:
             for i, row in enumerate(node[word])
         ]
         choices = [Choice(value, label, value == word) for value, label in JOIN_WORDS.items()]
+        others = [Choice(value, label, value == node[of]) for value, label in WHICH_OTHERS[of].items()] if of else []
         return BuilderRow(
             **shared,
-            label="Group",
+            label=f"Group about {of}" if of else "Group",
             template=["audiences/_group.html"],
             error=self.errors.get((path, ""), ""),
             join=self._entry(path, "join", word, choices),
+            which=self._entry(path, of, node[of], others) if of else None,
             rows=rows,
+            adding=[*ADDING, ABOUT_OTHERS[about[-1]]] if len(about) <= grammar.MOST_RELATED else ADDING,
         )
 
-    def _condition(self, node: Tree, path: str, shared: dict[str, Any]) -> BuilderRow:
+    def _condition(self, node: Tree, path: str, of: str, shared: dict[str, Any]) -> BuilderRow:
         kind = draft_form.FORMS[node["kind"]]
-        entries = self._entries_and_rows(kind, path, "", {name: node[name] for name in kind.blank})
+        entries = self._entries_and_rows(kind, path, of, "", {name: node[name] for name in kind.blank})
         inputs = {entry.name for entry in _flat(entries)}
         # What no input can say is said at the row.
         rest = [
@@ -298,7 +338,7 @@ class _Rendering:
         )
 
     def _entries_and_rows(
-        self, kind: type[Condition], path: str, prefix: str, values: dict[str, Any]
+        self, kind: type[Condition], path: str, of: str, prefix: str, values: dict[str, Any]
     ) -> dict[str, Any]:
         """The inputs of a condition or of a row of one of its lists, and the rows of its lists in turn."""
         lists = {
@@ -306,7 +346,7 @@ class _Rendering:
                 {
                     "path": _below(path, f"{prefix}{name}.{i}"),
                     "number": i + 1,
-                    **self._entries_and_rows(kind, path, f"{prefix}{name}.{i}.", row),
+                    **self._entries_and_rows(kind, path, of, f"{prefix}{name}.{i}.", row),
                 }
                 for i, row in enumerate(rows)
             ]
@@ -314,9 +354,11 @@ class _Rendering:
             if name in kind.blank_rows
         }
         inputs = {name: value for name, value in values.items() if name not in lists}
-        return self._entries(kind, path, prefix, inputs) | lists
+        return self._entries(kind, path, of, prefix, inputs) | lists
 
-    def _entries(self, kind: type[Condition], path: str, prefix: str, values: dict[str, str]) -> dict[str, Entry]:
+    def _entries(
+        self, kind: type[Condition], path: str, of: str, prefix: str, values: dict[str, str]
+    ) -> dict[str, Entry]:
         """The inputs of a condition, or of a row of one of its lists. prefix: of their names inside the condition."""
         operator = OPERATORS.get(values.get("op", ""))
         lines = operator is not None and operator.takes == "list"
@@ -331,7 +373,7 @@ class _Rendering:
                 before = int(prefix.rstrip(".").rpartition(".")[2])
                 labels = {"0": kind.earlier_rows[name]} | {str(n): f"step {n}" for n in range(1, before + 1)}
             if name in kind.audience_entries:
-                labels = {"": "Choose an audience"} | dict(self.keys)
+                labels = {"": "Choose an audience"} | dict(self.keys[of])
             if labels and value not in labels:  # never quietly another one: an audience may be gone
                 labels[value] = value
             choices = [

@@ -8,8 +8,10 @@ from django import forms
 from access.pages.forms import Styled
 from audiences.models import SqlTrait
 from audiences.pages.presenters import DOWNLOAD
+from audiences.rules.grammar import USERS
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS, LabelRefused, parted
 from audiences.rules.schedules import DAYS, time_zones
+from audiences.rules.whom import WHOM
 
 
 class LabelsBox(forms.CharField):
@@ -67,6 +69,13 @@ class TraitForm(Styled):
     """A new computed trait, but for how it is computed."""
 
     name = forms.CharField(max_length=255, help_text="How people know it, such as “Orders, 90 days”")
+    of = forms.ChoiceField(
+        choices=[(of, whom.title) for of, whom in WHOM.items()],
+        initial=USERS,
+        required=False,
+        label="A value of each of the",
+        help_text="An account has one of the events of all of its users. It cannot be changed later.",
+    )
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
     labels = LabelsBox()
     include_anonymous = forms.BooleanField(
@@ -83,6 +92,9 @@ class TraitForm(Styled):
 
     # It is about nothing that somebody else could have saved; what was typed is its own initial state.
     is_outdated = False
+
+    def clean_of(self) -> str:
+        return self.cleaned_data["of"] or USERS
 
 
 class BetweenForm(Styled):

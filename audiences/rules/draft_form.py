@@ -3,7 +3,8 @@
 The tree has the shape of a definition: `{"all": [node, …]}`, `{"any": […]}`, `{"not": node}` or `{"kind": …}`. Two
 things differ: a group may be empty, and a condition has the entries that its kind declares, texts as a form sends them.
 
-The form shows the root as a group. A root that is one condition is `bare`: shown as the only row of a group.
+The form shows the root as a group. A root that is one condition, or a group about others, is `bare`: shown as the only
+row of a group.
 A row's path in the form is `rows.1.rows.0`, the root's is empty; negations are counted in `not` and have no path of
 their own. Its inputs are named `tree.` + path + entry.
 """
@@ -150,9 +151,15 @@ def word_of(group: Tree) -> str:
     return "any" if "any" in group else "all"
 
 
+def whom_of(group: Tree) -> str:
+    """Whose users or accounts a group is about: one of grammar.RELATED; "" = it is about the same as what is around."""
+    return next((of for of in grammar.RELATED if of in group), "")
+
+
 def is_bare(tree: Tree) -> bool:
-    """Whether the whole tree is one condition, negated or not."""
-    return "kind" in without_not(tree)
+    """Whether the whole tree is one condition, or one group about others, negated or not."""
+    node = without_not(tree)
+    return "kind" in node or bool(whom_of(node))
 
 
 def as_group(tree: Tree) -> Tree:
@@ -206,8 +213,8 @@ def _map_conditions(node: Tree, change: Callable[[Tree], Tree]) -> Tree:
         return change(node)
     if "not" in node:
         return {"not": _map_conditions(node["not"], change)}
-    word = word_of(node)
-    return {word: [_map_conditions(row, change) for row in node[word]]}
+    word, of = word_of(node), whom_of(node)
+    return {**({of: node[of]} if of else {}), word: [_map_conditions(row, change) for row in node[word]]}
 
 
 def _ungrouped(tree: Tree) -> Tree:
@@ -291,7 +298,7 @@ def _edit(place: RowPlace, verb: str, kind: str) -> str:
         return path
     row = siblings[index]
     # A negated group means something else without its border.
-    if verb == "ungroup" and not place.in_condition and "kind" not in row and "not" not in row:
+    if verb == "ungroup" and not place.in_condition and not is_bare(row) and "not" not in row:
         siblings[index : index + 1] = row[word_of(row)]
         return path
     raise LookupError(verb)
@@ -319,6 +326,9 @@ def _add(place: RowPlace, path: str, kind: str) -> str:
     if kind == GROUP:  # its conditions are joined the other way: else it would need no group
         node[word].append({"any" if word == "all" else "all": [condition("event")]})
         return _below(row_path, "rows.0")
+    if kind in grammar.RELATED:
+        node[word].append({kind: "any", "all": [condition("event")]})
+        return _below(row_path, "rows.0")
     node[word].append(condition(kind))
     return row_path
 
@@ -337,7 +347,8 @@ def _read(value: dict[str, Any], depth: int) -> Tree:
     else:
         word = next((word for word in ("all", "any") if word in value or value.get("join") == word), "all")
         rows = _rows(value.get(word, value.get("rows"))) if depth + times < DEEPEST else []
-        node = {word: [_read(row, depth + times + 1) for row in rows]}
+        of = next((of for of in grammar.RELATED if value.get(of) in grammar.WHICH), "")
+        node = {**({of: value[of]} if of else {}), word: [_read(row, depth + times + 1) for row in rows]}
     for _ in range(times):
         node = {"not": node}
     return node

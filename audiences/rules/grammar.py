@@ -27,6 +27,7 @@ MOST_CONDITIONS = 500
 DEEPEST = 20
 GROUPS = {"all": " and ", "any": " or "}
 USERS, ACCOUNTS = "users", "accounts"  # whom a definition, or a part of it, is about
+RELATED = (USERS, ACCOUNTS)
 WHICH = ("any", "all", "none")
 MOST_RELATED = 2  # groups about users or accounts in each other: each makes more people count for one
 RELATED_WORDS = {
@@ -97,7 +98,7 @@ def schemas(reference: str) -> dict[str, dict[str, Any]]:
             "required": [word],
             "properties": {word: schema} | ({} if word == "not" else {USERS: which, ACCOUNTS: which}),
             "additionalProperties": False,
-            **({} if word == "not" else {"not": {"required": [USERS, ACCOUNTS]}}),
+            **({} if word == "not" else {"not": {"required": [*RELATED]}}),
         }
         for word, schema in inside.items()
     }
@@ -326,7 +327,7 @@ def _keys_of_group(value: dict[str, Any], path: str) -> tuple[str, str]:
     if unknown:
         raise DefinitionError(_below(path, unknown[0]), "is not known here")
     words = [key for key in ("all", "any", "not") if key in value]
-    others = [key for key in (USERS, ACCOUNTS) if key in value]
+    others = [key for key in RELATED if key in value]
     if len(words) != 1:
         raise DefinitionError(path, "must have a kind, or one of all, any, not")
     if others and (len(others) > 1 or words == ["not"]):

@@ -130,3 +130,32 @@ def _said(row):
     if "kind" not in inner:
         return [_said(inside) for inside in inner[draft_form.word_of(inner)]]
     return inner["name"] if inner is row else f"not {inner['name']}"
+
+
+ABOUT_USERS = {"users": "none", "any": [{"not": {"accounts": "all", "all": [{"kind": "audience", "key": "pro"}]}}]}
+
+
+@pytest.mark.parametrize("definition", [ABOUT_USERS, {"not": ABOUT_USERS}, {"all": [ABOUT_USERS, ABOUT_USERS]}])
+def test_a_group_about_others_comes_back_from_the_form_as_it_was(definition):
+    shown = fields_of(draft_form.of_definition(definition))
+    assert draft_form.definition(draft_form.of_fields(shown)) == definition
+    assert draft_form.definition(draft_form.of_stored(draft_form.of_definition(definition))) == definition
+
+
+def test_a_group_about_others_is_added_with_a_condition_and_is_not_taken_apart():
+    tree, focus = draft_form.edited(
+        draft_form.of_definition(ABOUT_USERS), [("add", "", "users"), ("negate", "rows.0", "")]
+    )
+    assert [draft_form.whom_of(draft_form.without_not(row)) for row in tree["all"]] == ["users", "users"]
+    assert (tree["all"][1]["users"], tree["all"][1]["all"][0]["kind"], focus) == ("any", "event", "rows.0")
+    assert draft_form.edited(tree, [("ungroup", "rows.1", "")])[0] == tree
+
+
+def test_what_is_wrong_in_a_group_about_others_is_said_at_its_row():
+    tree = draft_form.of_definition({"all": [ABOUT_USERS]})
+    tree["all"][0]["any"][0]["not"]["all"][0]["key"] = ""
+    (flaw,) = draft_form.flaws(tree)
+    assert (flaw.path, flaw.entry, flaw.message) == ("rows.0.rows.0.rows.0", "key", "Audience is missing.")
+    error = DefinitionError("all[0].users", "is not known here")
+    assert draft_form.flaw_of(tree, error).path == "rows.0"
+    assert draft_form.flaw_of(draft_form.of_definition(ABOUT_USERS), DefinitionError("users", "x")).path == "rows.0"

@@ -1,8 +1,14 @@
 """Audiences and computed traits of accounts, and people by their accounts: by REST, and on the pages."""
 
+import re
+from html import unescape
+
 import pytest
 
+from audiences.models import Audience
+from audiences.rules import draft_form
 from identity.models import Identifier, Profile
+from tests.draft_fields import fields_of
 from tests.factories_audiences import World
 from tests.factories_identity import message
 
@@ -17,7 +23,12 @@ ANY_ORDERED = {"users": "any", "all": [ORDERED]}
 def world(cast, monkeypatch):
     """Ann and Bob of Acme, which is on the pro plan, and Cat of Beta. Bob and Cat ordered."""
     world = World(cast.space)
-    for place in ("audiences.api.views.clock", "audiences.api.traits.clock", "audiences.pages.builder.clock"):
+    for place in (
+        "audiences.api.views.clock",
+        "audiences.api.traits.clock",
+        "audiences.pages.builder.clock",
+        "audiences.pages.views.person.clock",
+    ):
         monkeypatch.setattr(place, world.clock)
     calls = [("ann", "acme", {"name": "Acme", "plan": "pro"}), ("bob", "acme", {}), ("cat", "beta", {"name": "Beta"})]
     world.sent(
@@ -128,3 +139,91 @@ def test_a_computed_trait_of_accounts_is_of_all_their_users_events(world, api):
     assert {row["profileId"]: row["value"] for row in listed} == values
     (value,) = api("GET", f"profiles/{profile_of(world, 'acme')}/computed-traits")["computedTraits"]
     assert value["value"] == 40
+
+
+# the pages
+
+
+@pytest.fixture
+def base(cast):
+    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}"
+
+
+def words(answer):
+    assert answer.status_code == 200
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode())))
+
+
+def test_an_audience_of_accounts_is_described_in_the_builder(world, cast, base):
+    browser = cast.browser("admin")
+    url = browser.post(f"{base}/audiences/new", {"of": "accounts"}).url
+    page = words(browser.get(url))
+    assert "Accounts for which" in page
+    assert "All accounts that" in page
+    assert "Include anonymous people" not in page
+    definition = {"all": [PRO, {"users": "none", "all": [{**ORDERED, "atLeast": 2}]}]}
+    written = fields_of(draft_form.of_definition(definition))
+    shown = browser.post(url, written | {"act": "look"}, headers={"HX-Request": "true"})
+    assert re.search(r"1 account .*Accounts that have a profile .* have no users who \(performed", words(shown))
+    shown = browser.post(url, written | {"act": "add:rows.1:event"}, headers={"HX-Request": "true"})
+    assert 'name="tree.rows.1.users"' in shown.content.decode()
+    assert "none of its users" in words(shown)
+    assert "Their accounts" in words(shown)  # of its users
+    browser.post(url, written | {"act": "next"})
+    review = browser.get(f"{url}/review?count=1")
+    assert "Accounts at first 1" in words(review)
+    browser.post(f"{url}/review", {"name": "Quiet", "include_historical": "on", "act": "create"})
+    audience = Audience.objects.get()
+    assert (audience.of, audience.versions.get().definition) == ("accounts", definition)
+    world.computed()
+    page = words(browser.get(f"{base}/audiences/{audience.public_id}"))
+    assert re.search(r"Accounts 1 ", page)
+    assert "Acme" in page
+
+
+def test_only_what_can_be_asked_is_offered(world, cast, base):
+    world.audience("firms", PRO, of="accounts")
+    people = world.audience("people", {"accounts": "any", "all": [{"users": "any", "all": [ORDERED]}]})
+    inside = {"all": [{"kind": "audience", "key": ""}, {"accounts": "any", "all": [{"kind": "audience", "key": ""}]}]}
+    tree = fields_of(draft_form.of_stored(inside))
+    page = cast.browser("user").post(f"{base}/audiences/{people.public_id}/builder", tree).content.decode()
+    own, theirs = re.findall(r'<select[^>]*name="tree\.rows\.[\d.rows]*key".*?</select>', page, re.DOTALL)
+    assert ("firms" in own, "firms" in theirs) == (False, True)
+    page = cast.browser("user").get(f"{base}/audiences/{people.public_id}/builder").content.decode()
+    adding = re.findall(r'value="add:([^:]*):(users|accounts)"', page)
+    assert adding == [("rows.0", "users"), ("", "accounts")]  # and none in the users of the accounts
+
+
+def test_the_page_of_an_account_says_in_which_audiences_it_is_and_why(world, cast, base):
+    busy = world.audience(
+        "busy", {"all": [{**ORDERED, "atLeast": 1, "within": {"days": 7}}, ANY_ORDERED]}, of="accounts"
+    )
+    world.audience("buyers", ORDERED)
+    world.computed()
+    place = f"{base}/profiles/{profile_of(world, 'acme')}/audiences"
+    browser = cast.browser("admin")
+    listed = words(browser.get(place, headers={"HX-Request": "true"}))
+    assert "busy" in listed
+    assert "buyers" not in listed
+    page = words(browser.get(f"{place}/{busy.public_id}"))
+    assert "In the audience" in page
+    assert "1 such event" in page
+    assert "They have any users who (performed" in page
+    assert "Time alone may change this on" in page
+    assert browser.get(f"{base}/profiles/{profile_of(world, 'ann')}/audiences/{busy.public_id}").status_code == 404
+
+
+def test_a_computed_trait_of_accounts_is_described_and_shown(world, cast, base):
+    browser = cast.browser("admin")
+    form = fields_of(draft_form.of_definition({"kind": "event_counter", "name": "Ordered"}))
+    form |= {"name": "Orders", "of": "accounts", "include_historical": "on"}
+    look = browser.post(f"{base}/computed-traits/new", form | {"act": "look"}, headers={"HX-Request": "true"})
+    assert "2 accounts have a value" in words(look)
+    answer = browser.post(f"{base}/computed-traits/new", form | {"act": "save"})
+    assert answer.status_code == 302
+    world.computed()
+    page = words(browser.get(answer.url))
+    assert "Accounts with a value 2" in page
+    assert "For each account, how often they performed" in page
+    shown = browser.get(f"{base}/profiles/{profile_of(world, 'beta')}/computed-traits", headers={"HX-Request": "true"})
+    assert re.search(r"Orders 2 ", words(shown))

@@ -307,3 +307,23 @@ def _tab_to(page, name):
 NAMED = """() => { const at = document.activeElement;
     const name = at.getAttribute("aria-label") ?? at.labels?.[0]?.textContent ?? at.textContent;
     return name.replace(/\\s+/g, " ").trim(); }"""
+
+
+def test_an_audience_of_accounts_is_described_by_keyboard_in_a_clean_form(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(f"{live_server.url}{BASE}/new")
+    _tab_to(page, "Describe an audience of accounts")
+    page.keyboard.press("Enter")
+    page.get_by_text("Accounts for which").wait_for()
+    _tab_to(page, "Its users")
+    page.keyboard.press("Enter")
+    group = page.get_by_label("Of whom the conditions of group 2 are asked")
+    expect(group).to_have_value("any")
+    group.select_option("none")
+    page.get_by_label("Event", exact=True).first.fill("Order Completed")
+    page.get_by_label("Event", exact=True).last.fill("Order Completed")
+    page.locator("#preview .said").wait_for()
+    expect(page.locator("#preview .said")).to_contain_text("have no users who")
+    wrong = look(page, "builder-accounts")
+    assert not wrong, "\n".join(wrong)
+    assert not real(complaints)

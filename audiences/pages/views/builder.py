@@ -17,8 +17,10 @@ from audiences.overview import audiences_of, overview
 from audiences.pages import builder, wizard
 from audiences.rules import draft_form
 from audiences.rules.draft_form import Flaw, Tree
+from audiences.rules.grammar import USERS
 from audiences.rules.starting_points import BY_KEY, STARTING_POINTS
 from audiences.rules.validation import DefinitionError
+from audiences.rules.whom import WHOM
 from audiences.value_types import typed, untyped
 from spaces.ids import new_id
 from spaces.lanes import QUERIES, lane
@@ -43,7 +45,9 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         return _begin_copy(request, request.POST["copy"])
     if request.method == "POST":
         start = BY_KEY.get(request.POST.get("start", ""))
-        return redirect("audience-draft", workspace, space, drafts.begin(request.space, request, start).public_id)
+        of = request.POST.get("of", "")
+        draft = drafts.begin(request.space, request, start, of=of if of in WHOM and not start else USERS)
+        return redirect("audience-draft", workspace, space, draft.public_id)
     kept = drafts.drafts_of(request.space)[:MOST_DRAFTS]
     listed = [(draft, drafts.sentence_of(draft, as_sent=False)) for draft in kept]
     context = {"drafts": listed, "starting_points": STARTING_POINTS}
@@ -74,7 +78,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
     if tab and stored.tab not in (tab, request.POST.get("base", "")) and TAKE not in request.POST.getlist("act"):
         stored.include_anonymous = "include_anonymous" in request.POST  # shown, not saved
         if act == LOOK:
-            return render(request, "audiences/_preview.html", {"seen": {"problem": ELSEWHERE}})
+            return render(request, "audiences/_preview.html", {"seen": {"problem": ELSEWHERE}, "whom": stored.whom})
         return _render_builder(request, stored, tree, here, focus=focus, elsewhere=ELSEWHERE)
     sent = {"sketch": tree, "include_anonymous": "include_anonymous" in request.POST}
     drafts.keep(stored, **sent, **({"tab": tab} if tab else {}))
@@ -197,7 +201,7 @@ def _as_text(request: PageRequest, tree: Tree, *, unreadable: str) -> str:
 
 
 def _render_preview(request: PageRequest, tree: Tree, of: Draft | Audience) -> HttpResponse:
-    return render(request, "audiences/_preview.html", {"seen": builder.preview_of(tree, of=of)})
+    return render(request, "audiences/_preview.html", {"seen": builder.preview_of(tree, of=of), "whom": of.whom})
 
 
 def _refused(request: PageRequest, of: Draft | Audience, tree: Tree, here: str, flaws: list[Flaw]) -> HttpResponse:
@@ -226,12 +230,12 @@ def _render_builder(
     """
     shown = (draft_form.flaws(tree) if check else []) if flaws is None else flaws
     existing, draft = (of, None) if isinstance(of, Audience) else (None, of)
-    root = builder.rows_of(tree, space=request.space, flaws=shown, besides=existing)
+    root = builder.rows_of(tree, space=request.space, of=of.of, flaws=shown, besides=existing)
     unreadable = _unreadable(request)
     context = {
         "root": root,
         "bare": "1" if draft_form.is_bare(tree) else "",
-        "adding": builder.ADDING,
+        "whom": of.whom,
         "url": here,
         "suggest": reverse("audience-suggest", args=[request.workspace.slug, request.space.slug]),
         "events": suggestions.events(request.space),

@@ -46,7 +46,8 @@ def computed(request: PageRequest, workspace: str, space: str, profile: str) -> 
 def why(request: PageRequest, workspace: str, space: str, profile: str, audience: str) -> HttpResponse:
     """Why the person is in the audience, or is not."""
     who = _person(request, profile)
-    asked_about = Audience.objects.filter(space=request.space, public_id=audience, deleted_at=None).first()
+    of = explain.whom(who.profile)
+    asked_about = Audience.objects.filter(space=request.space, of=of, public_id=audience, deleted_at=None).first()
     if asked_about is None:
         raise Http404
     context: dict[str, Any] = {"audience": asked_about, "audience_url": _page_of(request, asked_about)}

@@ -26,7 +26,9 @@ from audiences.pages.views.builder import go_to
 from audiences.queries import Unanswerable
 from audiences.rules import draft_form
 from audiences.rules.draft_form import Tree
+from audiences.rules.grammar import USERS
 from audiences.rules.validation import DefinitionError
+from audiences.rules.whom import WHOM
 from audiences.traits import TRAITS
 from audiences.value_types import typed, untyped
 from spaces.clock import clock
@@ -100,6 +102,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
                 name=entries["name"],
                 description=entries["description"],
                 labels=entries["labels"],
+                of=entries["of"],
                 include_anonymous=entries["include_anonymous"],
                 events_since=None if entries["include_historical"] else clock.now(),
                 definition=draft_form.definition(typed(request.space, tree)),
@@ -178,6 +181,7 @@ def _render_copy(request: PageRequest, original: Overview, here: str) -> HttpRes
         "name": services.copy_name(row),
         "description": row.description,
         "labels": row.labels,
+        "of": row.of,
         "include_anonymous": row.include_anonymous,
         "include_historical": row.events_since is None,
     }
@@ -189,13 +193,22 @@ def _edited(request: PageRequest) -> Tree:
     tree = draft_form.of_fields({name: str(value) for name, value in request.POST.items()})
     acts = [f"{act}::".split(":")[:3] for act in request.POST.getlist("act") if ":" in act]
     edited, _ = draft_form.edited(tree, [(verb, path, kind) for verb, path, kind in acts])
-    return edited if draft_form.is_bare(edited) else draft_form.condition("event_counter")
+    return edited if edited.get("kind") in TRAITS else draft_form.condition("event_counter")
 
 
 def _render_preview(
     request: PageRequest, tree: Tree, form: TraitForm | None, details: Overview | None = None
 ) -> HttpResponse:
-    return render(request, "audiences/traits/_preview.html", {"seen": _preview(request, tree, form, details)})
+    seen = _preview(request, tree, form, details)
+    return render(request, "audiences/traits/_preview.html", {"seen": seen, "whom": WHOM[_of(form, details)]})
+
+
+def _of(form: TraitForm | None, details: Overview | None) -> str:
+    """Whom it is about, as chosen in the form of a new one."""
+    if details is not None:
+        return details.audience.of
+    chosen = str(form["of"].value()) if form else USERS
+    return chosen if chosen in WHOM else USERS
 
 
 def _preview(request: PageRequest, tree: Tree, form: TraitForm | None, details: Overview | None) -> dict[str, Any]:
@@ -210,7 +223,12 @@ def _preview(request: PageRequest, tree: Tree, form: TraitForm | None, details: 
     definition = draft_form.definition(typed(request.space, tree))
     try:
         preview = services.preview_trait(
-            request.space, definition, include_anonymous=anonymous, events_since=since, now=now
+            request.space,
+            definition,
+            of=_of(form, details),
+            include_anonymous=anonymous,
+            events_since=since,
+            now=now,
         )
     except Unanswerable as error:
         logger.warning("a preview in %s: %s", request.space.public_id, error)
@@ -243,6 +261,7 @@ def _render_form(
         "kinds": [builder.Choice(name, trait.label, name == kind) for name, trait in TRAITS.items()],
         "form": form,
         "url": here,
+        "whom": WHOM[_of(form, details)],
         "suggest": reverse("audience-suggest", args=[request.workspace.slug, request.space.slug]),
         "events": suggestions.events(request.space),
         "seen": None if request.method != "POST" else _preview(request, tree, form, details),

@@ -98,7 +98,7 @@ def _render_review(request: PageRequest, row: Draft, form: Review, *, status: in
     # seconds for a big space: the page is shown without it and asks again for it.
     count: dict[str, Any] = {}
     if "count" in request.GET:
-        wanted: dict[str, Any] = {"include_anonymous": row.include_anonymous, "now": clock.now()}
+        wanted: dict[str, Any] = {"of": row.of, "include_anonymous": row.include_anonymous, "now": clock.now()}
         try:
             count = {"begun": audiences.beginnings(row.space, drafts.definition_of(row), **wanted)}
         except Unanswerable as error:
