@@ -6,7 +6,7 @@ WHOM = [("users", "People"), ("accounts", "Accounts")]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("audiences", "0010_sql_traits")]
+    dependencies = [("audiences", "0011_watched_traits")]
 
     operations = [
         migrations.AddField(
