@@ -45,7 +45,7 @@ versions: .venv/.tests ## the first command, wherever a machine puts one, and on
 	@$(BIN)/python -m pytest -n 0 tests/first_command.py tests/versions.py
 
 oracle: .venv/.tests ## what audiences and computed traits mean, ten times as many random worlds; and planted faults, each to be found
-	@PERSONAS_ORACLE_TIMES=10 $(BIN)/python -m pytest -n 2 tests/flows/test_audience_meaning.py tests/flows/test_account_meaning.py
+	@PERSONAS_ORACLE_TIMES=10 $(BIN)/python -m pytest -n 2 tests/flows/test_audience_meaning.py tests/flows/test_account_meaning.py tests/flows/test_oracle.py
 	@$(BIN)/python -m tests.planted_faults
 
 house: .venv/.tests ## how the code looks to a stranger, in figures

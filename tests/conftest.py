@@ -39,7 +39,13 @@ LONGEST = (
     ),
     *("flows/test_quickstart", "flows/test_full_disk", "db/test_clickhouse_http", "flows/test_supervisor"),
     *("flows/test_chaos", "flows/test_deletions", "flows/test_bugs", "web/test_identity_api", "web/test_hostile"),
-    *("flows/test_resolve_crashes", "flows/test_audience_meaning", "db/test_sync", "flows/test_evaluate_failures"),
+    *(
+        "flows/test_resolve_crashes",
+        "flows/test_audience_meaning",
+        "flows/test_oracle",
+        "db/test_sync",
+        "flows/test_evaluate_failures",
+    ),
     *("web/test_sources_browser", "web/test_builder_browser", "web/test_destinations_browser"),
 )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ORACLE = "tests/flows/test_audience_meaning.py"
+ORACLE = ["tests/flows/test_audience_meaning.py", "tests/flows/test_oracle.py"]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "var", "node_modules", "__pycache__", ".pytest_cache", ".hypothesis")
 RULES = "audiences/rules"
 
@@ -89,6 +89,24 @@ FAULTS = (
         "AND e.1 + {step.within} <= {now})",
         "AND 1)",
     ),
+    Fault("a step that is like every event before it", f"{RULES}/sequences.py", "sipHash64(k, v)", "sipHash64(k)"),
+    Fault("a difference from nothing", f"{RULES}/sequences.py", 'f"if({complete}, n, 0)" if unlike else "n"', '"n"'),
+    Fault(
+        "a comparison with the event before it that is open at its end",
+        f"{RULES}/sequences.py",
+        'else f"e.1 + {step.within}"',
+        'else f"e.1 + {step.within - 1}"',
+    ),
+    Fault(
+        "a difference from a trait that is none",
+        f"{RULES}/sequences.py",
+        "if operator.negative else some",
+        "if 0 else some",
+    ),
+    Fault("a sum of all events of a sequence", f"{RULES}/sequences.py", "if(c, e.6[{self._slot(name)}], [])", "e.6[1]"),
+    Fault("a session that ends too early", f"{RULES}/sessions.py", "d > {gap}", "d >= {gap}"),
+    Fault("a current session that stays", f"{RULES}/sessions.py", "].1 + {gap} >= {now}", "].1 + {gap} >= 0"),
+    Fault("the end of a session that is not named", f"{RULES}/windows.py", "(0, self.gap.milliseconds + 1)", "(0,)"),
     Fault("a step that follows another one", f"{RULES}/sequences.py", "step.follows == place", "place == 0"),
     Fault("an average of everything", f"{RULES}/amounts.py", "{columns[1]} > 0 AND", ""),
     Fault("a smallest that is the largest", f"{RULES}/amounts.py", '"-%s", amount', '"%s", amount'),
@@ -110,7 +128,7 @@ def found(fault: Fault) -> bool:
         if fault.right not in text:
             raise SystemExit(f"{fault.name}: {fault.right!r} is not in {fault.file} any more")
         file.write_text(text.replace(fault.right, fault.wrong))
-        command = [sys.executable, "-m", "pytest", ORACLE, "-x", "-q", "-n", "2", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", *ORACLE, "-x", "-q", "-n", "2", "-p", "no:cacheprovider"]
         settings = {**os.environ, "PYTHONPATH": str(copy), "PERSONAS_PLANTED_FAULT": fault.name}
         run = subprocess.run(command, cwd=copy, env=settings, capture_output=True, check=False)
         if run.returncode and b"FAILED " not in run.stdout:

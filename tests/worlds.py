@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from dataclasses import replace
+from fractions import Fraction
 from itertools import combinations
 
 import pyarrow
@@ -221,22 +223,41 @@ def worlds(draw):
 
 def inserted(world, *, decoys=True):
     """(space, log): the world is in the tables, over two batches. decoys: rows that nobody may see lie beside."""
-    space = next(_spaces)
     half = len(world.events) // 2
-    _piece(space, 2, world, range(half), world.merges[:1], created=True)
-    _piece(space, 5, world, range(half, len(world.events)), world.merges[1:], before=world.merges[:1], traits=True)
-    if decoys:
-        for number in (3, 6):  # given up; not committed yet
-            _piece(space, number, world, range(len(world.events)), [], created=True, traits=True, flip=True)
-    return space, Visible(space, 5, (3,))
+    first = replace(
+        world,
+        events=world.events[:half],
+        merges=world.merges[:1],
+        traits=[],
+        links=world.links[: len(world.links) // 2],
+    )
+    space, logs = inserted_by_stages([first, world], decoys=decoys)
+    return space, logs[-1]
 
 
-def _piece(space, number, world, places, merges, *, before=(), created=False, traits=False, flip=False):
+def inserted_by_stages(worlds, *, decoys=True):
+    """(space, logs): each of these worlds, which holds all of the one before it, is what its log shows."""
+    space, logs, before = next(_spaces), [], World({})
+    for stage, world in enumerate(worlds):
+        number = 3 * stage + 2
+        _piece(space, number, before, world)
+        if decoys:
+            _piece(space, number + 1, before, world, flip=True)  # given up, or not committed yet
+        logs.append(Visible(space, number, tuple(range(3, number, 3))))
+        before = world
+    return space, logs
+
+
+def _piece(space, number, before, world, *, flip=False):
+    """What is new in the world. flip: as nobody may see it."""
+
     def put(table, columns):
         rows = pyarrow.table({name: pyarrow.array(values, kind) for name, (values, kind) in columns.items()})
         timeline.insert(table, rows, workspace_id=1, space_id=space, piece=number)
 
+    places = range(len(world.events) if flip else 0) or range(len(before.events), len(world.events))
     events = [world.events[place] for place in places]
+    told = world.traits if flip else world.traits[len(before.traits) :]
     properties = [split(json.dumps(each.properties).encode()) for each in events]
     u32, u64, u8, text = pyarrow.uint32(), pyarrow.uint64(), pyarrow.uint8(), pyarrow.string()
     put(
@@ -245,7 +266,7 @@ def _piece(space, number, world, places, merges, *, before=(), created=False, tr
             "position": (list(range(len(events))), u32),
             "profile": ([each.profile for each in events], u32),
             "ts": ([each.ts for each in events], TIMES),
-            "source": ([1] * len(events), u32),
+            "source": ([each.source for each in events], u32),
             "origin_piece": ([1] * len(events), u64),
             "origin_position": (list(places), u32),
             "type": (["track"] * len(events), text),
@@ -255,36 +276,36 @@ def _piece(space, number, world, places, merges, *, before=(), created=False, tr
             "lists": ([lists for _, lists in properties], pyarrow.binary()),
         },
     )
-    if traits:
-        put(
-            TRAITS,
-            {
-                "position": (list(range(len(world.traits))), u32),
-                "profile": ([each.profile for each in world.traits], u32),
-                "key": ([each.key for each in world.traits], text),
-                "value": (
-                    [readable(json.dumps(None if flip else each.value).encode()) for each in world.traits],
-                    pyarrow.binary(),
-                ),
-                "ts": ([each.stamp[0] + flip for each in world.traits], TIMES),
-                "source": ([each.stamp[1] for each in world.traits], u32),
-                "origin_piece": ([each.stamp[2] for each in world.traits], u64),
-                "origin_position": ([each.stamp[3] for each in world.traits], u32),
-            },
-        )
-    if created:
-        people = sorted(world.known)
-        profiles = [*people, *world.accounts]
-        kinds = [1] * len(people) + [2] * len(world.accounts)
-        known = [int(world.known[each]) for each in people] + [1] * len(world.accounts)
-        put(
-            PROFILES,
-            {"profile": (profiles, u32), "kind": (kinds, u8), "known": ([int(flip or each) for each in known], u8)},
-        )
-    links = world.links[::2] if created else world.links[1::2]
+    put(
+        TRAITS,
+        {
+            "position": (list(range(len(told))), u32),
+            "profile": ([each.profile for each in told], u32),
+            "key": ([each.key for each in told], text),
+            "value": (
+                [readable(json.dumps(None if flip else each.value).encode()) for each in told],
+                pyarrow.binary(),
+            ),
+            "ts": ([each.stamp[0] + flip for each in told], TIMES),
+            "source": ([each.stamp[1] for each in told], u32),
+            "origin_piece": ([each.stamp[2] for each in told], u64),
+            "origin_position": ([each.stamp[3] for each in told], u32),
+        },
+    )
+    people, accounts = sorted(world.known.keys() - before.known.keys()), sorted(world.accounts - before.accounts)
+    known = [int(flip or world.known[each]) for each in people] + [1] * len(accounts)
+    put(
+        PROFILES,
+        {
+            "profile": ([*people, *accounts], u32),
+            "kind": ([1] * len(people) + [2] * len(accounts), u8),
+            "known": (known, u8),
+        },
+    )
+    links = world.links[len(before.links) :]
     links = [(user, account) for user in world.known for account in world.accounts] if flip else links
     put(LINKS, {"user": ([user for user, _ in links], u32), "account": ([account for _, account in links], u32)})
-    rows = _overlay(before, merges)
+    rows = _overlay(before.merges, world.merges[len(before.merges) :])
     if flip:
         rows = [(each, min(world.known)) for each in world.known if each != min(world.known)]
     put(OVERLAY, {"loser": ([each[0] for each in rows], u32), "winner": ([each[1] for each in rows], u32)})
@@ -298,3 +319,20 @@ def _overlay(before, merges):
         for each in [loser, *(other for other, its in winners.items() if its == loser)]:
             winners[each] = written[each] = winner
     return list(written.items())
+
+
+def alike(value, expected, definition):
+    """An average is cut off behind the millionth."""
+    if isinstance(expected, Fraction):
+        return value == (
+            Fraction(int(expected * 10**6), 10**6) if definition.get("function") == "average" else expected
+        )
+    if isinstance(expected, float):
+        return isinstance(value, Fraction | int) and float(value) == expected
+    if isinstance(expected, list):
+        return isinstance(value, list) and [*map(comparable, value)] == [*map(comparable, expected)]
+    return type(value) is type(expected) and value == expected
+
+
+def comparable(value):
+    return (type(value) is bool, float(value) if isinstance(value, int | float | Fraction) else value)

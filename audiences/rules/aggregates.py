@@ -71,8 +71,11 @@ EARLIEST, LATEST = -2_208_988_800_000, 10_413_791_999_999
 
 def event_row(bits: Sql, texts: Sequence[Sql]) -> Sql:
     """A row of the timeline as SEQUENCE has it, or as DETAILED with these arrays of texts."""
-    details = sql(", [%s]", join(", ", texts)) if texts else Sql("")
-    return sql("(toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, toUInt16(%s)%s)", bits, details)
+    if not texts:
+        return sql("(toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, toUInt16(%s))", bits)
+    # None of them is NULL, and the engine is told so: it refuses to take lists out of what might be.
+    details = sql("CAST([%s] AS Array(Array(String)))", join(", ", texts))
+    return sql("(toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, toUInt16(%s), %s)", bits, details)
 
 
 def at(milliseconds: int) -> Sql:

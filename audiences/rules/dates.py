@@ -68,6 +68,11 @@ def moments(text: Sql) -> Sql:
     return sql("if(match(%s, %s), %s, %s)", text, USUAL, usual, other)
 
 
+def exact_moments(text: Sql) -> Sql:
+    """As `moments`, without the 1st of January 1970 that it has for a day which does not exist, such as 2026-02-30."""
+    return sql("if(%s, %s, [])", compares(text, ">=", -(2**62)), moments(text))
+
+
 def days_of(number: int) -> tuple[str, ...]:
     """The days, as in 02-28, whose anniversary is on this day after 1970. In a common year the 29th of February's is on
     the 28th."""

@@ -140,7 +140,7 @@ def _numbers(sign: str) -> Callable[[Operand, Operand], Sql]:
 
 def _moments(sign: str) -> Callable[[Operand, Operand], Sql]:
     def ask(one: Operand, other: Operand) -> Sql:
-        mine, its = (dates.moments(sql("ifNull(%s, '')", operand.text)) for operand in (one, other))
+        mine, its = (dates.exact_moments(sql("ifNull(%s, '')", operand.text)) for operand in (one, other))
         return sql(f"arrayExists(a -> arrayExists(b -> a {sign} b, %s), %s)", its, mine)
 
     return ask

@@ -38,7 +38,8 @@ class MostFrequent(PropertyTrait):
     def value_of(self, columns: Sequence[Sql]) -> Sql:
         (tally,) = columns
         most = sql("arrayMin(arrayMap((v, n) -> (-toInt64(n), v), %s.1, %s.2))", tally, tally)
-        value = sql(f"if(-(%s.1) >= {self.least}, %s.2, '')", most, most)
+        # None of them is NULL, but the engine does not know: it takes no list out of what might be.
+        value = sql(f"if(-(%s.1) >= {self.least}, assumeNotNull(%s.2), '')", most, most)
         return sql("if(empty(%s.1), '', %s)", tally, value)
 
     def of_events(self, events: Sql) -> Sequence[Sql]:

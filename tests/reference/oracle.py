@@ -1,6 +1,7 @@
 """Who belongs to an audience, worked out in the slowest and plainest way: one person, one event after the other.
 
 It reads definitions as the API takes them, and shares no line with the product. Times are milliseconds since 1970.
+What is remembered is remembered of one world, which never changes: whose an event is, and whether it is as asked.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from fractions import Fraction
+from functools import cache, cached_property, partial
 from operator import ge, gt, le, lt
 from typing import Any
 
@@ -28,6 +30,7 @@ class Event:
     name: str
     ts: int
     properties: Mapping[str, Json] = field(default_factory=dict)
+    source: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Trait:
 @dataclass(frozen=True)
 class World:
     """known: of each person's profile whether it has more than an anonymous id. merges: (loser, winner) in order.
-    links: (user, account)."""
+    links: (user, account). events: in the order in which they came. sources: their numbers by slug. lots: by the name
+    of a split and person."""
 
     known: Mapping[int, bool]
     accounts: frozenset[int] = frozenset()
@@ -51,6 +55,10 @@ class World:
     events: Sequence[Event] = ()
     traits: Sequence[Trait] = ()
     links: Sequence[tuple[int, int]] = ()
+    sources: Mapping[str, int] = field(default_factory=dict)
+    lots: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    answers: dict[tuple[int, int], tuple[Json, bool]] = field(default_factory=dict, compare=False, repr=False)
+    properties: dict[tuple[str, int], list[Json]] = field(default_factory=dict, compare=False, repr=False)
 
     def accounts_of(self, person: int) -> set[int]:
         return {account for user, account in self.links if self.person(user) == person}
@@ -59,9 +67,12 @@ class World:
         return {self.person(user) for user, its in self.links if its == account}
 
     def events_of(self, profile: int) -> list[Event]:
-        """An account has those of its users."""
-        whose = {profile} | (self.users_of(profile) if profile in self.accounts else set())
-        return [each for each in self.events if self.person(each.profile) in whose]
+        """In their order. An account has those of its users."""
+        if profile not in self.accounts:
+            return self.events_by_person.get(profile, [])
+        whose = {profile} | self.users_of(profile)
+        events = [event for one in whose for event in self.events_by_person.get(one, [])]
+        return sorted(events, key=lambda each: (each.ts, each.source))
 
     def person(self, number: int) -> int:
         """The profile that is left of this one."""
@@ -73,6 +84,39 @@ class World:
     def people(self) -> set[int]:
         return {self.person(number) for number in self.known}
 
+    @cached_property
+    def known_people(self) -> set[int]:
+        return {self.person(number) for number, known in self.known.items() if known}
+
+    @cached_property
+    def events_by_person(self) -> dict[int, list[Event]]:
+        """In their order: those of one moment as the archive has them, one source after the other."""
+        by_person: dict[int, list[Event]] = {}
+        for event in sorted(self.events, key=lambda each: (each.ts, each.source)):
+            by_person.setdefault(self.person(event.profile), []).append(event)
+        return by_person
+
+    @cached_property
+    def traits_by_person(self) -> dict[int, dict[str, Json]]:
+        by_person: dict[int, dict[str, Json]] = {}
+        for told in sorted(self.traits, key=lambda each: each.stamp):
+            by_person.setdefault(self.person(told.profile), {})[told.key] = told.value
+        return by_person
+
+    def answer(self, question: Json, event: Event) -> bool:
+        """Asked once for each question and properties; the question is kept, so that its id stays its own."""
+        key = id(question), id(event.properties)
+        if key not in self.answers:
+            self.answers[key] = question, answers(question, self.of(event, question["property"]))
+        return self.answers[key][1]
+
+    def of(self, event: Event, name: str) -> list[Json]:
+        """What the event has under the name; looked up once."""
+        key = name, id(event.properties)
+        if key not in self.properties:
+            self.properties[key] = property_of(event.properties, name)
+        return self.properties[key]
+
     def numbers(self, people: Iterable[int]) -> set[int]:
         """All profiles that these people ever were."""
         wanted = set(people)
@@ -81,19 +125,17 @@ class World:
 
 @dataclass(frozen=True)
 class Moment:
-    """The world at one time. others: who is in the audiences that a definition may ask about."""
+    """The world at one time. others: who is in the audiences that a definition may ask about; under "key ever" and
+    "key 7 days" who was before. computed: the definitions of computed traits, by key."""
 
     world: World
     now: int
     others: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    computed: Mapping[str, Json] = field(default_factory=dict)
 
     def members(self, definition: Json, *, include_anonymous: bool = False) -> set[int]:
-        found = set()
-        for person in self.world.people():
-            counts = include_anonymous or any(self.world.known.get(number) for number in self.world.numbers([person]))
-            if counts and self.holds(definition, person):
-                found.add(person)
-        return found
+        people = self.world.people() if include_anonymous else self.world.known_people
+        return {person for person in people if self.holds(definition, person)}
 
     def accounts(self, definition: Json) -> set[int]:
         return {account for account in self.world.accounts if self.holds(definition, account)}
@@ -112,11 +154,18 @@ class Moment:
             return any(self.holds(each, person) for each in node["any"])
         if "not" in node:
             return not self.holds(node["not"], person)
-        return {"event": self.performed, "trait": self.has_trait, "audience": self.is_in}[node["kind"]](node, person)
+        kinds = {
+            "event": self.performed,
+            "trait": self.has_trait,
+            "sql_trait": self.has_trait,
+            "computed": self.has_computed,
+            "audience": self.is_in,
+            "split": self.is_in_part,
+        }
+        return kinds[node["kind"]](node, person)
 
     def performed(self, node: Json, person: int) -> bool:
         own = self.world.events_of(person)
-        own.sort(key=lambda each: each.ts)  # those of one moment stay in the order in which they came
         if "then" in node:
             own = [each for each in own if each.ts <= self.now]
         counted = [
@@ -126,21 +175,38 @@ class Moment:
             and self.in_time(node, event)
             and self.followed(node, own, place, 0, person)
         ]
-        return bounded(node, amount_of(node, [own[place] for place in counted]))
+        return bounded(node, self.amount_of(node, [own[place] for place in counted]))
+
+    def amount_of(self, node: Json, events: Sequence[Event]) -> Json:
+        measures = [each for each in ("sum", "average", "minimum", "maximum", "distinct") if each in node]
+        if not measures:
+            return len(events)
+        values = [value for event in events for value in self.world.of(event, node[measures[0]])]
+        if measures == ["distinct"]:
+            scalars = [value for value in values if isinstance(value, str | int | float)]
+            return len({(isinstance(value, str), isinstance(value, bool), value) for value in scalars})
+        numbers = [_millionths(_number(value)) for value in values if _is_number(value) and abs(value) <= 1e20]
+        if measures == ["sum"]:
+            return sum(numbers, Fraction(0))
+        if not numbers:
+            return None
+        if measures == ["average"]:
+            return sum(numbers, Fraction(0)) / len(numbers)
+        return min(numbers) if measures == ["minimum"] else max(numbers)
 
     def value(self, trait: Json, person: int) -> Json:
         """Of a computed trait; None = there is none."""
         own = [
             each
-            for each in sorted(self.world.events_of(person), key=lambda each: each.ts)
+            for each in self.world.events_of(person)
             if self.is_one(trait, each, person) and self.in_time(trait, each)
         ]
-        own = self.session_of(trait, own)
+        own = [*self.session_of(trait, own)]
         if trait["kind"] == "event_counter":
             return len(own) or None
-        held = [property_of(event.properties, trait["property"]) for event in own]
+        held = [self.world.of(event, trait["property"]) for event in own]
         if trait["kind"] == "aggregation":
-            numbers = amount_of({trait["function"]: trait["property"]}, own)
+            numbers = self.amount_of({trait["function"]: trait["property"]}, own)
             return (
                 numbers
                 if any(_is_number(value) and abs(value) <= 1e20 for values in held for value in values)
@@ -161,19 +227,25 @@ class Moment:
 
     def is_one(self, node: Json, event: Event, person: int, parent: Event | None = None) -> bool:
         """parent: the event that a step follows."""
-        return event.name == node["name"] and all(
-            self.is_as_asked(each, property_of(event.properties, each["property"]), person, parent)
-            for each in node.get("where", [])
+        return (
+            event.name == node["name"]
+            and ("sources" not in node or self.comes_from(node["sources"], event))
+            and all(self.is_as_asked(each, event, person, parent) for each in node.get("where", []))
         )
 
-    def is_as_asked(self, question: Json, values: list[Json], person: int, parent: Event | None) -> bool:
+    def comes_from(self, sources: Json, event: Event) -> bool:
+        ((word, slugs),) = sources.items()
+        return (event.source in {self.world.sources.get(slug) for slug in slugs}) == (word == "only")
+
+    def is_as_asked(self, question: Json, event: Event, person: int, parent: Event | None) -> bool:
         asked = question.get("value")
         if not isinstance(asked, dict):
-            return self.answers(question, values)
+            return self.world.answer(question, event)
+        values = self.world.of(event, question["property"])
         if "trait" in asked:
             others = there(self.traits_of(person), asked["trait"])
         else:
-            others = property_of(parent.properties if parent else {}, asked["parent"])
+            others = self.world.of(parent, asked["parent"]) if parent else []
         others = [other for other in others if isinstance(other, str | int | float)]
         if question["op"] == "notEquals":
             return bool(values and others) and not any(_same(value, other) for value in values for other in others)
@@ -225,8 +297,13 @@ class Moment:
         return self.answers(node, there(self.traits_of(person), node["name"]))
 
     def traits_of(self, person: int) -> dict[str, Json]:
-        told = [each for each in self.world.traits if self.world.person(each.profile) == person]
-        return {each.key: each.value for each in sorted(told, key=lambda each: each.stamp)}
+        return self.world.traits_by_person.get(person, {})
+
+    def has_computed(self, node: Json, person: int) -> bool:
+        value = self.value(self.computed[node["name"].removesuffix("[]")], person)
+        if node["name"].endswith("[]"):
+            return self.answers(node, _elements(value))
+        return self.answers(node, [] if value is None else [_cut(value)])
 
     def answers(self, question: Json, values: list[Json]) -> bool:
         op, asked = question["op"], question.get("value")
@@ -235,7 +312,16 @@ class Moment:
         return answers(question, values)
 
     def is_in(self, node: Json, person: int) -> bool:
-        return person in self.others[node["key"]]
+        now, key = self.others[node["key"]], node["key"]
+        if "entered" not in node and "ever" not in node:
+            return person in now
+        ((unit, count),) = node.get("entered", {"ever": 0}).items()
+        past = self.others[f"{key} ever" if unit == "ever" else f"{key} {count} {unit[:-1] if count == 1 else unit}"]
+        return person in past or (person in now and person not in self.others[f"{key} before"])
+
+    def is_in_part(self, node: Json, person: int) -> bool:
+        lot = self.world.lots[node["name"], person]
+        return node.get("from", 0) * 10_000 <= lot < node["to"] * 10_000
 
 
 def length(duration: Json) -> int:
@@ -260,28 +346,18 @@ def _millionths(number: float) -> Fraction:
     return whole + Fraction(round((number - whole) * 10**6), 10**6)
 
 
-def amount_of(node: Json, events: Sequence[Event]) -> Json:
-    measures = [each for each in ("sum", "average", "minimum", "maximum", "distinct") if each in node]
-    if not measures:
-        return len(events)
-    values = [value for event in events for value in property_of(event.properties, node[measures[0]])]
-    if measures == ["distinct"]:
-        scalars = [value for value in values if isinstance(value, str | int | float)]
-        return len({(isinstance(value, str), isinstance(value, bool), value) for value in scalars})
-    numbers = [_millionths(_number(value)) for value in values if _is_number(value) and abs(value) <= 1e20]
-    if measures == ["sum"]:
-        return sum(numbers, Fraction(0))
-    if not numbers:
-        return None
-    if measures == ["average"]:
-        return sum(numbers, Fraction(0)) / len(numbers)
-    return min(numbers) if measures == ["minimum"] else max(numbers)
-
-
 def _plain(value: Json) -> Json:
     """A whole number is one whatever its type."""
     number = _number(value) if _is_number(value) else value
     return int(number) if isinstance(number, float) and number.is_integer() and abs(number) < 1e16 else number
+
+
+def _cut(value: Json) -> Json:
+    """As JSON has it: behind the millionth an average is cut off."""
+    if not isinstance(value, Fraction):
+        return value
+    millionths = int(value * 10**6)
+    return millionths // 10**6 if millionths % 10**6 == 0 else millionths / 10**6
 
 
 def _text(value: Json) -> str:
@@ -381,7 +457,12 @@ def _texts(value: Json) -> list[str]:
 
 
 def _when(value: Json) -> int | None:
-    found = MOMENT.fullmatch(value) if isinstance(value, str) else None
+    return _moment(value) if isinstance(value, str) else None
+
+
+@cache
+def _moment(value: str) -> int | None:
+    found = MOMENT.fullmatch(value)
     if not found:
         return None
     sign, hours, minutes = found["sign"] or "+", found["hours"] or "00", found["minutes"] or "00"
@@ -441,11 +522,14 @@ POSITIVE = {
     "before": _before,
     "after": lambda value, asked: _before(asked, value),
 }
+
+
+def _both_numbers(op: str, value: Json, other: Json) -> bool:
+    return _is_number(other) and POSITIVE[op](value, _number(other))
+
+
 # Of two values that were sent.
-COMPARED = {
+COMPARED: dict[str, Callable[[Json, Json], bool]] = {
     **{op: POSITIVE[op] for op in ("equals", "before", "after")},
-    **{
-        op: lambda value, other, op=op: _is_number(other) and POSITIVE[op](value, _number(other))
-        for op in ("lessThan", "greaterThan", "atMost", "atLeast")
-    },
+    **{op: partial(_both_numbers, op) for op in ("lessThan", "greaterThan", "atMost", "atLeast")},
 }
