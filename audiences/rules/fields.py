@@ -236,7 +236,7 @@ class QuestionsField(ConditionField):
 
 def traits_compared(questions: Iterable[Question]) -> Iterator[str]:
     """The names of the traits that these questions compare with."""
-    return (each.value.name for each in questions if each.compares_with(TRAIT))
+    return (question.value.name for question in questions if question.compares_with(TRAIT))
 
 
 @dataclass(frozen=True)
@@ -586,8 +586,8 @@ class StepsField(ConditionField):
             )
             if step.follows > number:
                 raise row.error("follows", "must be the number of a step before this one, or 0 for the event itself")
-            unlike = [each for each in step.where if each.compares_with(PARENT) and OPERATORS[each.operator].negative]
-            if len(unlike) > MOST_UNLIKE:
+            of_parent = [question for question in step.where if question.compares_with(PARENT)]
+            if sum(OPERATORS[question.operator].negative for question in of_parent) > MOST_UNLIKE:
                 raise row.error(self.questions.key, f"must not ask for more than {MOST_UNLIKE} differences")
             row.done()
             return step

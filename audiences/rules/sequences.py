@@ -53,23 +53,26 @@ class Step:
 
     @property
     def with_parent(self) -> list[Question]:
-        return [each for each in self.compared if each.compares_with(PARENT)]
+        return [question for question in self.compared if question.compares_with(PARENT)]
 
     @property
     def with_traits(self) -> list[Question]:
-        return [each for each in self.compared if each.compares_with(TRAIT)]
+        return [question for question in self.compared if question.compares_with(TRAIT)]
 
 
 def details(steps: Sequence[Step]) -> tuple[str, ...]:
     """The properties whose values are compared. Where there are any, an event comes with an array of texts of each."""
-    asked = [each for step in steps for each in step.compared]
-    own, of_parents = {each.name for each in asked}, {_of(each).name for each in asked if _of(each).of == PARENT}
+    asked = [question for step in steps for question in step.compared]
+    own, of_parents = (
+        {question.name for question in asked},
+        {_of(question).name for question in asked if _of(question).of == PARENT},
+    )
     return tuple(sorted(own | of_parents))
 
 
 def traits(steps: Sequence[Step]) -> tuple[str, ...]:
     """The names of the traits of the person that something is compared with."""
-    return tuple(dict.fromkeys(_of(each).name for step in steps for each in step.with_traits))
+    return tuple(dict.fromkeys(_of(question).name for step in steps for question in step.with_traits))
 
 
 def aggregates(
@@ -117,8 +120,8 @@ class Chain:
     def _name(self) -> str:
         """What its parts are called in SQL."""
         compared = [step.compared for step in self.steps]
-        told = repr((self.columns[0], self.steps)) + (repr(compared) if any(compared) else "")
-        return f"s{crc32(told.encode()):08x}"
+        parts = repr((self.columns[0], self.steps)) + (repr(compared) if any(compared) else "")
+        return f"s{crc32(parts.encode()):08x}"
 
     @property
     def _sorted(self) -> str:
@@ -177,11 +180,11 @@ class Chain:
         """The same of a step that is compared with the event it follows."""
         step = self.steps[place]
         alike, unlike = (
-            [each for each in step.with_parent if OPERATORS[each.operator].negative == negative]
+            [question for question in step.with_parent if OPERATORS[question.operator].negative == negative]
             for negative in (False, True)
         )
         # An event that has nothing to compare with is followed by nothing: nothing differs from what is not there.
-        complete = " AND ".join(f"notEmpty(e.6[{self._slot(_of(each).name)}])" for each in unlike)
+        complete = " AND ".join(f"notEmpty(e.6[{self._slot(_of(question).name)}])" for question in unlike)
         number = f"if({complete}, n, 0)" if unlike else "n"
         sign = {"atLeast": ">=", "exactly": "=", "atMost": "<="}[step.bound]
         answer = self._when_known(step, f"{number} {sign} {step.number}")
@@ -200,7 +203,7 @@ class Chain:
     def _times_alike(self, place: int, alike: Sequence[Question]) -> Sql:
         """An array: for each event how often this step comes after it, in time, with the same values."""
         step, events = self.steps[place], f"{self._name}e"
-        name = f"{self._name}a{place}" + "".join(f"_{self.steps[place].compared.index(each)}" for each in alike)
+        name = f"{self._name}a{place}" + "".join(f"_{self.steps[place].compared.index(question)}" for question in alike)
         own, parents = (_keys([self._slot(of) for of in names]) for names in _both(alike))
         until = f"toInt64({LATEST})" if step.within is None else f"e.1 + {step.within}"
         numbered = f"{events}, arrayEnumerate({events})"
@@ -240,7 +243,7 @@ class Chain:
 
 def _both(questions: Sequence[Question]) -> tuple[list[str], list[str]]:
     """The names of the step's own properties, and those of the event that it follows."""
-    return [each.name for each in questions], [_of(each).name for each in questions]
+    return [question.name for question in questions], [_of(question).name for question in questions]
 
 
 def _keys(slots: Sequence[int]) -> str:
