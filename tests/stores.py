@@ -54,17 +54,20 @@ def postgresql(layout: str = "memberships") -> Iterator[Store]:
             )
 
         def members() -> set[str]:
-            connection = psycopg2.connect(
-                host=place["host"], port=place["port"], dbname=place["database"], user=place["user"]
-            )
-            with connection, connection.cursor() as cursor:
-                cursor.execute(f"SELECT id FROM {where}")
-                rows = {id for (id,) in cursor.fetchall()}
-            connection.close()
-            return rows
+            return {id for (id,) in queried(place, f"SELECT id FROM {where}")}
 
         options = {"layout": layout, **({"table": "people"} if layout == "people" else {})}
         yield Store(place, members, [f"{place['host']}:{place['port']}"], options, refuses=layout != "people")
+
+
+def queried(place: dict[str, Any], query: str) -> list[tuple[Any, ...]]:
+    """As the customer asks it."""
+    connection = psycopg2.connect(host=place["host"], port=place["port"], dbname=place["database"], user=place["user"])
+    with connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        rows = cursor.fetchall()
+    connection.close()
+    return rows
 
 
 @contextmanager

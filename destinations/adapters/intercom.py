@@ -127,11 +127,11 @@ adapter = Adapter(
     settings=IntercomSettings,
     options=IntercomOptions,
     trait_options=IntercomTraitOptions,
+    # One person after the other: side by side, a request to wait would find all of them half done, again and again.
     capabilities=Capabilities(
         styles=("event",),
         batch=100,
         per_second=50,
-        concurrency=4,
         identifiers=("user_id", "email"),
         limits=(DocumentedLimit(10_000 / 60, REQUESTS, "2026-11", "developers.intercom.com, Rate limiting"),),
     ),

@@ -1,5 +1,6 @@
 """The door out against a real server on loopback, which is private, so that nothing passes unless it is allowed."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from spaces.outbound import Caller, OutboundError, send
+from spaces.outbound_loop import CheckedLoop
 from tests.receiver import Receiver, Reply, receiving
 
 
@@ -262,3 +264,44 @@ def test_what_is_no_whole_answer_counts_as_none(answer: bytes, settings: Any) ->
             send("POST", f"http://{place}/", timeout_s=0.4)
     assert caught.value.arrived
     assert not caught.value.permanent
+
+
+def checked(loop_work: Any) -> Any:
+    with asyncio.Runner(loop_factory=CheckedLoop) as runner:
+        loop: Any = runner.get_loop()
+        return runner.run(loop.within(5, loop_work(loop)))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]".strip("[]"), "2130706433"])
+def test_libraries_that_speak_asyncio_are_refused_as_well(host: str) -> None:
+    with pytest.raises(OutboundError, match="private network") as caught:
+        checked(lambda loop: loop.create_connection(asyncio.Protocol, host, 9))
+    assert caught.value.permanent
+
+
+def test_a_library_that_speaks_asyncio_reaches_what_is_allowed(receiver: Receiver, settings: Any) -> None:
+    async def asked(loop: Any) -> bytes:
+        reader, writer = await asyncio.open_connection("localhost", receiver.port)
+        writer.write(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert checked(asked).startswith(b"HTTP/1.1 200")
+    settings.OUTBOUND_ALLOW = [f"localhost:{receiver.port + 1}"]
+    with pytest.raises(OutboundError, match="private network"):
+        checked(asked)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda loop: loop.sock_connect(socket.socket(), ("127.0.0.1", 9)),
+        lambda loop: loop.create_unix_connection(asyncio.Protocol, "/tmp/s"),
+        lambda loop: loop.create_connection(asyncio.Protocol, sock=socket.socket()),
+        lambda loop: loop.subprocess_exec(asyncio.SubprocessProtocol, "true"),
+    ],
+)
+def test_no_library_gets_around_the_check(around: Any) -> None:
+    with pytest.raises(OutboundError):
+        checked(around)

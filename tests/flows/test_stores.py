@@ -5,11 +5,14 @@ The stores are real (`tests/stores.py`), and so is the door out.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from access.services import COMMAND
+from audiences import services as audiences
 from destinations import services
 from destinations.adapters import adapter_of
 from destinations.models import Acknowledged, Subscription
@@ -20,10 +23,13 @@ from spaces.answers import Answer
 from spaces.clock import FixedClock
 from tests import stores
 from tests.factories import SpaceFactory
+from tests.factories_audiences import World
 from tests.factories_destinations import AudienceFactory, change, make_destination, make_person, make_subscription
 from tests.flows.test_gaps import synced
+from tests.flows.test_traits_sent import SPENT
 from tests.flows.test_vendors import settled
-from tests.stores import Store
+from tests.stores import Store, queried
+from tests.warehouses import execute
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EVERYBODY = {"contents": "everybody"}
@@ -90,6 +96,25 @@ def test_a_store_ends_with_the_audience(
         assert store.members() == {f"u{n}" for n in inside}
         refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
         assert {row.profile for row in refused} == ({people[3]} if store.refuses else set())
+
+
+def test_values_of_a_computed_trait_are_a_column_of_people(settings: Any) -> None:
+    """Of whatever type the column has; null once there is none any more."""
+    world = World()
+    with stores.postgresql("people") as store:
+        settings.OUTBOUND_ALLOW = store.places
+        execute(store.settings, "ALTER TABLE people ADD COLUMN spent_ever numeric")
+        for n, total in enumerate((10, 2.5)):
+            world.did(f"u{n}", "Ordered", properties={"total": total})
+        trait = audiences.create_trait(world.space, name="Spent", definition=SPENT, by=COMMAND)
+        world.computed()
+        destination = make_destination(world.space, "postgresql", **store.settings)
+        options = {"table": "people", "layout": "people", "column": "spent_ever"}
+        settled(services.subscribe(trait, destination, options=options, by=COMMAND), world.clock)
+        assert queried(store.settings, "SELECT id, spent_ever FROM people ORDER BY id") == [("u0", 10), ("u1", 2.5)]
+        world.later(timedelta(days=8))
+        settled(Subscription.objects.get(audience=trait), world.clock)
+        assert queried(store.settings, "SELECT id, spent_ever FROM people ORDER BY id") == [("u0", None), ("u1", None)]
 
 
 @pytest.mark.parametrize("name", ["postgresql", "clickhouse", "s3 changes", "sftp changes", "kafka"])
