@@ -12,7 +12,7 @@ from pyroaring import BitMap
 
 from access.services import COMMAND, NotPossible
 from audiences.models import Audience
-from destinations import calls, queries, services, sync
+from destinations import calls, queries, send, services, sync
 from destinations.adapters import adapter_of
 from destinations.intake import next_numbers
 from destinations.models import Acknowledged, Caught, Destination, Subscription
@@ -502,7 +502,7 @@ def unreachable(subscription: Subscription, settings: Any) -> None:
 def limit_rate(monkeypatch: pytest.MonkeyPatch, per_second: float) -> None:
     adapter = adapter_of("webhook")
     limited = replace(adapter, capabilities=replace(adapter.capabilities, per_second=per_second))
-    monkeypatch.setattr(sync, "adapter_of", lambda kind: limited)
+    monkeypatch.setattr(send, "adapter_of", lambda kind: limited)
 
 
 def test_all_audiences_of_a_destination_share_the_rate_that_its_kind_takes(
@@ -510,7 +510,7 @@ def test_all_audiences_of_a_destination_share_the_rate_that_its_kind_takes(
 ) -> None:
     limit_rate(monkeypatch, per_second=50)
     paced: list[str] = []
-    monkeypatch.setattr(sync, "pace", lambda name, **more: paced.append(name) or pace(name, **more))
+    monkeypatch.setattr(send, "pace", lambda name, **more: paced.append(name) or pace(name, **more))
     first = webhook(audience, receiver)
     other = AudienceFactory(space=space, key="others")
     second = made.make_subscription(other, first.destination, sendIdentify=False)

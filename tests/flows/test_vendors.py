@@ -12,7 +12,7 @@ import pytest
 
 from access.services import COMMAND
 from audiences import services as audiences
-from destinations import services, sync
+from destinations import services
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Acknowledged, Destination, Subscription
 from spaces.clock import FixedClock
@@ -47,7 +47,7 @@ def receiver(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receive
     with receiving() as server:
         settings.OUTBOUND_ALLOW = [server.place]
         monkeypatch.setattr(Caller, "send", redirected)
-        monkeypatch.setattr(sync, "pace", lambda name, **more: True)
+        monkeypatch.setattr("destinations.send.pace", lambda name, **more: True)
         yield server
 
 
