@@ -27,32 +27,24 @@ hypothesis_settings.register_profile("tests", deadline=None, suppress_health_che
 hypothesis_settings.load_profile("tests")
 
 
-# Files go to processes as these come to be free, and what begins last ends last: so the longest ones begin.
-LONGEST = (
-    *(
-        "flows/test_kills",
-        "flows/test_scenarios",
-        "flows/test_windows",
-        "web/test_browser",
-        "web/test_journeys",
-        "flows/test_overload",
-    ),
-    *("flows/test_quickstart", "flows/test_full_disk", "db/test_clickhouse_http", "flows/test_supervisor"),
-    *("flows/test_chaos", "flows/test_deletions", "flows/test_bugs", "web/test_identity_api", "web/test_hostile"),
-    *(
-        "flows/test_resolve_crashes",
-        "flows/test_audience_meaning",
-        "flows/test_oracle",
-        "db/test_sync",
-        "flows/test_evaluate_failures",
-    ),
-    *("web/test_sources_browser", "web/test_builder_browser", "web/test_destinations_browser"),
+# Files go to processes as these come to be free. What waits (whole installations that are killed, flooded, restored)
+# alternates with what computes, or both processors would idle at first and be fought for later; the longest go first.
+WAITING = (
+    *("flows/test_kills", "flows/test_backup", "flows/test_supervisor", "flows/test_quickstart", "flows/test_windows"),
+    *("web/test_front_door", "flows/test_overload", "db/test_clickhouse_http", "flows/test_full_disk"),
+    *("flows/test_bugs", "flows/test_chaos", "flows/test_clients", "flows/test_retention"),
 )
+COMPUTING = (
+    *("web/test_browser", "web/test_journeys", "flows/test_scenarios", "web/test_hostile", "flows/test_oracle"),
+    *("flows/test_vendors", "web/test_builder_browser", "db/test_sync", "web/test_matrix", "flows/test_sql_traits"),
+    *("flows/test_audience_meaning", "flows/test_deletions", "flows/test_resolve_crashes"),
+)
+FIRST = [file for pair in zip(WAITING, COMPUTING, strict=True) for file in pair]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests in pure/ open no socket."""
-    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    places = {f"tests/{name}.py": place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
     for item in items:
         if "/pure/" in str(item.path):
