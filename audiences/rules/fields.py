@@ -194,7 +194,7 @@ class QuestionField(ConditionField):
         return ({self.key: entries[self.key]} if entries[self.key] else {}) | question_json(entries)
 
 
-REFERENCE_LABELS = {TRAIT: "Trait", PARENT: "Property of the event before"}
+REFERENCE_LABELS = {TRAIT: "Trait", PARENT: "Property of the earlier event"}
 
 
 class QuestionsField(ConditionField):

@@ -13,7 +13,7 @@ AUTO = "auto"  # as it was seen (audiences.value_types); where nobody looks, as 
 BLANK_QUESTION = {"op": "equals", "type": AUTO, "unit": "days", "value": ""}
 TYPES = {AUTO: "as it was sent", "text": "text", "number": "number", "truth": "true or false", "json": "JSON"}
 TRUTHS = {"true": True, "false": False}
-REFERENCES = {TRAIT: "their trait", PARENT: "what it follows has as"}  # to be read behind an operator
+REFERENCES = {TRAIT: "their trait", PARENT: "the earlier event's"}  # to be read behind an operator
 
 
 def referring(op: str, of: str) -> str:

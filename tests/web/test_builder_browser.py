@@ -23,7 +23,18 @@ SKETCHED = {
             "name": "Product Viewed",
             "atLeast": 1,
             "within": {"days": 30},
-            "where": [{"property": "sku", "op": "startsWith", "value": "boot"}],
+            "where": [
+                {"property": "sku", "op": "startsWith", "value": "boot"},
+                {"property": "size", "op": "equals", "value": {"trait": "size"}},
+            ],
+            "then": [
+                {
+                    "name": "Order Completed",
+                    "exactly": 0,
+                    "where": [{"property": "items[].sku", "op": "equals", "value": {"parent": "sku"}}],
+                    "within": {"days": 3},
+                }
+            ],
         },
         {"not": {"kind": "event", "name": "Order Completed", "atLeast": 1}},
         {

@@ -154,10 +154,10 @@ def test_a_property_can_be_compared_with_the_event_before_it_and_with_a_trait(us
     first, then = page.split("and then", 1)
     assert '<option value="atLeast trait" data-takes="trait" selected>is at least their trait</option>' in first
     assert 'value="equals parent"' not in first
-    assert 'data-takes="parent" selected>equals what it follows has as</option>' in then
+    assert 'data-takes="parent" selected>equals the earlier event\'s</option>' in then
     wrong = fields(definition, act="next") | {"tree.rows.0.then.0.where.0.value": "cart[]"}
     answer = unescape(user.post(url, wrong).content.decode())
-    assert "Property of the event before must lead to one value, without []." in answer
+    assert "Property of the earlier event must lead to one value, without []." in answer
 
 
 def test_a_group_is_taken_apart_again(user, base, draft):
