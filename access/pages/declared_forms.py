@@ -33,6 +33,13 @@ class Declared(Styled):
         self.add_error(error.field if error.field in self.fields else None, str(error))
 
 
+class DefaultedChoice(forms.ChoiceField):
+    """A page from before an upgrade says nothing of a newer setting: it stays as it is, or takes its default."""
+
+    def clean(self, value: Any) -> Any:
+        return None if value in self.empty_values else super().clean(value)
+
+
 def declared_form(
     declared: type[Any], *, prefix: str, data: Mapping[str, Any] | None = None, values: Mapping[str, Any] | None = None
 ) -> Declared:
@@ -49,7 +56,8 @@ def _field(about: Mapping[str, Any]) -> forms.Field:
     if about["choices"]:
         # Only the first letter: "EU" and "user ID" are written so.
         labels = [(choice, choice[:1].upper() + choice[1:]) for choice in about["choices"]]
-        return forms.ChoiceField(choices=labels, **shared)
+        kind = forms.ChoiceField if about["required"] else DefaultedChoice
+        return kind(choices=labels, **shared)
     if about["type"] == "integer":
         low, high = about["minimum"], about["maximum"]
         return forms.IntegerField(required=about["required"], min_value=low, max_value=high, **shared)

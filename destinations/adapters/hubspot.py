@@ -181,7 +181,7 @@ def test(settings: HubspotSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="hubspot",
     label="HubSpot",
-    description="Sets a property of each contact by its e-mail address, which must exist; or keeps a static list.",
+    description="Sets a property of each contact by its e-mail address, for lists and workflows; or keeps a list of them.",
     settings=HubspotSettings,
     options=HubspotAudienceOptions,
     trait_options=HubspotOptions,

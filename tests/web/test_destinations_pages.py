@@ -325,7 +325,7 @@ def test_whoever_makes_a_destination_on_the_way_comes_back_with_it_and_has_lost_
     assert "New destination" not in text(cast, place, "user")
     secret = post(cast, "destinations/new?kind=webhook", next=url(cast, place), **WEBHOOK)
     assert secret.context["next"].startswith(f"{url(cast, place)}?destination=dst_")
-    assert post(cast, "destinations/new?kind=catcher", name="X", next="https://evil.example/").status_code == 422
+    assert post(cast, "destinations/new?kind=catcher", name="", next="https://evil.example/").status_code == 422
     assert (
         "evil"
         not in post(
