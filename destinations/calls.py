@@ -135,6 +135,7 @@ def filled(
         },
         identifiers={type: value for type, (_, value) in call.sent.items()},
     )
+    # Kept with the call: a repetition must not say what has become true since.
     fields = rules.filled(facts)
     return msgspec.structs.replace(call, fields=msgspec.json.encode(fields).decode() if fields else "")
 

@@ -149,6 +149,7 @@ def desired_states(
     member was merged after the audience's newest tick: only the next tick can say whether it is one.
     """
     rules = queries.identifier_rules(subscription)
+    # Filters and consent are asked only of the members in question: not of a million for each batch.
     inside = BitMap(profile for _, profile in owners.values()) & members
     inside -= BitMap(queries.kept_out(subscription, inside))
     chosen = _chosen(subscription, rules, inside)

@@ -224,7 +224,8 @@ def compare_in_full(subscription: Subscription, members: BitMap) -> Comparison:
 
 def desired_identifiers(subscription: Subscription, people: BitMap) -> BitMap:
     """What stands for these people over there: the identifiers of the chosen types, all of each or one."""
-    array = "{" + ",".join(map(str, people)) + "}"  # as text: far faster than an expression
+    # As text: PostgreSQL reads that far faster than an expression.
+    array = "{" + ",".join(map(str, people)) + "}"
     rules, desired = identifier_rules(subscription).values(), BitMap()
     with connection.cursor() as cursor:
         for which, statement in PICKED.items():
@@ -249,6 +250,7 @@ def kept_out(subscription: Subscription, people: BitMap) -> dict[int, str]:
     return {number: reason for number, reason in reasons.items() if reason}
 
 
+# Only the traits that are asked for leave the database: a profile may have hundreds.
 TRAITS = """
     SELECT profile.number, (SELECT jsonb_object_agg(trait.key, trait.value) FROM jsonb_each(profile.traits) AS trait
                             WHERE trait.key = ANY(%s))

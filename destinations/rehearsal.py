@@ -183,6 +183,7 @@ def _plan(
         value = intake.values.get(number, "") if entering else ""
         call = DecidedCall(number, person.number, entering, 0, at, Acknowledged.State.OUT, recipients, value=value)
         change = change_of(subscription, filled(subscription, call, rules, intake.traits.get(person.number, {})))
+        # Else a receiver would take the real call, which may come later, for a repetition, and drop it.
         changes.append(replace(change, id=f"{subscription.public_id}-{number}-test{at}"))
         own = ((type, value) for type, (other, value) in recipients.items() if other == number)
         told[changes[-1].id] = next((type, personal.value(type, value)) for type, value in own)

@@ -320,6 +320,7 @@ def _hide(subscription: Subscription) -> None:
     """It is out of sight, and a worker that is writing a batch of it cannot commit: its log is gone."""
     Log.objects.filter(stage=SYNC, partition=subscription.pk).delete()
     deletions.hide(subscription)
+    _watch(subscription.audience)
 
 
 def unsubscribe(subscription: Subscription, *, by: ActorLike) -> None:
@@ -328,7 +329,6 @@ def unsubscribe(subscription: Subscription, *, by: ActorLike) -> None:
         audit(by, "subscription.deleted", subscription, audience=subscription.audience.public_id)
         name = f"{subscription.audience.name} at {subscription.destination.name}"
         _hide(subscription)
-        _watch(subscription.audience)
         deletions.begin(subscription, Deletion.TargetKind.SUBSCRIPTION, name=name)
 
 

@@ -107,7 +107,7 @@ class Sync:
         now = self.clock.now()
         calls = decide_calls(subscription, intake, now)
         intake.after.save(subscription)
-        if intake.capped is not None:
+        if intake.capped is not None:  # asked again by each comparison, for people may have come back meanwhile
             Subscription.objects.filter(pk=subscription.pk).update(capped_people=intake.capped)
         save_comparison(subscription, intake, now)
         equal = intake.comparison is not None and intake.comparison.equal

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from destinations.rules.sending import IdentifierRule, SendingRules
+from destinations.rules.sending import SendingRules
 from spaces.settings_schema import InvalidSetting
 
 SOURCES = {
@@ -95,7 +95,11 @@ def rows_of(rules: SendingRules, types: Sequence[str]) -> SendingRows:
     offered = dict.fromkeys([*types, *chosen])
     return SendingRows(
         identifiers=[
-            *(_identifier_row(type, chosen.get(type)) for type in offered),
+            *(
+                IdentifierChoice(type, True, rule.which, rule.hash, rule.name) if rule else IdentifierChoice(type)
+                for type in offered
+                for rule in [chosen.get(type)]
+            ),
             IdentifierChoice("", own=True),
         ],
         fields=[*(_field_row(rule.to, msgspec.to_builtins(rule.value)) for rule in rules.fields), FieldRow()],
@@ -111,6 +115,7 @@ def rows_of(rules: SendingRules, types: Sequence[str]) -> SendingRows:
 
 def rows_given(given: Callable[[str], str], *, more: bool = False) -> SendingRows:
     """The rows as they were sent. given(name) -> the text of an input, "" for none. more: with one row more."""
+    # Empty rows are dropped here already, so that the place in an error is that of the row on the page.
     fields = [row for row in _numbered(given, "field", _field_given) if not row.empty]
     only = [row for row in _numbered(given, "only", _filter_given) if not row.empty]
     identifiers = _numbered(given, "identifier", _identifier_given)
@@ -137,7 +142,16 @@ def sending_of(rows: SendingRows) -> dict[str, Any]:
         ],
         "mobile": rows.mobile,
         "fields": [{"to": row.to, "value": _value(row, f"fields[{place}].value")} for place, row in enumerate(fields)],
-        "only": [_filter(row) for row in rows.only if not row.empty],
+        "only": [
+            {
+                "trait": row.trait,
+                "operator": row.operator,
+                # What a form sends along with these is left from another choice.
+                **({} if row.operator in ("exists", "absent") else {"value": row.value}),
+            }
+            for row in rows.only
+            if not row.empty
+        ],
         "consent": rows.consent,
         "capPercent": int(rows.cap_percent or 0),
     }
@@ -176,15 +190,6 @@ def _identifier_given(part: Callable[[str], str]) -> IdentifierChoice:
         name=part("name").strip(),
         own=bool(part("own")),
     )
-
-
-def _identifier_row(type: str, rule: IdentifierRule | None) -> IdentifierChoice:
-    return IdentifierChoice(type, True, rule.which, rule.hash, rule.name) if rule else IdentifierChoice(type)
-
-
-def _filter(row: FilterRow) -> dict[str, Any]:
-    asked = {} if row.operator in ("exists", "absent") else {"value": row.value}
-    return {"trait": row.trait, "operator": row.operator, **asked}
 
 
 def _value(row: FieldRow, path: str) -> Any:
