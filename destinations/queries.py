@@ -125,8 +125,16 @@ def settings_of(destination: Destination) -> SettingsDeclaration:
 def about(subscription: Subscription, everyone: Callable[[], Iterable[IdentifierChange]] = tuple) -> PayloadComputation:
     """What calls say about what goes there."""
     audience = subscription.audience
-    space = subscription.space.public_id
-    return PayloadComputation(audience.public_id, audience.key, audience.name, space, audience.kind, everyone=everyone)
+    return PayloadComputation(
+        audience.public_id,
+        audience.key,
+        audience.name,
+        subscription.space.public_id,
+        audience.kind,
+        fields=[*dict.fromkeys(name for _, name in sending_of(subscription).named())],
+        types=types_of(subscription),
+        everyone=everyone,
+    )
 
 
 def deliveries(
@@ -385,6 +393,7 @@ def catalogue() -> list[dict[str, Any]]:
             "credentials": adapter.credentials,
             "styles": list(adapter.capabilities.styles),
             "identifiers": list(adapter.capabilities.identifiers),
+            "fields": adapter.capabilities.fields is not None,
             "limits": [asdict(limit) for limit in adapter.capabilities.limits],
             "settings": described(adapter.settings),
             "settingsSchema": json_schema(adapter.settings),

@@ -86,7 +86,7 @@ def rehearse(
     asked, intake = _read(subscription, person, sending, options)
     member = person.number in queries.desired_members(asked)
     entering = member if entering is None else entering
-    remembered = known_values(asked, adapter_of(asked.destination.kind), now)
+    remembered = known_values(asked, adapter_of(asked.destination.kind), queries.about(asked), now)
     planned, told = _plan(asked, person, intake, remembered, entering=entering, now=now)
     secrets = secrets_of(queries.settings_of(asked.destination))
     requests = [_shown(request, told, secrets) for request in planned]
@@ -151,7 +151,8 @@ def _read(
     """The subscription as it would be with these rules, never saved, and what is prepared of the person by it."""
     asked, adapter = copy(subscription), adapter_of(subscription.destination.kind)
     if sending is not None:
-        asked.sending = sending_json(parse_sending(sending, known=adapter.capabilities.identifiers))
+        can = adapter.capabilities
+        asked.sending = sending_json(parse_sending(sending, known=can.identifiers, names=can.fields))
     if options is not None:
         asked.options = asdict(parse(adapter.options_for(subscription.audience.kind), options, subscription.options))
     return asked, read_person(asked, person.number)

@@ -153,7 +153,8 @@ def subscribe(
         raise NotPossible(NO_TRAITS)
     adapter = adapter_of(destination.kind)
     chosen = parse(adapter.options_for(audience.kind), options)
-    rules = parse_sending(sending or {}, known=adapter.capabilities.identifiers)
+    can = adapter.capabilities
+    rules = parse_sending(sending or {}, known=can.identifiers, names=can.fields)
     try:
         with transaction.atomic():
             subscription = Subscription.objects.create(
@@ -222,8 +223,8 @@ def change_subscription(
     Raises InvalidSetting, and InvalidSending.
     """
     if sending is not None:
-        known = adapter_of(subscription.destination.kind).capabilities.identifiers
-        rules = parse_sending(sending, known=known)
+        can = adapter_of(subscription.destination.kind).capabilities
+        rules = parse_sending(sending, known=can.identifiers, names=can.fields)
         with transaction.atomic():
             # A pass that is under way was begun for others: it begins anew.
             Subscription.objects.filter(pk=subscription.pk).update(

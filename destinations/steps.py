@@ -71,7 +71,7 @@ def take_steps(
     """
     owners: dict[str, Subscription | None] = {"destination": None}
     owners |= {"subscription": subscription} if subscription else {}
-    steps = [step for step in adapter.steps if step.of in owners]
+    steps = [step for step in adapter.steps_for(about) if step.of in owners]
     remembered: dict[str, str] = {}
     tokens: set[str] = set()
     new = False
@@ -120,10 +120,12 @@ def take_steps(
     return TakenSteps(remembered, tuple(tokens), new)
 
 
-def known_values(subscription: Subscription, adapter: Adapter, now: datetime) -> dict[str, str]:
+def known_values(
+    subscription: Subscription, adapter: Adapter, about: PayloadComputation, now: datetime
+) -> dict[str, str]:
     """What the steps were told, without asking anybody; of what is not known its name in angle brackets."""
     rows = RememberedValues.objects.filter(destination=subscription.destination)
-    known = {step.gives: f"<{step.gives}>" for step in adapter.steps}
+    known = {step.gives: f"<{step.gives}>" for step in adapter.steps_for(about)}
     for row in rows.filter(Q(subscription=None) | Q(subscription=subscription)):
         known |= _usable(_opened(row), now)
     return known

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -20,13 +21,14 @@ from destinations.rules.contract import (
     read_by_status,
 )
 from destinations.rules.payloads import batch_id
-from destinations.rules.tables import NAME, seconds
+from destinations.rules.tables import FIELD_NAMES, IDENTIFIERS, NAME, more_columns, more_of, seconds
 from destinations.rules.vendors import as_text, value_of
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
 # src/Common/ErrorCodes.cpp: unknown tables, columns and databases, no right, no such user or a wrong password.
 STANDS_STILL = {"16", "47", "60", "62", "81", "164", "192", "497", "516"}
+UNKNOWN_COLUMN, UNKNOWN_TABLE = "47", "60"
 COLUMNS = "audience String, id String, user_id String, email String, value String, member Bool"
 
 
@@ -55,8 +57,9 @@ def plan(
     """One insert for all."""
     rows = [
         {
+            **_more(change, about),
             "audience": about.key,
-            "id": change.address.user_id or change.address.email,
+            "id": _id(change),
             "user_id": change.address.user_id or "",
             "email": change.address.email or "",
             "value": as_text(value_of(change, about)) if change.entering else "",
@@ -68,6 +71,37 @@ def plan(
     body = b"\n".join(json_body(row) for row in rows)
     request = _query(settings, f"INSERT INTO {options.table} FORMAT JSONEachRow", id=batch_id(changes), body=body)
     return [replace(request, rows=changes)]
+
+
+def _id(change: IdentifierChange) -> str:
+    """A person's user ID, or for want of one the address; an identifier of another type has a row of its own.
+
+    The newest row counts as it is: that of a telephone number would take the place of its owner's, and the other way.
+    """
+    address = change.address
+    return next(iter(address.others.values()), "") or address.user_id or address.email or address.anonymous_id or ""
+
+
+def _more(change: IdentifierChange, about: PayloadComputation) -> dict[str, str]:
+    values = more_of(change)
+    return {name: as_text(values.get(name)) for name in more_columns(about)}
+
+
+def _column_steps(about: PayloadComputation) -> list[AdapterStep]:
+    """For each column besides: look for it, then add it. Who may insert need not be allowed to alter."""
+
+    def ask(id: str, statement: str) -> Any:
+        return lambda about, settings, options, now: _query(settings, statement.format(table=options.table), id=id)
+
+    steps = []
+    for name in more_columns(about):
+        look = ask("look", f"SELECT `{name}` FROM {{table}} LIMIT 0")
+        add = ask("add", f"ALTER TABLE {{table}} ADD COLUMN IF NOT EXISTS `{name}` String")
+        steps += [
+            AdapterStep(f"column {name}", look, partial(_looked, f"column {name}", UNKNOWN_COLUMN)),
+            AdapterStep(f"column {name}", add, partial(_created, f"column {name}")),
+        ]
+    return steps
 
 
 def _query(settings: ClickhouseTableSettings, statement: str, *, id: str, body: bytes = b"") -> DestinationRequest:
@@ -93,15 +127,15 @@ def _create(about: Any, settings: ClickhouseTableSettings, options: Any, now: da
     return _query(settings, f"CREATE TABLE IF NOT EXISTS {options.table} ({columns}) ENGINE = {engine}", id="create")
 
 
-def _looked(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
-    if answer.headers.get("x-clickhouse-exception-code") == "60":  # there is no such table
+def _looked(gives: str, missing: str, request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+    if answer.headers.get("x-clickhouse-exception-code") == missing:
         return RememberedAnswer({})
-    return _created(request, answer)
+    return _created(gives, request, answer)
 
 
-def _created(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+def _created(gives: str, request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
     if answer.ok:
-        return RememberedAnswer({"table": "there"})
+        return RememberedAnswer({gives: "there"})
     stands_still = answer.headers.get("x-clickhouse-exception-code") in STANDS_STILL
     return CallOutcome("suspended", answer.text()) if stands_still else outcome_of(answer)
 
@@ -118,10 +152,17 @@ adapter = Adapter(
     settings=ClickhouseTableSettings,
     options=ClickhouseTableOptions,
     trait_options=ClickhouseTableOptions,
-    capabilities=Capabilities(styles=("event",), batch=500, identifiers=("user_id", "email")),
+    capabilities=Capabilities(styles=("event",), batch=500, identifiers=IDENTIFIERS, fields=FIELD_NAMES),
     plan=plan,
     read=read,
     test=test,
-    steps=(AdapterStep("table", _look, _looked), AdapterStep("table", _create, _created)),
-    credentials="CREATE USER personas IDENTIFIED BY '…'; GRANT SELECT, INSERT, CREATE TABLE ON crm.* TO personas.",
+    steps=(
+        AdapterStep("table", _look, partial(_looked, "table", UNKNOWN_TABLE)),
+        AdapterStep("table", _create, partial(_created, "table")),
+    ),
+    field_steps=_column_steps,
+    credentials=(
+        "CREATE USER personas IDENTIFIED BY '…'; GRANT SELECT, INSERT, CREATE TABLE, ALTER ADD COLUMN ON crm.* TO "
+        "personas."
+    ),
 )

@@ -1,11 +1,11 @@
-"""Google Ads: a Customer Match list, filled with hashed addresses by the Data Manager API."""
+"""Google Ads: a Customer Match list, filled with hashed addresses and numbers, or mobile ids, by Data Manager."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from destinations.rules.advertising import by_direction, read_unnamed
+from destinations.rules.advertising import ANDROID_ID, IDFA, ComparedTypes, by_direction_and_type, read_unnamed
 from destinations.rules.contract import (
     PEOPLE,
     Adapter,
@@ -15,13 +15,20 @@ from destinations.rules.contract import (
     IdentifierChange,
     PayloadComputation,
 )
-from destinations.rules.hashing import google_hashed_email
+from destinations.rules.hashing import google_hashed_email, hashed_e164, lower
 from destinations.rules.oauth import bearer, refreshed, token_step
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import json_request
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 
 API = "https://datamanager.googleapis.com/v1"
+MOBILE_ID = "mobileId"
+COMPARED: ComparedTypes = {
+    "email": ("emailAddress", google_hashed_email),
+    "phone": ("phoneNumber", hashed_e164),
+    IDFA: (MOBILE_ID, lower),
+    ANDROID_ID: (MOBILE_ID, lower),
+}
 CONSENT_HELP = "What people in the European Economic Area have said to their data being used for advertising"
 
 
@@ -48,7 +55,11 @@ class GoogleAdsSettings(SettingsDeclaration, frozen=True):
 class GoogleAdsOptions(SettingsDeclaration, frozen=True):
     user_list_id: Annotated[
         str,
-        text("Customer list ID", help="In Google Ads: Audience manager, a customer list; the digits in its address"),
+        text(
+            "Customer list ID",
+            help="In Google Ads: Audience manager, a customer list; the digits in its address. A list has either "
+            "addresses and telephone numbers, or the advertising ids of one app",
+        ),
     ] = ""
 
     def check(self) -> None:
@@ -63,7 +74,7 @@ def plan(
     options: GoogleAdsOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """One request for each direction. Google answers before it is done, and names nobody."""
+    """One request for each direction and type of identifier. Google answers before it is done, and names nobody."""
     destination: dict[str, Any] = {
         "operatingAccount": {"accountType": "GOOGLE_ADS", "accountId": settings.customer_id},
         "productDestinationId": options.user_list_id,
@@ -71,13 +82,16 @@ def plan(
     if settings.login_customer_id:
         destination["loginAccount"] = {"accountType": "GOOGLE_ADS", "accountId": settings.login_customer_id}
     requests = []
-    for entering, rows in by_direction(changes):
-        emails = [google_hashed_email(str(row.address.email)) for row in rows]
-        content: dict[str, Any] = {
-            "destinations": [destination],
-            "audienceMembers": [{"userData": {"userIdentifiers": [{"emailAddress": email}]}} for email in emails],
-            "encoding": "HEX",
-        }
+    for entering, name, rows, values in by_direction_and_type(changes, COMPARED):
+        members: list[dict[str, Any]] = [
+            {"mobileData": {"mobileIds": [value]}}
+            if name == MOBILE_ID
+            else {"userData": {"userIdentifiers": [{name: value}]}}
+            for value in values
+        ]
+        content: dict[str, Any] = {"destinations": [destination], "audienceMembers": members}
+        if name != MOBILE_ID:
+            content["encoding"] = "HEX"
         if entering:
             content["termsOfService"] = {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
             if settings.consent != "not stated":
@@ -98,14 +112,15 @@ def test(settings: GoogleAdsSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="google_ads",
     label="Google Customer Match",
-    description="Fills a customer list of Google Ads with hashed e-mail addresses. The list must exist.",
+    description="Fills a customer list, which must exist, with hashed addresses and numbers, or mobile ids.",
     settings=GoogleAdsSettings,
     options=GoogleAdsOptions,
     capabilities=Capabilities(
         styles=("list",),
         batch=500,
         per_second=5,
-        identifiers=("email",),
+        identifiers=(*COMPARED,),
+        fields=None,
         limits=(DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.google.com/data-manager, Limits"),),
     ),
     plan=plan,

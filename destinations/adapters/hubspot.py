@@ -84,9 +84,8 @@ def plan(
         {
             "idProperty": "email",
             "id": change.address.email,
-            # As HubSpot writes values: texts, several with ; in between; the empty text takes one away.
             "properties": {
-                **{field: as_text(content, between=";") for field, content in change.fields.items()},
+                **_as_properties(change),
                 "email": change.address.email,
                 name: as_text(value_of(change, about), between=";"),
             },
@@ -96,6 +95,11 @@ def plan(
     ]
     url, content = f"{CONTACTS}/batch/upsert", {"inputs": inputs}
     return [json_request(url, content, id=batch_id(changes), rows=changes, headers=_headers(settings))]
+
+
+def _as_properties(change: IdentifierChange) -> dict[str, str]:
+    """What goes besides as HubSpot writes values: texts, several with ; in between; the empty text takes one away."""
+    return {field: as_text(content, between=";") for field, content in change.fields.items()}
 
 
 def _look_up(rows: Sequence[IdentifierChange], settings: HubspotSettings, list_id: str) -> DestinationRequest:
@@ -117,7 +121,7 @@ def _look_up(rows: Sequence[IdentifierChange], settings: HubspotSettings, list_i
             {
                 "idProperty": "email",
                 "id": row.address.email,
-                "properties": {"email": row.address.email},
+                "properties": {**_as_properties(row), "email": row.address.email},
                 "objectWriteTraceId": row.id,
             }
             for row in rows

@@ -52,28 +52,35 @@ def plan(
     options: IntercomOptions | IntercomTraitOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """For each row: who it is in Intercom, and then the tag or the attribute."""
+    """For each row: who it is in Intercom, and then the custom attributes, which must be there, and the tag."""
 
-    def apply(change: IdentifierChange, contact: str) -> DestinationRequest:
+    def apply(change: IdentifierChange, contact: str) -> list[DestinationRequest]:
+        requests, attributes = [], dict(change.fields)
         if isinstance(options, IntercomTraitOptions):
-            attributes = {"custom_attributes": {options.attribute or about.key: change.value}}
-            return _call(settings, f"/contacts/{contact}", attributes, f"{change.id}-set", change, method="PUT")
-        tag, id = about.remembered["tag_id"], f"{change.id}-tag"
-        if change.entering:
-            return _call(settings, f"/contacts/{contact}/tags", {"id": tag}, id, change)
-        return _call(settings, f"/contacts/{contact}/tags/{tag}", None, id, change, method="DELETE")
+            attributes[options.attribute or about.key] = change.value
+        if attributes:
+            content = {"custom_attributes": attributes}
+            requests.append(_call(settings, f"/contacts/{contact}", content, f"{change.id}-set", change, method="PUT"))
+        if isinstance(options, IntercomOptions):
+            tag, id = about.remembered["tag_id"], f"{change.id}-tag"
+            requests.append(
+                _call(settings, f"/contacts/{contact}/tags", {"id": tag}, id, change)
+                if change.entering
+                else _call(settings, f"/contacts/{contact}/tags/{tag}", None, id, change, method="DELETE")
+            )
+        return requests
 
     def follow(change: IdentifierChange, answer: Answer) -> list[DestinationRequest]:
         known = [str(entry["id"]) for entry in looked_up(answer, "data")]
         if known:
-            return [apply(change, known[0])]
+            return apply(change, known[0])
         if not (change.entering and settings.create_contacts):
             return []
         address = change.address
         ids = {"external_id": address.user_id, "email": address.email}
         contact = {"role": "user", **{name: value for name, value in ids.items() if value}}
         request = _call(settings, "/contacts", contact, f"{change.id}-create", change)
-        return [replace(request, then=lambda created: [apply(change, str(decoded(created.body)["id"]))])]
+        return [replace(request, then=lambda created: apply(change, str(decoded(created.body)["id"])))]
 
     requests = []
     for change in changes:

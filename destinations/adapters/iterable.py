@@ -85,7 +85,10 @@ def _memberships(
         ("unsubscribe", [row for row in changes if not row.entering]),
     ):
         people = [{name: value for name, value in _user(row, settings).items() if name != "email"} for row in rows]
-        people = [user or {"email": row.address.email} for user, row in zip(people, rows, strict=True)]
+        people = [
+            (user or {"email": row.address.email}) | ({"dataFields": dict(row.fields)} if row.fields else {})
+            for user, row in zip(people, rows, strict=True)
+        ]
         content = {"listId": list_id, "subscribers": people}
         if rows:
             requests.append(_post(settings, f"/api/lists/{verb}", content, f"{batch_id(rows)}-{verb}", rows))

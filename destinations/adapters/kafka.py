@@ -15,7 +15,7 @@ from destinations.rules.contract import (
     json_body,
     read_by_status,
 )
-from destinations.rules.payloads import batch_id
+from destinations.rules.payloads import EVERY_TYPE, batch_id
 from destinations.rules.vendors import decoded, refused_rows
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
@@ -67,18 +67,23 @@ def plan(
 
 def _person(change: IdentifierChange) -> str:
     address = change.address
-    return address.user_id or address.email or address.anonymous_id or ""
+    usual = address.user_id or address.email or address.anonymous_id
+    return usual or next(iter(address.others.values()), "")
 
 
 def _value(change: IdentifierChange, about: PayloadComputation) -> dict[str, Any]:
     address = change.address
     ids = {"userId": address.user_id, "anonymousId": address.anonymous_id, "email": address.email}
+    others = {"identifiers": dict(address.others)} if address.others else {}
+    fields = {"traits": dict(change.fields)} if change.fields else {}
     is_trait = about.kind == "trait"
     return {
         "messageId": change.id,
         "timestamp": iso(change.at),
         about.kind: {"id": about.id, "key": about.key, "name": about.name},
         **{name: value for name, value in ids.items() if value is not None},
+        **others,
+        **fields,
         **({"value": change.value} if is_trait else {"member": change.entering}),
     }
 
@@ -106,6 +111,7 @@ adapter = Adapter(
     capabilities=Capabilities(
         styles=("event",),
         batch=500,
+        identifiers=EVERY_TYPE,
         limits=(DocumentedLimit(1_048_588, "bytes in a message", "2026-11", "kafka.apache.org, message.max.bytes"),),
     ),
     plan=plan,

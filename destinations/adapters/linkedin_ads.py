@@ -1,11 +1,18 @@
-"""LinkedIn: a Matched Audience of an ad account, filled with hashed addresses."""
+"""LinkedIn: a Matched Audience of an ad account, filled with hashed addresses and Google's mobile ids."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from destinations.rules.advertising import AdvertisingOptions, name_there, read_unnamed
+from destinations.rules.advertising import (
+    ANDROID_ID,
+    AdvertisingOptions,
+    ComparedTypes,
+    compared_value,
+    name_there,
+    read_unnamed,
+)
 from destinations.rules.contract import (
     DELIVERED,
     PEOPLE,
@@ -19,7 +26,7 @@ from destinations.rules.contract import (
     PayloadComputation,
     outcome_of,
 )
-from destinations.rules.hashing import hashed_email
+from destinations.rules.hashing import hashed_email, lower
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, refreshed, token_step
 from destinations.rules.payloads import batch_id
@@ -28,6 +35,8 @@ from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
 API = "https://api.linkedin.com/rest/dmpSegments"
+# Telephone numbers, and the ids of Apple's telephones, it does not take.
+COMPARED: ComparedTypes = {"email": ("SHA256_EMAIL", hashed_email), ANDROID_ID: ("GOOGLE_AID", lower)}
 VERSION = "202610"  # of the API; LinkedIn keeps one for a year
 
 
@@ -50,13 +59,11 @@ def plan(
     now: datetime,
 ) -> list[DestinationRequest]:
     """One request for all."""
-    elements = [
-        {
-            "action": "ADD" if row.entering else "REMOVE",
-            "userIds": [{"idType": "SHA256_EMAIL", "idValue": hashed_email(str(row.address.email))}],
-        }
-        for row in changes
-    ]
+    elements = []
+    for row in changes:
+        name, value = compared_value(row, COMPARED)
+        user_ids = [{"idType": name, "idValue": value}]
+        elements.append({"action": "ADD" if row.entering else "REMOVE", "userIds": user_ids})
     url, headers = f"{API}/{about.remembered[LIST]}/users", _headers() | {"x-restli-method": "BATCH_CREATE"}
     return [json_request(url, {"elements": elements}, id=batch_id(changes), rows=changes, headers=headers)]
 
@@ -114,14 +121,15 @@ def test(settings: LinkedinAdsSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="linkedin_ads",
     label="LinkedIn Matched Audiences",
-    description="Fills a Matched Audience of an ad account with hashed e-mail addresses.",
+    description="Fills a Matched Audience of an ad account with hashed e-mail addresses and ids of Android.",
     settings=LinkedinAdsSettings,
     options=AdvertisingOptions,
     capabilities=Capabilities(
         styles=("list",),
         batch=500,
         per_second=5,
-        identifiers=("email",),
+        identifiers=(*COMPARED,),
+        fields=None,
         limits=(
             DocumentedLimit(5_000, PEOPLE, "2026-11", "learn.microsoft.com, LinkedIn, DMP Segment Users"),
             DocumentedLimit(10, REQUESTS, "2026-11", "learn.microsoft.com, LinkedIn, DMP Segment Users, 600 a minute"),

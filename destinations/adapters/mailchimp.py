@@ -1,7 +1,8 @@
 """Mailchimp: a merge field and a tag of each member of one audience there, by which segments and journeys choose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import md5
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from destinations.rules.contract import (
     Capabilities,
     DestinationRequest,
     DocumentedLimit,
+    FieldNames,
     IdentifierChange,
     PayloadComputation,
     RememberedAnswer,
@@ -83,8 +85,11 @@ def plan(
         member = f"/members/{md5(email.encode()).hexdigest()}"
         creates = change.entering and settings.new_people != LEAVE_OUT
         content: dict[str, Any] = {"email_address": email, "status_if_new": settings.new_people} if creates else {}
+        merge_fields = {name: as_text(value) for name, value in change.fields.items()}
         if options.merge_tag:
-            content["merge_fields"] = {options.merge_tag: as_text(value_of(change, about))}
+            merge_fields[options.merge_tag] = as_text(value_of(change, about))
+        if merge_fields:
+            content["merge_fields"] = merge_fields
         if content:
             path, method = f"{member}?skip_merge_validation=true", "PUT" if creates else "PATCH"
             requests.append(_call(settings, path, content, f"{change.id}-member", [change], method))
@@ -112,6 +117,30 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     return read_by_status(request, answer)
 
 
+def _merge_field_steps(gives: str, name: Callable[[Any], str]) -> tuple[AdapterStep, AdapterStep]:
+    """A merge field is looked for by its tag, and created. name(options) -> the tag; "" = none is needed."""
+    return list_steps(
+        lambda settings, tag: _call(settings, "/merge-fields?count=1000", None, "", [], "GET"),
+        lambda answer, tag: next(
+            (field["merge_id"] for field in looked_up(answer, "merge_fields") if field.get("tag") == tag), None
+        ),
+        lambda settings, tag: _call(
+            settings, "/merge-fields", {"tag": tag, "name": tag, "type": "text"}, "", [], "POST"
+        ),
+        lambda answer: decoded(answer.body).get("merge_id"),
+        name=lambda about, options: name(options),
+        gives=gives,
+    )
+
+
+def _field_steps(about: PayloadComputation) -> list[AdapterStep]:
+    return [step for tag in about.fields for step in _merge_field_steps(f"merge_field {tag}", partial(_always, tag))]
+
+
+def _always(tag: str, options: Any) -> str:
+    return tag
+
+
 def _is_there(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
     if answer.status == 404:
         return CallOutcome("suspended", "Mailchimp has no audience with this ID")
@@ -136,6 +165,10 @@ adapter = Adapter(
         per_second=10,
         concurrency=4,
         identifiers=("email",),
+        fields=FieldNames(
+            rf"(?!EMAIL$)[A-Z0-9_]{{1,{LONGEST_MERGE_TAG}}}",
+            f"A merge tag: at most {LONGEST_MERGE_TAG} capitals, digits and _, and not EMAIL",
+        ),
         limits=(
             DocumentedLimit(10, "requests at the same time", "2026-11", "mailchimp.com/developer, Fundamentals"),
             DocumentedLimit(LONGEST_MERGE_TAG, "characters of a merge tag", "2026-11", "mailchimp.com/help"),
@@ -146,18 +179,8 @@ adapter = Adapter(
     test=test,
     steps=(
         AdapterStep("audience", lambda about, settings, options, now: test(settings, now), _is_there, of="destination"),
-        *list_steps(
-            lambda settings, name: _call(settings, "/merge-fields?count=1000", None, "", [], "GET"),
-            lambda answer, name: next(
-                (each["merge_id"] for each in looked_up(answer, "merge_fields") if each.get("tag") == name), None
-            ),
-            lambda settings, name: _call(
-                settings, "/merge-fields", {"tag": name, "name": name, "type": "text"}, "", [], "POST"
-            ),
-            lambda answer: decoded(answer.body).get("merge_id"),
-            name=lambda about, options: options.merge_tag,
-            gives="merge_field",
-        ),
+        *_merge_field_steps("merge_field", lambda options: options.merge_tag),
     ),
+    field_steps=_field_steps,
     credentials="In Mailchimp: your profile, Extras, API keys, Create a key.",
 )

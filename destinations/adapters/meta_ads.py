@@ -1,11 +1,19 @@
-"""Meta: a Custom Audience of an ad account, filled with hashed addresses."""
+"""Meta: a Custom Audience of an ad account, filled with hashed addresses, telephone numbers and mobile ids."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlencode
 
-from destinations.rules.advertising import AdvertisingOptions, by_direction, name_there, read_unnamed
+from destinations.rules.advertising import (
+    ANDROID_ID,
+    IDFA,
+    AdvertisingOptions,
+    ComparedTypes,
+    by_direction_and_type,
+    name_there,
+    read_unnamed,
+)
 from destinations.rules.contract import (
     DELIVERED,
     PEOPLE,
@@ -18,7 +26,7 @@ from destinations.rules.contract import (
     PayloadComputation,
     outcome_of,
 )
-from destinations.rules.hashing import hashed_email
+from destinations.rules.hashing import hashed_digits, hashed_email, lower
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import as_json, decoded, json_request, looked_up
@@ -27,6 +35,13 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, 
 
 API = "https://graph.facebook.com/v25.0"
 PAUSE_S = 60.0
+# developers.facebook.com, "Customer file custom audiences", November 2026: of these only mobile ids are not hashed.
+COMPARED: ComparedTypes = {
+    "email": ("EMAIL", hashed_email),
+    "phone": ("PHONE", hashed_digits),
+    IDFA: ("MADID", lower),
+    ANDROID_ID: ("MADID", lower),
+}
 # developers.facebook.com, "Error codes" and "Rate limiting", November 2026.
 TOO_MANY = {1, 2, 4, 17, 32, 341, 613, *range(80000, 80015)}
 
@@ -47,17 +62,17 @@ def plan(
     options: AdvertisingOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """One request for each direction."""
+    """One request for each direction and type of identifier."""
     return [
         json_request(
             f"{API}/{about.remembered[LIST]}/users",
-            {"payload": {"schema": ["EMAIL"], "data": [[hashed_email(str(row.address.email))] for row in rows]}},
+            {"payload": {"schema": [name], "data": [[value] for value in values]}},
             id=batch_id(rows),
             rows=rows,
             headers=_headers(settings),
             method="POST" if entering else "DELETE",
         )
-        for entering, rows in by_direction(changes)
+        for entering, name, rows, values in by_direction_and_type(changes, COMPARED)
     ]
 
 
@@ -101,14 +116,15 @@ def test(settings: MetaAdsSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="meta_ads",
     label="Meta Custom Audiences",
-    description="Fills a Custom Audience for Facebook and Instagram with hashed e-mail addresses.",
+    description="Fills a Custom Audience for Facebook and Instagram with hashed addresses and numbers, and mobile ids.",
     settings=MetaAdsSettings,
     options=AdvertisingOptions,
     capabilities=Capabilities(
         styles=("list",),
         batch=500,
         per_second=2,
-        identifiers=("email",),
+        identifiers=(*COMPARED,),
+        fields=None,
         limits=(DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.facebook.com, Custom Audience Users"),),
     ),
     plan=plan,

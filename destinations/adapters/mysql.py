@@ -12,7 +12,17 @@ from destinations.rules.contract import (
     IdentifierChange,
     PayloadComputation,
 )
-from destinations.rules.tables import Dialect, TableOptions, plan_rows, seconds, table_steps, test_connection
+from destinations.rules.tables import (
+    FIELD_NAMES,
+    IDENTIFIERS,
+    Dialect,
+    TableOptions,
+    column_steps,
+    plan_rows,
+    seconds,
+    table_steps,
+    test_connection,
+)
 from spaces.settings_schema import label, text
 
 # Compared byte by byte: to other collations u1 and U1 are one person. 255 characters are what an index takes of two.
@@ -24,17 +34,15 @@ class MysqlTableSettings(WarehouseSettings, frozen=True, kw_only=True):
     user: Annotated[str, text("User", help="With the right to write to the table, or to create it")]
 
 
-def upsert(table: str, key: Sequence[str], columns: Sequence[str]) -> str:
-    values = ", ".join(["%s"] * (len(key) + len(columns)))
-    newer = "changed_at" in columns
-    # changed_at comes last: each column is compared with what it was before.
-    changed = ", ".join(
-        f"{name} = IF(VALUES(changed_at) >= changed_at, VALUES({name}), {name})"
-        if newer
-        else f"{name} = VALUES({name})"
-        for name in columns
-    )
-    return f"INSERT INTO {table} ({', '.join([*key, *columns])}) VALUES ({values}) ON DUPLICATE KEY UPDATE {changed}"
+def upsert(table: str, key: Sequence[str], columns: Sequence[str], kept: Sequence[str]) -> str:
+    names = [*key, *columns, *kept]
+    new = {name: f"COALESCE(VALUES({name}), {name})" for name in kept} | {name: f"VALUES({name})" for name in columns}
+    if "changed_at" in columns:
+        new = {name: f"IF(VALUES(changed_at) >= changed_at, {value}, {name})" for name, value in new.items()}
+        new["changed_at"] = new.pop("changed_at")  # the last: each column is compared with what it was before
+    changed = ", ".join(f"{name} = {value}" for name, value in new.items())
+    values = ", ".join(["%s"] * len(names))
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON DUPLICATE KEY UPDATE {changed}"
 
 
 DIALECT = Dialect("`", KEY, "text", "boolean", "datetime(3)", lambda at: seconds(at, ""), upsert)
@@ -58,11 +66,12 @@ adapter = Adapter(
     settings=MysqlTableSettings,
     options=TableOptions,
     trait_options=TableOptions,
-    capabilities=Capabilities(styles=("event",), batch=500, identifiers=("user_id", "email")),
+    capabilities=Capabilities(styles=("event",), batch=500, identifiers=IDENTIFIERS, fields=FIELD_NAMES),
     plan=plan,
     test=test_connection,
     transport="mysql",
     steps=table_steps(DIALECT),
+    field_steps=lambda about: column_steps(DIALECT, about),
     credentials=(
         "CREATE USER personas IDENTIFIED BY '…'; GRANT CREATE, ALTER, SELECT, INSERT, UPDATE, DELETE ON crm.* TO "
         "personas. CREATE and ALTER are needed only while the table, or its column, is not there."

@@ -12,7 +12,17 @@ from destinations.rules.contract import (
     IdentifierChange,
     PayloadComputation,
 )
-from destinations.rules.tables import Dialect, TableOptions, plan_rows, seconds, table_steps, test_connection
+from destinations.rules.tables import (
+    FIELD_NAMES,
+    IDENTIFIERS,
+    Dialect,
+    TableOptions,
+    column_steps,
+    plan_rows,
+    seconds,
+    table_steps,
+    test_connection,
+)
 from spaces.settings_schema import label, text
 
 
@@ -21,12 +31,17 @@ class PostgresqlTableSettings(WarehouseSettings, frozen=True, kw_only=True):
     user: Annotated[str, text("User", help="With the right to write to the table, or to create it")]
 
 
-def upsert(table: str, key: Sequence[str], columns: Sequence[str]) -> str:
-    values = ", ".join(["%s"] * (len(key) + len(columns)))
-    changed = ", ".join(f"{name} = excluded.{name}" for name in columns)
+def upsert(table: str, key: Sequence[str], columns: Sequence[str], kept: Sequence[str]) -> str:
+    names = [*key, *columns, *kept]
+    changed = ", ".join(
+        [
+            *(f"{name} = excluded.{name}" for name in columns),
+            *(f"{name} = COALESCE(excluded.{name}, {table}.{name})" for name in kept),
+        ]
+    )
     newer = f" WHERE {table}.changed_at <= excluded.changed_at" if "changed_at" in columns else ""
     return (
-        f"INSERT INTO {table} ({', '.join([*key, *columns])}) VALUES ({values}) "
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))}) "
         f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changed}{newer}"
     )
 
@@ -52,11 +67,12 @@ adapter = Adapter(
     settings=PostgresqlTableSettings,
     options=TableOptions,
     trait_options=TableOptions,
-    capabilities=Capabilities(styles=("event",), batch=500, identifiers=("user_id", "email")),
+    capabilities=Capabilities(styles=("event",), batch=500, identifiers=IDENTIFIERS, fields=FIELD_NAMES),
     plan=plan,
     test=test_connection,
     transport="postgresql",
     steps=table_steps(DIALECT),
+    field_steps=lambda about: column_steps(DIALECT, about),
     credentials=(
         "CREATE ROLE personas LOGIN PASSWORD '…'; GRANT CREATE, USAGE ON SCHEMA public TO personas; or create the "
         "table yourself, and grant SELECT, INSERT, UPDATE and DELETE on it."

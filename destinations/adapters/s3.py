@@ -14,8 +14,8 @@ from destinations.rules.contract import (
     IdentifierChange,
     PayloadComputation,
 )
-from destinations.rules.files import CONTENT_TYPES, FileOptions, body_of, name_of, read_whole
-from destinations.rules.payloads import batch_id
+from destinations.rules.files import CONTENT_TYPES, FIELD_NAMES, FileOptions, body_of, name_of, read_whole
+from destinations.rules.payloads import EVERY_TYPE, batch_id
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -95,6 +95,8 @@ adapter = Adapter(
         batch=20_000,
         people=20_000,
         full=True,
+        identifiers=EVERY_TYPE,
+        fields=FIELD_NAMES,
         limits=(
             DocumentedLimit(
                 5 * 1024**3, "bytes in a file that is written at once", "2026-11", "docs.aws.amazon.com/AmazonS3"

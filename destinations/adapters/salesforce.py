@@ -1,6 +1,6 @@
 """Salesforce: members of a campaign, among the contacts that are there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from destinations.rules.contract import (
     Capabilities,
     DestinationRequest,
     DocumentedLimit,
+    FieldNames,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
@@ -23,7 +24,7 @@ from destinations.rules.contract import (
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, token_step
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import decoded, json_request, looked_up
+from destinations.rules.vendors import as_text, decoded, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -63,7 +64,7 @@ def plan(
             query = f"SELECT Id, Email FROM Contact WHERE Email IN ({emails})"
         else:
             members = f"CampaignId = {_quoted(campaign)} AND Contact.Email IN ({emails})"
-            query = f"SELECT Id, Contact.Email FROM CampaignMember WHERE {members}"
+            query = f"SELECT Id, ContactId, Contact.Email FROM CampaignMember WHERE {members}"
         then = partial(_added if entering else _removed, settings, campaign, rows)
         url = _query(settings, query)
         requests.append(DestinationRequest(f"{batch_id(rows)}-query", rows, "GET", url, then=then))
@@ -85,20 +86,50 @@ def _added(
         }
         for row in known
     ]
+    if not known:
+        return []
     content = {"allOrNone": False, "records": records}
-    url = f"{settings.domain.rstrip('/')}{VERSION}/composite/sobjects"
-    return [json_request(url, content, id=batch_id(known), rows=known)] if known else []
+    added = json_request(_collection(settings), content, id=batch_id(known), rows=known)
+    return [*_updated(settings, known, ids), added]
+
+
+def _updated(
+    settings: SalesforceSettings, rows: Sequence[IdentifierChange], contacts: Mapping[str, str]
+) -> list[DestinationRequest]:
+    """The fields that go besides are those of the contacts. contacts: {address in small letters: its id}."""
+    rows = [row for row in rows if row.fields]
+    records = [
+        {
+            **{
+                name: as_text(value, between=";") if isinstance(value, list) else value
+                for name, value in row.fields.items()
+            },
+            "attributes": {"type": "Contact"},
+            "id": contacts[str(row.address.email).lower()],
+        }
+        for row in rows
+    ]
+    content, id = {"allOrNone": False, "records": records}, f"{batch_id(rows)}-fields"
+    return [json_request(_collection(settings), content, id=id, rows=rows, method="PATCH")] if rows else []
 
 
 def _removed(
     settings: SalesforceSettings, campaign: str, rows: Sequence[IdentifierChange], answer: Answer
 ) -> list[DestinationRequest]:
     """Whoever is no member is out already."""
-    ids = {str(record["Contact"]["Email"]).lower(): record["Id"] for record in looked_up(answer, "records")}
+    records = {str(record["Contact"]["Email"]).lower(): record for record in looked_up(answer, "records")}
+    ids = {email: record["Id"] for email, record in records.items()}
     known = [row for row in rows if str(row.address.email).lower() in ids]
     query = urlencode({"ids": ",".join(ids[str(row.address.email).lower()] for row in known), "allOrNone": "false"})
-    url = f"{settings.domain.rstrip('/')}{VERSION}/composite/sobjects?{query}"
-    return [DestinationRequest(batch_id(known), known, "DELETE", url)] if known else []
+    if not known:
+        return []
+    contacts = {email: record["ContactId"] for email, record in records.items()}
+    removed = DestinationRequest(batch_id(known), known, "DELETE", f"{_collection(settings)}?{query}")
+    return [*_updated(settings, known, contacts), removed]
+
+
+def _collection(settings: SalesforceSettings) -> str:
+    return f"{settings.domain.rstrip('/')}{VERSION}/composite/sobjects"
 
 
 def _query(settings: SalesforceSettings, query: str) -> str:
@@ -176,6 +207,7 @@ adapter = Adapter(
         batch=100,
         per_second=5,
         identifiers=("email",),
+        fields=FieldNames(r"[A-Za-z][A-Za-z0-9_]{0,79}", "The API name of a field of contacts, such as Tier__c"),
         limits=(
             DocumentedLimit(200, PEOPLE, "2026-11", "developer.salesforce.com, sObject Collections"),
             DocumentedLimit(16_000, "characters in the address of a query", "2026-11", "developer.salesforce.com"),

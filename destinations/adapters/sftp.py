@@ -12,8 +12,8 @@ from destinations.rules.contract import (
     IdentifierChange,
     PayloadComputation,
 )
-from destinations.rules.files import FileOptions, body_of, name_of, read_whole
-from destinations.rules.payloads import batch_id
+from destinations.rules.files import FIELD_NAMES, FileOptions, body_of, name_of, read_whole
+from destinations.rules.payloads import EVERY_TYPE, batch_id
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 
@@ -71,7 +71,9 @@ adapter = Adapter(
     settings=SftpSettings,
     options=FileOptions,
     trait_options=FileOptions,
-    capabilities=Capabilities(styles=("event",), batch=20_000, people=20_000, full=True),
+    capabilities=Capabilities(
+        styles=("event",), batch=20_000, people=20_000, full=True, identifiers=EVERY_TYPE, fields=FIELD_NAMES
+    ),
     plan=plan,
     read=read,
     test=test,

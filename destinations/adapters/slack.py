@@ -59,7 +59,7 @@ adapter = Adapter(
     options=SlackOptions,
     # docs.slack.dev, "Rate limits", in 2026: one message a second for an incoming webhook; 429 with Retry-After.
     # Nobody is named in a message, so there is no room for the values of a computed trait.
-    capabilities=Capabilities(styles=("event",), batch=1000, per_second=1),
+    capabilities=Capabilities(styles=("event",), batch=1000, per_second=1, fields=None),
     plan=plan,
     test=test,
 )

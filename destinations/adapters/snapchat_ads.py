@@ -1,10 +1,18 @@
-"""Snapchat: a customer list audience of an ad account, filled with hashed addresses."""
+"""Snapchat: a customer list audience of an ad account, filled with hashed addresses, numbers and mobile ids."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from destinations.rules.advertising import AdvertisingOptions, by_direction, name_there, read_unnamed
+from destinations.rules.advertising import (
+    ANDROID_ID,
+    IDFA,
+    AdvertisingOptions,
+    ComparedTypes,
+    by_direction_and_type,
+    name_there,
+    read_unnamed,
+)
 from destinations.rules.contract import (
     PEOPLE,
     Adapter,
@@ -14,7 +22,7 @@ from destinations.rules.contract import (
     IdentifierChange,
     PayloadComputation,
 )
-from destinations.rules.hashing import hashed_email
+from destinations.rules.hashing import hashed_digits, hashed_email, hashed_mobile_id
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, refreshed, token_step
 from destinations.rules.payloads import batch_id
@@ -23,6 +31,12 @@ from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
 API = "https://adsapi.snapchat.com/v1"
+COMPARED: ComparedTypes = {
+    "email": ("EMAIL_SHA256", hashed_email),
+    "phone": ("PHONE_SHA256", hashed_digits),
+    IDFA: ("MOBILE_AD_ID_SHA256", hashed_mobile_id),
+    ANDROID_ID: ("MOBILE_AD_ID_SHA256", hashed_mobile_id),
+}
 FOR_EVER = 9999  # days of retention
 
 
@@ -44,17 +58,17 @@ def plan(
     options: AdvertisingOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """One request for each direction."""
+    """One request for each direction and type of identifier."""
     url = f"{API}/segments/{about.remembered[LIST]}/users"
     return [
         json_request(
             url,
-            {"users": [{"schema": ["EMAIL_SHA256"], "data": [[hashed_email(str(row.address.email))] for row in rows]}]},
+            {"users": [{"schema": [name], "data": [[value] for value in values]}]},
             id=batch_id(rows),
             rows=rows,
             method="POST" if entering else "DELETE",
         )
-        for entering, rows in by_direction(changes)
+        for entering, name, rows, values in by_direction_and_type(changes, COMPARED)
     ]
 
 
@@ -83,14 +97,15 @@ def test(settings: SnapchatAdsSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="snapchat_ads",
     label="Snapchat Audiences",
-    description="Fills a customer list of an ad account with hashed e-mail addresses.",
+    description="Fills a customer list of an ad account with hashed e-mail addresses, numbers and mobile ids.",
     settings=SnapchatAdsSettings,
     options=AdvertisingOptions,
     capabilities=Capabilities(
         styles=("list",),
         batch=500,
         per_second=5,
-        identifiers=("email",),
+        identifiers=(*COMPARED,),
+        fields=None,
         limits=(DocumentedLimit(100_000, PEOPLE, "2026-11", "developers.snap.com, Customer List Audiences"),),
     ),
     plan=plan,

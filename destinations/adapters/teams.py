@@ -77,7 +77,7 @@ adapter = Adapter(
     options=TeamsOptions,
     # learn.microsoft.com, "Create an Incoming Webhook", in 2026: throttled above four requests a second, 28 KB each.
     # Assumed of workflows as well; they answer 202 before the card is there, and say nothing of what became of it.
-    capabilities=Capabilities(styles=("event",), batch=1000, per_second=1),
+    capabilities=Capabilities(styles=("event",), batch=1000, per_second=1, fields=None),
     plan=plan,
     test=test,
 )

@@ -1,11 +1,19 @@
-"""TikTok: a Custom Audience of an advertiser, filled with hashed addresses."""
+"""TikTok: a Custom Audience of an advertiser, filled with hashed addresses, telephone numbers and mobile ids."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from destinations.rules.advertising import AdvertisingOptions, by_direction, name_there, read_unnamed
+from destinations.rules.advertising import (
+    ANDROID_ID,
+    IDFA,
+    AdvertisingOptions,
+    ComparedTypes,
+    by_direction_and_type,
+    name_there,
+    read_unnamed,
+)
 from destinations.rules.contract import (
     DELIVERED,
     Adapter,
@@ -17,7 +25,7 @@ from destinations.rules.contract import (
     PayloadComputation,
     outcome_of,
 )
-from destinations.rules.hashing import hashed_email
+from destinations.rules.hashing import hashed_e164, hashed_email, hashed_mobile_id
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import decoded, json_request
@@ -26,6 +34,12 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, 
 
 API = "https://business-api.tiktok.com/open_api/v1.3"
 PAUSE_S = 60.0
+COMPARED: ComparedTypes = {
+    "email": ("EMAIL_SHA256", hashed_email),
+    "phone": ("PHONE_SHA256", hashed_e164),
+    IDFA: ("IDFA_SHA256", hashed_mobile_id),
+    ANDROID_ID: ("GAID_SHA256", hashed_mobile_id),
+}
 OK, TOO_MANY, TROUBLE = 0, {40100, 40133}, range(50000, 60000)  # codes in answers that are all 200
 
 
@@ -45,7 +59,7 @@ def plan(
     options: AdvertisingOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
-    """One request for each direction."""
+    """One request for each direction and type of identifier."""
     there = [about.remembered[LIST]]
     return [
         _post(
@@ -54,13 +68,13 @@ def plan(
             {
                 "advertiser_ids": [settings.advertiser_id],
                 "action": "add" if entering else "delete",
-                "id_schema": ["EMAIL_SHA256"],
-                "batch_data": [[{"id": hashed_email(str(row.address.email)), "audience_ids": there}] for row in rows],
+                "id_schema": [name],
+                "batch_data": [[{"id": value, "audience_ids": there}] for value in values],
             },
             batch_id(rows),
             rows,
         )
-        for entering, rows in by_direction(changes)
+        for entering, name, rows, values in by_direction_and_type(changes, COMPARED)
     ]
 
 
@@ -114,14 +128,15 @@ def test(settings: TiktokAdsSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="tiktok_ads",
     label="TikTok Custom Audiences",
-    description="Fills a Custom Audience of an advertiser with hashed e-mail addresses.",
+    description="Fills a Custom Audience of an advertiser with hashed e-mail addresses, numbers and mobile ids.",
     settings=TiktokAdsSettings,
     options=AdvertisingOptions,
     capabilities=Capabilities(
         styles=("list",),
         batch=500,
         per_second=5,
-        identifiers=("email",),
+        identifiers=(*COMPARED,),
+        fields=None,
         limits=(
             DocumentedLimit(10, "requests a second, in the basic plan", "2026-11", "business-api.tiktok.com/portal"),
         ),

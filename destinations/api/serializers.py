@@ -251,6 +251,7 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
         "description": "Posts every change of an audience to an address of your own, signed.",
         "styles": ["event", "list"],
         "identifiers": ["user_id", "email", "anonymous_id"],
+        "fields": True,
         "credentials": "",
         "limits": [],
         "settings": [SettingSerializer.example],
@@ -266,6 +267,9 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
     description = serializers.CharField()
     styles = serializers.ListField(child=serializers.CharField())
     identifiers = serializers.ListField(child=serializers.CharField(), help_text="The most useful first.")
+    fields = serializers.BooleanField(  # type: ignore[assignment]
+        help_text="Whether there is a place for what goes besides (`sending.fields`)."
+    )
     credentials = serializers.CharField(help_text="How to get them, where the help of the settings does not say it.")
     limits = DocumentedLimitSerializer(many=True)
     settings = SettingSerializer(many=True)

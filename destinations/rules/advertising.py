@@ -1,6 +1,6 @@
-"""PURE. What the adapters of advertising tools share: lists of hashed addresses, and answers that name nobody."""
+"""PURE. What the adapters of advertising tools share: lists of hashed identifiers, and answers that name nobody."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 from destinations.rules.contract import (
@@ -12,6 +12,10 @@ from destinations.rules.contract import (
 )
 from spaces.answers import Answer
 from spaces.settings_schema import SettingsDeclaration, text
+
+# {type of identifier: (its name over there, how a value is compared)}
+ComparedTypes = Mapping[str, tuple[str, Callable[[str], str]]]
+IDFA, ANDROID_ID = "ios.idfa", "android.idfa"  # the advertising ids, as Segment's mobile libraries send them
 
 
 class AdvertisingOptions(SettingsDeclaration, frozen=True):
@@ -31,6 +35,29 @@ def by_direction(changes: Sequence[IdentifierChange]) -> Iterator[tuple[bool, li
     for entering in (False, True):
         if rows := [row for row in changes if row.entering == entering]:
             yield entering, rows
+
+
+def by_direction_and_type(
+    changes: Sequence[IdentifierChange], compared: ComparedTypes
+) -> Iterator[tuple[bool, str, list[IdentifierChange], list[str]]]:
+    """(entering, the type's name over there, rows, as they are compared): a request has one type for all."""
+    for entering, rows in by_direction(changes):
+        groups: dict[str, list[tuple[IdentifierChange, str]]] = {}
+        for row in rows:
+            name, value = compared_value(row, compared)
+            groups.setdefault(name, []).append((row, value))
+        for name, pairs in groups.items():
+            yield entering, name, [row for row, _ in pairs], [value for _, value in pairs]
+
+
+def compared_value(change: IdentifierChange, compared: ComparedTypes) -> tuple[str, str]:
+    """(the type's name over there, the value as it is compared) of the one identifier that a change is about.
+
+    Of a call about a telephone only its number goes: the address has a call of its own, and may stay when it leaves.
+    """
+    type, value = next(iter(change.address.others.items()), ("email", str(change.address.email)))
+    name, as_compared = compared[type]
+    return name, as_compared(value)
 
 
 def read_unnamed(request: DestinationRequest, answer: Answer | CallOutcome) -> list[CallOutcome]:

@@ -21,6 +21,7 @@ OutcomeKind = Literal["delivered", "retry", "refused", "suspended"]
 class PayloadComputation:
     """What a payload says about an audience or a computed trait.
 
+    fields: names over there of all that may go besides. types: of identifiers that go.
     remembered: what the adapter's steps were told, by name. everyone: whom a destination that is sent everybody each
     time holds besides the changes, as it is asked for.
     """
@@ -30,6 +31,8 @@ class PayloadComputation:
     name: str
     space: str  # public id
     kind: str = "audience"  # or "trait"
+    fields: Sequence[str] = ()
+    types: Sequence[str] = ()
     remembered: Mapping[str, str] = field(default_factory=dict)
     everyone: Callable[[], "Iterable[IdentifierChange]"] = tuple
 
@@ -41,7 +44,8 @@ class Address:
     user_id: str | None = None
     anonymous_id: str | None = None
     email: str | None = None
-    others: Mapping[str, str] = field(default_factory=dict)
+    # Compared, but not hashed: a mapping has no hash, and files keep addresses in a set.
+    others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,24 @@ PEOPLE, REQUESTS, BYTES = "people in a request", "requests a second", "bytes in 
 
 
 @dataclass(frozen=True)
+class FieldNames:
+    """What fields over there may be called. pattern: of a whole name; sentence: for whoever calls one otherwise."""
+
+    pattern: str = r".*"
+    sentence: str = ""
+
+    def allow(self, name: str) -> bool:
+        return re.fullmatch(self.pattern, name) is not None
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a kind of destination can take; the sync stage keeps to it.
 
     batch: changes that `plan` gets at a time, at most. per_second: requests, over all audiences that go to one
     destination; None = no limit. concurrency: requests of a batch at the same time. identifiers: types it knows, most
     useful first. largest_body: bytes of a request about several people, which is planned anew as two if it is larger.
+    fields: of what goes besides; None = there is no place for it.
     full: a call may say everybody who is there (`PayloadComputation.everyone`), so `plan` gets a whole batch of the
     stage at once, which is never halved. people: in such a batch; None = as many as anywhere. limits: as documented.
     """
@@ -128,6 +144,7 @@ class Capabilities:
     per_second: float | None = None
     concurrency: int = 1
     identifiers: tuple[str, ...] = ("user_id", "email", "anonymous_id")
+    fields: FieldNames | None = FieldNames()
     largest_body: int | None = None
     full: bool = False
     people: int | None = None
@@ -207,7 +224,8 @@ class Adapter:
     changes at a time than `capabilities.batch`, so one request for all of them is always right.
     read(request, answer) -> one outcome per row. test(settings, now) -> a request that harms nothing.
     settings: of the destination. options: of each audience that goes to it. trait_options: of each computed trait;
-    None = it takes none. steps: in their order, before anything is planned. authorize(request, remembered) -> the
+    None = it takes none. steps: in their order, before anything is planned. field_steps(about) -> those after them, for
+    each field or type of identifier: they make room for it. authorize(request, remembered) -> the
     request as it goes out, with a token that a step gave. credentials: how to get them, for whoever sets it up.
     """
 
@@ -223,10 +241,15 @@ class Adapter:
     read: Callable[[DestinationRequest, Answer], list[CallOutcome]] = read_by_status
     trait_options: type[SettingsDeclaration] | None = None
     steps: Sequence[AdapterStep] = ()
+    field_steps: Callable[[PayloadComputation], Sequence[AdapterStep]] = lambda about: ()
     authorize: Callable[[DestinationRequest, Mapping[str, str]], DestinationRequest] = lambda request, remembered: (
         request
     )
     credentials: str = ""
+
+    def steps_for(self, about: PayloadComputation) -> list[AdapterStep]:
+        """All of them, in their order."""
+        return [*self.steps, *self.field_steps(about)]
 
     def options_for(self, kind: str) -> type[SettingsDeclaration]:
         """Of what goes there: an "audience", or a "trait" where it takes one."""

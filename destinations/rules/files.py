@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Annotated, Any, Literal
 
@@ -11,13 +12,25 @@ import msgspec
 import pyarrow
 from pyarrow import parquet
 
-from destinations.rules.contract import CallOutcome, IdentifierChange, PayloadComputation, outcome_of
+from destinations.rules.contract import (
+    Address,
+    CallOutcome,
+    FieldNames,
+    IdentifierChange,
+    PayloadComputation,
+    outcome_of,
+)
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import as_text
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 from spaces.times import iso
 
+PEOPLES_TYPES = ("user_id", "anonymous_id", "email")
+FIELD_NAMES = FieldNames(
+    r"(?!(entered|user_id|anonymous_id|email|value|at)$).*",
+    "Files have columns entered, user_id, anonymous_id, email, value and at of their own",
+)
 PARTS = ("audience", "date", "time", "batch", "format")
 CHANGES, EVERYBODY = "{audience}/date={date}/{batch}.{format}", "{audience}/members.{format}"
 CONTENT_TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
@@ -63,14 +76,21 @@ def name_of(changes: Sequence[IdentifierChange], about: PayloadComputation, opti
 
 def body_of(changes: Sequence[IdentifierChange], about: PayloadComputation, options: FileOptions) -> tuple[bytes, int]:
     """The file, and how many rows are in it."""
-    columns = ["user_id", "anonymous_id", "email", *(["value"] if about.kind == "trait" else []), "at"]
+    columns = [*(["entered"] if options.contents == "changes" else []), *PEOPLES_TYPES]
+    columns += [*(["value"] if about.kind == "trait" else []), "at"]
+    # A column for each type that is not there yet, and for each field: of two with one name there is one.
+    columns = [*dict.fromkeys([*columns, *about.types, *about.fields])]
     if options.contents == "changes":
-        columns.insert(0, "entered")
-        rows = [_row(change, about) for change in changes]
+        rows = [_row(change, columns) for change in changes]
     else:
         entering = [change for change in changes if change.entering]
         # A person with a user ID and an address is two changes with one address.
-        rows = [*{change.address: _row(change, about) for change in (*about.everyone(), *entering)}.values()]
+        people = {change.address: change for change in (*about.everyone(), *entering)}
+        # Whoever has a telephone number as well is in the row with the number.
+        in_others = {replace(address, others={}) for address in people if address.others and _known(address)}
+        rows = [
+            _row(change, columns) for address, change in people.items() if address.others or address not in in_others
+        ]
     return WRITERS[options.format](columns, rows), len(rows)
 
 
@@ -80,9 +100,15 @@ def read_whole(answer: Answer, count: int) -> list[CallOutcome]:
     return [CallOutcome("suspended", outcome.reason) if outcome.kind == "refused" else outcome] * count
 
 
-def _row(change: IdentifierChange, about: PayloadComputation) -> dict[str, Any]:
+def _known(address: Address) -> bool:
+    return bool(address.user_id or address.anonymous_id or address.email)
+
+
+def _row(change: IdentifierChange, columns: Sequence[str]) -> dict[str, Any]:
     address = change.address
-    return {
+    row = {
+        **address.others,
+        **change.fields,
         "entered": change.entering,
         "user_id": address.user_id,
         "anonymous_id": address.anonymous_id,
@@ -90,6 +116,7 @@ def _row(change: IdentifierChange, about: PayloadComputation) -> dict[str, Any]:
         "value": change.value,
         "at": iso(change.at),
     }
+    return {column: row.get(column) for column in columns}
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:

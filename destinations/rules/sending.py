@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from destinations.rules.contract import FieldNames
 from destinations.rules.mapping import (
     Algorithm,
     AnyValue,
@@ -30,6 +31,7 @@ CONSENTING = ("true", "yes", "granted", "1")  # how a trait says so, when it is 
 NO_CONSENT = "No consent"
 NAME = re.compile(r"[^\s\0](?:[^\0\n\r]{0,198}[^\s\0])?")
 TYPE = re.compile(r"[A-Za-z0-9_.\-]{1,60}")
+FIELD_NAMES = FieldNames()
 NORMALISED: dict[str, Normaliser] = {"email": "lower", "phone": "phone"}  # before they are hashed; others as they are
 
 Which = Literal["all", "first", "last"]
@@ -142,6 +144,13 @@ class SendingRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
         failing = next((rule for rule in self.only if not rule.holds(traits)), None)
         return f"Filtered: not {failing.sentence()}" if failing else ""
 
+    def named(self) -> list[tuple[str, str]]:
+        """(path, name) of each field over there."""
+        identifiers = [
+            (f"identifiers[{place}].name", rule.name) for place, rule in enumerate(self.identifiers) if rule.name
+        ]
+        return identifiers + [(f"fields[{place}].to", rule.to) for place, rule in enumerate(self.fields)]
+
     def filled(self, facts: MappingFacts) -> dict[str, Any]:
         """{field over there: value} for one change. What there is no value for is left out."""
         named = {rule.name: facts.identifiers.get(rule.type) for rule in self.identifiers if rule.name}
@@ -153,11 +162,19 @@ class InvalidSending(InvalidSetting):
     """Something in the rules is wrong; `field` is its path in them."""
 
 
-def parse_sending(given: object, *, known: Sequence[str]) -> SendingRules:
-    """known: the types of identifiers that the destination knows. Raises InvalidSending with a path: `fields[1].to`."""
+def parse_sending(given: object, *, known: Sequence[str], names: FieldNames | None = FIELD_NAMES) -> SendingRules:
+    """known: the types of identifiers that the destination knows. names: of its fields; None = it takes none.
+
+    Raises InvalidSending with a path: `fields[1].to`.
+    """
     try:
         rules = msgspec.convert(given, SendingRules)
         _check(rules, known)
+        for path, name in rules.named():
+            if names is None:
+                raise InvalidSetting(path, "This destination is told who is in it, and nothing besides")
+            if not names.allow(name):
+                raise InvalidSetting(path, names.sentence)
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at `$")
         raise InvalidSending(at.rstrip("`").lstrip("."), message) from error

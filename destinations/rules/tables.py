@@ -1,7 +1,9 @@
 """PURE. People as rows of a table in a database of the customer's own: what is asked of it, in which dialect.
 
 A table of *memberships* has a row for each person in each audience, or with each computed trait; whoever leaves is
-deleted. A table of *people* has a row for each person, and a column for each audience or computed trait.
+deleted. A table of *people* has a row for each person, and a column for each audience or computed trait. Both have a
+column more for each field that goes besides, and each type of identifier other than those two. What a call does not say
+of these stays as it was: the call about somebody's user ID says no telephone number.
 """
 
 import re
@@ -16,6 +18,7 @@ from destinations.rules.contract import (
     AdapterStep,
     CallOutcome,
     DestinationRequest,
+    FieldNames,
     IdentifierChange,
     PayloadComputation,
     RememberedAnswer,
@@ -23,6 +26,7 @@ from destinations.rules.contract import (
     outcome_of,
 )
 from destinations.rules.payloads import batch_id
+from destinations.rules.sending import ANY
 from destinations.rules.vendors import as_text, value_of
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
@@ -30,6 +34,12 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, t
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 PEOPLE = "people"
 KEPT = ("id", "user_id", "email")
+IDENTIFIERS = ("user_id", "email", ANY)
+FIELD_NAMES = FieldNames(
+    r"(?i:(?!(id|user_id|email|audience|value|member|changed_at)$)[a-z_][a-z0-9_]{0,62})",
+    "A column: letters, digits and _, and none that the table has of its own (id, user_id, email, audience, value, "
+    "member, changed_at)",
+)
 
 
 class TableStatement(msgspec.Struct):
@@ -44,8 +54,8 @@ class Dialect:
     """How a database writes what all of them can do.
 
     key: the type of what a row is found by. moment: the type of changed_at, and `at` a value of it.
-    upsert(table, key columns, other columns) -> an INSERT with %s that leaves a newer row as it is where there is a
-    column changed_at.
+    upsert(table, key columns, other columns, columns of which the old value stays for want of a new one) -> an INSERT
+    with %s that leaves a newer row as it is where there is a column changed_at.
     """
 
     quote: str
@@ -54,7 +64,7 @@ class Dialect:
     boolean: str
     moment: str
     at: Callable[[datetime], str]
-    upsert: Callable[[str, Sequence[str], Sequence[str]], str]
+    upsert: Callable[[str, Sequence[str], Sequence[str], Sequence[str]], str]
 
     def quoted(self, name: str) -> str:
         return ".".join(f"{self.quote}{part}{self.quote}" for part in name.split("."))
@@ -97,30 +107,54 @@ def plan_rows(
 def memberships(
     dialect: Dialect, changes: Sequence[IdentifierChange], about: PayloadComputation, options: TableOptions
 ) -> list[TableStatement]:
-    table = dialect.quoted(options.table)
-    columns = ("user_id", "email", "value", "changed_at")
-    enter = dialect.upsert(table, [dialect.quoted(name) for name in ("audience", "id")], columns)
+    table, more = dialect.quoted(options.table), more_columns(about)
+    key, columns = [dialect.quoted(name) for name in ("audience", "id")], ("user_id", "email", "value", "changed_at")
+    enter = dialect.upsert(table, key, columns, [dialect.quoted(name) for name in more])
     leave = f"DELETE FROM {table} WHERE audience = %s AND id = %s AND changed_at <= %s"
     entered = [
-        [about.key, _id(row), row.address.user_id, row.address.email, as_text(value_of(row, about)), dialect.at(row.at)]
+        [
+            about.key,
+            _id(row),
+            row.address.user_id,
+            row.address.email,
+            as_text(value_of(row, about)),
+            dialect.at(row.at),
+            *_more(row, more),
+        ]
         for row in changes
         if row.entering
     ]
     left = [[about.key, _id(row), dialect.at(row.at)] for row in changes if not row.entering]
-    return [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered)] * bool(entered)
+    statements = [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered)] * bool(entered)
+    # A telephone number that went to somebody else leaves alone, and the row that it was in stays.
+    for name in [dialect.quoted(column_of(type)) for type in about.types if column_of(type) in more]:
+        gone = [
+            [about.key, value, dialect.at(row.at)]
+            for row in changes
+            for type, value in row.address.others.items()
+            if not row.entering and dialect.quoted(column_of(type)) == name
+        ]
+        clear = f"UPDATE {table} SET {name} = NULL WHERE audience = %s AND {name} = %s AND changed_at <= %s"
+        statements = [TableStatement(clear, gone)] * bool(gone) + statements
+    return statements
 
 
 def people(
     dialect: Dialect, changes: Sequence[IdentifierChange], about: PayloadComputation, options: TableOptions
 ) -> list[TableStatement]:
     """Who leaves keeps the row, with false, or without a value."""
-    table, column = dialect.quoted(options.table), dialect.quoted(options.column or about.key)
-    enter = dialect.upsert(table, [dialect.quoted("id")], ("user_id", "email", column))
-    leave = f"UPDATE {table} SET {column} = %s WHERE id = %s"
+    own = options.column or about.key
+    table, column, more = dialect.quoted(options.table), dialect.quoted(own), more_columns(about, but=own)
+    names = [dialect.quoted(name) for name in more]
+    enter = dialect.upsert(table, [dialect.quoted("id")], ("user_id", "email", column), names)
+    set_more = "".join(f", {name} = COALESCE(%s, {name})" for name in names)
+    leave = f"UPDATE {table} SET {column} = %s{set_more} WHERE id = %s"
     entered = [
-        [_id(row), row.address.user_id, row.address.email, _value(row, about)] for row in changes if row.entering
+        [_id(row), row.address.user_id, row.address.email, _value(row, about), *_more(row, more)]
+        for row in changes
+        if row.entering
     ]
-    left = [[_value(row, about), _id(row)] for row in changes if not row.entering]
+    left = [[_value(row, about), *_more(row, more), _id(row)] for row in changes if not row.entering]
     return [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered)] * bool(entered)
 
 
@@ -164,6 +198,47 @@ def table_steps(dialect: Dialect) -> tuple[AdapterStep, ...]:
     )
 
 
+def column_steps(dialect: Dialect, about: PayloadComputation) -> list[AdapterStep]:
+    """For each column besides: look for it, then add it."""
+
+    def statement(id: str, sql: str) -> Any:
+        return lambda about, settings, options, now: _request(
+            id, (), [TableStatement(sql.format(table=dialect.quoted(options.table)))]
+        )
+
+    steps = []
+    for name in more_columns(about):
+        gives, column = f"column {name}", dialect.quoted(name)
+        look = statement("look", f"SELECT {column} FROM {{table}} WHERE 1 = 0")
+        add = statement("add", f"ALTER TABLE {{table}} ADD COLUMN {column} {dialect.text}")
+        steps += [AdapterStep(gives, look, _there(gives, otherwise=True)), AdapterStep(gives, add, _there(gives))]
+    return steps
+
+
+def more_columns(about: PayloadComputation, but: str = "") -> list[str]:
+    """Names of the columns for fields and for types of identifiers, without one that is there anyway."""
+    names = [*(column_of(type) for type in about.types if type not in KEPT), *about.fields]
+    return [name for name in dict.fromkeys(names) if name != but]
+
+
+def column_of(type: str) -> str:
+    """Of a type of identifier: ios_idfa for ios.idfa."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", type)
+
+
+def more_of(change: IdentifierChange) -> dict[str, Any]:
+    """{column: value} of what goes besides; lists and objects as JSON."""
+    values = {**{column_of(type): value for type, value in change.address.others.items()}, **change.fields}
+    if change.address.anonymous_id is not None:
+        values["anonymous_id"] = change.address.anonymous_id
+    return {name: _as_column(value) for name, value in values.items()}
+
+
+def _more(change: IdentifierChange, columns: Sequence[str]) -> list[str | None]:
+    values = more_of(change)
+    return [None if values.get(name) is None else as_text(values[name]) for name in columns]
+
+
 def _there(
     name: str, *, otherwise: bool = False
 ) -> Callable[[DestinationRequest, Answer], RememberedAnswer | CallOutcome]:
@@ -192,11 +267,15 @@ def _request(id: str, changes: Sequence[IdentifierChange], statements: Sequence[
 
 
 def _id(change: IdentifierChange) -> str:
-    """A person's user ID, or for want of one the address: one row for both."""
-    return change.address.user_id or change.address.email or ""
+    """A person's user ID, or for want of one the address, or whatever there is: one row for all."""
+    address = change.address
+    return address.user_id or address.email or address.anonymous_id or next(iter(address.others.values()), "")
 
 
 def _value(change: IdentifierChange, about: PayloadComputation) -> Any:
     """As the column of its type takes it: texts, numbers and truth as they are, lists and objects as JSON."""
-    value = value_of(change, about)
+    return _as_column(value_of(change, about))
+
+
+def _as_column(value: Any) -> Any:
     return msgspec.json.encode(value).decode() if isinstance(value, list | Mapping) else value

@@ -6,6 +6,7 @@ import re
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from destinations.adapters import adapter_of, all_adapters
 from destinations.rules.contract import BYTES, PEOPLE, REQUESTS, Address, IdentifierChange, PayloadComputation
+from destinations.rules.sending import parse_sending
 from sources.rules import spec
 from sources.rules.spec import Request
 from spaces.answers import Answer
@@ -70,7 +72,12 @@ def test_an_adapter_sends_what_its_golden_file_says(kind: str, case: dict[str, A
     about = TRAIT if case.get("trait") else AUDIENCE
     options = parse(adapter.options_for(about.kind), case.get("options", {}))
     changes = [change(n, **each) for n, each in enumerate(case["changes"], start=1)]
-    asked = [step.ask(about, settings, options, NOW) for step in adapter.steps]
+    about = replace(
+        about,
+        fields=[*dict.fromkeys(name for row in changes for name in row.fields)],
+        types=[*dict.fromkeys(type for row in changes for type in row.address.others)],
+    )
+    asked = [step.ask(about, settings, options, NOW) for step in adapter.steps_for(about)]
     steps = [f"{each.method} {each.url} {each.body.decode()}".strip() for each in asked if each]
     assert steps == case.get("steps", [] if asked == [None] * len(asked) else steps)
     about = replace(about, remembered=case.get("remembered", {}))
@@ -125,22 +132,84 @@ def requests(kind: str = "webhook", changes: int = 1, **settings: Any) -> list[A
     return adapter.plan(rows, AUDIENCE, made, parse(adapter.options, {}), NOW)
 
 
-PEOPLELESS = {"slack", "teams"}  # a message in a channel is about nobody
+TAKE_FIELDS = [kind for kind, adapter in all_adapters().items() if adapter.capabilities.fields]
+# Whatever is looked up, it is there: each tool reads its own part.
+WHO = {"Id": "c1", "id": "c1", "ContactId": "c2", "Email": "a@b.c", "Contact": {"Email": "a@b.c"}}
+KNOWN = json.dumps({name: [WHO] for name in ("data", "records")}).encode()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in all_adapters() if kind not in PEOPLELESS])
+@pytest.mark.parametrize("kind", TAKE_FIELDS)
 def test_every_adapter_sends_the_fields_that_go_besides(kind: str) -> None:
     """Under the name that was given to them, for whoever enters and whoever leaves."""
     golden = tomllib.loads((GOLDEN / f"{kind}.toml").read_text())["case"][0]
     adapter = adapter_of(kind)
     settings = parse(adapter.settings, golden.get("settings", {}))
     options = parse(adapter.options, golden.get("options", {}))
+    about = replace(AUDIENCE, fields=("TIER",), remembered=golden.get("remembered", {}))
     for entering in (True, False):
-        who = {"user_id": "u1", "anonymous_id": "a1", "email": "a@b.c"}
-        row = change(1, entering=entering, fields={"tier": "PRO-7"}, **who)
-        bodies = [json.loads(request.body) for request in adapter.plan([row], AUDIENCE, settings, options, NOW)]
-        assert "tier" in str(bodies)
-        assert "PRO-7" in str(bodies)
+        row = change(1, entering=entering, fields={"TIER": "PRO-7"}, user_id="u1", anonymous_id="a1", email="a@b.c")
+        # Of a table only who enters has a row: whoever leaves is deleted, with all that was said of them.
+        if not entering and kind in ("postgresql", "mysql"):
+            continue
+        planned, bodies = adapter.plan([row], about, settings, options, NOW), b""
+        while planned:
+            request = planned.pop()
+            bodies += request.body
+            planned += request.then(Answer(200, body=KNOWN)) if request.then else []
+        assert b"TIER" in bodies
+        assert b"PRO-7" in bodies
+
+
+def test_only_kinds_that_have_no_place_for_fields_refuse_them() -> None:
+    assert set(all_adapters()) - set(TAKE_FIELDS) == {
+        "google_ads",
+        "linkedin_ads",
+        "meta_ads",
+        "slack",
+        "snapchat_ads",
+        "teams",
+        "tiktok_ads",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence"),
+    [
+        ("meta_ads", "tier", "nothing besides"),
+        ("slack", "tier", "nothing besides"),
+        ("mailchimp", "tier", "at most 10 capitals"),
+        ("mailchimp", "MEMBERSHIP_TIER", "at most 10 capitals"),
+        ("postgresql", "the tier", "letters, digits and _"),
+        ("postgresql", "User_ID", "none that the table has"),
+        ("clickhouse", "member", "none that the table has"),
+        ("s3", "email", "of their own"),
+        ("salesforce", "Tier (new)", "API name"),
+    ],
+)
+@pytest.mark.parametrize("place", ["fields[0].to", "identifiers[0].name"])
+def test_a_field_that_a_tool_cannot_take_is_refused_with_a_sentence(
+    kind: str, name: str, sentence: str, place: str
+) -> None:
+    can = adapter_of(kind).capabilities
+    field = {"to": name, "value": {"kind": "static", "value": "x"}}
+    given = {"fields": [field]} if place.startswith("fields") else {"identifiers": [{"type": "email", "name": name}]}
+    with pytest.raises(InvalidSetting, match=sentence) as caught:
+        parse_sending(given, known=["*"], names=can.fields)
+    assert caught.value.field == place
+
+
+@pytest.mark.parametrize("kind", ["google_ads", "meta_ads", "snapchat_ads", "tiktok_ads"])
+def test_a_digest_is_not_hashed_again(kind: str) -> None:
+    """What is sent may be told to be one already."""
+    golden = tomllib.loads((GOLDEN / f"{kind}.toml").read_text())["case"][0]
+    adapter = adapter_of(kind)
+    about = replace(AUDIENCE, remembered=golden.get("remembered", {}))
+    chosen = parse(adapter.settings, golden["settings"]), parse(adapter.options, golden.get("options", {}))
+    bodies = []
+    for email in ("A@b.c", sha256(b"a@b.c").hexdigest()):
+        (request,) = adapter.plan([change(1, entering=True, email=email)], about, *chosen, NOW)
+        bodies.append(request.body)
+    assert bodies[0] == bodies[1]
 
 
 def test_list_style_posts_in_batches() -> None:
