@@ -6,12 +6,29 @@ name is resolved and checked here, and the connection goes to the address that w
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from spaces.outbound import OutboundError, checked_address
 
 Result = TypeVar("Result")
+
+
+@contextmanager
+def checked_loop() -> Iterator[Callable[[float, Coroutine[Any, Any, Any]], Any]]:
+    """run(timeout_s, work) -> what `work` comes to, as `CheckedLoop.within`; one loop for the whole block.
+
+    In a thread of its own: a loop may be running in the caller's, and one thread runs one loop at a time.
+    """
+    runner = asyncio.Runner(loop_factory=CheckedLoop)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        loop: Any = thread.submit(runner.get_loop).result()
+        try:
+            yield lambda timeout_s, work: thread.submit(runner.run, loop.within(timeout_s, work)).result()
+        finally:
+            thread.submit(runner.close).result()
 
 
 class CheckedLoop(asyncio.SelectorEventLoop):

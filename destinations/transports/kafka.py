@@ -26,7 +26,7 @@ from destinations.rules.contract import DestinationRequest
 from destinations.rules.send_batch import Unanswered
 from spaces.answers import Answer
 from spaces.outbound import OutboundError
-from spaces.outbound_loop import CheckedLoop
+from spaces.outbound_loop import checked_loop
 
 STOPPED_S = 1.0
 REFUSED_ALL = (SaslAuthenticationFailed, TopicAuthorizationFailedError, UnsupportedSaslMechanismError)
@@ -71,12 +71,11 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
                 raise result
         return refused
 
-    with asyncio.Runner(loop_factory=CheckedLoop) as runner:
-        loop: Any = runner.get_loop()
+    with checked_loop() as run:
 
         def call(request: DestinationRequest) -> Answer:
             try:
-                refused = runner.run(loop.within(request.timeout_s, ask(request)))
+                refused = run(request.timeout_s, ask(request))
             except OutboundError as error:
                 raise Unanswered(str(error), permanent=error.permanent) from error
             except REFUSED_ALL as error:
@@ -93,7 +92,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
             if producer is not None:
                 # It waits for messages that are still on their way: not for such as nobody takes.
                 with suppress(TimeoutError, KafkaError, OutboundError):
-                    runner.run(loop.within(STOPPED_S, producer.stop()))
+                    run(STOPPED_S, producer.stop())
 
 
 def _producer(settings: Any, timeout_s: float) -> AIOKafkaProducer:

@@ -1,6 +1,5 @@
 """SFTP, through the door out: a file is written beside its place, then moved there, so that nobody reads half of it."""
 
-import asyncio
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -15,8 +14,9 @@ from destinations.rules.contract import DestinationRequest
 from destinations.rules.send_batch import Unanswered
 from spaces.answers import Answer
 from spaces.outbound import CONNECT_S, OutboundError
-from spaces.outbound_loop import CheckedLoop
+from spaces.outbound_loop import checked_loop
 
+CLOSED_S = 5.0
 # What a server says of a file, as the statuses by which everything is read (destinations.rules.contract.outcome_of).
 STATUSES = {
     asyncssh.FX_NO_SUCH_FILE: 404,
@@ -52,12 +52,15 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
                 await client.remove(str(path))
             await client.rename(str(beside), str(path))
 
-    with asyncio.Runner(loop_factory=CheckedLoop) as runner:
-        loop: Any = runner.get_loop()
+    async def hang_up(connection: asyncssh.SSHClientConnection) -> None:
+        connection.abort()
+        await connection.wait_closed()
+
+    with checked_loop() as run:
 
         def call(request: DestinationRequest) -> Answer:
             try:
-                runner.run(loop.within(request.timeout_s, ask(request)))
+                run(request.timeout_s, ask(request))
             except OutboundError as error:
                 raise Unanswered(str(error), permanent=error.permanent) from error
             except asyncssh.SFTPError as error:
@@ -76,8 +79,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
             yield call
         finally:
             if connection is not None:
-                connection.abort()
-                runner.run(connection.wait_closed())
+                run(CLOSED_S, hang_up(connection))
 
 
 def _in_lines(key: str) -> str:

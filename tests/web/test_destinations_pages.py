@@ -37,6 +37,7 @@ WEBHOOK = {
     "settings-url": "https://example.com/in",
     "settings-style": "event",
     "settings-batchSize": "1",
+    "settings-method": "POST",
 }
 DEFINITION = {"kind": "event", "name": "Signed Up", "atLeast": 1, "within": {"days": 7}}
 
@@ -95,8 +96,8 @@ def test_every_kind_has_a_form_with_all_its_settings(cast: Cast, kind: str) -> N
 def test_a_destination_is_made_from_what_its_kind_declares_and_its_secret_is_shown_once(cast: Cast) -> None:
     form = text(cast, "destinations/new", kind="webhook")
     assert all(label in form for label in ("Address", "Changes per request", "Signing secret"))
-    filled = {"name": "Hook", "settings-url": "https://example.com/in", "settings-style": "list"}
-    answer = post(cast, "destinations/new?kind=webhook", **filled, **{"settings-batchSize": "5"})
+    filled = WEBHOOK | {"settings-style": "list", "settings-batchSize": "5"}
+    answer = post(cast, "destinations/new?kind=webhook", **filled)
     made = Destination.objects.get()
     secret = settings_of(made).signing_secret
     assert secret in answer.content.decode()
@@ -109,7 +110,7 @@ def test_a_destination_is_made_from_what_its_kind_declares_and_its_secret_is_sho
 
 
 def test_a_wrong_setting_is_named_next_to_its_field_and_the_entries_stay(cast: Cast) -> None:
-    filled = {"name": "Hook", "settings-url": "nowhere", "settings-style": "event", "settings-batchSize": "1"}
+    filled = WEBHOOK | {"settings-url": "nowhere"}
     answer = post(cast, "destinations/new?kind=webhook", **filled)
     assert answer.status_code == 422
     assert "url" in answer.context["settings"].errors
@@ -120,10 +121,12 @@ def test_a_wrong_setting_is_named_next_to_its_field_and_the_entries_stay(cast: C
 def test_a_masked_secret_stays_when_other_settings_are_saved(cast: Cast) -> None:
     made = make_destination(cast.space, "webhook", url="https://example.com/in")
     before = settings_of(made).signing_secret
-    filled = {"name": "Renamed", "settings-url": "https://example.com/new", "settings-style": "event"}
-    answer = post(
-        cast, f"destinations/{made.public_id}", **filled, **{"settings-batchSize": "1", "settings-signingSecret": MASK}
-    )
+    filled = WEBHOOK | {
+        "name": "Renamed",
+        "settings-url": "https://example.com/new",
+        "settings-signingSecret": MASK,
+    }
+    answer = post(cast, f"destinations/{made.public_id}", **filled)
     assert answer.status_code == 302
     made.refresh_from_db()
     assert (made.name, settings_of(made).url) == ("Renamed", "https://example.com/new")
