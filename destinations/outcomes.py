@@ -78,6 +78,8 @@ def update_health(
     Unchanged when nothing was tried, or only what fails alone: that says nothing of the destination.
     """
     if batch is None or not batch.attempts:
+        if batch and batch.hold_s:
+            subscription.retry_at = now + backoff.asked(batch.hold_s)
         return
     if all(call.alone for call in calls) and not (batch.alive or batch.hold_s or batch.any("suspended")):
         return

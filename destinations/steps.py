@@ -1,7 +1,8 @@
 """What an adapter has to be told before any call: tokens, and the ids of lists. Asked once, and kept sealed.
 
-Whoever needs a value that is not known holds the row in which it is kept until the answer is in it. So a token is
-renewed by one process for all audiences that go to its destination, and no list is created twice side by side.
+Whoever needs a value that is not known holds a lock until the answer is kept, but no transaction: others may read and
+write meanwhile, however long the tool takes. So a token is renewed by one process for all audiences that go to its
+destination, and no list is created twice side by side.
 """
 
 import logging
@@ -12,7 +13,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from destinations.models import Destination, RememberedValues, Subscription
@@ -26,13 +27,14 @@ from destinations.rules.contract import (
 )
 from destinations.rules.send_batch import Attempt, Unanswered
 from spaces.answers import Answer
+from spaces.batches import owning_in_between
 from spaces.secrets import Unopenable, open_sealed, seal
 from spaces.times import milliseconds
 
 logger = logging.getLogger(__name__)
 
 LEFT_S = 60.0  # a token that ends sooner is not begun a batch with
-LOCKED_S = 20  # longer than the call that another process makes
+LOCKED_S = 5.0  # what another process is told meanwhile is waited for; then others have their turn
 Values = dict[str, tuple[str, int | None]]  # {name: (value, end in ms)}
 
 
@@ -42,6 +44,14 @@ class StepFailed(Exception):
     def __init__(self, attempt: Attempt, outcome: CallOutcome) -> None:
         super().__init__(outcome.reason)
         self.attempt, self.outcome = attempt, outcome
+
+
+class StepsBusy(StepFailed):
+    """Another process asks the same, and was not answered in time: nobody's fault, and soon over."""
+
+    def __init__(self, name: str) -> None:
+        attempt = _unlogged(name, DestinationRequest(id=name, rows=()))
+        super().__init__(attempt, CallOutcome("retry", "Another process is asking the tool for the same. Try again"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ def take_steps(
     now: datetime,
     in_turn: Callable[[], bool] | None = None,
 ) -> TakenSteps:
-    """Everything that the adapter's steps give is known and kept. Raises StepFailed.
+    """Everything that the adapter's steps give is known and kept. Raises StepFailed, and StepsBusy.
 
     subscription: None = only what is asked once for the destination. in_turn: waits for the destination's rate.
     """
@@ -75,26 +85,30 @@ def take_steps(
     remembered: dict[str, str] = {}
     tokens: set[str] = set()
     new = False
-    for of in owners if steps else ():
-        row = RememberedValues.objects.filter(destination=destination, subscription=owners[of]).first()
+
+    def recall(row: RememberedValues | None) -> None:
         values = _opened(row)
-        remembered |= _usable(values, now)
-        tokens |= {value for value, until in values.values() if until is not None}
+        remembered.update(_usable(values, now))
+        tokens.update(value for value, until in values.values() if until is not None)
+
+    for of in owners if steps else ():
+        recall(RememberedValues.objects.filter(destination=destination, subscription=owners[of]).first())
     for (of, name), alternatives in groupby(steps, key=lambda step: (step.of, step.gives)):
         if name in remembered:
             continue
-        columns = {"destination": destination, "subscription": owners[of]}
-        RememberedValues.objects.get_or_create(
-            **columns, defaults={"workspace_id": destination.workspace_id, "sealed": seal({})}
-        )
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = '{LOCKED_S}s'")
-            row = RememberedValues.objects.select_for_update().get(**columns)
-            values = _opened(row)
+        owner = owners[of]
+        lock = f"steps:{destination.pk}:{owner.pk if owner else 'destination'}"
+        with owning_in_between(lock, within_s=LOCKED_S) as is_ours:
+            if not is_ours:
+                raise StepsBusy(name)
+            row, _ = RememberedValues.objects.get_or_create(
+                destination=destination,
+                subscription=owner,
+                defaults={"workspace_id": destination.workspace_id, "sealed": seal({})},
+            )
+            recall(row)  # another process may have been told meanwhile
             request = None
             for step in alternatives:
-                remembered |= _usable(values, now)  # another process may have been told meanwhile
                 if name in remembered:
                     break
                 asked = replace(about, remembered=remembered)
@@ -106,17 +120,15 @@ def take_steps(
                     in_turn()
                 answered = _ask(step, request, adapter, remembered, call)
                 until = milliseconds(now) + int(answered.lasts_s * 1000) if answered.lasts_s is not None else None
-                values |= {key: (value, until if key == name else None) for key, value in answered.values.items()}
+                _keep(row, {key: (value, until if key == name else None) for key, value in answered.values.items()})
                 # What a tool has just given is taken for usable, however short it lasts.
                 remembered |= answered.values
-                if until is not None:
-                    tokens.add(remembered[name])
+                if until is not None and name in answered.values:
+                    tokens.add(answered.values[name])
                     new = True
             if request and name not in remembered:
                 outcome = CallOutcome("retry", f"The tool was asked, and gave no {name}")
                 raise StepFailed(_unlogged(name, request), outcome)
-            row.sealed = seal(values)
-            row.save(update_fields=["sealed"])
     return TakenSteps(remembered, tuple(tokens), new)
 
 
@@ -143,6 +155,15 @@ def forget(destination: Destination, subscription: Subscription | None = None) -
     """Everything is asked for anew: of the destination with all that goes there, or of one subscription."""
     rows = RememberedValues.objects.filter(destination=destination)
     (rows.filter(subscription=subscription) if subscription else rows).delete()
+
+
+def _keep(row: RememberedValues, values: Values) -> None:
+    """Beside what is there. Not where everything was forgotten since: these may be another account's."""
+    with transaction.atomic():
+        current = RememberedValues.objects.select_for_update().filter(pk=row.pk).first()
+        if current:
+            current.sealed = seal(_opened(current) | values)
+            current.save(update_fields=["sealed"])
 
 
 def _ask(

@@ -30,8 +30,8 @@ from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
 from destinations.rules import backoff
 from destinations.rules.contract import CallOutcome, IdentifierChange
-from destinations.rules.send_batch import SentBatch, refused_batch, send_batch
-from destinations.steps import StepFailed, forget_what_ends, take_steps
+from destinations.rules.send_batch import SentBatch, postponed_batch, refused_batch, send_batch
+from destinations.steps import StepFailed, StepsBusy, forget_what_ends, take_steps
 from destinations.transports import TRANSPORTS
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
@@ -45,6 +45,7 @@ from spaces.settings_schema import load_stored, secrets_of
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # people, or due rows
+BUSY_S = 2.0  # until another process was told what this one needs as well
 SENDING_S = 20.0  # of calls per batch: no destination keeps a worker for longer
 
 
@@ -200,6 +201,8 @@ class Sync:
                 taken = take_steps(
                     destination, subscription, adapter, about, settings, options, call=call, now=now, in_turn=in_turn
                 )
+            except StepsBusy:
+                return postponed_batch(changes, BUSY_S)
             except StepFailed as failed:
                 return refused_batch(changes, failed.attempt, failed.outcome).without(secrets_of(settings))
             about = replace(about, remembered=taken.remembered)

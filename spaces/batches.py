@@ -21,6 +21,7 @@ batch whole later; at once in a process that started after the failure: it may r
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ LONGEST_WAIT = {Log.Fault.STORE: timedelta(seconds=30), Log.Fault.CODE: timedelt
 MANY_REFUSED, MUCH_REFUSED, LAST_ROWS = 10, 0.1, 500
 MANY_DEATHS = 5  # in a row
 UNNUMBERED = 0  # a part that waits; it gets its number before its first write
+TRIED_EVERY_S = 0.05  # a lock that another process has
 ERASING = "erasing"  # a lock: whoever deletes committed rows shares it, whoever copies them has it alone
 KEPT_ABANDONED = timedelta(days=1)  # until then a late insert under an abandoned number may still arrive
 
@@ -350,9 +352,7 @@ class Locks:
             alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
             self._connection = psycopg2.connect(**connection.get_connection_params() | alive)
             self._connection.autocommit = True
-        # PostgreSQL names locks by 64-bit numbers; of all names that are ever locked no two are likely to share one.
-        key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
-        return bool(self._ask(f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(%s)", key))
+        return bool(self._ask(f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(%s)", _lock_key(name)))
 
     def _ask(self, statement: str, *values: int) -> Any:
         with self._connection.cursor() as cursor:
@@ -370,6 +370,37 @@ def owning(name: str) -> Iterator[bool]:
     """Whether this process is the one to work on `name` now. Ends with the process, however it ends."""
     with closing(Locks()) as locks:
         yield locks.take(name)
+
+
+@contextmanager
+def owning_in_between(name: str, *, within_s: float) -> Iterator[bool]:
+    """Whether this process is the one to work on `name`, as it may be after waiting for so long.
+
+    Held by the connection of this thread, in no transaction: for one call, where `Locks` would need a connection more
+    of everybody who may make one (personas_site.budget). Ends with the process, however it ends.
+    """
+    key, end = _lock_key(name), time.monotonic() + within_s
+
+    def ask(statement: str) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [key])
+            return bool(cursor.fetchone()[0])
+
+    while not (taken := ask("SELECT pg_try_advisory_lock(%s)")) and time.monotonic() < end:
+        time.sleep(TRIED_EVERY_S)
+    try:
+        yield taken
+    finally:
+        if taken:
+            try:
+                ask("SELECT pg_advisory_unlock(%s)")
+            except Error:  # a connection is kept for long, and its locks with it
+                connection.close()
+
+
+def _lock_key(name: str) -> int:
+    """PostgreSQL names locks by 64-bit numbers; of all names that are ever locked no two are likely to share one."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
 def _take_number(log: Log) -> int:

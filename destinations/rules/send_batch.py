@@ -57,7 +57,7 @@ class Verdict:
 class SentBatch:
     """All attempts, in the order in which they ended, and a verdict for each change by its id.
 
-    hold_s: how long the destination asked to be left alone.
+    hold_s: how long the destination asked to be left alone, or we leave it.
     """
 
     attempts: Sequence[Attempt]
@@ -108,6 +108,11 @@ def refused_batch(changes: Sequence[IdentifierChange], attempt: Attempt, outcome
     """What came before all calls failed: the attempt is everybody's."""
     together = replace(attempt, request=replace(attempt.request, rows=changes), outcomes=[outcome] * len(changes))
     return _sum_up(changes, [together], {}, set())
+
+
+def postponed_batch(changes: Sequence[IdentifierChange], seconds: float) -> SentBatch:
+    """Nothing was tried, for a reason of our own, and is not to be for so long."""
+    return replace(_sum_up(changes, [], {}, set()), hold_s=seconds)
 
 
 def _shown(request: DestinationRequest) -> str:

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 
 from access.services import COMMAND
 from audiences.models import Audience
-from destinations import services
+from destinations import services, steps, sync
 from destinations.adapters import all_adapters
 from destinations.models import RememberedValues, Subscription
 from destinations.rules.contract import (
@@ -249,6 +249,51 @@ def test_a_token_is_asked_for_once_for_all_that_goes_there(
     change(audience, entered=people(audience, "u3"))
     assert synced(first, clock).status == Subscription.Status.IN_STEP
     assert tool.tokens == 2
+
+
+def test_no_transaction_is_open_while_a_tool_is_asked(
+    audience: Audience, receiver: Receiver, tool: ListTool, clock: FixedClock
+) -> None:
+    """Whoever changes the destination meanwhile waits for nobody, and what the tool then says is not kept."""
+    subscription = subscribed(audience, receiver)
+    change(audience, entered=people(audience, "u1"))
+
+    def answer(got: Got) -> Reply:
+        if got.path == "/token":  # in a thread of the receiver, with a connection of its own
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET lock_timeout = '3s'")
+                    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'")
+                    in_transactions.append(cursor.fetchone()[0])
+                services.change_destination(subscription.destination, settings={}, by=COMMAND)
+            finally:
+                connection.close()
+        return tool(got)
+
+    in_transactions: list[int] = []
+    receiver.answer = answer
+    assert synced(subscription, clock).status == Subscription.Status.IN_STEP
+    assert in_transactions == [0]
+    assert not RememberedValues.objects.filter(subscription=None).exists()
+
+
+def test_who_waits_too_long_for_another_process_goes_later_and_nothing_has_failed(
+    audience: Audience, receiver: Receiver, tool: ListTool, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "LOCKED_S", 0.0)
+    subscription = subscribed(audience, receiver)
+    change(audience, entered=people(audience, "u1"))
+    with batches.owning(f"steps:{subscription.destination_id}:destination") as theirs:
+        assert theirs
+        log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
+        batches.advance(Sync(clock), log)
+        assert not services.test_destination(subscription.destination, now=clock.now()).ok
+    subscription.refresh_from_db()
+    assert tool.calls == []
+    assert (subscription.failures, subscription.error) == (0, "")
+    assert subscription.retry_at == clock.now() + timedelta(seconds=sync.BUSY_S)
+    clock.advance(timedelta(seconds=sync.BUSY_S))
+    assert synced(subscription, clock).status == Subscription.Status.IN_STEP
 
 
 def test_a_token_that_was_called_back_is_asked_for_once_more(
