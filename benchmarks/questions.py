@@ -2,11 +2,9 @@
 hand, and beside a scan of the same columns in memory. All three must say the same people and the same values."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from statistics import median, quantiles
 from typing import Any
 
@@ -15,20 +13,9 @@ from pyroaring import BitMap
 
 from benchmarks.figures import Figure, median_of, watching
 from benchmarks.stack import Stack
-from quickstart import making
+from benchmarks.world import CATEGORIES, DAY_MS, DAYS, MERGED, NAMES, PEOPLE, SEEN, furnished
 
-EVENTS = int(os.environ.get("BENCH_EVENTS", "10_000_000"))
-PEOPLE, MERGED, DAYS, RUNS, EDITS = 200_000, 20_000, 90, 5, 25
-NAMES = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed", "Signed Up", "Session Started")
-SHARES = (500, 200, 100, 80, 20, 100)  # of a thousand events
-CATEGORIES = ("Shoes", "Hats", "Coats", "Bags", "Belts")
-DAY_MS = 86_400_000
-COLUMNS = (
-    "workspace, space, piece, position, profile, source, origin_piece, origin_position, ts, type, event, message_id,"
-    " properties_text"
-)
-AT_ONCE = 1_000_000
-SEEN = "workspace = {workspace} AND space = {space}"
+RUNS, EDITS = 5, 25
 
 
 @dataclass(frozen=True)
@@ -54,58 +41,11 @@ class Question:
 
 
 def measure(running: Stack) -> list[Figure]:
-    where = _furnished(running)
+    where = furnished(running)
     columns = _columns(where)
     figures = [_audience(running, where, columns, question) for question in AUDIENCES]
     figures += [_trait(running, where, columns, question) for question in TRAITS]
     return [*figures, _together(running, where), *_edits(running, where)]
-
-
-@cache
-def _furnished(running: Stack) -> dict[str, int]:
-    """A space with the events; its place and the moment of the questions."""
-    from sources.events import client
-    from sources.events.sql import Sql
-    from spaces.batches import open_log
-    from spaces.clock import clock
-    from spaces.models import Log, Space
-    from spaces.times import milliseconds
-
-    space = Space.objects.get(public_id=making.a_space(running.api, "Questions", "dev")["id"])
-    log = open_log(stage="resolve", partition=space.pk, workspace_id=space.workspace_id)
-    piece = log.last_number + 1
-    where = {"workspace": space.workspace_id, "space": space.pk, "piece": piece, "now": milliseconds(clock.now())}
-    for first in range(0, EVENTS, AT_ONCE):
-        rows = f"FROM numbers({first}, {min(AT_ONCE, EVENTS - first)})"
-        client.run(Sql(f"INSERT INTO timeline ({COLUMNS}) SELECT {', '.join(_made(where))} {rows}"))
-    here = f"{space.workspace_id}, {space.pk}, {piece}"
-    client.run(Sql(f"INSERT INTO profiles SELECT {here}, 1 + number, 1, 1 FROM numbers({PEOPLE})"))
-    client.run(
-        Sql(f"INSERT INTO overlay SELECT {here}, {PEOPLE - MERGED} + 1 + number, 1 + number FROM numbers({MERGED})")
-    )
-    Log.objects.filter(pk=log.pk).update(last_number=piece, committed=piece)
-    for table in ("timeline", "profiles", "overlay"):
-        client.run(Sql(f"OPTIMIZE TABLE {table}"))
-    return where
-
-
-def _made(where: dict[str, int]) -> list[str]:
-    """The values of COLUMNS: all of an event follows from its number."""
-    event = f"arrayFirstIndex(share -> share > intHash32(number * 3) % 1000, arrayCumSum({list(SHARES)}))"
-    properties = {
-        "total": "toString((intHash32(number * 5) % 10000) / 100)",
-        "category": f"concat('\"', arrayElement({list(CATEGORIES)}, 1 + intHash32(number * 7) % 5), '\"')",
-        "sku": "concat('\"S', toString(intHash32(number * 11) % 500), '\"')",
-    }
-    members = ", ', ', ".join(f"'\"{name}\": ', {value}" for name, value in properties.items())
-    return [
-        *(str(where[name]) for name in ("workspace", "space", "piece")),
-        "number",
-        f"1 + intHash32(number) % {PEOPLE}",
-        *("1", "1", "number"),
-        f"fromUnixTimestamp64Milli(toInt64({where['now']} - intHash64(number) % {DAYS * DAY_MS}), 'UTC')",
-        *("'track'", f"arrayElement({list(NAMES)}, {event})", "toString(number)", f"concat('{{', {members}, '}}')"),
-    ]
 
 
 def _columns(where: dict[str, int]) -> Columns:
