@@ -25,7 +25,7 @@ from sources.services import connect, create_source, delete_source
 from spaces.batches import owning
 from spaces.clock import clock
 from spaces.models import Space, Workspace
-from spaces.times import from_milliseconds
+from spaces.times import iso_of
 
 SPACE = "Sample shop"
 SOURCES = {WEBSITE: "Sample website", MOBILE: "Sample app", SERVER: "Sample server"}
@@ -91,9 +91,7 @@ def send_messages(sample: Sample) -> None:
         batch = unsent[start : start + PER_REQUEST]
         by_source: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for sent in batch:
-            # In UTC with milliseconds, as the libraries send it.
-            timestamp = from_milliseconds(sent.at).isoformat(timespec="milliseconds")
-            message = sent.message | {"messageId": sent.message_id, "timestamp": timestamp}
+            message = sent.message | {"messageId": sent.message_id, "timestamp": iso_of(sent.at)}
             by_source[sent.source].append(message)
         # The requests and the new count commit together: after a crash nothing is sent twice or left out.
         with transaction.atomic():

@@ -53,7 +53,20 @@ def advance(pk: int, now: datetime) -> bool:
     if deletion is None:
         return False
     if deletion.total is None:
-        _begin(deletion)
+        if deletion.kind == Kind.SOURCE:
+            owners: list[int] = []
+            logs = Q(stage="archive", partition=deletion.target)
+        else:
+            field = "pk" if deletion.kind == Kind.SUBSCRIPTION else deletion.kind
+            owners = list(Subscription.everything.filter(**{field: deletion.target}).values_list("pk", flat=True))
+            logs = Q(stage="sync", partition__in=owners)
+        if deletion.kind == Kind.SPACE:
+            logs |= Q(stage__in=("resolve", "evaluate"), partition=deletion.target)
+        # A writer commits only while it owns its log (spaces.batches): without the row no further batch is committed.
+        Log.objects.filter(logs, workspace=deletion.workspace_id).delete()
+        deletion.scope = {"subscriptions": owners}
+        deletion.total = sum(part.count() for part in _parts(deletion))
+        deletion.save(update_fields=["scope", "total"])
     parts = list(_parts(deletion))
     while deletion.step < len(parts):
         part = parts[deletion.step]
@@ -65,24 +78,6 @@ def advance(pk: int, now: datetime) -> bool:
         deletion.step += 1
     _finish(deletion, now)
     return True
-
-
-def _begin(deletion: Deletion) -> None:
-    """The logs of the deleted object are gone, and `total` is the number of rows to erase."""
-    if deletion.kind == Kind.SOURCE:
-        owners: list[int] = []
-        logs = Q(stage="archive", partition=deletion.target)
-    else:
-        field = "pk" if deletion.kind == Kind.SUBSCRIPTION else deletion.kind
-        owners = list(Subscription.everything.filter(**{field: deletion.target}).values_list("pk", flat=True))
-        logs = Q(stage="sync", partition__in=owners)
-    if deletion.kind == Kind.SPACE:
-        logs |= Q(stage__in=("resolve", "evaluate"), partition=deletion.target)
-    # A writer commits only while it owns its log (spaces.batches): without the row no further batch is committed.
-    Log.objects.filter(logs, workspace=deletion.workspace_id).delete()
-    deletion.scope = {"subscriptions": owners}
-    deletion.total = sum(part.count() for part in _parts(deletion))
-    deletion.save(update_fields=["scope", "total"])
 
 
 def _finish(deletion: Deletion, now: datetime) -> None:

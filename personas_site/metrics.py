@@ -117,7 +117,15 @@ class StoresCollector(Collector):
         lags = {stage: _rows(statement, now=self.now)[0] for stage, statement in LAGS.items()}
         batches = {stage: behind or 0 for stage, (behind, _) in lags.items()}
         yield _gauge("stage_lag_batches", "Of the stage before, not taken by the slowest partition.", "stage", batches)
-        ages = {"resolve": _oldest_unresolved(self.now), "sync": float(lags["sync"][1] or 0)}
+        # The oldest message that is archived, and not resolved in a space that listens. 0 = there is none.
+        behind = [sql("(workspace = %s AND source = %s AND piece = %s + 1)", *row) for row in _rows(BEHIND)]
+        oldest = sql("SELECT toUnixTimestamp64Milli(min(received_at)) FROM archive WHERE %s", join(" OR ", behind))
+        unresolved = 0.0
+        with suppress(Exception):  # `up` says that ClickHouse is away
+            if behind:
+                received_ms = client.rows(oldest, max_execution_time=2)[0][0]
+                unresolved = max(0.0, (milliseconds(self.now) - received_ms) / 1000)
+        ages = {"resolve": unresolved, "sync": float(lags["sync"][1] or 0)}
         yield _gauge("stage_oldest_seconds", "Since what waits longest at the stage came.", "stage", ages)
         waiting = {kind: len(set(work.waiting(self.now))) for kind, work in WORK.items()}
         yield _gauge("work_waiting", "Owners with something to do, by kind of work.", "kind", waiting)
@@ -135,18 +143,6 @@ def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str
     for label, value in values.items():
         family.add_metric([label] if label else [], float(value))
     return family
-
-
-def _oldest_unresolved(now: datetime) -> float:
-    """Seconds since the oldest message came that is archived, and not resolved in a space that listens; 0 = none."""
-    behind = [sql("(workspace = %s AND source = %s AND piece = %s + 1)", *row) for row in _rows(BEHIND)]
-    if not behind:
-        return 0.0
-    asked = sql("SELECT toUnixTimestamp64Milli(min(received_at)) FROM archive WHERE %s", join(" OR ", behind))
-    try:
-        return max(0.0, (milliseconds(now) - client.rows(asked, max_execution_time=2)[0][0]) / 1000)
-    except Exception:  # `up` says that it is away
-        return 0.0
 
 
 def _rows(statement: str, **values: Any) -> list[Any]:

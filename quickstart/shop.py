@@ -115,7 +115,22 @@ class Shop:
         """Everyone; what they go through in `distinct` (new cookies, new traits) shows on them afterwards."""
         dice = random.Random(f"{self.seed} people")
         shape = _Shape(dice)
-        people = [_customer(number, dice, shape) for number in range(self.size.customers)]
+        people = []
+        for number in range(self.size.customers):
+            name, family = dice.choice(NAMES), dice.choice(FAMILIES)
+            company = dice.randrange(80) if dice.random() < 0.12 else None
+            email = f"{name}.{family}.{number}@example.com".lower()
+            if company is not None and dice.random() < 0.06:
+                email = f"team@company{company}.example"  # a mailbox that several people sign up with
+            customer = Person(
+                number,
+                f"u{number:06d}",
+                {"email": email, "name": f"{name} {family}", "plan": dice.choice(PLANS), "city": dice.choice(CITIES)},
+                signs_up_at=shape.moment() if dice.random() < 0.55 else None,
+                group_id=None if company is None else f"company-{company}",
+                clears_cookies=dice.random() < 0.1,
+            )
+            people.append(customer)
         people += [Person(self.size.customers + number, None, {}) for number in range(self.size.visitors)]
         for person in people:
             for _ in range(dice.choices((1, 2, 3), (50, 38, 12))[0] if person.user_id else 1):
@@ -138,22 +153,6 @@ class Shop:
 
 
 # who there is
-
-
-def _customer(number: int, dice: random.Random, shape: "_Shape") -> Person:
-    name, family, user_id = dice.choice(NAMES), dice.choice(FAMILIES), f"u{number:06d}"
-    company = dice.randrange(80) if dice.random() < 0.12 else None
-    email = f"{name}.{family}.{number}@example.com".lower()
-    if company is not None and dice.random() < 0.06:
-        email = f"team@company{company}.example"  # a mailbox that several people sign up with
-    return Person(
-        number,
-        user_id,
-        {"email": email, "name": f"{name} {family}", "plan": dice.choice(PLANS), "city": dice.choice(CITIES)},
-        signs_up_at=shape.moment() if dice.random() < 0.55 else None,
-        group_id=None if company is None else f"company-{company}",
-        clears_cookies=dice.random() < 0.1,
-    )
 
 
 def _own(person: Person, device: Device) -> None:

@@ -120,30 +120,26 @@ def retry_rejects(source: Source, rejects: QuerySet[Reject], *, by: ActorLike = 
         for start in range(0, len(chosen), RETRIED_AT_ONCE):
             part = Reject.objects.filter(pk__in=chosen[start : start + RETRIED_AT_ONCE], space=None)
             # A concurrent retry of the same rejects waits for this lock, and then sees that they are deleted.
-            sent += _send_again(source, list(part.select_for_update(of=("self",)).order_by("pk")))
+            rows = list(part.select_for_update(of=("self",)).order_by("pk"))
+            Inbox.objects.bulk_create(
+                Inbox(
+                    workspace_id=source.workspace_id,
+                    source=source,
+                    call=reject.call,
+                    body=again(reject.call, reject.path, reject.message),
+                    received_at=reject.received_at,
+                    refused="" if source.enabled else SOURCE_DISABLED,
+                )
+                for reject in rows
+            )
+            Reject.objects.filter(pk__in=[reject.pk for reject in rows]).delete()
+            # They come out of the inbox a second time, and are counted then: every accepted message counts once.
+            messages = sum(reject.messages for reject in rows)
+            Tally.objects.filter(source=source).update(rejected=F("rejected") - messages)
+            sent += len(rows)
         if to_resolve or sent:
             audit(by, "source.rejects_retried", source, rejects=to_resolve + sent)
     return to_resolve + sent
-
-
-def _send_again(source: Source, rejects: Sequence[Reject]) -> int:
-    refused = "" if source.enabled else SOURCE_DISABLED
-    Inbox.objects.bulk_create(
-        Inbox(
-            workspace_id=source.workspace_id,
-            source=source,
-            call=reject.call,
-            body=again(reject.call, reject.path, reject.message),
-            received_at=reject.received_at,
-            refused=refused,
-        )
-        for reject in rejects
-    )
-    Reject.objects.filter(pk__in=[reject.pk for reject in rejects]).delete()
-    # They come out of the inbox a second time, and are counted then: every accepted message counts once.
-    messages = sum(reject.messages for reject in rejects)
-    Tally.objects.filter(source=source).update(rejected=F("rejected") - messages)
-    return len(rejects)
 
 
 def add_write_key(source: Source, *, by: ActorLike = COMMAND) -> WriteKey:

@@ -55,6 +55,7 @@ class Pages(BasePagination):
     order: ClassVar[str] = "id"  # the column; `-id` = newest first
     most: ClassVar[int] = MOST
     beside: ClassVar[dict[str, Any]] = {}  # what else is in `data`, name -> JSON Schema
+    cursor: int | str | None  # the last value of the page before; None = from the start
 
     @classmethod
     def of(cls, name: str, **more: Any) -> "type[Pages]":
@@ -67,8 +68,16 @@ class Pages(BasePagination):
         asked = request.query_params.get(name, str(min(COUNT, self.most)))
         if not asked.isascii() or not asked.isdigit() or len(asked) > 6 or not 1 <= int(asked) <= self.most:
             raise invalid(f"Must be a number from 1 to {self.most}.", name)
-        count, self.cursor = int(asked), _cursor(request)
+        count, self.cursor = int(asked), None
         self.after: int | str | None
+        if text := request.query_params.get("pagination[cursor]"):
+            try:
+                self.cursor = json.loads(base64.urlsafe_b64decode(text.encode()))
+            except ValueError as error:
+                raise _no_cursor() from error
+            # To Python, true is the number 1.
+            if isinstance(self.cursor, bool) or not isinstance(self.cursor, int | str | None):
+                raise _no_cursor()
         if isinstance(queryset, QuerySet):
             self.total = queryset.count()
             try:
@@ -140,20 +149,6 @@ class PagedView(GenericAPIView[Any]):
 
 def encoded(cursor: int | str | None) -> str:
     return base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
-
-
-def _cursor(request: Request) -> int | str | None:
-    """The last value of the page before; None = from the start."""
-    text = request.query_params.get("pagination[cursor]")
-    if not text:
-        return None
-    try:
-        value = json.loads(base64.urlsafe_b64decode(text.encode()))
-    except ValueError as error:
-        raise _no_cursor() from error
-    if isinstance(value, bool) or not isinstance(value, int | str | None):  # to Python, true is the number 1
-        raise _no_cursor()
-    return value
 
 
 def _no_cursor() -> Exception:

@@ -44,26 +44,26 @@ def declared_form(
     declared: type[Any], *, prefix: str, data: Mapping[str, Any] | None = None, values: Mapping[str, Any] | None = None
 ) -> Declared:
     """values: what the fields show at first, in camelCase, as `declared.shown` makes it."""
-    fields = {field["name"]: _field(field) for field in described(declared)}
-    form: type[Declared] = type(declared.__name__, (Declared,), fields)
-    return form(data, prefix=prefix, initial=values or {})
-
-
-def _field(about: Mapping[str, Any]) -> forms.Field:
-    shared = {"label": about["label"], "help_text": about["help"], "initial": about["default"]}
-    if about["type"] == "boolean":
-        return forms.BooleanField(required=False, **shared)
-    if about["choices"]:
-        # Only the first letter: "EU" and "user ID" are written so.
-        labels = [(choice, choice[:1].upper() + choice[1:]) for choice in about["choices"]]
-        kind = forms.ChoiceField if about["required"] else DefaultedChoice
-        return kind(choices=labels, **shared)
-    if about["type"] == "integer":
-        low, high = about["minimum"], about["maximum"]
-        return forms.IntegerField(required=about["required"], min_value=low, max_value=high, **shared)
     # A browser would offer this person's own password, and mark a key as a spelling mistake.
     quiet = {"autocomplete": "off", "spellcheck": "false"}
-    widget: forms.Widget = forms.TextInput(attrs=quiet)
-    if about["secret"] and not about["url"]:  # what is shown is the mask, or what this person typed a moment ago
-        widget = forms.PasswordInput(attrs=quiet | {"autocomplete": "new-password"}, render_value=True)
-    return forms.CharField(required=about["required"], widget=widget, **shared)
+    fields: dict[str, forms.Field] = {}
+    for about in described(declared):
+        name, required = about["name"], about["required"]
+        shared = {"label": about["label"], "help_text": about["help"], "initial": about["default"]}
+        if about["type"] == "boolean":
+            fields[name] = forms.BooleanField(required=False, **shared)
+        elif about["choices"]:
+            # Only the first letter: "EU" and "user ID" are written so.
+            labels = [(choice, choice[:1].upper() + choice[1:]) for choice in about["choices"]]
+            kind = forms.ChoiceField if required else DefaultedChoice
+            fields[name] = kind(choices=labels, **shared)
+        elif about["type"] == "integer":
+            bounds = {"min_value": about["minimum"], "max_value": about["maximum"]}
+            fields[name] = forms.IntegerField(required=required, **bounds, **shared)
+        elif about["secret"] and not about["url"]:  # shown is the mask, or what this person typed a moment ago
+            hidden = forms.PasswordInput(attrs=quiet | {"autocomplete": "new-password"}, render_value=True)
+            fields[name] = forms.CharField(required=required, widget=hidden, **shared)
+        else:
+            fields[name] = forms.CharField(required=required, widget=forms.TextInput(attrs=quiet), **shared)
+    form: type[Declared] = type(declared.__name__, (Declared,), fields)
+    return form(data, prefix=prefix, initial=values or {})

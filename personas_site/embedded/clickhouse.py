@@ -103,8 +103,18 @@ class Query:
             if len(head) >= INSERT_HEAD_MAX:
                 break
         insert = data_insert(bytes(head))
+        for name in REFUSED_PARAMS & self.params.keys():
+            if self.params[name] not in OFF:
+                raise QueryRefused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse does not support '{name}'.")
+        ours = INTERFACE_PARAMS | HARMLESS_PARAMS | REFUSED_PARAMS
+        settings = {name: value for name, value in self.params.items() if name not in ours}
+        if not insert:  # the engine takes parameters with its calls, except for inserts
+            settings = {name: value for name, value in settings.items() if not name.startswith("param_")}
+        if self.request.method in ("GET", "HEAD"):
+            settings.setdefault("readonly", "2")
+        settings.setdefault("log_comment", self.id)  # the engine knows no query ids: by it a statement is ended
         database = self.params.get("database") or self.request.headers.get("x-clickhouse-database", "")
-        with self.engine.connection(self._settings(is_insert=insert is not None), database) as conn:
+        with self.engine.connection(settings, database) as conn:
             if insert:
                 self._insert(conn, insert, itertools.chain([memoryview(head)[insert.data_at :]], body))
             else:
@@ -116,22 +126,6 @@ class Query:
         code = int(match[1]) if match else 1002
         headers = self._headers("TabSeparated", "") | {"X-ClickHouse-Exception-Code": str(code)}
         self.connection.respond(STATUS_OF_CODE.get(code, 500), headers, self._described(text).encode() + b"\n")
-
-    def _settings(self, *, is_insert: bool) -> dict[str, str]:
-        for name in REFUSED_PARAMS & self.params.keys():
-            if self.params[name] not in OFF:
-                raise QueryRefused(48, "NOT_IMPLEMENTED", f"The embedded ClickHouse does not support '{name}'.")
-        ours = INTERFACE_PARAMS | HARMLESS_PARAMS | REFUSED_PARAMS
-        settings = {
-            name: value
-            for name, value in self.params.items()
-            # The engine takes parameters with its calls, except for inserts.
-            if name not in ours and (is_insert or not name.startswith("param_"))
-        }
-        if self.request.method in ("GET", "HEAD"):
-            settings.setdefault("readonly", "2")
-        settings.setdefault("log_comment", self.id)
-        return settings
 
     def _insert(self, conn: Any, insert: DataInsert, blocks: Iterable[bytes | memoryview]) -> None:
         # From a file, in memory. The engine's own streams (`send_insert`) report success when a full disk, too many

@@ -75,8 +75,20 @@ class Supervisor:
 
     def start(self) -> None:
         """Everything runs and is ready. Raises StartError with nothing left running."""
-        # Before any data is opened.
-        self._take_lock()
+        self.paths.make_home()
+        # Before any data is opened. It ends with this process, however that ends.
+        lock = open(self.paths.lock, "a+")  # noqa: SIM115 - held until stop()
+        try:
+            _retry(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with lock:
+                lock.seek(0)
+                owner = lock.read().strip() or "just starting"
+            raise AlreadyRunning(f"Personas is already running in {self.paths.home}: {owner}") from None
+        self._lock = lock
+        lock.truncate(0)
+        address = "stores only" if self.stores_only else self.paths.web_url
+        print(f"pid {os.getpid()}, {address}", file=lock, flush=True)
         try:
             # Before the ports are tried: what is left over from an earlier run may hold them.
             end_leftovers(self.paths.home, self.say)
@@ -114,21 +126,6 @@ class Supervisor:
     def pid(self, name: str) -> int | None:
         """The process that a service, or one of its workers, has now."""
         return self._pids().get(name)
-
-    def _take_lock(self) -> None:
-        self.paths.make_home()
-        lock = open(self.paths.lock, "a+")  # noqa: SIM115 - held until stop()
-        try:
-            _retry(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with lock:
-                lock.seek(0)
-                owner = lock.read().strip() or "just starting"
-            raise AlreadyRunning(f"Personas is already running in {self.paths.home}: {owner}") from None
-        self._lock = lock
-        lock.truncate(0)
-        address = "stores only" if self.stores_only else self.paths.web_url
-        print(f"pid {os.getpid()}, {address}", file=lock, flush=True)
 
     def _check_ports(self) -> None:
         try:

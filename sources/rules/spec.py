@@ -496,7 +496,13 @@ def _normal(fields: _Fields, shared: _Shared, request: Request, index: int, corr
         raise _Refuse("id_required", "previousId", "An alias call needs a `previousId`.")
     _put_content(normal, fields, shared)
     ts = _put_times(normal, fields, shared, request.received_at, correct_clocks)
-    return Message(type, event_name(type, normal.event or None), message_id, ts, _text(normal))
+    try:
+        archived = _encode(normal)
+    except (OverflowError, UnicodeEncodeError, RecursionError):
+        archived = b"\\u0000"  # as if it held one: it is made storable below
+    if b"\\u0000" in archived:  # PostgreSQL stores no NUL; the rest is as every store takes it
+        archived = _encode(_storable_json(msgspec.to_builtins(normal)))
+    return Message(type, event_name(type, normal.event or None), message_id, ts, archived)
 
 
 def _put_content(normal: _Normal, fields: _Fields, shared: _Shared) -> None:
@@ -632,16 +638,6 @@ def _limit_depth(raw: bytes) -> None:
         depth += 1 if bracket in b"[{" else -1
         if depth > DEEPEST:
             raise _too_deep()
-
-
-def _text(normal: _Normal) -> bytes:
-    try:
-        text = _encode(normal)
-    except (OverflowError, UnicodeEncodeError, RecursionError):
-        text = b"\\u0000"  # as if it held one: it is made storable below
-    if b"\\u0000" not in text:  # PostgreSQL stores no NUL
-        return text
-    return _encode(_storable_json(msgspec.to_builtins(normal)))
 
 
 def _storable_json(value: Any) -> Any:
