@@ -12,10 +12,10 @@ from audiences.rules.properties import identifier, place
 from audiences.rules.validation import EACH
 from audiences.rules.values import ListElements, texts_in, trait_places
 from identity.history import scope_of
+from sources.consumption import listening
 from sources.events import seen
 from sources.events.sql import sql
 from sources.models import EventName, Source
-from sources.queries import listening
 from spaces import personal
 from spaces.models import Space
 

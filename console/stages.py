@@ -13,6 +13,7 @@ from destinations.models import Subscription
 from destinations.pages.presenters import together
 from identity.history import resolve_progress
 from sources import queries as sources
+from sources.consumption import listening
 from spaces import pulse
 from spaces.batches import failing
 from spaces.models import Log, Space
@@ -40,7 +41,7 @@ def silence_status(stage: str, silent: Container[str]) -> StageStatus | None:
 
 def archive_status(space: Space) -> StageStatus:
     """Whether the connected sources send anything, and whether it has been archived."""
-    connected = [connection.source for connection in sources.listening(space.pk).select_related("source__tally")]
+    connected = [connection.source for connection in listening(space.pk).select_related("source__tally")]
     if not connected:
         return StageStatus(Pill("No source"), "Connect one or two sources; their last 30 days are replayed.")
     if waiting := sum(counts.waiting for counts in sources.count_messages(connected).values()):

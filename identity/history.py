@@ -7,10 +7,10 @@ from datetime import datetime
 from django.db.models import Count, F, Sum
 
 from identity.queries import public_ids, source_ids
+from sources.consumption import listening, places
 from sources.events import archive_table, timeline
 from sources.events.timeline import Recorded, Scope
 from sources.models import Replay
-from sources.queries import listening, places
 from spaces.batches import visible_logs
 from spaces.models import Space
 from spaces.times import from_milliseconds

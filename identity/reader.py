@@ -14,11 +14,11 @@ import msgspec
 import numpy
 import pyarrow
 
+from sources.consumption import places as places_of
+from sources.consumption import reach_of
 from sources.events import archive_table
 from sources.events.archive_table import Key, LogPlace, Reach, Region, key_of, up_to
 from sources.models import ARCHIVE, Connection, Reject, Replay, Source
-from sources.queries import places as places_of
-from sources.queries import reach_of
 from spaces.batches import visible_logs
 from spaces.models import Space
 

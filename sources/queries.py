@@ -9,12 +9,13 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
+from sources.consumption import listening
 from sources.events import archive_table
-from sources.events.archive_table import LogPlace, Reach, Region, RowPlace, up_to
-from sources.models import ARCHIVE, Connection, Consumed, EventName, RefusedRequest, Reject, Replay, Source, Tally
+from sources.events.archive_table import Reach, RowPlace
+from sources.models import ARCHIVE, Connection, EventName, RefusedRequest, Reject, Replay, Source, Tally
 from spaces.batches import Visible, visible_logs
 from spaces.models import Log, Space, Workspace
-from spaces.times import from_milliseconds, milliseconds
+from spaces.times import from_milliseconds
 
 SHOWN = 100  # messages at once
 RESOLVE = "resolve"  # the stage that reads it, one log per space; named here, since identity is above
@@ -204,10 +205,6 @@ def connections_of(space: Space) -> QuerySet[Connection]:
     return Connection.objects.filter(space=space).select_related("source", "replay")
 
 
-def listening(space_id: int) -> QuerySet[Connection]:
-    return Connection.objects.filter(space_id=space_id).filter(~Q(state=Connection.State.DISCONNECTED))
-
-
 def heard_by(space: Space) -> list[int]:
     """The ids of the sources that the space is connected to."""
     return list(listening(space.pk).values_list("source_id", flat=True))
@@ -217,51 +214,6 @@ def listeners(source: Source) -> list[int]:
     """The ids of the spaces that are connected to the source."""
     connections = Connection.objects.filter(source=source).exclude(state=Connection.State.DISCONNECTED)
     return list(connections.values_list("space_id", flat=True))
-
-
-def places(connections: Sequence[Connection]) -> list[LogPlace]:
-    """The live reader's place of each connection, with the end of its source's archive now. One query."""
-    # All ends at one moment, so that events of two sources are interleaved by receipt and none is ahead of its time.
-    logs = visible_logs(stage=ARCHIVE, partitions=[connection.source_id for connection in connections])
-    return [
-        LogPlace(log=logs[connection.source_id], piece=connection.piece, position=connection.position)
-        for connection in connections
-    ]
-
-
-def reach_of(replay: Replay) -> Reach:
-    """What the replay covers: the sources still in it, each up to its cut-off, without what others brought."""
-    connections = listening(replay.space_id).filter(replay=replay)
-    return complement(connections, since=replay.since, until=replay.until, without=replay)
-
-
-def complement(
-    connections: Iterable[Connection], *, since: datetime, until: datetime, without: Replay | None = None
-) -> Reach:
-    """What these connections have not consumed of their sources' past, of event times in [since, until].
-
-    without: what this replay consumed does not count; its own cursor says it.
-    """
-    # Up to each one's cut-off: what comes after it is the live reader's, so nothing is missed and nothing comes twice.
-    cutoffs = {connection.source_id: (connection.pk, connection.cutoff) for connection in connections}
-    logs = visible_logs(stage=ARCHIVE, partitions=list(cutoffs))
-    parts = Consumed.objects.filter(connection__in=[pk for pk, _ in cutoffs.values()]).order_by("pk")
-    return Reach(
-        logs=tuple(up_to(logs[source], cutoff) for source, (_, cutoff) in sorted(cutoffs.items())),
-        since=since,
-        until=until,
-        consumed=tuple(
-            Region(
-                source=part.connection.source_id,
-                after=(part.after_piece, part.after_position),
-                upto=(part.piece, part.position),
-                since=milliseconds(part.since) if part.since else 0,
-                key=tuple(part.key) if part.key else None,
-            )
-            for part in parts.select_related("connection")
-            if without is None or part.replay_id != without.pk
-        ),
-    )
 
 
 def progress(replay: Replay, now: datetime) -> Progress:

@@ -12,12 +12,11 @@ from django.utils.text import slugify
 
 from access.services import COMMAND, ActorLike, audit
 from sources import queries
-from sources.consumption import keep_stretch
+from sources.consumption import complement, keep_stretch, listening
 from sources.events import archive_table
 from sources.events.archive_table import WHOLE_PIECE
 from sources.inbox import Sender, keep
 from sources.models import ARCHIVE, Connection, Consumed, Inbox, Reject, Replay, Source, Tally, WriteKey
-from sources.queries import complement, listening
 from sources.rules.spec import SOURCE_DISABLED, again
 from spaces import deletions
 from spaces.batches import Visible, visible_logs

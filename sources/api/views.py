@@ -30,6 +30,7 @@ from sources.api.serializers import (
     SourceAnswer,
     SourceSerializer,
 )
+from sources.consumption import listening
 from sources.models import Replay, Source
 from sources.services import SourceError
 from spaces.clock import clock
@@ -173,7 +174,7 @@ class ConnectionsView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The sources that the space listens to, and its newest replay."""
         newest = Replay.objects.filter(space=request.space).order_by("-id").first()
-        rows = self.paginate_queryset(queries.listening(request.space.pk).select_related("source"))
+        rows = self.paginate_queryset(listening(request.space.pk).select_related("source"))
         return self.get_paginated_response(
             ConnectionSerializer(rows, many=True).data, replay=newest and ReplaySerializer(newest).data
         )
@@ -196,7 +197,7 @@ class ConnectionsView(PagedView):
             )
         except SourceError as error:
             raise Conflict(str(error)) from error
-        connections = queries.listening(request.space.pk).filter(source__in=sources)
+        connections = listening(request.space.pk).filter(source__in=sources)
         rows = connections.select_related("source").order_by("id")
         return answer(ConnectedAnswer, 201, connections=rows, replay=replay)
 
@@ -208,7 +209,7 @@ class ConnectionView(APIView):
     def delete(self, request: ApiRequest, space_id: str, connection_id: str) -> Response:
         """The space stops listening. What it made of the source's events stays."""
         # Of those that listen: a second call finds nothing, and changes no cut-off.
-        connection = get_object_or_404(queries.listening(request.space.pk), public_id=connection_id)
+        connection = get_object_or_404(listening(request.space.pk), public_id=connection_id)
         services.disconnect(connection, clock, by=request)
         return done()
 

@@ -6,7 +6,7 @@ import pytest
 
 from access.models import AuditEntry
 from personas_site import erasure
-from sources import queries, services
+from sources import consumption, queries, services
 from sources.events import archive_table
 from sources.events.archive_table import WHOLE_PIECE
 from sources.models import Connection, Inbox, Replay, Source, WriteKey
@@ -50,13 +50,15 @@ def put(source, *ids, **fields):
 
 
 def replayed(replay) -> list[str]:
-    table = archive_table.read_replay_slice(replay.workspace_id, queries.reach_of(replay), None, 1000)
+    table = archive_table.read_replay_slice(replay.workspace_id, consumption.reach_of(replay), None, 1000)
     return table["message_id"].to_pylist()
 
 
 def live(space) -> list[str]:
     """What the live reader of the space would read next."""
-    rows, _ = archive_table.read_live(space.workspace_id, queries.places(list(queries.listening(space.pk))), 1000)
+    rows, _ = archive_table.read_live(
+        space.workspace_id, consumption.places(list(consumption.listening(space.pk))), 1000
+    )
     return sorted(rows["message_id"].to_pylist())
 
 

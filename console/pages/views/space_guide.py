@@ -17,8 +17,8 @@ from console.links import first_page
 from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, AudienceSummary, SpaceContents, compare
 from destinations.models import Destination, Subscription
 from identity.rules.policy import policy_of
+from sources.consumption import listening
 from sources.models import Connection
-from sources.queries import listening
 from spaces.models import Space
 from spaces.needs import needs
 

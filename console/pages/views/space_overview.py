@@ -17,6 +17,7 @@ from console.stages import (
 from identity.models import Profile
 from identity.queries import living
 from sources import queries as sources
+from sources.consumption import listening
 from spaces import pulse
 from spaces.clock import clock
 from spaces.needs import needs
@@ -35,7 +36,7 @@ def space(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """What is in the space, and whether events flow through it."""
     here, slugs = request.space, [workspace, space]
     profiles = reverse("profiles", args=slugs)
-    connected = sources.listening(here.pk).count()
+    connected = listening(here.pk).count()
     tiles = [
         ("People", living(here, Profile.Kind.USER).count(), profiles),
         ("Accounts", living(here, Profile.Kind.ACCOUNT).count(), f"{profiles}?kind=accounts"),

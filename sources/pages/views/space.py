@@ -12,6 +12,7 @@ from django.urls import reverse
 from access.pages.tables import Pill
 from access.requests import PageRequest
 from sources import queries, services
+from sources.consumption import listening
 from sources.models import Connection, Replay
 from sources.pages.forms import DAYS, ConnectForm, ReplayForm
 from sources.services import SourceError
@@ -77,8 +78,8 @@ def connect(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @needs("space.admin")
 def disconnect(request: PageRequest, workspace: str, space: str, connection_id: str) -> HttpResponse:
     """A GET asks for confirmation, a POST disconnects."""
-    listening = queries.listening(request.space.pk).select_related("source")
-    connection = get_object_or_404(listening, public_id=connection_id)
+    connections = listening(request.space.pk).select_related("source")
+    connection = get_object_or_404(connections, public_id=connection_id)
     if request.method == "POST":
         services.disconnect(connection, clock, by=request)
         messages.success(request, f"{request.space.name} no longer listens to {connection.source.name}.")
@@ -103,8 +104,8 @@ def cancel_replay(request: PageRequest, workspace: str, space: str, replay_id: s
 @needs("space.admin")
 def replay_more(request: PageRequest, workspace: str, space: str, connection_id: str) -> HttpResponse:
     """The form that replays the last days of a source. Events that the space already has are left out."""
-    listening = queries.listening(request.space.pk).select_related("source", "replay")
-    connection = get_object_or_404(listening, public_id=connection_id)
+    connections = listening(request.space.pk).select_related("source", "replay")
+    connection = get_object_or_404(connections, public_id=connection_id)
     form = ReplayForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         source, days = connection.source, form.cleaned_data["days"]
