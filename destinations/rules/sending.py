@@ -194,6 +194,9 @@ def _check(rules: SendingRules, known: Sequence[str]) -> None:
             raise InvalidSetting(f"{path}.type", "Must be a type of identifier, such as phone")
         if rule.type not in known and ANY not in known:
             raise InvalidSetting(f"{path}.type", f"This destination knows {', '.join(known)}")
+        if rule.hash != "none" and ANY not in known:
+            # Hashed twice, or where the tool wants it in clear, it would find nobody.
+            raise InvalidSetting(f"{path}.hash", "This destination takes it as it is, and hashes it where it has to be")
         if rule.name:
             _check_name(rule.name, f"{path}.name")
     for place, field in enumerate(rules.fields):

@@ -107,6 +107,12 @@ def test_what_is_wrong_is_refused_with_its_path(given: dict[str, Any], path: str
     assert refusal.value.field == path
 
 
+def test_nothing_is_hashed_twice() -> None:
+    with pytest.raises(InvalidSetting, match="as it is") as refusal:
+        parse_sending({"identifiers": [{"type": "email", "hash": "md5"}]}, known=["email"])
+    assert refusal.value.field == "identifiers[0].hash"
+
+
 def test_a_destination_takes_only_the_identifiers_that_it_knows() -> None:
     with pytest.raises(InvalidSetting, match="knows email"):
         parse_sending({"identifiers": [{"type": "phone"}]}, known=["email"])

@@ -127,6 +127,7 @@ def _choices(row: Subscription) -> dict[str, Any]:
         "properties": PROPERTIES,
         "deepest": DEEPEST,
         "own_types": ANY in adapter_of(row.destination.kind).capabilities.identifiers,
+        "takes_fields": adapter_of(row.destination.kind).capabilities.fields is not None,
     }
 
 
