@@ -568,8 +568,8 @@ class PostHog:
             both = " INTERSECT DISTINCT " if segment.together == "AND" else " UNION DISTINCT "
             people = both.join(f"({self._people(leaf, now)})" for leaf in segment.leaves)
             _run(
-                f"INSERT INTO posthog.members SELECT {WORKSPACE} AS team, {number} AS cohort, person, toInt8(1) AS sign,"
-                f" {self._version} AS version FROM ({people})"
+                f"INSERT INTO posthog.members SELECT {WORKSPACE} AS team, {number} AS cohort, person,"
+                f" toInt8(1) AS sign, {self._version} AS version FROM ({people})"
                 f" UNION ALL SELECT team, cohort, person, -1, version FROM posthog.members FINAL"
                 f" WHERE team = {WORKSPACE} AND cohort = {number} AND version < {self._version} AND sign = 1"
             )

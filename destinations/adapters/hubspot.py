@@ -185,7 +185,7 @@ def test(settings: HubspotSettings, now: datetime) -> DestinationRequest:
 adapter = Adapter(
     kind="hubspot",
     label="HubSpot",
-    description="Sets a property of each contact by its e-mail address, for lists and workflows; or keeps a list of them.",
+    description="Sets a property of each contact by its e-mail address, which must exist; or keeps static lists.",
     settings=HubspotSettings,
     options=HubspotAudienceOptions,
     trait_options=HubspotOptions,
