@@ -8,27 +8,29 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from msgspec.structs import asdict
 
-from access.services import ActorLike, NotPossible, audit
+from access.services import ActorLike, audit
 from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.calls import DecidedCall, change_of, filled
 from destinations.intake import SyncIntake, read_person
 from destinations.models import Acknowledged, Subscription
-from destinations.rules.contract import CallOutcome, DestinationRequest, IdentifierChange
-from destinations.rules.send_batch import Unanswered
+from destinations.rules.contract import DestinationRequest, IdentifierChange
 from destinations.rules.sending import parse_sending, sending_json
-from destinations.steps import StepFailed, known_values, take_steps
-from destinations.transports import TRANSPORTS
+from destinations.send import everyone_besides, send_changes
+from destinations.steps import known_values
 from identity.models import Profile
 from spaces import personal
 from spaces.chunks import chunks
 from spaces.settings_schema import MASK, load_stored, parse, secrets_of, strike
 from spaces.times import milliseconds
 
+LONGEST_S = 10.0  # of calls, for somebody who waits for them
+LONGEST_BODY = 20_000  # characters that are shown
 ToldIdentifier = tuple[str, str]  # (type, value), to be shown
 # Whatever is in these is a secret, or made of one: basic authentication is only another way of writing it.
 SECRET_HEADERS = ("authorization", "x-api-key", "api-token", "cookie")
@@ -86,60 +88,39 @@ def rehearse(
     asked, intake = _read(subscription, person, sending, options)
     member = person.number in queries.desired_members(asked)
     entering = member if entering is None else entering
-    remembered = known_values(asked, adapter_of(asked.destination.kind), queries.about(asked), now)
-    planned, told = _plan(asked, person, intake, remembered, entering=entering, now=now)
-    secrets = secrets_of(queries.settings_of(asked.destination))
-    requests = [_shown(request, told, secrets) for request in planned]
+    changes, told = _changes(asked, person, intake, entering=entering, now=now)
+    requests = [_shown(asked, request, told) for request in _plan(asked, changes, now)] if changes else []
     return Rehearsal(person, entering, member, next(iter(intake.kept_out.values()), ""), requests)
 
 
 def send_test(
     subscription: Subscription, person: Profile, *, now: datetime, entering: bool | None = None, by: ActorLike
 ) -> Rehearsal:
-    """The same with the saved rules, and the calls are made. What the tool is told is real: it may act on it.
-
-    Raises NotPossible.
-    """
+    """The same with the saved rules, and the calls are made. What the tool is told is real: it may act on it."""
     asked, intake = _read(subscription, person, None, None)
     member = person.number in queries.desired_members(asked)
     entering = member if entering is None else entering
     audit(by, "subscription.tested", subscription, person=person.public_id, entering=entering)
-    adapter, settings = adapter_of(asked.destination.kind), queries.settings_of(asked.destination)
-    options = load_stored(adapter.options_for(asked.audience.kind), asked.options)
-    sent: list[RehearsedRequest] = []
-    with TRANSPORTS[adapter.transport](asked.destination, settings) as call:
-        try:
-            taken = take_steps(
-                asked.destination, asked, adapter, queries.about(asked), settings, options, call=call, now=now
+    changes, told = _changes(asked, person, intake, entering=entering, now=now)
+    # Where a call says everybody, nobody else is left out of it.
+    everyone = partial(everyone_besides, asked, set(intake.numbers))
+    batch = send_changes(asked, changes, everyone=everyone, now=now, seconds=LONGEST_S) if changes else None
+    requests = []
+    for attempt in batch.attempts if batch else ():
+        outcomes = [
+            RowOutcome(*told[row.id], outcome.kind, personal.text(outcome.reason))
+            for row, outcome in zip(attempt.request.rows, attempt.outcomes, strict=True)
+        ]
+        requests.append(
+            replace(
+                _shown(asked, attempt.request, told, body=attempt.request.shown),
+                status=attempt.status,
+                milliseconds=attempt.milliseconds,
+                response=personal.text(attempt.response),
+                outcomes=outcomes,
             )
-        except StepFailed as failed:
-            raise NotPossible(strike(failed.outcome.reason, secrets_of(settings))) from failed
-        secrets = [*secrets_of(settings), *taken.tokens]
-        planned, told = _plan(asked, person, intake, taken.remembered, entering=entering, now=now)
-        while planned:
-            request = adapter.authorize(planned.pop(0), taken.remembered)
-            shown = _shown(request, told, secrets)
-            try:
-                answer = call(request)
-            except Unanswered as error:
-                outcome = CallOutcome("suspended" if error.permanent else "retry", error.message)
-                outcomes = _outcomes(request, [outcome] * len(request.rows), told, secrets)
-                sent.append(replace(shown, status=0, outcomes=outcomes))
-                continue
-            if request.then and answer.ok:
-                planned[:0] = request.then(answer)
-            response = personal.text(strike(answer.text(2000), secrets))
-            outcomes = _outcomes(request, adapter.read(request, answer), told, secrets)
-            sent.append(
-                replace(
-                    shown,
-                    status=answer.status,
-                    milliseconds=answer.milliseconds,
-                    response=response,
-                    outcomes=outcomes,
-                )
-            )
-    return Rehearsal(person, entering, member, next(iter(intake.kept_out.values()), ""), sent)
+        )
+    return Rehearsal(person, entering, member, next(iter(intake.kept_out.values()), ""), requests)
 
 
 def _read(
@@ -158,18 +139,11 @@ def _read(
     return asked, read_person(asked, person.number)
 
 
-def _plan(
-    subscription: Subscription,
-    person: Profile,
-    intake: SyncIntake,
-    remembered: Mapping[str, str],
-    *,
-    entering: bool,
-    now: datetime,
-) -> tuple[list[DestinationRequest], dict[str, ToldIdentifier]]:
-    """The requests, as the adapter plans them, and by the id of each change which identifier it is about."""
-    destination, audience = subscription.destination, subscription.audience
-    adapter, rules, at = adapter_of(destination.kind), queries.sending_of(subscription), milliseconds(now)
+def _changes(
+    subscription: Subscription, person: Profile, intake: SyncIntake, *, entering: bool, now: datetime
+) -> tuple[list[IdentifierChange], dict[str, ToldIdentifier]]:
+    """The changes that a batch would carry, and by the id of each which identifier it is about."""
+    rules, at = queries.sending_of(subscription), milliseconds(now)
     sent = {
         row.identifier: {type: (number, value) for type, (number, value) in row.sent.items()}
         for row in Acknowledged.objects.filter(subscription=subscription, identifier__in=[*intake.numbers])
@@ -188,34 +162,35 @@ def _plan(
         changes.append(replace(change, id=f"{subscription.public_id}-{number}-test{at}"))
         own = ((type, value) for type, (other, value) in recipients.items() if other == number)
         told[changes[-1].id] = next((type, personal.value(type, value)) for type, value in own)
-    about = replace(queries.about(subscription), remembered=remembered)
+    return changes, told
+
+
+def _plan(subscription: Subscription, changes: Sequence[IdentifierChange], now: datetime) -> list[DestinationRequest]:
+    """The requests, as the adapter plans them."""
+    destination = subscription.destination
+    adapter = adapter_of(destination.kind)
     settings = queries.settings_of(destination)
-    options = load_stored(adapter.options_for(audience.kind), subscription.options)
-    requests = [
+    options = load_stored(adapter.options_for(subscription.audience.kind), subscription.options)
+    # No step is taken, for it may create something: what is not known yet, such as the id of a list, goes by its name.
+    about = queries.about(subscription)
+    about = replace(about, remembered=known_values(subscription, adapter, about, now))
+    can = adapter.capabilities
+    return [
         request
-        for part in chunks(changes, adapter.capabilities.batch)
+        for part in chunks(changes, len(changes) if can.full else can.batch)
         for request in adapter.plan(part, about, settings, options, now)
     ]
-    return requests, told
 
 
-def _shown(request: DestinationRequest, told: Mapping[str, ToldIdentifier], secrets: Sequence[str]) -> RehearsedRequest:
+def _shown(
+    subscription: Subscription, request: DestinationRequest, told: Mapping[str, ToldIdentifier], *, body: str = ""
+) -> RehearsedRequest:
+    """body: as a log shows it; "" = all of the request's."""
+    secrets = secrets_of(queries.settings_of(subscription.destination))
     headers = {
         name: MASK if name.lower() in SECRET_HEADERS else strike(value, secrets)
         for name, value in request.headers.items()
     }
-    body = personal.text(strike(request.shown or request.body.decode("utf-8", "replace"), secrets))
+    text = personal.text(strike(body or request.shown or request.body.decode("utf-8", "replace"), secrets))
     identifiers = [told[row.id] for row in request.rows]
-    return RehearsedRequest(request.method, strike(request.url, secrets), headers, body, identifiers)
-
-
-def _outcomes(
-    request: DestinationRequest,
-    outcomes: Sequence[CallOutcome],
-    told: Mapping[str, ToldIdentifier],
-    secrets: Sequence[str],
-) -> list[RowOutcome]:
-    return [
-        RowOutcome(*told[row.id], outcome.kind, personal.text(strike(outcome.reason, secrets)))
-        for row, outcome in zip(request.rows, outcomes, strict=True)
-    ]
+    return RehearsedRequest(request.method, strike(request.url, secrets), headers, text[:LONGEST_BODY], identifiers)

@@ -11,41 +11,34 @@ Only a comparison says that a subscription is in step.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import msgspec
 from django.db.models import Exists, OuterRef, Q
 
 from audiences.models import Change as AudienceChange
-from destinations import endings, queries
+from destinations import endings
 from destinations.adapters import adapter_of
-from destinations.calls import DecidedCall, FilteredCall, call_of, change_of, decide_calls, filtered_calls
+from destinations.calls import DecidedCall, FilteredCall, change_of, decide_calls, filtered_calls
 from destinations.delivery_log import log_attempts, log_filtered
 from destinations.intake import PassPosition, SyncIntake, read_comparison, read_due_and_changed, retry_is_due
 from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
 from destinations.rules import backoff
-from destinations.rules.contract import CallOutcome, IdentifierChange
-from destinations.rules.send_batch import SentBatch, postponed_batch, refused_batch, send_batch
-from destinations.steps import StepFailed, StepsBusy, forget_what_ends, take_steps
-from destinations.transports import TRANSPORTS
+from destinations.rules.send_batch import SentBatch
+from destinations.send import everyone_besides, send_changes
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from spaces import batches
 from spaces.clock import Clock, clock, is_due, rows_due
 from spaces.models import Log
-from spaces.rates import pace
-from spaces.secrets import Unopenable
-from spaces.settings_schema import load_stored, secrets_of
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # people, or due rows
-BUSY_S = 2.0  # until another process was told what this one needs as well
 SENDING_S = 20.0  # of calls per batch: no destination keeps a worker for longer
 
 
@@ -125,8 +118,15 @@ class Sync:
             return SyncOutcome(None)
         if not client.client().ping():
             raise ConnectionError("The delivery log is away: nothing is sent that could not be shown")
-        batch = self._send(subscription, prepared.rows)
-        log_attempts(subscription, prepared.rows, batch, number, self.clock.now())
+        calls = prepared.rows
+        batch = send_changes(
+            subscription,
+            [change_of(subscription, call) for call in calls],
+            everyone=lambda: everyone_besides(subscription, {call.identifier for call in calls}),
+            now=self.clock.now(),
+            seconds=self.sending_s,
+        )
+        log_attempts(subscription, calls, batch, number, self.clock.now())
         return SyncOutcome(batch)
 
     def commit(self, log: Log, prepared: PreparedSync, number: int, outcome: SyncOutcome) -> None:
@@ -179,58 +179,6 @@ class Sync:
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
         client.erase(DELIVERY_LOG, "subscription", log.partition, numbers)
-
-    def _send(self, subscription: Subscription, calls: Sequence[DecidedCall]) -> SentBatch:
-        """Make the calls as the destination's adapter plans them, within what its kind can take."""
-        destination, audience = subscription.destination, subscription.audience
-        adapter = adapter_of(destination.kind)
-        can = adapter.capabilities
-        try:
-            settings = queries.settings_of(destination)
-        except Unopenable as error:  # the key is missing: away like a store, and no row is at fault for it
-            raise ConnectionError(f"The settings of {destination.public_id} cannot be read: {error}") from error
-        options = load_stored(adapter.options_for(audience.kind), subscription.options)
-        changes = [change_of(subscription, decided) for decided in calls]
-        about = queries.about(subscription, everyone=lambda: _everyone_besides(subscription, calls))
-        now = self.clock.now()  # once: batches are halved in threads that must not ask the database
-        # The rate is the destination's: whatever other audiences go there spend from it as well.
-        bucket = f"destination:{destination.pk}"
-        in_turn = partial(pace, bucket, rate=can.per_second, longest_s=self.sending_s) if can.per_second else None
-        with TRANSPORTS[adapter.transport](destination, settings) as call:
-            try:
-                taken = take_steps(
-                    destination, subscription, adapter, about, settings, options, call=call, now=now, in_turn=in_turn
-                )
-            except StepsBusy:
-                return postponed_batch(changes, BUSY_S)
-            except StepFailed as failed:
-                return refused_batch(changes, failed.attempt, failed.outcome).without(secrets_of(settings))
-            about = replace(about, remembered=taken.remembered)
-            batch = send_batch(
-                changes,
-                plan=lambda rows: adapter.plan(rows, about, settings, options, now),
-                read=adapter.read,
-                call=lambda request: call(adapter.authorize(request, taken.remembered)),
-                largest=None if can.full else can.batch,
-                concurrency=can.concurrency,
-                seconds=self.sending_s,
-                wait_for_turn=in_turn,
-                largest_body=can.largest_body,
-            )
-        if taken.tokens and not taken.new and batch.any("suspended"):
-            # It was taken before: perhaps it was called back. If the next one is refused as well, it is not the token.
-            forget_what_ends(destination)
-            batch = batch.failed(CallOutcome("retry", f"{batch.reason('suspended')} (asked for a new token)"))
-        return batch.without([*secrets_of(settings), *taken.tokens])
-
-
-def _everyone_besides(subscription: Subscription, calls: Sequence[DecidedCall]) -> Iterator[IdentifierChange]:
-    """Whoever is there, or may be, and is to stay, without those that a batch is about."""
-    rows = Acknowledged.objects.filter(subscription=subscription, entering=True).exclude(state=Acknowledged.State.OUT)
-    batch = {call.identifier for call in calls}
-    for row in rows.order_by("identifier").iterator(chunk_size=5000):
-        if row.identifier not in batch:
-            yield change_of(subscription, call_of(row))
 
 
 STAGE = Sync()

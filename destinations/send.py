@@ -1,0 +1,81 @@
+"""The calls about some changes of one subscription: as its adapter plans them, within what its kind can take."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from destinations import queries
+from destinations.adapters import adapter_of
+from destinations.calls import call_of, change_of
+from destinations.models import Acknowledged, Subscription
+from destinations.rules.contract import CallOutcome, IdentifierChange
+from destinations.rules.send_batch import SentBatch, postponed_batch, refused_batch, send_batch
+from destinations.steps import StepFailed, StepsBusy, forget_what_ends, take_steps
+from destinations.transports import TRANSPORTS
+from spaces.rates import pace
+from spaces.secrets import Unopenable
+from spaces.settings_schema import load_stored, secrets_of
+
+BUSY_S = 2.0  # until another process was told what this one needs as well
+
+
+def everyone_besides(subscription: Subscription, identifiers: Collection[int]) -> Iterator[IdentifierChange]:
+    """Whoever is there, or may be, and is to stay, without these that a batch is about."""
+    rows = Acknowledged.objects.filter(subscription=subscription, entering=True).exclude(state=Acknowledged.State.OUT)
+    for row in rows.order_by("identifier").iterator(chunk_size=5000):
+        if row.identifier not in identifiers:
+            yield change_of(subscription, call_of(row))
+
+
+def send_changes(
+    subscription: Subscription,
+    changes: Sequence[IdentifierChange],
+    *,
+    everyone: Callable[[], Iterable[IdentifierChange]] = tuple,
+    now: datetime,
+    seconds: float,
+) -> SentBatch:
+    """What became of each change, without secrets. Raises ConnectionError when the settings cannot be read.
+
+    everyone: whom the destination holds besides, for kinds that are told everybody. seconds: no call begins after them.
+    """
+    destination, audience = subscription.destination, subscription.audience
+    adapter = adapter_of(destination.kind)
+    can = adapter.capabilities
+    try:
+        settings = queries.settings_of(destination)
+    except Unopenable as error:  # the key is missing: away like a store, and no row is at fault for it
+        raise ConnectionError(f"The settings of {destination.public_id} cannot be read: {error}") from error
+    options = load_stored(adapter.options_for(audience.kind), subscription.options)
+    about = queries.about(subscription, everyone=everyone)
+    # The rate is the destination's: whatever other audiences go there spend from it as well.
+    bucket = f"destination:{destination.pk}"
+    in_turn = partial(pace, bucket, rate=can.per_second, longest_s=seconds) if can.per_second else None
+    with TRANSPORTS[adapter.transport](destination, settings) as call:
+        try:
+            taken = take_steps(
+                destination, subscription, adapter, about, settings, options, call=call, now=now, in_turn=in_turn
+            )
+        except StepsBusy:
+            return postponed_batch(changes, BUSY_S)
+        except StepFailed as failed:
+            return refused_batch(changes, failed.attempt, failed.outcome).without(secrets_of(settings))
+        about = replace(about, remembered=taken.remembered)
+        batch = send_batch(
+            changes,
+            # `now` once: batches are halved in threads that must not ask the database.
+            plan=lambda rows: adapter.plan(rows, about, settings, options, now),
+            read=adapter.read,
+            call=lambda request: call(adapter.authorize(request, taken.remembered)),
+            largest=None if can.full else can.batch,
+            concurrency=can.concurrency,
+            seconds=seconds,
+            wait_for_turn=in_turn,
+            largest_body=can.largest_body,
+        )
+    if taken.tokens and not taken.new and batch.any("suspended"):
+        # It was taken before: perhaps it was called back. If the next one is refused as well, it is not the token.
+        forget_what_ends(destination)
+        batch = batch.failed(CallOutcome("retry", f"{batch.reason('suspended')} (asked for a new token)"))
+    return batch.without([*secrets_of(settings), *taken.tokens])
