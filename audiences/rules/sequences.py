@@ -232,7 +232,7 @@ class Chain:
         sizes = [len(person_traits.newest(name)) for name in traits(self.steps)]
         place = traits(self.steps).index(reference.name)
         columns = self.columns[1 + sum(sizes[:place]) :][: sizes[place]]
-        values = person_traits.place(reference.name, columns).values(exact_json)
+        values = person_traits.scalars(reference.name, columns)
         own, its = f"e.6[{self._slot(question.name)}]", f"{self._name}v{place}"
         if operator.between is None:
             raise TypeError(f"{operator.name} compares with a value only")
