@@ -265,9 +265,9 @@ class OverlapView(APIView):
         """How many people are in both audiences now, and how many in one of them alone."""
         audience = audience_of(request, audience_id)
         asked = request.query_params.get("with", "")
-        other = overview.audiences_of(request.space).filter(public_id=asked).first()
+        other = overview.audiences_of(request.space).filter(of=audience.of, public_id=asked).first()
         if other is None:
-            raise invalid("There is no such audience.", "with")
+            raise invalid(f"There is no such audience of {audience.of}.", "with")
         return answer(OverlapAnswer, overlap=history.overlap(audience, other))
 
 
@@ -339,10 +339,11 @@ class ExplanationView(APIView):
     def get(self, request: ApiRequest, space_id: str, profile_id: str, audience_id: str) -> Response:
         """Why a person is in an audience, or is not: each condition, with what was found."""
         profile = profile_of(request.space, profile_id)
-        if profile is None:
+        audience = audience_of(request, audience_id)
+        if profile is None or audience.of != explain.whom(profile):
             raise NotFound(NOTHING)
         try:
-            explanation = explain.explain(request.space, audience_of(request, audience_id), profile, now=clock.now())
+            explanation = explain.explain(request.space, audience, profile, now=clock.now())
         except DefinitionError as error:
             raise Conflict(unreadable(error)) from error
         except NotComputed as error:

@@ -401,7 +401,7 @@ def test_a_piece_written_anew_is_the_same_to_the_row(space, source):
         for number in (1, 2)
     }
     assert rows[1] == rows[2]
-    assert [len(part) for part in rows[1]] == [2, 3, 1, 0, 3]
+    assert [len(part) for part in rows[1]] == [2, 3, 1, 0, 3, 1]
 
 
 @pytest.mark.parametrize(

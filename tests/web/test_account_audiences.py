@@ -227,3 +227,19 @@ def test_a_computed_trait_of_accounts_is_described_and_shown(world, cast, base):
     assert "For each account, how often they performed" in page
     shown = browser.get(f"{base}/profiles/{profile_of(world, 'beta')}/computed-traits", headers={"HX-Request": "true"})
     assert re.search(r"Orders 2 ", words(shown))
+
+
+def test_why_and_overlap_are_asked_of_those_whom_an_audience_can_be_about(world, api):
+    firms = world.audience("firms", PRO, of="accounts")
+    busy = world.audience("busy", ORDERED, of="accounts")
+    people = world.audience("people", ORDERED)
+    world.computed()
+    overlap = api("GET", f"audiences/{firms.public_id}/overlap?with={busy.public_id}")["overlap"]
+    assert overlap["both"] == 1
+    assert (
+        "of accounts"
+        in api("GET", f"audiences/{firms.public_id}/overlap?with={people.public_id}", status=422)["message"]
+    )
+    of_acme = f"profiles/{profile_of(world, 'acme')}/audiences"
+    assert api("GET", f"{of_acme}/{busy.public_id}")["explanation"]["member"]
+    api("GET", f"{of_acme}/{people.public_id}", status=404)

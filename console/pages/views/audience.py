@@ -69,7 +69,9 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
             messages.success(request, f"{details.audience.name} is {action}d.")
         return redirect("audience", workspace=workspace, space=space, audience=audience)
     subscriptions = details.audience.subscriptions.select_related("audience", "destination")
-    others = Audience.objects.filter(space=request.space, deleted_at=None, serving__isnull=False)
+    others = Audience.objects.filter(
+        space=request.space, of=details.audience.of, deleted_at=None, serving__isnull=False
+    )
     others = others.exclude(pk=details.audience.pk).order_by("name", "pk")
     compared = others.filter(public_id=request.GET.get("with", "")).first()
     context = {
