@@ -97,17 +97,18 @@ ONE = World(
     frozenset({6, 7}),
     [(2, 1)],
     [Event(2, "Seen", NOW), Event(3, "Bought", NOW)],
-    [Trait(6, "plan", "x", (NOW, 1, 1, 0))],
+    [Trait(6, "plan", "x", (NOW, 1, 1, 0)), Trait(1, "plan", "y", (NOW, 1, 1, 1))],
     [(1, 6), (2, 6), (2, 7), (3, 7)],
 )
 SEEN = {"kind": "event", "name": "Seen"}
 SEEN_AND_ALL = {"all": [{**SEEN, "exactly": 1}, {"users": "all", "all": [SEEN]}]}
+OWN_TRAIT = {"all": [SEEN, {"kind": "trait", "name": "plan", "op": "equals", "value": "x"}]}
 OF_NONE = {"accounts": "none", "any": [{"users": "any", "any": [{"kind": "event", "name": "Bought"}]}]}
 
 
 @given_time
 @given(worlds(), BOTH, st.integers(0, 9))
-@example(ONE, [(OF_NONE, SEEN_AND_ALL), (SEEN, {"not": SEEN_AND_ALL})], 0)
+@example(ONE, [(OF_NONE, SEEN_AND_ALL), (SEEN, OWN_TRAIT)], 0)
 def test_accounts_and_users_by_accounts_are_as_the_oracle_says_and_narrowed_is_full(world, both, place):
     space, log = stored(world)
     asked = [
