@@ -36,6 +36,7 @@ def body_of(route: Route, method: str, ids: dict[str, str]) -> object:
 # Fields of no fixed form, and what they can name. Nothing here takes an id.
 FREE = {
     "definition": "audiences, by a key of the same space",
+    "sending": "traits and types of identifiers by name, computed traits by a key of the same space",
     "settings": "nothing: settings of a destination, each declared by its adapter",
     "options": "nothing: options of a subscription, each declared by its adapter",
     "identityRules": "nothing: types and values of identifiers",
