@@ -215,7 +215,7 @@ def restore(folder: Path, *, replace: bool, say: Say) -> None:
     for name in (*(table.name for table in TABLES), "schema_migrations"):
         client.run(Sql(f"DROP TABLE IF EXISTS {name} SYNC"))
     # As of the release that made the backup; `prepare` does the rest, with the rows in place.
-    apply(each for each in known() if each.name in manifest["eventMigrations"])
+    apply(migration for migration in known() if migration.name in manifest["eventMigrations"])
     for table, rows in manifest["rows"].items():
         _copy_in(table, manifest["columns"][table], rows, folder, say)
     # Last, and in one transaction: until then the stores are empty for everybody.
@@ -244,7 +244,7 @@ def _checked(folder: Path, say: Say) -> dict[str, Any]:
         raise NotDone(f"{folder} is no backup: {error}") from error
     if manifest["format"] != FORMAT:
         raise NotDone(f"{folder} was made by another release: its format is {manifest['format']}, not {FORMAT}")
-    newer = set(manifest["eventMigrations"]) - {each.name for each in known()}
+    newer = set(manifest["eventMigrations"]) - {migration.name for migration in known()}
     if newer:
         raise NotDone(f"{folder} was made by a newer release ({max(newer)}): restore it with that one")
     say("checking the files …")
@@ -314,13 +314,13 @@ class CopyProgress:
     done: int = 0
 
     def __post_init__(self) -> None:
-        self.begun = self.said = monotonic()
+        self.begun = self.said_at = monotonic()
 
     def add(self, rows: int) -> None:
         self.done += rows
-        if self.done < self.total and monotonic() < self.said + SAID_EVERY_S:
+        if self.done < self.total and monotonic() < self.said_at + SAID_EVERY_S:
             return
-        self.said = monotonic()
+        self.said_at = monotonic()
         rate = self.done / max(monotonic() - self.begun, 1e-6)
         left = (self.total - self.done) / max(rate, 1)
         self.say(f"{self.what}: {self.done:,} of {self.total:,} rows, {rate:,.0f}/s, about {left:.0f} s left")

@@ -69,7 +69,7 @@ class JsonLines(logging.Formatter):
     """For programs: an object a line, with `at`, `level`, `logger`, `message`, the ids, and `error` with its trace."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = {
+        entry = {
             "at": iso(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,
             "logger": record.name,
@@ -77,5 +77,5 @@ class JsonLines(logging.Formatter):
             **ids(),
         }
         if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False)
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)

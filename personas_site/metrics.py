@@ -148,5 +148,5 @@ def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str
 def _rows(statement: str, **values: Any) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)
-        found: list[Any] = cursor.fetchall()
-        return found
+        rows: list[Any] = cursor.fetchall()
+        return rows

@@ -122,14 +122,14 @@ def _in_space(steps: Steps, space: Json, *, numbered: bool) -> tuple[InSpace, Js
     profiles = steps.check_profiles(space)
     step(5, "Create audiences")
     wanted = steps.feed.audiences()
-    audiences = [steps.build(space, each) for each in wanted]
+    audiences = [steps.build(space, audience) for audience in wanted]
     step(6, "Connect them to a destination")
     catcher = a_catcher(steps.api, space)
     for audience in audiences:
         steps.subscribe(space, audience, catcher)
     step(7, "Validate who arrived")
-    found = [steps.validate(space, *each, catcher) for each in zip(wanted, audiences, strict=True)]
-    return InSpace(space["id"], space["name"], replayed, profiles, found), catcher
+    memberships = [steps.validate(space, *pair, catcher) for pair in zip(wanted, audiences, strict=True)]
+    return InSpace(space["id"], space["name"], replayed, profiles, memberships), catcher
 
 
 def _owner(console: Console) -> dict[str, str]:
@@ -140,12 +140,12 @@ def _owner(console: Console) -> dict[str, str]:
     with suppress(ApiError, KeyError):
         if Api(console.address, kept["api_token"]).get("workspace"):
             return {name: kept[name] for name in ("login", "password", "api_token", "workspace")}
-    made = console.owner(LOGIN, WORKSPACE, password=kept.get("password") or secrets.token_urlsafe(12))
+    owner = console.owner(LOGIN, WORKSPACE, password=kept.get("password") or secrets.token_urlsafe(12))
     return {
-        "login": made["email"],
-        "password": made["password"],
-        "api_token": made["api_token"],
-        "workspace": made["workspace"],
+        "login": owner["email"],
+        "password": owner["password"],
+        "api_token": owner["api_token"],
+        "workspace": owner["workspace"],
     }
 
 

@@ -48,7 +48,10 @@ def by_reference(recorded: Iterable[Recorded], sent: Callable[[Recorded], Mappin
         keys[str(place)] = (row.origin, row.message_id)
         if (message := sent(row)) is not None:
             reference.feed(Fed(message, str(place), row.at, place))
-    return {Resolved(each.identifiers, frozenset(keys[id] for id in each.messages)) for each in reference.profiles()}
+    return {
+        Resolved(profile.identifiers, frozenset(keys[id] for id in profile.messages))
+        for profile in reference.profiles()
+    }
 
 
 def by_console(recorded: Iterable[Recorded], identifiers: Mapping[str, Identifiers]) -> set[Resolved]:
@@ -58,12 +61,12 @@ def by_console(recorded: Iterable[Recorded], identifiers: Mapping[str, Identifie
         if row.profile is not None:
             messages[row.profile].add((row.origin, row.message_id))
     people = identifiers.keys() | messages.keys()
-    return {Resolved(identifiers.get(each, frozenset()), frozenset(messages[each])) for each in people}
+    return {Resolved(identifiers.get(id, frozenset()), frozenset(messages[id])) for id in people}
 
 
 def compare_profiles(console: set[Resolved], reference: set[Resolved]) -> list[str]:
-    only_here = [f"only the console has {each}" for each in sorted(console - reference, key=str)]
-    only_there = [f"only the naive resolver has {each}" for each in sorted(reference - console, key=str)]
+    only_here = [f"only the console has {profile}" for profile in sorted(console - reference, key=str)]
+    only_there = [f"only the naive resolver has {profile}" for profile in sorted(reference - console, key=str)]
     if not only_here and not only_there:
         return []
     return [
@@ -78,11 +81,11 @@ def compare_timeline(recorded: Iterable[Recorded], expected: Iterable[Key], poss
 
     possible: messages at the very edge of what a replay covers, which may be there or not.
     """
-    found = Counter((row.origin, row.message_id) for row in recorded)
+    seen = Counter((row.origin, row.message_id) for row in recorded)
     sent = Counter(expected)
     # Messages at the edge may be there, so they are sent as far as surplus goes, and not as far as lack does.
-    missing, sent = sent - found, sent + Counter(possible)
-    extra = found - sent
+    missing, sent = sent - seen, sent + Counter(possible)
+    extra = seen - sent
     faults = [
         _who("sent, and missing in the timeline", missing),
         _who("in the timeline, and not sent by the quickstart", extra.keys() - sent.keys()),
@@ -148,5 +151,5 @@ def compare_audience(name: str, seen: Seen) -> list[str]:
 def _who(what: str, which: Collection[Any]) -> str:
     if not which:
         return ""
-    named = ", ".join(" ".join(each) if isinstance(each, tuple) else str(each) for each in sorted(which)[:NAMED])
+    named = ", ".join(" ".join(item) if isinstance(item, tuple) else str(item) for item in sorted(which)[:NAMED])
     return f"{what}: {named}" + (f" and {len(which) - NAMED:,} more" if len(which) > NAMED else "")

@@ -73,7 +73,7 @@ class Api:
             return answer.json()["data"] if answer.content else {}
         try:  # the messages of the error envelope, each with the field it is about
             errors = answer.json()["errors"]
-            said = "; ".join(": ".join(filter(None, (error.get("field"), error["message"]))) for error in errors)
+            reason = "; ".join(": ".join(filter(None, (error.get("field"), error["message"]))) for error in errors)
         except (ValueError, KeyError, TypeError, AttributeError):  # of something that stands in front of the console
-            said = answer.text[:300]
-        raise ApiError(f"{method} /api/{path}: {answer.status_code} {said}")
+            reason = answer.text[:300]
+        raise ApiError(f"{method} /api/{path}: {answer.status_code} {reason}")

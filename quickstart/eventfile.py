@@ -85,7 +85,9 @@ class EventFile:
     @cached_property
     def favourite(self) -> str | None:
         """The most frequent track event, of equals the alphabetically first; None when no audience can ask for any."""
-        names = (each["event"] for each in self.messages if each["type"] == "track" and not is_kept_out(each))
+        names = (
+            message["event"] for message in self.messages if message["type"] == "track" and not is_kept_out(message)
+        )
         counts = Counter(name for name in names if len(name) <= LONGEST_NAME)
         return min(counts, key=lambda event: (-counts[event], event), default=None)
 
@@ -95,7 +97,7 @@ class EventFile:
 
         received: the moments (ms) between which the server first received the file. Event time is min(given, receipt).
         """
-        found: list[Happened] = []
+        happened: list[Happened] = []
         for message in self.messages:
             identifiers = find_user_identifiers(message, DEFAULTS)
             user_id = identifiers.get("user_id")
@@ -104,8 +106,8 @@ class EventFile:
             if not _is_id(message.get("userId")) or (user_id is None and identifiers):
                 return None
             if user_id is not None and message["type"] == "track":
-                found.append(Happened(user_id, message["event"], *event_times(message, received)))
-        return found
+                happened.append(Happened(user_id, message["event"], *event_times(message, received)))
+        return happened
 
     @cached_property
     def _by_id(self) -> dict[str, dict[str, Any]]:
@@ -197,7 +199,7 @@ def _is_id(value: Any) -> bool:
 
 def _is_shallow(value: Any, deepest: int = DEEPEST) -> bool:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return inside is None or (deepest > 0 and all(_is_shallow(each, deepest - 1) for each in inside))
+    return inside is None or (deepest > 0 and all(_is_shallow(item, deepest - 1) for item in inside))
 
 
 def _storable(value: Any) -> Any:
@@ -208,8 +210,8 @@ def _storable(value: Any) -> Any:
         # Through UTF-16, which makes two halves of a surrogate pair side by side one character.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
     if isinstance(value, dict):
-        return {_storable(key): _storable(each) for key, each in value.items()}
-    return [_storable(each) for each in value] if isinstance(value, list) else value
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def event_times(message: dict[str, Any], received: tuple[int, int]) -> tuple[int, int]:

@@ -105,23 +105,23 @@ class ShopFeed:
         return sending.send_shop(address, by_kind, self.shop.sent, progress)
 
     def message(self, message_id: str, at: int) -> Mapping[str, Any] | None:
-        found = self._by_id.get(message_id)
-        return found.message if found else None
+        sent = self._by_id.get(message_id)
+        return sent.message if sent else None
 
     def dated(self) -> Iterator[Dated]:
         names = {origin.kind: origin.name for origin in self.origins}
-        for each in self.shop.distinct:
-            yield Dated(names[each.source], each.message_id, each.at, each.at + CLOCK_SLACK)
+        for sent in self.shop.distinct:
+            yield Dated(names[sent.source], sent.message_id, sent.at, sent.at + CLOCK_SLACK)
 
     def person(self, message_id: str) -> int | None:
-        found = self._by_id.get(message_id)
-        return found.person if found else None
+        sent = self._by_id.get(message_id)
+        return sent.person if sent else None
 
     def audiences(self) -> list[Wanted]:
         happened = [
-            Happened(each.message["userId"], each.message["event"], each.at, each.at + CLOCK_SLACK)
-            for each in self.shop.distinct
-            if each.message.get("event") in (SIGNED_UP, ORDERED)
+            Happened(sent.message["userId"], sent.message["event"], sent.at, sent.at + CLOCK_SLACK)
+            for sent in self.shop.distinct
+            if sent.message.get("event") in (SIGNED_UP, ORDERED)
         ]
         signed_up, ordered = (performed(happened, event, days=WINDOW_DAYS) for event in (SIGNED_UP, ORDERED))
         new, not_ordered = within(SIGNED_UP), {"not": within(ORDERED)}
@@ -131,7 +131,7 @@ class ShopFeed:
         ]
 
     def notes(self) -> list[str]:
-        people = len({each.person for each in self.shop.distinct})
+        people = len({sent.person for sent in self.shop.distinct})
         devices = {id(device): device for person in self.shop.people for device in person.devices}.values()
         shared = sum(len(device.owners) > 1 for device in devices) / len(devices)
         return [
@@ -141,7 +141,7 @@ class ShopFeed:
 
     @cached_property
     def _by_id(self) -> dict[str, Sent]:
-        return {each.message_id: each for each in self.shop.distinct}
+        return {sent.message_id: sent for sent in self.shop.distinct}
 
 
 # a file

@@ -69,10 +69,10 @@ class InSpace:
     faults: list[str] = field(default_factory=list)
 
     def all_faults(self) -> list[str]:
-        found = [*self.profiles.faults, *self.faults]
-        for each in self.audiences:
-            found += each.faults
-        return [f"{self.name}: {fault}" for fault in found]
+        faults = [*self.profiles.faults, *self.faults]
+        for audience in self.audiences:
+            faults += audience.faults
+        return [f"{self.name}: {fault}" for fault in faults]
 
 
 @dataclass

@@ -71,9 +71,9 @@ class Reference:
 
     def __init__(self, policy: Mapping[str, Any]):
         self.policy = policy
-        self.order = [each["type"] for each in policy["identifiers"]]
-        self.limits = {each["type"]: each["limit"] for each in policy["identifiers"]}
-        self._made = 0
+        self.order = [definition["type"] for definition in policy["identifiers"]]
+        self.limits = {definition["type"]: definition["limit"] for definition in policy["identifiers"]}
+        self._count = 0
         self._nodes: dict[int, _Node] = {}
         self._holder: dict[tuple[str, str], _Node] = {}
         self._user_of: dict[str, _Node] = {}
@@ -90,7 +90,7 @@ class Reference:
 
     def links(self) -> set[tuple[frozenset[tuple[str, str]], str]]:
         """(identifiers of a person, group id) for each person and each of their accounts."""
-        return {(each.identifiers, group) for each in self.profiles() for group in each.accounts}
+        return {(person.identifiers, group) for person in self.profiles() for group in person.accounts}
 
     def profile_of(self, message_id: str) -> Profile | None:
         """The person a message belongs to, None if it resolved to nobody."""
@@ -141,9 +141,9 @@ class Reference:
         else:
             return None
         if not holders:
-            self._made += 1
-            holders = [_Node(self._made)]
-            self._nodes[self._made] = holders[0]
+            self._count += 1
+            holders = [_Node(self._count)]
+            self._nodes[self._count] = holders[0]
         oldest, *others = holders
         for other in others:
             oldest.merges += other.merges + 1
@@ -157,15 +157,15 @@ class Reference:
         self._holder.update(dict.fromkeys(would_be, oldest))
         return oldest
 
-    def _acceptable(self, found: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
-        held = [len(node.identifiers) for node in found]
-        if len(found) >= 2 and sum(node.merges for node in found) + len(found) - 1 > self.policy["max_merges"]:
+    def _acceptable(self, holders: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
+        sizes = [len(node.identifiers) for node in holders]
+        if len(holders) >= 2 and sum(node.merges for node in holders) + len(holders) - 1 > self.policy["max_merges"]:
             return False
-        if len(would_be) > max(held, default=0) and len(would_be) > self.policy["max_mappings"]:
+        if len(would_be) > max(sizes, default=0) and len(would_be) > self.policy["max_mappings"]:
             return False
         for type in {type for type, _ in would_be}:
             times = _times(type, would_be)
-            if any(len(_times(type, node.identifiers)) == len(times) for node in found):
+            if any(len(_times(type, node.identifiers)) == len(times) for node in holders):
                 continue  # nothing of this type would be added to that profile
             limit: Mapping[str, Any] = self.limits.get(type, UNLISTED)
             within = [times]
@@ -182,7 +182,7 @@ def _is_account(node: _Node) -> bool:
 
 
 def _times(type: str, identifiers: Mapping[tuple[str, str], int]) -> list[int]:
-    return [time for (each, _), time in identifiers.items() if each == type]
+    return [time for (of_type, _), time in identifiers.items() if of_type == type]
 
 
 def _learn(node: _Node, fed: Fed) -> None:
@@ -208,9 +208,10 @@ def is_kept_out(message: Mapping[str, Any]) -> bool:
 
 def _switched(message: Mapping[str, Any], *path: str) -> dict[str, Any]:
     """The switches there by their names in small letters; of several for one name, one that is off."""
-    found = _dig(message, *path)
+    switched = _dig(message, *path)
     switches: dict[str, Any] = {}
-    for name, value in sorted(found.items(), key=lambda pair: pair[1] is False) if isinstance(found, dict) else ():
+    pairs = switched.items() if isinstance(switched, dict) else ()
+    for name, value in sorted(pairs, key=lambda pair: pair[1] is False):
         if value is not None:
             switches[name.lower()] = value
     return switches
@@ -220,18 +221,18 @@ def _switched(message: Mapping[str, Any], *path: str) -> dict[str, Any]:
 
 
 def find_group_identifier(message: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, str]:
-    for each in policy["identifiers"]:
-        if each["type"] == "group_id":
-            return _first_usable(each, [message.get("groupId")])
+    for definition in policy["identifiers"]:
+        if definition["type"] == "group_id":
+            return _first_usable(definition, [message.get("groupId")])
     return {}
 
 
 def find_user_identifiers(message: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for each in policy["identifiers"]:
-        if each["type"] != "group_id":
-            found |= _first_usable(each, _values_sent(each["type"], message))
-    return found
+    identifiers: dict[str, str] = {}
+    for definition in policy["identifiers"]:
+        if definition["type"] != "group_id":
+            identifiers |= _first_usable(definition, _values_sent(definition["type"], message))
+    return identifiers
 
 
 def _first_usable(definition: Mapping[str, Any], values: list[Any]) -> dict[str, str]:
@@ -242,7 +243,7 @@ def _first_usable(definition: Mapping[str, Any], values: list[Any]) -> dict[str,
         text = str(value).strip()
         exact = list(blocked["values"])
         if type == "email":
-            text, exact = text.lower(), [each.lower() for each in exact]
+            text, exact = text.lower(), [value.lower() for value in exact]
         if text == "" or len(text) > 500 or text in exact or "\0" in text or "\ufffd" in text:
             continue
         if any("\ud800" <= letter <= "\udfff" for letter in text):

@@ -46,13 +46,13 @@ def send_shop(address: str, keys: Mapping[str, str], messages: Iterable[Sent], p
     # Twice what may wait: the library drops what its queue has no room for.
     settings |= {"max_queue_size": 2 * QUEUE, "upload_size": UPLOAD_SIZE}
     clients = {source: Client(key, **settings) for source, key in keys.items()}
-    for each in messages:
-        client = clients[each.source]
+    for sent in messages:
+        client = clients[sent.source]
         # The library drops what its queue has no room for, so it is not given more than that.
         while client.queue.qsize() >= QUEUE:
             _fail_early(delivery)
             time.sleep(0.01)
-        delivery.sent += bool(_call(client, each)[0])
+        delivery.sent += bool(_call(client, sent)[0])
         if delivery.sent % 1_000 == 0:
             progress(delivery.sent - _waiting(clients))
     while _waiting(clients):
@@ -76,15 +76,15 @@ def _waiting(clients: Mapping[str, Client]) -> int:
     return sum(client.queue.qsize() for client in clients.values())
 
 
-def _call(client: Client, each: Sent) -> tuple[bool, Any]:
+def _call(client: Client, sent: Sent) -> tuple[bool, Any]:
     """One call of a public method of the library, as an application makes it."""
-    message = each.message
+    message = sent.message
     common = {
         "user_id": message.get("userId"),
         "anonymous_id": message.get("anonymousId"),
         "context": message.get("context"),
-        "timestamp": datetime.fromtimestamp(each.at / 1000, UTC),
-        "message_id": each.message_id,
+        "timestamp": datetime.fromtimestamp(sent.at / 1000, UTC),
+        "message_id": sent.message_id,
     }
     match message["type"]:
         case "track":

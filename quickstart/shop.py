@@ -147,8 +147,8 @@ class Shop:
     def digest(self) -> str:
         """Tells whether two shops say the same."""
         seen = blake2b(digest_size=12)
-        for each in self.sent:
-            seen.update(f"{each.source} {each.message_id} {each.at}\n".encode())
+        for sent in self.sent:
+            seen.update(f"{sent.source} {sent.message_id} {sent.at}\n".encode())
         return seen.hexdigest()
 
 

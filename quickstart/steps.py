@@ -176,14 +176,14 @@ class Steps:
         return rows
 
     def _identifiers(self, space: Json) -> dict[str, Identifiers]:
-        found: dict[str, Identifiers] = {}
+        identifiers: dict[str, Identifiers] = {}
         path = f"spaces/{space['id']}/profiles"
         with self.screen.progress("reading the profiles") as moved:
             for page in self.api.pages(path, count=PROFILE_PAGE, include="identifiers"):
                 for profile in page["profiles"]:
-                    found[profile["id"]] = _pairs(profile["identifiers"])
-                moved(len(found), total=page["pagination"].get("totalEntries") or len(found))
-        return found
+                    identifiers[profile["id"]] = _pairs(profile["identifiers"])
+                moved(len(identifiers), total=page["pagination"].get("totalEntries") or len(identifiers))
+        return identifiers
 
     def _show_one(self, space: Json, identifiers: dict[str, Identifiers], recorded: list[Recorded]) -> None:
         """What step 4 of the guide asks for: look at somebody who was seen in several places."""
@@ -245,46 +245,46 @@ class Steps:
             before, alike, agreed = None, 0, None
             for look in range(LOOKS):
                 preview = self._preview(space, wanted)
-                found = _Looked(preview, moment(preview["asOf"]), *self._members(space, audience))
+                looked = _Looked(preview, moment(preview["asOf"]), *self._members(space, audience))
                 # The catcher last: whoever it holds that was not a member a moment ago is on the way out.
                 path = f"spaces/{space['id']}/destinations/{catcher['id']}/list"
                 arrived = _pairs(list(self.api.all(path, "list", key=audience["key"])))
-                seen = self._seen(wanted, found, arrived)
+                seen = self._seen(wanted, looked, arrived)
                 faults = checks.compare_audience(wanted.name, seen)
                 alike = alike + 1 if seen == before else 0
                 if seen.settled and (not faults or alike == ALIKE):
                     break
-                before, agreed = seen, agreed if faults else (found, seen)
+                before, agreed = seen, agreed if faults else (looked, seen)
                 moved(0, note=f"looking again ({look + 1})")
                 time.sleep(AGAIN)
             else:  # people came and went all the time; once all four agreed, or they never did
                 if agreed:
-                    (found, seen), faults = agreed, []
+                    (looked, seen), faults = agreed, []
         if not faults:
             self.screen.good(f"{len(seen.delivered):,} people arrived, exactly those of “{wanted.name}”")
         truth = None if seen.truth is None else len(seen.truth.sure)
-        sizes = (seen.preview, found.preview_as_of, len(seen.computed), truth, len(seen.delivered))
-        return Membership(audience["id"], wanted.name, *sizes, found.as_of, faults)
+        sizes = (seen.preview, looked.preview_as_of, len(seen.computed), truth, len(seen.delivered))
+        return Membership(audience["id"], wanted.name, *sizes, looked.as_of, faults)
 
     def _preview(self, space: Json, wanted: Wanted) -> Json:
         path = f"spaces/{space['id']}/audiences/previews"
         return self.api.post(path, {"definition": wanted.definition, "sampleSize": SAMPLE})["preview"]
 
-    def _seen(self, wanted: Wanted, found: "_Looked", arrived: Identifiers) -> Seen:
+    def _seen(self, wanted: Wanted, looked: "_Looked", arrived: Identifiers) -> Seen:
         def truth(at: datetime) -> Members | None:
             return wanted.truth(ms(at)) if wanted.truth else None
 
-        ids = frozenset(pair for member in found.members for pair in _pairs(member["identifiers"]))
+        ids = frozenset(pair for member in looked.members for pair in _pairs(member["identifiers"]))
         return Seen(
-            found.preview["size"],
-            frozenset(_user_id(person) for person in found.preview["sample"]),
-            truth(found.preview_as_of),
-            frozenset(_user_id(member) for member in found.members),
-            truth(found.as_of),
+            looked.preview["size"],
+            frozenset(_user_id(person) for person in looked.preview["sample"]),
+            truth(looked.preview_as_of),
+            frozenset(_user_id(member) for member in looked.members),
+            truth(looked.as_of),
             frozenset(value for type, value in arrived if type == "user_id"),
             known=frozenset(pair for pair in ids if pair[0] in SENT),
             arrived=arrived,
-            lately=truth(found.preview_as_of - timedelta(seconds=checks.LATE_S)),
+            lately=truth(looked.preview_as_of - timedelta(seconds=checks.LATE_S)),
         )
 
     def _members(self, space: Json, audience: Json) -> tuple[list[Json], datetime]:
@@ -336,10 +336,10 @@ def _fates(tally: dict[str, int]) -> int:
 
 
 def _pairs(identifiers: Sequence[Json]) -> Identifiers:
-    return frozenset((each["type"], each["value"]) for each in identifiers)
+    return frozenset((pair["type"], pair["value"]) for pair in identifiers)
 
 
 def _user_id(member: Json) -> str:
     """A member as the data knows him; one without a user id is a stranger to it, and is named as such."""
-    found = sorted(value for type, value in _pairs(member["identifiers"]) if type == "user_id")
-    return found[0] if found else f"profile {member['profileId']}"
+    ids = sorted(value for type, value in _pairs(member["identifiers"]) if type == "user_id")
+    return ids[0] if ids else f"profile {member['profileId']}"

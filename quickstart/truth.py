@@ -43,8 +43,8 @@ Truth = Callable[[int], Members]  # as of a moment in ms
 
 def performed(happened: Iterable[Happened], event: str, *, days: int, at_least: int = 1) -> Truth:
     """Who did `event` at least so often in (as of - days, as of]."""
-    done = sorted(each for each in happened if each.event == event)  # by person, as groupby needs them
-    people = {user_id: [each[2:] for each in group] for user_id, group in groupby(done, key=lambda each: each.user_id)}
+    done = sorted(one for one in happened if one.event == event)  # by person, as groupby needs them
+    people = {user_id: [one[2:] for one in group] for user_id, group in groupby(done, key=lambda one: one.user_id)}
 
     def truth(as_of: int) -> Members:
         start = as_of - days * DAY_MS

@@ -118,14 +118,14 @@ class PixelView(CollectView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method == "OPTIONS":
             return with_cors(request, preflight(request))
-        said = request.GET.get("data", "").strip()
-        if said.startswith("{"):
-            body = said.encode()
+        given = request.GET.get("data", "").strip()
+        if given.startswith("{"):
+            body = given.encode()
         else:
             try:  # some clients leave the padding out, and a query has made blanks of the pluses
-                body = urlsafe_b64decode(said.translate(URL_SAFE) + "=" * (-len(said) % 4))
+                body = urlsafe_b64decode(given.translate(URL_SAFE) + "=" * (-len(given) % 4))
             except (binascii.Error, ValueError):
-                body = said.encode(errors="replace")
+                body = given.encode(errors="replace")
         request.method = "POST"
         request._stream = BytesIO(body)
         # What it answers is dropped: an e-mail program shows an image, and would show a broken one for an error.

@@ -131,8 +131,8 @@ def visible_logs(*, stage: str, partitions: Sequence[int]) -> dict[int, Visible]
                WHERE l.stage = %s AND l.owner = ANY(%s) GROUP BY l.id""",
             [stage, list(partitions)],
         )
-        found = {partition: Visible(partition, end, tuple(sorted(gone))) for partition, end, gone in cursor.fetchall()}
-    return {partition: found.get(partition, Visible(partition, 0)) for partition in partitions}
+        known = {partition: Visible(partition, end, tuple(sorted(gone))) for partition, end, gone in cursor.fetchall()}
+    return {partition: known.get(partition, Visible(partition, 0)) for partition in partitions}
 
 
 def open_log(*, stage: str, partition: int, workspace_id: int) -> Log:
@@ -160,8 +160,8 @@ def rests(log: Log) -> bool:
 
 def failing(stage: str, partitions: Iterable[int]) -> list[Log]:
     """Logs of these partitions that stand still because of failures, the one that does so longest first."""
-    found = Log.objects.filter(stage=stage, partition__in=list(partitions), failures__gt=0)
-    return list(found.order_by("failing_since", "pk"))
+    failed = Log.objects.filter(stage=stage, partition__in=list(partitions), failures__gt=0)
+    return list(failed.order_by("failing_since", "pk"))
 
 
 def advance(stage: Stage[Any, Any, Any], log: Log) -> bool:
@@ -533,14 +533,14 @@ def _wholesale(log: Log) -> bool:
     return log.refused > MANY_REFUSED and log.refused > MUCH_REFUSED * (log.refused + log.accepted)
 
 
-def _replace(log: Log, batch: Batch, parts: Sequence[Any], **each: int) -> None:
-    """Put `parts` where `batch` was, before whatever was queued behind it. each: fields of theirs."""
+def _replace(log: Log, batch: Batch, parts: Sequence[Any], **fields: int) -> None:
+    """Put `parts` where `batch` was, before whatever was queued behind it. fields: more of theirs."""
     behind = list(log.batches.filter(id__gt=batch.pk).order_by("id"))
     log.batches.filter(id__gte=batch.pk).delete()
     if batch.number != UNNUMBERED:
         Abandoned.objects.create(workspace_id=log.workspace_id, log=log, number=batch.number)
     # By new rows, since the order of a log's batches is that of their ids.
-    new = [Batch(prepared=msgspec.msgpack.encode(part), **each) for part in parts]
+    new = [Batch(prepared=msgspec.msgpack.encode(part), **fields) for part in parts]
     new += [Batch(prepared=old.prepared, rows=old.rows, refusals=old.refusals) for old in behind]
     for one in new:
         one.workspace_id, one.log, one.number = log.workspace_id, log, UNNUMBERED

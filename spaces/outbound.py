@@ -157,10 +157,10 @@ def _inner(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
 def checked_addresses(host: str, port: int) -> list[str]:
     """Where to connect for `host`. Refuses as soon as one of its addresses is forbidden."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"the name {host} is not known") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
     allowed = {place.lower() for place in settings.OUTBOUND_ALLOW}
     if f"{host}:{port}".lower() in allowed:
         return addresses

@@ -93,7 +93,7 @@ def _walked(content: Any) -> Any:
     if isinstance(content, dict):
         return _object(content, NAMES)
     if isinstance(content, list):
-        return [_walked(each) for each in content]
+        return [_walked(item) for item in content]
     return text(content) if isinstance(content, str) else content
 
 

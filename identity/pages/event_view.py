@@ -21,13 +21,13 @@ class EventSection:
 def parts(message: Mapping[str, Any], identifiers: Sequence[tuple[str, str]]) -> list[EventSection]:
     """Properties, traits and identifiers, those that there are; then what the message itself is."""
     # A message may hold anything under these names: what is no object has nothing to show.
-    found = [_part(title, list(_leaves(message.get(key)))) for title, key in SAID]
+    sections = [_part(title, list(_leaves(message.get(key)))) for title, key in SAID]
     context = message.get("context")
     inside = context.get("traits") if isinstance(context, dict) else None
-    found.append(_part("Traits in the context", list(_leaves(inside))))
-    found.append(_part("Identifiers", [(type, value) for type, value in identifiers]))
+    sections.append(_part("Traits in the context", list(_leaves(inside))))
+    sections.append(_part("Identifiers", [(type, value) for type, value in identifiers]))
     about = [(name, message[name]) for name in ("messageId", "timestamp") if message.get(name)]
-    return [part for part in (*found, _part("Message", about)) if part.rows]
+    return [part for part in (*sections, _part("Message", about)) if part.rows]
 
 
 def _part(title: str, rows: Sequence[tuple[str, Any]]) -> EventSection:

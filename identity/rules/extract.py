@@ -95,10 +95,10 @@ def identifiers(message: Mapping[str, Any], policy: Policy) -> Extracted:
     }
     user_readers, account_readers = _readers(policy)
     blocked: list[SetAside] = []
-    user = tuple(found for reader in user_readers if (found := _read(reader, sections, blocked)))
+    user = tuple(filter(None, (_read(reader, sections, blocked) for reader in user_readers)))
     account = None
     if message.get("type") == "group":
-        account = next((found for reader in account_readers if (found := _read(reader, sections, blocked))), None)
+        account = next(filter(None, (_read(reader, sections, blocked) for reader in account_readers)), None)
     return Extracted(user, account, tuple(blocked))
 
 
@@ -157,7 +157,7 @@ def _external_ids(entries: object) -> Mapping[str, Any]:
 @lru_cache(maxsize=1024)
 def _readers(policy: Policy) -> tuple[tuple[Reader, ...], tuple[Reader, ...]]:
     """How to read each of the policy's identifiers, by priority: those of users, and those of accounts."""
-    readers = [(each.type, _places(each.type), _check(each)) for each in policy.identifiers]
+    readers = [(definition.type, _places(definition.type), _check(definition)) for definition in policy.identifiers]
     users = tuple(reader for reader in readers if reader[0] != ACCOUNT_TYPE)
     return users, tuple(reader for reader in readers if reader[0] == ACCOUNT_TYPE)
 
@@ -177,10 +177,10 @@ def is_custom(type: str) -> bool:
 
 def places_of(type: str) -> list[tuple[str, tuple[str, ...]]]:
     """(section of a message, names in it) where a space's own identifier is looked for, in this order."""
-    found: dict[str, list[str]] = {}
+    by_section: dict[str, list[str]] = {}
     for section, key in _places(type):
-        found.setdefault(section, []).append(key)
-    return [("context." * (section == "externalIds") + section, tuple(keys)) for section, keys in found.items()]
+        by_section.setdefault(section, []).append(key)
+    return [("context." * (section == "externalIds") + section, tuple(keys)) for section, keys in by_section.items()]
 
 
 def camel(name: str) -> str:

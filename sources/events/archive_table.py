@@ -194,10 +194,10 @@ def read_newest(
         newer += sql(" AND type IN %s", list(types))
     if wanted:
         newer += sql(" AND positionCaseInsensitiveUTF8(message, %s) > 0", wanted)
-    found = client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s {in_order} %s", newer, limit))
-    if found.num_rows == limit:
-        bottom = (found["piece"][-1].as_py(), found["position"][-1].as_py())
-    return found, bottom
+    rows = client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s {in_order} %s", newer, limit))
+    if rows.num_rows == limit:
+        bottom = (rows["piece"][-1].as_py(), rows["position"][-1].as_py())
+    return rows, bottom
 
 
 def has_before(workspace_id: int, log: Visible, place: RowPlace) -> bool:

@@ -40,10 +40,10 @@ SETTINGS = {
 
 def client() -> Client:
     """This thread's client; made at first use, and again after a fork."""
-    found: Client | None = getattr(_local, "client", None)
-    if found is None or _local.url != settings.CLICKHOUSE_URL:
+    connected: Client | None = getattr(_local, "client", None)
+    if connected is None or _local.url != settings.CLICKHOUSE_URL:
         url = urlsplit(settings.CLICKHOUSE_URL)
-        found = clickhouse_connect.get_client(
+        connected = clickhouse_connect.get_client(
             host=url.hostname,
             port=url.port or 8123,
             username=url.username or "default",
@@ -55,8 +55,8 @@ def client() -> Client:
             autogenerate_query_id=False,
             send_receive_timeout=600,
         )
-        _local.client, _local.url = found, settings.CLICKHOUSE_URL
-    return found
+        _local.client, _local.url = connected, settings.CLICKHOUSE_URL
+    return connected
 
 
 def rows(query: Sql, **limits: Any) -> Sequence[Sequence[Any]]:
@@ -72,12 +72,12 @@ def arrow(query: Sql, **limits: Any) -> pyarrow.Table:
 def bitmaps(query: Sql, **limits: Any) -> list[BitMap]:
     """The columns of a one-row answer, each a groupBitmapState over UInt32."""
     state = client().raw_query(query.text, parameters=query.values or None, settings=_within(limits), fmt="RowBinary")
-    found, at = [], 0
+    sets, at = [], 0
     while at < len(state):
         members, size = from_state(state[at:])
-        found.append(members)
+        sets.append(members)
         at += size
-    return found
+    return sets
 
 
 def native(query: Sql) -> Any:
@@ -164,8 +164,8 @@ class Gathered:
         if len(inserts) == 1:
             put(*inserts[0])
             return
-        writing = [_writers().submit(put, *each) for each in inserts]
-        errors = [error for each in writing if (error := each.exception())]
+        writing = [_writers().submit(put, *batch) for batch in inserts]
+        errors = [error for future in writing if (error := future.exception())]
         for error in sorted(errors, key=lambda error: isinstance(error, Unwritable)):
             raise error
 

@@ -49,10 +49,10 @@ def migrate(run: Run | None = None) -> list[str]:
     if settings.CLICKHOUSE_ENGINE.partition("(")[0].strip() not in ENGINES:
         raise SchemaError(f"CLICKHOUSE_ENGINE is {settings.CLICKHOUSE_ENGINE!r}, none of {', '.join(sorted(ENGINES))}.")
     done = applied()
-    pending = [each for each in known() if each.name not in done]
+    pending = [migration for migration in known() if migration.name not in done]
     apply(pending, run)
     check()
-    return [each.name for each in pending]
+    return [migration.name for migration in pending]
 
 
 def apply(pending: Iterable[Migration], run: Run | None = None) -> None:
@@ -82,7 +82,7 @@ def applied() -> set[str]:
     """The names of those that have been. Raises SchemaError when there is one that this code does not know."""
     exists = client.rows(Sql("EXISTS TABLE schema_migrations"))[0][0]
     done = {name for (name,) in client.rows(Sql("SELECT name FROM schema_migrations"))} if exists else set()
-    newer = sorted(done - {each.name for each in known()})
+    newer = sorted(done - {migration.name for migration in known()})
     if newer:
         raise SchemaError(
             f"ClickHouse's tables were made by a newer release of Personas ({newer[-1]}): start that one, or restore"
@@ -108,25 +108,25 @@ def _differences() -> list[str]:
             )
         )
     }
-    found = []
+    differences = []
     for table in TABLES:
         if table.name not in tables:
-            found.append(f"the table {table.name} is missing")
+            differences.append(f"the table {table.name} is missing")
             continue
         engine, order, partition = tables[table.name]
         if engine not in ENGINES:
-            found.append(f"{table.name} has the engine {engine}, which is none of {', '.join(sorted(ENGINES))}")
+            differences.append(f"{table.name} has the engine {engine}, which is none of {', '.join(sorted(ENGINES))}")
         if order != table.order:
-            found.append(f"{table.name} is ordered by ({order}), not ({table.order})")
+            differences.append(f"{table.name} is ordered by ({order}), not ({table.order})")
         if partition != table.partition:
-            found.append(f"{table.name} is partitioned by ({partition}), not ({table.partition})")
+            differences.append(f"{table.name} is partitioned by ({partition}), not ({table.partition})")
         for name, type in table.columns.items():
             actual = columns.get((table.name, name))
             if actual is None:
-                found.append(f"{table.name} has no column {name}")
+                differences.append(f"{table.name} has no column {name}")
             elif actual != type:
-                found.append(f"{table.name}.{name} is {actual}, not {type}")
-    return found
+                differences.append(f"{table.name}.{name} is {actual}, not {type}")
+    return differences
 
 
 def _run(statement: str) -> Rows:

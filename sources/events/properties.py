@@ -116,19 +116,19 @@ def _read(text: bytes) -> Any:
 
 def _below(value: dict[str, Any], keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value inside, with the keys that lead to it. Lists are not gone into."""
-    for key, each in value.items():
-        yield (*keys, key), each
-        if isinstance(each, dict):
-            yield from _below(each, (*keys, key))
+    for key, inner in value.items():
+        yield (*keys, key), inner
+        if isinstance(inner, dict):
+            yield from _below(inner, (*keys, key))
 
 
 def _stored(value: Any) -> Any:
     """The value with doubles for the numbers that do not fit, and null for those beyond a double."""
     kind = type(value)
     if kind is dict:
-        return {key: _stored(each) for key, each in value.items()}
+        return {key: _stored(item) for key, item in value.items()}
     if kind is list:
-        return [_stored(each) for each in value]
+        return [_stored(item) for item in value]
     if kind is float:
         return value if math.isfinite(value) else None
     if kind is not int or SMALLEST <= value <= LARGEST:

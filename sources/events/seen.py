@@ -86,8 +86,8 @@ def _rows(table: str, columns: str, scope: Scope, condition: Sql, most: int = SA
     edge = sql(
         f"SELECT toUnixTimestamp64Milli(ts) FROM {table} WHERE %s ORDER BY ts DESC LIMIT 1 OFFSET %s", mine, most - 1
     )
-    if found := client.rows(edge, **EDGE_LIMITS):
-        mine += sql(" AND ts >= fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", found[0][0])
+    if oldest := client.rows(edge, **EDGE_LIMITS):
+        mine += sql(" AND ts >= fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", oldest[0][0])
     return sql(f"(SELECT {columns} FROM {table} WHERE %s LIMIT %s)", mine, most)
 
 

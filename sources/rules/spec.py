@@ -334,10 +334,10 @@ def outline(body: bytes) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if not scan.passes("{"):
         raise ValueError("The body must be a JSON object.")
-    for _ in scan.each("}"):
+    for _ in scan.items("}"):
         key = scan.key()
         if key == "batch" and scan.passes("["):
-            fields[key] = [scan.value() for _ in scan.each("]")]
+            fields[key] = [scan.value() for _ in scan.items("]")]
         else:
             fields[key] = scan.value()
     if not scan.is_at_end():
@@ -366,7 +366,7 @@ class _Scan:
         self._skip_blanks()
         return self.at == len(self.text)
 
-    def each(self, end: str) -> Iterator[None]:
+    def items(self, end: str) -> Iterator[None]:
         """Stops before each item of a list or an object, and is past its end when there is no other."""
         if self.passes(end):
             return
