@@ -675,7 +675,7 @@ class Salesforce(AdsVendor):
         campaign, *emails = named
         inside = self.inside[campaign]
         return [
-            {"Id": f"{campaign}m{id}", "Contact": {"Email": self.people[id]}}
+            {"Id": f"{campaign}m{id}", "ContactId": id, "Contact": {"Email": self.people[id]}}
             for id in inside
             if self.people[id] in emails
         ]
