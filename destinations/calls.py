@@ -1,6 +1,6 @@
 """Which calls a batch makes, prepared and marked MAYBE before the first of them goes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -147,6 +147,14 @@ def call_of(row: Acknowledged) -> DecidedCall:
     return DecidedCall(
         row.identifier, row.profile, row.entering, row.flip, at, row.state, sent, value=row.value, fields=row.fields
     )
+
+
+def everyone_besides(subscription: Subscription, numbers: Set[int]) -> Iterator[IdentifierChange]:
+    """Whoever is there, or may be, and is to stay, without these identifiers, which a batch is about."""
+    rows = Acknowledged.objects.filter(subscription=subscription, entering=True).exclude(state=Acknowledged.State.OUT)
+    for row in rows.order_by("identifier").iterator(chunk_size=5000):
+        if row.identifier not in numbers:
+            yield change_of(subscription, call_of(row))
 
 
 def execute_with_columns(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:

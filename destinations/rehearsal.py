@@ -13,24 +13,23 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from access.services import ActorLike, audit
+from access.services import ActorLike, NotPossible, audit
 from destinations import queries
 from destinations.adapters import adapter_of
-from destinations.calls import DecidedCall, change_of, filled
+from destinations.calls import DecidedCall, change_of, everyone_besides, filled
 from destinations.intake import SyncIntake, read_person
 from destinations.models import Acknowledged, Subscription
 from destinations.rules.contract import DestinationRequest, IdentifierChange
 from destinations.rules.sending import parse_sending, sending_json
-from destinations.send import everyone_besides, send_changes
-from destinations.steps import known_values
+from destinations.send import send_changes
+from destinations.steps import StepsBusy, known_values
 from identity.models import Profile
 from spaces import personal
 from spaces.chunks import chunks
 from spaces.settings_schema import MASK, load_stored, parse, secrets_of, strike
 from spaces.times import milliseconds
 
-LONGEST_S = 10.0  # of calls, for somebody who waits for them
-LONGEST_BODY = 20_000  # characters that are shown
+LONGEST_S = 20.0  # of a test: no call is begun after them
 ToldIdentifier = tuple[str, str]  # (type, value), to be shown
 # Whatever is in these is a secret, or made of one: basic authentication is only another way of writing it.
 SECRET_HEADERS = ("authorization", "x-api-key", "api-token", "cookie")
@@ -89,37 +88,43 @@ def rehearse(
     member = person.number in queries.desired_members(asked)
     entering = member if entering is None else entering
     changes, told = _changes(asked, person, intake, entering=entering, now=now)
-    requests = [_shown(asked, request, told) for request in _plan(asked, changes, now)] if changes else []
+    secrets = secrets_of(queries.settings_of(asked.destination))
+    requests = [_shown(request, told, secrets) for request in _plan(asked, intake, changes, now)]
     return Rehearsal(person, entering, member, next(iter(intake.kept_out.values()), ""), requests)
 
 
 def send_test(
     subscription: Subscription, person: Profile, *, now: datetime, entering: bool | None = None, by: ActorLike
 ) -> Rehearsal:
-    """The same with the saved rules, and the calls are made. What the tool is told is real: it may act on it."""
+    """The same with the saved rules, and the calls are made. What the tool is told is real: it may act on it.
+
+    Raises NotPossible.
+    """
     asked, intake = _read(subscription, person, None, None)
     member = person.number in queries.desired_members(asked)
     entering = member if entering is None else entering
     audit(by, "subscription.tested", subscription, person=person.public_id, entering=entering)
     changes, told = _changes(asked, person, intake, entering=entering, now=now)
-    # Where a call says everybody, nobody else is left out of it.
-    everyone = partial(everyone_besides, asked, set(intake.numbers))
-    batch = send_changes(asked, changes, everyone=everyone, now=now, seconds=LONGEST_S) if changes else None
-    requests = []
-    for attempt in batch.attempts if batch else ():
-        outcomes = [
-            RowOutcome(*told[row.id], outcome.kind, personal.text(outcome.reason))
-            for row, outcome in zip(attempt.request.rows, attempt.outcomes, strict=True)
-        ]
-        requests.append(
-            replace(
-                _shown(asked, attempt.request, told, body=attempt.request.shown),
-                status=attempt.status,
-                milliseconds=attempt.milliseconds,
-                response=personal.text(attempt.response),
-                outcomes=outcomes,
-            )
+    # A file of everybody is one also when it is a test: else it would leave one person over there.
+    everyone = partial(everyone_besides, asked, {*intake.numbers})
+    try:
+        batch = send_changes(asked, changes, everyone=everyone, now=now, seconds=LONGEST_S) if changes else None
+    except StepsBusy as busy:
+        raise NotPossible(str(busy)) from busy
+    secrets = secrets_of(queries.settings_of(asked.destination))
+    requests = [
+        replace(
+            _shown(attempt.request, told, secrets),
+            status=attempt.status,
+            milliseconds=attempt.milliseconds,
+            response=personal.text(attempt.response),
+            outcomes=[
+                RowOutcome(*told[row.id], outcome.kind, personal.text(outcome.reason))
+                for row, outcome in zip(attempt.request.rows, attempt.outcomes, strict=True)
+            ],
         )
+        for attempt in (batch.attempts if batch else ())
+    ]
     return Rehearsal(person, entering, member, next(iter(intake.kept_out.values()), ""), requests)
 
 
@@ -142,7 +147,7 @@ def _read(
 def _changes(
     subscription: Subscription, person: Profile, intake: SyncIntake, *, entering: bool, now: datetime
 ) -> tuple[list[IdentifierChange], dict[str, ToldIdentifier]]:
-    """The changes that a batch would carry, and by the id of each which identifier it is about."""
+    """What a batch would carry, and by the id of each change which identifier it is about."""
     rules, at = queries.sending_of(subscription), milliseconds(now)
     sent = {
         row.identifier: {type: (number, value) for type, (number, value) in row.sent.items()}
@@ -165,32 +170,23 @@ def _changes(
     return changes, told
 
 
-def _plan(subscription: Subscription, changes: Sequence[IdentifierChange], now: datetime) -> list[DestinationRequest]:
-    """The requests, as the adapter plans them."""
-    destination = subscription.destination
-    adapter = adapter_of(destination.kind)
-    settings = queries.settings_of(destination)
+def _plan(
+    subscription: Subscription, intake: SyncIntake, changes: Sequence[IdentifierChange], now: datetime
+) -> list[DestinationRequest]:
+    """The requests, as the adapter plans them; in the place of what a tool was not asked yet, its name."""
+    adapter, settings = adapter_of(subscription.destination.kind), queries.settings_of(subscription.destination)
     options = load_stored(adapter.options_for(subscription.audience.kind), subscription.options)
-    # No step is taken, for it may create something: what is not known yet, such as the id of a list, goes by its name.
-    about = queries.about(subscription)
-    about = replace(about, remembered=known_values(subscription, adapter, about, now))
-    can = adapter.capabilities
-    return [
-        request
-        for part in chunks(changes, len(changes) if can.full else can.batch)
-        for request in adapter.plan(part, about, settings, options, now)
-    ]
+    about = queries.about(subscription, partial(everyone_besides, subscription, {*intake.numbers}))
+    about = replace(about, remembered=known_values(subscription, adapter, about, settings, options, now))
+    parts = chunks(changes, adapter.capabilities.batch)
+    return [request for part in parts for request in adapter.plan(part, about, settings, options, now)]
 
 
-def _shown(
-    subscription: Subscription, request: DestinationRequest, told: Mapping[str, ToldIdentifier], *, body: str = ""
-) -> RehearsedRequest:
-    """body: as a log shows it; "" = all of the request's."""
-    secrets = secrets_of(queries.settings_of(subscription.destination))
+def _shown(request: DestinationRequest, told: Mapping[str, ToldIdentifier], secrets: Sequence[str]) -> RehearsedRequest:
     headers = {
         name: MASK if name.lower() in SECRET_HEADERS else strike(value, secrets)
         for name, value in request.headers.items()
     }
-    text = personal.text(strike(body or request.shown or request.body.decode("utf-8", "replace"), secrets))
+    body = personal.text(strike(request.shown or request.body.decode("utf-8", "replace"), secrets))
     identifiers = [told[row.id] for row in request.rows]
-    return RehearsedRequest(request.method, strike(request.url, secrets), headers, text[:LONGEST_BODY], identifiers)
+    return RehearsedRequest(request.method, strike(request.url, secrets), headers, body, identifiers)

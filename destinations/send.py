@@ -1,31 +1,20 @@
 """The calls about some changes of one subscription: as its adapter plans them, within what its kind can take."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 from destinations import queries
 from destinations.adapters import adapter_of
-from destinations.calls import call_of, change_of
-from destinations.models import Acknowledged, Subscription
+from destinations.models import Subscription
 from destinations.rules.contract import CallOutcome, IdentifierChange
-from destinations.rules.send_batch import SentBatch, postponed_batch, refused_batch, send_batch
+from destinations.rules.send_batch import SentBatch, refused_batch, send_batch
 from destinations.steps import StepFailed, StepsBusy, forget_what_ends, take_steps
 from destinations.transports import TRANSPORTS
 from spaces.rates import pace
 from spaces.secrets import Unopenable
 from spaces.settings_schema import load_stored, secrets_of
-
-BUSY_S = 2.0  # until another process was told what this one needs as well
-
-
-def everyone_besides(subscription: Subscription, identifiers: Collection[int]) -> Iterator[IdentifierChange]:
-    """Whoever is there, or may be, and is to stay, without these that a batch is about."""
-    rows = Acknowledged.objects.filter(subscription=subscription, entering=True).exclude(state=Acknowledged.State.OUT)
-    for row in rows.order_by("identifier").iterator(chunk_size=5000):
-        if row.identifier not in identifiers:
-            yield change_of(subscription, call_of(row))
 
 
 def send_changes(
@@ -36,7 +25,7 @@ def send_changes(
     now: datetime,
     seconds: float,
 ) -> SentBatch:
-    """What became of each change, without secrets. Raises ConnectionError when the settings cannot be read.
+    """What became of each change, without secrets. Raises ConnectionError when the settings cannot be read, StepsBusy.
 
     everyone: whom the destination holds besides, for kinds that are told everybody. seconds: no call begins after them.
     """
@@ -58,7 +47,7 @@ def send_changes(
                 destination, subscription, adapter, about, settings, options, call=call, now=now, in_turn=in_turn
             )
         except StepsBusy:
-            return postponed_batch(changes, BUSY_S)
+            raise
         except StepFailed as failed:
             return refused_batch(changes, failed.attempt, failed.outcome).without(secrets_of(settings))
         about = replace(about, remembered=taken.remembered)

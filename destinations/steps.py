@@ -133,13 +133,16 @@ def take_steps(
 
 
 def known_values(
-    subscription: Subscription, adapter: Adapter, about: PayloadComputation, now: datetime
+    subscription: Subscription, adapter: Adapter, about: PayloadComputation, settings: Any, options: Any, now: datetime
 ) -> dict[str, str]:
-    """What the steps were told, without asking anybody; of what is not known its name in angle brackets."""
+    """What the steps were told, without asking anybody; of what would be asked for now its name in angle brackets."""
+    known: dict[str, str] = {}
     rows = RememberedValues.objects.filter(destination=subscription.destination)
-    known = {step.gives: f"<{step.gives}>" for step in adapter.steps_for(about)}
     for row in rows.filter(Q(subscription=None) | Q(subscription=subscription)):
         known |= _usable(_opened(row), now)
+    for step in adapter.steps_for(about):
+        if step.gives not in known and step.ask(replace(about, remembered=known), settings, options, now):
+            known[step.gives] = f"<{step.gives}>"
     return known
 
 

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,14 +23,15 @@ from django.db.models import Exists, OuterRef, Q
 from audiences.models import Change as AudienceChange
 from destinations import endings
 from destinations.adapters import adapter_of
-from destinations.calls import DecidedCall, FilteredCall, change_of, decide_calls, filtered_calls
+from destinations.calls import DecidedCall, FilteredCall, change_of, decide_calls, everyone_besides, filtered_calls
 from destinations.delivery_log import log_attempts, log_filtered
 from destinations.intake import PassPosition, SyncIntake, read_comparison, read_due_and_changed, retry_is_due
 from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
 from destinations.rules import backoff
-from destinations.rules.send_batch import SentBatch
-from destinations.send import everyone_besides, send_changes
+from destinations.rules.send_batch import SentBatch, postponed_batch
+from destinations.send import send_changes
+from destinations.steps import StepsBusy
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from spaces import batches
@@ -39,6 +41,7 @@ from spaces.models import Log
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # people, or due rows
+BUSY_S = 2.0  # until another process was told what this one needs as well
 SENDING_S = 20.0  # of calls per batch: no destination keeps a worker for longer
 
 
@@ -118,15 +121,13 @@ class Sync:
             return SyncOutcome(None)
         if not client.client().ping():
             raise ConnectionError("The delivery log is away: nothing is sent that could not be shown")
-        calls = prepared.rows
-        batch = send_changes(
-            subscription,
-            [change_of(subscription, call) for call in calls],
-            everyone=lambda: everyone_besides(subscription, {call.identifier for call in calls}),
-            now=self.clock.now(),
-            seconds=self.sending_s,
-        )
-        log_attempts(subscription, calls, batch, number, self.clock.now())
+        changes = [change_of(subscription, decided) for decided in prepared.rows]
+        everyone = partial(everyone_besides, subscription, {decided.identifier for decided in prepared.rows})
+        try:
+            batch = send_changes(subscription, changes, everyone=everyone, now=self.clock.now(), seconds=self.sending_s)
+        except StepsBusy:
+            batch = postponed_batch(changes, BUSY_S)
+        log_attempts(subscription, prepared.rows, batch, number, self.clock.now())
         return SyncOutcome(batch)
 
     def commit(self, log: Log, prepared: PreparedSync, number: int, outcome: SyncOutcome) -> None:

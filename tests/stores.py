@@ -129,9 +129,9 @@ def sftp(folder: Path, **options: Any) -> Iterator[Store]:
             sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(folder).encode()),
         )
 
-    server = loop.run_until_complete(listen())
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
     settings = {
         "host": "127.0.0.1",
         "port": server.get_port(),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.receiver import Got, Reply
+from tests.receiver import Got, Receiver, Reply
 
 
 @dataclass
@@ -71,6 +71,17 @@ class Vendor:
     @property
     def numbers(self) -> dict[str, float]:
         return {person: float(value) for person, value in self.values.items()}
+
+
+def redirected(send: Any, server: Receiver) -> Any:
+    """`Caller.send`, by which whatever goes to a host by https arrives at /<host>/… of a server on loopback."""
+
+    def sent(caller: Any, method: str, url: str, **more: Any) -> Any:
+        scheme, rest = url.split("://")
+        assert scheme == "https"
+        return send(caller, method, f"http://{server.place}/{rest}", **more)
+
+    return sent
 
 
 def answer(content: object, status: int = 200) -> Reply:
@@ -664,6 +675,11 @@ class Salesforce(AdsVendor):
                 campaign, _, contact = id.partition("m")
                 self.inside[campaign].discard(contact)
             return answer([{"success": True} for _ in query["ids"][0].split(",")])
+        if got.method == "PATCH":  # fields of contacts
+            for record in got.json["records"]:
+                assert record.pop("attributes") == {"type": "Contact"}
+                self.write(self.people[record.pop("id")], record)
+            return answer([{"success": True} for _ in got.json["records"]])
         return answer([self.add(record) for record in got.json["records"]])
 
     def records(self, query: str) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def plan(
 ) -> list[DestinationRequest]:
     """A bulk update for all, then their events in bulk; or their places in a list."""
     if about.remembered.get(LIST):
-        return _memberships(changes, settings, int(about.remembered[LIST]))
+        return _memberships(changes, settings, about.remembered[LIST])
     users = [_user(change, settings) for change in changes]
     id, requests = batch_id(changes), []
     if options.send_identify:
@@ -76,7 +76,7 @@ def plan(
 
 
 def _memberships(
-    changes: Sequence[IdentifierChange], settings: IterableSettings, list_id: int
+    changes: Sequence[IdentifierChange], settings: IterableSettings, list_id: str
 ) -> list[DestinationRequest]:
     """Whom Iterable does not know yet it creates."""
     requests = []
@@ -89,7 +89,8 @@ def _memberships(
             (user or {"email": row.address.email}) | ({"dataFields": dict(row.fields)} if row.fields else {})
             for user, row in zip(people, rows, strict=True)
         ]
-        content = {"listId": list_id, "subscribers": people}
+        # A preview may not know the number yet.
+        content = {"listId": int(list_id) if list_id.isdecimal() else list_id, "subscribers": people}
         if rows:
             requests.append(_post(settings, f"/api/lists/{verb}", content, f"{batch_id(rows)}-{verb}", rows))
     return requests

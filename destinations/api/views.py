@@ -323,7 +323,9 @@ class RetryView(APIView):
 @lane(CALLS)
 @extend_schema(tags=["subscriptions"])
 class RehearsalView(APIView):
-    @extend_schema(operation_id="rehearse_subscription", request=CreateRehearsal, responses=RehearsalAnswer)
+    @extend_schema(
+        operation_id="rehearse_subscription", request=CreateRehearsal, responses={200: RehearsalAnswer, 409: Errors}
+    )
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """The exact calls about one person; with `send` they are made, and their answers read."""
         subscription = _subscription(request, ids)
@@ -337,7 +339,10 @@ class RehearsalView(APIView):
         if body["send"]:
             if rules:
                 raise invalid("Only what is saved can be sent", next(iter(rules)))
-            sent = send_test(subscription, person, now=now, entering=entering, by=request)
+            try:
+                sent = send_test(subscription, person, now=now, entering=entering, by=request)
+            except NotPossible as error:
+                raise Conflict(str(error)) from error
             return answer(RehearsalAnswer, rehearsal=sent)
         try:
             rehearsal = rehearse(subscription, person, now=now, entering=entering, **rules)

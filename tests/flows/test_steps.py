@@ -13,7 +13,7 @@ from django.db import connection, connections
 
 from access.services import COMMAND
 from audiences.models import Audience
-from destinations import send, services, steps
+from destinations import services, steps, sync
 from destinations.adapters import all_adapters
 from destinations.models import RememberedValues, Subscription
 from destinations.rules.contract import (
@@ -291,8 +291,8 @@ def test_who_waits_too_long_for_another_process_goes_later_and_nothing_has_faile
     subscription.refresh_from_db()
     assert tool.calls == []
     assert (subscription.failures, subscription.error) == (0, "")
-    assert subscription.retry_at == clock.now() + timedelta(seconds=send.BUSY_S)
-    clock.advance(timedelta(seconds=send.BUSY_S))
+    assert subscription.retry_at == clock.now() + timedelta(seconds=sync.BUSY_S)
+    clock.advance(timedelta(seconds=sync.BUSY_S))
     assert synced(subscription, clock).status == Subscription.Status.IN_STEP
 
 

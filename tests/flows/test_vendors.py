@@ -26,7 +26,7 @@ from tests.factories_identity import message
 from tests.flows.test_gaps import synced
 from tests.flows.test_traits_sent import SPENT
 from tests.receiver import Receiver, receiving
-from tests.vendors import LISTS, VENDORS, Channel, Vendor
+from tests.vendors import LISTS, VENDORS, Channel, Vendor, redirected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BAD = frozenset({"u3", "p3@x.org"})
@@ -36,17 +36,10 @@ SENT_EVENTS = {"customerio", "iterable", "braze", "mixpanel", "amplitude", "post
 
 @pytest.fixture
 def receiver(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """Whatever goes to a host by https arrives at /<host>/… of a server on loopback; nobody is kept to a rate."""
-    send = Caller.send
-
-    def redirected(caller: Caller, method: str, url: str, **more: Any) -> Any:
-        scheme, rest = url.split("://")
-        assert scheme == "https"
-        return send(caller, method, f"http://{server.place}/{rest}", **more)
-
+    """Every tool is on loopback, and nobody is kept to a rate."""
     with receiving() as server:
         settings.OUTBOUND_ALLOW = [server.place]
-        monkeypatch.setattr(Caller, "send", redirected)
+        monkeypatch.setattr(Caller, "send", redirected(Caller.send, server))
         monkeypatch.setattr("destinations.send.pace", lambda name, **more: True)
         yield server
 

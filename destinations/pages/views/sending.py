@@ -9,6 +9,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 
 from access.requests import PageRequest
+from access.services import NotPossible
 from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.models import Subscription
@@ -77,15 +78,19 @@ def tester(request: PageRequest, workspace: str, space: str, subscription: str) 
     person = _person(request, row)
     direction = request.POST.get("direction") or request.GET.get("direction", "")
     entering = DIRECTIONS.get(direction)
-    rehearsal = None
+    rehearsal, failure = None, ""
     if person is not None and request.method == "POST":
-        rehearsal = send_test(row, person, now=clock.now(), entering=entering, by=request)
+        try:
+            rehearsal = send_test(row, person, now=clock.now(), entering=entering, by=request)
+        except NotPossible as error:
+            failure = str(error)
     elif person is not None:
         rehearsal = rehearse(row, person, now=clock.now(), entering=entering)
     context = {
         **_about(row, request),
         "direction": direction if direction in DIRECTIONS else "",
         "person": person,
+        "failure": failure,
         "rehearsal": rehearsal,
         "requests": [shown_request(call) for call in rehearsal.requests] if rehearsal else [],
         "sent": request.method == "POST" and rehearsal is not None,
