@@ -30,13 +30,17 @@ KINDS = {"postgresql", "mysql", "clickhouse", "s3", "sftp", "kafka"}
 
 @dataclass
 class Store:
-    """members(): who is in the audience `shoppers`, by what the store holds. places: what the door must let pass."""
+    """members(): who is in the audience `shoppers`, by what the store holds. places: what the door must let pass.
+
+    rows(columns): of a table, of whoever is in the audience.
+    """
 
     settings: dict[str, Any]
     members: Callable[[], set[str]]
     places: list[str]
     options: dict[str, Any] = field(default_factory=dict)
     refuses: bool = False  # u3
+    rows: Callable[[str], list[tuple[Any, ...]]] = lambda columns: []
 
 
 @contextmanager
@@ -53,11 +57,12 @@ def postgresql(layout: str = "memberships") -> Iterator[Store]:
                 f"CREATE TABLE personas_members ({columns}, changed_at timestamptz, PRIMARY KEY (audience, id))",
             )
 
-        def members() -> set[str]:
-            return {id for (id,) in queried(place, f"SELECT id FROM {where}")}
+        def rows(columns: str) -> list[tuple[Any, ...]]:
+            return queried(place, f"SELECT {columns} FROM {where}")
 
         options = {"layout": layout, **({"table": "people"} if layout == "people" else {})}
-        yield Store(place, members, [f"{place['host']}:{place['port']}"], options, refuses=layout != "people")
+        places, refuses = [f"{place['host']}:{place['port']}"], layout != "people"
+        yield Store(place, lambda: {id for (id,) in rows("id")}, places, options, refuses, rows)
 
 
 def queried(place: dict[str, Any], query: str) -> list[tuple[Any, ...]]:
@@ -81,12 +86,11 @@ def clickhouse() -> Iterator[Store]:
         "password": place["password"],
     }
 
-    def members() -> set[str]:
-        query = "SELECT id FROM crm_members FINAL WHERE audience = 'shoppers' AND member"
-        return {id for (id,) in client.rows(Sql(query))}
+    def rows(columns: str) -> list[tuple[Any, ...]]:
+        return client.rows(Sql(f"SELECT {columns} FROM crm_members FINAL WHERE audience = 'shoppers' AND member"))
 
     try:
-        yield Store(settings, members, [name], {"table": "crm_members"})
+        yield Store(settings, lambda: {id for (id,) in rows("id")}, [name], {"table": "crm_members"}, rows=rows)
     finally:
         client.run(Sql("DROP TABLE IF EXISTS crm_members"))
 

@@ -19,6 +19,7 @@ from destinations.models import Acknowledged, Subscription
 from destinations.rules.contract import DestinationRequest
 from destinations.rules.send_batch import Unanswered
 from destinations.transports import TRANSPORTS
+from identity.models import Identifier
 from spaces.answers import Answer
 from spaces.clock import FixedClock
 from tests import stores
@@ -115,6 +116,36 @@ def test_values_of_a_computed_trait_are_a_column_of_people(settings: Any) -> Non
         world.later(timedelta(days=8))
         settled(Subscription.objects.get(audience=trait), world.clock)
         assert queried(store.settings, "SELECT id, spent_ever FROM people ORDER BY id") == [("u0", None), ("u1", None)]
+
+
+@pytest.mark.parametrize("name", ["postgresql", "postgresql people", "clickhouse"])
+def test_a_table_gets_columns_for_fields_and_types(name: str, settings: Any, clock: FixedClock, tmp_path: Path) -> None:
+    """Where they are missing, also when they are chosen later; and a number that somebody loses is gone."""
+    kind, make_store = STORES[name]
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    with make_store(tmp_path) as store:
+        settings.OUTBOUND_ALLOW = store.places
+        destination = make_destination(space, kind, **store.settings)
+        person = make_person(space, ("user_id", "u1"), ("email", "p1@x.org"), ("phone", "+49 1"), plan="pro")
+        change(audience, entered=[person])
+        subscription = make_subscription(audience, destination, **store.options)
+        settled(subscription, clock)
+        rules = {
+            "identifiers": [{"type": "user_id"}, {"type": "phone", "name": "number"}],
+            "fields": [{"to": "tier", "value": {"kind": "trait", "key": "plan"}}],
+        }
+        services.change_subscription(subscription, sending=rules, by=COMMAND)
+        services.resync(subscription, by=COMMAND)
+        assert settled(subscription, clock).status == Subscription.Status.IN_STEP
+        assert {("u1", "+49 1", "+49 1", "pro")} == {
+            row for row in store.rows("user_id, phone, number, tier") if row[1]
+        }
+        Identifier.objects.filter(space=space, type="phone").update(profile=make_person(space, ("user_id", "u2")))
+        change(audience, refreshed=[person])
+        settled(subscription, clock)
+        if name != "postgresql people":  # there another audience may have said it
+            assert not [row for row in store.rows("user_id, phone, number, tier") if row[1]]
 
 
 @pytest.mark.parametrize("name", ["postgresql", "clickhouse", "s3 changes", "sftp changes", "kafka"])
