@@ -213,7 +213,7 @@ def _definitions() -> list[dict[str, Any]]:
 
 
 def _of_traits(number: int) -> dict[str, Any]:
-    plan = {"kind": "trait", "name": "plan", "op": "equals", "value": world.PLANS[-1 - number % 3]}
+    plan = {"kind": "trait", "name": "plan", "op": "equals", "value": ("team", "pro", "free")[number // 3 % 3]}
     country = {"kind": "trait", "name": "country", "op": "equals", "value": world.COUNTRIES[number % 7]}
     seats = {"kind": "trait", "name": "seats", "op": "atLeast", "value": number}
     return ({"all": [plan, seats]}, {"any": [plan, country]}, {"all": [seats, {"not": country}]})[number % 3]
@@ -229,7 +229,7 @@ def _sequence(number: int) -> dict[str, Any]:
 
 def _windowed(number: int) -> dict[str, Any]:
     """Each window of its own, so that they close at different times."""
-    window = ({"days": 1 + number}, {"hours": 1 + number}, {"days": 90 - number}, {"weeks": 1 + number % 12})[
+    window = ({"days": 1 + number}, {"hours": 1 + number}, {"days": 90 - number * 4 // 5}, {"weeks": 1 + number // 8})[
         number % 4
     ]
     event = {"kind": "event", "name": world.NAMES[number % 6], "atLeast": 1 + number % 3, "within": window}

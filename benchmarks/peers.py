@@ -81,6 +81,7 @@ class Cost:
     cpu_s: list[float] = field(default_factory=list)
     wall_s: list[float] = field(default_factory=list)
     postgres_s: list[float] = field(default_factory=list)
+    moved: int = 0  # who entered or left in all of them
 
 
 def measure(running: Stack) -> list[Figure]:
@@ -92,7 +93,7 @@ def measure(running: Stack) -> list[Figure]:
         feed = traffic.Traffic(Random(1))
         costs: dict[tuple[str, bool], Cost] = {}
         with _ours(where["space"]) as ours, _peers(segments) as peers:
-            since, at = 0, _now()
+            since, at, members = 0, _now(), dict.fromkeys(keys, BitMap())
             for run in range(-1, 2 * TICKS):  # the first computes everything in the peers, and does not count
                 loaded = run >= TICKS
                 if loaded:
@@ -109,7 +110,9 @@ def measure(running: Stack) -> list[Figure]:
                     cost = costs.setdefault((name, loaded), Cost()) if run >= 0 else Cost()
                     with _counting(running, cost):
                         tick()
-                _compare(ours, peers, segments, keys)
+                before, members = members, _agreed(ours, peers, segments, keys)
+                if run >= 0:
+                    costs[ours.name, loaded].moved += sum(len(members[key] ^ before[key]) for key in keys)
                 at += timedelta(seconds=INTERVAL_S)
     return [figure for peer in ("dittofeed", "posthog") for figure in _figures(costs, peer, len(segments))]
 
@@ -119,10 +122,12 @@ def _figures(costs: dict[tuple[str, bool], Cost], peer: str, segments: int) -> I
         mine, theirs = costs["ours", loaded], costs[peer, loaded]
         how = f"{PER_SECOND} events/s" if loaded else "idle"
         guide = f"guide: at most {1 / 3 if loaded else 0.1:.2f} in CPU; the same members in each tick"
-        also = f"{segments} audiences, {world.EVENTS:,} events; PostgreSQL {_mean(mine.postgres_s) * 1000:,.0f} ms more"
+        moved = mine.moved / len(mine.cpu_s)
+        also = f"{segments} audiences, {world.EVENTS:,} events, {moved:,.0f} people enter or leave in a tick"
+        also += f"; of PostgreSQL {_mean(mine.postgres_s) * 1000:,.0f} ms more"
         for what, own, other in (("CPU", mine.cpu_s, theirs.cpu_s), ("time", mine.wall_s, theirs.wall_s)):
             yield Figure(
-                f"{what} of a tick of {INTERVAL_S} s, {how}",
+                f"{what} of a tick of {INTERVAL_S} s, {how}, beside {peer}",
                 _mean(own) * 1000,
                 "ms",
                 len(own),
@@ -137,14 +142,17 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _compare(ours: "_Ours", peers: Sequence[PeerEngine], segments: Sequence[Segment], keys: Sequence[int]) -> None:
-    """Raises AssertionError when a peer has other members than we have."""
+def _agreed(
+    ours: "_Ours", peers: Sequence[PeerEngine], segments: Sequence[Segment], keys: Sequence[int]
+) -> dict[int, BitMap]:
+    """The members of our audiences. Raises AssertionError when a peer has others."""
     mine = ours.members(keys)
     for peer in peers:
         for number, (segment, key) in enumerate(zip(segments, keys, strict=True)):
             theirs = peer.members(number)
             more, fewer = theirs - mine[key], mine[key] - theirs
             assert theirs == mine[key], (peer.name, segment.name, len(mine[key]), list(more)[:5], list(fewer)[:5])
+    return mine
 
 
 # The audiences
@@ -457,6 +465,7 @@ class Dittofeed:
             f"INSERT INTO dittofeed.state SELECT {WORKSPACE}, 'segment', {number}, {place}, person, event_time,"
             f" argMaxState({value}, event_time), uniqState(message_id), {_at(now)} FROM dittofeed.events"
             f" WHERE {self._fresh(now)} AND {self._meant(leaf)} GROUP BY person, event_time"
+            " SETTINGS max_bytes_before_external_group_by = 1000000000"  # the first time it is all of history
         )
 
     def _resolve_trait(self, number: int, place: int, leaf: Leaf, now: int) -> None:
