@@ -86,7 +86,8 @@ def _memberships(
     ):
         people = [{name: value for name, value in _user(row, settings).items() if name != "email"} for row in rows]
         people = [
-            (user or {"email": row.address.email}) | ({"dataFields": dict(row.fields)} if row.fields else {})
+            (user or {"email": row.address.email})
+            | ({"dataFields": dict(row.fields)} if row.entering and row.fields else {})
             for user, row in zip(people, rows, strict=True)
         ]
         # A preview may not know the number yet.

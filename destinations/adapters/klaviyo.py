@@ -71,7 +71,8 @@ def _look_up(rows: Sequence[IdentifierChange], settings: KlaviyoSettings, list_i
 
     def placed(answer: Answer) -> list[DestinationRequest]:
         ids = {entry["attributes"]["email"].lower(): entry["id"] for entry in looked_up(answer, "data")}
-        own = [(row, ids.get(str(row.address.email).lower())) for row in rows]
+        # Whoever enters with fields is told of as if they were new: it is the same person over there.
+        own = [(row, None if row.entering and row.fields else ids.get(str(row.address.email).lower())) for row in rows]
         known = {
             entering: [(row, id) for row, id in own if id and row.entering == entering] for entering in (True, False)
         }
@@ -80,8 +81,11 @@ def _look_up(rows: Sequence[IdentifierChange], settings: KlaviyoSettings, list_i
         return places + [create(row) for row, id in own if id is None and row.entering]
 
     def create(row: IdentifierChange) -> DestinationRequest:
-        profile = {"data": {"type": "profile", "attributes": {"email": row.address.email}}}
-        request = json_request(f"{API}/profile-import", profile, id=row.id, rows=[row], headers=_headers(settings))
+        properties = {"properties": dict(row.fields)} if row.fields else {}
+        profile = {"type": "profile", "attributes": {"email": row.address.email, **properties}}
+        request = json_request(
+            f"{API}/profile-import", {"data": profile}, id=row.id, rows=[row], headers=_headers(settings)
+        )
         then = lambda answer: [_place([(row, decoded(answer.body)["data"]["id"])], settings, list_id)]  # noqa: E731
         return replace(request, then=then)
 

@@ -88,7 +88,10 @@ def _memberships(
 ) -> list[DestinationRequest]:
     api, headers = f"{HOSTS[settings.region]}/v3/marketing", _headers(settings)
     entering = [row for row in changes if row.entering]
-    content = {"list_ids": [list_id], "contacts": [{"email": row.address.email} for row in entering]}
+    contacts = [
+        {"email": row.address.email, **({"custom_fields": dict(row.fields)} if row.fields else {})} for row in entering
+    ]
+    content = {"list_ids": [list_id], "contacts": contacts}
     requests = []
     if entering:
         url, id = f"{api}/contacts", batch_id(entering)
