@@ -1,9 +1,8 @@
-"""How many people may go to a destination in one go without anybody's nod: a share of all people of the space."""
+"""How many people, or accounts, may go to a destination in one go without anybody's nod: a share of the space's."""
 
 from destinations import queries
 from destinations.models import Subscription
 from identity import queries as identity
-from identity.models import Profile
 
 
 def cap_of(subscription: Subscription) -> int | None:
@@ -12,7 +11,8 @@ def cap_of(subscription: Subscription) -> int | None:
     percent = queries.sending_of(subscription).cap_percent
     if not percent:
         return None
-    return identity.living(subscription.space, Profile.Kind.USER).count() * percent // 100
+    kind = identity.COLLECTIONS[subscription.audience.of]
+    return identity.living(subscription.space, kind).count() * percent // 100
 
 
 def is_over(subscription: Subscription, people: int) -> bool:

@@ -14,6 +14,7 @@ from pyroaring import BitMap
 from audiences import queries as audiences
 from audiences import trait_values
 from audiences.models import Audience, ComputedTrait
+from audiences.rules.grammar import ACCOUNTS
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
 from destinations.rules.comparison import Comparison, KnownIdentifiers, compare
@@ -22,6 +23,7 @@ from destinations.rules.mapping import roots
 from destinations.rules.sending import IdentifierRule, SendingRules, Which, load_sending, named_types
 from destinations.transports import catcher
 from identity.models import Identifier
+from identity.rules.graph import ACCOUNT_TYPE
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import Sql, join, moment, sql
@@ -31,7 +33,9 @@ from spaces.models import Space
 from spaces.secrets import open_sealed
 from spaces.settings_schema import SettingsDeclaration, described, json_schema, load_stored
 
-PEOPLES_TYPES = ("user_id", "email", "anonymous_id")
+PEOPLES_TYPES = ("user_id", "email", "anonymous_id", ACCOUNT_TYPE)
+NO_TRAITS = "A computed trait goes only to destinations that take people as events"
+NO_ACCOUNTS = "What is about accounts goes only to destinations that take group calls, as events"
 SENT_OUTCOMES = ("delivered", "retry", "refused", "suspended")
 OUTCOMES = (*SENT_OUTCOMES, "filtered")
 OUTCOME_GROUPS = {"failed": ("refused", "suspended"), "mapped": SENT_OUTCOMES}
@@ -131,6 +135,7 @@ def about(subscription: Subscription, everyone: Callable[[], Iterable[Identifier
         audience.name,
         subscription.space.public_id,
         audience.kind,
+        audience.of,
         fields=[*dict.fromkeys(name for _, name in sending_of(subscription).named())],
         types=types_of(subscription),
         everyone=everyone,
@@ -344,9 +349,18 @@ def sending_of(subscription: Subscription) -> SendingRules:
 
 
 def identifier_rules(subscription: Subscription) -> dict[str, IdentifierRule]:
-    """{type: how it goes} of the identifiers that stand for a person there."""
-    known = adapter_of(subscription.destination.kind).capabilities.identifiers
-    return sending_of(subscription).by_type(known, anonymous=subscription.audience.include_anonymous)
+    """{type: how it goes} of the identifiers that stand for a person there; for an account it is its group id."""
+    audience = subscription.audience
+    known = known_types(subscription.destination, audience.of)
+    if audience.of == ACCOUNTS:
+        return sending_of(subscription).by_type(known, usual=known)
+    usual = ("user_id", "email", *(("anonymous_id",) if audience.include_anonymous else ()))
+    return sending_of(subscription).by_type(known, usual=usual)
+
+
+def known_types(destination: Destination, of: str) -> tuple[str, ...]:
+    """The types of identifiers that can go there, of these."""
+    return (ACCOUNT_TYPE,) if of == ACCOUNTS else adapter_of(destination.kind).capabilities.identifiers
 
 
 def types_of(subscription: Subscription) -> list[str]:
@@ -371,11 +385,14 @@ def style_of(destination: Destination) -> str:
     return chosen if chosen in adapter.capabilities.styles else adapter.capabilities.styles[0]
 
 
-def takes(destination: Destination, kind: str) -> bool:
-    """Whether an "audience", or a "trait", can go there."""
-    return kind != Audience.Kind.TRAIT or (
-        adapter_of(destination.kind).trait_options is not None and style_of(destination) == "event"
-    )
+def refusal(destination: Destination, kind: str, of: str) -> str:
+    """Why an "audience", or a "trait", of these cannot go there; "" when it can."""
+    adapter, as_events = adapter_of(destination.kind), style_of(destination) == "event"
+    if of == ACCOUNTS and not (adapter.capabilities.accounts and as_events):
+        return NO_ACCOUNTS
+    if kind == Audience.Kind.TRAIT and not (adapter.trait_options and as_events):
+        return NO_TRAITS
+    return ""
 
 
 def described_settings(destination: Destination) -> list[dict[str, Any]]:
@@ -395,6 +412,7 @@ def catalogue() -> list[dict[str, Any]]:
             "identifiers": list(adapter.capabilities.identifiers),
             "fields": adapter.capabilities.fields is not None,
             "limits": [asdict(limit) for limit in adapter.capabilities.limits],
+            "accounts": adapter.capabilities.accounts,
             "settings": described(adapter.settings),
             "settingsSchema": json_schema(adapter.settings),
             "options": described(adapter.options),

@@ -137,8 +137,8 @@ def _read(
     """The subscription as it would be with these rules, never saved, and what is prepared of the person by it."""
     asked, adapter = copy(subscription), adapter_of(subscription.destination.kind)
     if sending is not None:
-        can = adapter.capabilities
-        asked.sending = sending_json(parse_sending(sending, known=can.identifiers, names=can.fields))
+        known = queries.known_types(subscription.destination, subscription.audience.of)
+        asked.sending = sending_json(parse_sending(sending, known=known, names=adapter.capabilities.fields))
     if options is not None:
         asked.options = asdict(parse(adapter.options_for(subscription.audience.kind), options, subscription.options))
     return asked, read_person(asked, person.number)

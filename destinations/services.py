@@ -36,7 +36,6 @@ from spaces.settings_schema import (
 )
 
 SYNC = "sync"  # the stage's name; the stage itself is above this layer
-NO_TRAITS = "A computed trait goes only to destinations that take people as events"
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,9 @@ def change_destination(
         destination.settings = seal(asdict(parsed))
         forget(destination)  # another account may have other lists
         going = destination.subscriptions.filter(deleted_at=None, audience__deleted_at=None)
-        for kind in going.values_list("audience__kind", flat=True).distinct():
-            if not queries.takes(destination, kind):
-                raise InvalidSetting("style", f"{NO_TRAITS}, and one goes to this")
+        for kind, of in going.values_list("audience__kind", "audience__of").distinct():
+            if refusal := queries.refusal(destination, kind, of):
+                raise InvalidSetting("style", f"{refusal}, and one goes to this")
         generated = _generated_secrets(parsed, settings) if "" in settings.values() else {}
     destination.name = name if name is not None else destination.name
     destination.enabled = enabled if enabled is not None else destination.enabled
@@ -149,12 +148,13 @@ def subscribe(
     """
     if audience.space_id != destination.space_id:
         raise NotPossible("An audience goes only to destinations of its own space")
-    if not queries.takes(destination, audience.kind):
-        raise NotPossible(NO_TRAITS)
+    if refusal := queries.refusal(destination, audience.kind, audience.of):
+        raise NotPossible(refusal)
     adapter = adapter_of(destination.kind)
     chosen = parse(adapter.options_for(audience.kind), options)
-    can = adapter.capabilities
-    rules = parse_sending(sending or {}, known=can.identifiers, names=can.fields)
+    rules = parse_sending(
+        sending or {}, known=queries.known_types(destination, audience.of), names=adapter.capabilities.fields
+    )
     try:
         with transaction.atomic():
             subscription = Subscription.objects.create(
@@ -223,8 +223,9 @@ def change_subscription(
     Raises InvalidSetting, and InvalidSending.
     """
     if sending is not None:
-        can = adapter_of(subscription.destination.kind).capabilities
-        rules = parse_sending(sending, known=can.identifiers, names=can.fields)
+        destination = subscription.destination
+        known = queries.known_types(destination, subscription.audience.of)
+        rules = parse_sending(sending, known=known, names=adapter_of(destination.kind).capabilities.fields)
         with transaction.atomic():
             # A pass that is under way was begun for others: it begins anew.
             Subscription.objects.filter(pk=subscription.pk).update(

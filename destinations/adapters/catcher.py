@@ -64,7 +64,7 @@ adapter = Adapter(
     settings=CatcherSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    capabilities=Capabilities(styles=("event", "list"), batch=250, identifiers=EVERY_TYPE),
+    capabilities=Capabilities(styles=("event", "list"), batch=250, identifiers=EVERY_TYPE, accounts=True),
     plan=plan,
     test=test,
     transport="catcher",

@@ -47,6 +47,8 @@ def plan(
     """The calls of all in one batch, for every destination that the receiver has."""
     calls = [call for change in changes for call in messages(change, about, options, "")]
     for call in calls:
+        if about.of == "accounts":  # nobody did it, and without an id of somebody it would be dropped
+            call["anonymousId"] = call.get("groupId") or call["context"]["groupId"]
         del call["integrations"]  # it would keep the receiver from forwarding anything
     return [_post(settings, {"batch": calls, "sentAt": iso(now)}, id=batch_id(changes), rows=changes)]
 
@@ -76,6 +78,7 @@ adapter = Adapter(
         batch=100,
         per_second=5,
         identifiers=("user_id", "anonymous_id"),
+        accounts=True,
         largest_body=500000,
         limits=(
             DocumentedLimit(500000, BYTES, "2026-11", 'segment.com/docs, "HTTP Tracking API"'),

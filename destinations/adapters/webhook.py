@@ -156,7 +156,9 @@ adapter = Adapter(
     settings=WebhookSettings,
     options=EventOptions,
     trait_options=TraitOptions,
-    capabilities=Capabilities(styles=("event", "list"), batch=LARGEST_BATCH, concurrency=8, identifiers=EVERY_TYPE),
+    capabilities=Capabilities(
+        styles=("event", "list"), batch=LARGEST_BATCH, concurrency=8, identifiers=EVERY_TYPE, accounts=True
+    ),
     plan=plan,
     test=test,
 )

@@ -254,6 +254,7 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
         "fields": True,
         "credentials": "",
         "limits": [],
+        "accounts": True,
         "settings": [SettingSerializer.example],
         "settingsSchema": {"type": "object"},
         "options": [],
@@ -272,6 +273,7 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
     )
     credentials = serializers.CharField(help_text="How to get them, where the help of the settings does not say it.")
     limits = DocumentedLimitSerializer(many=True)
+    accounts = serializers.BooleanField(help_text="It takes what is about accounts, as events.")
     settings = SettingSerializer(many=True)
     settingsSchema = serializers.DictField(help_text="The same as JSON Schema.")
     options = SettingSerializer(many=True)

@@ -30,11 +30,13 @@ def choices(
     destinations: Iterable[Destination],
     *,
     kind: str = "audience",
+    of: str = "users",
     data: Mapping[str, Any] | None = None,
     chosen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[DestinationChoice]:
-    """kind: of what is to go there. data: what was sent. chosen: options by public id, of what was chosen before."""
-    takers = [destination for destination in destinations if queries.takes(destination, kind)]
+    """kind, of: what is to go there, and whom it is about. data: what was sent. chosen: options by public id, of what
+    was chosen before."""
+    takers = [destination for destination in destinations if not queries.refusal(destination, kind, of)]
     return [_choice(destination, kind, data, chosen or {}) for destination in takers]
 
 

@@ -31,6 +31,7 @@ class PayloadComputation:
     name: str
     space: str  # public id
     kind: str = "audience"  # or "trait"
+    of: str = "users"  # or "accounts"
     fields: Sequence[str] = ()
     types: Sequence[str] = ()
     remembered: Mapping[str, str] = field(default_factory=dict)
@@ -133,7 +134,8 @@ class Capabilities:
 
     batch: changes that `plan` gets at a time, at most. per_second: requests, over all audiences that go to one
     destination; None = no limit. concurrency: requests of a batch at the same time. identifiers: types it knows, most
-    useful first. largest_body: bytes of a request about several people, which is planned anew as two if it is larger.
+    useful first. accounts: whether `plan` knows accounts, in event style, as `payloads.messages` does; of them only the
+    group id goes. largest_body: bytes of a request about several people, which is planned anew as two if it is larger.
     fields: of what goes besides; None = there is no place for it.
     full: a call may say everybody who is there (`PayloadComputation.everyone`), so `plan` gets a whole batch of the
     stage at once, which is never halved. people: in such a batch; None = as many as anywhere. limits: as documented.
@@ -144,6 +146,7 @@ class Capabilities:
     per_second: float | None = None
     concurrency: int = 1
     identifiers: tuple[str, ...] = ("user_id", "email", "anonymous_id")
+    accounts: bool = False
     fields: FieldNames | None = FieldNames()
     largest_body: int | None = None
     full: bool = False

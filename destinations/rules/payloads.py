@@ -1,7 +1,8 @@
 """PURE. The payloads of a destination, as hundreds of existing integrations read it (spec/segment.md §9).
 
 One change is one identifier. In event style it is an identify with the trait, which is true or false for an audience,
-and a track; in list style an entry of `added` or `removed`. Decision note:
+and a track; in list style an entry of `added` or `removed`. What is about accounts is a group call in place of the
+identify, and a track whose context names the group. Decision note:
 docs/decisions/0010-what-a-destination-is-told.md.
 """
 
@@ -18,9 +19,12 @@ STYLES_HELP = "event: identify and track calls. list: who was added and removed"
 ENTERED, EXITED = "Audience Entered", "Audience Exited"
 COMPUTED = "Trait Computed"
 LONGEST_EVENT = 200  # characters of an event's name
+GROUP = "group_id"  # the identifier of an account, which has no other
 EVERY_TYPE = ("user_id", "email", "anonymous_id", ANY)  # of identifiers: these calls have room for any
 # Where the ids of a telephone are in `context.device`, as Segment's mobile libraries send them.
 DEVICE = {"ios.idfa": "advertisingId", "ios.id": "id", "android.idfa": "advertisingId", "android.id": "id"}
+IDENTIFY_HELP = "With the audience's key as a boolean trait; of accounts, group calls"
+VALUE_HELP = "With the value under the trait's key; of accounts, group calls"
 NEITHER = "At least one of identify and track must be sent"
 
 
@@ -29,9 +33,7 @@ class EventOptions(SettingsDeclaration, frozen=True):
 
     key_property: ClassVar = "audience_key"
 
-    send_identify: Annotated[bool, label("Send identify calls", help="With the audience's key as a boolean trait")] = (
-        True
-    )
+    send_identify: Annotated[bool, label("Send identify calls", help=IDENTIFY_HELP)] = True
     send_track: Annotated[bool, label("Send track calls", help="Audience Entered and Audience Exited")] = True
     entered_event: Annotated[str, text("Event name on entering", max_length=LONGEST_EVENT)] = ENTERED
     exited_event: Annotated[str, text("Event name on leaving", max_length=LONGEST_EVENT)] = EXITED
@@ -54,7 +56,7 @@ class TraitOptions(SettingsDeclaration, frozen=True):
 
     key_property: ClassVar = "trait_key"
 
-    send_identify: Annotated[bool, label("Send identify calls", help="With the value under the trait's key")] = True
+    send_identify: Annotated[bool, label("Send identify calls", help=VALUE_HELP)] = True
     send_track: Annotated[bool, label("Send track calls", help="One for each new value")] = False
     computed_event: Annotated[str, text("Event name of a new value", max_length=LONGEST_EVENT)] = COMPUTED
 
@@ -76,7 +78,8 @@ def messages(
 ) -> list[dict[str, Any]]:
     """The calls of event style. integration: the name under which Segment's receivers know this destination."""
     # Identify comes first, so that the trait is there when the event starts a campaign.
-    identify = [_identify(change, about, options, integration)] if options.send_identify else []
+    told = _group if about.of == "accounts" else _identify
+    identify = [told(change, about, options, integration)] if options.send_identify else []
     return identify + ([_track(change, about, options, integration)] if options.send_track else [])
 
 
@@ -91,16 +94,33 @@ def _identify(
     }
 
 
+def _group(
+    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
+) -> dict[str, Any]:
+    return {
+        "type": "group",
+        "groupId": change.address.others[GROUP],
+        **_common(change, f"{change.id}-group", integration),
+        "traits": {**change.fields, about.key: options.value(change)},
+        "context": _context(about),
+    }
+
+
 def _track(
     change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
 ) -> dict[str, Any]:
-    reached = _reached(change.address)
+    reached, group = _reached(change.address), change.address.others.get(GROUP)
     return {
         "type": "track",
         "event": options.event(change),
         **_common(change, f"{change.id}-track", integration),
         "properties": {**change.fields, options.key_property: about.key, about.key: options.value(change)},
-        "context": {**({"traits": reached} if reached else {}), **_devices(change.address), **_context(about)},
+        "context": {
+            **({"traits": reached} if reached else {}),
+            **({"groupId": group} if group else {}),
+            **_devices(change.address),
+            **_context(about),
+        },
     }
 
 
@@ -128,7 +148,7 @@ def _reached(address: Address) -> dict[str, str]:
 
 def _devices(address: Address) -> dict[str, Any]:
     """Identifiers of any other type, where Segment's receivers, and we, look for them."""
-    others = {type: value for type, value in address.others.items() if type != "phone"}
+    others = {type: value for type, value in address.others.items() if type not in ("phone", GROUP)}
     if not others:
         return {}
     # A person may have two telephones, a call has room for one: that of the first id.

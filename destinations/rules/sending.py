@@ -116,12 +116,9 @@ class SendingRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
     consent: str = ""
     cap_percent: int = 0
 
-    def by_type(self, known: Sequence[str], *, anonymous: bool) -> dict[str, IdentifierRule]:
-        """{type: how it goes} of those that a destination knows. anonymous: those of visitors stand for people."""
-        rules = {rule.type: rule for rule in self.identifiers}
-        if not rules:
-            usual = ("user_id", "email", *(("anonymous_id",) if anonymous else ()))
-            rules = {type: IdentifierRule(type) for type in usual}
+    def by_type(self, known: Sequence[str], *, usual: Sequence[str]) -> dict[str, IdentifierRule]:
+        """{type: how it goes} of those that a destination knows. usual: which go where none is chosen."""
+        rules = {rule.type: rule for rule in self.identifiers} or {type: IdentifierRule(type) for type in usual}
         if self.mobile:
             rules |= {type: IdentifierRule(type) for type in MOBILE if type not in rules}
         return {type: rule for type, rule in rules.items() if type in known or ANY in known}

@@ -108,13 +108,20 @@ def statements(body: dict[str, Any]) -> Iterator[MembershipStatement]:
             **body,
             "email": reached.get("email"),
             "phone": reached.get("phone"),
+            "groupId": body.get("groupId") or body["context"].get("groupId"),
             "externalIds": body["context"].get("externalIds", []),
         }
         yield from _entries(key, [entry], stated=values[key] if kind == "trait" else values[key] or None)
 
 
 def _entries(key: str, entries: Iterable[dict[str, Any]], *, stated: Any) -> Iterator[MembershipStatement]:
-    names = {"userId": "user_id", "anonymousId": "anonymous_id", "email": "email", "phone": "phone"}
+    names = {
+        "userId": "user_id",
+        "anonymousId": "anonymous_id",
+        "email": "email",
+        "phone": "phone",
+        "groupId": "group_id",
+    }
     for entry in entries:
         for name, type in names.items():
             if entry.get(name):

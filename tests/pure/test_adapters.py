@@ -34,6 +34,7 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "adapters"
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 AUDIENCE = PayloadComputation("aud_1", "first_time_shopper", "First-time shoppers", "spa_1")
 TRAIT = PayloadComputation("tra_1", "orders", "Orders", "spa_1", "trait")
+ACCOUNTS = replace(AUDIENCE, of="accounts"), replace(TRAIT, of="accounts")
 URL = {"url": "https://example.com/hook"}
 
 
@@ -65,11 +66,17 @@ def test_an_adapter_keeps_within_the_limits_that_it_documents(kind: str) -> None
     assert adapter.credentials or all(field.help for field in secrets)
 
 
+@pytest.mark.parametrize("kind", list(all_adapters()))
+def test_who_takes_accounts_says_in_its_golden_file_how(kind: str) -> None:
+    golden = tomllib.loads((GOLDEN / f"{kind}.toml").read_text())
+    assert adapter_of(kind).capabilities.accounts == any(case.get("accounts") for case in golden["case"])
+
+
 @pytest.mark.parametrize(("kind", "case"), cases())
 def test_an_adapter_sends_what_its_golden_file_says(kind: str, case: dict[str, Any]) -> None:
     adapter = adapter_of(kind)
     settings = parse(adapter.settings, case.get("settings", {}))
-    about = TRAIT if case.get("trait") else AUDIENCE
+    about = (ACCOUNTS if case.get("accounts") else (AUDIENCE, TRAIT))[case.get("trait", False)]
     options = parse(adapter.options_for(about.kind), case.get("options", {}))
     changes = [change(n, **each) for n, each in enumerate(case["changes"], start=1)]
     about = replace(

@@ -149,8 +149,9 @@ def test_consent_must_be_given(value: Any, goes: bool) -> None:
 
 def test_what_nobody_asks_for_is_as_it_always_was() -> None:
     rules = load_sending({})
-    assert [*rules.by_type(["user_id", "email", "anonymous_id"], anonymous=False)] == ["user_id", "email"]
-    assert [*rules.by_type(["email"], anonymous=True)] == ["email"]
+    usual = ["user_id", "email"]
+    assert [*rules.by_type(["user_id", "email", "anonymous_id"], usual=usual)] == usual
+    assert [*rules.by_type(["email"], usual=usual)] == ["email"]
     assert rules.filled(FACTS) == {}
-    mobile = load_sending({"mobile": True}).by_type(["email", "*"], anonymous=False)
+    mobile = load_sending({"mobile": True}).by_type(["email", "*"], usual=usual)
     assert {"ios.idfa", "android.idfa", "email"} <= mobile.keys()

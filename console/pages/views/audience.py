@@ -123,7 +123,9 @@ def connect(request: PageRequest, workspace: str, space: str, audience: str) -> 
     details = _get_any_or_404(request, audience)
     available = request.space.destinations.exclude(subscriptions__audience=details.audience).order_by("name", "id")
     data = request.POST if request.method == "POST" else None
-    cards = choices(available, kind=details.audience.kind, data=data, chosen=made_meanwhile(request))
+    cards = choices(
+        available, kind=details.audience.kind, of=details.audience.of, data=data, chosen=made_meanwhile(request)
+    )
     error = ""
     if request.method == "POST":
         if request.POST.get("to") == NEW:

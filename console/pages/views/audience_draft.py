@@ -39,7 +39,7 @@ def destinations(request: PageRequest, workspace: str, space: str, draft: str) -
     # What the draft has kept wins over a tick in the URL: it comes with options.
     chosen = made_meanwhile(request) | {to.public_id: options for to, options in services.chosen_in(row)}
     data = request.POST if request.method == "POST" else None
-    cards = choices(request.space.destinations.order_by("name", "id"), data=data, chosen=chosen)
+    cards = choices(request.space.destinations.order_by("name", "id"), of=row.of, data=data, chosen=chosen)
     ticked = picked(cards) if data is not None else None
     if ticked is not None:
         drafts.keep(row, destinations=[{"id": to.public_id, "options": options} for to, options in ticked])

@@ -20,7 +20,7 @@ from destinations.rules.sending import ANY, OPERATORS
 from destinations.rules.sending_form import FUNCTIONS, SOURCES, rows_given, rows_of, sending_of
 from identity.models import Profile
 from identity.pages.presenters import search
-from identity.queries import living, seen_types
+from identity.queries import COLLECTIONS, living, seen_types
 from identity.rules.policy import DEFAULT_TYPES, policy_of
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
@@ -126,14 +126,14 @@ def _choices(row: Subscription) -> dict[str, Any]:
         "normalisers": NORMALISERS,
         "properties": PROPERTIES,
         "deepest": DEEPEST,
-        "own_types": ANY in adapter_of(row.destination.kind).capabilities.identifiers,
+        "own_types": ANY in queries.known_types(row.destination, row.audience.of),
         "takes_fields": adapter_of(row.destination.kind).capabilities.fields is not None,
     }
 
 
 def _offered(row: Subscription) -> list[str]:
     """The types of identifiers that the form lists: those that the destination knows, and that somebody here has."""
-    known = adapter_of(row.destination.kind).capabilities.identifiers
+    known = queries.known_types(row.destination, row.audience.of)
     named = [type for type in known if type != ANY]
     if ANY not in known:
         return named
@@ -147,5 +147,5 @@ def _person(request: PageRequest, row: Subscription) -> Profile | None:
     if text:
         return search(request.space, text).order_by("number").first()
     members = queries.desired_members(row)
-    people = living(request.space, Profile.Kind.USER)
+    people = living(request.space, COLLECTIONS[row.audience.of])
     return people.filter(number=members[0]).first() if members else people.order_by("number").first()
