@@ -12,8 +12,7 @@ from audiences.models import Audience
 from destinations import queries, services
 from destinations.models import Caught, Subscription
 from destinations.rehearsal import rehearse
-from identity.models import Profile
-from identity.queries import living
+from identity.queries import holders
 from spaces.settings_schema import InvalidSetting
 from tests.factories_audiences import World
 from tests.factories_destinations import make_destination
@@ -100,11 +99,10 @@ def test_what_goes_besides_is_among_the_traits_of_the_group_and_only_the_group_i
     assert group["traits"] == {"account": "acme", "tier": "gold", "busy": True}
     assert (track["properties"]["tier"], track["context"]["groupId"]) == ("gold", "acme")
     assert not {"userId", "anonymousId", "email"} & (group.keys() | track.keys())
-    acme = living(world.space, Profile.Kind.ACCOUNT).get(identifiers__value="acme")
+    acme = holders(world.space, "group_id", "acme").get()
     rehearsed = rehearse(subscription, acme, now=world.clock.now(), entering=False)
-    assert [call["traits"]["busy"] for call in json.loads(rehearsed.requests[0].body) if call["type"] == "group"] == [
-        False
-    ]
+    group, track = json.loads(rehearsed.requests[0].body)
+    assert (group["traits"]["busy"], track["event"]) == (False, "Audience Exited")
 
 
 @pytest.mark.parametrize(
