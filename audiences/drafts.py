@@ -39,6 +39,7 @@ def begin_copy(audience: Audience, by: ActorLike) -> Draft:
         name=services.copy_name(audience),
         description=audience.description,
         labels=audience.labels,
+        cases=audience.cases,
         include_anonymous=audience.include_anonymous,
         include_historical=audience.events_since is None,
     )
@@ -89,6 +90,7 @@ def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
             key=key,
             description=draft.description,
             labels=draft.labels,
+            cases=draft.cases,
             include_anonymous=draft.include_anonymous,
             events_since=None if draft.include_historical else clock.now(),
             by=by,

@@ -1,7 +1,7 @@
 """Why a person is in an audience, or is not: each condition on its own, by the compiler that decides membership."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -109,11 +109,9 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
         scope, [*whole, *asked], queries.others_of(space, version.node, from_milliseconds(scope.now))
     )
     meant, anyhow, *holds = (profile.number in answer for answer in answers)
-    # What an account, or somebody by his accounts, is judged by are rows of others as well.
-    scopes = [queries.reaching(scope, [each]) for each in asked]
-    comes_to, turns = _readings(scope, asked, profile.number), _turns(scope, asked)
+    turns = _turns(scope, asked)
     member = profile.number in queries.members(audience)
-    names = dict(Source.objects.filter(workspace=space.workspace_id).values_list("pk", "name"))
+    explained = reasons(scope, shown, audience.of, holds, profile.number, source_names(space))
     return Explanation(
         sentence=sentence(
             version.node,
@@ -126,12 +124,36 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
         matches=meant,
         anonymous=anyhow and not meant,
         as_of=now,
-        reasons=[
-            replace(_reason(own, *leaf, audience.of, answer, reading, names), turns_at=turn)
-            for own, leaf, answer, reading, turn in zip(scopes, shown, holds, comes_to, turns, strict=True)
-        ],
+        reasons=[replace(reason, turns_at=turn) for reason, turn in zip(explained, turns, strict=True)],
         more=len(leaves) - len(shown),
     )
+
+
+def reasons(
+    scope: QueryScope,
+    shown: Sequence[tuple[str, Leaf | Group]],
+    of: str,
+    holds: Sequence[bool],
+    number: int,
+    names: Mapping[int, str],
+) -> list[Reason]:
+    """What was seen of one person or account for each of these parts, which have their paths; holds: whether each does.
+
+    scope: narrowed to them. of: whom the definition is about. names: of sources, by their keys. Raises
+    queries.Unanswerable.
+    """
+    asked = [Asked("", part, include_anonymous=True, of=of) for _, part in shown]
+    comes_to = _readings(scope, asked, number)
+    with queries.answering():
+        return [
+            # What an account, or somebody by his accounts, is judged by are rows of others as well.
+            _reason(queries.reaching(scope, [each]), *leaf, of, answer, reading, names)
+            for each, leaf, answer, reading in zip(asked, shown, holds, comes_to, strict=True)
+        ]
+
+
+def source_names(space: Space) -> dict[int, str]:
+    return dict(Source.objects.filter(workspace=space.workspace_id).values_list("pk", "name"))
 
 
 def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[int, CurrentMembership]:
@@ -193,13 +215,7 @@ def _turns(scope: QueryScope, asked: Sequence[Asked]) -> list[datetime | None]:
 
 
 def _reason(
-    scope: QueryScope,
-    path: str,
-    part: Leaf | Group,
-    of: str,
-    holds: bool,
-    reading: str,
-    names: dict[int, str],
+    scope: QueryScope, path: str, part: Leaf | Group, of: str, holds: bool, reading: str, names: Mapping[int, str]
 ) -> Reason:
     """A condition below an odd number of `not` is one that the audience wants to be untrue."""
     wanted = path.split(".").count("not") % 2 == 0
@@ -220,7 +236,7 @@ def _reason(
     return Reason(they, holds, wanted, answer, evidence)
 
 
-def _events(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[SeenRow]]:
+def _events(scope: QueryScope, aggregate: Aggregate, names: Mapping[int, str]) -> tuple[str, list[SeenRow]]:
     """How many events count, and the newest of them."""
     rows = _rows(scope, aggregate, "event, toUnixTimestamp64Milli(ts), source, count() OVER ()", NEWEST)
     count = rows[0][3] if rows else 0
@@ -230,7 +246,7 @@ def _events(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> t
     ]
 
 
-def _value(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tuple[str, list[SeenRow]]:
+def _value(scope: QueryScope, aggregate: Aggregate, names: Mapping[int, str]) -> tuple[str, list[SeenRow]]:
     """The newest value of a trait."""
     (name,) = aggregate.names
     rows = _rows(scope, aggregate, "value, toUnixTimestamp64Milli(ts), source", 1)
@@ -245,8 +261,9 @@ def _value(scope: QueryScope, aggregate: Aggregate, names: dict[int, str]) -> tu
 def _rows(scope: QueryScope, aggregate: Aggregate, columns: str, most: int) -> Sequence[Sequence[Any]]:
     relation = aggregate.relation
     query = sql(
-        f"SELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} IN %s AND %s"
+        f"%sSELECT {columns} FROM {relation.table} WHERE %s AND {relation.named_by} IN %s AND %s"
         " ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
+        scope.tables,
         scope.rows(),
         list(aggregate.names),
         aggregate.rows or Sql("1"),

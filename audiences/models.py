@@ -1,6 +1,7 @@
 """Audiences, their versions, and who entered and left when (design §4)."""
 
 from collections.abc import Collection
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -17,6 +18,11 @@ from spaces.times import milliseconds
 def label_field() -> "ArrayField[list[str], list[str]]":
     """Labels, as `audiences.rules.labels` tidies them. The database has a default for a release without the field."""
     return ArrayField(models.CharField(max_length=LONGEST_LABEL), default=list, db_default=[], blank=True)
+
+
+def cases_field() -> "models.JSONField[list[dict[str, Any]], list[dict[str, Any]]]":
+    """Test cases, each as `audiences.rules.cases` writes it and with its id."""
+    return models.JSONField(default=list, db_default=[], blank=True)
 
 
 class Evaluation(models.Model):
@@ -78,6 +84,7 @@ class Audience(Owned):
     key = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     labels = label_field()
+    cases = cases_field()
     include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
     events_since = models.DateTimeField(null=True, help_text="no event up to here counts; null = all of history does")
     watched_traits = models.JSONField(
@@ -230,6 +237,7 @@ class Draft(Owned):
     name = models.CharField(max_length=255, blank=True)
     description = models.TextField(blank=True)
     labels = label_field()
+    cases = cases_field()
     include_anonymous = models.BooleanField(default=False)
     include_historical = models.BooleanField(default=True, help_text="off: only what happens from now on counts")
     destinations = models.JSONField(default=list, help_text="those that were selected, with their settings")

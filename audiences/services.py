@@ -16,8 +16,10 @@ from pyroaring import BitMap
 
 from access.services import ActorLike, NotPossible, actor_of, audit
 from audiences import queries, trait_values
+from audiences.cases import KeptCase, refuse_broken, why_none
 from audiences.models import Audience, ComputedTrait, Version, bound
 from audiences.rules import grammar
+from audiences.rules.cases import MOST_CASES, DefinitionCase
 from audiences.rules.compiler import Asked
 from audiences.rules.grammar import USERS, Node
 from audiences.rules.labels import tidied
@@ -34,6 +36,7 @@ KEY = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 LONGEST_MADE_KEY = 60
 LONGEST_TITLE = 255  # of the name of an audience
 COPY = " copy"
+CASE = "cas"  # what the id of a test case begins with
 MOST_STEPS = 20  # rows that a preview counts one by one
 WITHOUT_LETTERS = "audience"  # what the key of a name that has no Latin letter begins with
 
@@ -179,6 +182,7 @@ def _create(
     description: str = "",
     labels: Sequence[str] = (),
     of: str = USERS,
+    cases: Sequence[dict[str, Any]] = (),
     include_anonymous: bool = False,
     events_since: datetime | None = None,
     key: str | None = None,
@@ -186,8 +190,8 @@ def _create(
 ) -> Computation:
     """Its key is made of its name unless one is given, and never changes.
 
-    of: whom it is about. events_since: no event up to here counts; None = all of history does. Neither can be changed
-    later.
+    of: whom it is about. cases: test cases, as the one that it is a copy of has them. events_since: no event up to here
+    counts; None = all of history does. Whom it is about and what counts cannot be changed later.
     """
     with _locked(space):
         _refuse_unknown(space, node, of)
@@ -197,6 +201,7 @@ def _create(
         computation.key = key_for(space, name) if key is None else _checked_key(space, key)
         computation.include_anonymous = include_anonymous and of == USERS  # all users of an account count
         computation.events_since = events_since
+        computation.cases = [case | {"id": new_id(CASE)} for case in cases]
         computation.created_by = actor_of(by).user
         computation.save()
         _begin(computation, grammar.to_json(node))
@@ -214,19 +219,24 @@ def change_audience(
     enabled: bool | None = None,
     definition: Any = None,
     restored: int | None = None,
+    despite_cases: bool = False,
     by: ActorLike,
 ) -> None:
     """What is given is changed. Who is in it stays until a new definition is computed.
 
     An audience that is switched on again is computed anew. restored: the number of the version whose definition it
-    is, for the audit trail. Raises DefinitionError, also for a definition that would make it a part of itself;
-    LabelRefused; and NotPossible when it was deleted meanwhile.
+    is, for the audit trail. despite_cases: on purpose, whatever becomes of its test cases. Raises BrokenCases;
+    DefinitionError, also for a definition that would make it a part of itself; LabelRefused; and NotPossible when it
+    was deleted meanwhile.
     """
     is_trait = audience.kind == Audience.Kind.TRAIT
     node = None if definition is None else (grammar.parse_trait if is_trait else grammar.parse)(definition)
     tidy = None if labels is None else tidied(labels)
     given: dict[str, Any] = {"name": name, "description": description, "labels": tidy, "enabled": enabled}
     changes = {field: value for field, value in given.items() if value is not None}
+    if node is not None and not despite_cases:
+        # Before the space is locked: a statement may take its time.
+        refuse_broken(audience, definition)
     with _locked(audience.space):
         _refuse_deleted(audience)
         if node is not None:
@@ -244,6 +254,8 @@ def change_audience(
         detail: dict[str, Any] = changes if node is None else changes | {"definition": grammar.to_json(node)}
         if restored is not None:
             detail = detail | {"restored": restored}
+        if despite_cases and audience.cases:
+            detail = detail | {"despiteCases": True}
         audit(by, f"{audience.kind}.changed", audience, **detail)
 
 
@@ -262,6 +274,7 @@ def duplicate(audience: Audience, *, name: str | None = None, key: str | None = 
         description=audience.description,
         labels=audience.labels,
         of=audience.of,
+        cases=audience.cases,
         include_anonymous=audience.include_anonymous,
         events_since=audience.events_since,
         by=by,
@@ -273,9 +286,59 @@ def copy_name(audience: Audience) -> str:
     return f"{audience.name[: LONGEST_TITLE - len(COPY)]}{COPY}"
 
 
-def restore_version(version: Version, *, by: ActorLike) -> None:
+def restore_version(version: Version, *, despite_cases: bool = False, by: ActorLike) -> None:
     """The newest version of its audience has the definition of this one. Raises what `change_audience` raises."""
-    change_audience(version.audience, definition=version.definition, restored=version.number, by=by)
+    change_audience(
+        version.audience,
+        definition=version.definition,
+        restored=version.number,
+        despite_cases=despite_cases,
+        by=by,
+    )
+
+
+def add_case(audience: Audience, case: DefinitionCase, *, by: ActorLike) -> KeptCase:
+    """The case is the last one of the audience, whether it holds now or not. Raises NotPossible: there are too many, or
+    none can be asked by its newest definition."""
+    kept = KeptCase(new_id(CASE), case)
+    if problem := why_none(audience):
+        raise NotPossible(problem)
+    with _cases_changed(audience, by, added=case.title):
+        if len(audience.cases) >= MOST_CASES:
+            raise NotPossible(f"There may be {MOST_CASES} test cases.")
+        audience.cases = [*audience.cases, {"id": kept.id, **case.json()}]
+    return kept
+
+
+def change_case(audience: Audience, id: str, case: DefinitionCase, *, by: ActorLike) -> None:
+    """The case with this id is this one. Raises NotPossible when it was removed meanwhile."""
+    with _cases_changed(audience, by, changed=case.title):
+        place = _place_of_case(audience, id)
+        audience.cases = [*audience.cases[:place], {"id": id, **case.json()}, *audience.cases[place + 1 :]]
+
+
+def remove_case(audience: Audience, id: str, *, by: ActorLike) -> None:
+    with _cases_changed(audience, by, removed=id):
+        place = _place_of_case(audience, id)
+        audience.cases = [*audience.cases[:place], *audience.cases[place + 1 :]]
+
+
+@contextmanager
+def _cases_changed(audience: Audience, by: ActorLike, **what: str) -> Iterator[None]:
+    """Inside, its cases are those that it has now, and nobody else changes them. Saved and audited."""
+    with _locked(audience.space):
+        _refuse_deleted(audience)
+        audience.refresh_from_db(fields=["cases"])
+        yield
+        audience.save(update_fields=["cases", "updated_at"])
+        audit(by, f"{audience.kind}.cases_changed", audience, **what)
+
+
+def _place_of_case(audience: Audience, id: str) -> int:
+    for place, row in enumerate(audience.cases):
+        if row["id"] == id:
+            return place
+    raise NotPossible("This test case is not there any more.")
 
 
 def end_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:

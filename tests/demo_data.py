@@ -37,7 +37,7 @@ from tests.factories import (
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
 from tests.factories_sources import ConsumedFactory, RejectFactory
-from tests.sample_rows import make_sql_trait
+from tests.sample_rows import make_cases, make_sql_trait
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -91,6 +91,7 @@ class Showroom:
             "connection_id": Connection.objects.get(space=self.dev, source=self.website).public_id,
             "replay_id": Replay.objects.get(space=self.dev, state=Replay.State.RUNNING).public_id,
             "audience": self.audience.public_id,
+            "case": self.audience.cases[0]["id"],
             "trait": self.trait.public_id,
             "side": "entered",
             "sql_trait": self.sql_trait.public_id,
@@ -124,6 +125,7 @@ def furnish() -> Showroom:
     colleague = _team(workspace, owner, dev, prod)
     draft = _draft(dev, owner)
     audience = audiences[0]
+    make_cases(audience, trait)
     return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audience, trait, sql_trait, first, draft)
 
 

@@ -16,7 +16,16 @@ SAYING = {"$ref", "type", "enum", "oneOf", "anyOf", "allOf"}  # without one of t
 METHODS = {"get", "post", "put", "patch", "delete"}
 ALWAYS = {"401", "403", "default"}
 # Where any JSON may be: what senders sent, what another release kept, JSON Schema itself.
-FREE = {"traits", "message", "body", "definition", "settingsSchema", "optionsSchema", "traitOptionsSchema"}
+FREE = {
+    "traits",
+    "properties",
+    "message",
+    "body",
+    "definition",
+    "settingsSchema",
+    "optionsSchema",
+    "traitOptionsSchema",
+}
 
 
 def main() -> int:

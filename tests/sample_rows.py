@@ -50,6 +50,8 @@ def belongings(space: Space) -> dict[str, str]:
         "change_id": _change(audience),
         "trait_id": (trait := _trait(space)).public_id,
         "trait": trait.public_id,
+        "case_id": (case := make_cases(audience, trait)),
+        "case": case,
         "trait_subscription_id": make_subscription(trait, destination).public_id,
         "sql_trait_id": (sql_trait := make_sql_trait(space)).public_id,
         "sql_trait": sql_trait.public_id,
@@ -72,6 +74,15 @@ def belongings(space: Space) -> dict[str, str]:
 def body_ids(ids: dict[str, str]) -> dict[str, str]:
     """The same as a body names them: `source_id` is `sourceId`."""
     return {name.removesuffix("_id") + "Id": value for name, value in ids.items() if name.endswith("_id")}
+
+
+def make_cases(*computations: Audience) -> str:
+    """Each of these has a test case of this id, which is broken."""
+    case = {"id": new_id("cas"), "name": "Somebody who did nothing", "at": "2026-06-15T12:00:00.000Z", "expected": True}
+    for computation in computations:
+        computation.cases = [case]
+        computation.save(update_fields=["cases"])
+    return case["id"]
 
 
 def _profile(space: Space) -> str:

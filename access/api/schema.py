@@ -24,6 +24,7 @@ PATHS = {
     "trait_subscription_id": "The connection of the computed trait to a destination.",
     "profile_id": "The profile: its id, or `type:value` of one of its identifiers.",
     "version_number": "The number of the version.",
+    "case_id": "The test case, such as `cas_2qKf0`.",
     "change_id": "The change of the audience.",
     "replay_id": "The replay.",
     "connection_id": "The connection of the space to a source.",

@@ -181,6 +181,17 @@ class ChangeAudience(serializers.Serializer[Any]):
     labels = LabelsField(required=False)
     enabled = serializers.BooleanField(required=False)
     definition = DefinitionField(required=False)
+    despiteCases = serializers.BooleanField(
+        source="despite_cases", default=False, help_text="Save the definition on purpose, though it breaks test cases."
+    )
+
+
+class RestoreVersion(serializers.Serializer[Any]):
+    example: ClassVar = {"despiteCases": False}
+
+    despiteCases = serializers.BooleanField(
+        source="despite_cases", default=False, help_text="On purpose, though it breaks test cases."
+    )
 
 
 class DuplicateAudience(serializers.Serializer[Any]):

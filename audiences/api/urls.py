@@ -1,6 +1,6 @@
 from django.urls import path
 
-from audiences.api import sql_traits, traits, versions, views
+from audiences.api import cases, sql_traits, traits, versions, views
 
 AUDIENCES = "spaces/<str:space_id>/audiences"
 AUDIENCE = f"{AUDIENCES}/<str:audience_id>"
@@ -32,6 +32,12 @@ urlpatterns = [
         versions.RestoreVersionView.as_view(),
         name="api-audience-restore",
     ),
+    path(f"{AUDIENCE}/cases", cases.CasesView.as_view(), name="api-audience-cases"),
+    path(f"{AUDIENCE}/cases/run", cases.RunCasesView.as_view(), name="api-audience-cases-run"),
+    path(f"{AUDIENCE}/cases/<str:case_id>", cases.CaseView.as_view(), name="api-audience-case"),
+    path(f"{TRAIT}/cases", cases.TraitCasesView.as_view(), name="api-computed-trait-cases"),
+    path(f"{TRAIT}/cases/run", cases.RunTraitCasesView.as_view(), name="api-computed-trait-cases-run"),
+    path(f"{TRAIT}/cases/<str:case_id>", cases.TraitCaseView.as_view(), name="api-computed-trait-case"),
     path(TRAITS, traits.ComputedTraitsView.as_view(), name="api-computed-traits"),
     path(f"{TRAITS}/previews", traits.TraitPreviewView.as_view(), name="api-computed-trait-preview"),
     path(f"{TRAITS}/bulk", traits.SeveralTraitsView.as_view(), name="api-computed-traits-bulk"),

@@ -6,14 +6,22 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from access.api.pagination import PagedView, Pages
+from access.api.parsers import parsed
 from access.api.serializers import Errors
 from access.errors import NOTHING, Conflict
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences import services, versions
-from audiences.api.serializers import AudienceAnswer, TraitAnswer, TraitVersionSerializer, VersionSerializer
+from audiences.api.serializers import (
+    AudienceAnswer,
+    RestoreVersion,
+    TraitAnswer,
+    TraitVersionSerializer,
+    VersionSerializer,
+)
 from audiences.api.traits import shown_trait, trait_of
-from audiences.api.views import audience_of, shown_audience
+from audiences.api.views import audience_of, breaks, shown_audience
+from audiences.cases import BrokenCases
 from audiences.models import Audience
 from audiences.rules.validation import DefinitionError
 from spaces.needs import needs
@@ -50,7 +58,9 @@ class TraitVersionsView(VersionPages):
 @needs("space.read", POST="space.use")
 @extend_schema(tags=["audiences"])
 class RestoreVersionView(APIView):
-    @extend_schema(operation_id="restore_audience_version", request=None, responses={200: AudienceAnswer, 409: Errors})
+    @extend_schema(
+        operation_id="restore_audience_version", request=RestoreVersion, responses={200: AudienceAnswer, 409: Errors}
+    )
     def post(self, request: ApiRequest, space_id: str, audience_id: str, version_number: str) -> Response:
         """A new version has the definition of this one, if the newest has another. The old one serves until then."""
         audience = audience_of(request, audience_id)
@@ -62,7 +72,7 @@ class RestoreVersionView(APIView):
 @extend_schema(tags=["computed traits"])
 class RestoreTraitVersionView(APIView):
     @extend_schema(
-        operation_id="restore_computed_trait_version", request=None, responses={200: TraitAnswer, 409: Errors}
+        operation_id="restore_computed_trait_version", request=RestoreVersion, responses={200: TraitAnswer, 409: Errors}
     )
     def post(self, request: ApiRequest, space_id: str, trait_id: str, version_number: str) -> Response:
         """A new version has the definition of this one, if the newest has another."""
@@ -76,6 +86,8 @@ def restore(request: ApiRequest, row: Audience, number: str) -> None:
     if version is None:
         raise NotFound(NOTHING)
     try:
-        services.restore_version(version, by=request)
+        services.restore_version(version, **parsed(RestoreVersion, request), by=request)
+    except BrokenCases as error:
+        raise breaks(error) from error
     except (DefinitionError, NotPossible) as error:
         raise Conflict(str(error)) from error

@@ -42,6 +42,7 @@ from audiences.api.serializers import (
     PreviewAudience,
     SeveralAnswer,
 )
+from audiences.cases import BrokenCases
 from audiences.conditions import KINDS
 from audiences.failures import unreadable
 from audiences.models import Audience, Change
@@ -437,6 +438,8 @@ def change(request: ApiRequest, row: Audience, body: type[ChangeAudience]) -> No
         services.change_audience(row, by=request, **parsed(body, request))
     except DefinitionError as error:
         raise wrong(error) from error
+    except BrokenCases as error:
+        raise breaks(error) from error
     except LabelRefused as error:
         raise invalid(str(error), "labels") from error
     except NotPossible as error:
@@ -456,6 +459,11 @@ def unanswered(request: ApiRequest, error: Unanswerable) -> APIException:
     if error.passes and not error.limit:
         return Unavailable(NOT_NOW)
     return invalid(TOO_HEAVY if error.limit else str(error), "definition")
+
+
+def breaks(error: BrokenCases) -> ValidationError:
+    """One error for each test case that is broken."""
+    return ValidationError({"despiteCases": error.messages})
 
 
 def wrong(error: DefinitionError) -> ValidationError:

@@ -49,6 +49,8 @@ OTHERS = {
 }
 Key = str | Group  # by which an answer is known: an audience, or what a group asks of the others
 
+NO_TABLES = Sql("")
+
 
 @dataclass(frozen=True)
 class QueryScope:
@@ -59,6 +61,8 @@ class QueryScope:
     seen: Sql
     now: int  # milliseconds since 1970
     numbers: BitMap | None = None  # raw profile numbers, closed under merges; None = everyone
+    tables: Sql = NO_TABLES  # `WITH …`: tables that hide the stored ones (rules.cases)
+    lot: Sql | None = None  # where everybody's lot is in each random split; None = by chance
 
     def rows(self, profile: str = "profile") -> Sql:
         """The condition that a row of any of the space's tables is in scope."""
@@ -122,7 +126,8 @@ def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[Key, BitM
     flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope, others)) for i in range(len(asked))]
     bitmaps = ", ".join(f"groupBitmapStateIf(profile, a{i})" for i in range(len(asked)))
     return sql(
-        f"SELECT {bitmaps} FROM (SELECT profile, %s FROM (%s) WHERE person)",
+        f"%sSELECT {bitmaps} FROM (SELECT profile, %s FROM (%s) WHERE person)",
+        scope.tables,
         join(", ", flags),
         _people(scope, columns, asked),
     )
@@ -136,12 +141,12 @@ def values(scope: QueryScope, asked: Sequence[Asked]) -> Sql:
         return leaf.value(answers)  # type: ignore[attr-defined]
 
     some = " OR ".join(f"notEmpty(v{i})" for i in range(len(asked)))
-    return sql(f"SELECT * FROM (%s) WHERE {some}", _texts(scope, asked, value))
+    return sql(f"%sSELECT * FROM (%s) WHERE {some}", scope.tables, _texts(scope, asked, value))
 
 
 def readings(scope: QueryScope, asked: Sequence[Asked]) -> Sql:
     """A row for each person in scope: the profile, and what each of these leaves comes to, as text."""
-    return _texts(scope, asked, lambda leaf, answers: leaf.reading(answers))
+    return scope.tables + _texts(scope, asked, lambda leaf, answers: leaf.reading(answers))
 
 
 def _texts(scope: QueryScope, asked: Sequence[Asked], text: Callable[[Condition, Answers], Sql]) -> Sql:
@@ -350,6 +355,6 @@ def _answers(
         places.append(f"{shape.column}[{columns[shape].index(aggregate) + 1}]")  # arrays begin at 1
 
     def lot(name: str) -> Sql:
-        return sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.space, name)
+        return scope.lot or sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.space, name)
 
     return Answers(places, scope.now, is_in, was_in, lot)

@@ -45,10 +45,12 @@ IN_WORKSPACE = (
 AUDIENCE_PAGES = (
     "audience", "audience-settings", "audience-connect", "subscription",
     "audience-history", "audience-versions", "audience-download",
+    "audience-cases", "audience-case-new", "audience-case",
     "audience-new", "audience-draft", "audience-builder", "draft-destinations", "draft-review",
 )  # fmt: skip
 TRAIT_PAGES = (
     "computed-trait-new", "computed-trait", "computed-trait-edit", "computed-trait-settings", "computed-trait-versions",
+    "computed-trait-cases", "computed-trait-case-new", "computed-trait-case",
 )  # fmt: skip
 SQL_PAGES = (
     "sql-trait-new", "sql-trait", "sql-trait-edit", "warehouses", "warehouse-new", "warehouse",

@@ -39,6 +39,9 @@ FREE = {
     "sending": "traits and types of identifiers by name, computed traits by a key of the same space",
     "settings": "nothing: settings of a destination, each declared by its adapter",
     "options": "nothing: options of a subscription, each declared by its adapter",
+    "expected": "nothing: the value of a computed trait",
+    "properties": "nothing: of an event that a test case makes up",
+    "traits": "nothing: of a person whom a test case makes up",
     "identityRules": "nothing: types and values of identifiers",
 }
 

@@ -1,6 +1,7 @@
 """The audience builder: a form that is the tree itself. Each button posts it; the server changes it and shows it."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 
 from django.contrib import messages
@@ -11,6 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from access.requests import PageRequest
 from audiences import drafts, services, suggestions
+from audiences.cases import BrokenCases, CaseOutcome
 from audiences.failures import unreadable
 from audiences.models import Audience, Draft
 from audiences.overview import audiences_of, overview
@@ -31,8 +33,9 @@ MOST_OF_A_TAB = 40
 UNCLEAR = "The conditions are not complete yet. Each row that needs something says what."
 LOOK, CHECK, SHOW = "look", "check", "show"  # the live preview; the button for it; only to be shown again
 TAKE = "take"  # what this page has, whatever was written elsewhere
+ANYWAY = "anyway"  # save, though it breaks test cases
 JSON = "json"  # the definition that was written as text takes the place of the rows
-WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, TAKE, JSON, "next", "save", "discard")
+WITHOUT_EDIT = ("", LOOK, CHECK, SHOW, TAKE, JSON, ANYWAY, "next", "save", "discard")
 ELSEWHERE = "This draft was changed elsewhere since: by a colleague, or in another tab. What you see here is not kept."
 SAVED_ELSEWHERE = "Meanwhile somebody saved another definition: {} What you see is yours; save again to replace theirs."
 
@@ -108,16 +111,19 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
     tree, focus = _edited_tree(request)
     if act == LOOK:
         return _render_preview(request, tree, existing)
-    if act != "save":
+    if act not in ("save", ANYWAY):
         return _render_builder(request, existing, tree, here, check=act == CHECK, focus=focus)
     newest = overview(existing)
     if request.POST.get("base", str(newest.version.number)) != str(newest.version.number):
         elsewhere = SAVED_ELSEWHERE.format(newest.sentence)
         return _render_builder(request, existing, tree, here, check=True, elsewhere=elsewhere, renewed=True)
     try:
-        services.change_audience(existing, definition=draft_form.definition(typed(request.space, tree)), by=request)
+        definition = draft_form.definition(typed(request.space, tree))
+        services.change_audience(existing, definition=definition, despite_cases=act == ANYWAY, by=request)
     except DefinitionError as error:
         return _refused(request, existing, tree, here, [draft_form.flaw_of(tree, error)])
+    except BrokenCases as error:
+        return _render_builder(request, existing, tree, here, check=True, broken=error.outcomes)
     messages.success(request, f"{existing.name} is saved. Who is in it stays until the new definition is computed.")
     return go_to(request, reverse("audience", args=[workspace, space, audience]))
 
@@ -220,13 +226,14 @@ def _render_builder(
     focus: str = "",
     flaws: list[Flaw] | None = None,
     elsewhere: str = "",
+    broken: Sequence[CaseOutcome] = (),
     renewed: bool = False,
     status: int = 200,
 ) -> HttpResponse:
     """check: what is wrong is said at each row, and the preview is worked out now rather than by the page.
 
     flaws: because of them, what was wanted was not done. elsewhere: why nothing is saved, when somebody else saved
-    meanwhile. renewed: from now on the page knows of that.
+    meanwhile. broken: because of these test cases nothing is saved. renewed: from now on the page knows of that.
     """
     shown = (draft_form.flaws(tree) if check else []) if flaws is None else flaws
     existing, draft = (of, None) if isinstance(of, Audience) else (None, of)
@@ -245,6 +252,7 @@ def _render_builder(
         "text": _as_text(request, tree, unreadable=unreadable),
         "unreadable": unreadable,
         "elsewhere": elsewhere,
+        "broken": broken,
         # What the page is built on; a page of a draft has a name of its own.
         "base": _base(request, of, renewed=renewed),
         "tab": _tab(request) or new_id("tab"),

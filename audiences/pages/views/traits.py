@@ -1,6 +1,7 @@
 """Pages about computed traits: the list, one of them, its form with the preview beside it, and its settings."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -13,6 +14,7 @@ from access.pages.charts import spark
 from access.pages.tables import Column, arranged, exported, tabled, wants_csv
 from access.requests import PageRequest
 from audiences import overview, services, suggestions, trait_overview
+from audiences.cases import BrokenCases, CaseOutcome
 from audiences.distribution import distribution
 from audiences.failures import unreadable
 from audiences.overview import Overview
@@ -44,7 +46,7 @@ COLUMNS = (
 )
 SEARCHED = ("name", "key", "description")
 IN_CSV = ("profile_id", "name", "value")
-LOOK, SHOW, SAVE = "look", "show", "save"
+LOOK, SHOW, SAVE, ANYWAY = "look", "show", "save", "anyway"
 SAMPLE = 8
 MOST_SPREAD = 50_000  # people whose values are looked at for the distribution
 NOT_DELETED = "The name you typed is not the name of this computed trait. Nothing was deleted."
@@ -132,12 +134,13 @@ def edit(request: PageRequest, workspace: str, space: str, trait: str) -> HttpRe
     tree, act = _edited(request), request.POST.get("act", "")
     if act == LOOK:
         return _render_preview(request, tree, None, details)
-    if act != SAVE:
+    if act not in (SAVE, ANYWAY):
         return _render_form(request, tree, None, here, details=details)
     try:
-        services.change_audience(
-            details.audience, definition=draft_form.definition(typed(request.space, tree)), by=request
-        )
+        definition = draft_form.definition(typed(request.space, tree))
+        services.change_audience(details.audience, definition=definition, despite_cases=act == ANYWAY, by=request)
+    except BrokenCases as error:
+        return _render_form(request, tree, None, here, details=details, broken=error.outcomes)
     except DefinitionError:
         return _render_form(request, tree, None, here, details=details, flaws=draft_form.flaws(tree), refused=True)
     messages.success(request, f"{details.audience.name} is saved. The old values stay until the new ones are computed.")
@@ -249,9 +252,10 @@ def _render_form(
     *,
     details: Overview | None = None,
     flaws: list[draft_form.Flaw] | None = None,
+    broken: Sequence[CaseOutcome] = (),
     refused: bool = False,
 ) -> HttpResponse:
-    """form: of a new one. refused: because of what is wrong, nothing was saved."""
+    """form: of a new one. broken, refused: because of these test cases, or of what is wrong, nothing was saved."""
     root = builder.rows_of(tree, space=request.space, flaws=flaws or ())
     (row,) = root.rows
     kind = str(tree["kind"])
@@ -266,6 +270,7 @@ def _render_form(
         "events": suggestions.events(request.space),
         "seen": None if request.method != "POST" else _preview(request, tree, form, details),
         "refused": refused,
+        "broken": broken,
     }
     template = "audiences/traits/_form.html" if request.htmx else "audiences/traits/edit.html"
     return render(request, template, context, status=422 if refused and not request.htmx else 200)

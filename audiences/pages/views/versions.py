@@ -1,5 +1,6 @@
 """The versions of an audience or a computed trait, what each changed, and the way back to one of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -10,6 +11,7 @@ from access.pages.tables import Pill, listed
 from access.requests import PageRequest
 from access.services import NotPossible
 from audiences import services
+from audiences.cases import BrokenCases, CaseOutcome
 from audiences.failures import unreadable
 from audiences.models import Audience, Version
 from audiences.overview import audiences_of, overview, traits_of
@@ -48,9 +50,13 @@ def trait_versions(request: PageRequest, workspace: str, space: str, trait: str)
 
 def _versions(request: PageRequest, row: Audience, template: str, context: dict[str, Any]) -> HttpResponse:
     error = ""
+    broken: Sequence[CaseOutcome] = ()
     if "restore" in request.POST:
-        error = _restore(request, row)
-        if not error:
+        try:
+            error = _restore(request, row)
+        except BrokenCases as refusal:
+            broken = refusal.outcomes
+        if not error and not broken:
             return redirect(request.path)
     page, pager = listed(request, versions_of(row), order="-number", count=SHOWN)
     context |= {
@@ -58,12 +64,14 @@ def _versions(request: PageRequest, row: Audience, template: str, context: dict[
         "pager": pager,
         "base": newest_number(row),
         "error": error,
+        "broken": broken,
+        "again": request.POST.get("restore", ""),
     }
-    return render(request, template, context, status=422 if error else 200)
+    return render(request, template, context, status=422 if error or broken else 200)
 
 
 def _restore(request: PageRequest, row: Audience) -> str:
-    """Why it was not done; "" when it was. `base`: the newest version that the page knew of."""
+    """Why it was not done; "" when it was. `base`: the newest version that the page knew of. Raises BrokenCases."""
     newest = newest_number(row)
     if request.POST.get("base", str(newest)) != str(newest):
         return MEANWHILE.format(newest)
@@ -71,7 +79,7 @@ def _restore(request: PageRequest, row: Audience) -> str:
     if version is None:
         raise Http404
     try:
-        services.restore_version(version, by=request)
+        services.restore_version(version, despite_cases=request.POST.get("act") == "anyway", by=request)
     except DefinitionError as refusal:
         return unreadable(refusal) if not refusal.path else f"Version {version.number} cannot be restored: {refusal}."
     except NotPossible as refusal:

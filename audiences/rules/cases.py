@@ -1,0 +1,301 @@
+"""PURE. Test cases of a definition: what is known of a made-up person or account at a moment, and what is to come of it.
+
+A case is asked by the statement that decides membership, to the letter: before it stand tables of the same names as the
+stored ones, which hide these, with the rows of the case. So no stored event is read or written, and there is no second
+meaning. Whatever is stored and not hidden is of another workspace to such a statement, and shows it nothing.
+
+A made-up account has one user, who did all of its events. There is nobody else: a definition with a group about others
+cannot be asked.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from pyroaring import BitMap
+
+from audiences.rules.aggregates import LOTS
+from audiences.rules.compiler import KINDS, QueryScope
+from audiences.rules.grammar import ACCOUNTS, USERS
+from audiences.rules.memberships import PastMembership
+from audiences.rules.validation import DefinitionError, JsonReader, listed, number, scalar, text
+from sources.events.properties import readable, split, storable_json
+from sources.events.sql import Sql, sql
+from spaces.times import iso, milliseconds
+
+MOST_CASES = 30  # of one audience: each moment is a statement of its own, and a save waits for all of them
+MOST_EVENTS = 50  # of one case
+MOST_TRAITS = 50
+MOST_AUDIENCES = 20
+LONGEST_TITLE = 200  # characters
+LONGEST_JSON = 10_000  # of the properties of one event, or of one trait
+NOWHERE = 0  # no workspace and no space has this number
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class CaseEvent:
+    """Something that the person, or a user of the account, did. source: the slug of where it came from; "" = of no
+    known source."""
+
+    name: str
+    at: datetime
+    properties: Mapping[str, Any]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class CaseMembership:
+    """An audience that the person was in. entered_at: None = so long ago that no window reaches it. left_at: None =
+    they are still in it."""
+
+    key: str
+    entered_at: datetime | None = None
+    left_at: datetime | None = None
+
+    def holds(self, at: datetime) -> bool:
+        return (self.entered_at is None or self.entered_at <= at) and (self.left_at is None or self.left_at > at)
+
+
+@dataclass(frozen=True)
+class DefinitionCase:
+    """expected: whether they are in the audience; of a computed trait its value, None = it has none.
+
+    anonymous: nothing but an anonymous id is known of them. split: where their lot is in every random split, in per
+    cent; the lots of people are another one in each.
+    """
+
+    title: str
+    at: datetime
+    expected: Any
+    events: Sequence[CaseEvent] = ()
+    traits: Mapping[str, Any] | None = None
+    audiences: Sequence[CaseMembership] = ()
+    anonymous: bool = False
+    split: float = 0
+
+    def json(self) -> dict[str, Any]:
+        """As it is kept, and as `parse_case` reads it."""
+        return {
+            "name": self.title,
+            "at": iso(self.at),
+            "expected": self.expected,
+            "events": [
+                {"name": event.name, "at": iso(event.at), "properties": dict(event.properties), "source": event.source}
+                for event in self.events
+            ],
+            "traits": dict(self.traits or {}),
+            "audiences": [
+                {"key": membership.key}
+                | {
+                    name: iso(at)
+                    for name, at in (("enteredAt", membership.entered_at), ("leftAt", membership.left_at))
+                    if at is not None
+                }
+                for membership in self.audiences
+            ],
+            "anonymous": self.anonymous,
+            "split": self.split,
+        }
+
+
+def parse_case(value: Any, *, of_trait: bool = False, of: str = USERS) -> DefinitionCase:
+    """of: whom the definition is about. Raises DefinitionError with the path of what is wrong."""
+    reader = JsonReader(value, "")
+    title = text(reader.take("name"), "name")
+    if len(title) > LONGEST_TITLE:
+        raise reader.error("name", f"must not be longer than {LONGEST_TITLE} characters")
+    at = _moment(reader.take("at"), "at")
+    expected = reader.take("expected")
+    if not of_trait and not isinstance(expected, bool):
+        raise reader.error("expected", "must be true (in the audience) or false")
+    events = _rows(reader, "events", _event, most=MOST_EVENTS)
+    for place, event in enumerate(events):
+        if event.at > at:
+            raise DefinitionError(f"events[{place}].at", "must not be after the moment of the case")
+    case = DefinitionCase(
+        title=title,
+        at=at,
+        expected=_kept(expected, "expected") if of_trait else expected,
+        events=events,
+        traits=_object(reader.take("traits"), "traits", most=MOST_TRAITS) if "traits" in reader else {},
+        audiences=_rows(reader, "audiences", _membership, most=MOST_AUDIENCES),
+        anonymous=_truth(reader, "anonymous"),
+        split=number(reader.take("split"), "split") if "split" in reader else 0,
+    )
+    if not 0 <= case.split < 100:
+        raise reader.error("split", "must be at least 0 and less than 100")
+    if case.anonymous and of == ACCOUNTS:
+        raise reader.error("anonymous", "must be false: an account is never anonymous")
+    reader.done()
+    return case
+
+
+def scope_of(cases: Sequence[DefinitionCase], *, space: int, sources: Mapping[str, int], of: str = USERS) -> QueryScope:
+    """Whoever these cases are about, which are of one moment: numbered from 1 in their order. sources: keys, by slug.
+    of: whom they are about.
+    """
+    lots = [round(case.split * LOTS / 100) for case in cases]
+    return QueryScope(
+        workspace=NOWHERE,
+        space=space,
+        seen=Sql("1"),
+        now=milliseconds(cases[0].at),
+        # Everyone: there is nobody but them, and whom stored profiles of these numbers belong to is not looked up.
+        tables=_tables(cases, space, sources, of),
+        lot=sql("arrayElement(%s, profile)", lots),
+    )
+
+
+def memberships_in(
+    cases: Sequence[DefinitionCase], keys: Sequence[str], pasts: Sequence[PastMembership]
+) -> dict[str, BitMap]:
+    """Who of these cases is in the audiences with these keys, and was in them, by the names of the memberships."""
+    known: dict[str, BitMap] = {}
+    for key in {*keys, *(past.key for past in pasts)}:
+        known[key] = _those(cases, lambda case, mine: any(one.holds(case.at) for one in mine), key)
+    for past in pasts:
+        known[past.before] = known[past.key]
+        known[past.name] = _those(cases, lambda case, mine, past=past: _was_in(case, mine, past), past.key)
+    return known
+
+
+def _was_in(case: DefinitionCase, mine: Sequence[CaseMembership], past: PastMembership) -> bool:
+    if past.within is None:
+        return any(one.entered_at is None or one.entered_at <= case.at for one in mine)
+    opens = case.at - timedelta(milliseconds=past.within.milliseconds)
+    return any(one.entered_at is not None and opens < one.entered_at <= case.at for one in mine)
+
+
+def _those(cases: Sequence[DefinitionCase], test: Callable[..., bool], key: str) -> BitMap:
+    chosen = (place for place, case in enumerate(cases, 1) if test(case, [m for m in case.audiences if m.key == key]))
+    return BitMap(chosen)
+
+
+def _tables(cases: Sequence[DefinitionCase], space: int, sources: Mapping[str, int], of: str) -> Sql:
+    """`WITH …`: the tables that the compiler reads, with the rows of the cases."""
+    profiles, links, events, traits = [], [], [], []
+    for place, case in enumerate(cases, 1):
+        profiles.append((place, KINDS[of], 0 if case.anonymous else 1))
+        actor = place
+        if of == ACCOUNTS:  # users are numbered after all accounts
+            actor = len(cases) + place
+            profiles.append((actor, KINDS[USERS], 1))
+            links.append((actor, place))
+        for position, event in enumerate(case.events):
+            properties, lists = split(storable_json(_encoded(event.properties)))
+            origin = (sources.get(event.source, 0), position, milliseconds(event.at))
+            events.append((actor, event.name, properties.decode(), lists.decode(), *origin))
+        for key, value in (case.traits or {}).items():
+            traits.append((place, key, readable(storable_json(_encoded(value))).decode(), milliseconds(case.at)))
+    here = f"{NOWHERE} AS workspace, toUInt32({space}) AS space, toUInt64(1) AS piece"
+    return sql(
+        f"WITH profiles AS (SELECT {here}, r.1 AS profile, r.2 AS kind, r.3 AS known FROM %s),"
+        f" links AS (SELECT {here}, r.1 AS user, r.2 AS account FROM %s),"
+        f" timeline AS (SELECT {here}, r.1 AS profile, r.2 AS event, 'track' AS type,"
+        " CAST(r.3 AS JSON(max_dynamic_paths=256)) AS properties, CAST(r.4 AS JSON(max_dynamic_paths=64)) AS lists,"
+        " r.5 AS source, toUInt64(1) AS origin_piece, r.6 AS origin_position,"
+        " fromUnixTimestamp64Milli(r.7, 'UTC') AS ts FROM %s),"
+        f" traits AS (SELECT {here}, r.1 AS profile, r.2 AS key, r.3 AS value, toUInt32(0) AS source,"
+        " toUInt64(1) AS origin_piece, toUInt32(0) AS origin_position,"
+        " fromUnixTimestamp64Milli(r.4, 'UTC') AS ts FROM %s),"
+        f" overlay AS (SELECT {here}, toUInt32(0) AS loser, toUInt32(0) AS winner WHERE 0) ",
+        _relation("UInt32, UInt8, UInt8", profiles),
+        _relation("UInt32, UInt32", links),
+        _relation("UInt32, String, String, String, UInt32, UInt32, Int64", events),
+        _relation("UInt32, String, String, Int64", traits),
+    )
+
+
+def _relation(types: str, rows: Sequence[tuple[Any, ...]]) -> Sql:
+    return sql(f"(SELECT arrayJoin(CAST(%s AS Array(Tuple({types})))) AS r)", list(rows))
+
+
+def _rows(reader: JsonReader, name: str, read: Callable[[Any, str], Row], *, most: int) -> tuple[Row, ...]:
+    """As JsonReader.rows, and a list may be empty."""
+    if name not in reader:
+        return ()
+    rows = reader.take(name)
+    if rows == []:
+        return ()
+    return tuple(read(row, f"{name}[{place}]") for place, row in enumerate(listed(rows, name, most=most)))
+
+
+def _event(value: Any, path: str) -> CaseEvent:
+    reader = JsonReader(value, path)
+    event = CaseEvent(
+        name=reader.name("name"),
+        at=_moment(reader.take("at"), reader.at("at")),
+        properties=_object(reader.take("properties"), reader.at("properties")) if "properties" in reader else {},
+        source=_maybe_text(reader, "source"),
+    )
+    reader.done()
+    return event
+
+
+def _membership(value: Any, path: str) -> CaseMembership:
+    reader = JsonReader(value, path)
+    key = reader.name("key")
+    entered, left = (
+        _moment(reader.take(name), reader.at(name)) if name in reader else None for name in ("enteredAt", "leftAt")
+    )
+    if entered and left and left < entered:
+        raise reader.error("leftAt", "must not be before they entered")
+    reader.done()
+    return CaseMembership(key, entered, left)
+
+
+def _moment(value: Any, path: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(value)
+        milliseconds(at)
+    except (TypeError, ValueError, OverflowError) as error:  # TypeError: no text, or a moment without its time zone
+        raise DefinitionError(path, "must be a moment with its time zone, such as 2026-06-15T12:00:00Z") from error
+    if not 1970 <= at.year < 2200:
+        raise DefinitionError(path, "must be between 1970 and 2200")
+    return at
+
+
+def _object(value: Any, path: str, *, most: int | None = None) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DefinitionError(path, "must be an object")
+    if most is not None and len(value) > most:
+        raise DefinitionError(path, f"must not have more than {most} keys")
+    return {key: _kept(one, f"{path}.{key}") for key, one in value.items()}
+
+
+def _kept(value: Any, path: str) -> Any:
+    """A JSON value of bounded size, all of whose texts and numbers every store can hold."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            left += [*part, *part.values()]
+        elif isinstance(part, list):
+            left += part
+        elif part is not None:
+            scalar(part, path)
+    if len(_encoded(value)) > LONGEST_JSON:
+        raise DefinitionError(path, f"must not be longer than {LONGEST_JSON} characters")
+    return value
+
+
+def _truth(reader: JsonReader, name: str) -> bool:
+    if name not in reader:
+        return False
+    value = reader.take(name)
+    if not isinstance(value, bool):
+        raise reader.error(name, "must be true or false")
+    return value
+
+
+def _maybe_text(reader: JsonReader, name: str) -> str:
+    value = reader.take(name) if name in reader else ""
+    return "" if value == "" else text(value, reader.at(name))
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
