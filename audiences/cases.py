@@ -195,8 +195,8 @@ def _in_words(value: Any) -> str:
 
 
 def _reason_in_words(reason: Reason) -> str:
-    found = f" ({reason.answer})" if reason.answer else ""
-    return f"“{reason.sentence}” is {'true' if reason.holds else 'not true'}{found}."
+    answer = f" ({reason.answer})" if reason.answer else ""
+    return f"“{reason.sentence}” is {'true' if reason.holds else 'not true'}{answer}."
 
 
 def _counted(outcomes: Sequence[CaseOutcome]) -> str:

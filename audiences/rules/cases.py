@@ -1,4 +1,4 @@
-"""PURE. Test cases of a definition: what is known of a made-up person or account at a moment, and what is to come of it.
+"""PURE. Test cases of a definition: what is known of a made-up person or account, and what is to come of it.
 
 A case is asked by the statement that decides membership, to the letter: before it stand tables of the same names as the
 stored ones, which hide these, with the rows of the case. So no stored event is read or written, and there is no second

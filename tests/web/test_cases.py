@@ -173,3 +173,21 @@ def test_a_computed_trait_has_cases_with_values(cast, api):
     answer = user.post(f"{page}/{made['id']}", form(expected="2"), follow=True)
     assert "Expected 2, and it is 1." in words(answer)
     api("DELETE", f"{path}/cases/{made['id']}")
+
+
+def test_the_case_of_an_audience_of_accounts_is_about_an_account(cast, api):
+    by = cast.people["user"]
+    firms = services.create_audience(cast.space, name="Firms", definition=ORDERED, of="accounts", by=by)
+    path = f"audiences/{firms.public_id}/cases"
+    assert api("POST", path, {**CASE, "anonymous": True}, status=422)["field"] == "anonymous"
+    page = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/{path}"
+    user = cast.browser("user")
+    shown = words(user.get(f"{page}/new"))
+    assert ("What users of the account did" in shown, "anonymous id" in shown) == (True, False)
+    assert "Bought five days ago As expected" in words(user.post(f"{page}/new", form(), follow=True))
+    colleagues = {"all": [ORDERED, {"users": "all", "all": [ORDERED]}]}
+    api("PATCH", f"audiences/{firms.public_id}", {"definition": colleagues}, status=422)
+    services.change_audience(firms, definition=colleagues, despite_cases=True, by=by)
+    why = "A test case is about one account alone, and the definition asks about people beside it."
+    assert why in words(user.get(page))
+    assert api("POST", path, CASE, status=409)["message"] == why
