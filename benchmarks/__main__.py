@@ -38,11 +38,13 @@ RESULTS = Path(__file__).parent / "results.json"
 
 def main(names: list[str]) -> int:
     """The status is 1 when one of them failed; the figures of the others are kept."""
+    if unknown := set(names) - set(NAMES):
+        sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}.")
     figures: list[Figure] = []
     failed = 0
     with stack() as running:
         see_as_django(running.environ)
-        for name in sorted(names, key=NAMES.index) or NAMES:
+        for name in [name for name in NAMES if name in names] or NAMES:
             begun = time.monotonic()
             print(f"{name} …", end="", flush=True)
             try:
