@@ -27,6 +27,8 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 
+from alerts import sending, watching
+from alerts.models import AlertNotification
 from audiences import backfill, evaluate, sql_runs
 from audiences.models import Audience, SqlTrait, Version
 from console import sample
@@ -173,6 +175,19 @@ WORK = {
         owners=Audience,
         waiting=lambda now: endings.emptied(),
         turn=lambda audience, workspace: endings.finish(audience, clock.now()),
+    ),
+    # Mostly waiting, as calls to destinations are: no stage is kept by it.
+    "alert": Work(
+        queue="sync",
+        owners=Space,
+        waiting=watching.due,
+        turn=lambda space, workspace: watching.look(space, clock.now()),
+    ),
+    "alert_message": Work(
+        queue="sync",
+        owners=AlertNotification,
+        waiting=sending.due,
+        turn=lambda notification, workspace: sending.send(notification, clock.now()),
     ),
     "sample": Work(
         queue="bulk",

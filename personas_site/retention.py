@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 
 from access.models import AuditEntry, Invitation, SignedIn
 from access.services.audit import forget
+from alerts.models import AlertNotification, AlertOccurrence
 from audiences.models import Change, Draft
 from destinations.models import Subscription
 from identity.models import Evidence
@@ -57,6 +58,8 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
     EventName: lambda now: EventName.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
     Evidence: lambda now: Evidence.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
     Deletion: lambda now: Deletion.objects.filter(finished_at__lt=now - _days("KEEP_CHANGES_DAYS")),
+    AlertOccurrence: lambda now: AlertOccurrence.objects.filter(ended_at__lt=now - _days("KEEP_CHANGES_DAYS")),
+    AlertNotification: lambda now: AlertNotification.objects.filter(at__lt=now - _days("KEEP_CHANGES_DAYS")),
     Draft: lambda now: Draft.objects.filter(updated_at__lt=now - IDLE_DRAFT),
     Invitation: lambda now: Invitation.objects.filter(expires_at__lt=now - IDLE_INVITATION),
     SignedIn: lambda now: SignedIn.objects.exclude(session__in=Session.objects.values("session_key")),

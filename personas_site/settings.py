@@ -60,6 +60,7 @@ INSTALLED_APPS = [
     "audiences",
     "identity",
     "sources",
+    "alerts",
     "access",
     "spaces",
     "django.contrib.auth",
@@ -208,6 +209,8 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: a worker outlives its b
 # broker is away ends the worker.)
 CELERY_BROKER_TRANSPORT_OPTIONS = {"ack_emulation": False, "socket_timeout": 5, "socket_connect_timeout": 2}
 CELERY_TASK_PUBLISH_RETRY = False  # a wake-up that cannot be sent is made up for by beat
+
+ALERT_KINDS = ["audiences.alert_kinds", "destinations.alert_kinds"]  # folders of what alerts can watch for
 
 METRICS_TOKEN = env.text("PERSONAS_METRICS_TOKEN")  # who may read /metrics; without it this machine alone
 

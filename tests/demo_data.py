@@ -10,6 +10,7 @@ from pyroaring import BitMap
 
 from access import roles, services
 from access.models import Invitation, User
+from alerts.models import AlertRule
 from audiences import drafts, queries
 from audiences.models import Audience, Change, ComputedTrait, Draft, Evaluation, SqlTrait, Version
 from audiences.rules import draft_form
@@ -37,7 +38,7 @@ from tests.factories import (
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
 from tests.factories_sources import ConsumedFactory, RejectFactory
-from tests.sample_rows import make_cases, make_sql_trait
+from tests.sample_rows import make_alert, make_alert_channel, make_cases, make_sql_trait
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -70,6 +71,7 @@ class Showroom:
     audience: Audience
     trait: ComputedTrait
     sql_trait: SqlTrait
+    alert: AlertRule
     subscription: Subscription
     draft: Draft
 
@@ -96,6 +98,8 @@ class Showroom:
             "side": "entered",
             "sql_trait": self.sql_trait.public_id,
             "warehouse": self.sql_trait.warehouse.public_id,
+            "alert": self.alert.public_id,
+            "channel": self.alert.channels.get().public_id,
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
         }
@@ -126,7 +130,10 @@ def furnish() -> Showroom:
     draft = _draft(dev, owner)
     audience = audiences[0]
     make_cases(audience, trait)
-    return Showroom(workspace, dev, prod, owner, person, catcher, colleague, audience, trait, sql_trait, first, draft)
+    alert = make_alert(dev, make_alert_channel(dev))
+    return Showroom(
+        workspace, dev, prod, owner, person, catcher, colleague, audience, trait, sql_trait, alert, first, draft
+    )
 
 
 def _team(workspace: Workspace, owner: User, dev: Space, prod: Space) -> User:

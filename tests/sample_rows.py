@@ -7,6 +7,8 @@ from pyroaring import BitMap
 
 from access.models import Invitation, Token
 from access.services import COMMAND, Invited, create_token, invite
+from alerts import services as alerts
+from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, AlertRule
 from audiences import sql_traits
 from audiences.drafts import begin
 from audiences.models import Audience, Change, ComputedTrait, SqlRun, SqlTrait, Version
@@ -52,6 +54,11 @@ def belongings(space: Space) -> dict[str, str]:
         "trait": trait.public_id,
         "case_id": (case := make_cases(audience, trait)),
         "case": case,
+        "channel_id": (channel := make_alert_channel(space)).public_id,
+        "channel": channel.public_id,
+        "alert_id": (alert := make_alert(space, channel)).public_id,
+        "alert": alert.public_id,
+        "subject_id": audience.public_id,
         "trait_subscription_id": make_subscription(trait, destination).public_id,
         "sql_trait_id": (sql_trait := make_sql_trait(space)).public_id,
         "sql_trait": sql_trait.public_id,
@@ -74,6 +81,35 @@ def belongings(space: Space) -> dict[str, str]:
 def body_ids(ids: dict[str, str]) -> dict[str, str]:
     """The same as a body names them: `source_id` is `sourceId`."""
     return {name.removesuffix("_id") + "Id": value for name, value in ids.items() if name.endswith("_id")}
+
+
+def make_alert_channel(space: Space) -> AlertChannel:
+    settings = {"addresses": "data@example.com"}
+    return alerts.create_channel(space, kind="mail", name="Data team", settings=settings, by=COMMAND)
+
+
+def make_alert(space: Space, *channels: AlertChannel) -> AlertRule:
+    """It watches for something, and has said so once."""
+    rule = alerts.create_rule(
+        space, kind="audience_empty", name="Empty audiences", options={}, channels=channels, by=COMMAND
+    )
+    of_it = {"workspace": space.workspace, "space": space, "rule": rule}
+    AlertOccurrence.objects.create(
+        **of_it, subject="aud_none", name="Buyers", message="Buyers: nobody is left in it.", began_at=BORN
+    )
+    for channel in channels:
+        AlertNotification.objects.create(
+            **of_it,
+            channel=channel,
+            what="alert",
+            title="Alert: Empty audiences",
+            findings=[["aud_none", "Buyers", "Buyers: nobody is left in it."]],
+            at=BORN,
+            state="failed",
+            tries=12,
+            error="The mail cannot be sent: no route to host",
+        )
+    return rule
 
 
 def make_cases(*computations: Audience) -> str:

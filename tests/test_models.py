@@ -7,7 +7,7 @@ from django.db import connection, models
 from sources.events.schema import TABLES
 from spaces.models import Workspace
 
-APPS = ("spaces", "access", "sources", "identity", "audiences", "destinations")
+APPS = ("spaces", "access", "alerts", "sources", "identity", "audiences", "destinations")
 GLOBAL = {"Workspace", "User", "SignedIn", "Installation"}  # a workspace is one itself; a person may belong to several
 OURS = [model for app in APPS for model in apps.get_app_config(app).get_models() if model.__name__ not in GLOBAL]
 

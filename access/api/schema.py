@@ -26,6 +26,8 @@ PATHS = {
     "version_number": "The number of the version.",
     "case_id": "The test case, such as `cas_2qKf0`.",
     "change_id": "The change of the audience.",
+    "alert_id": "The alert, such as `alr_2qKf0`.",
+    "channel_id": "The channel of alerts, such as `alc_2qKf0`.",
     "replay_id": "The replay.",
     "connection_id": "The connection of the space to a source.",
     "invite_id": "The invitation.",

@@ -59,6 +59,7 @@ DESTINATION_PAGES = (
     "destination", "destination-catalog", "destination-create", "caught", "subscription-sending", "subscription-tester",
     "subscription-reconciliation",
 )  # fmt: skip
+ALERT_PAGES = ("alert", "alert-new", "alert-history", "alert-channel", "alert-channel-new")
 IN_SPACE = (
     NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),
     NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile",)),
@@ -67,6 +68,7 @@ IN_SPACE = (
     NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
     NavigationItem("destinations", "Destinations", "destinations", "space.read", DESTINATION_PAGES),
     NavigationItem("deliveries", "Deliveries", "deliveries", "space.read", ("delivery-overview",)),
+    NavigationItem("alerts", "Alerts", "warning", "space.read", ALERT_PAGES),
 )
 IN_SETTINGS = (
     NavigationItem("space-sources", "Sources", "sources", "space.read", CONNECTION_PAGES),

@@ -24,7 +24,7 @@ from tests.factories_identity import NOON, archived, message
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).parents[2]
-APPS = ("spaces", "access", "sources", "identity", "audiences", "destinations", "personas_site")
+APPS = ("spaces", "access", "alerts", "sources", "identity", "audiences", "destinations", "personas_site")
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def body_of(route: Route, method: str, ids: dict[str, str]) -> object:
 FREE = {
     "definition": "audiences, by a key of the same space",
     "sending": "traits and types of identifiers by name, computed traits by a key of the same space",
-    "settings": "nothing: settings of a destination, each declared by its adapter",
-    "options": "nothing: options of a subscription, each declared by its adapter",
+    "settings": "nothing: settings of a destination or a channel, each declared by its kind",
+    "options": "nothing: options of a subscription or an alert, each declared by its kind",
     "expected": "nothing: the value of a computed trait",
     "properties": "nothing: of an event that a test case makes up",
     "traits": "nothing: of a person whom a test case makes up",

@@ -1,0 +1,228 @@
+"""Alerts by REST: rules, channels, what was wrong, and what was sent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.generics import get_object_or_404
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api.pagination import PagedView, Pages
+from access.api.parsers import parsed
+from access.api.serializers import Errors, Success, answer, done
+from access.errors import Conflict, invalid
+from access.requests import ApiRequest
+from access.services import NotPossible
+from alerts import queries, services
+from alerts.api.serializers import (
+    AlertChannelAnswer,
+    AlertChannelSerializer,
+    AlertKindsAnswer,
+    AlertRuleAnswer,
+    AlertRuleSerializer,
+    ChangeAlertChannel,
+    ChangeAlertRule,
+    CreateAlertChannel,
+    CreateAlertRule,
+    NotificationAnswer,
+    NotificationSerializer,
+    OccurrenceSerializer,
+)
+from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, AlertRule
+from spaces.clock import clock
+from spaces.lanes import CALLS, lane
+from spaces.needs import needs
+from spaces.settings_schema import InvalidSetting
+
+FIELDS = {"cooldown_minutes": "cooldownMinutes", "subject": "subjectId"}
+OPEN = OpenApiParameter("open", OpenApiTypes.BOOL, description="Only what is wrong still, or only what is over.")
+
+
+@needs("space.read")
+@extend_schema(tags=["alerts"])
+class AlertKindsView(APIView):
+    @extend_schema(operation_id="list_alert_kinds", responses=AlertKindsAnswer)
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What alerts can watch for, with the options of each kind."""
+        return answer(AlertKindsAnswer, alertKinds=queries.catalogue())
+
+
+@needs("space.read", POST="space.admin")
+@extend_schema(tags=["alerts"])
+class AlertRulesView(PagedView):
+    pagination_class = Pages.of("alerts")
+
+    @extend_schema(operation_id="list_alerts", responses=AlertRuleSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What is watched for in the space, oldest first."""
+        rules = self.paginate_queryset(queries.rules_of(request.space))
+        return self.get_paginated_response(AlertRuleSerializer(rules, many=True, context={"subjects": {}}).data)
+
+    @extend_schema(operation_id="create_alert", request=CreateAlertRule, responses={201: AlertRuleAnswer, 409: Errors})
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """A new alert. It is looked at within a minute or, where that reads much, within five."""
+        body = _rule(request, parsed(CreateAlertRule, request))
+        try:
+            rule = services.create_rule(
+                request.space, **body, origin=request.build_absolute_uri("/").rstrip("/"), by=request
+            )
+        except InvalidSetting as error:
+            raise _refused(error, "options", ("kind", "subject", "cooldownMinutes")) from error
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return _shown(request, rule, 201)
+
+
+@needs("space.read", PATCH="space.admin", DELETE="space.admin")
+@extend_schema(tags=["alerts"])
+class AlertRuleView(APIView):
+    @extend_schema(operation_id="get_alert", responses=AlertRuleAnswer)
+    def get(self, request: ApiRequest, space_id: str, alert_id: str) -> Response:
+        """One alert, and how many things are wrong by it now."""
+        return _shown(request, _rule_of(request, alert_id))
+
+    @extend_schema(operation_id="change_alert", request=ChangeAlertRule, responses=AlertRuleAnswer)
+    def patch(self, request: ApiRequest, space_id: str, alert_id: str) -> Response:
+        """What is given changes. Switched off, it watches for nothing, and what was wrong is over quietly."""
+        rule = _rule_of(request, alert_id)
+        body = _rule(request, parsed(ChangeAlertRule, request))
+        try:
+            services.change_rule(rule, **body, now=clock.now(), by=request)
+        except InvalidSetting as error:
+            raise _refused(error, "options", ("subject", "cooldownMinutes")) from error
+        return _shown(request, rule)
+
+    @extend_schema(operation_id="delete_alert", responses={200: Success})
+    def delete(self, request: ApiRequest, space_id: str, alert_id: str) -> Response:
+        """It is gone, with what it said."""
+        services.delete_rule(_rule_of(request, alert_id), by=request)
+        return done()
+
+
+@needs("space.read", POST="space.admin")
+@extend_schema(tags=["alerts"])
+class AlertChannelsView(PagedView):
+    pagination_class = Pages.of("channels")
+
+    @extend_schema(operation_id="list_alert_channels", responses=AlertChannelSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """By which people of the space can be told, oldest first. Secrets are masked."""
+        channels = self.paginate_queryset(AlertChannel.objects.filter(space=request.space))
+        return self.get_paginated_response(AlertChannelSerializer(channels, many=True).data)
+
+    @extend_schema(
+        operation_id="create_alert_channel",
+        request=CreateAlertChannel,
+        responses={201: AlertChannelAnswer, 409: Errors},
+    )
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """A new channel. Nothing is sent by it until an alert uses it, or until it is tested."""
+        try:
+            channel = services.create_channel(request.space, **parsed(CreateAlertChannel, request), by=request)
+        except InvalidSetting as error:
+            raise _refused(error, "settings", ("kind",)) from error
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return answer(AlertChannelAnswer, 201, channel=channel)
+
+
+@needs("space.read", PATCH="space.admin", DELETE="space.admin")
+@extend_schema(tags=["alerts"])
+class AlertChannelView(APIView):
+    @extend_schema(operation_id="get_alert_channel", responses=AlertChannelAnswer)
+    def get(self, request: ApiRequest, space_id: str, channel_id: str) -> Response:
+        """One channel. Secrets are masked."""
+        return answer(AlertChannelAnswer, channel=_channel(request, channel_id))
+
+    @extend_schema(operation_id="change_alert_channel", request=ChangeAlertChannel, responses=AlertChannelAnswer)
+    def patch(self, request: ApiRequest, space_id: str, channel_id: str) -> Response:
+        """What is given changes. What waits to be sent is tried again at once."""
+        channel = _channel(request, channel_id)
+        try:
+            services.change_channel(channel, **parsed(ChangeAlertChannel, request), by=request)
+        except InvalidSetting as error:
+            raise _refused(error, "settings", ()) from error
+        return answer(AlertChannelAnswer, channel=channel)
+
+    @extend_schema(operation_id="delete_alert_channel", responses={200: Success})
+    def delete(self, request: ApiRequest, space_id: str, channel_id: str) -> Response:
+        """It is gone, with what was sent by it. Alerts that told by it alone tell nobody."""
+        services.delete_channel(_channel(request, channel_id), by=request)
+        return done()
+
+
+@needs("space.admin")
+@lane(CALLS)
+@extend_schema(tags=["alerts"])
+class AlertChannelTestView(APIView):
+    @extend_schema(operation_id="test_alert_channel", request=None, responses=NotificationAnswer)
+    def post(self, request: ApiRequest, space_id: str, channel_id: str) -> Response:
+        """A message that says what it is, sent now, and what became of it."""
+        notification = services.test_channel(_channel(request, channel_id), now=clock.now())
+        return answer(NotificationAnswer, notification=notification)
+
+
+@needs("space.read")
+@extend_schema(tags=["alerts"])
+class OccurrencesView(PagedView):
+    pagination_class = Pages.of("occurrences", order="-id")
+
+    @extend_schema(operation_id="list_alert_occurrences", parameters=[OPEN], responses=OccurrenceSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What was wrong in the space, newest first."""
+        rows = AlertOccurrence.objects.filter(space=request.space).select_related("rule")
+        wanted = request.query_params.get("open", "")
+        if wanted not in ("", "true", "false"):
+            raise invalid("Must be true or false.", "open")
+        rows = rows.filter(ended_at__isnull=wanted == "true") if wanted else rows
+        return self.get_paginated_response(OccurrenceSerializer(self.paginate_queryset(rows), many=True).data)
+
+
+@needs("space.read")
+@extend_schema(tags=["alerts"])
+class NotificationsView(PagedView):
+    pagination_class = Pages.of("notifications", order="-id")
+
+    @extend_schema(operation_id="list_alert_notifications", responses=NotificationSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What was sent by which channel, newest first, and what became of it."""
+        rows = AlertNotification.objects.filter(space=request.space).select_related("rule", "channel")
+        return self.get_paginated_response(NotificationSerializer(self.paginate_queryset(rows), many=True).data)
+
+
+def _rule(request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
+    """A body, in the words of the services."""
+    fields: dict[str, Any] = {name: body[name] for name in ("kind", "name", "options", "enabled") if name in body}
+    if "channelIds" in body:
+        fields["channels"] = _channels(request, body["channelIds"])
+    if "subjectId" in body:
+        fields["subject"] = body["subjectId"] or ""
+    if "cooldownMinutes" in body:
+        fields["cooldown_minutes"] = body["cooldownMinutes"]
+    return fields
+
+
+def _channels(request: ApiRequest, ids: Sequence[str]) -> list[AlertChannel]:
+    channels = list(AlertChannel.objects.filter(space=request.space, public_id__in=ids))
+    if len(channels) < len(set(ids)):
+        raise invalid("There is no such channel in this space.", "channelIds")
+    return channels
+
+
+def _refused(error: InvalidSetting, inside: str, outer: Sequence[str]) -> Exception:
+    path = error.field if error.field in outer else f"{inside}.{error.field}".rstrip(".")
+    return invalid(str(error), FIELDS.get(path, path))
+
+
+def _shown(request: ApiRequest, rule: AlertRule, code: int = 200) -> Response:
+    return answer(AlertRuleAnswer, code, alert=queries.rules_of(request.space).get(pk=rule.pk))
+
+
+def _rule_of(request: ApiRequest, public_id: str) -> AlertRule:
+    return get_object_or_404(queries.rules_of(request.space), public_id=public_id)
+
+
+def _channel(request: ApiRequest, public_id: str) -> AlertChannel:
+    return get_object_or_404(AlertChannel, space=request.space, public_id=public_id)

@@ -1,0 +1,269 @@
+"""Pages about alerts: what is watched for, by which channels people are told, and what was sent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+
+from access.pages.declared_forms import Declared, declared_form
+from access.pages.tables import Pill, listed
+from access.requests import PageRequest
+from access.services import NotPossible
+from alerts import queries, services
+from alerts.channels import all_channels
+from alerts.kinds import all_kinds
+from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, AlertRule
+from alerts.pages.forms import AlertForm, ChannelName
+from spaces.clock import clock
+from spaces.lanes import CALLS, lane
+from spaces.needs import needs
+from spaces.settings_schema import InvalidSetting, masked
+
+MOST_OPEN = 50
+STATES = {
+    AlertNotification.State.PENDING: Pill("Waiting", "busy"),
+    AlertNotification.State.SENT: Pill("Sent", "good"),
+    AlertNotification.State.FAILED: Pill("Failed", "bad"),
+}
+ON_FORM = {"subject": "subject", "cooldownMinutes": "cooldown_minutes"}  # fields of errors that the form has itself
+NOT_DELETED = "The name you typed is not its name. Nothing was deleted."
+
+
+@needs("space.read")
+def alerts(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """What is wrong now, what is watched for, and by which channels people are told."""
+    rules = list(queries.rules_of(request.space).order_by("name", "pk"))
+    subjects = {
+        kind: all_kinds()[kind].subjects(request.space) for kind in {rule.kind for rule in rules if rule.subject}
+    }
+    open_now = AlertOccurrence.objects.filter(space=request.space, ended_at=None).select_related("rule")
+    failed = AlertNotification.objects.filter(space=request.space, state=AlertNotification.State.FAILED)
+    context = {
+        "rows": [
+            {
+                "rule": rule,
+                "pill": _pill(rule),
+                "sentence": queries.sentence_of(rule, subjects.get(rule.kind)),
+                "channels": [channel.name for channel in rule.channels.all()],
+            }
+            for rule in rules
+        ],
+        "open": open_now.order_by("-pk")[:MOST_OPEN],
+        "kinds": all_kinds().values(),
+        "channels": [
+            (channel, all_channels()[channel.kind].label)
+            for channel in AlertChannel.objects.filter(space=request.space).order_by("name", "pk")
+        ],
+        "channel_kinds": all_channels().values(),
+        "failed": failed.exists(),
+    }
+    return render(request, "alerts/alerts.html", context)
+
+
+@needs("space.read")
+def history(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """What was sent, by which channel, and what became of it."""
+    rows = AlertNotification.objects.filter(space=request.space).select_related("rule", "channel")
+    page, pager = listed(request, rows, order="-id")
+    shown = [{"notification": row, "pill": STATES[AlertNotification.State(row.state)]} for row in page]
+    return render(request, "alerts/history.html", {"rows": shown, "pager": pager})
+
+
+@needs("space.admin")
+def alert_new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """A new alert of the kind `?kind=`."""
+    kind = request.GET.get("kind", "")
+    if kind not in all_kinds():
+        return alerts(request, workspace, space)
+    initial = {
+        "name": all_kinds()[kind].label,
+        "cooldown_minutes": 30,
+        "enabled": True,
+        "channels": list(AlertChannel.objects.filter(space=request.space).values_list("public_id", flat=True)),
+    }
+    form, options = _forms(request, kind, initial, {})
+    if request.method == "POST" and all([form.is_valid(), options.is_valid()]):
+        try:
+            rule = services.create_rule(
+                request.space,
+                kind=kind,
+                **_entered(request, form, options),
+                origin=request.build_absolute_uri("/").rstrip("/"),
+                by=request,
+            )
+        except InvalidSetting as error:
+            _refuse(form, options, error)
+        except NotPossible as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, f"{rule.name} is watched for from now on.")
+            return redirect("alerts", workspace, space)
+    context = {"kind": all_kinds()[kind], "form": form, "options": options}
+    return render(request, "alerts/alert.html", context, status=422 if request.method == "POST" else 200)
+
+
+@needs("space.read", POST="space.admin")
+def alert(request: PageRequest, workspace: str, space: str, alert: str) -> HttpResponse:
+    """One alert: what was wrong, and its settings. A POST changes them, or with `confirm` deletes it."""
+    rule = queries.rules_of(request.space).filter(public_id=alert).first()
+    if rule is None:
+        raise Http404
+    if "confirm" in request.POST:
+        if request.POST["confirm"] == rule.name:
+            services.delete_rule(rule, by=request)
+            messages.success(request, f"{rule.name} is deleted.")
+            return redirect("alerts", workspace, space)
+        return _render_alert(request, rule, *_forms_of(request, rule, unbound=True), error=NOT_DELETED, status=422)
+    form, options = _forms_of(request, rule)
+    if request.method == "POST" and all([form.is_valid(), options.is_valid()]):
+        try:
+            services.change_rule(rule, **_entered(request, form, options), now=clock.now(), by=request)
+        except InvalidSetting as error:
+            _refuse(form, options, error)
+        else:
+            messages.success(request, "Saved.")
+            return redirect(request.path)
+    return _render_alert(request, rule, form, options, status=422 if request.method == "POST" else 200)
+
+
+@needs("space.admin")
+def channel_new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
+    """A new channel of the kind `?kind=`."""
+    kind = request.GET.get("kind", "")
+    if kind not in all_channels():
+        return alerts(request, workspace, space)
+    data = request.POST or None
+    named = ChannelName(data, initial={"name": all_channels()[kind].label})
+    settings = declared_form(all_channels()[kind].settings, prefix="settings", data=data)
+    if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
+        try:
+            channel = services.create_channel(
+                request.space, kind=kind, name=named.cleaned_data["name"], settings=settings.given, by=request
+            )
+        except InvalidSetting as error:
+            settings.refuse(error)
+        except NotPossible as error:
+            named.add_error(None, str(error))
+        else:
+            messages.success(request, f"{channel.name} is added. Send a test to see that it arrives.")
+            return redirect("alert-channel", workspace, space, channel.public_id)
+    context = {"kind": all_channels()[kind], "named": named, "settings": settings}
+    return render(request, "alerts/channel.html", context, status=422 if request.method == "POST" else 200)
+
+
+@needs("space.read", POST="space.admin")
+@lane(POST=CALLS)
+def channel(request: PageRequest, workspace: str, space: str, channel: str) -> HttpResponse:
+    """One channel: its settings, a test, and its end."""
+    row = AlertChannel.objects.filter(space=request.space, public_id=channel).select_related("space").first()
+    if row is None:
+        raise Http404
+    if request.POST.get("do") == "test":
+        tested = services.test_channel(row, now=clock.now())
+        return _render_channel(request, row, *_channel_forms(row), tested=tested)
+    if "confirm" in request.POST:
+        if request.POST["confirm"] == row.name:
+            services.delete_channel(row, by=request)
+            messages.success(request, f"{row.name} is deleted.")
+            return redirect("alerts", workspace, space)
+        return _render_channel(request, row, *_channel_forms(row), error=NOT_DELETED, status=422)
+    named, settings = _channel_forms(row, request.POST or None)
+    if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
+        try:
+            services.change_channel(row, name=named.cleaned_data["name"], settings=settings.given, by=request)
+        except InvalidSetting as error:
+            settings.refuse(error)
+        else:
+            messages.success(request, "Saved.")
+            return redirect(request.path)
+    return _render_channel(request, row, named, settings, status=422 if request.method == "POST" else 200)
+
+
+def _pill(rule: Any) -> Pill:
+    if not rule.enabled:
+        return Pill("Disabled")
+    if rule.error:
+        return Pill("Cannot be looked at", "warn")
+    return Pill(f"{rule.open} open", "bad") if rule.open else Pill("Quiet", "good")
+
+
+def _forms(
+    request: PageRequest, kind: str, initial: Mapping[str, Any], options: Mapping[str, Any], *, unbound: bool = False
+) -> tuple[AlertForm, Declared]:
+    data = None if unbound else request.POST or None
+    channels = AlertChannel.objects.filter(space=request.space).order_by("name", "pk")
+    form = AlertForm(
+        data,
+        initial=initial,
+        subjects=all_kinds()[kind].subjects(request.space),
+        channels=list(channels.values_list("public_id", "name")),
+        about=all_kinds()[kind].about,
+    )
+    return form, declared_form(all_kinds()[kind].options, prefix="options", data=data, values=options)
+
+
+def _forms_of(request: PageRequest, rule: AlertRule, *, unbound: bool = False) -> tuple[AlertForm, Declared]:
+    initial = {name: getattr(rule, name) for name in ("name", "subject", "cooldown_minutes", "enabled")}
+    initial["channels"] = [channel.public_id for channel in rule.channels.all()]
+    return _forms(request, rule.kind, initial, masked(queries.options_of(rule)), unbound=unbound)
+
+
+def _channel_forms(row: AlertChannel, data: Any = None) -> tuple[ChannelName, Declared]:
+    values = masked(queries.settings_of(row))
+    declared = all_channels()[row.kind].settings
+    return ChannelName(data, initial={"name": row.name}), declared_form(
+        declared, prefix="settings", data=data, values=values
+    )
+
+
+def _entered(request: PageRequest, form: AlertForm, options: Declared) -> dict[str, Any]:
+    entries = dict(form.cleaned_data)
+    chosen = AlertChannel.objects.filter(space=request.space, public_id__in=entries.pop("channels"))
+    return {**entries, "options": options.given, "channels": list(chosen)}
+
+
+def _refuse(form: AlertForm, options: Declared, error: InvalidSetting) -> None:
+    if error.field in ON_FORM:
+        form.add_error(ON_FORM[error.field], str(error))
+    else:
+        options.refuse(error)
+
+
+def _render_alert(
+    request: PageRequest, rule: Any, form: AlertForm, options: Declared, *, error: str = "", status: int = 200
+) -> HttpResponse:
+    context = {
+        "rule": rule,
+        "kind": all_kinds()[rule.kind],
+        "pill": _pill(rule),
+        "sentence": queries.sentence_of(rule),
+        "occurrences": AlertOccurrence.objects.filter(rule=rule).order_by("-pk")[:MOST_OPEN],
+        "form": form,
+        "options": options,
+        "error": error,
+    }
+    return render(request, "alerts/alert.html", context, status=status)
+
+
+def _render_channel(
+    request: PageRequest,
+    row: AlertChannel,
+    named: ChannelName,
+    settings: Declared,
+    *,
+    tested: AlertNotification | None = None,
+    error: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    context = {
+        "channel": row,
+        "kind": all_channels()[row.kind],
+        "named": named,
+        "settings": settings,
+        "facts": [(settings.fields[name].label, value) for name, value in masked(queries.settings_of(row)).items()],
+        "tested": tested,
+        "error": error,
+    }
+    return render(request, "alerts/channel.html", context, status=status)

@@ -1,0 +1,1 @@
+"""What alerts can watch for here: one file each, with a `kind` (alerts.rules.contract)."""
