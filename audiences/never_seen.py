@@ -103,9 +103,9 @@ def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
     if unseen.what == EVENT:
         known = list(suggestions.events(space))
     elif unseen.what == TRAIT:
-        known = suggestions.traits(space)
+        known = list(suggestions.traits(space))
     else:
-        known = suggestions.properties(space, event=unseen.event)
+        known = list(suggestions.properties(space, event=unseen.event))
     by_small = {name.lower(): name for name in known}
     like = get_close_matches(unseen.name.lower(), by_small, 1, ALIKE)
     return replace(unseen, like=by_small[like[0]]) if like else unseen

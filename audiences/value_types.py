@@ -51,14 +51,19 @@ def _looked_up(space: Space, tree: Tree) -> Iterator[tuple[WrittenQuestion, set[
 
 
 def _sent(space: Space, question: WrittenQuestion) -> set[str]:
+    return types_sent(space, event=question.event, name=question.name)
+
+
+def types_sent(space: Space, *, event: str, name: str) -> set[str]:
+    """As which of number, text and truth values were sent: of a property of the event, or of a trait when it is ""."""
     scope = scope_of(space)
-    if question.event:
-        where = place(question.name)
-        plain = sql("[toString(dynamicType(properties.%s))]", identifier(question.name))
+    if event:
+        where = place(name)
+        plain = sql("[toString(dynamicType(properties.%s))]", identifier(name))
         types = _types_in(where.elements) if isinstance(where, ListElements) else plain
-        names = seen.property_values(scope, question.event, types)
+        names = list(seen.property_values(scope, event, types))
     else:
-        places = trait_places(question.name)
+        places = trait_places(name) if name else ()
         names = [type for key, there in places for type in seen.trait_values(scope, key, _types_in(there))]
     return {TYPES[name] for name in names if name in TYPES}
 

@@ -402,6 +402,23 @@ class ConditionKindSerializer(serializers.Serializer[Any]):
     label = serializers.CharField()  # type: ignore[assignment]
     fields = serializers.SerializerMethodField("named_fields")  # type: ignore[assignment]
 
+class SeenSerializer(serializers.Serializer[Any]):
+    """Something that was seen in the space."""
+
+    example: ClassVar = {"value": "Order Completed", "count": 1204}
+
+    value = serializers.CharField(help_text="As text, also of a number.")
+    count = serializers.IntegerField(allow_null=True, help_text="How often; null = it is not counted.")
+
+
+class SeenAnswer(Envelope):
+    seen = SeenSerializer(many=True)
+    types = serializers.ListField(
+        child=serializers.ChoiceField(choices=["number", "text", "truth"]),
+        help_text="As what values were sent.",
+    )
+
+
     @extend_schema_field(
         {
             "type": "array",

@@ -68,5 +68,6 @@ urlpatterns = [
     path(SQL_TRAIT, sql_traits.SqlTraitView.as_view(), name="api-sql-trait"),
     path(f"{SQL_TRAIT}/run", sql_traits.SqlTraitRunView.as_view(), name="api-sql-trait-run"),
     path(f"{SQL_TRAIT}/runs", sql_traits.SqlRunsView.as_view(), name="api-sql-trait-runs"),
+    path("spaces/<str:space_id>/seen", views.SeenView.as_view(), name="api-seen"),
     path("spaces/<str:space_id>/condition-kinds", views.ConditionKindsView.as_view(), name="api-condition-kinds"),
 ]

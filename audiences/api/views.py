@@ -22,7 +22,7 @@ from access.api.serializers import AT, Errors, Success, answer, done, moment
 from access.errors import NOTHING, Conflict, Unavailable, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
-from audiences import bulk, explain, history, overview, queries, services
+from audiences import bulk, explain, history, overview, queries, services, suggestions
 from audiences.api.serializers import (
     AudienceAnswer,
     AudienceSerializer,
@@ -40,6 +40,7 @@ from audiences.api.serializers import (
     OverlapAnswer,
     PreviewAnswer,
     PreviewAudience,
+    SeenAnswer,
     SeveralAnswer,
 )
 from audiences.cases import BrokenCases
@@ -56,6 +57,7 @@ from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import UNITS
 from audiences.services import KeyRefused
 from identity.queries import profile_of
+from audiences.value_types import types_sent
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
@@ -67,6 +69,7 @@ AT_MOMENT = OpenApiParameter("at", OpenApiTypes.DATETIME, description="Who was i
 MOST_OF_A_MOMENT = 40  # characters
 MOST_DAYS = 31
 LABEL = OpenApiParameter("label", description="Only what has this label.")
+TYPED = (suggestions.PROPERTY_VALUE, suggestions.TRAIT_VALUE)
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
 NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
@@ -374,6 +377,35 @@ class LeftView(MovedView):
 
 @needs("space.read")
 @extend_schema(tags=["audiences"])
+@needs("space.use")
+@lane(QUERIES)
+@extend_schema(tags=["audiences"])
+class SeenView(APIView):
+    @extend_schema(
+        operation_id="list_seen",
+        parameters=[
+            OpenApiParameter("of", required=True, enum=suggestions.OFFERED, description="What is wanted."),
+            OpenApiParameter("event", description="Whose properties."),
+            OpenApiParameter("name", description="Of the property, trait or computed trait whose values are wanted."),
+            OpenApiParameter("like", description="Only what has this text in it, in letters of either size."),
+        ],
+        responses=SeenAnswer,
+    )
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What can be chosen in a definition: at most 50, and how often each was seen.
+
+        Events and names of traits are counted in all; properties and values in the newest 20,000 rows of the event or
+        trait. What cannot be found within two seconds is left out.
+        """
+        asked = {name: request.query_params.get(name, "") for name in ("event", "name", "like")}
+        of = request.query_params.get("of", "")
+        if of not in suggestions.OFFERED:
+            raise invalid(f"Must be one of {', '.join(suggestions.OFFERED)}.", "of")
+        offered = suggestions.offered(request.space, of, **asked)
+        types = types_sent(request.space, event=asked["event"], name=asked["name"]) if of in TYPED else set()
+        return answer(SeenAnswer, seen=[{"value": v, "count": n} for v, n in offered.items()], types=sorted(types))
+
+
 class ConditionKindsView(APIView):
     @extend_schema(operation_id="list_condition_kinds", responses=ConditionKindsAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:

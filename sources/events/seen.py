@@ -1,4 +1,7 @@
-"""What names and values occur, to suggest them: a look at the newest rows, never at all of them."""
+"""What names and values occur and how often, to suggest them: a look at the newest rows, never at all of them.
+
+like: only those that have this text in them, in letters of either size; "" = all.
+"""
 
 from collections import Counter
 from collections.abc import Collection
@@ -26,31 +29,46 @@ STRICT_LIMITS = LIMITS | {"read_overflow_mode": "throw", "timeout_overflow_mode"
 EDGE_LIMITS = LIMITS | {"max_rows_to_read": 100_000_000}  # of the times alone, eight bytes a row
 
 
-def properties(scope: Scope, event: str) -> list[str]:
-    """Names of the event's properties, the most frequent first; dots go into objects, `[]` to the elements of lists."""
+def properties(scope: Scope, event: str, *, like: str = "") -> dict[str, int]:
+    """Names of the event's properties, the most frequent first; dots go into objects, `[]` to the elements of lists.
+
+    In how many of the newest events each was.
+    """
     mine = sql("event = %s", event)
-    names = _most(Sql("arrayJoin(JSONAllPaths(properties))"), _rows("timeline", "properties", scope, mine))
+    names = _most(Sql("arrayJoin(JSONAllPaths(properties))"), _rows("timeline", "properties", scope, mine), like)
     holding = sql("%s AND notEmpty(JSONAllPaths(lists))", mine)
     query = sql("SELECT toJSONString(lists) FROM %s", _rows("timeline", "lists", scope, holding, SAMPLED_LISTS))
     counts = Counter(name for (lists,) in client.rows(query, **LIMITS) for name in askable(lists))
-    of_elements = [name for name, _ in counts.most_common(MOST) if len(name) <= LONGEST]
-    return list(dict.fromkeys([*names, *of_elements]))
+    wanted = {name: n for name, n in counts.items() if len(name) <= LONGEST and like.casefold() in name.casefold()}
+    return names | {name: count for name, count in Counter(wanted).most_common(MOST) if name not in names}
 
 
-def property_values(scope: Scope, event: str, texts: Sql) -> list[str]:
-    """Values that the property has, as texts. texts: an array of them, from the columns properties and lists."""
-    return _most("arrayJoin(" + texts + ")", _rows("timeline", "properties, lists", scope, sql("event = %s", event)))
+def property_values(scope: Scope, event: str, texts: Sql, *, like: str = "") -> dict[str, int]:
+    """Values that the property has, as texts, and in how many of the newest events each was.
+
+    texts: an array of them, from the columns properties and lists.
+    """
+    rows = _rows("timeline", "properties, lists", scope, sql("event = %s", event))
+    return _most("arrayJoin(" + texts + ")", rows, like)
 
 
-def traits(scope: Scope) -> list[str]:
-    """Names of the traits that people have, in the order of the alphabet."""
-    query = sql(f"SELECT DISTINCT key FROM traits WHERE %s ORDER BY key LIMIT {MOST}", scope.condition)
-    return [key for (key,) in client.rows(query, **LIMITS)]
+def traits(scope: Scope, *, like: str = "") -> dict[str, int]:
+    """Names of the traits that people have, in the order of the alphabet, and how often each was sent."""
+    query = sql(
+        f"SELECT key, count() FROM traits WHERE %s AND %s GROUP BY key ORDER BY key LIMIT {MOST}",
+        scope.condition,
+        _alike("key", like),
+    )
+    return {name: int(count) for name, count in client.rows(query, **LIMITS)}
 
 
-def trait_values(scope: Scope, key: str, texts: Sql) -> list[str]:
-    """Values that the trait has, or what is inside of it, as texts. texts: an array of them, from the column value."""
-    return _most("arrayJoin(" + texts + ")", _rows("traits", "value", scope, sql("key = %s AND value != 'null'", key)))
+def trait_values(scope: Scope, key: str, texts: Sql, *, like: str = "") -> dict[str, int]:
+    """Values that the trait has, or what is inside of it, as texts, and how often each of the newest was sent.
+
+    texts: an array of them, from the column value.
+    """
+    rows = _rows("traits", "value", scope, sql("key = %s AND value != 'null'", key))
+    return _most("arrayJoin(" + texts + ")", rows, like)
 
 
 def known_events(scope: Scope, names: Collection[str]) -> set[str]:
@@ -91,11 +109,16 @@ def _rows(table: str, columns: str, scope: Scope, condition: Sql, most: int = SA
     return sql(f"(SELECT {columns} FROM {table} WHERE %s LIMIT %s)", mine, most)
 
 
-def _most(value: Sql, sample: Sql) -> list[str]:
+def _most(value: Sql, sample: Sql, like: str) -> dict[str, int]:
     query = sql(
-        f"SELECT v FROM (SELECT %s AS v FROM %s) WHERE v != '' AND length(v) <= {LONGEST}"
-        f" GROUP BY v ORDER BY count() DESC, v LIMIT {MOST}",
+        f"SELECT v, count() AS n FROM (SELECT %s AS v FROM %s) WHERE v != '' AND length(v) <= {LONGEST} AND %s"
+        f" GROUP BY v ORDER BY n DESC, v LIMIT {MOST}",
         value,
         sample,
+        _alike("v", like),
     )
-    return [v for (v,) in client.rows(query, **LIMITS)]
+    return {name: int(count) for name, count in client.rows(query, **LIMITS)}
+
+
+def _alike(column: str, like: str) -> Sql:
+    return sql(f"positionCaseInsensitiveUTF8({column}, %s) > 0", like) if like else Sql("1")

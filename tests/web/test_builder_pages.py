@@ -345,6 +345,15 @@ def test_names_and_values_that_were_seen_are_suggested(world, user, base):
     assert suggested("trait-value", name="address.city") == ["Oslo"]
     assert suggested("trait-value", name="address") == []
     assert suggested("nonsense") == []
+    typed = {
+        "of": "property",
+        "event": "tree.rows.0.name",
+        "like": "typed",
+        "typed": "BRA",
+        "tree.rows.0.name": "Ordered",
+    }
+    shown = user.get(f"{base}/suggest", typed).content.decode().strip()
+    assert shown == '<option value="of.brand" label="of.brand · 1 seen"></option>'
     seen = {"workspace": world.source.workspace, "source": world.source, "first_seen_at": NOON, "last_seen_at": NOON}
     EventName.objects.create(type="track", event="Ordered", **seen)
     page = user.get(user.post(f"{base}/new").url).content.decode()

@@ -132,19 +132,10 @@ def edit(request: PageRequest, workspace: str, space: str, audience: str) -> Htt
 @require_GET
 @lane(QUERIES)
 def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
-    """Options for a list of suggestions. `of`: what is wanted; `event`, `name`: the fields of the form that name it."""
-    event, name = (request.GET.get(request.GET.get(field, ""), "") for field in ("event", "name"))
-    offered = {
-        "property": lambda: suggestions.properties(request.space, event=event),
-        "property-value": lambda: suggestions.property_values(request.space, event=event, name=name),
-        "trait": lambda: suggestions.traits(request.space),
-        "trait-value": lambda: suggestions.trait_values(request.space, name=name),
-        "source": lambda: suggestions.sources(request.space),
-        "sql-trait": lambda: suggestions.sql_traits(request.space),
-        "computed": lambda: suggestions.computed_traits(request.space),
-        "computed-value": lambda: suggestions.computed_values(request.space, name=name),
-    }
-    values = offered.get(request.GET.get("of", ""), list)()
+    """Options for a list of suggestions. `of`: what is wanted; `event`, `name`: the fields of the form that name the
+    event and the property; `like`: the one that somebody types in."""
+    event, name, like = (request.GET.get(request.GET.get(field, ""), "") for field in ("event", "name", "like"))
+    values = suggestions.offered(request.space, request.GET.get("of", ""), event=event, name=name, like=like)
     return render(request, "audiences/_suggestions.html", {"values": values})
 
 
