@@ -4,6 +4,8 @@ from functools import partial
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from audiences.profile_traits import derived_of
+from identity.api import urls as identity_urls
 from personas_site import errors, health, metrics
 from personas_site.pipeline import wake
 from personas_site.waking import Waker
@@ -22,7 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api.urls")),
     path("api/", include("alerts.api.urls")),
     path("api/", include("sources.api.urls")),
-    path("api/", include("identity.api.urls")),
+    path("api/", include(identity_urls.urls(derived=derived_of))),
     path("api/", include("audiences.api.urls")),
     path("api/", include("destinations.api.urls")),
     path("", include("access.pages.urls")),

@@ -1,7 +1,7 @@
 """What the API takes and answers about people, their events and their merges, and the rules that tell who is who."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,7 +11,8 @@ from rest_framework import serializers
 
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField
-from identity import queries
+from identity import derived, queries
+from identity.derived import DerivedTraits
 from identity.models import Merge, Profile
 from identity.naming import shown_name
 from identity.queries import COLLECTIONS
@@ -19,7 +20,7 @@ from identity.rules.extract import ACCOUNT_TYPE
 from identity.rules.policy import Policy
 from sources.events.timeline import ProfileEvent
 from spaces import personal
-from spaces.times import iso_of
+from spaces.times import from_milliseconds, iso_of
 
 COLLECTION_OF = {int(kind): name for name, kind in COLLECTIONS.items()}
 RULES = {
@@ -54,6 +55,10 @@ class TraitsField(serializers.DictField):
 
     def to_representation(self, value: Any) -> dict[str, Any]:
         return super().to_representation(personal.traits(value))
+
+
+class AnyTraitsField(serializers.DictField):
+    """By key; masked already."""
 
 
 class RulesField(serializers.JSONField):
@@ -168,6 +173,31 @@ class RelatedSerializer(serializers.Serializer[Any]):
         return shown_name(profile.traits, [(row["type"], row["value"]) for row in profile.identifiers]) or None
 
 
+@extend_schema_field({"type": ["string", "number", "boolean", "array", "object", "null"]})
+class TraitValueField(serializers.JSONField):
+    """Whatever was sent, or is worked out."""
+
+
+class TraitDetailsSerializer(serializers.Serializer[Any]):
+    """A trait with what it is and where its value is from."""
+
+    example: ClassVar = {
+        "key": "orders_90d",
+        "kind": "computed_trait",
+        "id": "tra_2qKf0",
+        "value": 3,
+        "sourceId": None,
+        "updatedAt": AT,
+    }
+
+    key = serializers.CharField()
+    kind = serializers.ChoiceField(choices=derived.KINDS)
+    id = serializers.CharField(allow_null=True, help_text="Of the SQL trait, the computed trait or the audience.")
+    value = TraitValueField(help_text="Of an audience true.")
+    sourceId = serializers.CharField(allow_null=True, help_text="Of a custom or a SQL trait; null = it was deleted.")
+    updatedAt = MomentField(allow_null=True, help_text="null = that is not recorded.")
+
+
 class HeldSerializer(IdentifierSerializer):
     """An identifier, with the event that brought it."""
 
@@ -190,7 +220,8 @@ class WholeProfileSerializer(serializers.Serializer[Any]):
         "id": "use_2qKf0",
         "collection": "users",
         "name": "Ada",
-        "traits": TRAITS,
+        "traits": {**TRAITS, "orders_90d": 3},
+        "traitDetails": [TraitDetailsSerializer.example],
         "identifiers": [HeldSerializer.example],
         "mergedIds": [],
         "accounts": [RelatedSerializer.example],
@@ -202,7 +233,8 @@ class WholeProfileSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     collection = serializers.ChoiceField(choices=list(COLLECTIONS))
     name = serializers.CharField(allow_null=True)
-    traits = TraitsField()
+    traits = AnyTraitsField(help_text="By key; where a custom trait has the key of another one, the custom one.")
+    traitDetails = TraitDetailsSerializer(many=True)
     identifiers = HeldSerializer(many=True)
     mergedIds = serializers.ListField(child=serializers.CharField(), help_text="Profiles that became part of this one.")
     accounts = RelatedSerializer(many=True, required=False, help_text="Of a user.")
@@ -222,11 +254,13 @@ class ProfileAnswer(Envelope):
 class TraitSerializer(serializers.Serializer[Any]):
     """A trait's value with where it is from, for `verbose`."""
 
-    example: ClassVar = {"value": "pro", "sourceId": "src_2qKf0", "updatedAt": AT}
+    example: ClassVar = {"kind": "custom", "id": None, "value": "pro", "sourceId": "src_2qKf0", "updatedAt": AT}
 
+    kind = serializers.ChoiceField(choices=derived.KINDS)
+    id = serializers.CharField(allow_null=True)
     value = serializers.JSONField()
     sourceId = serializers.CharField(allow_null=True)
-    updatedAt = MillisecondsField(allow_null=True)
+    updatedAt = MomentField(allow_null=True)
 
 
 class ExternalIdSerializer(serializers.Serializer[Any]):
@@ -326,11 +360,34 @@ class MergeSerializer(serializers.Serializer[Any]):
         return str(self.context["ids"][merge.winner])
 
 
-def verbose_traits(profile: Profile, keys: Iterable[str]) -> dict[str, Any]:
+def details_of(profile: Profile, more: DerivedTraits, kinds: Collection[str]) -> list[dict[str, Any]]:
+    """Each trait of these kinds, as TraitDetailsSerializer has it, by key; masked. more: what is not sent."""
     seen, traits = profile.traits_seen, personal.traits(profile.traits)
     sources = queries.source_ids(stamp[1] for stamp in seen.values())
-    rows = {}
-    for key in keys:
+    rows: list[dict[str, Any]] = []
+    for key, value in traits.items():
         at, source, *_ = seen.get(key) or (None, 0)
-        rows[key] = {"value": traits[key], "sourceId": sources.get(source), "updatedAt": at}
-    return {key: TraitSerializer(row).data for key, row in rows.items()}
+        kind = derived.SQL if source in more.queries else derived.CUSTOM
+        where = {"id": more.queries.get(source), "sourceId": sources.get(source)}
+        rows.append({"key": key, "kind": kind, "value": value, "updatedAt": at and from_milliseconds(at), **where})
+    rows += [
+        {
+            "key": trait.key,
+            "kind": trait.kind,
+            "id": trait.id,
+            "value": trait.value,
+            "sourceId": None,
+            "updatedAt": trait.at,
+        }
+        for trait in more.traits
+    ]
+    return sorted((row for row in rows if row["kind"] in kinds), key=lambda row: row["key"])
+
+
+def by_key(details: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """One for each key: what was sent of the person, where something else has the same key."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in details:
+        if row["key"] not in rows or row["kind"] in (derived.CUSTOM, derived.SQL):
+            rows[row["key"]] = row
+    return rows

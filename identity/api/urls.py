@@ -1,18 +1,22 @@
-from django.urls import path
+from django.urls import URLPattern, path
 
 from identity.api import views
+from identity.derived import DerivedReader
 
 PROFILE = "spaces/<str:space_id>/profiles/<str:profile_id>"
 
-urlpatterns = [
-    path("spaces/<str:space_id>/resolution", views.ResolutionView.as_view(), name="api-resolution"),
-    path("spaces/<str:space_id>/timeline", views.TimelineView.as_view(), name="api-timeline"),
-    path("spaces/<str:space_id>/identity-rules", views.IdentityRulesView.as_view(), name="api-identity-rules"),
-    path("spaces/<str:space_id>/profiles", views.ProfilesView.as_view(), name="api-profiles"),
-    path(PROFILE, views.ProfileView.as_view(), name="api-profile"),
-    path(f"{PROFILE}/traits", views.TraitsView.as_view(), name="api-profile-traits"),
-    path(f"{PROFILE}/external_ids", views.ExternalIdsView.as_view(), name="api-profile-external-ids"),
-    path(f"{PROFILE}/events", views.ProfileEventsView.as_view(), name="api-profile-events"),
-    path(f"{PROFILE}/related", views.RelatedView.as_view(), name="api-profile-related"),
-    path(f"{PROFILE}/merges", views.MergesView.as_view(), name="api-profile-merges"),
-]
+
+def urls(*, derived: DerivedReader) -> list[URLPattern]:
+    """derived: reads computed traits and audiences of a person."""
+    return [
+        path("spaces/<str:space_id>/resolution", views.ResolutionView.as_view(), name="api-resolution"),
+        path("spaces/<str:space_id>/timeline", views.TimelineView.as_view(), name="api-timeline"),
+        path("spaces/<str:space_id>/identity-rules", views.IdentityRulesView.as_view(), name="api-identity-rules"),
+        path("spaces/<str:space_id>/profiles", views.ProfilesView.as_view(), name="api-profiles"),
+        path(PROFILE, views.ProfileView.as_view(derived=derived), name="api-profile"),
+        path(f"{PROFILE}/traits", views.TraitsView.as_view(derived=derived), name="api-profile-traits"),
+        path(f"{PROFILE}/external_ids", views.ExternalIdsView.as_view(), name="api-profile-external-ids"),
+        path(f"{PROFILE}/events", views.ProfileEventsView.as_view(), name="api-profile-events"),
+        path(f"{PROFILE}/related", views.RelatedView.as_view(), name="api-profile-related"),
+        path(f"{PROFILE}/merges", views.MergesView.as_view(), name="api-profile-merges"),
+    ]

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -15,7 +16,7 @@ from access.api.parsers import parsed
 from access.api.serializers import answer
 from access.errors import NOTHING, invalid
 from access.requests import ApiRequest
-from identity import history, queries
+from identity import derived, history, queries
 from identity.api.serializers import (
     COLLECTION_OF,
     INCLUDED,
@@ -29,8 +30,11 @@ from identity.api.serializers import (
     ResolutionAnswer,
     RulesAnswer,
     SeenIdSerializer,
-    verbose_traits,
+    TraitSerializer,
+    by_key,
+    details_of,
 )
+from identity.derived import DerivedReader, none_derived
 from identity.history import Placed
 from identity.models import Profile
 from identity.naming import shown_name
@@ -38,7 +42,6 @@ from identity.rules.policy import Policy, PolicyError, policy_of
 from identity.services import change_policy
 from sources.events import timeline
 from sources.events.timeline import START, ProfileEvent, Which
-from spaces import personal
 from spaces.clock import clock
 from spaces.needs import needs
 
@@ -118,9 +121,29 @@ class ProfilesView(PagedView):
         return self.get_paginated_response(ProfileSerializer(profiles, many=True, context=context).data)
 
 
+CLASS = OpenApiParameter(
+    "class",
+    description="Only traits of these kinds, with commas between them: " + ", ".join(derived.KINDS) + ".",
+)
+
+
 @extend_schema(tags=["profiles"])
 class OfProfile(PagedView):
-    """What the views below a profile share: it is named by its id, or by `type:value` of an identifier."""
+    """What the views below a profile share: it is named by its id, or by `type:value` of an identifier.
+
+    derived: reads computed traits and audiences of a person; handed over in `personas_site.urls`.
+    """
+
+    derived: DerivedReader = staticmethod(none_derived)
+
+    def details(self, request: ApiRequest, profile: Profile) -> list[dict[str, Any]]:
+        """Its traits, of the kinds that were asked for, each with where it is from."""
+        kinds = _words(request, "class") or list(derived.KINDS)
+        if unknown := sorted(set(kinds) - set(derived.KINDS)):
+            raise invalid(f"There is no kind of traits {unknown[0]}: {', '.join(derived.KINDS)}.", "class")
+        # What is sent by a SQL trait is to be told from the rest.
+        wanted = {*kinds, derived.SQL} if derived.CUSTOM in kinds else set(kinds)
+        return details_of(profile, self.derived(request.space, profile, wanted), kinds)
 
     def profile_or_404(self, request: ApiRequest, profile_id: str) -> tuple[Profile, BitMap]:
         """The profile, or the one it was merged into; and all numbers of that person. Raises NotFound."""
@@ -137,9 +160,13 @@ class OfProfile(PagedView):
 
 @needs("space.read")
 class ProfileView(OfProfile):
-    @extend_schema(operation_id="get_profile", responses=ProfileAnswer)
+    @extend_schema(operation_id="get_profile", parameters=[CLASS], responses=ProfileAnswer)
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
-        """One person or account. An id that was merged away is answered with its winner, and `mergedFrom` says so."""
+        """One person or account. An id that was merged away is answered with its winner, and `mergedFrom` says so.
+
+        `traits` has the traits of all kinds: those that were sent, SQL traits, computed traits, and audiences under
+        their keys with true; `traitDetails` says of each what it is, and where and when its value is from.
+        """
         profile, numbers = self.profile_or_404(request, profile_id)
         space = request.space
         # A 200 and a word, no redirect: a client that keeps the old id goes on working, and can learn the new one.
@@ -149,13 +176,15 @@ class ProfileView(OfProfile):
         seen = history.seen_between(history.scope_of(space), [*numbers])
         related = queries.with_identifiers(queries.relations_of(space, numbers))
         others = "users" if profile.kind == Profile.Kind.ACCOUNT else "accounts"
+        details = self.details(request, profile)
         return answer(
             ProfileAnswer,
             profile={
                 "id": profile.public_id,
                 "collection": COLLECTION_OF[profile.kind],
                 "name": shown_name(profile.traits, [(row.type, row.value) for row in identifiers]) or None,
-                "traits": profile.traits,
+                "traits": {key: row["value"] for key, row in by_key(details).items()},
+                "traitDetails": details,
                 "identifiers": identifiers,
                 "mergedIds": sorted(set(queries.own_ids(space, numbers).values()) - {profile.public_id}),
                 others: related.order_by("number")[: queries.MANY],
@@ -179,6 +208,7 @@ class TraitsView(OfProfile):
         operation_id="list_traits",
         parameters=[
             OpenApiParameter("include", description="Only these traits, with commas between them."),
+            CLASS,
             OpenApiParameter("verbose", bool, description="Each with the source and the time of its value."),
             *TraitPages.parameters(),
         ],
@@ -189,11 +219,15 @@ class TraitsView(OfProfile):
         },
     )
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
-        """The newest value of each trait, by event time; in the order of their names."""
+        """The value of each trait, in the order of their keys: of those that were sent the newest by event time.
+
+        Computed traits and audiences are among them, these under their keys with true. Where a custom trait has the key
+        of another one, it is the custom one.
+        """
         profile, _ = self.profile_or_404(request, profile_id)
-        wanted = _words(request, "include")
+        wanted, rows = _words(request, "include"), by_key(self.details(request, profile))
         # By name, which is what a cursor can hold on to: they are one JSON value and have no order of their own.
-        keys = sorted(key for key in profile.traits if not wanted or key in wanted)
+        keys = sorted(key for key in rows if not wanted or key in wanted)
 
         def read(after: str | None, limit: int) -> list[str]:
             return [key for key in keys if after is None or key > after][:limit]
@@ -201,7 +235,7 @@ class TraitsView(OfProfile):
         shown = self.paginate_queryset(Keyed(read, str, len(keys)))
         verbose = request.query_params.get("verbose") == "true"
         return self.get_paginated_response(
-            verbose_traits(profile, shown) if verbose else personal.traits({key: profile.traits[key] for key in shown})
+            {key: TraitSerializer(rows[key]).data if verbose else rows[key]["value"] for key in shown}
         )
 
 

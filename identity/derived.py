@@ -1,0 +1,43 @@
+"""Traits of a person beside what was sent of them: worked out in apps above this one, and read by a function of theirs.
+
+`personas_site.urls` hands the function to the views: identity knows neither audiences nor computed traits.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from identity.models import Profile
+from spaces.models import Space
+
+CUSTOM, SQL, COMPUTED, AUDIENCE = "custom", "sql_trait", "computed_trait", "audience"
+KINDS = (CUSTOM, SQL, COMPUTED, AUDIENCE)
+
+
+@dataclass(frozen=True)
+class DerivedTrait:
+    """kind: COMPUTED, or AUDIENCE, whose value is true. id: of the computed trait or the audience. at: since when the
+    value is what it is; None = that is not recorded. value: ready to be shown to whoever asks."""
+
+    key: str
+    kind: str
+    id: str
+    value: Any
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class DerivedTraits:
+    """queries: by the keys of the sources that SQL traits send to, the ids of these."""
+
+    traits: Sequence[DerivedTrait] = ()
+    queries: Mapping[int, str] = field(default_factory=dict)
+
+
+# Of a person of a space: those of some of KINDS.
+DerivedReader = Callable[[Space, Profile, Collection[str]], DerivedTraits]
+
+
+def none_derived(space: Space, profile: Profile, kinds: Collection[str]) -> DerivedTraits:
+    return DerivedTraits()
