@@ -13,8 +13,8 @@ from audiences.models import Audience
 from audiences.rules.labels import LabelRefused
 
 MOST_AT_ONCE = 100
-ENABLE, DISABLE, LABEL, DELETE = "enable", "disable", "label", "delete"
-ACTIONS = (ENABLE, DISABLE, LABEL, DELETE)
+ENABLE, DISABLE, LABEL, MOVE, DELETE = "enable", "disable", "label", "move", "delete"
+ACTIONS = (ENABLE, DISABLE, LABEL, MOVE, DELETE)
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,18 @@ def chosen(rows: QuerySet[Audience], public_ids: Sequence[str]) -> list[Audience
 
 
 def act(
-    audiences: Sequence[Audience], action: str, *, label: str = "", now: datetime, by: ActorLike
+    audiences: Sequence[Audience], action: str, *, label: str = "", folder: str = "", now: datetime, by: ActorLike
 ) -> list[BulkOutcome]:
-    """One of ACTIONS is done with each of them, in a transaction of its own. label: the one that LABEL adds."""
+    """One of ACTIONS is done with each of them, in a transaction of its own.
+
+    label: the one that LABEL adds. folder: where MOVE puts them; "" = in none.
+    """
     if action == DELETE:
         return _delete(audiences, now=now, by=by)
     change: dict[str, Callable[[Audience], dict[str, Any]]] = {
         ENABLE: lambda audience: {} if audience.enabled else {"enabled": True},
         DISABLE: lambda audience: {"enabled": False} if audience.enabled else {},
+        MOVE: lambda audience: {} if folder == audience.folder else {"folder": folder},
         LABEL: lambda audience: {} if label in audience.labels else {"labels": [*audience.labels, label]},
     }
     return [_changed(audience, change[action](audience), by=by) for audience in audiences]

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from audiences.rules import grammar
+from audiences.rules.folders import LONGEST_FOLDER
 from audiences.rules.labels import LONGEST_LABEL
 from audiences.rules.whom import WHOM, Whom
 from sources.models import Source
@@ -18,6 +19,11 @@ from spaces.times import milliseconds
 def label_field() -> "ArrayField[list[str], list[str]]":
     """Labels, as `audiences.rules.labels` tidies them. The database has a default for a release without the field."""
     return ArrayField(models.CharField(max_length=LONGEST_LABEL), default=list, db_default=[], blank=True)
+
+
+def folder_field() -> "models.CharField[str, str]":
+    """A folder, as `audiences.rules.folders` tidies it; "" = in none."""
+    return models.CharField(max_length=LONGEST_FOLDER, default="", db_default="", blank=True)
 
 
 def cases_field() -> "models.JSONField[list[dict[str, Any]], list[dict[str, Any]]]":
@@ -84,6 +90,7 @@ class Audience(Owned):
     key = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     labels = label_field()
+    folder = folder_field()
     cases = cases_field()
     include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
     events_since = models.DateTimeField(null=True, help_text="no event up to here counts; null = all of history does")
@@ -237,6 +244,7 @@ class Draft(Owned):
     name = models.CharField(max_length=255, blank=True)
     description = models.TextField(blank=True)
     labels = label_field()
+    folder = folder_field()
     cases = cases_field()
     include_anonymous = models.BooleanField(default=False)
     include_historical = models.BooleanField(default=True, help_text="off: only what happens from now on counts")

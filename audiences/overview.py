@@ -216,6 +216,16 @@ def labelled(audiences: QuerySet[Audience], label: str) -> QuerySet[Audience]:
     return audiences.filter(labels__contains=[label]) if label else audiences
 
 
+def kept_in(audiences: QuerySet[Audience], folder: str) -> QuerySet[Audience]:
+    """Those that are in this folder or below it; all of them when it is ""."""
+    return audiences.filter(Q(folder=folder) | Q(folder__startswith=f"{folder}/")) if folder else audiences
+
+
+def folders_of(audiences: QuerySet[Audience]) -> list[str]:
+    """The folders that any of these is in."""
+    return list(audiences.order_by().exclude(folder="").values_list("folder", flat=True).distinct())
+
+
 def labels_of(audiences: QuerySet[Audience]) -> list[str]:
     """The labels that any of these has, in the order of the alphabet."""
     unnested = audiences.order_by().annotate(label=Func(F("labels"), function="unnest"))

@@ -21,6 +21,7 @@ from audiences.models import Audience, ComputedTrait, Version, bound
 from audiences.rules import grammar
 from audiences.rules.cases import MOST_CASES, DefinitionCase
 from audiences.rules.compiler import Asked
+from audiences.rules.folders import tidied_folder
 from audiences.rules.grammar import USERS, Node
 from audiences.rules.labels import tidied
 from audiences.rules.operators import quoted
@@ -161,8 +162,8 @@ def beginnings(space: Space, definition: Any, *, of: str = USERS, include_anonym
 def create_audience(space: Space, *, definition: Any, by: ActorLike, **described: Any) -> Audience:
     """A new audience, which is computed soon. described: see `_create`.
 
-    Raises KeyRefused, LabelRefused, and DefinitionError, also for an audience or a computed trait that it asks about
-    and that is not there.
+    Raises KeyRefused, LabelRefused, FolderRefused, and DefinitionError, also for an audience or a computed trait that
+    it asks about and that is not there.
     """
     return _create(Audience(kind=Audience.Kind.AUDIENCE), space, grammar.parse(definition), by=by, **described)
 
@@ -182,6 +183,7 @@ def _create(
     description: str = "",
     labels: Sequence[str] = (),
     of: str = USERS,
+    folder: str = "",
     cases: Sequence[dict[str, Any]] = (),
     include_anonymous: bool = False,
     events_since: datetime | None = None,
@@ -201,6 +203,8 @@ def _create(
         computation.key = key_for(space, name) if key is None else _checked_key(space, key)
         computation.include_anonymous = include_anonymous and of == USERS  # all users of an account count
         computation.events_since = events_since
+        computation.folder = tidied_folder(folder)
+        computation.include_anonymous, computation.events_since = include_anonymous, events_since
         computation.cases = [case | {"id": new_id(CASE)} for case in cases]
         computation.created_by = actor_of(by).user
         computation.save()
@@ -216,6 +220,7 @@ def change_audience(
     name: str | None = None,
     description: str | None = None,
     labels: Sequence[str] | None = None,
+    folder: str | None = None,
     enabled: bool | None = None,
     definition: Any = None,
     restored: int | None = None,
@@ -226,13 +231,15 @@ def change_audience(
 
     An audience that is switched on again is computed anew. restored: the number of the version whose definition it
     is, for the audit trail. despite_cases: on purpose, whatever becomes of its test cases. Raises BrokenCases;
-    DefinitionError, also for a definition that would make it a part of itself; LabelRefused; and NotPossible when it
-    was deleted meanwhile.
+    DefinitionError, also for a definition that would make it a part of itself; LabelRefused, FolderRefused; and
+    NotPossible when it was deleted meanwhile.
     """
     is_trait = audience.kind == Audience.Kind.TRAIT
     node = None if definition is None else (grammar.parse_trait if is_trait else grammar.parse)(definition)
     tidy = None if labels is None else tidied(labels)
-    given: dict[str, Any] = {"name": name, "description": description, "labels": tidy, "enabled": enabled}
+    kept_in = None if folder is None else tidied_folder(folder)
+    given: dict[str, Any] = {"name": name, "description": description, "labels": tidy, "folder": kept_in}
+    given["enabled"] = enabled
     changes = {field: value for field, value in given.items() if value is not None}
     if node is not None and not despite_cases:
         # Before the space is locked: a statement may take its time.
@@ -274,6 +281,7 @@ def duplicate(audience: Audience, *, name: str | None = None, key: str | None = 
         description=audience.description,
         labels=audience.labels,
         of=audience.of,
+        folder=audience.folder,
         cases=audience.cases,
         include_anonymous=audience.include_anonymous,
         events_since=audience.events_since,

@@ -14,6 +14,7 @@ from audiences.history import Movement, Overlap
 from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
 from audiences.rules.difference import ADDED, REMOVED, SAME
+from audiences.rules.folders import LONGEST_FOLDER, MOST_PARTS
 from audiences.rules.grammar import ACCOUNTS, GROUPS, USERS, schemas, trait_schemas
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS
 from audiences.rules.validation import LONGEST_NAME
@@ -88,6 +89,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
         "description": "",
         "labels": ["vip"],
         "of": "users",
+        "folder": "Campaigns/Summer",
         "sentence": SENTENCE,
         "definition": DEFINITION,
         "includeAnonymous": False,
@@ -112,6 +114,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
     description = serializers.CharField(source="audience.description")
     labels = serializers.ListField(child=serializers.CharField(), source="audience.labels")
     of = serializers.ChoiceField(source="audience.of", choices=WHOM, help_text="Whom it is about.")
+    folder = serializers.CharField(source="audience.folder", help_text="A path; empty = in no folder.")
     sentence = serializers.CharField(help_text="What the definition says, in words.")
     definition: DefinitionField = KeptDefinitionField(source="version.definition")
     includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
@@ -154,6 +157,11 @@ def of_field() -> serializers.ChoiceField:
     return serializers.ChoiceField(choices=WHOM, default=USERS, help_text="Whom it is about; never changes.")
 
 
+def folder_of_body(**options: Any) -> serializers.CharField:
+    help_text = f"A path such as Campaigns/Summer, at most {MOST_PARTS} deep; empty = in no folder."
+    return serializers.CharField(max_length=LONGEST_FOLDER, allow_blank=True, help_text=help_text, **options)
+
+
 class AudienceAnswer(Envelope):
     audience = AudienceSerializer()
 
@@ -166,6 +174,7 @@ class CreateAudience(serializers.Serializer[Any]):
     description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
     labels = LabelsField(default=list)
     of = of_field()
+    folder = folder_of_body(default="")
     includeAnonymous = serializers.BooleanField(
         default=False, help_text="Count people who have nothing but an anonymous id. All users of an account count."
     )
@@ -179,6 +188,7 @@ class ChangeAudience(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=255, required=False)
     description = serializers.CharField(max_length=10_000, allow_blank=True, required=False)
     labels = LabelsField(required=False)
+    folder = folder_of_body(required=False)
     enabled = serializers.BooleanField(required=False)
     definition = DefinitionField(required=False)
     despiteCases = serializers.BooleanField(
@@ -206,6 +216,7 @@ class ChangeSeveral(serializers.Serializer[Any]):
 
     action = serializers.ChoiceField(choices=list(ACTIONS))
     label = serializers.CharField(max_length=LONGEST_LABEL, required=False, help_text="The one that `label` adds.")  # type: ignore[assignment]
+    folder = folder_of_body(required=False)
 
 
 def ids_field() -> serializers.ListField:
@@ -391,17 +402,6 @@ class ChangeSerializer(serializers.Serializer[Any]):
         return SideSerializer(overview.moved(change.space, change.left, MOST_NAMED)).data
 
 
-class ConditionKindSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "kind": "trait",
-        "label": "Have a custom trait",
-        "fields": [{"name": "op", "label": "Operator"}],
-    }
-
-    kind = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    fields = serializers.SerializerMethodField("named_fields")  # type: ignore[assignment]
-
 class SeenSerializer(serializers.Serializer[Any]):
     """Something that was seen in the space."""
 
@@ -418,6 +418,17 @@ class SeenAnswer(Envelope):
         help_text="As what values were sent.",
     )
 
+
+class ConditionKindSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "kind": "trait",
+        "label": "Have a custom trait",
+        "fields": [{"name": "op", "label": "Operator"}],
+    }
+
+    kind = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    fields = serializers.SerializerMethodField("named_fields")  # type: ignore[assignment]
 
     @extend_schema_field(
         {

@@ -27,7 +27,18 @@ from audiences.api.serializers import (
     TraitAnswer,
     TraitPreviewAnswer,
 )
-from audiences.api.views import LABEL, change, changed_several, created, delete, duplicated, labelled, unanswered, wrong
+from audiences.api.views import (
+    FOLDER,
+    LABEL,
+    change,
+    changed_several,
+    created,
+    delete,
+    duplicated,
+    labelled,
+    unanswered,
+    wrong,
+)
 from audiences.distribution import distribution
 from audiences.models import Audience, ComputedTrait
 from audiences.queries import Unanswerable
@@ -44,7 +55,7 @@ class ComputedTraitsView(PagedView):
     pagination_class = Pages.of("computedTraits")
 
     @extend_schema(
-        operation_id="list_computed_traits", parameters=[LABEL], responses=ComputedTraitSerializer(many=True)
+        operation_id="list_computed_traits", parameters=[LABEL, FOLDER], responses=ComputedTraitSerializer(many=True)
     )
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's computed traits, oldest first; or those with a label."""
@@ -87,7 +98,7 @@ class ComputedTraitView(APIView):
 class SeveralTraitsView(APIView):
     @extend_schema(operation_id="change_several_computed_traits", request=ChangeTraits, responses=SeveralAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
-        """Several are enabled, disabled, deleted or given a label. What cannot be done with one stops no other."""
+        """Several are enabled, disabled, moved, deleted or labelled. What cannot be done with one stops no other."""
         body = parsed(ChangeTraits, request)
         return changed_several(request, overview.traits_of(request.space), body, body["traitIds"], clock.now())
 

@@ -50,14 +50,15 @@ from audiences.models import Audience, Change
 from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules import grammar
+from audiences.rules.folders import FolderRefused, tidied_folder
 from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
 from audiences.rules.labels import LabelRefused, one_label
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import UNITS
 from audiences.services import KeyRefused
-from identity.queries import profile_of
 from audiences.value_types import types_sent
+from identity.queries import profile_of
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
@@ -68,8 +69,9 @@ INCLUDE = OpenApiParameter("include", enum=[INCLUDED], description="Also by whic
 AT_MOMENT = OpenApiParameter("at", OpenApiTypes.DATETIME, description="Who was in it then.")
 MOST_OF_A_MOMENT = 40  # characters
 MOST_DAYS = 31
-LABEL = OpenApiParameter("label", description="Only what has this label.")
 TYPED = (suggestions.PROPERTY_VALUE, suggestions.TRAIT_VALUE)
+LABEL = OpenApiParameter("label", description="Only what has this label.")
+FOLDER = OpenApiParameter("folder", description="Only what is in this folder or below it.")
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
 NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
@@ -81,7 +83,7 @@ logger = logging.getLogger(__name__)
 class AudiencesView(PagedView):
     pagination_class = Pages.of("audiences")
 
-    @extend_schema(operation_id="list_audiences", parameters=[LABEL], responses=AudienceSerializer(many=True))
+    @extend_schema(operation_id="list_audiences", parameters=[LABEL, FOLDER], responses=AudienceSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's audiences, oldest first; or those with a label."""
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
@@ -123,7 +125,7 @@ class AudienceView(APIView):
 class SeveralAudiencesView(APIView):
     @extend_schema(operation_id="change_several_audiences", request=ChangeAudiences, responses=SeveralAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
-        """Several are enabled, disabled, deleted or given a label. What cannot be done with one stops no other."""
+        """Several are enabled, disabled, moved, deleted or labelled. What cannot be done with one stops no other."""
         body = parsed(ChangeAudiences, request)
         return changed_several(request, overview.audiences_of(request.space), body, body["audienceIds"], clock.now())
 
@@ -375,8 +377,6 @@ class LeftView(MovedView):
         return self.moved(request, audience_id, change_id)
 
 
-@needs("space.read")
-@extend_schema(tags=["audiences"])
 @needs("space.use")
 @lane(QUERIES)
 @extend_schema(tags=["audiences"])
@@ -406,6 +406,8 @@ class SeenView(APIView):
         return answer(SeenAnswer, seen=[{"value": v, "count": n} for v, n in offered.items()], types=sorted(types))
 
 
+@needs("space.read")
+@extend_schema(tags=["audiences"])
 class ConditionKindsView(APIView):
     @extend_schema(operation_id="list_condition_kinds", responses=ConditionKindsAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:
@@ -421,8 +423,9 @@ class ConditionKindsView(APIView):
 
 
 def labelled(request: ApiRequest, rows: QuerySet[Audience]) -> QuerySet[Audience]:
-    """Those that have the label which was asked for, if one was."""
-    return overview.labelled(rows, request.query_params.get("label", "").strip())
+    """Those that have the label and are in the folder which were asked for, if any were."""
+    rows = overview.labelled(rows, request.query_params.get("label", "").strip())
+    return overview.kept_in(rows, request.query_params.get("folder", "").strip(" /"))
 
 
 def created(
@@ -440,6 +443,8 @@ def created(
         raise invalid(str(error), "key") from error
     except LabelRefused as error:
         raise invalid(str(error), "labels") from error
+    except FolderRefused as error:
+        raise invalid(str(error), "folder") from error
 
 
 def changed_several(
@@ -451,9 +456,13 @@ def changed_several(
         raise NotFound(NOTHING)
     try:
         label = one_label(body.get("label", "")) if body["action"] == bulk.LABEL else ""
+        folder = tidied_folder(body.get("folder", "")) if body["action"] == bulk.MOVE else ""
     except LabelRefused as error:
         raise invalid(str(error), "label") from error
-    return answer(SeveralAnswer, outcomes=bulk.act(chosen, body["action"], label=label, now=now, by=request))
+    except FolderRefused as error:
+        raise invalid(str(error), "folder") from error
+    outcomes = bulk.act(chosen, body["action"], label=label, folder=folder, now=now, by=request)
+    return answer(SeveralAnswer, outcomes=outcomes)
 
 
 def duplicated(request: ApiRequest, original: Audience) -> Audience:
@@ -474,6 +483,8 @@ def change(request: ApiRequest, row: Audience, body: type[ChangeAudience]) -> No
         raise breaks(error) from error
     except LabelRefused as error:
         raise invalid(str(error), "labels") from error
+    except FolderRefused as error:
+        raise invalid(str(error), "folder") from error
     except NotPossible as error:
         raise Conflict(str(error)) from error
 

@@ -21,7 +21,7 @@ def settled(
 
     misspelt: what is said to whoever typed another name than that of what they wanted to delete.
     """
-    initial = {"name": row.name, "description": row.description, "labels": row.labels, "enabled": row.enabled}
+    initial = {name: getattr(row, name) for name in ("name", "description", "labels", "folder", "enabled")}
     form = AudienceSettings(initial=initial)
     if "confirm" in request.POST:
         if request.POST["confirm"] != row.name:

@@ -8,6 +8,7 @@ from django import forms
 from access.pages.forms import Styled
 from audiences.models import SqlTrait
 from audiences.pages.presenters import DOWNLOAD
+from audiences.rules.folders import LONGEST_FOLDER, FolderRefused, tidied_folder
 from audiences.rules.grammar import USERS
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS, LabelRefused, parted
 from audiences.rules.schedules import DAYS, time_zones
@@ -33,12 +34,27 @@ class LabelsBox(forms.CharField):
             raise forms.ValidationError(str(refusal)) from refusal
 
 
+class FolderBox(forms.CharField):
+    """The path of a folder."""
+
+    def __init__(self, **options: Any) -> None:
+        help_text = "Where lists keep it, such as Campaigns/Summer. Empty: in no folder."
+        super().__init__(required=False, max_length=2 * LONGEST_FOLDER, help_text=help_text, **options)
+
+    def clean(self, value: Any) -> str:
+        try:
+            return tidied_folder(super().clean(value))
+        except FolderRefused as refusal:
+            raise forms.ValidationError(str(refusal)) from refusal
+
+
 class AudienceSettings(Styled):
     """Its key is not among them: it never changes, since tools know the audience by it."""
 
     name = forms.CharField(max_length=255)
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 3}))
     labels = LabelsBox()
+    folder = FolderBox()
     enabled = forms.BooleanField(
         required=False,
         help_text="Switched off, it is not computed and nobody is sent. Whoever is in a tool stays there.",
@@ -57,6 +73,7 @@ class Review(Styled):
     )
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
     labels = LabelsBox()
+    folder = FolderBox()
     include_historical = forms.BooleanField(
         required=False,
         label="Gather historical data",
@@ -78,6 +95,7 @@ class TraitForm(Styled):
     )
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
     labels = LabelsBox()
+    folder = FolderBox()
     include_anonymous = forms.BooleanField(
         required=False,
         label="Include anonymous people",

@@ -14,14 +14,23 @@ from access.requests import PageRequest
 from audiences import bulk, overview
 from audiences.bulk import BulkOutcome
 from audiences.models import Audience
+from audiences.rules import folders
+from audiences.rules.folders import FolderRefused, tidied_folder
 from audiences.rules.labels import LabelRefused, one_label
 from spaces.clock import clock
 
 DENSE = "dense"  # the value of `view`
 DENSE_ROWS = bulk.MOST_AT_ONCE
 MOST_LABELS_SHOWN = 100
+MOST_FOLDERS_SHOWN = 100
 MOST_PROBLEMS = 5
-DONE = {bulk.ENABLE: "enabled", bulk.DISABLE: "disabled", bulk.LABEL: "labelled", bulk.DELETE: "deleted"}
+DONE = {
+    bulk.ENABLE: "enabled",
+    bulk.DISABLE: "disabled",
+    bulk.LABEL: "labelled",
+    bulk.MOVE: "moved",
+    bulk.DELETE: "deleted",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,26 @@ def link_labels(request: HttpRequest, labels: Iterable[str]) -> list[LabelLink]:
     return [LabelLink(label, url_with(request, label=label), here=label == wanted) for label in labels]
 
 
+def wanted_folder(request: HttpRequest) -> str:
+    """Of which folder a list is; "" of all."""
+    return request.GET.get("folder", "").strip(" /")
+
+
+def filtered(request: HttpRequest, rows: QuerySet[Audience]) -> QuerySet[Audience]:
+    """Those that have the label and are in the folder that were asked for, if any were."""
+    return overview.kept_in(overview.labelled(rows, wanted_label(request)), wanted_folder(request))
+
+
+def _link_folders(request: HttpRequest, rows: QuerySet[Audience]) -> list[LabelLink]:
+    """The way to the folder that the list is of, and the folders in it; each named by the last part of its path."""
+    wanted = wanted_folder(request)
+    paths = [*folders.above(wanted), *folders.directly_below(wanted, overview.folders_of(rows))]
+    return [
+        LabelLink(path.rpartition("/")[2], url_with(request, folder=path), here=path == wanted)
+        for path in paths[:MOST_FOLDERS_SHOWN]
+    ]
+
+
 def is_dense(request: HttpRequest) -> bool:
     """Whether as many rows as possible are wanted, each on a line."""
     return request.GET.get("view") == DENSE
@@ -68,11 +97,14 @@ def list_context(request: PageRequest, rows: QuerySet[Audience]) -> dict[str, An
     return {
         "label": wanted_label(request),
         "labels": link_labels(request, overview.labels_of(rows)[:MOST_LABELS_SHOWN]),
+        "folder": wanted_folder(request),
+        "folders": _link_folders(request, rows),
+        "no_folder_url": url_with(request, folder=""),
         "no_label_url": url_with(request, label=""),
         "dense": is_dense(request),
         "dense_url": url_with(request, view=DENSE),
         "full_url": url_with(request, view=""),
-        "kept": [(name, request.GET[name]) for name in ("label", "view") if request.GET.get(name)],
+        "kept": [(name, request.GET[name]) for name in ("label", "folder", "view") if request.GET.get(name)],
         "here": request.get_full_path(),
     }
 
@@ -90,7 +122,8 @@ def changed_several(request: PageRequest, rows: QuerySet[Audience], nouns: Nouns
     try:
         refusal = _refusal(ticked, action, nouns)
         label = one_label(request.POST.get("label", "")) if action == bulk.LABEL and not refusal else ""
-    except LabelRefused as error:
+        folder = tidied_folder(request.POST.get("folder", "")) if action == bulk.MOVE else ""
+    except (LabelRefused, FolderRefused) as error:
         refusal = str(error)
     if refusal:
         messages.error(request, refusal)
@@ -100,7 +133,7 @@ def changed_several(request: PageRequest, rows: QuerySet[Audience], nouns: Nouns
         misspelt = f"You did not type “{phrase}”. Nothing was deleted." if "confirm" in request.POST else ""
         context = {"ticked": ticked, "phrase": phrase, "title": nouns.count(ticked), "here": here, "error": misspelt}
         return render(request, "audiences/delete_several.html", context, status=422 if misspelt else 200)
-    _tell(request, bulk.act(ticked, action, label=label, now=clock.now(), by=request), action, nouns)
+    _tell(request, bulk.act(ticked, action, label=label, folder=folder, now=clock.now(), by=request), action, nouns)
     return redirect(here)
 
 

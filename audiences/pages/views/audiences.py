@@ -12,7 +12,7 @@ from access.requests import PageRequest
 from audiences import overview
 from audiences.models import Audience
 from audiences.overview import Overview
-from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
+from audiences.pages.lists import Nouns, changed_several, filtered, link_labels, list_context, rows_on_a_page
 from spaces.needs import needs
 
 STATUSES = {
@@ -33,7 +33,7 @@ COLUMNS = (
     Column("created", "Created", "pk"),
 )
 SEARCHED = ("name", "key", "description")
-IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created", "labels")
+IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created", "folder", "labels")
 
 
 @needs("space.read", POST="space.use")
@@ -45,7 +45,7 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
     everything = overview.audiences_of(request.space)
     if request.method == "POST":
         return changed_several(request, everything, Nouns("audience", "audiences"))
-    rows = overview.listed(overview.labelled(everything, wanted_label(request)))
+    rows = overview.listed(filtered(request, everything))
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         overviews = overview.overviews(request.space, arranged(request, rows, **listing))
@@ -91,4 +91,4 @@ def csv_line(listed: Overview) -> list[Any]:
     audience = listed.audience
     state = pill_of(listed)
     cells = [audience.name, audience.key, audience.description, listed.sentence, state.label, audience.size]
-    return [*cells, audience.changed_at, audience.created_at, ", ".join(audience.labels)]  # type: ignore[attr-defined]
+    return [*cells, audience.changed_at, audience.created_at, audience.folder, ", ".join(audience.labels)]  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ from audiences.overview import Overview
 from audiences.pages import builder
 from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
-from audiences.pages.lists import Nouns, changed_several, link_labels, list_context, rows_on_a_page, wanted_label
+from audiences.pages.lists import Nouns, changed_several, filtered, link_labels, list_context, rows_on_a_page
 from audiences.pages.views.audiences import IN_CSV as LIST_IN_CSV
 from audiences.pages.views.audiences import csv_line, pill_of
 from audiences.pages.views.builder import go_to
@@ -60,7 +60,7 @@ def traits(request: PageRequest, workspace: str, space: str) -> HttpResponse | S
     everything = overview.traits_of(request.space)
     if request.method == "POST":
         return changed_several(request, everything, Nouns("computed trait", "computed traits"))
-    rows = overview.listed(overview.labelled(everything, wanted_label(request)))
+    rows = overview.listed(filtered(request, everything))
     listing: dict[str, Any] = {"columns": COLUMNS, "sort": "-created", "search": SEARCHED}
     if wants_csv(request):
         overviews = overview.overviews(request.space, arranged(request, rows, **listing))
@@ -105,6 +105,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
                 description=entries["description"],
                 labels=entries["labels"],
                 of=entries["of"],
+                folder=entries["folder"],
                 include_anonymous=entries["include_anonymous"],
                 events_since=None if entries["include_historical"] else clock.now(),
                 definition=draft_form.definition(typed(request.space, tree)),
@@ -185,6 +186,7 @@ def _render_copy(request: PageRequest, original: Overview, here: str) -> HttpRes
         "description": row.description,
         "labels": row.labels,
         "of": row.of,
+        "folder": row.folder,
         "include_anonymous": row.include_anonymous,
         "include_historical": row.events_since is None,
     }

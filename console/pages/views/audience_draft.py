@@ -60,7 +60,7 @@ def destinations(request: PageRequest, workspace: str, space: str, draft: str) -
 def review(request: PageRequest, workspace: str, space: str, draft: str) -> HttpResponse:
     """Name the audience and check it. A POST creates it with everything that was chosen, or saves the draft."""
     row = _get_or_404(request, draft)
-    initial = {name: getattr(row, name) for name in ("name", "description", "labels", "include_historical")}
+    initial = {name: getattr(row, name) for name in ("name", "description", "labels", "folder", "include_historical")}
     if request.method != "POST":
         return _render_review(request, row, Review(initial=initial))
     form, back = Review(request.POST, initial=initial), request.POST.get("to", "")

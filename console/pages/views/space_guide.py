@@ -125,6 +125,7 @@ def _copy(request: PageRequest, model: Space, *, key: str) -> None:
             description=audience.description,
             labels=audience.labels,
             of=audience.of,
+            folder=audience.folder,
             cases=audience.cases,
             include_anonymous=audience.include_anonymous,
             key=audience.key,
