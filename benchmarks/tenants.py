@@ -18,13 +18,13 @@ from benchmarks.world import COLUMNS, DAY_MS, EVENTS
 FIRST = 1  # of the workspaces; spaces have their numbers
 WORKSPACES, PROPERTIES, OF_EVENT = 50, 100, 10  # an event has so many of its workspace's properties
 KINDS = PROPERTIES // OF_EVENT  # of events
-ROWS = max(EVENTS // 4, WORKSPACES * 1000)  # of all workspaces
+ROWS = max(EVENTS // 10, WORKSPACES * 1000)  # of all workspaces
 OF_WORKSPACE, PEOPLE, DAYS = ROWS // WORKSPACES, 1_000, 25
 ASKED, RUNS = (
     (FIRST, WORKSPACES // 2, FIRST + WORKSPACES - 1),
     9,
 )  # workspaces, and how often each property of the event is asked for
-INSERTED, INSERTS = 50_000, 5
+INSERTED, INSERTS = 20_000, 5
 PIECE = 1
 
 
