@@ -292,7 +292,8 @@ def _audience(space: Space, owner: User, name: str, definition: dict[str, Any]) 
     key = "_".join(name.lower().replace(",", "").split())[:60]
     shared = {"workspace": space.workspace, "space": space}
     labels = LABELS[: 1 + len(name) % len(LABELS)]
-    audience = Audience.objects.create(**shared, name=name, key=key, labels=labels, created_by=owner)
+    folder = "Campaigns/Autumn" if len(name) % 2 else ""
+    audience = Audience.objects.create(**shared, name=name, key=key, labels=labels, folder=folder, created_by=owner)
     computing = name == "Pro plan"
     state = Version.State.COMPUTING if computing else Version.State.LIVE
     of_it = {"workspace": space.workspace, "audience": audience}

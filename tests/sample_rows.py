@@ -95,7 +95,7 @@ def make_alert(space: Space, *channels: AlertChannel) -> AlertRule:
     )
     of_it = {"workspace": space.workspace, "space": space, "rule": rule}
     AlertOccurrence.objects.create(
-        **of_it, subject="aud_none", name="Buyers", message="Buyers: nobody is left in it.", began_at=BORN
+        **of_it, subject="aud_none", name="Buyers", message="Buyers: nobody is left in it.", began_at=BORN, told_at=BORN
     )
     for channel in channels:
         AlertNotification.objects.create(
