@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 
 from access import roles, services
@@ -33,16 +32,19 @@ class Cast:
     sessions: dict[str, str] = field(default_factory=dict)
 
     def browser(self, who: str) -> Client:
-        """A browser in which this person is signed in: another window of the one before, while its session lasts."""
+        """A browser in which this person is signed in."""
         client = Client()
-        if who == "nobody":
-            return client
-        cookie = settings.SESSION_COOKIE_NAME
-        if who in self.sessions and SessionStore().exists(self.sessions[who]):
-            client.cookies[cookie] = self.sessions[who]
-        else:
+        if who != "nobody":
             client.force_login(self.people[who], backend="django.contrib.auth.backends.ModelBackend")
-            self.sessions[who] = client.cookies[cookie].value
+        return client
+
+    def window(self, who: str) -> Client:
+        """One more window of a browser in which they signed in before: to sign in anew would cost most of a request."""
+        cookie, client = settings.SESSION_COOKIE_NAME, Client()
+        if who != "nobody":
+            if who not in self.sessions:
+                self.sessions[who] = self.browser(who).cookies[cookie].value
+            client.cookies[cookie] = self.sessions[who]
         return client
 
     def bearer(self, who: str) -> dict[str, str]:

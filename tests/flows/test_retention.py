@@ -30,6 +30,10 @@ OF_ONE = "one row of each thing that people make"
 OF_PEOPLE = "as many as there are people and their identifiers: it goes with the space"
 IN_WORK = "goes when the work is done"
 BOUNDS = {
+    "alerts.AlertChannel": MADE_BY_HAND,
+    "alerts.AlertRoute": MADE_BY_HAND,
+    "alerts.AlertRule": MADE_BY_HAND,
+    "destinations.RememberedValues": "one for a destination and for what goes there",
     "access.AuditEntry": "as long as changes: access.services.audit.forget",
     "access.SpaceGroupPermission": MADE_BY_HAND,
     "access.SpaceUserPermission": MADE_BY_HAND,

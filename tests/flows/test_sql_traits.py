@@ -259,8 +259,8 @@ def test_a_warehouse_that_is_silent_keeps_nobody_for_ever(
     """Its own limit is not reached: it is the network that has gone."""
     monkeypatch.setattr(sql_runs, "LONGEST_S", 1)
     monkeypatch.setattr(postgresql, "GRACE_S", 0.0)
-    connect = postgresql._connect
-    monkeypatch.setattr(postgresql, "_connect", lambda settings, timeout_s: connect(settings, 60))
+    connect = postgresql.connect
+    monkeypatch.setattr(postgresql, "connect", lambda settings, timeout_s, options: connect(settings, 60, options))
     trait = sql_trait(world, shop, "SELECT user_id, pg_sleep(60)::text AS tier FROM people")
     began = time.monotonic()
     assert ran(world, trait).state == "failed"

@@ -31,9 +31,9 @@ def below_a_workspace() -> list[Route]:
 
 def ask(cast: Cast, who: str, method: str, url: str) -> int:
     """The status; whatever the call changed is taken back."""
-    browser = cast.browser(who)
+    window = cast.window(who)
     with transaction.atomic():
-        status = browser.generic(method, url).status_code
+        status = window.generic(method, url).status_code
         transaction.set_rollback(True)
     return status
 
@@ -86,7 +86,7 @@ def test_no_page_offers_a_control_that_would_be_refused(cast):
     wrong, controls = set(), 0
     for route in below_a_workspace():
         for who in ("owner", "admin", "user", "read_only", "member"):
-            answer = cast.browser(who).get(route.url(ids))
+            answer = cast.window(who).get(route.url(ids))
             if answer.status_code != 200 or "html" not in answer["Content-Type"] or answer.streaming:
                 continue
             for method, address in offered(answer.content.decode(), route.url(ids)):
