@@ -151,6 +151,7 @@ def test_the_csv_holds_what_the_filter_leaves_with_sentence_and_status(cast, wor
         "last_change",
         "created",
         "labels",
+        "folder",
     ]
     said = 'People who performed "Ordered" at least once.'
     assert [line[:6] for line in lines[1:]] == [["'=boots", "'=boots", "", said, "Live", "1"]]

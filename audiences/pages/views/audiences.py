@@ -33,7 +33,7 @@ COLUMNS = (
     Column("created", "Created", "pk"),
 )
 SEARCHED = ("name", "key", "description")
-IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created", "folder", "labels")
+IN_CSV = ("name", "key", "description", "sentence", "status", "people", "last_change", "created", "labels", "folder")
 
 
 @needs("space.read", POST="space.use")
@@ -91,4 +91,4 @@ def csv_line(listed: Overview) -> list[Any]:
     audience = listed.audience
     state = pill_of(listed)
     cells = [audience.name, audience.key, audience.description, listed.sentence, state.label, audience.size]
-    return [*cells, audience.changed_at, audience.created_at, audience.folder, ", ".join(audience.labels)]  # type: ignore[attr-defined]
+    return [*cells, audience.changed_at, audience.created_at, ", ".join(audience.labels), audience.folder]  # type: ignore[attr-defined]
