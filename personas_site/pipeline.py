@@ -268,8 +268,8 @@ def _rest(queue: str, jobs: dict[Job, int], began: Mapping[Job, float]) -> float
         for job in jobs.keys() & began.keys():
             _rests[job] = began[job] + EVERY_S
             if processor.short() and _turns_at(queue).shared(jobs[job]):
-                # A turn is mostly work of the stores, for which there are no lanes: half of the time is the others'.
-                _rests[job] = max(_rests[job], now + (now - began[job]))
+                # Mostly the stores work in a turn, and they have no lanes: two thirds of the time are the others'.
+                _rests[job] = max(_rests[job], now + 2 * (now - began[job]))
         for job in [job for job, until in _rests.items() if until <= now]:
             del _rests[job]
         resting = {job: _rests[job] for job in jobs if job in _rests}

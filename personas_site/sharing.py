@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 OTHERS_S = 10.0  # so long after its last request a workspace counts as one that sends
-SHARE = 2.0  # of the time of a thread, for one workspace, in a second: one of three is left for the others
+SHARE = 1.0  # of the time of a thread, for one workspace, in a second: two of three are left for the others
 SMOOTHED = 0.1  # how much the last request counts for what requests of a workspace cost
 MOST_KNOWN = 10_000
 

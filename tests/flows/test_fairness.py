@@ -222,7 +222,7 @@ def test_whoever_always_has_more_to_do_rests_and_whoever_comes_new_does_not_wait
 
 
 @pytest.mark.parametrize("short", [True, False])
-def test_while_the_processor_is_short_a_flood_works_half_of_the_time_beside_others(
+def test_while_the_processor_is_short_a_flood_works_a_third_of_the_time_beside_others(
     monkeypatch: pytest.MonkeyPatch, short: bool
 ) -> None:
     monkeypatch.setattr(archive.STAGE, "batch_size", 1)
@@ -245,7 +245,7 @@ def test_while_the_processor_is_short_a_flood_works_half_of_the_time_beside_othe
     work("archive")
     pauses = [begun - ended for (_, ended), (begun, _) in pairwise(turns[1:])]
     assert len(turns) == 4
-    assert all(pause > 0.29 for pause in pauses) is short
+    assert all(pause > 0.58 for pause in pauses) is short
 
 
 def test_one_lane_is_there_for_others_however_long_a_turn_takes(monkeypatch: pytest.MonkeyPatch) -> None:
