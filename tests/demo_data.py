@@ -99,7 +99,7 @@ class Showroom:
             "sql_trait": self.sql_trait.public_id,
             "warehouse": self.sql_trait.warehouse.public_id,
             "alert": self.alert.public_id,
-            "channel": self.alert.channels.get().public_id,
+            "channel": self.alert.channels.earliest("pk").public_id,
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
         }

@@ -322,9 +322,8 @@ def test_somebody_without_events_has_no_last_moment(cast):
 def test_traits_are_the_newest_with_their_source_and_time_when_asked(cast, source, ada):
     assert get(cast, f"profiles/{ada}/traits")["traits"] == {"age": 36, "email": "Ada@X.org", "name": "Ada"}
     only = get(cast, f"profiles/{ada}/traits", include="age,none", verbose="true")
-    assert only["traits"] == {
-        "age": {"value": 36, "sourceId": source.public_id, "updatedAt": "2026-06-15T11:59:57.000Z"}
-    }
+    sent = {"kind": "custom", "id": None, "sourceId": source.public_id, "updatedAt": "2026-06-15T11:59:57.000Z"}
+    assert only["traits"] == {"age": {"value": 36, **sent}}
     found, totals = pages(cast, f"profiles/{ada}/traits", "traits", 1)
     assert found == [{"age": 36}, {"email": "Ada@X.org"}, {"name": "Ada"}]
     assert set(totals) == {3}
