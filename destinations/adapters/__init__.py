@@ -4,21 +4,15 @@ A new kind: write `<kind>.py` with an `adapter`, and `tests/golden/adapters/<kin
 """
 
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
 
 from destinations.rules.contract import Adapter
+from spaces.registry import objects_in
 
 
 @cache
 def all_adapters() -> dict[str, Adapter]:
     """{kind: adapter}, by kind."""
-    names = sorted(module.name for module in iter_modules(__path__))
-    adapters = {name: import_module(f"{__name__}.{name}").adapter for name in names}
-    for name, adapter in adapters.items():
-        if adapter.kind != name:
-            raise ValueError(f"adapters/{name}.py calls itself {adapter.kind}")
-    return adapters
+    return objects_in(__name__, "adapter")
 
 
 def adapter_of(kind: str) -> Adapter:
