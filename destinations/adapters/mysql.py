@@ -1,28 +1,10 @@
 """A table in a MySQL or MariaDB of the customer's own."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
 from audiences.rules.warehouse import WarehouseSettings
-from destinations.rules.contract import (
-    Adapter,
-    Capabilities,
-    DestinationRequest,
-    IdentifierChange,
-    PayloadComputation,
-)
-from destinations.rules.tables import (
-    FIELD_NAMES,
-    IDENTIFIERS,
-    Dialect,
-    TableOptions,
-    column_steps,
-    plan_rows,
-    seconds,
-    table_steps,
-    test_connection,
-)
+from destinations.rules.tables import Dialect, seconds, table_adapter
 from spaces.settings_schema import label, text
 
 # Compared byte by byte: to other collations u1 and U1 are one person. 255 characters are what an index takes of two.
@@ -48,30 +30,11 @@ def upsert(table: str, key: Sequence[str], columns: Sequence[str], kept: Sequenc
 DIALECT = Dialect("`", KEY, "text", "boolean", "datetime(3)", lambda at: seconds(at, ""), upsert)
 
 
-def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: MysqlTableSettings,
-    options: TableOptions,
-    now: datetime,
-) -> list[DestinationRequest]:
-    """One transaction for all."""
-    return plan_rows(DIALECT, changes, about, options)
-
-
-adapter = Adapter(
-    kind="mysql",
-    label="MySQL or MariaDB",
-    description="Keeps a table in your database: a row for each membership, or a column of people.",
-    settings=MysqlTableSettings,
-    options=TableOptions,
-    trait_options=TableOptions,
-    capabilities=Capabilities(styles=("event",), batch=500, identifiers=IDENTIFIERS, fields=FIELD_NAMES),
-    plan=plan,
-    test=test_connection,
-    transport="mysql",
-    steps=table_steps(DIALECT),
-    field_steps=lambda about: column_steps(DIALECT, about),
+adapter = table_adapter(
+    "mysql",
+    "MySQL or MariaDB",
+    MysqlTableSettings,
+    DIALECT,
     credentials=(
         "CREATE USER personas IDENTIFIED BY '…'; GRANT CREATE, ALTER, SELECT, INSERT, UPDATE, DELETE ON crm.* TO "
         "personas. CREATE and ALTER are needed only while the table, or its column, is not there."

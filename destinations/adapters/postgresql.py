@@ -1,28 +1,10 @@
 """A table in a PostgreSQL of the customer's own, or in what speaks as it does."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
 from audiences.rules.warehouse import WarehouseSettings
-from destinations.rules.contract import (
-    Adapter,
-    Capabilities,
-    DestinationRequest,
-    IdentifierChange,
-    PayloadComputation,
-)
-from destinations.rules.tables import (
-    FIELD_NAMES,
-    IDENTIFIERS,
-    Dialect,
-    TableOptions,
-    column_steps,
-    plan_rows,
-    seconds,
-    table_steps,
-    test_connection,
-)
+from destinations.rules.tables import Dialect, seconds, table_adapter
 from spaces.settings_schema import label, text
 
 
@@ -49,30 +31,11 @@ def upsert(table: str, key: Sequence[str], columns: Sequence[str], kept: Sequenc
 DIALECT = Dialect('"', "text", "text", "boolean", "timestamptz", lambda at: seconds(at, "+00"), upsert)
 
 
-def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: PostgresqlTableSettings,
-    options: TableOptions,
-    now: datetime,
-) -> list[DestinationRequest]:
-    """One transaction for all."""
-    return plan_rows(DIALECT, changes, about, options)
-
-
-adapter = Adapter(
-    kind="postgresql",
-    label="PostgreSQL",
-    description="Keeps a table in your database: a row for each membership, or a column of people.",
-    settings=PostgresqlTableSettings,
-    options=TableOptions,
-    trait_options=TableOptions,
-    capabilities=Capabilities(styles=("event",), batch=500, identifiers=IDENTIFIERS, fields=FIELD_NAMES),
-    plan=plan,
-    test=test_connection,
-    transport="postgresql",
-    steps=table_steps(DIALECT),
-    field_steps=lambda about: column_steps(DIALECT, about),
+adapter = table_adapter(
+    "postgresql",
+    "PostgreSQL",
+    PostgresqlTableSettings,
+    DIALECT,
     credentials=(
         "CREATE ROLE personas LOGIN PASSWORD '…'; GRANT CREATE, USAGE ON SCHEMA public TO personas; or create the "
         "table yourself, and grant SELECT, INSERT, UPDATE and DELETE on it."

@@ -15,8 +15,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from destinations.rules.contract import (
+    Adapter,
     AdapterStep,
     CallOutcome,
+    Capabilities,
     DestinationRequest,
     FieldNames,
     IdentifierChange,
@@ -250,6 +252,38 @@ def _there(
         return RememberedAnswer({}) if otherwise and answer.status == 403 else outcome_of(answer)
 
     return read
+
+
+def table_adapter(
+    kind: str, name: str, declared: type[SettingsDeclaration], dialect: Dialect, *, credentials: str
+) -> Adapter:
+    """Of a database that is asked in SQL. Its transport is called as it is."""
+
+    def plan(
+        changes: Sequence[IdentifierChange],
+        about: PayloadComputation,
+        settings: Any,
+        options: TableOptions,
+        now: datetime,
+    ) -> list[DestinationRequest]:
+        """One transaction for all."""
+        return plan_rows(dialect, changes, about, options)
+
+    return Adapter(
+        kind=kind,
+        label=name,
+        description="Keeps a table in your database: a row for each membership, or a column of people.",
+        settings=declared,
+        options=TableOptions,
+        trait_options=TableOptions,
+        capabilities=Capabilities(styles=("event",), batch=500, identifiers=IDENTIFIERS, fields=FIELD_NAMES),
+        plan=plan,
+        test=test_connection,
+        transport=kind,
+        steps=table_steps(dialect),
+        field_steps=lambda about: column_steps(dialect, about),
+        credentials=credentials,
+    )
 
 
 def test_connection(settings: Any, now: datetime) -> DestinationRequest:
