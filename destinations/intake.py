@@ -215,7 +215,8 @@ def _continue_or_begin_pass(subscription: Subscription, position: PassPosition) 
 def _people_over_the_cap(subscription: Subscription, position: PassPosition) -> int:
     """How many people a pass would change, if they are more than may go without a nod; else 0."""
     nodded = subscription.nodded_tick is not None and subscription.nodded_tick >= (position.pass_tick or position.tick)
-    if nodded or caps.cap_of(subscription) is None:
+    cap = None if nodded else caps.cap_of(subscription)
+    if cap is None:
         return 0
     if position.full:
         sent = Acknowledged.objects.filter(subscription=subscription).exclude(state=Acknowledged.State.OUT)
@@ -225,7 +226,7 @@ def _people_over_the_cap(subscription: Subscription, position: PassPosition) -> 
         people = BitMap()
         for change in audiences.changes_after(subscription.audience, position.tick):
             people |= BitMap.deserialize(bytes(change.entered)) | BitMap.deserialize(bytes(change.left))
-    return len(people) if caps.is_over(subscription, len(people)) else 0
+    return len(people) if len(people) > cap else 0
 
 
 def _next_profiles(subscription: Subscription, position: PassPosition, members: BitMap, limit: int) -> BitMap:
