@@ -209,8 +209,7 @@ def workspace_of(environ: Mapping[str, Any]) -> int | None:
 
     environ: as of WSGI. Only a write key that was looked up a moment ago counts: nobody is taken for another workspace.
     """
-    header = environ.get("HTTP_X_WRITE_KEY", "").partition(":")[0]
-    key = _basic_user(environ.get("HTTP_AUTHORIZATION", "")) or header
+    key = _key_in_headers(environ.get("HTTP_AUTHORIZATION", ""), environ.get("HTTP_X_WRITE_KEY", ""))
     if not key:
         body = environ["wsgi.input"].getbuffer()
         # Browsers name it in each message, or beside the batch.
@@ -274,12 +273,12 @@ def named_key(request: HttpRequest) -> str:
 
     Here and in the body the first place counts, in the order that all libraries work with.
     """
-    return (
-        _basic_user(request.headers.get("Authorization", ""))
-        or request.headers.get("X-Write-Key", "").partition(":")[0]  # Jitsu's are id:secret
-        or request.GET.get("writeKey")
-        or ""
-    )
+    in_headers = _key_in_headers(request.headers.get("Authorization", ""), request.headers.get("X-Write-Key", ""))
+    return in_headers or request.GET.get("writeKey") or ""
+
+
+def _key_in_headers(authorization: str, write_key: str) -> str:
+    return _basic_user(authorization) or write_key.partition(":")[0]  # Jitsu's are id:secret
 
 
 def _key_in(body: bytes) -> str:
