@@ -204,7 +204,6 @@ def _create(
         computation.include_anonymous = include_anonymous and of == USERS  # all users of an account count
         computation.events_since = events_since
         computation.folder = tidied_folder(folder)
-        computation.include_anonymous, computation.events_since = include_anonymous, events_since
         computation.cases = [case | {"id": new_id(CASE)} for case in cases]
         computation.created_by = actor_of(by).user
         computation.save()

@@ -173,7 +173,10 @@ class RelatedSerializer(serializers.Serializer[Any]):
         return shown_name(profile.traits, [(row["type"], row["value"]) for row in profile.identifiers]) or None
 
 
-@extend_schema_field({"type": ["string", "number", "boolean", "array", "object", "null"]})
+ANY_TYPE = ["string", "number", "boolean", "object", "null"]
+
+
+@extend_schema_field({"type": [*ANY_TYPE, "array"], "items": {"type": ANY_TYPE}})
 class TraitValueField(serializers.JSONField):
     """Whatever was sent, or is worked out."""
 

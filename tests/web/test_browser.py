@@ -137,7 +137,7 @@ def test_an_invitation_is_accepted_in_the_browser(page, live_server, room, compl
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Join the workspace").click()
     page.wait_for_url(re.compile("/w/northwind/"))
-    assert page.get_by_role("link", name="Shop (Dev)").is_visible()
+    page.get_by_role("link", name="Shop (Dev)").wait_for()
     assert Invitation.objects.get(email="new@example.com").accepted_at
     assert not complaints, complaints
 

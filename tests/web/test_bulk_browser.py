@@ -79,11 +79,11 @@ def test_without_javascript_too(browser, live_server, room, campaign):
     assert not page.get_by_label("All", exact=True).is_visible()
     page.get_by_label("Choose A 02").check()
     page.get_by_role("button", name="Disable").click()
-    assert page.get_by_text("1 audience is disabled.").is_visible()
+    page.get_by_text("1 audience is disabled.").wait_for()
     page.get_by_label("Choose A 03").check()
     page.get_by_role("button", name="Delete …").click()
     page.get_by_label("to confirm").fill("A 03")
     page.get_by_role("button", name="Delete 1 audience").click()
-    assert page.get_by_text("1 audience is deleted.").is_visible()
+    page.get_by_text("1 audience is deleted.").wait_for()
     assert [Audience.objects.get(key=key).enabled for key in ("a_1", "a_2")] == [True, False]
     context.close()

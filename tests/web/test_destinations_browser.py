@@ -122,7 +122,7 @@ def test_a_destination_is_made_on_the_way_and_what_was_ticked_before_still_is(
     assert page.get_by_label("Second catcher").is_checked()
     page.get_by_role("button", name="Review →").click()
     page.get_by_role("heading", name="Review and create", level=1).wait_for()
-    assert page.get_by_text("Second catcher").is_visible()
+    page.get_by_text("Second catcher").wait_for()
     context.close()
 
 

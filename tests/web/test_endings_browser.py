@@ -29,7 +29,7 @@ def test_everyone_is_sent_out_and_the_page_says_how_far_that_is(page, live_serve
     while advance(sync.STAGE, log):
         pass
     page.reload()
-    assert page.get_by_text("nobody is left; that is checked once more").is_visible()
+    page.get_by_text("nobody is left; that is checked once more").wait_for()
     assert look(page, "audience-ending") == []
     later = FixedClock(clock.now() + endings.SETTLED)
     while advance(sync.Sync(later), log):
