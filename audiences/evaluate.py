@@ -25,6 +25,7 @@ from audiences.evaluation import Subject, Tick
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
 from identity.models import ChangeSet
+from identity.splits import moved_after
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
 from spaces.batches import unfinished
@@ -92,6 +93,8 @@ class Evaluate:
     def prepare(self, log: Log, intake: Tick, number: int) -> PreparedTick | None:
         place = Evaluation.objects.select_for_update().filter(space=log.partition).first()
         if place is None or (place.touched, place.clock_at) != intake.place:
+            return None
+        if moved_after(log.partition, intake.end):  # some people were resolved once more meanwhile
             return None
         intake.calendar.remember(intake.end, milliseconds(intake.now))
         return PreparedTick(

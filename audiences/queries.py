@@ -155,7 +155,8 @@ def resolved(space: Space) -> Visible:
 
 
 def scope_of(space: Space, log: Visible, now: datetime, numbers: BitMap | None = None) -> QueryScope:
-    return QueryScope(space.workspace_id, space.pk, client.seen(log), milliseconds(now), numbers)
+    at = milliseconds(now)
+    return QueryScope(space.workspace_id, space.pk, client.seen(log), at, numbers, replaced=log.replaced)
 
 
 def matching(

@@ -146,7 +146,7 @@ def desired_states(
     """For each identifier number: whether it should be over there. None while its owner is unsettled.
 
     owners: {identifier number: (type, profile number)}. Unsettled is a profile that is no member, but into which a
-    member was merged after the audience's newest tick: only the next tick can say whether it is one.
+    member was merged, or which was split from one, after the newest tick: only the next one can say whether it is one.
     """
     rules = queries.identifier_rules(subscription)
     # Filters and consent are asked only of the members in question: not of a million for each batch.
@@ -156,6 +156,7 @@ def desired_states(
     outside = BitMap(profile for _, profile in owners.values()) - members
     losers = identity.all_numbers(subscription.space, outside) & members if outside else BitMap()
     unsettled = BitMap(identity.canonical(subscription.space, losers).values()) if losers else BitMap()
+    unsettled |= queries.moved_since_tick(subscription)
     desired: dict[int, bool | None] = {}
     for number, (type, profile) in owners.items():
         if type not in rules:

@@ -13,7 +13,7 @@ from pyroaring import BitMap
 
 from audiences import queries as audiences
 from audiences import trait_values
-from audiences.models import Audience, ComputedTrait
+from audiences.models import Audience, ComputedTrait, Evaluation
 from audiences.rules.grammar import ACCOUNTS
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
@@ -24,6 +24,7 @@ from destinations.rules.sending import IdentifierRule, SendingRules, Which, load
 from destinations.transports import catcher
 from identity.models import Identifier
 from identity.rules.graph import ACCOUNT_TYPE
+from identity.splits import moved_after
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import Sql, join, moment, sql
@@ -321,11 +322,20 @@ UNSETTLED = """
 
 
 def unsettled(subscription: Subscription, members: BitMap) -> BitMap:
-    """Identifiers of whoever is no member and a member was merged into: only the next tick can say who is one now."""
+    """Identifiers of whoever is no member and a member was merged into, or split from: only the next tick can say who
+    is one now."""
+    moved = moved_since_tick(subscription)
+    split = Identifier.objects.filter(space=subscription.space_id, profile__in=[*(moved - members)])
     with connection.cursor() as cursor:
         array = "{" + ",".join(map(str, members)) + "}"
         cursor.execute(UNSETTLED, [array, subscription.space_id, subscription.space_id])
-        return _numbers(cursor.fetchone()[0])
+        return _numbers(cursor.fetchone()[0]) | BitMap(split.values_list("number", flat=True) if moved else ())
+
+
+def moved_since_tick(subscription: Subscription) -> BitMap:
+    """Who was split, or put together again, after the newest tick of the space: only the next one knows them."""
+    touched = Evaluation.objects.filter(space=subscription.space_id).values_list("touched", flat=True).first()
+    return moved_after(subscription.space_id, touched or 0)
 
 
 def _numbers(packed: memoryview | None) -> BitMap:

@@ -19,6 +19,7 @@ from identity.rules.graph import IdentityGraph, Node, SeenSet
 from identity.rules.messages import ArchivedEvent
 from identity.rules.policy import Identifier, Policy
 from identity.rules.resolution import LONGEST_ID, EventBatch, Resolution, Traits, from_columns, newest, to_columns
+from identity.rules.splits import Sides
 from spaces.batches import Overtaken
 from spaces.ids import new_id
 from spaces.models import Space
@@ -51,7 +52,7 @@ class Written:
     links: list[tuple[int, int]]
 
 
-def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy) -> IdentityGraph:
+def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy, sides: Sides) -> IdentityGraph:
     """The profiles that hold any identifier of these events, whole.
 
     Holds the space's counters until the transaction ends, so that numbers are given in one order.
@@ -98,7 +99,7 @@ def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy) -> Ident
             if node is None:
                 node = nodes[number] = Node(number, {}, merges)
             node.identifiers[type, value] = at
-    return IdentityGraph(policy, list(nodes.values()), last_profile, last_identifier)
+    return IdentityGraph(policy, list(nodes.values()), last_profile, last_identifier, sides)
 
 
 def record(space: Space, number: int, graph: IdentityGraph, events: EventBatch, resolution: Resolution) -> Written:
@@ -132,6 +133,36 @@ def record(space: Space, number: int, graph: IdentityGraph, events: EventBatch, 
         traits=traits,
         links=links,
     )
+
+
+def forget(space: Space, numbers: Sequence[int]) -> None:
+    """What resolve has made of these profiles, all numbers of theirs, is gone; their rows and identifiers are not.
+
+    As if none of their events had been resolved yet: `record` brings them back. `load` holds the space's counters.
+    """
+    mine: dict[str, Any] = {"space": space.pk, "numbers": list(numbers)}
+    with connection.cursor() as cursor:
+        for statement in (
+            "UPDATE identity_identifier SET profile = 0 WHERE space_id = %(space)s AND profile = ANY(%(numbers)s)",
+            """UPDATE identity_profile SET merged_into = NULL, merges = 0, traits = '{}', traits_seen = '{}'
+               WHERE space_id = %(space)s AND number = ANY(%(numbers)s)""",
+            "DELETE FROM identity_merge WHERE space_id = %(space)s AND loser = ANY(%(numbers)s)",
+            'DELETE FROM identity_link WHERE space_id = %(space)s AND "user" = ANY(%(numbers)s)',
+        ):
+            cursor.execute(statement, mine)
+
+
+def go_into(space: Space, homes: Mapping[int, int]) -> None:
+    """Each of these profiles stands for another one: its id leads there."""
+    with connection.cursor() as cursor:
+        execute(
+            cursor,
+            """UPDATE identity_profile p SET merged_into = q.home FROM {rows}
+               WHERE p.space_id = %(space)s AND p.number = q.number""",
+            "number bigint, home bigint",
+            list(homes.items()),
+            {"space": space.pk},
+        )
 
 
 def reject(space_id: int, rows: pyarrow.Table, indexes: Sequence[int], *, code: str, reason: str) -> None:
@@ -292,6 +323,12 @@ class _Tables:
         if not graph.created:  # as everywhere below: most batches of known people have nothing to write
             return
         alive, winners = graph.alive(), graph.winners()
+        again = """ON CONFLICT (space_id, number) DO UPDATE SET
+                       kind = excluded.kind, merged_into = excluded.merged_into, merges = excluded.merges,
+                       traits = excluded.traits, traits_seen = excluded.traits_seen,
+                       first_seen_at = excluded.first_seen_at"""
+        if not graph.numbers:  # a second wall: a profile that is not resolved once more is created once
+            again = ""
         rows = []
         for number, at in graph.created.items():
             node = alive.get(number)  # none: it was created and merged within the batch, and was a person
@@ -303,7 +340,7 @@ class _Tables:
                                               traits, traits_seen, first_seen_at)
                 SELECT q.id, %(workspace)s, %(space)s, q.number, q.kind, q.winner, q.merges, q.traits, q.seen,
                        {MOMENT.format("q.at")}
-                FROM {{rows}}""",
+                FROM {{rows}} {again}""",
             "id text, number bigint, winner bigint, at bigint, kind int, merges int, traits jsonb, seen jsonb",
             rows,
         )
@@ -326,7 +363,11 @@ class _Tables:
                    (workspace_id, space_id, number, type, value, profile, first_seen_at, source_id, message_id)
                 SELECT %(workspace)s, %(space)s, q.number, q.type, q.value, q.profile, {MOMENT.format("q.at")},
                        q.source, q.message
-                FROM {{rows}}""",
+                FROM {{rows}}
+                ON CONFLICT (space_id, type, value) DO UPDATE SET  -- nobody's any more, it keeps its number
+                    profile = excluded.profile, first_seen_at = excluded.first_seen_at,
+                    source_id = excluded.source_id, message_id = excluded.message_id
+                WHERE identity_identifier.profile = 0""",
             "number bigint, type text, value text, profile bigint, at bigint, source bigint, message text",
             [
                 (
@@ -339,6 +380,8 @@ class _Tables:
                 for number, gained in enumerate(graph.gained, graph.last_identifier + 1)
             ],
         )
+        if self.cursor.rowcount != len(graph.gained):
+            raise Overtaken(f"somebody else has given identifiers of space {self.owner['space']} to a profile")
 
     def add_evidence(
         self,

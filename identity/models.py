@@ -1,6 +1,7 @@
 """One profile per person, how it came about, and what changed (design §3)."""
 
-from django.contrib.postgres.indexes import OpClass
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Left, Lower
@@ -94,7 +95,7 @@ class Identifier(InSpace):
     number = models.BigIntegerField()
     type = models.CharField(max_length=60)
     value = models.CharField(max_length=500)
-    profile = models.BigIntegerField(help_text="number of the profile that holds it now")
+    profile = models.BigIntegerField(help_text="number of the profile that holds it now; 0 = none does any more")
     first_seen_at = models.DateTimeField(help_text="event time; what limit periods count")
     source = seen_at()
     message_id = models.CharField(max_length=200)
@@ -127,8 +128,13 @@ class Evidence(InSpace):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["space", "set_hash"], name="evidence_once_per_set")]
         indexes = [
-            models.Index(fields=["space", "profile"], condition=~models.Q(refused=[]), name="refusals_of_a_profile"),
-            models.Index(fields=["space", "profile"], condition=~models.Q(set_aside=[]), name="set_aside_of_a_profile"),
+            models.Index(fields=["space", "profile"], name="evidence_of_a_profile"),
+            # Whose events carried an identifier that was refused there.
+            GinIndex(
+                OpClass(models.F("refused"), name="jsonb_path_ops"),
+                condition=~models.Q(refused=[]),
+                name="refusals_of_an_identifier",
+            ),
         ]
 
 
@@ -147,6 +153,36 @@ class Merge(InSpace):
         # A second wall: a profile with two winners would make `merged_into` a lie for everything that follows it.
         constraints = [models.UniqueConstraint(fields=["space", "loser"], name="a_profile_is_merged_once")]
         indexes = [models.Index(fields=["space", "winner"], name="merges_into_a_profile")]
+
+
+class ProfileSplit(InSpace):
+    """Identifiers that are not one person's: no profile may hold one of each side (identity.rules.splits).
+
+    It is a wish until resolve has taken the profile apart, or put it together again; which both are a batch of its log.
+    """
+
+    class State(models.TextChoices):
+        WANTED = "wanted", "About to be split"
+        DONE = "done", "Split"
+        FAILED = "failed", "Failed"
+        UNWANTED = "unwanted", "About to be put together"
+        UNDONE = "undone", "Put together again"
+
+    ACTIVE = (State.DONE, State.UNWANTED)  # what resolve goes by
+    WISHES = (State.WANTED, State.UNWANTED)  # what it still has to see to
+
+    public_id = public_id("spl")
+    profile = models.BigIntegerField(help_text="number of the profile that held all of them")
+    taken = models.JSONField(help_text="[[type, value], …] of one side")
+    left = models.JSONField(help_text="[[type, value], …] of the other")
+    state = models.CharField(max_length=10, choices=State, default=State.WANTED)
+    error = models.TextField(blank=True, default="", help_text="why it failed")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    done_at = models.DateTimeField(null=True, help_text="when its newest wish came true, or failed")
+
+    class Meta:
+        indexes = [models.Index(fields=["space", "state"], name="splits_of_a_space")]
 
 
 class Link(InSpace):

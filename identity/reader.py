@@ -14,6 +14,7 @@ import msgspec
 import numpy
 import pyarrow
 
+from identity.splits import Component
 from sources.consumption import places as places_of
 from sources.consumption import reach_of
 from sources.events import archive_table
@@ -71,12 +72,14 @@ class Intake:
     """What was read for a space. rows: None when the batch only says that a replay is over.
 
     ends: the replay of which nothing is left to read; None when it was cancelled.
+    again: whom to resolve once more; `rows` are their events.
     """
 
     space: Space
     taken: Taken
     rows: pyarrow.Table | None = None
     ends: int | None = None
+    again: Component | None = None
 
 
 def next_live(space: Space, limit: int) -> Intake | None:

@@ -5,6 +5,7 @@ take turns, so that neither starves. A replay changes no audience; its end chang
 """
 
 import gc
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,19 +16,20 @@ from typing import Any
 import msgspec
 import numpy
 import pyarrow
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
-from identity import graph_store
+from identity import graph_store, splits
 from identity.graph_store import Written
-from identity.models import ChangeSet, Graph
+from identity.models import ChangeSet, Graph, ProfileSplit
 from identity.reader import Intake, Taken, next_live, next_rejects, next_slice, read_again
 from identity.rules import event_rows
 from identity.rules.messages import ArchivedEvent, read_events
 from identity.rules.policy import policy_of
 from identity.rules.resolution import EventBatch, Resolution, differing, event_batch, resolve
+from identity.rules.splits import sides_of
 from sources.consumption import consume_all, consume_live, consume_slice
 from sources.events import client, timeline
 from sources.events.archive_table import WHOLE_PIECE
@@ -36,7 +38,9 @@ from sources.models import Connection, Replay
 from spaces.batches import unfinished
 from spaces.clock import Clock
 from spaces.clock import clock as database_clock
-from spaces.models import Log, Space
+from spaces.models import Log, Replaced, Space
+
+logger = logging.getLogger(__name__)
 
 NAME = "resolve"
 REPLAY_ROWS = 40_000
@@ -44,6 +48,19 @@ LIVE_ROWS = 5_000  # so that what happens now is not long behind
 NO_IDENTIFIERS = "no_identifiers"
 UNUSABLE = "No matching identifiers on event: what it carries is missing or blocked."
 UNWRITABLE = "unstorable"
+
+
+class PreparedAgain(msgspec.Struct):
+    """People are resolved once more, since a split is wanted or is not any more.
+
+    numbers: of their profiles. homes: of those that are no more, where their events are. places: (source, piece,
+    position) in the archive of the rows, as 8-byte integers.
+    """
+
+    split: int
+    numbers: list[int]
+    homes: dict[int, int]
+    places: bytes
 
 
 class PreparedResolve(msgspec.Struct):
@@ -55,6 +72,7 @@ class PreparedResolve(msgspec.Struct):
     change_sets: who changed, by key, as bitmaps.
     whole: with it everything of `taken` is done, so that places may move. ends: the replay that is complete with it.
     policy: the rules it was prepared by, when they were not the default.
+    again: of a batch that resolves people once more, whom and because of what.
     """
 
     taken: Taken
@@ -70,6 +88,7 @@ class PreparedResolve(msgspec.Struct):
     ends: int | None = None
     settles: bool = False
     policy: Any = None
+    again: PreparedAgain | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,12 @@ class _LastPrepared:
     policy: Any
     rows: pyarrow.Table
     events: list[ArchivedEvent]
+    component: splits.Component | None = None
+
+    def is_of(self, prepared: "PreparedResolve") -> bool:
+        mine, split = self.component, prepared.again and prepared.again.split
+        same = (self.taken, self.policy) == (prepared.taken, prepared.policy)
+        return same and (mine.wish.pk if mine else None) == split
 
 
 class Resolve:
@@ -97,6 +122,8 @@ class Resolve:
     def read(self, log: Log, limit: int) -> Intake | None:
         self._thread.last = None
         space = Space.objects.get(pk=log.partition)
+        if again := splits.next_wish(space, self.clock.now()):
+            return Intake(space, Taken(), again.rows, again=again)
         running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
             return Intake(space, Taken())  # the replay was cancelled
@@ -112,6 +139,8 @@ class Resolve:
         return 1 if intake.rows is None else intake.rows.num_rows
 
     def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
+        if intake.again:
+            return self._prepare_again(log, intake, intake.again, number)
         if intake.rows is None:
             everyone = {ChangeSet.EVERYTHING: BitMap().serialize()}
             return PreparedResolve(intake.taken, ends=intake.ends, settles=True, change_sets=everyone)
@@ -120,7 +149,10 @@ class Resolve:
             policy = policy_of(space.identity_policy)
             batch = event_batch(rows, policy)
             graph_store.take_again(space.pk, taken.rejects)
-            graph = graph_store.load(space, batch.events, policy)  # from here on the space's graph is this batch's
+            sides = sides_of(splits.active(space))
+            graph = graph_store.load(
+                space, batch.events, policy, sides
+            )  # from here on the space's graph is this batch's
             resolution = resolve(graph, batch)
             written = graph_store.record(space, number, graph, batch, resolution)
             graph_store.reject(space.pk, rows, resolution.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
@@ -151,6 +183,9 @@ class Resolve:
                 PROFILE_EVENTS: event_rows.profile_events(rows),
                 TRAITS: event_rows.traits(rows),
             }
+        if prepared.again and prepared.whole:
+            kept = event_rows.kept_traits(self._component(log, prepared.again).traits, prepared.again.homes)
+            tables[TRAITS] = pyarrow.concat_tables([kept, *filter(None, [tables.get(TRAITS)])])
         # All tables at once: each insert waits for the disk, and one after the other they would wait five times.
         with client.at_once():
             for table, columns in tables.items():
@@ -158,6 +193,10 @@ class Resolve:
 
     def commit(self, log: Log, prepared: PreparedResolve, number: int, outcome: None) -> None:
         self._thread.last = None
+        if prepared.again:
+            log.replaced.filter(number=None).update(number=number)
+            if prepared.whole:
+                splits.came_true(prepared.again.split, self.clock.now())
         ChangeSet.objects.bulk_create(
             ChangeSet(workspace_id=log.workspace_id, space_id=log.partition, piece=number, key=key, profiles=profiles)
             for key, profiles in prepared.change_sets.items()
@@ -168,6 +207,39 @@ class Resolve:
             graph_store.mark_untouched(log.partition, untouched=False)
         elif prepared.taken.slice:
             graph_store.mark_untouched(log.partition, untouched=True)
+
+    def _prepare_again(self, log: Log, intake: Intake, concerned: splits.Component, number: int) -> PreparedResolve:
+        space, wish = intake.space, concerned.wish
+        try:
+            with transaction.atomic():
+                graph = graph_store.load(space, [], policy_of(space.identity_policy), {})
+                again = splits.resolve_again(concerned, graph.last_profile, graph.last_identifier)
+                written = splits.record(again, number)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # the wish of one person, who is told: it stops nobody's events
+            logger.exception("split %s of space %s failed", wish.pk, space.pk)
+            splits.failed(wish, f"{type(error).__name__}: {error}", self.clock.now())
+            return PreparedResolve(intake.taken)
+        everyone = concerned.numbers | BitMap(written.created)
+        Replaced.objects.create(workspace_id=log.workspace_id, log=log, keys=[*everyone])
+        changed = _change_sets(again.batch, again.resolution, written)
+        # By all numbers, also those that are no more: whoever was a member by one of them is looked at.
+        changed[ChangeSet.MERGED] = everyone.serialize()
+        if concerned.accounts:
+            changed[ChangeSet.LINKED] = (everyone | BitMap(concerned.accounts.values())).serialize()
+        self._thread.last = _LastPrepared(intake.taken, space.identity_policy, concerned.rows, again.events, concerned)
+        return PreparedResolve(
+            intake.taken,
+            stop=len(again.events),
+            profiles=numpy.array(again.resolution.profiles[again.skipped :], "<u4").tobytes(),
+            aliases=event_rows.pack(written.aliases),
+            people=event_rows.pack(written.people),
+            links=event_rows.pack(written.links),
+            change_sets=changed,
+            policy=space.identity_policy,
+            again=PreparedAgain(wish.pk, [*concerned.numbers], again.homes, concerned.places),
+        )
 
     def split(self, prepared: PreparedResolve) -> Sequence[PreparedResolve]:
         """The first part brings profiles and merges; the last tells about them, and moves the places."""
@@ -204,13 +276,22 @@ class Resolve:
         """The prepared rows, with the profiles it gave them."""
         last: _LastPrepared | None = getattr(self._thread, "last", None)
         # The rules are part of it: identifiers on the events are those that the rules of the time found on them.
-        if last and last.taken == prepared.taken and last.policy == prepared.policy:
+        if last and last.is_of(prepared):
             rows, events, here = last.rows, last.events, numpy.ones(last.rows.num_rows, bool)
         else:
-            rows, here = read_again(log.workspace_id, prepared.taken)
+            if prepared.again:
+                rows, here = self._component(log, prepared.again).rows_at(prepared.again.places)
+            else:
+                rows, here = read_again(log.workspace_id, prepared.taken)
             events = read_events(rows["message"].cast(pyarrow.binary()).to_pylist(), policy_of(prepared.policy))
         within = range(prepared.start, prepared.stop)
         return event_rows.resolved_rows(rows, events, here, within, prepared.profiles, prepared.accounts)
+
+    def _component(self, log: Log, again: PreparedAgain) -> splits.Component:
+        last: _LastPrepared | None = getattr(self._thread, "last", None)
+        if last and last.component and last.component.wish.pk == again.split:
+            return last.component
+        return splits.read(ProfileSplit.objects.get(pk=again.split), BitMap(again.numbers))
 
     def _move(self, log: Log, prepared: PreparedResolve) -> None:
         """What was taken is done, as far as anyone can see."""
@@ -253,6 +334,7 @@ def waiting(now: datetime) -> list[int]:
                WHERE c.state = 'live' AND (l.published, %s) > (c.piece, c.position)
                UNION SELECT space_id FROM sources_replay WHERE state = 'running'
                UNION SELECT space_id FROM identity_graph WHERE untouched
+               UNION SELECT space_id FROM identity_profilesplit WHERE state IN ('wanted', 'unwanted')
                UNION SELECT r.space_id FROM sources_reject r JOIN sources_source s ON s.id = r.source_id
                WHERE r.again AND s.deleted_at IS NULL""",
             [WHOLE_PIECE],

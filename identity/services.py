@@ -1,9 +1,14 @@
-"""What people change about the identity rules of a space. Each change leaves an audit entry."""
+"""What people change about the identity rules of a space, and about who is one person. Each leaves an audit entry."""
+
+from collections.abc import Collection
 
 from django.db import transaction
 
-from access.services import COMMAND, ActorLike, audit, create_space
-from identity.rules.policy import Policy
+from access.services import COMMAND, ActorLike, NotPossible, actor_of, audit, create_space
+from identity import queries, splits
+from identity.models import Profile, ProfileSplit
+from identity.rules.policy import Identifier, Policy
+from identity.rules.splits import SplitPart
 from spaces.models import Space, Workspace
 
 
@@ -30,3 +35,65 @@ def create_space_with_rules(
         if policy is not None:
             change_policy(space, policy, by=by)
     return space
+
+
+def split(profile: Profile, taken: Collection[Identifier], *, by: ActorLike = COMMAND) -> ProfileSplit:
+    """These identifiers of the profile are somebody else's than the rest, from a next batch of resolve on.
+
+    Raises NotPossible.
+    """
+    with transaction.atomic():
+        wish = wanted_split(profile, taken)
+        wish.created_by = actor_of(by).user
+        wish.save()
+        # Without the identifiers: whoever reads the audit trail need not be one who may see personal data.
+        audit(by, "profile.split", profile, split=wish.public_id, taken=len(wish.taken), left=len(wish.left))
+    return wish
+
+
+def undo_split(wish: ProfileSplit, *, by: ActorLike = COMMAND) -> None:
+    """Both sides may be one person again. Raises NotPossible when it is not done, or is undone already."""
+    with transaction.atomic():
+        done = ProfileSplit.objects.filter(pk=wish.pk, state=ProfileSplit.State.DONE)
+        if not done.update(state=ProfileSplit.State.UNWANTED, error=""):
+            raise NotPossible("Only a split that is done can be undone.")
+        profile = Profile.objects.get(space=wish.space_id, number=wish.profile)
+        audit(by, "profile.split_undone", profile, split=wish.public_id)
+    wish.refresh_from_db()
+
+
+def preview_split(profile: Profile, taken: Collection[Identifier]) -> list[SplitPart]:
+    """The profiles that there would be, the oldest first. Raises NotPossible."""
+    wish = wanted_split(profile, taken)
+    try:
+        return splits.resolve_again(splits.component(wish), splits.NOBODYS, 0).parts
+    except splits.TooMuch as error:
+        raise NotPossible(f"{error} That is too much to be resolved once more at a time.") from error
+
+
+def came_with(profile: Profile, merged: Profile) -> list[Identifier]:
+    """The identifiers that a profile brought when it was merged into this one. Raises NotPossible."""
+    try:
+        own = {(row.type, row.value) for row in queries.identifiers_in_order(profile)}
+        brought = [identifier for identifier in splits.came_with(profile, merged.number) if identifier in own]
+    except splits.TooMuch as error:
+        raise NotPossible(f"{error} That is too much to be resolved once more at a time.") from error
+    if not brought:
+        raise NotPossible("The event that merged them is not kept any more: choose the identifiers yourself.")
+    return brought
+
+
+def wanted_split(profile: Profile, taken: Collection[Identifier]) -> ProfileSplit:
+    """The split, not saved. Raises NotPossible."""
+    if profile.kind != Profile.Kind.USER:
+        raise NotPossible("An account has one identifier: there is nothing to be split.")
+    own = [(row.type, row.value) for row in queries.identifiers_in_order(profile)]
+    unknown = [f"{type} {value}" for type, value in taken if (type, value) not in own]
+    if unknown:
+        raise NotPossible(f"{unknown[0]} is no identifier of this profile.")
+    left = [identifier for identifier in own if identifier not in taken]
+    if not taken or not left:
+        raise NotPossible("Choose one identifier at least, and leave one.")
+    return ProfileSplit(
+        workspace_id=profile.workspace_id, space=profile.space, profile=profile.number, taken=list(taken), left=left
+    )

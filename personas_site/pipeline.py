@@ -35,7 +35,7 @@ from console import sample
 from console.models import Sample
 from destinations import endings, sync
 from destinations.models import Subscription
-from identity import resolve
+from identity import resolve, splits
 from personas_site import erasure, keys
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
 from personas_site.health import CHECKS
@@ -452,6 +452,7 @@ def clean(**_: Any) -> None:
                 sweep(stage)
             except Exception:
                 logger.exception("what %s abandoned is not cleaned", stage.name)
+        splits.sweep()
         retain(clock.now())
         compact()
 

@@ -6,7 +6,7 @@ sets.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,10 +67,12 @@ class _Node:
 
 
 class Reference:
-    """Feed it messages; ask it who is who."""
+    """Feed it messages; ask it who is who. split: pairs of sets of identifiers, none of one with any of the other."""
 
-    def __init__(self, policy: Mapping[str, Any]):
-        self.policy = policy
+    def __init__(
+        self, policy: Mapping[str, Any], split: Sequence[tuple[Set[tuple[str, str]], Set[tuple[str, str]]]] = ()
+    ):
+        self.policy, self.split = policy, split
         self.order = [definition["type"] for definition in policy["identifiers"]]
         self.limits = {definition["type"]: definition["limit"] for definition in policy["identifiers"]}
         self._count = 0
@@ -159,6 +161,11 @@ class Reference:
 
     def _acceptable(self, holders: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
         sizes = [len(node.identifiers) for node in holders]
+        # A profile that nothing is added to stays as it is.
+        if len(would_be) > max(sizes, default=0) and any(
+            not side.isdisjoint(would_be) and not other.isdisjoint(would_be) for side, other in self.split
+        ):
+            return False
         if len(holders) >= 2 and sum(node.merges for node in holders) + len(holders) - 1 > self.policy["max_merges"]:
             return False
         if len(would_be) > max(sizes, default=0) and len(would_be) > self.policy["max_mappings"]:

@@ -112,9 +112,12 @@ class Stage(Protocol[Found, Prepared, Learnt]):
 class Visible:
     """Which numbers of one log a reader may see: one consistent moment of it."""
 
+    # replaced: (number, keys), rows of these keys that are older than the number count no more.
+
     partition: int
     end: int
     abandoned: tuple[int, ...] = ()
+    replaced: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 def visible(log: Log) -> Visible:
@@ -124,14 +127,21 @@ def visible(log: Log) -> Visible:
 
 def visible_logs(*, stage: str, partitions: Sequence[int]) -> dict[int, Visible]:
     """The same for several partitions; one that has no log yet has end 0."""
-    with connection.cursor() as cursor:  # one statement, so that end and abandoned are of one snapshot
+    with connection.cursor() as cursor:  # one statement, so that all is of one snapshot
         cursor.execute(
-            """SELECT l.owner, l.published, coalesce(array_agg(a.number) FILTER (WHERE a.number IS NOT NULL), '{}')
+            """SELECT l.owner, l.published, coalesce(array_agg(a.number) FILTER (WHERE a.number IS NOT NULL), '{}'),
+                      (SELECT json_agg(json_build_array(r.number, r.keys) ORDER BY r.number) FROM spaces_replaced r
+                       WHERE r.log_id = l.id AND r.number <= l.published)
                FROM spaces_log l LEFT JOIN spaces_abandoned a ON a.log_id = l.id AND a.number <= l.published
                WHERE l.stage = %s AND l.owner = ANY(%s) GROUP BY l.id""",
             [stage, list(partitions)],
         )
-        known = {partition: Visible(partition, end, tuple(sorted(gone))) for partition, end, gone in cursor.fetchall()}
+        known = {
+            partition: Visible(
+                partition, end, tuple(sorted(gone)), tuple((number, tuple(keys)) for number, keys in replaced or ())
+            )
+            for partition, end, gone, replaced in cursor.fetchall()
+        }
     return {partition: known.get(partition, Visible(partition, 0)) for partition in partitions}
 
 

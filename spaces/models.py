@@ -3,6 +3,7 @@
 from functools import partial
 from typing import TypeVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from spaces.ids import new_id
@@ -138,6 +139,15 @@ class Abandoned(Owned):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["log", "number"], name="abandoned_once")]
+
+
+class Replaced(Owned):
+    """Rows of a log that a later batch has written anew: nobody reads the old ones, and a sweep deletes them."""
+
+    log = models.ForeignKey(Log, on_delete=models.CASCADE, related_name="replaced")
+    number = models.BigIntegerField(null=True, help_text="rows before this batch; null = none yet")
+    keys = ArrayField(models.BigIntegerField(), help_text="whose rows: for resolve, the numbers of their profiles")
+    since = models.DateTimeField(auto_now_add=True)
 
 
 class Installation(models.Model):

@@ -8,9 +8,9 @@ from django.apps import apps
 from django.db import models
 
 from access.models import Invitation, User
-from spaces.models import Abandoned, Batch, Log, Workspace
+from spaces.models import Abandoned, Batch, Log, Replaced, Workspace
 
-LINE = {Log, Batch, Abandoned}  # what the stages keep for themselves; no page lists it
+LINE = {Log, Batch, Abandoned, Replaced}  # what the stages keep for themselves; no page lists it
 Model = type[models.Model]
 
 

@@ -12,7 +12,7 @@ from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, Aler
 from audiences import sql_traits
 from audiences.drafts import begin
 from audiences.models import Audience, Change, ComputedTrait, SqlRun, SqlTrait, Version
-from identity.models import Profile
+from identity.models import Profile, ProfileSplit
 from sources.models import Connection, Replay, Source
 from spaces.ids import new_id
 from spaces.models import Space
@@ -58,6 +58,8 @@ def belongings(space: Space) -> dict[str, str]:
         "channel": channel.public_id,
         "alert_id": (alert := make_alert(space, channel)).public_id,
         "alert": alert.public_id,
+        "split_id": (split := make_split(space)).public_id,
+        "split": split.public_id,
         "subject_id": audience.public_id,
         "trait_subscription_id": make_subscription(trait, destination).public_id,
         "sql_trait_id": (sql_trait := make_sql_trait(space)).public_id,
@@ -75,6 +77,7 @@ def belongings(space: Space) -> dict[str, str]:
         "token_id": _token(space).public_id,
         "profile": (profile := _profile(space)),
         "profile_id": profile,
+        "merged_id": profile,
     }
 
 
@@ -211,3 +214,14 @@ def _invitation(space: Space) -> Invitation:
 def _token(space: Space) -> Token:
     member = MembershipFactory(workspace=space.workspace)
     return create_token(space.workspace, member.user, name="theirs", by=COMMAND)[0]
+
+
+def make_split(space: Space) -> ProfileSplit:
+    return ProfileSplit.objects.create(
+        workspace=space.workspace,
+        space=space,
+        profile=1,
+        taken=[["anonymous_id", "a"]],
+        left=[["user_id", "u"]],
+        state=ProfileSplit.State.DONE,
+    )

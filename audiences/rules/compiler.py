@@ -34,7 +34,7 @@ from audiences.rules.aggregates import (
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import ACCOUNTS, USERS, Group, Node, leaves, plain, reach, related, to_sql
 from audiences.rules.memberships import PastMembership
-from sources.events.sql import Sql, bitmap, join, sql
+from sources.events.sql import Sql, bitmap, join, not_replaced, sql
 
 MOST_AGGREGATES = 100
 LISTED = 1000  # up to so many profiles are a list, which the order key can use; more are a bitmap
@@ -63,10 +63,12 @@ class QueryScope:
     numbers: BitMap | None = None  # raw profile numbers, closed under merges; None = everyone
     tables: Sql = NO_TABLES  # `WITH …`: tables that hide the stored ones (rules.cases)
     lot: Sql | None = None  # where everybody's lot is in each random split; None = by chance
+    replaced: Sequence[tuple[int, Sequence[int]]] = ()  # (batch, profiles) whose older rows count no more
 
     def rows(self, profile: str = "profile") -> Sql:
         """The condition that a row of any of the space's tables is in scope."""
         here = sql("workspace = %s AND space = %s AND %s", self.workspace, self.space, self.seen)
+        here += not_replaced(self.replaced, profile)
         if self.numbers is None:
             return here
         if len(self.numbers) <= LISTED:
@@ -260,9 +262,10 @@ def _links(scope: QueryScope, of: str) -> Sql:
     """(person, account) of those of these in scope. Accounts are never merged: they have one identifier."""
     return sql(
         "SELECT if(winner = 0, user, winner) AS person, account FROM links"
-        " LEFT JOIN (%s) AS merged ON loser = user WHERE %s",
+        " LEFT JOIN (%s) AS merged ON loser = user WHERE %s%s",
         _winners(scope),
         scope.rows("user" if of == USERS else "account"),
+        Sql("") if of == USERS else not_replaced(scope.replaced, "user"),
     )
 
 

@@ -123,7 +123,7 @@ class IdentifierSerializer(serializers.Serializer[Any]):
     value = serializers.CharField()
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        if isinstance(instance, tuple):  # (type, value), as an event has them
+        if isinstance(instance, tuple | list):  # (type, value), as an event has them
             instance = dict(zip(("type", "value"), instance, strict=True))
         shown = super().to_representation(instance)
         return shown | {"value": personal.value(shown["type"], shown["value"])}

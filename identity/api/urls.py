@@ -1,6 +1,6 @@
 from django.urls import URLPattern, path
 
-from identity.api import views
+from identity.api import splits, views
 from identity.derived import DerivedReader
 
 PROFILE = "spaces/<str:space_id>/profiles/<str:profile_id>"
@@ -12,6 +12,9 @@ def urls(*, derived: DerivedReader) -> list[URLPattern]:
         path("spaces/<str:space_id>/resolution", views.ResolutionView.as_view(), name="api-resolution"),
         path("spaces/<str:space_id>/timeline", views.TimelineView.as_view(), name="api-timeline"),
         path("spaces/<str:space_id>/identity-rules", views.IdentityRulesView.as_view(), name="api-identity-rules"),
+        path("spaces/<str:space_id>/splits", splits.SplitsView.as_view(), name="api-splits"),
+        path("spaces/<str:space_id>/splits/preview", splits.SplitPreviewView.as_view(), name="api-split-preview"),
+        path("spaces/<str:space_id>/splits/<str:split_id>", splits.SplitView.as_view(), name="api-split"),
         path("spaces/<str:space_id>/profiles", views.ProfilesView.as_view(), name="api-profiles"),
         path(PROFILE, views.ProfileView.as_view(derived=derived), name="api-profile"),
         path(f"{PROFILE}/traits", views.TraitsView.as_view(derived=derived), name="api-profile-traits"),

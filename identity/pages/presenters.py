@@ -5,17 +5,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import reduce
+from operator import or_
 from typing import cast
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from pyroaring import BitMap
 
 from identity import history, queries
-from identity.models import Identifier, Profile
+from identity.models import Identifier, Profile, ProfileSplit
 from identity.naming import shown_name
 from identity.pages.event_view import EventSection, parts
 from identity.rules.display_name import email_of
+from identity.rules.splits import SplitPart
 from sources.events import timeline
 from sources.events.timeline import Key
 from sources.models import Source
@@ -83,6 +86,27 @@ class IdentifierRow:
     def summary(self) -> str:
         """Which event brought it, from where and when."""
         return f"{self.type} {self.value}: brought by message {self.message_id} from {self.source}, {_moment(self.at)}"
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """Identifiers that were split. taken, left: each side as text. is_coming: it is about to be done, or undone."""
+
+    split: ProfileSplit
+    taken: str
+    left: str
+    is_coming: bool
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """A profile that a split would come to. profile: the id that it has already; None = it would be new."""
+
+    name: str
+    profile: str | None
+    identifiers: Sequence[tuple[str, str]]
+    traits: Sequence[tuple[str, str]]
+    events: int
 
 
 @dataclass(frozen=True)
@@ -223,6 +247,46 @@ def merges(space: Space, numbers: BitMap) -> list[MergeRow]:
     return [
         MergeRow(ids[row.loser], ids[row.winner], row.at, sources[row.source_id], row.message_id, row.reason)
         for row in rows
+    ]
+
+
+def splits(space: Space, profile: int) -> list[SplitRow]:
+    """What was split from this profile, or it from others, newest first."""
+    own = [[row.type, row.value] for row in Identifier.objects.filter(space=space, profile=profile)[:MANY]]
+    named = [Q(taken__contains=[pair]) | Q(left__contains=[pair]) for pair in own]
+    mine = reduce(or_, named, Q(profile=profile))
+    rows = (
+        ProfileSplit.objects.filter(mine, space=space)
+        .exclude(state=ProfileSplit.State.UNDONE)
+        .select_related("created_by")
+    )
+    return [
+        SplitRow(
+            row,
+            _listed(row.taken),
+            _listed(row.left),
+            row.state in (ProfileSplit.State.WANTED, ProfileSplit.State.UNWANTED),
+        )
+        for row in rows.order_by("-pk")[:MANY]
+    ]
+
+
+def split_parts(space: Space, parts: Iterable[SplitPart]) -> list[PartRow]:
+    """As a preview shows them."""
+    numbers = [part.number for part in parts if part.number is not None]
+    profiles = {profile.number: profile for profile in Profile.objects.filter(space=space, number__in=numbers)}
+    return [
+        PartRow(
+            name=shown_name(part.values, list(part.identifiers)) or "Anonymous visitor",
+            profile=None if part.number is None else profiles[part.number].public_id,
+            identifiers=[(type, personal.value(type, value)) for type, value in part.identifiers],
+            traits=[
+                (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+                for key, value in personal.traits(part.values).items()
+            ],
+            events=part.events,
+        )
+        for part in parts
     ]
 
 

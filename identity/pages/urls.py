@@ -1,6 +1,6 @@
 from django.urls import path
 
-from identity.pages.views import identity_rules, profiles
+from identity.pages.views import identity_rules, profiles, splits
 
 urlpatterns = [
     path(
@@ -11,4 +11,10 @@ urlpatterns = [
     path("w/<slug:workspace>/s/<slug:space>/profiles", profiles.profiles, name="profiles"),
     path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>", profiles.profile, name="profile"),
     path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/sheet", profiles.sheet, name="profile-sheet"),
+    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/split", splits.split, name="split-profile"),
+    path(
+        "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/splits/<str:split>/undo",
+        splits.undo_split,
+        name="undo-split",
+    ),
 ]

@@ -9,11 +9,14 @@ Times are event times in milliseconds. Source: Segment's identity resolution (sp
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
 from identity.rules.policy import PERIOD_MS, Identifier, Limit, Policy
+from identity.rules.splits import Sides, is_apart
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -28,17 +31,19 @@ class Candidate(msgspec.Struct, frozen=True):
     merges: int = 0
 
 
-Why = Literal["value_limit", "time_limit", "merge_cap", "mapping_cap"]
+Why = Literal["value_limit", "time_limit", "merge_cap", "mapping_cap", "split"]
 
 
 class BrokenRule(msgspec.Struct, frozen=True):
-    """The rule that a would-be profile breaks. `type` is the type over its limit, None for a cap."""
+    """The rule that a would-be profile breaks. `type` is the type over its limit, None for a cap or a split."""
 
     why: Why
-    limit: Limit
+    limit: Limit | None = None
     type: str | None = None
 
     def __str__(self) -> str:
+        if self.limit is None:
+            return "they were split by hand"
         if self.type:
             return f"{self.type} allows {self.limit}"
         return f"a profile allows {self.limit.count} {'merges' if self.why == 'merge_cap' else 'identifiers'}"
@@ -107,11 +112,18 @@ def _names(identifiers: Iterable[Identifier]) -> str:
     return ", ".join(f"{type} {value}" for type, value in identifiers)
 
 
-def decide(identifiers: Iterable[Identifier], candidates: Sequence[Candidate], *, at: int, policy: Policy) -> Decision:
+def decide(
+    identifiers: Iterable[Identifier],
+    candidates: Sequence[Candidate],
+    *,
+    at: int,
+    policy: Policy,
+    sides: Sides = MappingProxyType({}),
+) -> Decision:
     """Choose the profile an event belongs to.
 
     identifiers: what the event carries, none of them blocked, in any order.
-    candidates: every profile that holds any of them, in any order. at: the event's time in ms.
+    candidates: every profile that holds any of them, in any order. at: the event's time in ms. sides: what was split.
     As long as the would-be profile breaks a rule, the event's least trusted identifier is left out and the profiles
     are looked for again, whichever type broke the rule. A single identifier breaks none, so only an event without
     any is refused. Raises nothing. Source: spec §5, "Algorithm per event".
@@ -121,7 +133,7 @@ def decide(identifiers: Iterable[Identifier], candidates: Sequence[Candidate], *
     while left:
         holders = [candidate for candidate in candidates if not candidate.identifiers.keys().isdisjoint(left)]
         new = [identifier for identifier in left if not any(identifier in holder.identifiers for holder in holders)]
-        broken_rule = _broken_rule(holders, new, at, policy)
+        broken_rule = _broken_rule(holders, new, at, policy, sides)
         if broken_rule:  # not the type that broke it: who is least trusted may have brought the profiles together
             dropped.append(Dropped(left.pop(), broken_rule))
             continue
@@ -133,10 +145,15 @@ def decide(identifiers: Iterable[Identifier], candidates: Sequence[Candidate], *
     return RefuseEvent(dropped=tuple(dropped))
 
 
-def _broken_rule(holders: list[Candidate], new: list[Identifier], at: int, policy: Policy) -> BrokenRule | None:
-    """The first rule, limits by priority and then caps, that one profile of all `holders` with `new` would break."""
+def _broken_rule(
+    holders: list[Candidate], new: list[Identifier], at: int, policy: Policy, sides: Sides
+) -> BrokenRule | None:
+    """The first rule, splits, limits by priority and then caps, that one profile of all `holders` with `new` would
+    break."""
     if not new and len(holders) == 1:  # what is there already stays, though rules that came later would forbid it
         return None
+    if sides and is_apart(chain(new, *(holder.identifiers for holder in holders)), sides):
+        return BrokenRule("split")
     # For each type of which the would-be profile has more than each holder alone, all first-seen times. Only these:
     # tightened rules leave old profiles alone.
     spread = Counter(type for holder in holders for type in {type for type, _ in holder.identifiers})

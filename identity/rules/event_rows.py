@@ -18,6 +18,7 @@ PAIRS = pyarrow.list_(pyarrow.struct([("type", pyarrow.string()), ("value", pyar
 RENAMED = {"piece": "origin_piece", "position": "origin_position"}
 COMMON = ("position", "profile", "ts", "source", "origin_piece", "origin_position")
 NAMED = (*COMMON, "type", "event", "message_id")
+FIRST = ("first_piece", "first_position")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ResolvedRows:
     @cached_property
     def columns(self) -> pyarrow.Table:
         """Everything that any of the tables takes, for all rows."""
-        archived = ("source", "piece", "position", "message_id", "message")
+        archived = ("source", "piece", "position", "message_id", "message", *self.first)
         # Most sets of identifiers are there many times: each is made once and taken by its place.
         places: dict[tuple[Identifier, ...], int] = {}
         indexes = [places.setdefault(event.identifiers, len(places)) for event in self.events]
@@ -54,6 +55,11 @@ class ResolvedRows:
                 "identifiers": pyarrow.array(sets, PAIRS).take(pyarrow.array(indexes, pyarrow.int32())),
             }
         )
+
+    @property
+    def first(self) -> Sequence[str]:
+        """Columns of where the rows were resolved first; none when that is now."""
+        return [name for name in FIRST if name in self.rows.column_names]
 
     @cached_property
     def owned(self) -> numpy.ndarray:
@@ -97,7 +103,7 @@ def timeline(resolved: ResolvedRows) -> pyarrow.Table:
 
 def profile_events(resolved: ResolvedRows) -> pyarrow.Table:
     """The same, and each group call on the page of its account too."""
-    names = [*NAMED, "identifiers", "message"]
+    names = [*NAMED, "identifiers", "message", *resolved.first]
     own = resolved.take(names, resolved.owned)
     if not resolved.accounts:
         return own
@@ -128,6 +134,13 @@ def traits(resolved: ResolvedRows) -> pyarrow.Table:
     return common.append_column("key", pyarrow.array(keys, pyarrow.string())).append_column(
         "value", pyarrow.array(values, pyarrow.binary())
     )
+
+
+def kept_traits(rows: pyarrow.Table, homes: Mapping[int, int]) -> pyarrow.Table:
+    """Rows of `traits`, as they are there, of those who have them now. homes: by number, for those who are no more."""
+    profiles = [homes.get(number, number) for number in rows["profile"].to_pylist()]
+    columns = {name: rows[name] for name in (*COMMON, "key")} | {"value": rows["value"].cast(pyarrow.binary())}
+    return pyarrow.table(columns | {"profile": pyarrow.array(profiles, pyarrow.uint32())})
 
 
 def _with_profile(rows: pyarrow.Table, profile: numpy.ndarray) -> pyarrow.Table:

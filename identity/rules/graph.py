@@ -3,11 +3,12 @@
 It starts from the profiles that hold any identifier of the batch, and ends with everything that has to be written.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from identity.rules.decision import Candidate, decide
 from identity.rules.policy import Identifier, Policy
+from identity.rules.splits import Sides
 
 # Who owns one of these is known; someone with only device or anonymous ids is not.
 KNOWN_TYPES = frozenset({"user_id", "email", "android.idfa", "ios.idfa"})
@@ -71,12 +72,17 @@ class Gained:
 
 @dataclass
 class IdentityGraph:
-    """policy: the space's. nodes: complete profiles. last_…: the newest numbers given out before."""
+    """policy, sides: the rules of the space. nodes: complete profiles. last_…: the newest numbers given out before.
+
+    numbers: by event, those that a profile it creates may have again, since it is resolved once more.
+    """
 
     policy: Policy
     nodes: Iterable[Node]
     last_profile: int
     last_identifier: int
+    sides: Sides = field(default_factory=dict)
+    numbers: Mapping[int, int] = field(default_factory=dict)
     created: dict[int, int] = field(default_factory=dict)  # number -> event time
     merged: list[MergedPair] = field(default_factory=list)
     gained: list[Gained] = field(default_factory=list)
@@ -114,12 +120,14 @@ class IdentityGraph:
         if len(holders) == 1 and all(identifier in self.holder for identifier in identifiers):
             return next(iter(holders.values())), []  # one profile holds them all: the rules would change nothing
         candidates = [Candidate(node.number, node.identifiers, node.merges) for node in holders.values()]
-        decision = decide(identifiers, candidates, at=at, policy=self.policy)
+        decision = decide(identifiers, candidates, at=at, policy=self.policy, sides=self.sides)
         # Never refused: there is an identifier, and a single one breaks no rule (`decide`).
         if decision.profile is None:
-            self.last_profile += 1
-            self.created[self.last_profile] = at
-            node = Node(self.last_profile, {})
+            number = self.numbers.get(index)
+            if number is None or number in self.created:
+                number = self.last_profile = self.last_profile + 1
+            self.created[number] = at
+            node = Node(number, {})
         else:
             node = holders[decision.profile]
         for number in decision.merged:

@@ -1,7 +1,7 @@
 """PURE. The events of a batch in order, and what becomes of each: whose it is, and which traits and links it brings."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -64,16 +64,23 @@ def event_batch(rows: pyarrow.Table, policy: Policy) -> EventBatch:
     )
 
 
-def resolve(graph: IdentityGraph, batch: EventBatch) -> Resolution:
-    """Every event is with its profile; `graph` holds what has to be written."""
+def resolve(graph: IdentityGraph, batch: EventBatch, accounts: Mapping[str, int] | None = None) -> Resolution:
+    """Every event is with its profile; `graph` holds what has to be written.
+
+    accounts: numbers by group ids, where users are resolved once more, and accounts with what they have stay as they
+    are.
+    """
     resolution = Resolution()
     for index, (event, at) in enumerate(zip(batch.events, batch.times, strict=True)):
         user = graph.resolve(event.user, at, index)
         account = NO_PROFILE
         # Two resolutions, never one: the account's id and its members' ids must not come together in one profile.
         if event.account:
-            account = resolution.accounts[index] = graph.resolve((event.account,), at, index)
-            if user:
+            if accounts is None:
+                account = resolution.accounts[index] = graph.resolve((event.account,), at, index)
+            else:
+                account = accounts.get(event.account[1], NO_PROFILE)
+            if user and account:
                 resolution.links[user, account] = min(at, resolution.links.get((user, account), at))
         if event.set_aside:  # kept beside the set that was used: that is where somebody will look for it
             beside = event.user or ((event.account,) if event.account else ())
@@ -81,7 +88,8 @@ def resolve(graph: IdentityGraph, batch: EventBatch) -> Resolution:
         resolution.profiles.append(user or account)
         if not (user or account or event.stays_out):  # who asks to stay out is no reject
             resolution.refused.append(index)
-        if owner := owner_of_traits(event, user, account):
+        owner = owner_of_traits(event, user, account)
+        if owner and (accounts is None or owner == user):
             known, stamp = resolution.traits.setdefault(owner, {}), batch.stamp(index)
             for key, value in event.traits.items():
                 before = known.get(key)

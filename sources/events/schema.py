@@ -76,6 +76,9 @@ PROFILE_EVENTS = Table(
         "message_id": "String",
         "identifiers": f"Array(Tuple({WORD}, String))",
         "message": "String",
+        # Where it was resolved first: what is resolved once more keeps its order.
+        "first_piece": "UInt64 DEFAULT",
+        "first_position": "UInt32 DEFAULT",
     },
     order="workspace, space, profile, ts",
     partition=MONTH,

@@ -6,7 +6,7 @@ numbers go there and back as the state of a groupBitmap, which is a Roaring bitm
 
 import struct
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,6 +50,11 @@ def join(separator: str, parts: Iterable[Sql]) -> Sql:
     for index, part in enumerate(parts):
         out += (separator + part) if index else part
     return out
+
+
+def not_replaced(replaced: Iterable[tuple[int, Sequence[int]]], column: str) -> Sql:
+    """` AND …`: a row is none that a later batch has written anew (spaces.batches.Visible). column: its key."""
+    return join("", [sql(f" AND NOT (piece < %s AND {column} IN %s)", number, list(keys)) for number, keys in replaced])
 
 
 def moment(at: datetime) -> Sql:

@@ -11,7 +11,7 @@ import pyarrow
 
 from sources.events import client
 from sources.events.schema import LINKS, OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
-from sources.events.sql import Sql, join, moment, sql
+from sources.events.sql import Sql, join, moment, not_replaced, sql
 from spaces.batches import Visible
 
 WRITTEN = (
@@ -36,7 +36,12 @@ class Scope:
 
     @property
     def condition(self) -> Sql:
-        return sql("workspace = %s AND space = %s AND %s", self.workspace_id, self.space_id, client.seen(self.log))
+        return self.rows()
+
+    def rows(self, profile: str = "profile") -> Sql:
+        """The condition that a row is of this moment. profile: the column with the number of its profile."""
+        here = sql("workspace = %s AND space = %s AND %s", self.workspace_id, self.space_id, client.seen(self.log))
+        return here + not_replaced(self.log.replaced, profile)
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,38 @@ def events_of(
         limit,
     )
     return [ProfileEvent(*row) for row in client.rows(query)]
+
+
+def component(scope: Scope, profiles: Sequence[int], *, most: int) -> pyarrow.Table:
+    """The events of these numbers, as `archive_table` has them, with the profile; in the order of their first resolve.
+
+    At most so many, and one more where there are more.
+    """
+    query = sql(
+        "SELECT source, origin_piece AS piece, origin_position AS position, ts, message_id, message, profile,"
+        " first_piece, first_position FROM (SELECT * FROM profile_events WHERE %s AND profile IN %s)"
+        " ORDER BY first_piece, first_position LIMIT %s",
+        scope.condition,
+        list(profiles),
+        most + 1,
+    )
+    return client.arrow(query)
+
+
+def trait_rows(scope: Scope, profiles: Sequence[int]) -> pyarrow.Table:
+    """The rows of `traits` of these numbers."""
+    columns = ", ".join(("profile", "source", "origin_piece", "origin_position", "ts", "key", "value", "position"))
+    return client.arrow(
+        sql(f"SELECT {columns} FROM traits WHERE %s AND profile IN %s", scope.condition, list(profiles))
+    )
+
+
+def erase_replaced(workspace_id: int, space_id: int, number: int, profiles: Sequence[int]) -> None:
+    """No row of these profiles is left that is older than the batch of this number."""
+    for table in WRITTEN:
+        column = {OVERLAY: "loser", LINKS: "user"}.get(table, "profile")
+        mine = sql("workspace = %s AND space = %s AND piece < %s", workspace_id, space_id, number)
+        client.run(sql(f"DELETE FROM {table.name} WHERE %s AND {column} IN %s", mine, list(profiles)))
 
 
 def counts_of(scope: Scope, profiles: Sequence[int], *, which: Which = EVERY) -> list[tuple[str, str, int, int, int]]:

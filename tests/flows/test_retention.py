@@ -62,6 +62,7 @@ BOUNDS = {
     "identity.Link": OF_PEOPLE,
     "identity.Merge": OF_PEOPLE,
     "identity.Profile": OF_PEOPLE,
+    "identity.ProfileSplit": MADE_BY_HAND,
     "identity.ChangeSet": "goes when every version has seen it (audiences.evaluate)",
     "console.Sample": MADE_BY_HAND,
     "sources.Connection": MADE_BY_HAND,
@@ -75,6 +76,7 @@ BOUNDS = {
     "spaces.Installation": "one row",
     "spaces.Log": OF_ONE,
     "spaces.Batch": IN_WORK,
+    "spaces.Replaced": "goes with its rows after an hour (identity.splits.sweep)",
     "spaces.Space": MADE_BY_HAND,
     "spaces.Workspace": MADE_BY_HAND,
 }

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.factories_identity import resolved
 from tests.page_checks import look, look_at, settle, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -140,3 +141,26 @@ def test_why_needs_no_script(browser, live_server, room):
     page.get_by_role("link", name="Why they are in New users, 7 days").click()
     assert page.get_by_role("heading", level=1).inner_text() == "Ada Obi and “New users, 7 days”"
     context.close()
+
+
+def test_a_profile_is_split_by_keyboard_and_put_together_again(page, live_server, room, complaints):
+    sign_in(page, live_server, room)
+    page.goto(space(live_server, f"profiles/{room.person.public_id}?tab=identities"))
+    page.get_by_role("link", name="Split this profile").click()
+    box = page.get_by_role("checkbox").first
+    box.focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="What it comes to").wait_for()
+    settle(page)
+    assert look(page, "profile-split") == []
+    page.get_by_role("button", name="Split the profile").press("Enter")
+    page.get_by_text("About to be split").wait_for()
+    settle(page)
+    assert look(page, "profile-split-coming") == []
+    resolved(room.dev)
+    page.get_by_role("button", name="Undo the split").wait_for()  # the panel asks again by itself
+    assert look(page, "profile-split-done") == []
+    page.get_by_role("button", name="Undo the split").click()
+    page.get_by_text("About to be put together").wait_for()
+    assert not complaints, complaints

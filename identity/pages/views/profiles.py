@@ -70,7 +70,7 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
 @needs("space.read")
 def profile(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """One person, a tab at a time. An id that was merged away leads to the profile it is part of now."""
-    within, canonical = request.space, _profile_or_404(request, profile)
+    within, canonical = request.space, profile_or_404(request, profile)
     if canonical.public_id != profile:  # links in mails and tickets outlive merges
         return redirect("profile", workspace=workspace, space=space, profile=canonical.public_id)
     numbers = queries.all_numbers(within, [canonical.number])
@@ -92,13 +92,16 @@ def profile(request: PageRequest, workspace: str, space: str, profile: str) -> H
         "audiences_url": reverse("profile-audiences", args=[workspace, space, profile]),
         "computed_url": reverse("profile-computed-traits", args=[workspace, space, profile]),
     }
-    return render(request, "identity/profile.html", context | TABS[str(tab)][1](request, person, numbers))
+    context |= TABS[str(tab)][1](request, person, numbers)
+    if "HX-Request" in request.headers and not context.get("is_coming"):
+        return HttpResponse(headers={"HX-Refresh": "true"})  # it waited for a split, which concerns the whole page
+    return render(request, "identity/profile.html", context)
 
 
 @needs("space.read")
 def sheet(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """The essentials of one person, for the side sheet of the list."""
-    canonical = _profile_or_404(request, profile)
+    canonical = profile_or_404(request, profile)
     identifiers = list(queries.identifiers_in_order(canonical)[: queries.MANY])
     traits = presenters.traits(canonical)
     context = {
@@ -113,7 +116,7 @@ def sheet(request: PageRequest, workspace: str, space: str, profile: str) -> Htt
     return render(request, "identity/_sheet.html", context)
 
 
-def _profile_or_404(request: PageRequest, public_id: str) -> Profile:
+def profile_or_404(request: PageRequest, public_id: str) -> Profile:
     profile = queries.profile_of(request.space, public_id)
     if profile is None:
         raise Http404
@@ -157,7 +160,14 @@ def _identities(request: PageRequest, person: Person, numbers: BitMap) -> dict[s
         [Fact(row.type, row.value, _note(row), row.summary, f"#identifier-{row.number}") for row in rows],
         [Fact("", row.loser, _note(row), row.summary, f"#merge-{row.loser}") for row in merges],
     )
-    return {"identifiers": rows, "merges": merges, "graph": graph}
+    splits = presenters.splits(request.space, person.profile.number)
+    return {
+        "identifiers": rows,
+        "merges": merges,
+        "graph": graph,
+        "splits": splits,
+        "is_coming": any(row.is_coming for row in splits),
+    }
 
 
 def _note(row: IdentifierRow | MergeRow) -> str:

@@ -1,0 +1,188 @@
+"""Splitting a profile, and undoing that, by REST."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.generics import get_object_or_404
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api.pagination import PagedView, Pages
+from access.api.parsers import parsed
+from access.api.serializers import AT, Envelope, MomentField, answer
+from access.errors import Conflict, invalid
+from access.requests import ApiRequest
+from access.services import NotPossible
+from identity import queries, services
+from identity.api.serializers import IdentifierSerializer, TraitsField
+from identity.models import Profile, ProfileSplit
+from identity.rules.policy import Identifier
+from identity.rules.splits import SplitPart
+from spaces.needs import needs
+
+MOST_TAKEN = 1_000
+
+
+class SplitSerializer(serializers.Serializer[Any]):
+    # Context: `ids`, public ids of profiles by number.
+
+    example: ClassVar = {
+        "id": "spl_2qKf0",
+        "profileId": "use_2qKf0",
+        "state": "done",
+        "error": None,
+        "taken": [{"type": "anonymous_id", "value": "a-17"}],
+        "left": [IdentifierSerializer.example],
+        "createdBy": "usr_2qKf0",
+        "createdAt": AT,
+        "doneAt": AT,
+    }
+
+    id = serializers.CharField(source="public_id")
+    profileId = serializers.SerializerMethodField(help_text="Who had all of these identifiers, as it is now.")
+    state = serializers.ChoiceField(choices=ProfileSplit.State.values)
+    error = serializers.SerializerMethodField(help_text="Why it failed; null = it did not.")
+    taken = IdentifierSerializer(many=True, help_text="None of these may be in one profile …")
+    left = IdentifierSerializer(many=True, help_text="… with any of these.")
+    createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True)
+    createdAt = MomentField(source="created_at")
+    doneAt = MomentField(source="done_at", allow_null=True, help_text="When its newest wish came true, or failed.")
+
+    def get_profileId(self, split: ProfileSplit) -> str:
+        return str(self.context["ids"][split.profile])
+
+    def get_error(self, split: ProfileSplit) -> str | None:
+        return split.error or None
+
+
+class PartSerializer(serializers.Serializer[Any]):
+    # Context: `ids`.
+
+    example: ClassVar = {
+        "profileId": None,
+        "identifiers": [IdentifierSerializer.example],
+        "traits": {"plan": "pro"},
+        "events": 3,
+    }
+
+    profileId = serializers.SerializerMethodField(help_text="null = it would be new.")
+    identifiers = IdentifierSerializer(many=True)
+    traits = TraitsField(source="values")
+    events = serializers.IntegerField()
+
+    def get_profileId(self, part: SplitPart) -> str | None:
+        return None if part.number is None else str(self.context["ids"][part.number])
+
+
+class GivenIdentifierSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"type": "anonymous_id", "value": "a-17"}
+
+    type = serializers.CharField(max_length=60)
+    value = serializers.CharField(max_length=500, trim_whitespace=False)
+
+
+class SplitProfile(serializers.Serializer[Any]):
+    example: ClassVar = {"profileId": "use_2qKf0", "identifiers": [{"type": "anonymous_id", "value": "a-17"}]}
+
+    profileId = serializers.CharField(max_length=64)
+    identifiers = serializers.ListField(
+        child=GivenIdentifierSerializer(),
+        max_length=MOST_TAKEN,
+        required=False,
+        help_text="Those of its identifiers that are somebody else's.",
+    )
+    mergedId = serializers.CharField(
+        max_length=64, required=False, help_text="Instead: what came with this profile when it was merged into it."
+    )
+
+
+class SplitAnswer(Envelope):
+    split = SplitSerializer()
+
+
+class SplitPreviewAnswer(Envelope):
+    profiles = PartSerializer(many=True, help_text="Those that there would be, the oldest first.")
+
+
+@needs("space.read", POST="space.admin")
+@extend_schema(tags=["profiles"])
+class SplitsView(PagedView):
+    pagination_class = Pages.of("splits", order="-id")
+
+    @extend_schema(operation_id="list_splits", responses=SplitSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """Which identifiers were split, the newest first."""
+        rows = ProfileSplit.objects.filter(space=request.space).select_related("created_by")
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(SplitSerializer(page, many=True, context=_ids(request, page)).data)
+
+    @extend_schema(operation_id="split_profile", request=SplitProfile, responses={202: SplitAnswer})
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """Some identifiers of a profile are somebody else's: everything becomes as if they had never been linked.
+
+        Within seconds its events are resolved once more; profiles, traits, audiences and destinations follow. What
+        comes later does not link them again. DELETE undoes it.
+        """
+        profile, taken = _asked(request)
+        try:
+            split = services.split(profile, taken, by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return answer(SplitAnswer, 202, split=split, context=_ids(request, [split]))
+
+
+@needs("space.read")
+@extend_schema(tags=["profiles"])
+class SplitPreviewView(APIView):
+    @extend_schema(operation_id="preview_split", request=SplitProfile, responses=SplitPreviewAnswer)
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """What a split would come to, of this moment. Changes nothing."""
+        profile, taken = _asked(request)
+        try:
+            parts = services.preview_split(profile, taken)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        numbers = [part.number for part in parts if part.number is not None]
+        return answer(SplitPreviewAnswer, profiles=parts, context={"ids": queries.own_ids(request.space, numbers)})
+
+
+@needs("space.read", DELETE="space.admin")
+@extend_schema(tags=["profiles"])
+class SplitView(APIView):
+    @extend_schema(operation_id="get_split", responses=SplitAnswer)
+    def get(self, request: ApiRequest, space_id: str, split_id: str) -> Response:
+        """One split, and how far it is."""
+        split = get_object_or_404(ProfileSplit, space=request.space, public_id=split_id)
+        return answer(SplitAnswer, split=split, context=_ids(request, [split]))
+
+    @extend_schema(operation_id="undo_split", responses={202: SplitAnswer})
+    def delete(self, request: ApiRequest, space_id: str, split_id: str) -> Response:
+        """Both sides may be one person again: within seconds their events are resolved once more, without the split."""
+        split = get_object_or_404(ProfileSplit, space=request.space, public_id=split_id)
+        try:
+            services.undo_split(split, by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return answer(SplitAnswer, 202, split=split, context=_ids(request, [split]))
+
+
+def _ids(request: ApiRequest, rows: Sequence[ProfileSplit]) -> dict[str, Any]:
+    return {"ids": queries.public_ids(request.space, {split.profile for split in rows})}
+
+
+def _asked(request: ApiRequest) -> tuple[Profile, list[Identifier]]:
+    """The profile, and which of its identifiers are somebody else's."""
+    body = parsed(SplitProfile, request)
+    profile = queries.profile_of(request.space, body["profileId"])
+    if profile is None:
+        raise invalid("There is no such profile.", "profileId")
+    if ("identifiers" in body) == ("mergedId" in body):
+        raise invalid("Give either the identifiers or the id of a merged profile.", "identifiers")
+    if "identifiers" in body:
+        return profile, [(row["type"], row["value"]) for row in body["identifiers"]]
+    merged = Profile.objects.filter(space=request.space, merged_into=profile.number, public_id=body["mergedId"]).first()
+    if merged is None:
+        raise invalid("No such profile was merged into it.", "mergedId")
+    return profile, services.came_with(profile, merged)

@@ -1,0 +1,71 @@
+"""Splitting a profile: which identifiers are somebody else's, what that comes to, and undoing it."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from access.requests import PageRequest
+from access.services import NotPossible
+from identity import queries, services
+from identity.models import Profile, ProfileSplit
+from identity.pages import presenters
+from identity.pages.views.profiles import profile_or_404
+from spaces.needs import needs
+
+
+@needs("space.admin")
+def split(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
+    """The identifiers to tick; with `?take=` their numbers, and what the split would come to. A POST does it.
+
+    `?merge=` an id ticks what came with that profile when it was merged into this one.
+    """
+    within, of = request.space, profile_or_404(request, profile)
+    identifiers = list(queries.identifiers_in_order(of)[: queries.MANY])
+    ticked = set((request.POST if request.method == "POST" else request.GET).getlist("take"))
+    taken = [(row.type, row.value) for row in identifiers if str(row.number) in ticked]
+    error, parts = "", []
+    if merge := request.GET.get("merge"):
+        merged = get_object_or_404(Profile, space=within, merged_into=of.number, public_id=merge)
+        try:
+            taken = services.came_with(of, merged)
+        except NotPossible as problem:
+            error = str(problem)
+    try:
+        if request.method == "POST":
+            services.split(of, taken, by=request)
+            messages.success(request, "The profile is being split. Audiences and destinations follow within seconds.")
+            return redirect(_identities(request, of))
+        if taken or "preview" in request.GET:
+            parts = presenters.split_parts(within, services.preview_split(of, taken))
+    except NotPossible as problem:
+        error = str(problem)
+    context = {
+        "person": presenters.person(of, identifiers),
+        "rows": [(row, (row.type, row.value) in taken) for row in presenters.identifiers(identifiers)],
+        "parts": parts,
+        "taken": [row.number for row in identifiers if (row.type, row.value) in taken],
+        "error": error,
+        "back": _identities(request, of),
+    }
+    return render(request, "identity/split.html", context, status=422 if request.method == "POST" else 200)
+
+
+@needs("space.admin")
+@require_POST
+def undo_split(request: PageRequest, workspace: str, space: str, profile: str, split: str) -> HttpResponse:
+    """Both sides may be one person again."""
+    of = profile_or_404(request, profile)
+    try:
+        services.undo_split(get_object_or_404(ProfileSplit, space=request.space, public_id=split), by=request)
+        messages.success(
+            request, "They are being put together again. Audiences and destinations follow within seconds."
+        )
+    except NotPossible as problem:
+        messages.error(request, str(problem))
+    return redirect(_identities(request, of))
+
+
+def _identities(request: PageRequest, of: Profile) -> str:
+    return reverse("profile", args=[request.workspace.slug, request.space.slug, of.public_id]) + "?tab=identities"

@@ -1,0 +1,341 @@
+"""Profiles are taken apart, and put together again, by resolving once more the events of all whom it may concern.
+
+Whom it may concern: the profile with all that were merged into it, and whoever shares an identifier with these that was
+refused: without the link it may be accepted. Their events are resolved in their first order by the rules of today, the
+splits among them. So everything ends as if the link had never been: profiles, traits, merges, evidence and links in
+PostgreSQL, and the rows in ClickHouse, which are written anew; at the moment at which the new ones can be read, the old
+ones cannot any more (spaces.models.Replaced).
+
+Numbers, and so ids and memberships, stay where a profile begins with the same event as before.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+import numpy
+import pyarrow
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+from pyroaring import BitMap
+
+from identity import graph_store, history
+from identity.models import Evidence, Identifier, Link, Profile, ProfileSplit
+from identity.queries import all_numbers
+from identity.rules import splits as rules
+from identity.rules.graph import ACCOUNT_TYPE, IdentityGraph
+from identity.rules.messages import ArchivedEvent
+from identity.rules.policy import policy_of
+from identity.rules.resolution import REMOVED, EventBatch, Resolution, Trait, Traits, event_batch, newest, resolve
+from sources.events import timeline
+from spaces.models import Replaced, Space
+from spaces.text import storable
+from spaces.times import milliseconds
+
+NOBODYS = 2**31  # from here on numbers are nobody's: they are those of profiles that only might be
+KEPT_REPLACED = timedelta(hours=1)  # no statement takes so long
+MOST_PROFILES, MOST_EVENTS = 5_000, 100_000  # that are resolved once more at a time, in memory
+
+
+class TooMuch(Exception):
+    """So much belongs together that it cannot be resolved once more at a time."""
+
+
+@dataclass
+class Component:
+    """Who is to be resolved once more, because of which wish. numbers: all of theirs, merged ones too. rows: their
+    events, with `profile`.
+
+    evidence: their sets of identifiers. traits: rows of `traits` whose events are not kept any more.
+    accounts: numbers of accounts by their group ids.
+    """
+
+    wish: ProfileSplit
+    numbers: BitMap
+    rows: pyarrow.Table
+    evidence: Sequence[Evidence]
+    traits: pyarrow.Table
+    accounts: Mapping[str, int]
+
+    @property
+    def splits(self) -> list[rules.SplitRule]:
+        """By which they are to be resolved."""
+        others = [split for split in active(self.wish.space) if split.id != self.wish.pk]
+        return others if self.wish.state == ProfileSplit.State.UNWANTED else [*others, _rule(self.wish)]
+
+    @property
+    def places(self) -> bytes:
+        """Of the rows in the archive: (source, piece, position) of each, as 8-byte integers."""
+        return numpy.array(_places(self.rows, "source", "piece", "position"), "<u8").tobytes()
+
+    def rows_at(self, places: bytes) -> tuple[pyarrow.Table, numpy.ndarray]:
+        """The rows at these places, and for each place whether its row is still there."""
+        wanted = [tuple(place) for place in numpy.frombuffer(places, "<u8").reshape(-1, 3).tolist()]
+        here = _places(self.rows, "source", "piece", "position")
+        asked, known = set(wanted), set(here)
+        rows = self.rows.filter(pyarrow.array([place in asked for place in here], pyarrow.bool_()))
+        return rows, numpy.array([place in known for place in wanted], bool)
+
+
+@dataclass
+class Resolved:
+    """What becomes of them. events: as archived, for the rows. skipped: how many at the beginning have no row.
+
+    homes: of each number that no profile has any more, who has its events now.
+    """
+
+    component: Component
+    graph: IdentityGraph
+    batch: EventBatch
+    events: list[ArchivedEvent]
+    skipped: int
+    resolution: Resolution
+    homes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[rules.SplitPart]:
+        """The profiles that are left, the oldest first."""
+        winners = self.graph.winners()
+        events = Counter(winners.get(number, number) for number in self.resolution.profiles[self.skipped :])
+        traits: dict[int, list[Traits]] = {}
+        for number, own in self.resolution.traits.items():
+            traits.setdefault(winners.get(number, number), []).append(own)
+        return [
+            rules.SplitPart(
+                number=number if number in self.component.numbers else None,
+                identifiers=tuple(node.identifiers),
+                values={
+                    key: msgspec.json.decode(value)
+                    for key, (_, value) in sorted(newest(traits.get(number, ())).items())
+                    if value != REMOVED
+                },
+                events=events[number],
+            )
+            for number, node in sorted(self.graph.alive().items())
+        ]
+
+
+def active(space: Space) -> list[rules.SplitRule]:
+    """What resolve goes by."""
+    return [
+        _rule(split) for split in ProfileSplit.objects.filter(space=space, state__in=ProfileSplit.ACTIVE).order_by("pk")
+    ]
+
+
+def next_wish(space: Space, now: datetime) -> Component | None:
+    """Whom somebody wants to be split, or put together again, and resolve has not seen to yet."""
+    wishes = ProfileSplit.objects.filter(
+        space=space, state__in=[ProfileSplit.State.WANTED, ProfileSplit.State.UNWANTED]
+    )
+    for wish in wishes.select_related("space").order_by("pk"):
+        try:
+            return component(wish)
+        except TooMuch as error:
+            failed(wish, str(error), now)
+    return None
+
+
+def failed(wish: ProfileSplit, error: str, now: datetime) -> None:
+    """It did not come true; what is, stays."""
+    # One that was to be undone is active still.
+    state = ProfileSplit.State.DONE if wish.state == ProfileSplit.State.UNWANTED else ProfileSplit.State.FAILED
+    ProfileSplit.objects.filter(pk=wish.pk).update(state=state, error=storable(error)[:2_000], done_at=now)
+
+
+def came_true(wish: int, now: datetime) -> None:
+    done = {ProfileSplit.State.WANTED: ProfileSplit.State.DONE, ProfileSplit.State.UNWANTED: ProfileSplit.State.UNDONE}
+    for before, after in done.items():
+        ProfileSplit.objects.filter(pk=wish, state=before).update(state=after, error="", done_at=now)
+
+
+def moved_after(space: int, piece: int) -> BitMap:
+    """Whom resolve is resolving once more, or has since the batch of this number: readers of that moment mistake them.
+
+    PostgreSQL has it so from Prepare on, ClickHouse only from Commit on.
+    """
+    replaced = Replaced.objects.filter(log__stage="resolve", log__partition=space)
+    rows = replaced.filter(Q(number=None) | Q(number__gt=piece)).values_list("keys", flat=True)
+    return BitMap(number for keys in rows for number in keys)
+
+
+def component(wish: ProfileSplit) -> Component:
+    """All who are concerned by it. Raises TooMuch."""
+    numbers = BitMap([wish.profile])
+    for type, value in (*wish.taken, *wish.left):
+        holders = Identifier.objects.filter(space=wish.space, type=type, value=value)
+        numbers |= BitMap(holders.exclude(profile=0).values_list("profile", flat=True))
+    return read(wish, _reach(wish.space, numbers))
+
+
+def read(wish: ProfileSplit, numbers: BitMap) -> Component:
+    """What there is of these. Raises TooMuch."""
+    space, scope = wish.space, history.scope_of(wish.space)
+    rows = timeline.component(scope, [*numbers], most=MOST_EVENTS)
+    if rows.num_rows > MOST_EVENTS:
+        raise TooMuch(f"More than {MOST_EVENTS:,} events belong to these people.")
+    evidence = list(Evidence.objects.filter(space=space, profile__in=[*numbers]).order_by("first_seen_at", "pk"))
+    traits = timeline.trait_rows(scope, [*numbers])
+    kept = set(_places(rows, "source", "piece", "position"))
+    orphans = [place not in kept for place in _places(traits, "source", "origin_piece", "origin_position")]
+    links = Link.objects.filter(space=space, user__in=[*numbers])
+    accounts = Identifier.objects.filter(space=space, type=ACCOUNT_TYPE, profile__in=links.values("account"))
+    return Component(
+        wish,
+        numbers,
+        rows,
+        evidence,
+        traits.filter(pyarrow.array(orphans, pyarrow.bool_())),
+        dict(accounts.values_list("value", "profile")),
+    )
+
+
+def resolve_again(concerned: Component, last_profile: int, last_identifier: int) -> Resolved:
+    """The rules of the space, over all events of these people. Writes nothing. last_…: the newest numbers given out."""
+    policy = policy_of(concerned.wish.space.identity_policy)
+    rows = event_batch(concerned.rows, policy)
+    # Of events that are not kept any more there is still the set of identifiers, and when it was seen first.
+    known = {event.user for event in rows.events}
+    gone = [row for row in concerned.evidence if _identifiers(row) not in known]
+    batch = _with_evidence(rows, gone)
+    numbers = dict(enumerate([*(row.profile for row in gone), *concerned.rows["profile"].to_pylist()]))
+    graph = IdentityGraph(policy, [], last_profile, last_identifier, rules.sides_of(concerned.splits), numbers)
+    resolution = resolve(graph, batch, concerned.accounts)
+    for seen in graph.seen_sets.values():
+        seen.events = 0  # they were counted when they came
+    again = Resolved(concerned, graph, batch, rows.events, len(gone), resolution)
+    again.homes = _homes(again, numbers)
+    for index, profile in enumerate(resolution.profiles):
+        if not profile:  # the rules of today find no identifier on it, those of its time did
+            resolution.profiles[index] = again.homes.get(numbers[index], numbers[index])
+    _add_traits(again)
+    return again
+
+
+def came_with(profile: Profile, loser: int) -> list[tuple[str, str]]:
+    """The identifiers that a profile, the loser, brought when it was merged into this one. Raises TooMuch.
+
+    None when the event that merged them is not kept any more.
+    """
+    wish = ProfileSplit(space=profile.space, profile=profile.number, taken=[], left=[])
+    concerned = component(wish)
+    merged = resolve_again(concerned, NOBODYS, 0)
+    index = next((pair.index for pair in merged.graph.merged if pair.loser == loser), None)
+    if index is None:
+        return []
+    before = IdentityGraph(merged.graph.policy, [], NOBODYS, 0, merged.graph.sides, merged.graph.numbers)
+    for place, (event, at) in enumerate(zip(merged.batch.events[:index], merged.batch.times, strict=False)):
+        before.resolve(event.user, at, place)
+    node = before.alive().get(loser)
+    return [] if node is None else [*node.identifiers]
+
+
+def record(again: Resolved, number: int) -> graph_store.Written:
+    """PostgreSQL has it so. number: of the Prepare. Inside its transaction, with the space's counters held."""
+    space = again.component.wish.space
+    graph_store.forget(space, [*again.component.numbers])
+    written = graph_store.record(space, number, again.graph, again.batch, again.resolution)
+    graph_store.go_into(space, again.homes)
+    written.aliases += again.homes.items()
+    return written
+
+
+def sweep() -> None:
+    """The rows that were written anew an hour ago are gone: nobody can be reading them any more."""
+    for old in Replaced.objects.filter(
+        log__stage="resolve", number__isnull=False, since__lte=timezone.now() - KEPT_REPLACED
+    ):
+        # Rows first: those that nobody hides any more are read again.
+        timeline.erase_replaced(old.workspace_id, old.log.partition, old.number or 0, old.keys)
+        old.delete()
+
+
+def _reach(space: Space, numbers: BitMap) -> BitMap:
+    """With all who share with them an identifier that was refused here or there. Raises TooMuch."""
+    while True:
+        numbers = all_numbers(space, numbers)
+        if len(numbers) > MOST_PROFILES:
+            raise TooMuch(f"More than {MOST_PROFILES:,} profiles share identifiers with these people.")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """WITH mine AS (SELECT unnest(%(numbers)s::bigint[]) AS number),
+                   refused AS (  -- identifiers that their events carried, and that others may hold
+                       SELECT DISTINCT one ->> 0 AS type, one ->> 1 AS value FROM identity_evidence e
+                       CROSS JOIN LATERAL jsonb_array_elements(e.refused) AS one
+                       WHERE e.space_id = %(space)s AND e.profile IN (SELECT number FROM mine) AND e.refused <> '[]')
+                   SELECT holder.profile FROM refused
+                   CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
+                                       WHERE space_id = %(space)s AND type = refused.type AND value = refused.value
+                                       LIMIT 1) AS holder
+                   WHERE holder.profile <> 0
+                   UNION  -- whose events carried one that they hold, or carried one that theirs carried in vain
+                   SELECT other.profile FROM (
+                       SELECT type, value FROM identity_identifier
+                       WHERE space_id = %(space)s AND profile IN (SELECT number FROM mine)
+                       UNION SELECT type, value FROM refused) AS known
+                   CROSS JOIN LATERAL (SELECT profile FROM identity_evidence
+                                       WHERE space_id = %(space)s AND refused <> '[]'
+                                       AND refused @> jsonb_build_array(jsonb_build_array(known.type, known.value))
+                                       OFFSET 0) AS other""",
+                {"space": space.pk, "numbers": [*numbers]},
+            )
+            more = BitMap(number for (number,) in cursor.fetchall()) - numbers
+        if not more:
+            break
+        numbers |= more
+    users = Profile.objects.filter(space=space, number__in=[*numbers], kind=Profile.Kind.USER)
+    return BitMap(users.values_list("number", flat=True))
+
+
+def _rule(split: ProfileSplit) -> rules.SplitRule:
+    taken, left = (tuple((type, value) for type, value in side) for side in (split.taken, split.left))
+    return rules.SplitRule(split.pk or 0, taken, left)
+
+
+def _identifiers(row: Evidence) -> tuple[tuple[str, str], ...]:
+    return tuple((type, value) for type, value in row.identifiers)
+
+
+def _with_evidence(rows: EventBatch, gone: Sequence[Evidence]) -> EventBatch:
+    """The events; before them, one for each of these sets."""
+    empty = ArchivedEvent(type="", event="", user=(), account=None, properties=b"", lists=b"", traits={})
+    return EventBatch(
+        events=[*(msgspec.structs.replace(empty, user=_identifiers(row)) for row in gone), *rows.events],
+        times=[*(milliseconds(row.first_seen_at) for row in gone), *rows.times],
+        sources=[*(row.first_source_id or 0 for row in gone), *rows.sources],
+        pieces=[*(0 for _ in gone), *rows.pieces],
+        positions=[*(0 for _ in gone), *rows.positions],
+        ids=[*(row.first_message_id for row in gone), *rows.ids],
+    )
+
+
+def _homes(again: Resolved, numbers: Mapping[int, int]) -> dict[int, int]:
+    winners, created = again.graph.winners(), again.graph.created
+    homes: dict[int, int] = {}
+    for index, before in numbers.items():
+        now = again.resolution.profiles[index]
+        if now and before not in created and before not in homes:
+            homes[before] = winners.get(now, now)
+    # One without any event: wherever the others are.
+    rest = [number for number in again.component.numbers if number not in created and number not in homes]
+    if created and rest:
+        oldest = min(created)
+        homes |= dict.fromkeys(rest, winners.get(oldest, oldest))
+    return homes
+
+
+def _add_traits(again: Resolved) -> None:
+    """Traits of events that are not kept any more stay where the profile that had them is."""
+    for row in again.component.traits.to_pylist():
+        owner = again.homes.get(row["profile"], row["profile"])
+        stamp = (milliseconds(row["ts"]), row["source"], row["origin_piece"], row["origin_position"])
+        trait: Trait = (stamp, row["value"].encode())
+        known = again.resolution.traits.setdefault(owner, {})
+        if row["key"] not in known or known[row["key"]][0] < stamp:
+            known[row["key"]] = trait
+
+
+def _places(rows: pyarrow.Table, *names: str) -> list[tuple[int, int, int]]:
+    return list(zip(*(rows[name].to_pylist() for name in names), strict=True))

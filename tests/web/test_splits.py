@@ -1,0 +1,132 @@
+"""Splitting a profile and undoing it, by REST and on pages."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from access.models import AuditEntry
+from identity.models import Identifier, Profile, ProfileSplit
+from tests.factories import SourceFactory
+from tests.factories_identity import archived, listening, message, resolved
+
+pytestmark = pytest.mark.django_db
+TABLET, ANN = {"type": "anonymous_id", "value": "tablet"}, {"type": "user_id", "value": "ann"}
+
+
+@pytest.fixture
+def merged(cast):
+    """Ann, into whom somebody's tablet was merged. The ids of both profiles."""
+    source = SourceFactory(workspace=cast.workspace)
+    listening(cast.space, source)
+    archived(
+        source,
+        message("identify", userId="ann", traits={"name": "Ann"}),
+        message("identify", anonymousId="tablet", traits={"name": "Bob"}),
+        message(userId="ann", anonymousId="tablet"),
+    )
+    resolved(cast.space)
+    return Profile.objects.order_by("number").values_list("public_id", flat=True)
+
+
+def call(cast, method, rest, body=None, *, who="admin", status=200):
+    answer = cast.call(who, method, f"/api/spaces/{cast.space.public_id}/{rest}", body)
+    assert answer.status_code == status, answer.content
+    return answer.json().get("data") or answer.json()["errors"][0]
+
+
+def alive():
+    rows = Profile.objects.filter(merged_into=None).order_by("number")
+    return [(row.public_id, row.traits["name"]) for row in rows]
+
+
+def test_a_merge_is_previewed_undone_and_made_again(cast, merged):
+    ann, bob = merged
+    body = {"profileId": ann, "mergedId": bob}
+    preview = call(cast, "POST", "splits/preview", body)
+    assert preview["profiles"] == [
+        {"profileId": ann, "identifiers": [ANN], "traits": {"name": "Ann"}, "events": 2},
+        {"profileId": bob, "identifiers": [TABLET], "traits": {"name": "Bob"}, "events": 1},
+    ]
+    assert alive() == [(ann, "Bob")]
+    split = call(cast, "POST", "splits", body, status=202)["split"]
+    assert (split["profileId"], split["state"], split["taken"], split["left"]) == (ann, "wanted", [TABLET], [ANN])
+    resolved(cast.space)
+    assert call(cast, "GET", f"splits/{split['id']}")["split"]["state"] == "done"
+    assert alive() == [(ann, "Ann"), (bob, "Bob")]
+    assert call(cast, "DELETE", f"splits/{split['id']}", status=202)["split"]["state"] == "unwanted"
+    assert "Only a split that is done" in call(cast, "DELETE", f"splits/{split['id']}", status=409)["message"]
+    resolved(cast.space)
+    assert [row["state"] for row in call(cast, "GET", "splits")["splits"]] == ["undone"]
+    assert alive() == [(ann, "Bob")]
+    assert call(cast, "GET", f"profiles/{bob}")["profile"]["id"] == ann
+    entries = AuditEntry.objects.order_by("id").filter(action__startswith="profile.")
+    assert [(entry.action, entry.target) for entry in entries] == [
+        ("profile.split", ann),
+        ("profile.split_undone", ann),
+    ]
+    assert not any("tablet" in str(entry.detail) for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"identifiers": []}, 409, "Choose one identifier at least, and leave one."),
+        ({"identifiers": [ANN, TABLET]}, 409, "Choose one identifier at least, and leave one."),
+        ({"identifiers": [{"type": "email", "value": "x"}]}, 409, "email x is no identifier of this profile."),
+        ({}, 422, "Give either the identifiers or the id of a merged profile."),
+        ({"identifiers": [ANN], "mergedId": "x"}, 422, "Give either the identifiers or the id of a merged profile."),
+        ({"mergedId": "use_none"}, 422, "No such profile was merged into it."),
+        ({"profileId": "use_none", "identifiers": [ANN]}, 422, "There is no such profile."),
+    ],
+)
+def test_what_cannot_be_split_is_refused_in_words(cast, merged, body, status, message):
+    for route in ("splits", "splits/preview"):
+        error = call(cast, "POST", route, {"profileId": merged[0], **body}, status=status)
+        assert error["message"] == message
+    assert not ProfileSplit.objects.exists()
+
+
+def test_who_may_only_look_splits_nothing(cast, merged):
+    call(cast, "POST", "splits", {"profileId": merged[0], "identifiers": [TABLET]}, who="read_only", status=403)
+    page = cast.browser("read_only").get(
+        f"/w/{cast.workspace.slug}/s/{cast.space.slug}/profiles/{merged[0]}?tab=identities"
+    )
+    assert b"Split this profile" not in page.content
+
+
+def test_the_page_ticks_what_came_with_a_merge_shows_what_it_comes_to_and_does_it(cast, merged):
+    ann, bob = merged
+    browser, here = cast.browser("admin"), f"/w/{cast.workspace.slug}/s/{cast.space.slug}/profiles/{ann}"
+    assert f"{here}/split?merge={bob}" in browser.get(f"{here}?tab=merges").content.decode()
+    page = browser.get(f"{here}/split", {"merge": bob})
+    number = Identifier.objects.get(value="tablet").number
+    assert page.context["taken"] == [number]
+    assert [(part.name, part.profile, part.events) for part in page.context["parts"]] == [
+        ("Ann", ann, 2),
+        ("Bob", bob, 1),
+    ]
+    answer = browser.post(f"{here}/split", {"take": number})
+    assert parse_qs(urlsplit(answer.url).query) == {"tab": ["identities"]}
+    waiting = browser.get(answer.url).content.decode()
+    assert "About to be split" in waiting
+    assert 'hx-trigger="every 2s"' in waiting
+    resolved(cast.space)
+    done = browser.get(answer.url).content.decode()
+    assert "Undo the split" in done
+    assert 'hx-trigger="every 2s"' not in done
+    undo = f"{here}/splits/{ProfileSplit.objects.get().public_id}/undo"
+    browser.post(undo)
+    again = browser.post(undo, follow=True).content.decode()  # a double click
+    assert "Only a split that is done can be undone." in again
+    resolved(cast.space)
+    assert alive() == [(ann, "Bob")]
+
+
+def test_the_page_says_what_is_wrong(cast, merged):
+    browser, here = cast.browser("admin"), f"/w/{cast.workspace.slug}/s/{cast.space.slug}/profiles/{merged[0]}"
+    for answer, status in (
+        (browser.get(f"{here}/split", {"preview": "1"}), 200),
+        (browser.post(f"{here}/split", {"take": "999"}), 422),
+    ):
+        assert answer.status_code == status
+        assert "Choose one identifier at least, and leave one." in answer.content.decode()
