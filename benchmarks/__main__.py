@@ -29,6 +29,7 @@ NAMES = (
     "tenants",
     "pages",
     "tick",
+    "splits",
     "accept",
     "overload",
     "flood",

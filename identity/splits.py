@@ -163,10 +163,16 @@ def moved_after(space: int, piece: int) -> BitMap:
 
 def component(wish: ProfileSplit) -> Component:
     """All who are concerned by it. Raises TooMuch."""
-    numbers = BitMap([wish.profile])
-    for type, value in (*wish.taken, *wish.left):
-        holders = Identifier.objects.filter(space=wish.space, type=type, value=value)
-        numbers |= BitMap(holders.exclude(profile=0).values_list("profile", flat=True))
+    with connection.cursor() as cursor:
+        types, values = zip(*(*wish.taken, *wish.left), strict=True) if wish.taken else ((), ())
+        cursor.execute(
+            """SELECT holder.profile FROM unnest(%s::text[], %s::text[]) AS q(type, value)
+               CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
+                                   WHERE space_id = %s AND type = q.type AND value = q.value LIMIT 1) AS holder
+               WHERE holder.profile <> 0""",
+            [[*types], [*values], wish.space_id],
+        )
+        numbers = BitMap([wish.profile, *(number for (number,) in cursor.fetchall())])
     return read(wish, _reach(wish.space, numbers))
 
 

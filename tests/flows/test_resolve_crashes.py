@@ -393,10 +393,11 @@ def test_a_piece_written_anew_is_the_same_to_the_row(space, source):
             sorted(
                 str(row)
                 for row in client.rows(
-                    Sql(f"SELECT * EXCEPT piece FROM {table.name} WHERE space = {space.pk} AND piece = {number}")
+                    Sql(f"SELECT * EXCEPT ({own}) FROM {table.name} WHERE space = {space.pk} AND piece = {number}")
                 )
             )
             for table in WRITTEN
+            for own in ["piece, first_piece" if "first_piece" in table.columns else "piece"]
         ]
         for number in (1, 2)
     }
