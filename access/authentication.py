@@ -1,8 +1,11 @@
-"""The API's bearer tokens. A token acts for one user in one workspace."""
+"""Tokens: of the API, which acts for one user in one workspace, and of the Profile API, which reads one space."""
 
 import hashlib
+import time
+from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db import connection
 from django.db.models import Q
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -14,6 +17,8 @@ from spaces.clock import clock
 
 # last_used_at is written at most this often: a busy client would otherwise rewrite one row with every request.
 USED_EVERY = timedelta(minutes=1)
+KNOWN_FOR_S = 3.0  # how long a process remembers a token of a Profile API, which comes hundreds of times a second
+MOST_KNOWN = 10_000
 UNKNOWN = "This token is unknown or was revoked."
 
 
@@ -46,6 +51,60 @@ class BearerToken(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         # Without this header DRF would answer 403 instead of 401.
         return 'Bearer realm="api"'
+
+
+@dataclass(frozen=True)
+class SpaceReader:
+    """A program that reads a space by one of its tokens. workspace, space: public ids."""
+
+    token_id: int
+    workspace_id: int
+    space_id: int
+    workspace: str
+    space: str
+
+
+DUE = f"clock_timestamp() - interval '{USED_EVERY.seconds} s'"
+# Not by the ORM, which costs more than the rest of a read of the Profile API: it asks this with each.
+READER = f"""
+    SELECT t.id, t.workspace_id, t.space_id, w.public_id, s.public_id,
+           coalesce(t.last_used_at < {DUE}, true)
+    FROM access_profiletoken t
+    JOIN spaces_space s ON s.id = t.space_id AND s.deleted_at IS NULL
+    JOIN spaces_workspace w ON w.id = t.workspace_id
+    WHERE t.hash = %(hash)s AND t.revoked_at IS NULL"""
+USED = f"""
+    UPDATE access_profiletoken SET last_used_at = clock_timestamp()
+    WHERE id = %(id)s AND coalesce(last_used_at < {DUE}, true)"""
+
+
+_known: dict[bytes, tuple[float, SpaceReader]] = {}
+
+
+def space_reader(secret: str) -> SpaceReader | None:
+    """Who has this token of a Profile API; None when nobody has, or it was revoked more than KNOWN_FOR_S ago. That it
+    was used is noted."""
+    key = hashed(secret)
+    known_until, known = _known.get(key, (0.0, None))
+    if known_until > time.monotonic():
+        return known
+    with connection.cursor() as cursor:
+        cursor.execute(READER, {"hash": key})
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        *ids, is_due = row
+        if is_due:
+            cursor.execute(USED, {"id": ids[0]})
+    if len(_known) >= MOST_KNOWN:
+        _known.clear()
+    _known[key] = time.monotonic() + KNOWN_FOR_S, SpaceReader(*ids)
+    return _known[key][1]
+
+
+def forget_space_readers() -> None:
+    """The next request of every token looks it up again."""
+    _known.clear()
 
 
 class BearerTokenScheme(OpenApiAuthenticationExtension):

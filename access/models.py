@@ -126,6 +126,19 @@ class Token(Owned):
     revoked_at = models.DateTimeField(null=True)
 
 
+class ProfileToken(Owned):
+    """A token of a space's Profile API: reads everybody there. The secret is shown once; the hash is stored."""
+
+    public_id = public_id("ptk")
+    space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="profile_tokens")
+    name = models.CharField(max_length=100)
+    hash = models.BinaryField(max_length=32, unique=True)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+
 class SignedIn(models.Model):
     """A session in which a user is signed in: Django's own table does not say whose a session is."""
 

@@ -157,6 +157,7 @@ def _team(workspace: Workspace, owner: User, dev: Space, prod: Space) -> User:
     *_, late = services.invite(workspace, asked, by=owner, origin="http://testserver")
     Invitation.objects.filter(pk=late.pk).update(expires_at=clock.now() - timedelta(days=1))
     services.create_token(workspace, owner, name="Nightly export", by=owner)
+    services.create_profile_token(dev, name="shop/production", by=owner)
     return people[0]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from pyroaring import BitMap
 
 from access.models import Invitation, Token
-from access.services import COMMAND, Invited, create_token, invite
+from access.services import COMMAND, Invited, create_profile_token, create_token, invite
 from alerts import services as alerts
 from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, AlertRule
 from audiences import sql_traits
@@ -75,6 +75,7 @@ def belongings(space: Space) -> dict[str, str]:
         "invite_id": _invitation(space).public_id,
         "person": MembershipFactory(workspace=space.workspace).user.public_id,
         "token_id": _token(space).public_id,
+        "profile_token_id": create_profile_token(space, name="shop", by=COMMAND)[0].public_id,
         "profile": (profile := _profile(space)),
         "profile_id": profile,
         "merged_id": profile,

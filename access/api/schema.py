@@ -33,6 +33,7 @@ PATHS = {
     "connection_id": "The connection of the space to a source.",
     "invite_id": "The invitation.",
     "token_id": "The token.",
+    "profile_token_id": "The token of the Profile API, such as `ptk_2qKf0`.",
     "key": "The write key.",
 }
 

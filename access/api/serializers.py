@@ -277,6 +277,47 @@ class CreateToken(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100)
 
 
+class ProfileTokenSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "id": "ptk_2qKf0",
+        "name": "shop/production",
+        "createdBy": "ada@example.com",
+        "createdAt": AT,
+        "lastUsedAt": None,
+    }
+
+    id = serializers.CharField(source="public_id")
+    name = serializers.CharField()
+    createdBy = serializers.EmailField(
+        source="created_by.email", default=None, allow_null=True, help_text="null = they are no longer here."
+    )
+    createdAt = MomentField(source="created_at")
+    lastUsedAt = MomentField(source="last_used_at", allow_null=True, help_text="To the minute.")
+
+
+class NewProfileTokenSerializer(ProfileTokenSerializer):
+    # Context: `secret`.
+
+    example: ClassVar = {**ProfileTokenSerializer.example, "secret": "prf_…"}
+
+    secret = serializers.SerializerMethodField(
+        help_text="The user name of Basic authorization, with an empty password; never shown again."
+    )
+
+    def get_secret(self, token: Any) -> str:
+        return str(self.context["secret"])
+
+
+class ProfileTokenAnswer(Envelope):
+    token = NewProfileTokenSerializer()
+
+
+class CreateProfileToken(serializers.Serializer[Any]):
+    example: ClassVar = {"name": "shop/production"}
+
+    name = serializers.CharField(max_length=100)
+
+
 class DeletionSerializer(serializers.Serializer[Any]):
     example: ClassVar = {
         "id": "del_2qKf0",

@@ -6,6 +6,12 @@ urlpatterns = [
     path("workspace", views.WorkspaceView.as_view(), name="api-workspace"),
     path("spaces", views.SpacesView.as_view(), name="api-spaces"),
     path("spaces/<str:space_id>", views.SpaceView.as_view(), name="api-space"),
+    path("spaces/<str:space_id>/profile-tokens", views.ProfileTokensView.as_view(), name="api-profile-tokens"),
+    path(
+        "spaces/<str:space_id>/profile-tokens/<str:profile_token_id>",
+        views.ProfileTokenView.as_view(),
+        name="api-profile-token",
+    ),
     path("invites", views.InvitesView.as_view(), name="api-invites"),
     path("invites/<str:invite_id>", views.InviteView.as_view(), name="api-invite"),
     path("users", views.UsersView.as_view(), name="api-users"),

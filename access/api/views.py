@@ -13,12 +13,15 @@ from access.api.serializers import (
     AuditEntrySerializer,
     ChangeSpace,
     CreateInvites,
+    CreateProfileToken,
     CreateSpace,
     CreateToken,
     DeletionSerializer,
     Errors,
     InvitesAnswer,
     InviteSerializer,
+    ProfileTokenAnswer,
+    ProfileTokenSerializer,
     SpaceAnswer,
     SpaceSerializer,
     Success,
@@ -202,6 +205,39 @@ class TokenView(APIView):
         """Whoever uses it is a stranger from now on."""
         token = get_object_or_404(services.tokens_of(request.membership), public_id=token_id)
         services.revoke_token(token, by=request)
+        return done()
+
+
+@needs("space.admin")
+@extend_schema(tags=["tokens"])
+class ProfileTokensView(PagedView):
+    pagination_class = Pages.of("tokens")
+
+    @extend_schema(operation_id="list_profile_tokens", responses=ProfileTokenSerializer(many=True))
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """The tokens of the space's Profile API. Never their secrets."""
+        tokens = self.paginate_queryset(services.profile_tokens_of(request.space))
+        return self.get_paginated_response(ProfileTokenSerializer(tokens, many=True).data)
+
+    @extend_schema(operation_id="create_profile_token", request=CreateProfileToken, responses={201: ProfileTokenAnswer})
+    def post(self, request: ApiRequest, space_id: str) -> Response:
+        """A new token, which reads everybody in the space, personal data included, by the Profile API.
+
+        Its secret is shown in this answer and never again.
+        """
+        name = parsed(CreateProfileToken, request)["name"]
+        token, secret = services.create_profile_token(request.space, name=name, by=request)
+        return answer(ProfileTokenAnswer, 201, token=token, context={"secret": secret})
+
+
+@needs("space.admin")
+@extend_schema(tags=["tokens"])
+class ProfileTokenView(APIView):
+    @extend_schema(operation_id="revoke_profile_token", responses={200: Success})
+    def delete(self, request: ApiRequest, space_id: str, profile_token_id: str) -> Response:
+        """Whoever uses it is refused from now on."""
+        token = get_object_or_404(services.profile_tokens_of(request.space), public_id=profile_token_id)
+        services.revoke_profile_token(token, by=request)
         return done()
 
 

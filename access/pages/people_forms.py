@@ -127,6 +127,17 @@ class Invite(Rights):
         return [Invited(email, role, grants, personal) for email in self.cleaned_data["emails"]]
 
 
+class NewProfileToken(Styled):
+    """The name of a new token of a space's Profile API."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=100,
+        help_text="The program and where it runs, such as “shop/production”.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
 class NewToken(Styled):
     """The name of a new API token."""
 

@@ -14,7 +14,14 @@ from access.services.invitations import (
     resend,
     revoke_invitation,
 )
-from access.services.tokens import create_token, revoke_token, tokens_of
+from access.services.tokens import (
+    create_profile_token,
+    create_token,
+    profile_tokens_of,
+    revoke_profile_token,
+    revoke_token,
+    tokens_of,
+)
 from access.services.workspaces import (
     change_access,
     change_role,
@@ -39,6 +46,7 @@ __all__ = [
     "change_access",
     "change_role",
     "change_space",
+    "create_profile_token",
     "create_space",
     "create_token",
     "create_workspace",
@@ -54,10 +62,12 @@ __all__ = [
     "make_first_owner",
     "new_secret",
     "note_sign_in",
+    "profile_tokens_of",
     "remove_member",
     "resend",
     "revoke",
     "revoke_invitation",
+    "revoke_profile_token",
     "revoke_token",
     "role_group",
     "sessions_of",

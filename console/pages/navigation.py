@@ -73,6 +73,7 @@ IN_SPACE = (
 IN_SETTINGS = (
     NavigationItem("space-sources", "Sources", "sources", "space.read", CONNECTION_PAGES),
     NavigationItem("identity-settings", "Identity", "profiles", "space.read"),
+    NavigationItem("profile-api", "Profile API", "key", "space.admin"),
     NavigationItem("space-settings", "General", "settings", "space.read", ("space-delete",)),
 )
 # One entry for all settings, which leads to the first tab.
