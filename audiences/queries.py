@@ -85,9 +85,7 @@ def members_of(audiences: Collection[int]) -> dict[int, BitMap]:
     serving = Audience.everything.filter(pk__in=audiences, serving__isnull=False)
     for pk, snapshot, tick in serving.values_list("pk", "serving__snapshot", "serving__snapshot_tick"):
         kept[pk], since[pk] = bitmap(snapshot), tick
-    newer = reduce(or_, (Q(audience=pk, tick__gt=tick) for pk, tick in since.items()), Q(pk__in=()))
-    changes = Change.objects.filter(newer).order_by("tick", "pk")
-    for pk, entered, left in changes.values_list("audience", "entered", "left"):
+    for pk, entered, left in _changes_since(since).values_list("audience", "entered", "left"):
         kept[pk] = (kept[pk] - bitmap(left)) | bitmap(entered)
     return {pk: kept.get(pk, BitMap()) for pk in audiences}
 
@@ -101,33 +99,48 @@ class KnownMembers:
     members: BitMap
 
 
-MOST_KNOWN = 64  # audiences of which a process keeps the members: a few hundred KB of each million
+MOST_KNOWN = 256  # audiences of which a process keeps the members: a few hundred KB of each million
 _known: dict[int, KnownMembers] = {}
 
 
 def members_again(audience: Audience) -> BitMap:
     """The same as `members`, for whoever asks again and again: what this process knows is not read anew."""
-    serving = Audience.everything.filter(pk=audience.pk, serving__isnull=False)
-    version, snapshot_tick = serving.values_list("serving", "serving__snapshot_tick").first() or (None, 0)
-    if version is None:
-        return BitMap()
-    known = _known.pop(audience.pk, None)
-    if known is None or known.version != version or known.tick < snapshot_tick:
-        snapshot, tick = Version.objects.values_list("snapshot", "snapshot_tick").get(pk=version)
-        known = KnownMembers(version, tick, bitmap(snapshot))
-    ticks = list(changes_after(audience, known.tick - 1).values_list("tick", flat=True))
+    return members_again_of([audience.pk])[audience.pk]
+
+
+def members_again_of(audiences: Collection[int]) -> dict[int, BitMap]:
+    """The same of several audiences, by their primary keys, in as many statements as for one."""
+    serving = Audience.everything.filter(pk__in=audiences, serving__isnull=False)
+    places = {pk: place for pk, *place in serving.values_list("pk", "serving", "serving__snapshot_tick")}
+    known = {pk: kept for pk in places if (kept := _known.pop(pk, None))}
+    for pk, (version, snapshot_tick) in places.items():
+        if pk in known and (known[pk].version != version or known[pk].tick < snapshot_tick):
+            del known[pk]
+    unread = {version: pk for pk, (version, _) in places.items() if pk not in known}
+    for version, snapshot, tick in Version.objects.filter(pk__in=unread).values_list("pk", "snapshot", "snapshot_tick"):
+        known[unread[version]] = KnownMembers(version, tick, bitmap(snapshot))
+    ticks: dict[int, list[int]] = {pk: [] for pk in known}
+    since = _changes_since({pk: members.tick - 1 for pk, members in known.items()})
+    for pk, tick in since.values_list("audience", "tick"):
+        ticks[pk].append(tick)
     # The one that it was read at is gone, as after a backup was played back: nothing is known.
-    if known.tick > snapshot_tick and known.tick not in ticks[:1]:
-        return members(audience)
-    kept = known.members
-    if ticks and ticks[-1] > known.tick:
-        for tick, entered, left in changes_after(audience, known.tick).values_list("tick", "entered", "left"):
-            kept = (kept - bitmap(left)) | bitmap(entered)
-            known = KnownMembers(version, tick, kept)
-    _known[audience.pk] = known
+    lost = [pk for pk, own in known.items() if own.tick > places[pk][1] and own.tick not in ticks[pk][:1]]
+    for pk in lost:
+        del known[pk]
+    moved = {pk: own.tick for pk, own in known.items() if ticks[pk] and ticks[pk][-1] > own.tick}
+    for pk, tick, entered, left in _changes_since(moved).values_list("audience", "tick", "entered", "left"):
+        members = (known[pk].members - bitmap(left)) | bitmap(entered)
+        known[pk] = KnownMembers(known[pk].version, tick, members)
+    _known.update(known)
     while len(_known) > MOST_KNOWN:
         _known.pop(next(iter(_known)), None)
-    return kept
+    return {pk: BitMap() for pk in audiences} | {pk: own.members for pk, own in known.items()} | members_of(lost)
+
+
+def _changes_since(ticks: Mapping[int, int]) -> QuerySet[Change]:
+    """The changes of these audiences after the tick of each, oldest first."""
+    newer = reduce(or_, (Q(audience=pk, tick__gt=tick) for pk, tick in ticks.items()), Q(pk__in=()))
+    return Change.objects.filter(newer).order_by("tick", "pk")
 
 
 def changes_after(audience: Audience, tick: int) -> QuerySet[Change]:
