@@ -1,13 +1,14 @@
-"""Traits of a person beside what was sent of them: worked out in apps above this one, and read by a function of theirs.
+"""Traits of a person beside what was sent of them: worked out in apps above this one, and read by code of theirs.
 
-`personas_site.urls` hands the function to the views: identity knows neither audiences nor computed traits.
+`personas_site.urls` hands it to the views: identity knows neither audiences nor computed traits.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
+from access.authentication import SpaceReader
 from identity.models import Profile
 from spaces.models import Space
 
@@ -41,3 +42,27 @@ DerivedReader = Callable[[Space, Profile, Collection[str]], DerivedTraits]
 
 def none_derived(space: Space, profile: Profile, kinds: Collection[str]) -> DerivedTraits:
     return DerivedTraits()
+
+
+class DerivedReads(Protocol):
+    """The same for reads that are many: of several people, with values as JSON text that nobody masks."""
+
+    def traits(
+        self,
+        space: SpaceReader,
+        numbers: Collection[int],
+        kinds: Collection[str],
+        keys: Collection[str],
+        *,
+        dated: bool,
+    ) -> Mapping[int, Sequence[DerivedTrait]]:
+        """By profile number. keys: of these traits only, when there are any. dated: each with its moment, which costs
+        a look into the log."""
+
+    def memberships(
+        self, space: SpaceReader, collection: str, number: int, keys: Collection[str]
+    ) -> Mapping[str, bool | None]:
+        """Whether somebody is in these audiences; None where there is no such audience of this collection."""
+
+    def sql_sources(self, space: SpaceReader) -> Collection[int]:
+        """The keys of the sources that SQL traits send to."""

@@ -10,6 +10,8 @@ from django.template.loader import render_to_string
 from django.views.decorators.csrf import requires_csrf_token
 
 from access.errors import NOTHING, is_api, plain
+from identity import profile_api
+from identity.rules.profile_requests import is_profile_api
 from personas_site.headers import with_policy
 from sources.collect import RETRY_AFTER_S, is_collect, refusal
 from spaces.needs import ANYONE, needs
@@ -73,6 +75,8 @@ def _spoken(request: HttpRequest, status: int, message: str) -> HttpResponse | N
     """The answer to a program; None for whoever wants a page."""
     if is_collect(request.path):
         return refusal(request, status, CODES[status], message)
+    if is_profile_api(request.path):
+        return profile_api.refusal(status, message)
     return plain(status, message) if is_api(request) else None
 
 

@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from access.errors import is_api
+from identity.rules.profile_requests import is_profile_api
 from sources.collect import is_collect
 
 POLICY = "; ".join(
@@ -88,7 +89,8 @@ class NoNul:
             raise BadRequest("a NUL in the address")
         if any("\0" in value for value in request.COOKIES.values()):
             raise BadRequest("a NUL in a cookie")
-        is_form = request.method == "POST" and not is_collect(request.path_info) and not is_api(request)
+        is_program = is_collect(request.path_info) or is_api(request) or is_profile_api(request.path_info)
+        is_form = request.method == "POST" and not is_program
         if is_form and any("\0" in text for name, values in request.POST.lists() for text in (name, *values)):
             raise BadRequest("a NUL in a form")
         return self.get_response(request)

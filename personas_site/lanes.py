@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from personas_site.sharing import Shares
 from spaces import processor
-from spaces.lanes import CALLS, COLLECT, CONSOLE, PASSWORDS, QUERIES
+from spaces.lanes import CALLS, COLLECT, CONSOLE, PASSWORDS, PROFILES, QUERIES
 
 Result = TypeVar("Result")
 
 # Threads of one process. More of them would only wait for the interpreter, and those of COLLECT, while a flood comes,
 # keep so many more of PostgreSQL's processes from everybody else.
-THREADS = {COLLECT: 3, CONSOLE: 4, QUERIES: 3, CALLS: 2, PASSWORDS: 1}
+THREADS = {COLLECT: 3, CONSOLE: 4, PROFILES: 3, QUERIES: 3, CALLS: 2, PASSWORDS: 1}
 AHEAD = 2  # calls that are handed over before a thread is free, so that none waits for the event loop
 PATIENCE_S = 1.0  # in line. Who would wait longer is told to come back
 SMOOTHED = 0.1  # how much the last of a lane counts for its pace

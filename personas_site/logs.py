@@ -12,12 +12,13 @@ from celery import current_task
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from identity.rules.profile_requests import is_profile_api
 from spaces.limits import on_behalf_of
 from spaces.times import iso
 
 SECRET = re.compile(r"(/(?:invitations|welcome|password/[^/\s]+)/)[^/\s?'\"]+")
 GIVEN_ID = re.compile(r"[\w.:-]{1,64}")
-HEADER = "X-Request-Id"
+HEADER, PROFILE_API_HEADER = "X-Request-Id", "Request-Id"
 
 _request: ContextVar[str] = ContextVar("request", default="")
 
@@ -34,6 +35,8 @@ class RequestId:
         _request.set(request_id)  # to the end of it: Django logs an error after the last middleware
         response = self.get_response(request)
         response.headers[HEADER] = request_id
+        if is_profile_api(request.path_info):
+            response.headers[PROFILE_API_HEADER] = request_id
         return response
 
 

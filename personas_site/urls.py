@@ -4,7 +4,8 @@ from functools import partial
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
-from audiences.profile_traits import derived_of
+from audiences.profile_traits import CurrentReads, derived_of
+from identity import profile_api
 from identity.api import urls as identity_urls
 from personas_site import errors, health, metrics
 from personas_site.pipeline import wake
@@ -17,6 +18,7 @@ _archive = Waker(partial(wake, "archive"))
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *collect_urls.urls(wake=lambda source_id: _archive.ask()),  # first: asked for most
+    *profile_api.urls(CurrentReads()),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
     path("health", health.health, name="health"),

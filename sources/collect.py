@@ -44,7 +44,8 @@ RETRY_AFTER_S = 5
 GZIP = b"\x1f\x8b"
 WRITE_KEY = re.compile(rb'"writeKey"\s*:\s*"([\w-]{1,64})"')
 # The paths of client libraries, without and with what follows: nothing below them is a page or a call of the API.
-PATHS = r"(?:v1|beacon/v1|api/s|sourceConfig|analytics\.js|analytics-next|p\.js)(?:/.*)?"
+V1 = r"v1(?!/(?:spaces|namespaces)(?:/|\Z))"  # those are of the Profile API
+PATHS = rf"(?:{V1}|beacon/v1|api/s|sourceConfig|analytics\.js|analytics-next|p\.js)(?:/.*)?"
 TELEMETRY = "m"  # what analytics.js says of itself: answered and forgotten
 MOST_MEMBERS = 10_000  # of a gzip body: several times the messages that a batch may have
 WINDOW = 64 * 1024

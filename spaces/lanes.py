@@ -7,6 +7,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 COLLECT = "collect"  # what client libraries send
 CONSOLE = "console"  # every view that has no mark
+PROFILES = "profiles"  # what servers of customers read of people, by the Profile API
 QUERIES = "queries"  # statements over a whole space: previews, exports
 CALLS = "calls"  # calls to the outside, which may take as long as the door out allows
 PASSWORDS = "passwords"  # hashes that are slow on purpose

@@ -1,8 +1,8 @@
 """How much one workspace may take: events a second, and what a ClickHouse statement may cost. By setting.
 
 PERSONAS_LIMITS is JSON, by whom it concerns: "ask" (statements that somebody waits for: pages, previews, the API),
-"work" (statements of the stages and of computes), "workspace" and "source" (what each may send), and the ids of
-workspaces and sources, whose own limits come first. 0 = no limit.
+"work" (statements of the stages and of computes), "workspace" and "source" (what each may send), "space" (how often
+its Profile API may be asked), and the ids of workspaces, sources and spaces, whose own limits come first. 0 = no limit.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,15 +33,17 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Owner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of a workspace or a source. None = as everybody's."""
+    """Of a workspace, a source or a space. None = as everybody's."""
 
     events_per_second: float | None = None
+    reads_per_second: float | None = None
     ask: Statement = Statement()
     work: Statement = Statement()
 
 
 # A preview that takes so long, or so much, is in the way of whoever is served meanwhile.
 ASK = Statement(seconds=20, memory_mb=2000, threads=0)
+READS_PER_SECOND = 100.0  # of a space's Profile API, as Segment allows
 WORK = Statement(seconds=300, memory_mb=0, threads=0)
 
 
@@ -53,6 +55,8 @@ class Limits:
         self._ask = _pop(given, "ask", Statement)
         self._work = _pop(given, "work", Statement)
         self._rates = {kind: _pop(given, kind, Owner).events_per_second or 0.0 for kind in ("workspace", "source")}
+        reads = _pop(given, "space", Owner).reads_per_second
+        self._reads = READS_PER_SECOND if reads is None else reads
         self._of: Mapping[str, Owner] = {
             public_id: msgspec.json.decode(own, type=Owner) for public_id, own in given.items()
         }
@@ -61,6 +65,11 @@ class Limits:
         """Events a second of a "workspace" or a "source"."""
         own = self._of.get(public_id, Owner()).events_per_second
         return self._rates[kind] if own is None else own
+
+    def reads(self, space: str) -> float:
+        """Requests a second of the Profile API of a space (its public id)."""
+        own = self._of.get(space, Owner()).reads_per_second
+        return self._reads if own is None else own
 
     def statement(self, workspace: str, *, asked: bool) -> dict[str, int]:
         """ClickHouse's settings for a statement of the workspace (its public id)."""

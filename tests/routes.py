@@ -16,6 +16,7 @@ OF_CLIENTS = {  # routes by which client libraries send, or ask before they send
     *("collect", "collect-beacon", "collect-jitsu", "collect-unknown", "client-settings", "source-config", "pixel"),
     *("analytics-js", "bundle", "jitsu-script"),
 }
+PROFILE_API = {f"profile-api-{call}" for call in ("list", "batch", "read", "unknown")}  # read by a space's own tokens
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -73,7 +74,7 @@ def api_routes() -> list[Route]:
 
 
 def pages() -> list[Route]:
-    return [route for route in routes() if not route.is_api and route.name not in OF_CLIENTS]
+    return [route for route in routes() if not route.is_api and route.name not in OF_CLIENTS | PROFILE_API]
 
 
 def _walk(patterns: list[Any], prefix: str, names: tuple[str, ...]) -> Iterator[Route]:

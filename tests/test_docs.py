@@ -33,6 +33,7 @@ from console.pages import navigation
 from destinations.adapters import all_adapters
 from personas_site.errors import unknown_api
 from personas_site.pipeline import QUEUES
+from sources.collect import is_collect
 from sources.rules import spec
 from spaces.limits import Limits
 from spaces.secrets import open_sealed, seal
@@ -169,11 +170,11 @@ def check_call(words: list[str]) -> None:
     (address,) = (word for word in words if word.startswith("http"))
     body = words[words.index("-d") + 1] if "-d" in words else None
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if body else "GET"
-    path = re.sub(r"^https?://[^/]+", "", address)
+    path = re.sub(r"^https?://[^/]+", "", address).partition("?")[0]
     assert takes(path, method), f"{method} {path}"
     if body:
         json.loads(body)
-        if path.startswith("/v1/"):
+        if is_collect(path):
             assert_taken(path, body.encode())
 
 
@@ -181,7 +182,11 @@ def takes(path: str, method: str) -> bool:
     match = resolve(path)
     if match.url_name == "collect":  # one view for whatever is sent; it dispatches by itself
         return method == "POST"
-    return match.func is not unknown_api and method in Route(path, "", match.func, ()).methods
+    return (
+        match.func is not unknown_api
+        and match.url_name != "profile-api-unknown"
+        and method in Route(path, "", match.func, ()).methods
+    )
 
 
 def assert_taken(path: str, body: bytes) -> None:

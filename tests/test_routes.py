@@ -6,14 +6,18 @@ from access import roles
 from access.gate import NEEDS, need_of, view_class
 from spaces.needs import ANYONE, SIGNED_IN
 from tests.cast import PEOPLE, make_cast
-from tests.routes import OF_CLIENTS, api_routes, pages, routes
+from tests.routes import OF_CLIENTS, PROFILE_API, api_routes, pages, routes
 from tests.sample_rows import belongings
 
 # Whoever may open these, they are about nobody. A new one has to be added here on purpose.
-OPEN = OF_CLIENTS | {
-    *("livez", "readyz", "sign-in", "sign-out", "theme", "accept-invitation", "api-schema", "api-docs", ""),
-    *("welcome", "reset", "reset-sent", "new-password", "metrics"),
-}
+OPEN = (
+    OF_CLIENTS
+    | PROFILE_API
+    | {
+        *("livez", "readyz", "sign-in", "sign-out", "theme", "accept-invitation", "api-schema", "api-docs", ""),
+        *("welcome", "reset", "reset-sent", "new-password", "metrics"),
+    }
+)
 ROLES = dict.fromkeys(PEOPLE, roles.MEMBER) | {"owner": roles.OWNER}
 GRANTED = {who: roles.SPACE_ROLES[who].permissions for who in roles.SPACE_ROLES}
 

@@ -291,7 +291,7 @@ class ProfileEventsView(OfProfile):
 
         def read(after: str | None, limit: int) -> list[ProfileEvent]:
             before = _place(after, 4) if after else None
-            return timeline.events_of(scope, [*numbers], which=which, before=before, limit=limit)  # type: ignore[arg-type]
+            return timeline.events_of(scope, [*numbers], which=which, beyond=before, limit=limit)  # type: ignore[arg-type]
 
         # From counts by event: to count the rows of somebody with a million events by reading them would be slow.
         total = sum(row[2] for row in timeline.counts_of(scope, [*numbers], which=which))

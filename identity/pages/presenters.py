@@ -323,7 +323,7 @@ def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History
     is_place = len(place) == 4 and all(part.isascii() and part.isdigit() and len(part) < 14 for part in place)
     key = cast(Key, tuple(map(int, place))) if is_place else None
     # One more than is shown tells whether there are older ones.
-    events = timeline.events_of(history.scope_of(space), [*numbers], before=key, limit=EVENTS_SHOWN + 1)
+    events = timeline.events_of(history.scope_of(space), [*numbers], beyond=key, limit=EVENTS_SHOWN + 1)
     page = events[:EVENTS_SHOWN]
     sources = _SourceNames(event.source for event in page)
     days: dict[datetime, list[Event]] = {}

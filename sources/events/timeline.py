@@ -78,8 +78,9 @@ class ProfileEvent:
 
 @dataclass(frozen=True)
 class Which:
-    """Which events: of these names, without those, of times in [start, end)."""
+    """Which events: of these calls and names, without those, of times in [start, end)."""
 
+    types: Sequence[str] = ()
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     start: datetime | None = None
@@ -88,6 +89,7 @@ class Which:
     @property
     def condition(self) -> Sql:
         parts = [Sql("1")]  # so that there is always something for AND to join
+        parts += [sql("type IN %s", list(self.types))] if self.types else []
         parts += [sql("event IN %s", list(self.include))] if self.include else []
         parts += [sql("event NOT IN %s", list(self.exclude))] if self.exclude else []
         parts += [sql("ts >= %s", moment(self.start))] if self.start else []
@@ -132,24 +134,40 @@ def page(scope: Scope, *, after: tuple[int, int] = START, limit: int) -> list[Re
 
 
 def events_of(
-    scope: Scope, profiles: Sequence[int], *, which: Which = EVERY, before: Key | None = None, limit: int
+    scope: Scope, profiles: Sequence[int], *, which: Which = EVERY, beyond: Key | None = None, limit: int
 ) -> list[ProfileEvent]:
-    """The events of these profile numbers together, newest first; those before a key."""
-    earlier = sql("1")
-    if before is not None:
-        ts = sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", before[0])
+    """The events of these profile numbers together, newest first; those beyond a key, which are older."""
+    return _events(scope, profiles, which, beyond, limit, "<", "DESC")
+
+
+def oldest_events_of(
+    scope: Scope, profiles: Sequence[int], *, which: Which = EVERY, beyond: Key | None = None, limit: int
+) -> list[ProfileEvent]:
+    """The same, oldest first; those beyond a key are newer."""
+    return _events(scope, profiles, which, beyond, limit, ">", "ASC")
+
+
+def _events(
+    scope: Scope, profiles: Sequence[int], which: Which, beyond: Key | None, limit: int, side: str, order: str
+) -> list[ProfileEvent]:
+    rest = sql("1")
+    if beyond is not None:
+        ts = sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", beyond[0])
         # The first condition says nothing new; it is the one that the table's order understands.
-        earlier = sql(
-            "ts <= %s AND (ts, source, origin_piece, origin_position) < (%s, %s, %s, %s)", ts, ts, *before[1:]
+        rest = sql(
+            f"ts {side}= %s AND (ts, source, origin_piece, origin_position) {side} (%s, %s, %s, %s)",
+            ts,
+            ts,
+            *beyond[1:],
         )
     query = sql(
         "SELECT toUnixTimestamp64Milli(ts), source, origin_piece, origin_position, profile, type, event, message_id, "
         "identifiers, message FROM profile_events WHERE %s AND profile IN %s AND %s AND %s "
-        "ORDER BY ts DESC, source DESC, origin_piece DESC, origin_position DESC LIMIT %s",
+        f"ORDER BY ts {order}, source {order}, origin_piece {order}, origin_position {order} LIMIT %s",
         scope.condition,
         list(profiles),
         which.condition,
-        earlier,
+        rest,
         limit,
     )
     return [ProfileEvent(*row) for row in client.rows(query)]
@@ -185,6 +203,20 @@ def erase_replaced(workspace_id: int, space_id: int, number: int, profiles: Sequ
         column = {OVERLAY: "loser", LINKS: "user"}.get(table, "profile")
         mine = sql("workspace = %s AND space = %s AND piece < %s", workspace_id, space_id, number)
         client.run(sql(f"DELETE FROM {table.name} WHERE %s AND {column} IN %s", mine, list(profiles)))
+
+
+def ends_of(scope: Scope, profiles: Sequence[int]) -> tuple[tuple[int, int, str], tuple[int, int, str]] | None:
+    """(event time in ms, source, message id) of the first and the last event of these profile numbers; None when
+    there are no events."""
+    event, key = "(toUnixTimestamp64Milli(ts), source, message_id)", "(ts, source, origin_piece, origin_position)"
+    query = sql(
+        f"SELECT count(), argMin({event}, {key}), argMax({event}, {key}) FROM profile_events"
+        " WHERE %s AND profile IN %s",
+        scope.condition,
+        list(profiles),
+    )
+    ((count, first, last),) = client.rows(query)
+    return (tuple(first), tuple(last)) if count else None
 
 
 def counts_of(scope: Scope, profiles: Sequence[int], *, which: Which = EVERY) -> list[tuple[str, str, int, int, int]]:

@@ -13,6 +13,12 @@ def test_nothing_said_leaves_rates_open_and_statements_within_reason() -> None:
     assert work == {"max_execution_time": 300}
 
 
+def test_a_profile_api_is_asked_a_hundred_times_a_second_unless_somebody_says_otherwise() -> None:
+    assert Limits("").reads("spa_1") == 100
+    limits = Limits('{"space": {"reads_per_second": 20}, "spa_big": {"reads_per_second": 0}}')
+    assert [limits.reads(space) for space in ("spa_1", "spa_big")] == [20, 0]
+
+
 def test_what_is_said_of_one_comes_before_what_is_said_of_all() -> None:
     limits = Limits(
         '{"workspace": {"events_per_second": 10}, "source": {"events_per_second": 5}, "ask": {"threads": 1},'

@@ -16,7 +16,7 @@ from personas_site.bodies import LARGEST, LARGEST_READ, Body, BodyRoom, NoRoom, 
 from personas_site.front import Front, environ_of, lane_of
 from personas_site.lanes import THREADS, Busy, Lane
 from personas_site.requests import Handler
-from spaces.lanes import CALLS, COLLECT, CONSOLE, PASSWORDS, QUERIES
+from spaces.lanes import CALLS, COLLECT, CONSOLE, PASSWORDS, PROFILES, QUERIES
 from tests.asgi import chunks, scope_of
 from tests.loops import run
 from tests.routes import routes
@@ -383,6 +383,9 @@ def test_a_request_is_what_it_was() -> None:
         ("POST", "/api/spaces/a/audiences/previews", QUERIES),
         ("GET", "/w/a/s/b/profiles", CONSOLE),
         ("GET", "/w/a/s/b/profiles?format=csv", QUERIES),
+        ("GET", "/v1/spaces/s/collections/users/profiles/user_id:a/b/traits", PROFILES),
+        ("POST", "/v1/namespaces/s/collections/users/profiles/batch", PROFILES),
+        ("GET", "/v1/spaces/nothing", PROFILES),
         ("GET", "/readyz", CONSOLE),
         ("GET", "/static/base/tokens.css", CONSOLE),
         ("GET", "/no/such/page", CONSOLE),
