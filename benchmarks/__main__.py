@@ -33,7 +33,9 @@ NAMES = (
     "accept",
     "overload",
     "flood",
+    "profile_api",
 )  # idle first: it needs a stack that has done nothing; questions before whatever adds to the events it asks about
+UNLIMITED = '{"space": {"reads_per_second": 1000000}}'  # rates are counted, and none is too high
 RESULTS = Path(__file__).parent / "results.json"
 
 
@@ -43,7 +45,7 @@ def main(names: list[str]) -> int:
         sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}.")
     figures: list[Figure] = []
     failed = 0
-    with stack() as running:
+    with stack(PERSONAS_LIMITS=UNLIMITED) as running:
         see_as_django(running.environ)
         for name in [name for name in NAMES if name in names] or NAMES:
             begun = time.monotonic()
