@@ -4,8 +4,12 @@ The shape is that of Segment's Public API (spec/ecosystem.md §5.3). Views raise
 `access.api.errors` brings them into it.
 """
 
+from collections.abc import Collection
+
 from django.http import HttpRequest, JsonResponse
 from rest_framework.exceptions import APIException, ValidationError
+
+from spaces.settings_schema import InvalidSetting
 
 TYPES = {
     400: "bad-request",
@@ -41,6 +45,13 @@ class Unavailable(APIException):
 def invalid(message: str, field: str | None = None) -> ValidationError:
     """field: the path in the body or the query, such as `invites[0].email`."""
     return ValidationError({field: [message]} if field else [message])  # a list: DRF turns it into the whole's errors
+
+
+def refused(error: InvalidSetting, inside: str, *, beside: Collection[str] = ()) -> ValidationError:
+    """What a declaration refuses, in the object `inside` of the body. beside: fields of the body itself."""
+    if error.field in beside:
+        return invalid(str(error), error.field)
+    return invalid(str(error), f"{inside}.{error.field}" if error.field else inside)
 
 
 def plain(status: int, message: str) -> JsonResponse:

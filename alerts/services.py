@@ -42,6 +42,7 @@ def change_channel(
     if settings is not None:
         parsed = parse(all_channels()[channel.kind].settings, settings, open_sealed(channel.settings))
         channel.settings = seal(asdict(parsed))
+        # Whoever mended the settings waits for the messages that could not be sent.
         channel.notifications.filter(state=AlertNotification.State.PENDING).update(retry_at=None)
     channel.name = name if name is not None else channel.name
     channel.save()
@@ -64,6 +65,7 @@ def test_channel(channel: AlertChannel, *, now: datetime) -> AlertNotification:
         title=AlertMessage("", TEST, channel.name, channel.space.name, "", now).title,
         at=now,
     )
+    # Once: whoever pressed the button sees at once whether it works.
     sending.deliver(notification, now, is_last=True)
     return notification
 
@@ -81,7 +83,7 @@ def create_rule(
     origin: str = "",
     by: ActorLike,
 ) -> AlertRule:
-    """It is looked at soon. Raises InvalidSetting, with the fields kind, subject and cooldownMinutes beside those of
+    """It is looked at soon. Raises InvalidSetting, with the fields kind, subjectId and cooldownMinutes beside those of
     the options, and NotPossible: too many."""
     if kind not in all_kinds():
         raise InvalidSetting("kind", f"Must be one of {', '.join(all_kinds())}")
@@ -130,6 +132,7 @@ def change_rule(
     for field, value in changes.items():
         setattr(rule, field, value)
     _check(rule.space, rule.kind, rule.subject, rule.cooldown_minutes)
+    # What is watched for is another thing now: looked at soon, not when it was due.
     rule.check_at = None
     with transaction.atomic():
         rule.save(update_fields=["options", "check_at", *changes])  # never when people were told: a look may write that
@@ -137,6 +140,7 @@ def change_rule(
             AlertRoute.objects.filter(rule=rule).delete()
             _route(rule, channels)
         if not rule.enabled:
+            # Else it would be wrong for ever: nobody looks at a rule that is switched off.
             AlertOccurrence.objects.filter(rule=rule, ended_at=None).update(ended_at=now)
         audit(by, "alert.changed", rule, **changes, options=rule.options)
 
@@ -149,7 +153,7 @@ def delete_rule(rule: AlertRule, *, by: ActorLike) -> None:
 
 def _check(space: Space, kind: str, subject: str, cooldown_minutes: int) -> None:
     if subject and subject not in dict(all_kinds()[kind].subjects(space)):
-        raise InvalidSetting("subject", f"There is no such {all_kinds()[kind].about} in this space")
+        raise InvalidSetting("subjectId", f"There is no such {all_kinds()[kind].about} in this space")
     if not LEAST_COOLDOWN <= cooldown_minutes <= MOST_COOLDOWN:
         raise InvalidSetting("cooldownMinutes", f"Must be a whole number between {LEAST_COOLDOWN} and {MOST_COOLDOWN}")
 

@@ -2,29 +2,26 @@
 
 from typing import Any, ClassVar
 
-from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.api.schema import register
+from access.api.declared import DeclaredField
 from access.api.serializers import AT, Envelope, MomentField
 from alerts import queries
 from alerts.channels import all_channels
 from alerts.kinds import all_kinds
 from alerts.models import AlertChannel, AlertNotification, AlertRule
-from spaces.settings_schema import MASK, json_schema, masked
+from spaces.settings_schema import MASK, SettingsDeclaration, masked
 
 OPTIONS = {"percent": 50, "least": 100}
 CHANNEL_SETTINGS = {"webhookUrl": f"https://hooks.slack.com/{MASK}"}
 
 
-class AlertOptionsField(serializers.DictField):
+class AlertOptionsField(DeclaredField):
     """Options of an alert, as its kind declares them."""
 
-    is_change = False
-
     @staticmethod
-    def declared() -> list[type[Any]]:
+    def declared() -> list[type[SettingsDeclaration]]:
         return [kind.options for kind in all_kinds().values()]
 
 
@@ -32,32 +29,16 @@ class AlertOptionsChangesField(AlertOptionsField):
     is_change = True
 
 
-class ChannelSettingsField(AlertOptionsField):
+class ChannelSettingsField(DeclaredField):
     """Settings of a channel, as its kind declares them."""
 
     @staticmethod
-    def declared() -> list[type[Any]]:
+    def declared() -> list[type[SettingsDeclaration]]:
         return [channel.settings for channel in all_channels().values()]
 
 
 class ChannelSettingsChangesField(ChannelSettingsField):
     is_change = True
-
-
-class AlertOptionsFieldExtension(OpenApiSerializerFieldExtension):
-    target_class = AlertOptionsField
-    match_subclasses = True
-
-    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        references = []
-        for declared in self.target.declared():
-            schema = json_schema(declared) | ({"required": []} if self.target.is_change else {})
-            for field in schema["properties"].values():
-                if field.pop("writeOnly", False):
-                    field["description"] = f"{field.get('description', '')}. Shown as {MASK}".removeprefix(". ")
-            name = f"Change{declared.__name__}" if self.target.is_change else declared.__name__
-            references.append(register(auto_schema, name, schema))
-        return {"anyOf": references}
 
 
 class AlertChannelSerializer(serializers.Serializer[Any]):

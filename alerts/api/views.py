@@ -1,6 +1,5 @@
 """Alerts by REST: rules, channels, what was wrong, and what was sent."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -12,7 +11,7 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, Success, answer, done
-from access.errors import Conflict, invalid
+from access.errors import Conflict, invalid, refused
 from access.requests import ApiRequest
 from access.services import NotPossible
 from alerts import queries, services
@@ -36,7 +35,7 @@ from spaces.lanes import CALLS, lane
 from spaces.needs import needs
 from spaces.settings_schema import InvalidSetting
 
-FIELDS = {"cooldown_minutes": "cooldownMinutes", "subject": "subjectId"}
+BESIDE_OPTIONS = ("kind", "subjectId", "cooldownMinutes")  # fields of the body that a service may refuse
 OPEN = OpenApiParameter("open", OpenApiTypes.BOOL, description="Only what is wrong still, or only what is over.")
 
 
@@ -58,6 +57,7 @@ class AlertRulesView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """What is watched for in the space, oldest first."""
         rules = self.paginate_queryset(queries.rules_of(request.space))
+        # `subjects`: filled by the first rule of a kind, for all others of the page.
         return self.get_paginated_response(AlertRuleSerializer(rules, many=True, context={"subjects": {}}).data)
 
     @extend_schema(operation_id="create_alert", request=CreateAlertRule, responses={201: AlertRuleAnswer, 409: Errors})
@@ -69,7 +69,7 @@ class AlertRulesView(PagedView):
                 request.space, **body, origin=request.build_absolute_uri("/").rstrip("/"), by=request
             )
         except InvalidSetting as error:
-            raise _refused(error, "options", ("kind", "subject", "cooldownMinutes")) from error
+            raise refused(error, "options", beside=BESIDE_OPTIONS) from error
         except NotPossible as error:
             raise Conflict(str(error)) from error
         return _shown(request, rule, 201)
@@ -86,12 +86,13 @@ class AlertRuleView(APIView):
     @extend_schema(operation_id="change_alert", request=ChangeAlertRule, responses=AlertRuleAnswer)
     def patch(self, request: ApiRequest, space_id: str, alert_id: str) -> Response:
         """What is given changes. Switched off, it watches for nothing, and what was wrong is over quietly."""
+        # First: a stranger learns nothing from what is wrong with a body.
         rule = _rule_of(request, alert_id)
         body = _rule(request, parsed(ChangeAlertRule, request))
         try:
             services.change_rule(rule, **body, now=clock.now(), by=request)
         except InvalidSetting as error:
-            raise _refused(error, "options", ("subject", "cooldownMinutes")) from error
+            raise refused(error, "options", beside=BESIDE_OPTIONS) from error
         return _shown(request, rule)
 
     @extend_schema(operation_id="delete_alert", responses={200: Success})
@@ -122,7 +123,7 @@ class AlertChannelsView(PagedView):
         try:
             channel = services.create_channel(request.space, **parsed(CreateAlertChannel, request), by=request)
         except InvalidSetting as error:
-            raise _refused(error, "settings", ("kind",)) from error
+            raise refused(error, "settings", beside=["kind"]) from error
         except NotPossible as error:
             raise Conflict(str(error)) from error
         return answer(AlertChannelAnswer, 201, channel=channel)
@@ -143,7 +144,7 @@ class AlertChannelView(APIView):
         try:
             services.change_channel(channel, **parsed(ChangeAlertChannel, request), by=request)
         except InvalidSetting as error:
-            raise _refused(error, "settings", ()) from error
+            raise refused(error, "settings") from error
         return answer(AlertChannelAnswer, channel=channel)
 
     @extend_schema(operation_id="delete_alert_channel", responses={200: Success})
@@ -196,7 +197,10 @@ def _rule(request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
     """A body, in the words of the services."""
     fields: dict[str, Any] = {name: body[name] for name in ("kind", "name", "options", "enabled") if name in body}
     if "channelIds" in body:
-        fields["channels"] = _channels(request, body["channelIds"])
+        ids = body["channelIds"]
+        fields["channels"] = list(AlertChannel.objects.filter(space=request.space, public_id__in=ids))
+        if len(fields["channels"]) < len(set(ids)):
+            raise invalid("There is no such channel in this space.", "channelIds")
     if "subjectId" in body:
         fields["subject"] = body["subjectId"] or ""
     if "cooldownMinutes" in body:
@@ -204,19 +208,8 @@ def _rule(request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _channels(request: ApiRequest, ids: Sequence[str]) -> list[AlertChannel]:
-    channels = list(AlertChannel.objects.filter(space=request.space, public_id__in=ids))
-    if len(channels) < len(set(ids)):
-        raise invalid("There is no such channel in this space.", "channelIds")
-    return channels
-
-
-def _refused(error: InvalidSetting, inside: str, outer: Sequence[str]) -> Exception:
-    path = error.field if error.field in outer else f"{inside}.{error.field}".rstrip(".")
-    return invalid(str(error), FIELDS.get(path, path))
-
-
 def _shown(request: ApiRequest, rule: AlertRule, code: int = 200) -> Response:
+    # Read again, for `open` and the channels are counted by the query.
     return answer(AlertRuleAnswer, code, alert=queries.rules_of(request.space).get(pk=rule.pk))
 
 

@@ -5,36 +5,37 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from access.api.declared import DeclaredField
 from access.api.serializers import AT, Envelope, MomentField
 from audiences.models import SqlRun, SqlTrait, Warehouse
 from audiences.rules.schedules import time_zones
 from audiences.rules.sql_rows import ID_COLUMNS
 from audiences.sql_traits import LONGEST_QUERY, settings_of
 from audiences.warehouses import all_warehouses
-from spaces.settings_schema import MASK, masked
+from spaces.settings_schema import MASK, SettingsDeclaration, masked
 
 KINDS = tuple(all_warehouses())
 QUERY = "SELECT user_id, tier FROM customers"
+SETTINGS = {
+    "host": "db.example.com",
+    "port": 5432,
+    "database": "shop",
+    "user": "personas",
+    "password": MASK,
+    "tls": "verify",
+}
 
 
-class WarehouseSettingsSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "host": "db.example.com",
-        "port": 5432,
-        "database": "shop",
-        "user": "personas",
-        "password": MASK,
-        "tls": "verify",
-    }
+class WarehouseSettingsField(DeclaredField):
+    """Settings of a warehouse, as its kind declares them."""
 
-    host = serializers.CharField(required=False)
-    port = serializers.IntegerField(required=False)
-    database = serializers.CharField(required=False)
-    user = serializers.CharField(required=False)
-    password = serializers.CharField(
-        required=False, allow_blank=True, help_text=f"Shown as {MASK}, which changes nothing."
-    )
-    tls = serializers.ChoiceField(required=False, choices=["verify", "encrypt", "off"])
+    @staticmethod
+    def declared() -> list[type[SettingsDeclaration]]:
+        return [kind.settings for kind in all_warehouses().values()]
+
+
+class WarehouseSettingsChangesField(WarehouseSettingsField):
+    is_change = True
 
 
 class WarehouseSerializer(serializers.Serializer[Any]):
@@ -42,7 +43,7 @@ class WarehouseSerializer(serializers.Serializer[Any]):
         "id": "whs_2qKf0",
         "kind": "postgresql",
         "name": "Shop database",
-        "settings": WarehouseSettingsSerializer.example,
+        "settings": SETTINGS,
         "createdAt": AT,
     }
 
@@ -52,7 +53,7 @@ class WarehouseSerializer(serializers.Serializer[Any]):
     settings = serializers.SerializerMethodField()
     createdAt = MomentField(source="created_at")
 
-    @extend_schema_field(WarehouseSettingsSerializer())
+    @extend_schema_field(WarehouseSettingsField())
     def get_settings(self, warehouse: Warehouse) -> dict[str, Any]:
         return masked(settings_of(warehouse))
 
@@ -64,9 +65,9 @@ class WarehouseAnswer(Envelope):
 class CreateWarehouse(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=KINDS)
     name = serializers.CharField(max_length=100)
-    settings = WarehouseSettingsSerializer()
+    settings = WarehouseSettingsField()
 
-    example: ClassVar = {"kind": "postgresql", "name": "Shop database", "settings": WarehouseSettingsSerializer.example}
+    example: ClassVar = {"kind": "postgresql", "name": "Shop database", "settings": SETTINGS}
 
 
 class ChangeWarehouse(serializers.Serializer[Any]):
@@ -75,7 +76,7 @@ class ChangeWarehouse(serializers.Serializer[Any]):
     example: ClassVar = {"name": "Shop database"}
 
     name = serializers.CharField(max_length=100, required=False)
-    settings = WarehouseSettingsSerializer(required=False)
+    settings = WarehouseSettingsChangesField(required=False)
 
 
 class WarehouseTestSerializer(serializers.Serializer[Any]):

@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, Success, answer, done
-from access.errors import Conflict, invalid
+from access.errors import Conflict, invalid, refused
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences import sql_traits as services
@@ -53,7 +53,7 @@ class WarehousesView(PagedView):
         try:
             warehouse = services.create_warehouse(request.space, **parsed(CreateWarehouse, request), by=request)
         except InvalidSetting as error:
-            raise invalid(str(error), f"settings.{error.field}") from error
+            raise refused(error, "settings") from error
         return answer(WarehouseAnswer, 201, warehouse=warehouse)
 
 
@@ -72,7 +72,7 @@ class WarehouseView(APIView):
         try:
             services.change_warehouse(warehouse, **parsed(ChangeWarehouse, request), by=request)
         except InvalidSetting as error:
-            raise invalid(str(error), f"settings.{error.field}") from error
+            raise refused(error, "settings") from error
         return answer(WarehouseAnswer, warehouse=warehouse)
 
     @extend_schema(operation_id="delete_warehouse", responses={200: Success, 409: Errors})
@@ -92,6 +92,7 @@ class WarehouseTestView(APIView):
     @extend_schema(operation_id="check_warehouse", request=None, responses=WarehouseTestAnswer)
     def post(self, request: ApiRequest, space_id: str, warehouse_id: str) -> Response:
         """Whether it answers."""
+        # Why not, in the database's own words: who sets a warehouse up can do more with them than with ours.
         why = services.test_warehouse(_warehouse(request, warehouse_id))
         return answer(WarehouseTestAnswer, test={"ok": not why, "message": why})
 
@@ -156,6 +157,7 @@ class SqlPreviewView(APIView):
             preview = services.preview_sql(_asked_for(request, body["warehouseId"]), body["query"])
         except RowsError as error:
             raise invalid(str(error), "query") from error
+        # Values of a preview are rows of the customer's database: they are masked like everything personal.
         rows = [
             {
                 "identifier": personal.value(preview.id, row.identifier),
@@ -174,6 +176,7 @@ class SqlTraitRunView(APIView):
     def post(self, request: ApiRequest, space_id: str, sql_trait_id: str) -> Response:
         """A run begins within seconds."""
         trait = _sql_trait(request, sql_trait_id)
+        # Not run here: a query may take minutes, and no request may wait for it.
         services.run_now(trait, **parsed(RunSqlTrait, request), clock=clock, by=request)
         trait.refresh_from_db()
         return answer(SqlTraitAnswer, sqlTrait=trait)

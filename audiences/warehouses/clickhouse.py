@@ -14,7 +14,7 @@ from spaces.outbound import CONNECT_S, checked_address
 from spaces.settings_schema import label
 
 
-class ClickhouseSettings(WarehouseSettings, frozen=True, kw_only=True):
+class ClickhouseWarehouseSettings(WarehouseSettings, frozen=True, kw_only=True):
     port: Annotated[int, label("Port", ge=1, le=65535)] = 8443
 
 
@@ -26,7 +26,7 @@ class _NoRedirects(urllib3.PoolManager):
 
 
 @contextmanager
-def ask(settings: ClickhouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
+def ask(settings: ClickhouseWarehouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
     verified = settings.tls == "verify"
     names: dict[str, Any] = {"server_hostname": settings.host, "assert_hostname": settings.host} if verified else {}
     pool = _NoRedirects(**get_pool_manager_options(verify=verified, **names))
@@ -43,7 +43,8 @@ def ask(settings: ClickhouseSettings, query: str, timeout_s: float) -> Iterator[
             pool_mgr=pool,
             connect_timeout=int(CONNECT_S),
             send_receive_timeout=int(timeout_s),
-            query_limit=0,
+            query_limit=0,  # else the client would append a LIMIT of its own
+            # 2 = nothing may be written, but a limit of time may be set.
             settings={"readonly": 2, "max_execution_time": int(timeout_s)},
         )
         with closing(client), client.query_rows_stream(query) as stream:
@@ -52,4 +53,4 @@ def ask(settings: ClickhouseSettings, query: str, timeout_s: float) -> Iterator[
         raise WarehouseError(str(error).strip()) from error
 
 
-warehouse = WarehouseKind("ClickHouse", ClickhouseSettings, ask)
+warehouse = WarehouseKind("ClickHouse", ClickhouseWarehouseSettings, ask)

@@ -14,15 +14,24 @@ from spaces.outbound import CONNECT_S, checked_address
 from spaces.settings_schema import label
 
 
-class MysqlSettings(WarehouseSettings, frozen=True, kw_only=True):
+class MysqlWarehouseSettings(WarehouseSettings, frozen=True, kw_only=True):
     port: Annotated[int, label("Port", ge=1, le=65535)] = 3306
 
 
 @contextmanager
-def ask(settings: MysqlSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
+def ask(settings: MysqlWarehouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
     try:
-        with closing(connect(settings, timeout_s)) as connection, connection.cursor(SSCursor) as cursor:
-            _limit(cursor, timeout_s)
+        with (
+            closing(connect(settings, timeout_s)) as connection,
+            connection.cursor(SSCursor) as cursor,
+        ):  # rows stay with the server until they are read
+            # MySQL calls the limit by another name than MariaDB, and counts milliseconds.
+            try:
+                cursor.execute("SET SESSION max_statement_time = %s", [timeout_s])
+            except pymysql.MySQLError:
+                cursor.execute("SET SESSION max_execution_time = %s", [int(timeout_s * 1000)])
+            # Whatever right the user has: what is asked here must not write.
+            cursor.execute("SET SESSION TRANSACTION READ ONLY")
             cursor.execute(query)
             yield QueryResult([column[0] for column in cursor.description or ()], iter(cursor))
     except (pymysql.MySQLError, OSError) as error:
@@ -58,13 +67,4 @@ def _trusted(settings: Any) -> ssl.SSLContext | None:
     return context
 
 
-def _limit(cursor: SSCursor, timeout_s: float) -> None:
-    """MySQL calls the limit by another name than MariaDB, and counts milliseconds."""
-    try:
-        cursor.execute("SET SESSION max_statement_time = %s", [timeout_s])
-    except pymysql.MySQLError:
-        cursor.execute("SET SESSION max_execution_time = %s", [int(timeout_s * 1000)])
-    cursor.execute("SET SESSION TRANSACTION READ ONLY")
-
-
-warehouse = WarehouseKind("MySQL or MariaDB", MysqlSettings, ask)
+warehouse = WarehouseKind("MySQL or MariaDB", MysqlWarehouseSettings, ask)

@@ -18,17 +18,17 @@ AT_A_TIME = 2000  # rows
 GRACE_S = 5.0  # for the server's own limit, whose words are better than ours
 
 
-class PostgresqlSettings(WarehouseSettings, frozen=True, kw_only=True):
+class PostgresqlWarehouseSettings(WarehouseSettings, frozen=True, kw_only=True):
     port: Annotated[int, label("Port", ge=1, le=65535)] = 5432
 
 
 @contextmanager
-def ask(settings: PostgresqlSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
+def ask(settings: PostgresqlWarehouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
     try:
         with (
             closing(connect(settings, timeout_s, "-c default_transaction_read_only=on")) as connection,
             hung_up(connection, timeout_s + GRACE_S),
-            connection.cursor(name="personas") as cursor,
+            connection.cursor(name="personas") as cursor,  # with a name: the server keeps the rows until they are read
         ):
             cursor.itersize = AT_A_TIME
             cursor.execute(query)
@@ -77,4 +77,4 @@ def connect(settings: Any, timeout_s: float, options: str = "") -> "psycopg2.ext
     )
 
 
-warehouse = WarehouseKind("PostgreSQL", PostgresqlSettings, ask)
+warehouse = WarehouseKind("PostgreSQL", PostgresqlWarehouseSettings, ask)

@@ -7,6 +7,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from access.api.declared import declared_schema
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField
 from destinations import queries
@@ -36,7 +37,7 @@ class SettingsField(serializers.DictField):
     """Settings of a destination, as its adapter declares them."""
 
     def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
-        return _declared(auto_schema, f"{_named(adapter.kind)}Settings", adapter.settings)
+        return declared_schema(auto_schema, f"{_named(adapter.kind)}Settings", adapter.settings)
 
     def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
         return [self.component(auto_schema, adapter)]
@@ -46,7 +47,7 @@ class SettingsChangesField(SettingsField):
     """Some of them: the others stay."""
 
     def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
-        return _declared(auto_schema, f"Change{_named(adapter.kind)}Settings", adapter.settings, required=[])
+        return declared_schema(auto_schema, f"Change{_named(adapter.kind)}Settings", adapter.settings, required=[])
 
 
 class OptionsField(SettingsField):
@@ -54,7 +55,7 @@ class OptionsField(SettingsField):
 
     def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
         declared = [adapter.options, *([adapter.trait_options] if adapter.trait_options else [])]
-        return [_declared(auto_schema, options.__name__, options) for options in declared]
+        return [declared_schema(auto_schema, options.__name__, options) for options in declared]
 
 
 class SendingField(serializers.DictField):
@@ -87,14 +88,6 @@ class SettingsFieldExtension(OpenApiSerializerFieldExtension):
 def _named(kind: str) -> str:
     """A kind in the name of a schema, such as SegmentHttp."""
     return "".join(word.capitalize() for word in kind.split("_"))
-
-
-def _declared(auto_schema: Any, name: str, declared: type[Any], **more: Any) -> dict[str, str]:
-    schema = json_schema(declared) | more
-    for field in schema["properties"].values():
-        if field.pop("writeOnly", False):
-            field["description"] = f"{field.get('description', '')}. Shown as {MASK}".removeprefix(". ")
-    return register(auto_schema, name, schema)
 
 
 class DestinationSerializer(serializers.Serializer[Any]):
@@ -160,12 +153,14 @@ class CreateDestinationExtension(OpenApiSerializerExtension):
         }
 
     def _component(self, auto_schema: Any, adapter: Adapter, name: str) -> dict[str, str]:
+        # Of the plain serializer, without this extension, which would call itself.
         schema = auto_schema._map_serializer(self.target, direction="request", bypass_extensions=True)
         settings = SettingsField().component(auto_schema, adapter)
         properties = schema["properties"] | {
             "kind": {"type": "string", "enum": [adapter.kind]},
             "settings": settings,
         }
+        # A kind all of whose settings have defaults can be created without any.
         demanded = bool(json_schema(adapter.settings)["required"])
         required = [*schema["required"], *(["settings"] if demanded else [])]
         return register(auto_schema, name, {"type": "object", "required": required, "properties": properties})
@@ -340,6 +335,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     createdAt = MomentField(source="created_at")
 
     def to_representation(self, subscription: Subscription) -> dict[str, Any]:
+        # One subscription is counted now, exactly; of a list the newest comparison has to do.
         tally = self.context.get("tallies", {}).get(subscription.pk)
         subscription.tally = tally or queries.count_now(subscription)  # type: ignore[attr-defined]
         return super().to_representation(subscription)

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, Success, answer, done
-from access.errors import NOTHING, Conflict, invalid
+from access.errors import NOTHING, Conflict, invalid, refused
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences.models import Audience, ComputedTrait
@@ -83,7 +83,7 @@ class DestinationsView(PagedView):
         try:
             destination, made = services.create_destination(request.space, **body, by=request)
         except InvalidSetting as error:
-            raise invalid(str(error), "kind" if error.field == "kind" else _path("settings", error)) from error
+            raise refused(error, "settings", beside=["kind"]) from error
         test = services.test_destination(destination, now=clock.now())
         return answer(CreatedDestinationAnswer, 201, destination=destination, generated=made, test=test)
 
@@ -103,7 +103,7 @@ class DestinationView(APIView):
         try:
             made = services.change_destination(destination, **parsed(ChangeDestination, request), by=request)
         except InvalidSetting as error:
-            raise invalid(str(error), _path("settings", error)) from error
+            raise refused(error, "settings") from error
         return answer(ChangedDestinationAnswer, destination=destination, generated=made)
 
     @extend_schema(operation_id="delete_destination", responses={200: Success})
@@ -145,10 +145,17 @@ class DeliveriesView(PagedView):
         if "audienceId" in request.query_params:
             subscriptions = subscriptions.filter(audience__public_id=request.query_params["audienceId"])
         names = dict(subscriptions.values_list("pk", "public_id"))
-        found = queries.deliveries(
-            subscriptions, space=request.space, outcome=_outcome(request), identifier=_identifier(request)
-        )
-        deliveries = DeliverySerializer(self.paginate_queryset(found), many=True, context={"names": names})
+        outcome = request.query_params.get("outcome")
+        if outcome and outcome not in queries.OUTCOMES:
+            raise invalid(f"Must be one of {', '.join(queries.OUTCOMES)}.", "outcome")
+        number, identifier = None, request.query_params.get("identifier")
+        if identifier:
+            if ":" not in identifier:
+                raise invalid("Must be type:value, such as email:a@example.com.", "identifier")
+            number = queries.identifier_number(request.space, identifier)
+            number = -1 if number is None else number  # no call is about what nobody has
+        calls = queries.deliveries(subscriptions, space=request.space, outcome=outcome or None, identifier=number)
+        deliveries = DeliverySerializer(self.paginate_queryset(calls), many=True, context={"names": names})
         return self.get_paginated_response(deliveries.data)
 
 
@@ -243,9 +250,9 @@ class SubscriptionsView(PagedView):
                 audience, destination, options=body["options"], sending=body["sending"], by=request
             )
         except InvalidSending as error:
-            raise invalid(str(error), _path("sending", error)) from error
+            raise refused(error, "sending") from error
         except InvalidSetting as error:
-            raise invalid(str(error), _path("options", error)) from error
+            raise refused(error, "options") from error
         except NotPossible as error:
             raise Conflict(str(error)) from error
         return answer(SubscriptionAnswer, 201, subscription=subscription)
@@ -266,9 +273,9 @@ class SubscriptionView(APIView):
         try:
             services.change_subscription(subscription, **parsed(ChangeSubscription, request), by=request)
         except InvalidSending as error:
-            raise invalid(str(error), _path("sending", error)) from error
+            raise refused(error, "sending") from error
         except InvalidSetting as error:
-            raise invalid(str(error), _path("options", error)) from error
+            raise refused(error, "options") from error
         return answer(SubscriptionAnswer, subscription=subscription)
 
     @extend_schema(operation_id="delete_subscription", responses={200: Success})
@@ -331,11 +338,13 @@ class RehearsalView(APIView):
         subscription = _subscription(request, ids)
         body = parsed(CreateRehearsal, request)
         type, _, value = body["identifier"].partition(":")
+        # By the whole value, unlike the page's search: a program knows whom it means.
         person = holders(request.space, type, value).first()
         if person is None:
             raise invalid("Nobody in the space has this identifier", "identifier")
         now, entering = clock.now(), body["entering"]
         rules = {name: body[name] for name in ("sending", "options") if name in body}
+        # A test of rules that are not saved would tell a tool what nobody decided to send.
         if body["send"]:
             if rules:
                 raise invalid("Only what is saved can be sent", next(iter(rules)))
@@ -347,9 +356,9 @@ class RehearsalView(APIView):
         try:
             rehearsal = rehearse(subscription, person, now=now, entering=entering, **rules)
         except InvalidSending as error:
-            raise invalid(str(error), _path("sending", error)) from error
+            raise refused(error, "sending") from error
         except InvalidSetting as error:
-            raise invalid(str(error), _path("options", error)) from error
+            raise refused(error, "options") from error
         return answer(RehearsalAnswer, rehearsal=rehearsal)
 
 
@@ -490,24 +499,3 @@ def _owner(request: ApiRequest, ids: dict[str, str]) -> Audience:
 def _subscription(request: ApiRequest, ids: dict[str, str]) -> Subscription:
     subscriptions = _owner(request, ids).subscriptions.select_related("audience", "destination")
     return get_object_or_404(subscriptions, public_id=ids.get("subscription_id") or ids["trait_subscription_id"])
-
-
-def _outcome(request: ApiRequest) -> str | None:
-    outcome = request.query_params.get("outcome")
-    if outcome and outcome not in queries.OUTCOMES:
-        raise invalid(f"Must be one of {', '.join(queries.OUTCOMES)}.", "outcome")
-    return outcome or None
-
-
-def _identifier(request: ApiRequest) -> int | None:
-    text = request.query_params.get("identifier")
-    if not text:
-        return None
-    if ":" not in text:
-        raise invalid("Must be type:value, such as email:a@example.com.", "identifier")
-    number = queries.identifier_number(request.space, text)
-    return -1 if number is None else number
-
-
-def _path(root: str, error: InvalidSetting) -> str:
-    return f"{root}.{error.field}" if error.field else root

@@ -27,7 +27,7 @@ STATES = {
     AlertNotification.State.SENT: Pill("Sent", "good"),
     AlertNotification.State.FAILED: Pill("Failed", "bad"),
 }
-ON_FORM = {"subject": "subject", "cooldownMinutes": "cooldown_minutes"}  # fields of errors that the form has itself
+ON_FORM = {"subjectId": "subject", "cooldownMinutes": "cooldown_minutes"}  # fields of errors that the form has itself
 NOT_DELETED = "The name you typed is not its name. Nothing was deleted."
 
 
@@ -35,6 +35,7 @@ NOT_DELETED = "The name you typed is not its name. Nothing was deleted."
 def alerts(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """What is wrong now, what is watched for, and by which channels people are told."""
     rules = list(queries.rules_of(request.space).order_by("name", "pk"))
+    # Looked up once for each kind, not for each rule: a sentence names what it is about.
     subjects = {
         kind: all_kinds()[kind].subjects(request.space) for kind in {rule.kind for rule in rules if rule.subject}
     }
@@ -76,6 +77,7 @@ def alert_new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """A new alert of the kind `?kind=`."""
     kind = request.GET.get("kind", "")
     if kind not in all_kinds():
+        # Without a kind that there is: the page has the list of them.
         return alerts(request, workspace, space)
     initial = {
         "name": all_kinds()[kind].label,
