@@ -1,8 +1,9 @@
 """Test cases by REST: those of an audience or a computed trait, and what comes of each."""
 
+from functools import partial
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -14,8 +15,8 @@ from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences import cases, services
 from audiences.api.case_serializers import CaseAnswer, CasesAnswer, RunCases, RunTraitCases, WriteCase
-from audiences.api.traits import trait_of
-from audiences.api.views import audience_of, wrong
+from audiences.api.traits import owner_of
+from audiences.api.views import wrong
 from audiences.failures import unreadable
 from audiences.models import Audience
 from audiences.rules.cases import DefinitionCase, parse_case
@@ -29,24 +30,32 @@ from spaces.needs import needs
 @extend_schema(tags=["audiences"])
 class CasesView(APIView):
     @extend_schema(operation_id="list_test_cases", responses={200: CasesAnswer, 409: Errors})
-    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """The test cases of an audience, and what comes of each by its newest definition."""
-        return outcomes(audience_of(request, audience_id))
+    def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """The test cases, and what comes of each by the newest definition."""
+        return answer(CasesAnswer, cases=_run(owner_of(request, ids)))
 
     @extend_schema(operation_id="create_test_case", request=WriteCase, responses={201: CaseAnswer, 409: Errors})
-    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """A new test case, whether it holds now or not. From now on it is asked whenever a definition is saved."""
-        return created(request, audience_of(request, audience_id))
+        # First: a stranger learns nothing from what is wrong with a body.
+        row = owner_of(request, ids)
+        try:
+            kept = services.add_case(row, _read(request, row), by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return _one(row, kept.id, 201)
 
 
 @needs("space.read")
 @lane(QUERIES)
 @extend_schema(tags=["audiences"])
 class RunCasesView(APIView):
+    body: type[RunCases] | type[RunTraitCases] = RunCases
+
     @extend_schema(operation_id="run_test_cases", request=RunCases, responses={200: CasesAnswer, 409: Errors})
-    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """What comes of the test cases by a definition that is not saved. Changes nothing."""
-        return outcomes(audience_of(request, audience_id), parsed(RunCases, request).get("definition"))
+        return answer(CasesAnswer, cases=_run(owner_of(request, ids), parsed(self.body, request).get("definition")))
 
 
 @needs("space.read", PUT="space.use", DELETE="space.use")
@@ -54,86 +63,48 @@ class RunCasesView(APIView):
 @extend_schema(tags=["audiences"])
 class CaseView(APIView):
     @extend_schema(operation_id="change_test_case", request=WriteCase, responses={200: CaseAnswer, 409: Errors})
-    def put(self, request: ApiRequest, space_id: str, audience_id: str, case_id: str) -> Response:
+    def put(self, request: ApiRequest, space_id: str, case_id: str, **ids: str) -> Response:
         """The test case is what the body says; what is left out is as in a new one."""
-        return changed(request, audience_of(request, audience_id), case_id)
+        row = owner_of(request, ids)
+        if case_id not in {kept["id"] for kept in row.cases}:  # before the body: nobody mends one that is not there
+            raise NotFound(NOTHING)
+        try:
+            services.change_case(row, case_id, _read(request, row), by=request)
+        except NotPossible as error:
+            raise NotFound(NOTHING) from error
+        return _one(row, case_id, 200)
 
     @extend_schema(operation_id="delete_test_case", responses={200: Success})
-    def delete(self, request: ApiRequest, space_id: str, audience_id: str, case_id: str) -> Response:
+    def delete(self, request: ApiRequest, space_id: str, case_id: str, **ids: str) -> Response:
         """The test case is gone."""
-        return removed(request, audience_of(request, audience_id), case_id)
+        try:
+            services.remove_case(owner_of(request, ids), case_id, by=request)
+        except NotPossible as error:
+            raise NotFound(NOTHING) from error
+        return done()
 
 
-@needs("space.read", POST="space.use")
-@lane(QUERIES)
-@extend_schema(tags=["computed traits"])
-class TraitCasesView(APIView):
-    @extend_schema(operation_id="list_trait_test_cases", responses={200: CasesAnswer, 409: Errors})
-    def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """The test cases of a computed trait, and the value that comes of each by its newest definition."""
-        return outcomes(trait_of(request, trait_id))
-
-    @extend_schema(operation_id="create_trait_test_case", request=WriteCase, responses={201: CaseAnswer, 409: Errors})
-    def post(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """A new test case. From now on it is asked whenever a definition is saved."""
-        return created(request, trait_of(request, trait_id))
+of_trait = partial(extend_schema, tags=["computed traits"])
 
 
-@needs("space.read")
-@lane(QUERIES)
-@extend_schema(tags=["computed traits"])
-class RunTraitCasesView(APIView):
-    @extend_schema(
-        operation_id="run_trait_test_cases", request=RunTraitCases, responses={200: CasesAnswer, 409: Errors}
-    )
-    def post(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """What comes of the test cases by a definition that is not saved. Changes nothing."""
-        return outcomes(trait_of(request, trait_id), parsed(RunTraitCases, request).get("definition"))
+@extend_schema_view(
+    get=of_trait(operation_id="list_trait_test_cases"), post=of_trait(operation_id="create_trait_test_case")
+)
+class TraitCasesView(CasesView):
+    """Of a computed trait: what comes of a test case is a value."""
 
 
-@needs("space.read", PUT="space.use", DELETE="space.use")
-@lane(QUERIES)
-@extend_schema(tags=["computed traits"])
-class TraitCaseView(APIView):
-    @extend_schema(operation_id="change_trait_test_case", request=WriteCase, responses={200: CaseAnswer, 409: Errors})
-    def put(self, request: ApiRequest, space_id: str, trait_id: str, case_id: str) -> Response:
-        """The test case is what the body says; what is left out is as in a new one."""
-        return changed(request, trait_of(request, trait_id), case_id)
-
-    @extend_schema(operation_id="delete_trait_test_case", responses={200: Success})
-    def delete(self, request: ApiRequest, space_id: str, trait_id: str, case_id: str) -> Response:
-        """The test case is gone."""
-        return removed(request, trait_of(request, trait_id), case_id)
+@extend_schema_view(post=of_trait(operation_id="run_trait_test_cases", request=RunTraitCases))
+class RunTraitCasesView(RunCasesView):
+    body = RunTraitCases
 
 
-def outcomes(row: Audience, definition: Any = None) -> Response:
-    return answer(CasesAnswer, cases=_run(row, definition))
-
-
-def created(request: ApiRequest, row: Audience) -> Response:
-    try:
-        kept = services.add_case(row, _read(request, row), by=request)
-    except NotPossible as error:
-        raise Conflict(str(error)) from error
-    return _one(row, kept.id, 201)
-
-
-def changed(request: ApiRequest, row: Audience, id: str) -> Response:
-    if id not in {kept["id"] for kept in row.cases}:
-        raise NotFound(NOTHING)
-    try:
-        services.change_case(row, id, _read(request, row), by=request)
-    except NotPossible as error:
-        raise NotFound(NOTHING) from error
-    return _one(row, id, 200)
-
-
-def removed(request: ApiRequest, row: Audience, id: str) -> Response:
-    try:
-        services.remove_case(row, id, by=request)
-    except NotPossible as error:
-        raise NotFound(NOTHING) from error
-    return done()
+@extend_schema_view(
+    put=of_trait(operation_id="change_trait_test_case"),
+    delete=of_trait(operation_id="delete_trait_test_case"),
+)
+class TraitCaseView(CaseView):
+    """Of a computed trait."""
 
 
 def _read(request: ApiRequest, row: Audience) -> DefinitionCase:

@@ -57,6 +57,8 @@ class DefinitionFieldExtension(OpenApiSerializerFieldExtension):
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         for name, schema in self.target.described("#/components/schemas/{}").items():
             register(auto_schema, name, schema)
+        # A client that is made of the description gets a type for what it sends; what it is answered it must not
+        # refuse.
         readable = {"$ref": f"#/components/schemas/{self.target.schema_name}"}
         if not self.target.kept:
             return readable
@@ -116,6 +118,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
     of = serializers.ChoiceField(source="audience.of", choices=WHOM, help_text="Whom it is about.")
     folder = serializers.CharField(source="audience.folder", help_text="A path; empty = in no folder.")
     sentence = serializers.CharField(help_text="What the definition says, in words.")
+    # Of the newest version: whoever changes an audience changes that one, also while an older one serves.
     definition: DefinitionField = KeptDefinitionField(source="version.definition")
     includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
     includeHistoricalData = serializers.SerializerMethodField()
@@ -141,6 +144,7 @@ class AudienceSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(MomentField(allow_null=True))
     def get_asOf(self, found: Overview) -> str | None:
+        # One that is behind says as of when its members are; all others are as of the newest tick of their space.
         return moment(found.exact_at or self.context["as_of"])
 
 
@@ -153,6 +157,7 @@ class LabelsField(serializers.ListField):
         super().__init__(child=child, max_length=MOST_LABELS, help_text=help_text, **options)
 
 
+# Functions, since a field object belongs to the one serializer that declares it.
 def of_field() -> serializers.ChoiceField:
     return serializers.ChoiceField(choices=WHOM, default=USERS, help_text="Whom it is about; never changes.")
 
@@ -258,6 +263,7 @@ class PreviewAudience(serializers.Serializer[Any]):
     of = of_field()
     includeAnonymous = serializers.BooleanField(default=False)
     includeHistoricalData = serializers.BooleanField(default=True)
+    # Of each person in the sample the identifiers are looked up: many would make a preview slow.
     sampleSize = serializers.IntegerField(min_value=0, max_value=50, default=10)
 
 
@@ -349,6 +355,7 @@ class MemberSerializer(serializers.Serializer[Any]):
     profileId = serializers.CharField(source="profile_id")
     identifiers = IdentifierSerializer(many=True, required=False)
 
+    # Left out rather than answered empty: an empty list would say that somebody has no identifiers.
     def get_fields(self) -> dict[str, Any]:
         fields = super().get_fields()
         if not self.context.get("included", True):
@@ -391,10 +398,12 @@ class ChangeSerializer(serializers.Serializer[Any]):
     size = SizeSerializer(source="*", help_text="Of the audience afterwards.")
 
     def get_id(self, change: Change) -> str:
+        # What a tick does to an audience has at most one change for each cause, so this names it for ever.
         return f"{change.tick}-{change.cause}"
 
     @extend_schema_field(SideSerializer)
     def get_entered(self, change: Change) -> Any:
+        # By the ids of now: whoever was merged since is the winner.
         return SideSerializer(overview.moved(change.space, change.entered, MOST_NAMED)).data
 
     @extend_schema_field(SideSerializer)
@@ -428,6 +437,7 @@ class ConditionKindSerializer(serializers.Serializer[Any]):
 
     kind = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
+    # DRF keeps its own fields under this name, so the method cannot be called get_fields.
     fields = serializers.SerializerMethodField("named_fields")  # type: ignore[assignment]
 
     @extend_schema_field(

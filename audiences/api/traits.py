@@ -1,5 +1,6 @@
 """Computed traits by REST: how they are computed, and who has which value."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -30,6 +31,7 @@ from audiences.api.serializers import (
 from audiences.api.views import (
     FOLDER,
     LABEL,
+    audience_of,
     change,
     changed_several,
     created,
@@ -125,6 +127,7 @@ class TraitValuesView(PagedView):
     def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
         """Everybody who has a value, with it."""
         trait = trait_of(request, trait_id)
+        # A sequence that reads one page of profiles and values at a time: a trait may have millions.
         values = self.paginate_queryset(trait_overview.Values(trait))
         return self.get_paginated_response(PersonValueSerializer(values, many=True).data)
 
@@ -154,6 +157,7 @@ class TraitPreviewView(APIView):
             raise unanswered(request, error) from error
         context = {
             "spread": distribution(
+                # A distribution is over all who have a value, the sample over a few of them.
                 [trait_overview.readable(body["definition"], value) for value in preview.values.values()]
             ),
             "sample": trait_overview.sample(request.space, preview.values, body["sampleSize"], body["definition"]),
@@ -178,6 +182,11 @@ class ProfileTraitsView(PagedView):
 
 def trait_of(request: ApiRequest, public_id: str) -> Audience:
     return get_object_or_404(ComputedTrait, space=request.space, public_id=public_id, deleted_at=None)
+
+
+def owner_of(request: ApiRequest, ids: Mapping[str, str]) -> Audience:
+    """The audience or the computed trait that an address is about: of the one or the other it has the id."""
+    return trait_of(request, ids["trait_id"]) if "trait_id" in ids else audience_of(request, ids["audience_id"])
 
 
 def shown_trait(request: ApiRequest, trait: Audience, status: int = 200) -> Response:

@@ -1,6 +1,6 @@
 """The versions of audiences and computed traits by REST: what each asked for, and back to one of them."""
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -19,8 +19,8 @@ from audiences.api.serializers import (
     TraitVersionSerializer,
     VersionSerializer,
 )
-from audiences.api.traits import shown_trait, trait_of
-from audiences.api.views import audience_of, breaks, shown_audience
+from audiences.api.traits import owner_of, shown_trait
+from audiences.api.views import breaks, shown_audience
 from audiences.cases import BrokenCases
 from audiences.models import Audience
 from audiences.rules.validation import DefinitionError
@@ -29,30 +29,18 @@ from spaces.needs import needs
 MOST_VERSIONS = 100  # per page
 
 
-class VersionPages(PagedView):
-    pagination_class = Pages.of("versions", order="-number", most=MOST_VERSIONS)
-
-    def page(self, row: Audience, serializer: type[VersionSerializer]) -> Response:
-        details = versions.described(row, self.paginate_queryset(versions.versions_of(row)))
-        return self.get_paginated_response(serializer(details, many=True).data)
-
-
 @needs("space.read")
 @extend_schema(tags=["audiences"])
-class VersionsView(VersionPages):
+class VersionsView(PagedView):
+    pagination_class = Pages.of("versions", order="-number", most=MOST_VERSIONS)
+    serializer: type[VersionSerializer] = VersionSerializer
+
     @extend_schema(operation_id="list_audience_versions", responses=VersionSerializer(many=True))
-    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+    def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """What it asked for since it exists, newest first, and what each change changed."""
-        return self.page(audience_of(request, audience_id), VersionSerializer)
-
-
-@needs("space.read")
-@extend_schema(tags=["computed traits"])
-class TraitVersionsView(VersionPages):
-    @extend_schema(operation_id="list_computed_trait_versions", responses=TraitVersionSerializer(many=True))
-    def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """How it was computed since it exists, newest first, and what each change changed."""
-        return self.page(trait_of(request, trait_id), TraitVersionSerializer)
+        row = owner_of(request, ids)
+        details = versions.described(row, self.paginate_queryset(versions.versions_of(row)))
+        return self.get_paginated_response(self.serializer(details, many=True).data)
 
 
 @needs("space.read", POST="space.use")
@@ -61,33 +49,38 @@ class RestoreVersionView(APIView):
     @extend_schema(
         operation_id="restore_audience_version", request=RestoreVersion, responses={200: AudienceAnswer, 409: Errors}
     )
-    def post(self, request: ApiRequest, space_id: str, audience_id: str, version_number: str) -> Response:
+    def post(self, request: ApiRequest, space_id: str, version_number: str, **ids: str) -> Response:
         """A new version has the definition of this one, if the newest has another. The old one serves until then."""
-        audience = audience_of(request, audience_id)
-        restore(request, audience, version_number)
-        return shown_audience(request, audience)
+        row = owner_of(request, ids)
+        version = versions.version_of(row, version_number)
+        if version is None:
+            raise NotFound(NOTHING)
+        try:
+            services.restore_version(version, **parsed(RestoreVersion, request), by=request)
+        except BrokenCases as error:
+            raise breaks(error) from error
+        except (DefinitionError, NotPossible) as error:
+            raise Conflict(str(error)) from error
+        return shown_trait(request, row) if row.kind == Audience.Kind.TRAIT else shown_audience(request, row)
 
 
-@needs("space.read", POST="space.use")
-@extend_schema(tags=["computed traits"])
-class RestoreTraitVersionView(APIView):
-    @extend_schema(
-        operation_id="restore_computed_trait_version", request=RestoreVersion, responses={200: TraitAnswer, 409: Errors}
+@extend_schema_view(
+    get=extend_schema(
+        operation_id="list_computed_trait_versions",
+        tags=["computed traits"],
+        responses=TraitVersionSerializer(many=True),
     )
-    def post(self, request: ApiRequest, space_id: str, trait_id: str, version_number: str) -> Response:
-        """A new version has the definition of this one, if the newest has another."""
-        trait = trait_of(request, trait_id)
-        restore(request, trait, version_number)
-        return shown_trait(request, trait)
+)
+class TraitVersionsView(VersionsView):
+    serializer = TraitVersionSerializer
 
 
-def restore(request: ApiRequest, row: Audience, number: str) -> None:
-    version = versions.version_of(row, number)
-    if version is None:
-        raise NotFound(NOTHING)
-    try:
-        services.restore_version(version, **parsed(RestoreVersion, request), by=request)
-    except BrokenCases as error:
-        raise breaks(error) from error
-    except (DefinitionError, NotPossible) as error:
-        raise Conflict(str(error)) from error
+@extend_schema_view(
+    post=extend_schema(
+        operation_id="restore_computed_trait_version",
+        tags=["computed traits"],
+        responses={200: TraitAnswer, 409: Errors},
+    )
+)
+class RestoreTraitVersionView(RestoreVersionView):
+    """Of a computed trait."""

@@ -72,6 +72,7 @@ MOST_DAYS = 31
 TYPED = (suggestions.PROPERTY_VALUE, suggestions.TRAIT_VALUE)
 LABEL = OpenApiParameter("label", description="Only what has this label.")
 FOLDER = OpenApiParameter("folder", description="Only what is in this folder or below it.")
+# What a definition costs is its own fault, and a store that is away is not: one is refused, the other is 503.
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
 NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
@@ -86,6 +87,7 @@ class AudiencesView(PagedView):
     @extend_schema(operation_id="list_audiences", parameters=[LABEL, FOLDER], responses=AudienceSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's audiences, oldest first; or those with a label."""
+        # Read once for the page: each audience that asks about others would read them again.
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
         audiences = self.paginate_queryset(labelled(request, overview.audiences_of(request.space)))
         shown = [overview.overview(audience, neighbours) for audience in audiences]
@@ -178,6 +180,7 @@ class PreviewView(APIView):
                 body["definition"],
                 of=body["of"],
                 include_anonymous=body["includeAnonymous"],
+                # As if it were created now: that is what its first computation would count.
                 events_since=None if body["includeHistoricalData"] else now,
                 now=now,
             )
@@ -217,6 +220,7 @@ class MembersView(PagedView):
         """
         audience = audience_of(request, audience_id)
         seen = overview.overview(audience)
+        # Members, tick and moment belong together; read one by one, a tick could come between them.
         standing = overview.standing(audience)
         if at := _moment(request, "at"):
             try:
@@ -327,6 +331,8 @@ class MovedView(PagedView):
 
     def moved(self, request: ApiRequest, audience_id: str, change_id: str) -> Response:
         tick, _, cause = change_id.partition("-")
+        # The id comes from an address, where anything may stand: a number beyond bigint would be an error of the
+        # database.
         if not tick.isascii() or not tick.isdecimal() or len(tick) > 18:
             raise NotFound(NOTHING)
         change = Change.objects.filter(audience=audience_of(request, audience_id), tick=int(tick), cause=cause).first()
@@ -346,6 +352,7 @@ class ExplanationView(APIView):
         """Why a person is in an audience, or is not: each condition, with what was found."""
         profile = profile_of(request.space, profile_id)
         audience = audience_of(request, audience_id)
+        # 404 for both: that an account is no person is no secret, but neither is it an error of the caller's body.
         if profile is None or audience.of != explain.whom(profile):
             raise NotFound(NOTHING)
         try:
@@ -402,6 +409,7 @@ class SeenView(APIView):
         if of not in suggestions.OFFERED:
             raise invalid(f"Must be one of {', '.join(suggestions.OFFERED)}.", "of")
         offered = suggestions.offered(request.space, of, **asked)
+        # Only where values are offered: of names nobody chooses a type.
         types = types_sent(request.space, event=asked["event"], name=asked["name"]) if of in TYPED else set()
         return answer(SeenAnswer, seen=[{"value": v, "count": n} for v, n in offered.items()], types=sorted(types))
 
@@ -452,6 +460,7 @@ def changed_several(
 ) -> Response:
     """Nothing is done when one of the ids is of none of `rows`."""
     chosen = bulk.chosen(rows, public_ids)
+    # All or none are looked at, so that a slip in one id does not leave half of a change behind.
     if chosen is None:
         raise NotFound(NOTHING)
     try:
@@ -498,6 +507,7 @@ def delete(request: ApiRequest, row: Audience, now: datetime) -> None:
 
 def unanswered(request: ApiRequest, error: Unanswerable) -> APIException:
     """Of a preview: the definition's fault, or nobody's."""
+    # Logged, for the user is told no more than that it did not work.
     logger.warning("a preview in %s: %s", request.space.public_id, error)
     if error.passes and not error.limit:
         return Unavailable(NOT_NOW)
@@ -527,6 +537,7 @@ def _moment(request: ApiRequest, name: str) -> datetime | None:
     text = request.query_params.get(name)
     if not text:
         return None
+    # Without its zone a moment means another one to each reader: it is refused rather than guessed.
     moment = parse_datetime(text) if len(text) < MOST_OF_A_MOMENT else None
     if moment is None or moment.tzinfo is None:
         raise invalid("Must be a moment with its time zone, such as 2026-06-15T12:00:00Z.", name)
@@ -534,6 +545,7 @@ def _moment(request: ApiRequest, name: str) -> datetime | None:
 
 
 def shown_audience(request: ApiRequest, audience: Audience, code: int = 200) -> Response:
+    # Read again: the one at hand was loaded before the change, without what an overview needs.
     fresh = overview.audiences_of(request.space).get(pk=audience.pk)
     context = {"as_of": overview.as_of(request.space)}
     return answer(AudienceAnswer, code, audience=overview.overview(fresh), context=context)
