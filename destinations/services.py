@@ -70,7 +70,7 @@ def create_destination(
         workspace_id=space.workspace_id, space=space, kind=kind, name=name, settings=seal(asdict(parsed))
     )
     audit(by, "destination.created", destination, kind=kind, name=name)
-    return destination, _generated_secrets(parsed, settings)
+    return destination, _generated_secrets(parsed, settings, {})
 
 
 def change_destination(
@@ -84,14 +84,15 @@ def change_destination(
     """What is given is changed. New settings wake what was suspended or parked. Returns newly generated secrets."""
     generated: dict[str, str] = {}
     if settings is not None:
-        parsed = _parsed(destination.kind, settings, open_sealed(destination.settings))
+        stored = open_sealed(destination.settings)
+        parsed = _parsed(destination.kind, settings, stored)
         destination.settings = seal(asdict(parsed))
-        forget(destination)  # another account may have other lists
+        forget(destination)  # another account may have other lists, and does not take these tokens
         going = destination.subscriptions.filter(deleted_at=None, audience__deleted_at=None)
         for kind, of in going.values_list("audience__kind", "audience__of").distinct():
             if refusal := queries.refusal(destination, kind, of):
                 raise InvalidSetting("style", f"{refusal}, and one goes to this")
-        generated = _generated_secrets(parsed, settings) if "" in settings.values() else {}
+        generated = _generated_secrets(parsed, settings, stored)
     destination.name = name if name is not None else destination.name
     destination.enabled = enabled if enabled is not None else destination.enabled
     destination.save()
@@ -106,6 +107,7 @@ def delete_destination(destination: Destination, *, by: ActorLike) -> None:
     """It is gone with what it acknowledged. Nobody is taken out of the tool: that would be a change over there."""
     with transaction.atomic():
         audit(by, "destination.deleted", destination, kind=destination.kind, name=destination.name)
+        # Hidden at once and erased later: what it acknowledged may be millions of rows.
         deletions.hide(destination)
         deletions.begin(destination, Deletion.TargetKind.DESTINATION, name=destination.name)
         for subscription in destination.subscriptions.all():
@@ -146,6 +148,7 @@ def subscribe(
 
     Raises InvalidSetting, InvalidSending, and NotPossible when it goes there already, cannot, or is of another space.
     """
+    # The last wall: a view has looked both of them up in its own space already.
     if audience.space_id != destination.space_id:
         raise NotPossible("An audience goes only to destinations of its own space")
     if refusal := queries.refusal(destination, audience.kind, audience.of):
@@ -167,6 +170,7 @@ def subscribe(
             )
             if rules.deciding:
                 _watch(audience)
+    # Of two who ask for it at once, the constraint lets one through.
     except IntegrityError as error:
         raise NotPossible(f"{audience.name} goes to this destination already") from error
     audit(by, "subscription.created", subscription, audience=audience.public_id, destination=destination.public_id)
@@ -227,7 +231,8 @@ def change_subscription(
         known = queries.known_types(destination, subscription.audience.of)
         rules = parse_sending(sending, known=known, names=adapter_of(destination.kind).capabilities.fields)
         with transaction.atomic():
-            # A pass that is under way was begun for others: it begins anew.
+            # A pass that is under way was begun for others: it begins anew. Only these columns are written, here and
+            # below: the sync stage may write the others at this moment.
             Subscription.objects.filter(pk=subscription.pk).update(
                 sending=sending_json(rules), capped_people=0, compare_at=None
             )
@@ -238,6 +243,7 @@ def change_subscription(
         Subscription.objects.filter(pk=subscription.pk).update(options=asdict(chosen))
         forget(subscription.destination, subscription)
     if enabled is not None:
+        # Switched on it is never "in step": what changed meanwhile is not known until it is compared.
         calm = Subscription.Status.SYNCING if subscription.synced_at else Subscription.Status.WAITING
         Subscription.objects.filter(pk=subscription.pk).update(
             enabled=enabled, status=calm if enabled else Subscription.Status.DISABLED
@@ -259,6 +265,7 @@ def _watch(audience: Audience) -> None:
     """Evaluate tells of changes in the traits that decide who goes to any of its destinations."""
     going = Subscription.objects.filter(audience=audience, deleted_at=None)
     names = set().union(*(roots(queries.sending_of(subscription).deciding) for subscription in going))
+    # Of computed traits as well, which can be filtered by what else a person has.
     Audience.everything.filter(pk=audience.pk).update(watched_traits=sorted(names))
 
 
@@ -266,7 +273,7 @@ def nod(subscription: Subscription, *, by: ActorLike) -> None:
     """What waits because it is about so many people may go. What comes later is counted anew."""
     with transaction.atomic():
         locked = Subscription.objects.select_for_update().get(pk=subscription.pk)
-        if not locked.capped_people:
+        if not locked.capped_people:  # read under the lock: each comparison counts them anew
             raise NotPossible("Nothing waits for a nod")
         people, locked.capped_people = locked.capped_people, 0
         locked.nodded_tick = _newest_tick(subscription)
@@ -285,6 +292,7 @@ def recall(subscription: Subscription, *, now: datetime, by: ActorLike) -> None:
         locked = Subscription.objects.select_for_update().get(pk=subscription.pk)
         if locked.recalled_at is not None:
             raise NotPossible("They are recalled already")
+        # Nobody is desired from now on (queries.desired_members): the next comparison takes everybody out.
         locked.recalled_at = now
         _begin_anew(locked)
         audit(by, "subscription.recalled", subscription)
@@ -395,6 +403,7 @@ def _stop_waiting(subscription: Subscription) -> None:
     if subscription.status in STOPPED:
         subscription.status = Subscription.Status.RETRYING
     subscription.retry_at = subscription.failing_since = subscription.compare_at = None
+    # What differed before somebody changed the settings is not held against what comes now.
     subscription.repeated = 0
     subscription.error = ""
     subscription.save()
@@ -403,6 +412,8 @@ def _stop_waiting(subscription: Subscription) -> None:
 def _parsed(kind: str, given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> SettingsDeclaration:
     """Valid settings whose addresses may be called. Raises InvalidSetting."""
     settings = parse(adapter_of(kind).settings, given, stored)
+    # Asked here as well as at each call: a form should say it at once. At the call, because a name may lead elsewhere
+    # by then.
     for field in fields_of(type(settings)):
         if field.url:
             try:
@@ -412,10 +423,15 @@ def _parsed(kind: str, given: Mapping[str, Any], stored: Mapping[str, Any] | Non
     return settings
 
 
-def _generated_secrets(settings: SettingsDeclaration, given: Mapping[str, Any]) -> dict[str, str]:
+def _generated_secrets(
+    settings: SettingsDeclaration, given: Mapping[str, Any], stored: Mapping[str, Any]
+) -> dict[str, str]:
     """What was filled in because it was left empty. Nobody could ever read it otherwise."""
     return {
         field.name: getattr(settings, field.attribute)
         for field in fields_of(type(settings))
-        if field.generate and not given.get(field.name)
+        # What was stored before was shown when it was made, and never again.
+        if field.generate
+        and not given.get(field.name)
+        and getattr(settings, field.attribute) != stored.get(field.attribute)
     }

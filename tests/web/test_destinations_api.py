@@ -89,10 +89,14 @@ def test_a_destination_is_made_shown_changed_and_deleted(cast: Cast, space: str)
     assert changed["generated"] == {}
     kept = settings_of(Destination.objects.get(public_id=destination["id"]))
     assert (kept.signing_secret, kept.url) == (made_secret, "https://example.com/hook")
+    # One that was made before is never shown again, whatever else is emptied; an emptied one is made anew.
+    assert body(cast.call("admin", "PATCH", path, {"settings": {"sharedSecret": ""}}))["generated"] == {}
+    anew = body(cast.call("admin", "PATCH", path, {"settings": {"signingSecret": ""}}))["generated"]
+    assert anew["signingSecret"] not in (made_secret, "")
     body(cast.call("admin", "DELETE", path))
     body(cast.call("admin", "GET", path), 404)
     actions = AuditEntry.objects.filter(target=destination["id"]).order_by("id").values_list("action", flat=True)
-    assert list(actions) == ["destination.created", "destination.changed", "destination.deleted"]
+    assert list(actions) == ["destination.created", *["destination.changed"] * 3, "destination.deleted"]
 
 
 def test_secrets_are_in_no_answer_no_audit_entry_and_not_in_plain_text_in_the_table(cast: Cast, space: str) -> None:
