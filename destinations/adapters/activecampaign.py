@@ -1,6 +1,5 @@
 """ActiveCampaign: a custom field of the contact, by which segments and automations choose."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -8,10 +7,11 @@ from destinations.rules.contract import (
     REQUESTS,
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
 from destinations.rules.vendors import as_text, json_request, value_of
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
@@ -39,7 +39,7 @@ class ActivecampaignOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     about: PayloadComputation,
     settings: ActivecampaignSettings,
     options: ActivecampaignOptions,
@@ -73,9 +73,7 @@ def _api(settings: ActivecampaignSettings) -> str:
 
 def test(settings: ActivecampaignSettings, now: datetime) -> DestinationRequest:
     """Asks who owns the key."""
-    headers = {"api-token": settings.api_key}
-    id = f"test-{int(now.timestamp() * 1000)}"
-    return DestinationRequest(id=id, rows=[], method="GET", url=f"{_api(settings)}/users/me", headers=headers)
+    return DestinationRequest(test_id(now), [], "GET", f"{_api(settings)}/users/me", {"api-token": settings.api_key})
 
 
 adapter = Adapter(

@@ -1,6 +1,5 @@
 """Braze: a custom attribute of the user, and a custom event that starts campaigns."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,16 +8,18 @@ from destinations.rules.contract import (
     Adapter,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
     outcome_of,
     read_by_status,
+    test_id,
 )
-from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id
 from destinations.rules.vendors import (
     EMAIL_HELP,
+    bearer_header,
     by_number,
     email_to_set,
     entries_of,
@@ -58,54 +59,30 @@ class BrazeSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: BrazeSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: BrazeSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """Attributes and events together, as many people in a request as it has room for."""
-    size = MOST_OBJECTS // (options.send_identify + options.send_track)
-    return [_track(rows, about, settings, options) for rows in chunks(changes, size)]
+    requests = []
+    for rows in chunks(changes, MOST_OBJECTS // (options.send_identify + options.send_track)):
+        content: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            user = {"external_id": row.address.user_id} if row.address.user_id else {"email": row.address.email}
+            if options.send_identify:
+                email = email_to_set(row, wanted=settings.send_email)
+                # null takes an attribute away
+                attributes = {**user, **email, **row.fields, about.key: options.value(row)}
+                content.setdefault("attributes", []).append(attributes)
+            if options.send_track:
+                properties = event_properties(row, about, options)
+                event = {**user, "name": options.event(row), "time": iso(row.at), "properties": properties}
+                content.setdefault("events", []).append(event)
+        requests.append(_post(settings, content, id=batch_id(rows), rows=rows))
+    return requests
 
 
-def _track(
-    rows: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: BrazeSettings,
-    options: EventOptions | TraitOptions,
-) -> DestinationRequest:
-    content: dict[str, Any] = {}
-    if options.send_identify:
-        content["attributes"] = [
-            {
-                **_user(row),
-                **email_to_set(row, wanted=settings.send_email),
-                **row.fields,
-                about.key: options.value(row),
-            }  # null takes an attribute away
-            for row in rows
-        ]
-    if options.send_track:
-        content["events"] = [
-            {
-                **_user(row),
-                "name": options.event(row),
-                "time": iso(row.at),
-                "properties": event_properties(row, about, options),
-            }
-            for row in rows
-        ]
-    return _post(settings, content, id=batch_id(rows), rows=rows)
-
-
-def _user(row: IdentifierChange) -> dict[str, Any]:
-    return {"external_id": row.address.user_id} if row.address.user_id else {"email": row.address.email}
-
-
-def _post(settings: BrazeSettings, content: object, *, id: str, rows: Sequence[IdentifierChange]) -> DestinationRequest:
+def _post(settings: BrazeSettings, content: object, *, id: str, rows: Changes) -> DestinationRequest:
     url = f"https://{HOSTS[settings.instance]}/users/track"
-    return json_request(url, content, id=id, rows=rows, headers={"authorization": f"Bearer {settings.api_key}"})
+    return json_request(url, content, id=id, rows=rows, headers=bearer_header(settings.api_key))
 
 
 def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
@@ -122,7 +99,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
 def test(settings: BrazeSettings, now: datetime) -> DestinationRequest:
     """An update, of nothing, of a user whom nobody has: the key has no permission that could only read."""
     user = {"external_id": "personas-connection-test", "_update_existing_only": True, "first_name": None}
-    return _post(settings, {"attributes": [user]}, id=f"test-{int(now.timestamp() * 1000)}", rows=[])
+    return _post(settings, {"attributes": [user]}, id=test_id(now), rows=[])
 
 
 adapter = Adapter(

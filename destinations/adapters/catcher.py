@@ -3,21 +3,22 @@
 An adapter of its own with a transport of its own, so that trying things out needs no hole in the door out.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
 from destinations.rules.contract import (
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
-    IdentifierChange,
     PayloadComputation,
     json_body,
+    test_id,
 )
 from destinations.rules.payloads import (
     EVERY_TYPE,
     STYLES_HELP,
+    CallOptions,
     EventOptions,
     TraitOptions,
     batch_id,
@@ -35,11 +36,7 @@ class CatcherSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: CatcherSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: CatcherSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One array of calls, or one change set, exactly as a webhook gets them."""
     if settings.style == "list":
@@ -52,7 +49,7 @@ def plan(
 
 def test(settings: CatcherSettings, now: datetime) -> DestinationRequest:
     """A call that no receiver takes for a person."""
-    id = f"test-{int(now.timestamp() * 1000)}"
+    id = test_id(now)
     body = json_body([{"type": "test", "messageId": id, "timestamp": iso(now)}])
     return DestinationRequest(id=id, rows=[], headers={"content-type": "application/json"}, body=body)
 

@@ -1,6 +1,5 @@
 """A table in a ClickHouse of the customer's own, over HTTP. Nothing is deleted there: the newest row of each counts."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -12,6 +11,7 @@ from destinations.rules.contract import (
     AdapterStep,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     IdentifierChange,
     PayloadComputation,
@@ -19,6 +19,7 @@ from destinations.rules.contract import (
     json_body,
     outcome_of,
     read_by_status,
+    test_id,
 )
 from destinations.rules.payloads import batch_id
 from destinations.rules.tables import FIELD_NAMES, IDENTIFIERS, NAME, more_columns, more_of, seconds
@@ -48,7 +49,7 @@ class ClickhouseTableOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     about: PayloadComputation,
     settings: ClickhouseTableSettings,
     options: ClickhouseTableOptions,
@@ -142,7 +143,7 @@ def _created(gives: str, request: DestinationRequest, answer: Answer) -> Remembe
 
 def test(settings: ClickhouseTableSettings, now: datetime) -> DestinationRequest:
     """Asks for a number."""
-    return _query(settings, "SELECT 1", id=f"test-{int(now.timestamp() * 1000)}")
+    return _query(settings, "SELECT 1", id=test_id(now))
 
 
 adapter = Adapter(

@@ -1,6 +1,5 @@
 """Customer.io: an attribute of the person, and an event that starts campaigns, by the Track API v2."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,13 +9,14 @@ from destinations.rules.contract import (
     Adapter,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
     read_by_status,
+    test_id,
 )
-from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id
 from destinations.rules.vendors import (
     EMAIL_HELP,
     basic,
@@ -42,48 +42,32 @@ class CustomerioSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: CustomerioSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: CustomerioSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One request for all; the attribute of a person comes before the event."""
-    batch = [entry for change in changes for entry in _entries(change, about, settings, options)]
-    url = f"{HOSTS[settings.region]}/api/v2/batch"
-    headers = basic(settings.site_id, settings.api_key)
+    batch: list[dict[str, Any]] = []
+    for change in changes:
+        address = change.address
+        identifiers = {"id": address.user_id} if address.user_id else {"email": address.email}
+        person = {"type": "person", "identifiers": identifiers}
+        if options.send_identify:
+            email = email_to_set(change, wanted=settings.send_email)
+            # Assumed: null takes an attribute away. The reference of this API does not say how one is removed.
+            attributes = {**change.fields, about.key: options.value(change), **email}
+            batch.append({**person, "action": "identify", "attributes": attributes})
+        if options.send_track:
+            event = {"name": options.event(change), "timestamp": int(change.at.timestamp())}
+            attributes = event_properties(change, about, options)
+            batch.append({**person, "action": "event", **event, "attributes": attributes})
+    url, headers = f"{HOSTS[settings.region]}/api/v2/batch", basic(settings.site_id, settings.api_key)
     return [json_request(url, {"batch": batch}, id=batch_id(changes), rows=changes, headers=headers)]
-
-
-def _entries(
-    change: IdentifierChange,
-    about: PayloadComputation,
-    settings: CustomerioSettings,
-    options: EventOptions | TraitOptions,
-) -> list[dict[str, Any]]:
-    address = change.address
-    person = {
-        "type": "person",
-        "identifiers": {"id": address.user_id} if address.user_id else {"email": address.email},
-    }
-    email = email_to_set(change, wanted=settings.send_email)
-    # Assumed: null takes an attribute away. The reference of this API does not say how one is removed.
-    attributes = {**change.fields, about.key: options.value(change), **email}
-    identify = {**person, "action": "identify", "attributes": attributes}
-    track = {
-        **person,
-        "action": "event",
-        "name": options.event(change),
-        "timestamp": int(change.at.timestamp()),
-        "attributes": event_properties(change, about, options),
-    }
-    return ([identify] if options.send_identify else []) + ([track] if options.send_track else [])
 
 
 def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     """207 names the entries that were refused; all others are taken."""
     if answer.status != 207:
         return read_by_status(request, answer)
+    # Each row has one entry, or one of each kind.
     entries_per_row = len(decoded(request.body)["batch"]) // len(request.rows)
     reasons = {
         number // entries_per_row: " ".join(
@@ -98,7 +82,7 @@ def test(settings: CustomerioSettings, now: datetime) -> DestinationRequest:
     """Asks in which region the workspace is."""
     headers = basic(settings.site_id, settings.api_key)
     url = f"{HOSTS[settings.region]}/api/v1/accounts/region"
-    return DestinationRequest(id=f"test-{int(now.timestamp() * 1000)}", rows=[], method="GET", url=url, headers=headers)
+    return DestinationRequest(test_id(now), [], "GET", url, headers)
 
 
 adapter = Adapter(

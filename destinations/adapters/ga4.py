@@ -1,7 +1,6 @@
 """Google Analytics 4: a property of the user, and an event, by the Measurement Protocol."""
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlencode
@@ -9,10 +8,12 @@ from urllib.parse import urlencode
 from destinations.rules.contract import (
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
+    test_id,
 )
 from destinations.rules.vendors import as_text, json_request, short_id, value_of
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
@@ -77,47 +78,37 @@ def _check_property(name: str) -> None:
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     about: PayloadComputation,
     settings: Ga4Settings,
     options: Ga4Options | Ga4TraitOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
     """A request for each row: it is about one client. The property comes with an event, or it would not be taken."""
-    name = options.user_property or _property_of(about.key)
-    return [_collect(settings, _content(change, about, options, name), change) for change in changes]
-
-
-def _property_of(key: str) -> str:
-    """The key; a longer one, which would be dropped without a word, as its beginning and what tells it from others."""
-    return key if len(key) <= LONGEST_PROPERTY else f"{key[:17]}_{short_id(key)[:6]}"
-
-
-def _content(
-    change: IdentifierChange, about: PayloadComputation, options: Ga4Options | Ga4TraitOptions, name: str
-) -> dict[str, Any]:
-    address, value = change.address, _short(value_of(change, about))
-    user = {"user_id": address.user_id} if address.user_id else {}
-    fields = {field: _short(content) for field, content in change.fields.items()}
-    params = {**fields, options.key_parameter: about.key[:100], **({name: value} if value is not None else {})}
-    return {
-        # Assumed: the site gives Analytics our anonymous id. For want of one, a client that stands for the user.
-        "client_id": address.anonymous_id or short_id(address.user_id or ""),
-        **user,
-        "timestamp_micros": int(change.at.timestamp() * 1_000_000),
-        "user_properties": {name: {"value": value}},
-        "events": [{"name": options.event(change), "params": params}],
-    }
+    key = about.key
+    # A longer name would be dropped without a word: the key's beginning, and what tells it from others.
+    short_key = key if len(key) <= LONGEST_PROPERTY else f"{key[:17]}_{short_id(key)[:6]}"
+    name, url, requests = options.user_property or short_key, _url(settings, "/mp/collect"), []
+    for change in changes:
+        address, value = change.address, _short(value_of(change, about))
+        fields = {field: _short(content) for field, content in change.fields.items()}
+        params = {**fields, options.key_parameter: key[:100], **({name: value} if value is not None else {})}
+        content = {
+            # Assumed: the site gives Analytics our anonymous id. For want of one, a client that stands for the user.
+            "client_id": address.anonymous_id or short_id(address.user_id or ""),
+            **({"user_id": address.user_id} if address.user_id else {}),
+            "timestamp_micros": int(change.at.timestamp() * 1_000_000),
+            "user_properties": {name: {"value": value}},
+            "events": [{"name": options.event(change), "params": params}],
+        }
+        requests.append(json_request(url, content, id=change.id, rows=[change]))
+    return requests
 
 
 def _short(value: Any) -> Any:
     """As a user property can be: a number, or a text of 36 characters. Assumed: null takes it away."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if number or value is None else as_text(value)[:LONGEST_VALUE]
-
-
-def _collect(settings: Ga4Settings, content: object, change: IdentifierChange) -> DestinationRequest:
-    return json_request(_url(settings, "/mp/collect"), content, id=change.id, rows=[change])
 
 
 def _url(settings: Ga4Settings, path: str) -> str:
@@ -130,7 +121,7 @@ def test(settings: Ga4Settings, now: datetime) -> DestinationRequest:
     """Asks the validation server, which keeps nothing; neither does it look at the secret."""
     content = {"client_id": "personas", "events": [{"name": "connection_test", "params": {}}]}
     url = _url(settings, "/debug/mp/collect")
-    return json_request(url, content, id=f"test-{int(now.timestamp() * 1000)}", rows=[])
+    return json_request(url, content, id=test_id(now), rows=[])
 
 
 adapter = Adapter(

@@ -1,25 +1,31 @@
 """Google Ads: a Customer Match list, filled with hashed addresses and numbers, or mobile ids, by Data Manager."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from destinations.rules.advertising import ANDROID_ID, IDFA, ComparedTypes, by_direction_and_type, read_unnamed
+from destinations.rules.advertising import (
+    ANDROID_ID,
+    IDFA,
+    ComparedTypes,
+    by_direction_and_type,
+    list_capabilities,
+    read_unnamed,
+)
 from destinations.rules.contract import (
     PEOPLE,
     Adapter,
-    Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
 from destinations.rules.hashing import google_hashed_email, hashed_e164, lower
-from destinations.rules.oauth import bearer, refreshed, token_step
+from destinations.rules.oauth import RefreshedSettings, bearer, refresh_step
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import json_request
-from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 
 API = "https://datamanager.googleapis.com/v1"
 MOBILE_ID = "mobileId"
@@ -30,18 +36,10 @@ COMPARED: ComparedTypes = {
     ANDROID_ID: (MOBILE_ID, lower),
 }
 CONSENT_HELP = "What people in the European Economic Area have said to their data being used for advertising"
+TOKEN = refresh_step("https://oauth2.googleapis.com/token")
 
 
-TOKEN = token_step(
-    lambda settings: "https://oauth2.googleapis.com/token",
-    lambda settings, _: refreshed(settings.client_id, settings.client_secret, settings.refresh_token),
-)
-
-
-class GoogleAdsSettings(SettingsDeclaration, frozen=True):
-    client_id: Annotated[str, text("Client ID")]
-    client_secret: Annotated[str, secret("Client secret")]
-    refresh_token: Annotated[str, secret("Refresh token")]
+class GoogleAdsSettings(RefreshedSettings, frozen=True):
     customer_id: Annotated[str, text("Customer ID", help="Of the Google Ads account: ten digits, without dashes")]
     login_customer_id: Annotated[str, text("Manager's customer ID", help="Where access is by a manager account")] = ""
     consent: Annotated[Literal["not stated", "granted", "denied"], label("Consent", help=CONSENT_HELP)] = "not stated"
@@ -68,30 +66,22 @@ class GoogleAdsOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: GoogleAdsSettings,
-    options: GoogleAdsOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: GoogleAdsSettings, options: GoogleAdsOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One request for each direction and type of identifier. Google answers before it is done, and names nobody."""
-    destination: dict[str, Any] = {
-        "operatingAccount": {"accountType": "GOOGLE_ADS", "accountId": settings.customer_id},
-        "productDestinationId": options.user_list_id,
-    }
+    account: dict[str, Any] = {"accountType": "GOOGLE_ADS", "accountId": settings.customer_id}
+    destination = {"operatingAccount": account, "productDestinationId": options.user_list_id}
     if settings.login_customer_id:
-        destination["loginAccount"] = {"accountType": "GOOGLE_ADS", "accountId": settings.login_customer_id}
+        destination["loginAccount"] = {**account, "accountId": settings.login_customer_id}
     requests = []
     for entering, name, rows, values in by_direction_and_type(changes, COMPARED):
-        members: list[dict[str, Any]] = [
-            {"mobileData": {"mobileIds": [value]}}
-            if name == MOBILE_ID
-            else {"userData": {"userIdentifiers": [{name: value}]}}
-            for value in values
-        ]
-        content: dict[str, Any] = {"destinations": [destination], "audienceMembers": members}
-        if name != MOBILE_ID:
+        content: dict[str, Any] = {"destinations": [destination]}
+        if name == MOBILE_ID:
+            content["audienceMembers"] = [{"mobileData": {"mobileIds": [value]}} for value in values]
+        else:
+            content["audienceMembers"] = [{"userData": {"userIdentifiers": [{name: value}]}} for value in values]
             content["encoding"] = "HEX"
+        # Whoever is taken out needs neither terms nor consent.
         if entering:
             content["termsOfService"] = {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
             if settings.consent != "not stated":
@@ -106,7 +96,7 @@ def test(settings: GoogleAdsSettings, now: datetime) -> DestinationRequest:
     """Asks for a token once more: everything else that the scope allows changes a list."""
     request = TOKEN.ask(PayloadComputation("", "", "", ""), settings, None, now)
     assert request is not None
-    return replace(request, id=f"test-{int(now.timestamp() * 1000)}")
+    return replace(request, id=test_id(now))
 
 
 adapter = Adapter(
@@ -115,13 +105,8 @@ adapter = Adapter(
     description="Fills a customer list, which must exist, with hashed addresses and numbers, or mobile ids.",
     settings=GoogleAdsSettings,
     options=GoogleAdsOptions,
-    capabilities=Capabilities(
-        styles=("list",),
-        batch=500,
-        per_second=5,
-        identifiers=(*COMPARED,),
-        fields=None,
-        limits=(DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.google.com/data-manager, Limits"),),
+    capabilities=list_capabilities(
+        COMPARED, DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.google.com/data-manager, Limits")
     ),
     plan=plan,
     read=read_unnamed,

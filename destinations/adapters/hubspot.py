@@ -1,6 +1,6 @@
 """HubSpot: a property of the contact, by which lists and workflows choose."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,18 +13,22 @@ from destinations.rules.contract import (
     Adapter,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
+    test_id,
 )
 from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import (
     PropertyOptions,
     as_text,
+    bearer_header,
     decoded,
+    email_of,
     entries_of,
     json_request,
     looked_up,
@@ -63,11 +67,7 @@ class HubspotAudienceOptions(HubspotOptions, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: HubspotSettings,
-    options: HubspotOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: HubspotSettings, options: HubspotOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One request for all. Contacts that are not there yet are created.
 
@@ -80,76 +80,53 @@ def plan(
             if any(row.entering == entering for row in changes)
         ]
     name = options.property_name or about.key
-    inputs = [
-        {
-            "idProperty": "email",
-            "id": change.address.email,
-            "properties": {
-                **_as_properties(change),
-                "email": change.address.email,
-                name: as_text(value_of(change, about), between=";"),
-            },
-            "objectWriteTraceId": change.id,  # by which an error names it
-        }
-        for change in changes
-    ]
-    url, content = f"{CONTACTS}/batch/upsert", {"inputs": inputs}
-    return [json_request(url, content, id=batch_id(changes), rows=changes, headers=_headers(settings))]
+    inputs = [_contact(change, {name: value_of(change, about)}) for change in changes]
+    url, headers = f"{CONTACTS}/batch/upsert", bearer_header(settings.access_token)
+    return [json_request(url, {"inputs": inputs}, id=batch_id(changes), rows=changes, headers=headers)]
 
 
-def _as_properties(change: IdentifierChange) -> dict[str, str]:
-    """What goes besides as HubSpot writes values: texts, several with ; in between; the empty text takes one away."""
-    return {field: as_text(content, between=";") for field, content in change.fields.items()}
+def _contact(change: IdentifierChange, more: Mapping[str, Any]) -> dict[str, Any]:
+    """An input of an upsert. Values are texts, several with ; in between; the empty text takes one away."""
+    properties = {field: as_text(content, between=";") for field, content in {**change.fields, **more}.items()}
+    return {
+        "idProperty": "email",
+        "id": change.address.email,
+        "properties": {**properties, "email": change.address.email},
+        "objectWriteTraceId": change.id,  # by which an error names it
+    }
 
 
-def _look_up(rows: Sequence[IdentifierChange], settings: HubspotSettings, list_id: str) -> DestinationRequest:
+def _look_up(rows: Changes, settings: HubspotSettings, list_id: str) -> DestinationRequest:
     """The ids of these contacts, and then their places in the list. Whoever leaves need not be there."""
     content: dict[str, Any]
 
     def placed(answer: Answer) -> list[DestinationRequest]:
         ids = {str(entry["properties"]["email"]).lower(): entry["id"] for entry in looked_up(answer, "results")}
-        known = [row for row in rows if str(row.address.email).lower() in ids]
+        known = [row for row in rows if email_of(row) in ids]
         if not known:
             return []
-        numbers = [ids[str(row.address.email).lower()] for row in known]
+        numbers = [ids[email_of(row)] for row in known]
         url = f"{LISTS}/{list_id}/memberships/{'add' if known[0].entering else 'remove'}"
-        id, headers = f"{batch_id(known)}-list", _headers(settings)
+        id, headers = f"{batch_id(known)}-list", bearer_header(settings.access_token)
         return [json_request(url, numbers, id=id, rows=known, headers=headers, method="PUT")]
 
     if rows[0].entering:
-        inputs: list[dict[str, Any]] = [
-            {
-                "idProperty": "email",
-                "id": row.address.email,
-                "properties": {**_as_properties(row), "email": row.address.email},
-                "objectWriteTraceId": row.id,
-            }
-            for row in rows
-        ]
-        url, content = f"{CONTACTS}/batch/upsert", {"inputs": inputs}
+        url, content = f"{CONTACTS}/batch/upsert", {"inputs": [_contact(row, {}) for row in rows]}
     else:
         inputs = [{"id": row.address.email} for row in rows]
         url, content = f"{CONTACTS}/batch/read", {"idProperty": "email", "properties": ["email"], "inputs": inputs}
-    request = json_request(url, content, id=batch_id(rows), rows=rows, headers=_headers(settings))
+    request = json_request(url, content, id=batch_id(rows), rows=rows, headers=bearer_header(settings.access_token))
     return replace(request, then=placed)
 
 
 def _find(settings: HubspotSettings, name: str) -> DestinationRequest:
     url = f"{LISTS}/object-type-id/{CONTACT}/name/{quote(name, safe='')}"
-    return DestinationRequest("", [], "GET", url, _headers(settings))
+    return DestinationRequest("", [], "GET", url, bearer_header(settings.access_token))
 
 
 def _create(settings: HubspotSettings, name: str) -> DestinationRequest:
     content = {"name": name, "objectTypeId": CONTACT, "processingType": "MANUAL"}
-    return json_request(LISTS, content, id="", rows=[], headers=_headers(settings))
-
-
-def _list_id(answer: Answer) -> Any:
-    return decoded(answer.body)["list"]["listId"]
-
-
-def _headers(settings: HubspotSettings) -> dict[str, str]:
-    return {"authorization": f"Bearer {settings.access_token}"}
+    return json_request(LISTS, content, id="", rows=[], headers=bearer_header(settings.access_token))
 
 
 def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
@@ -159,11 +136,11 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
         return [CallOutcome("suspended", answer.text())] * len(request.rows)
     if answer.status != 207 and not (request.then and answer.ok):
         return read_by_status(request, answer)
-    refused = {
-        id: str(error.get("message"))
-        for error in entries_of(answer, "errors")
-        for id in _trace_ids(error.get("context"))
-    }
+    refused: dict[str, str] = {}
+    for error in entries_of(answer, "errors"):
+        context = error.get("context")
+        ids = context.get("objectWriteTraceId") if isinstance(context, dict) else None
+        refused |= dict.fromkeys(map(str, ids if isinstance(ids, list) else ()), str(error.get("message")))
     # Whoever enters a list, and is neither refused nor named with an id, is not there yet.
     is_lost = request.then and request.url.endswith("/upsert")
     otherwise = CallOutcome("retry", "HubSpot did not say which contact this is") if is_lost else DELIVERED
@@ -171,15 +148,9 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     return refused_rows(request, reasons, otherwise=otherwise)
 
 
-def _trace_ids(context: Any) -> list[str]:
-    ids = context.get("objectWriteTraceId") if isinstance(context, dict) else None
-    return [str(id) for id in ids] if isinstance(ids, list) else []
-
-
 def test(settings: HubspotSettings, now: datetime) -> DestinationRequest:
     """Asks for one contact."""
-    id = f"test-{int(now.timestamp() * 1000)}"
-    return DestinationRequest(id=id, rows=[], method="GET", url=f"{CONTACTS}?limit=1", headers=_headers(settings))
+    return DestinationRequest(test_id(now), [], "GET", f"{CONTACTS}?limit=1", bearer_header(settings.access_token))
 
 
 adapter = Adapter(
@@ -205,8 +176,8 @@ adapter = Adapter(
     test=test,
     steps=list_steps(
         _find,
-        lambda answer, name: _list_id(answer),
+        lambda answer, name: decoded(answer.body)["list"]["listId"],
         _create,
-        _list_id,
+        lambda answer: decoded(answer.body)["list"]["listId"],
     ),
 )

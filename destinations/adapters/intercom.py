@@ -1,6 +1,5 @@
 """Intercom: a tag on each contact, or a custom attribute with the value of a computed trait."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -13,6 +12,7 @@ from destinations.rules.contract import (
     AdapterStep,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
@@ -20,8 +20,9 @@ from destinations.rules.contract import (
     RememberedAnswer,
     outcome_of,
     read_by_status,
+    test_id,
 )
-from destinations.rules.vendors import decoded, json_request, looked_up
+from destinations.rules.vendors import bearer_header, decoded, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import SettingsDeclaration, label, secret, text
 
@@ -46,7 +47,7 @@ class IntercomTraitOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     about: PayloadComputation,
     settings: IntercomSettings,
     options: IntercomOptions | IntercomTraitOptions,
@@ -94,7 +95,7 @@ def plan(
 def _call(
     settings: IntercomSettings, path: str, content: Any, id: str, change: IdentifierChange | None, method: str = "POST"
 ) -> DestinationRequest:
-    headers = {"authorization": f"Bearer {settings.access_token}", "intercom-version": VERSION}
+    headers = {**bearer_header(settings.access_token), "intercom-version": VERSION}
     url, rows = HOSTS[settings.region] + path, [change] if change else []
     if content is None:
         return DestinationRequest(id, rows, method, url, headers)
@@ -118,13 +119,9 @@ def _tag(about: PayloadComputation, settings: IntercomSettings, options: Any, no
     return _call(settings, "/tags", {"name": options.tag or about.name}, "tag", None)
 
 
-def _tagged(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
-    return RememberedAnswer({"tag_id": str(decoded(answer.body)["id"])}) if answer.ok else outcome_of(answer)
-
-
 def test(settings: IntercomSettings, now: datetime) -> DestinationRequest:
     """Asks whose token it is."""
-    return _call(settings, "/me", None, f"test-{int(now.timestamp() * 1000)}", None, method="GET")
+    return _call(settings, "/me", None, test_id(now), None, method="GET")
 
 
 adapter = Adapter(
@@ -145,6 +142,14 @@ adapter = Adapter(
     plan=plan,
     read=read,
     test=test,
-    steps=(AdapterStep("tag_id", _tag, _tagged),),
+    steps=(
+        AdapterStep(
+            "tag_id",
+            _tag,
+            lambda request, answer: (
+                RememberedAnswer({"tag_id": str(decoded(answer.body)["id"])}) if answer.ok else outcome_of(answer)
+            ),
+        ),
+    ),
     credentials="In Intercom: Settings, Integrations, Developer hub, New app, Authentication: the access token.",
 )

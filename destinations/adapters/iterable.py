@@ -1,6 +1,5 @@
 """Iterable: a field of the user, and an event that starts journeys, both in bulk."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -11,19 +10,22 @@ from destinations.rules.contract import (
     Adapter,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
+    test_id,
 )
 from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
-from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id
 from destinations.rules.vendors import (
     EMAIL_HELP,
     decoded,
     email_to_set,
     event_properties,
+    id_of_named,
     json_request,
     looked_up,
     refused_rows,
@@ -51,11 +53,7 @@ class IterableOptions(EventOptions, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: IterableSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: IterableSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """A bulk update for all, then their events in bulk; or their places in a list."""
     if about.remembered.get(LIST):
@@ -68,16 +66,21 @@ def plan(
         content: dict[str, Any] = {"users": [user | field for user, field in zip(users, fields, strict=True)]}
         requests.append(_post(settings, "/api/users/bulkUpdate", content, f"{id}-identify", changes))
     if options.send_track:
-        content = {
-            "events": [_event(user, change, about, options) for user, change in zip(users, changes, strict=True)]
-        }
-        requests.append(_post(settings, "/api/events/trackBulk", content, f"{id}-track", changes))
+        events = [
+            {
+                **{name: value for name, value in user.items() if name != "preferUserId"},
+                "id": f"{change.id}-track",  # an event with the id of another takes its place
+                "eventName": options.event(change),
+                "createdAt": int(change.at.timestamp()),
+                "dataFields": event_properties(change, about, options),
+            }
+            for user, change in zip(users, changes, strict=True)
+        ]
+        requests.append(_post(settings, "/api/events/trackBulk", {"events": events}, f"{id}-track", changes))
     return requests
 
 
-def _memberships(
-    changes: Sequence[IdentifierChange], settings: IterableSettings, list_id: str
-) -> list[DestinationRequest]:
+def _memberships(changes: Changes, settings: IterableSettings, list_id: str) -> list[DestinationRequest]:
     """Whom Iterable does not know yet it creates."""
     requests = []
     for verb, rows in (
@@ -106,22 +109,7 @@ def _user(change: IdentifierChange, settings: IterableSettings) -> dict[str, Any
     return {"userId": address.user_id, "preferUserId": True, **email_to_set(change, wanted=settings.send_email)}
 
 
-def _event(
-    user: Mapping[str, Any], change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions
-) -> dict[str, Any]:
-    who = {name: value for name, value in user.items() if name != "preferUserId"}
-    return {
-        **who,
-        "id": f"{change.id}-track",  # an event with the id of another takes its place
-        "eventName": options.event(change),
-        "createdAt": int(change.at.timestamp()),
-        "dataFields": event_properties(change, about, options),
-    }
-
-
-def _post(
-    settings: IterableSettings, path: str, content: object, id: str, rows: Sequence[IdentifierChange]
-) -> DestinationRequest:
+def _post(settings: IterableSettings, path: str, content: object, id: str, rows: Changes) -> DestinationRequest:
     return json_request(HOSTS[settings.region] + path, content, id=id, rows=rows, headers=_key(settings))
 
 
@@ -131,7 +119,12 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     Such as {"failedUpdates": {"invalidEmails": ["no"], "conflictUserIds": []}, "disallowedEventNames": []}.
     """
     content = decoded(answer.body)
-    lists = {name: values for name, values in _lists(content) if values}
+    below = content.get("failedUpdates")
+    lists = {
+        name: {str(value) for value in values}
+        for name, values in [*content.items(), *(below.items() if isinstance(below, dict) else ())]
+        if isinstance(values, list) and values
+    }
     if not answer.ok or not lists:
         return read_by_status(request, answer)
     body = decoded(request.body)
@@ -144,18 +137,10 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     return refused_rows(request, reasons)
 
 
-def _lists(content: Mapping[str, Any]) -> list[tuple[str, set[str]]]:
-    """(reason, those who were refused for it): beside each other, or one level down."""
-    below = content.get("failedUpdates")
-    both = [*content.items(), *(below.items() if isinstance(below, dict) else ())]
-    return [(name, {str(value) for value in values}) for name, values in both if isinstance(values, list)]
-
-
 def test(settings: IterableSettings, now: datetime) -> DestinationRequest:
     """Asks for the names of the project's fields."""
     url = f"{HOSTS[settings.region]}/api/users/getFields"
-    id = f"test-{int(now.timestamp() * 1000)}"
-    return DestinationRequest(id=id, rows=[], method="GET", url=url, headers=_key(settings))
+    return DestinationRequest(test_id(now), [], "GET", url, _key(settings))
 
 
 def _key(settings: IterableSettings) -> dict[str, str]:
@@ -186,9 +171,7 @@ adapter = Adapter(
     test=test,
     steps=list_steps(
         lambda settings, name: DestinationRequest("", [], "GET", HOSTS[settings.region] + "/api/lists", _key(settings)),
-        lambda answer, name: next(
-            (each["id"] for each in looked_up(answer, "lists") if each.get("name") == name), None
-        ),
+        lambda answer, name: id_of_named(looked_up(answer, "lists"), name),
         lambda settings, name: _post(settings, "/api/lists", {"name": name}, "", []),
         lambda answer: decoded(answer.body).get("listId"),
     ),

@@ -1,6 +1,5 @@
 """Messages in a topic of Kafka, or of what speaks as it does: one for each change, keyed by audience and person."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -8,12 +7,14 @@ from destinations.rules.contract import (
     Adapter,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     json_body,
     read_by_status,
+    test_id,
 )
 from destinations.rules.payloads import EVERY_TYPE, batch_id
 from destinations.rules.vendors import decoded, refused_rows
@@ -46,29 +47,20 @@ class KafkaOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: KafkaSettings,
-    options: KafkaOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: KafkaSettings, options: KafkaOptions, now: datetime
 ) -> list[DestinationRequest]:
     """A message for each. The newest of a key says whether the person is in: a compacted topic is the audience."""
     messages = [
         {
             "topic": options.topic or settings.topic,
-            "key": f"{about.key}/{_person(change)}",
+            "key": f"{about.key}/{change.address.person}",
             "value": _value(change, about),
+            # By it a consumer tells a repetition: a batch that was not acknowledged is sent again.
             "headers": {"message-id": change.id},
         }
         for change in changes
     ]
     return [DestinationRequest(batch_id(changes), changes, "PRODUCE", body=json_body(messages))]
-
-
-def _person(change: IdentifierChange) -> str:
-    address = change.address
-    usual = address.user_id or address.email or address.anonymous_id
-    return usual or next(iter(address.others.values()), "")
 
 
 def _value(change: IdentifierChange, about: PayloadComputation) -> dict[str, Any]:
@@ -98,7 +90,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
 
 def test(settings: KafkaSettings, now: datetime) -> DestinationRequest:
     """Asks for the partitions of the topic."""
-    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", (), "GET", settings.topic)
+    return DestinationRequest(test_id(now), (), "GET", settings.topic)
 
 
 adapter = Adapter(

@@ -10,14 +10,16 @@ from destinations.rules.contract import (
     REQUESTS,
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
+    test_id,
 )
 from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import PropertyOptions, as_json, decoded, json_request, looked_up, value_of
+from destinations.rules.vendors import PropertyOptions, as_json, decoded, email_of, json_request, looked_up, value_of
 from spaces.answers import Answer
 from spaces.chunks import chunks
 from spaces.settings_schema import SettingsDeclaration, secret, text
@@ -42,11 +44,7 @@ class KlaviyoOptions(PropertyOptions, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: KlaviyoSettings,
-    options: PropertyOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: KlaviyoSettings, options: PropertyOptions, now: datetime
 ) -> list[DestinationRequest]:
     """A request for each row: the import of many is not told whom it refused, and cannot take a property away.
 
@@ -66,13 +64,13 @@ def plan(
     ]
 
 
-def _look_up(rows: Sequence[IdentifierChange], settings: KlaviyoSettings, list_id: str) -> DestinationRequest:
+def _look_up(rows: Changes, settings: KlaviyoSettings, list_id: str) -> DestinationRequest:
     """The ids of these people, and then their places in the list."""
 
     def placed(answer: Answer) -> list[DestinationRequest]:
         ids = {entry["attributes"]["email"].lower(): entry["id"] for entry in looked_up(answer, "data")}
         # Whoever enters with fields is told of as if they were new: it is the same person over there.
-        own = [(row, None if row.entering and row.fields else ids.get(str(row.address.email).lower())) for row in rows]
+        own = [(row, None if row.entering and row.fields else ids.get(email_of(row))) for row in rows]
         known = {
             entering: [(row, id) for row, id in own if id and row.entering == entering] for entering in (True, False)
         }
@@ -139,8 +137,7 @@ def _headers(settings: KlaviyoSettings) -> dict[str, str]:
 def test(settings: KlaviyoSettings, now: datetime) -> DestinationRequest:
     """Asks for the id of one profile."""
     url = f"{API}/profiles?fields%5Bprofile%5D=id&page%5Bsize%5D=1"
-    id = f"test-{int(now.timestamp() * 1000)}"
-    return DestinationRequest(id=id, rows=[], method="GET", url=url, headers=_headers(settings))
+    return DestinationRequest(test_id(now), [], "GET", url, _headers(settings))
 
 
 adapter = Adapter(

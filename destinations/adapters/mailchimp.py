@@ -1,6 +1,6 @@
 """Mailchimp: a merge field and a tag of each member of one audience there, by which segments and journeys choose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from hashlib import md5
@@ -12,17 +12,18 @@ from destinations.rules.contract import (
     AdapterStep,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     FieldNames,
-    IdentifierChange,
     PayloadComputation,
     RememberedAnswer,
     outcome_of,
     read_by_status,
+    test_id,
 )
 from destinations.rules.lists import list_steps
-from destinations.rules.vendors import as_text, basic, decoded, json_request, looked_up, value_of
+from destinations.rules.vendors import as_text, basic, decoded, id_of_named, json_request, looked_up, value_of
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 
@@ -71,7 +72,7 @@ class MailchimpOptions(MailchimpTraitOptions, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     about: PayloadComputation,
     settings: MailchimpSettings,
     options: MailchimpOptions | MailchimpTraitOptions,
@@ -91,6 +92,7 @@ def plan(
         if merge_fields:
             content["merge_fields"] = merge_fields
         if content:
+            # PATCH changes members alone: PUT would make one of whoever is not.
             path, method = f"{member}?skip_merge_validation=true", "PUT" if creates else "PATCH"
             requests.append(_call(settings, path, content, f"{change.id}-member", [change], method))
         if tag:
@@ -100,7 +102,7 @@ def plan(
 
 
 def _call(
-    settings: MailchimpSettings, path: str, content: Any, id: str, rows: Sequence[IdentifierChange], method: str
+    settings: MailchimpSettings, path: str, content: Any, id: str, rows: Changes, method: str
 ) -> DestinationRequest:
     url = f"https://{settings.api_key.rpartition('-')[2]}.api.mailchimp.com/3.0/lists/{settings.audience_id}{path}"
     headers = basic("personas", settings.api_key)
@@ -121,9 +123,7 @@ def _merge_field_steps(gives: str, name: Callable[[Any], str]) -> tuple[AdapterS
     """A merge field is looked for by its tag, and created. name(options) -> the tag; "" = none is needed."""
     return list_steps(
         lambda settings, tag: _call(settings, "/merge-fields?count=1000", None, "", [], "GET"),
-        lambda answer, tag: next(
-            (field["merge_id"] for field in looked_up(answer, "merge_fields") if field.get("tag") == tag), None
-        ),
+        lambda answer, tag: id_of_named(looked_up(answer, "merge_fields"), tag, "merge_id", called="tag"),
         lambda settings, tag: _call(
             settings, "/merge-fields", {"tag": tag, "name": tag, "type": "text"}, "", [], "POST"
         ),
@@ -131,10 +131,6 @@ def _merge_field_steps(gives: str, name: Callable[[Any], str]) -> tuple[AdapterS
         name=lambda about, options: name(options),
         gives=gives,
     )
-
-
-def _field_steps(about: PayloadComputation) -> list[AdapterStep]:
-    return [step for tag in about.fields for step in _merge_field_steps(f"merge_field {tag}", partial(_always, tag))]
 
 
 def _always(tag: str, options: Any) -> str:
@@ -149,7 +145,7 @@ def _is_there(request: DestinationRequest, answer: Answer) -> RememberedAnswer |
 
 def test(settings: MailchimpSettings, now: datetime) -> DestinationRequest:
     """Asks for the audience."""
-    return _call(settings, "?fields=id", None, f"test-{int(now.timestamp() * 1000)}", [], "GET")
+    return _call(settings, "?fields=id", None, test_id(now), [], "GET")
 
 
 adapter = Adapter(
@@ -181,6 +177,8 @@ adapter = Adapter(
         AdapterStep("audience", lambda about, settings, options, now: test(settings, now), _is_there, of="destination"),
         *_merge_field_steps("merge_field", lambda options: options.merge_tag),
     ),
-    field_steps=_field_steps,
+    field_steps=lambda about: [
+        step for tag in about.fields for step in _merge_field_steps(f"merge_field {tag}", partial(_always, tag))
+    ],
     credentials="In Mailchimp: your profile, Extras, API keys, Create a key.",
 )

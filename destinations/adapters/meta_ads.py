@@ -1,6 +1,5 @@
 """Meta: a Custom Audience of an ad account, filled with hashed addresses, telephone numbers and mobile ids."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlencode
@@ -10,8 +9,9 @@ from destinations.rules.advertising import (
     IDFA,
     AdvertisingOptions,
     ComparedTypes,
+    audience_steps,
     by_direction_and_type,
-    name_there,
+    list_capabilities,
     read_unnamed,
 )
 from destinations.rules.contract import (
@@ -19,17 +19,17 @@ from destinations.rules.contract import (
     PEOPLE,
     Adapter,
     CallOutcome,
-    Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
     outcome_of,
+    test_id,
 )
 from destinations.rules.hashing import hashed_digits, hashed_email, lower
-from destinations.rules.lists import LIST, list_steps
+from destinations.rules.lists import LIST
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import as_json, decoded, json_request, looked_up
+from destinations.rules.vendors import as_json, bearer_header, decoded, id_of_named, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -56,11 +56,7 @@ class MetaAdsSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: MetaAdsSettings,
-    options: AdvertisingOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: MetaAdsSettings, options: AdvertisingOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One request for each direction and type of identifier."""
     return [
@@ -69,30 +65,24 @@ def plan(
             {"payload": {"schema": [name], "data": [[value] for value in values]}},
             id=batch_id(rows),
             rows=rows,
-            headers=_headers(settings),
+            headers=bearer_header(settings.access_token),
             method="POST" if entering else "DELETE",
         )
         for entering, name, rows, values in by_direction_and_type(changes, COMPARED)
     ]
 
 
-def _headers(settings: MetaAdsSettings) -> dict[str, str]:
-    return {"authorization": f"Bearer {settings.access_token}"}
-
-
-def _audiences(settings: MetaAdsSettings) -> str:
-    return f"{API}/act_{settings.ad_account_id}/customaudiences"
-
-
 def _find(settings: MetaAdsSettings, name: str) -> DestinationRequest:
     filtering = [{"field": "name", "operator": "EQUAL", "value": name}]
-    url = f"{_audiences(settings)}?{urlencode({'fields': 'id,name', 'limit': 500, 'filtering': as_json(filtering)})}"
-    return DestinationRequest("", [], "GET", url, _headers(settings))
+    query = urlencode({"fields": "id,name", "limit": 500, "filtering": as_json(filtering)})
+    url = f"{API}/act_{settings.ad_account_id}/customaudiences"
+    return DestinationRequest("", [], "GET", f"{url}?{query}", bearer_header(settings.access_token))
 
 
 def _create(settings: MetaAdsSettings, name: str) -> DestinationRequest:
     content = {"name": name, "subtype": "CUSTOM", "customer_file_source": "USER_PROVIDED_ONLY"}
-    return json_request(_audiences(settings), content, id="", rows=[], headers=_headers(settings))
+    url = f"{API}/act_{settings.ad_account_id}/customaudiences"
+    return json_request(url, content, id="", rows=[], headers=bearer_header(settings.access_token))
 
 
 def _failed(answer: Answer) -> CallOutcome | None:
@@ -110,7 +100,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
 def test(settings: MetaAdsSettings, now: datetime) -> DestinationRequest:
     """Asks for the name of the ad account."""
     url = f"{API}/act_{settings.ad_account_id}?fields=name"
-    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", [], "GET", url, _headers(settings))
+    return DestinationRequest(test_id(now), [], "GET", url, bearer_header(settings.access_token))
 
 
 adapter = Adapter(
@@ -119,23 +109,19 @@ adapter = Adapter(
     description="Fills a Custom Audience for Facebook and Instagram with hashed addresses and numbers, and mobile ids.",
     settings=MetaAdsSettings,
     options=AdvertisingOptions,
-    capabilities=Capabilities(
-        styles=("list",),
-        batch=500,
+    capabilities=list_capabilities(
+        COMPARED,
+        DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.facebook.com, Custom Audience Users"),
         per_second=2,
-        identifiers=(*COMPARED,),
-        fields=None,
-        limits=(DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.facebook.com, Custom Audience Users"),),
     ),
     plan=plan,
     read=read,
     test=test,
-    steps=list_steps(
+    steps=audience_steps(
         _find,
-        lambda answer, name: next((each["id"] for each in looked_up(answer, "data") if each["name"] == name), None),
+        lambda answer, name: id_of_named(looked_up(answer, "data"), name),
         _create,
         lambda answer: decoded(answer.body).get("id"),
-        name=name_there,
         failed=_failed,
     ),
     credentials=(

@@ -1,8 +1,7 @@
 """Mixpanel: a property of the user's profile, and an event."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from destinations.rules.contract import (
     BYTES,
@@ -10,13 +9,15 @@ from destinations.rules.contract import (
     Adapter,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
     PayloadComputation,
     read_by_status,
+    test_id,
 )
-from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id
 from destinations.rules.vendors import (
     basic,
     by_number,
@@ -25,6 +26,7 @@ from destinations.rules.vendors import (
     event_properties,
     json_request,
     refused_rows,
+    set_and_unset,
     short_id,
 )
 from spaces.answers import Answer
@@ -45,48 +47,38 @@ class MixpanelSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: MixpanelSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: MixpanelSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """The profiles of all, then their events."""
     id, host, requests = batch_id(changes), HOSTS[settings.region], []
     if options.send_identify:
         # ip=0: else our server's place would become the person's. verbose=1: else the answer is 0 or 1.
-        profiles = [_profile(change, about, settings, options) for change in changes]
+        profiles = [
+            {
+                "$token": settings.project_token,
+                "$distinct_id": _distinct_id(change),
+                **set_and_unset(change, about.key, options.value(change), unset=[about.key]),
+            }
+            for change in changes
+        ]
         url = f"{host}/engage?ip=0&verbose=1"
         requests.append(json_request(url, profiles, id=f"{id}-identify", rows=changes))
     if options.send_track:
-        events = [_event(change, about, options) for change in changes]
-        headers = basic(settings.project_token)
-        requests.append(
-            json_request(f"{host}/import?strict=1", events, id=f"{id}-track", rows=changes, headers=headers)
-        )
+        events = [
+            {
+                "event": options.event(change),
+                "properties": {
+                    "time": int(change.at.timestamp() * 1000),
+                    "distinct_id": _distinct_id(change),
+                    "$insert_id": short_id(f"{change.id}-track"),  # no longer ids are taken
+                    **event_properties(change, about, options),
+                },
+            }
+            for change in changes
+        ]
+        url, headers = f"{host}/import?strict=1", basic(settings.project_token)
+        requests.append(json_request(url, events, id=f"{id}-track", rows=changes, headers=headers))
     return requests
-
-
-def _profile(
-    change: IdentifierChange,
-    about: PayloadComputation,
-    settings: MixpanelSettings,
-    options: EventOptions | TraitOptions,
-) -> dict[str, Any]:
-    value = options.value(change)
-    operation: dict[str, Any] = {"$unset": [about.key]} if value is None else {"$set": {about.key: value}}
-    operation |= {"$set": {**change.fields, **operation.get("$set", {})}} if change.fields else {}
-    return {"$token": settings.project_token, "$distinct_id": _distinct_id(change), **operation}
-
-
-def _event(change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions) -> dict[str, Any]:
-    properties = {
-        "time": int(change.at.timestamp() * 1000),
-        "distinct_id": _distinct_id(change),
-        "$insert_id": short_id(f"{change.id}-track"),
-        **event_properties(change, about, options),
-    }
-    return {"event": options.event(change), "properties": properties}
 
 
 def _distinct_id(change: IdentifierChange) -> str | None:
@@ -111,7 +103,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
 def test(settings: MixpanelSettings, now: datetime) -> DestinationRequest:
     """Asks whether there is a project with this token. Assumed of all regions: it is asked at the same place."""
     url = "https://mixpanel.com/api/app/validate-project-credentials/"
-    id = f"test-{int(now.timestamp() * 1000)}"
+    id = test_id(now)
     return json_request(url, {"project_token": settings.project_token}, id=id, rows=[])
 
 

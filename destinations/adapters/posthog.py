@@ -1,6 +1,5 @@
 """PostHog: a property of the person, and an event; in the cloud or on a server of one's own."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,13 +8,14 @@ from destinations.rules.contract import (
     BYTES,
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
-from destinations.rules.payloads import EventOptions, TraitOptions, batch_id
-from destinations.rules.vendors import event_properties, json_request, short_id
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id
+from destinations.rules.vendors import event_properties, json_request, set_and_unset, short_id
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 from spaces.times import iso
 
@@ -39,35 +39,29 @@ class PosthogSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: PosthogSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: PosthogSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One event for each row, which brings the property along."""
-    batch = [_event(change, about, options) for change in changes]
+    batch = []
+    for change in changes:
+        properties: dict[str, Any] = {"$geoip_disable": True}  # the place would be our server's
+        if options.send_track:
+            properties |= event_properties(change, about, options)
+        if options.send_identify:
+            properties |= set_and_unset(change, about.key, options.value(change), unset=[about.key])
+        batch.append(
+            {
+                "event": options.event(change) if options.send_track else "$set",
+                "distinct_id": change.address.user_id or change.address.anonymous_id,
+                "properties": properties,
+                "timestamp": iso(change.at),
+                "uuid": str(UUID(short_id(change.id))),  # a repetition with the same one, and the same time, is dropped
+            }
+        )
     return [_post(settings, batch, id=batch_id(changes), rows=changes)]
 
 
-def _event(change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions) -> dict[str, Any]:
-    value = options.value(change)
-    properties: dict[str, Any] = {"$geoip_disable": True}  # the place would be our server's
-    if options.send_track:
-        properties |= event_properties(change, about, options)
-    if options.send_identify:
-        properties |= {"$unset": [about.key]} if value is None else {"$set": {about.key: value}}
-        properties |= {"$set": {**change.fields, **properties.get("$set", {})}} if change.fields else {}
-    return {
-        "event": options.event(change) if options.send_track else "$set",
-        "distinct_id": change.address.user_id or change.address.anonymous_id,
-        "properties": properties,
-        "timestamp": iso(change.at),
-        "uuid": str(UUID(short_id(change.id))),  # a repetition with the same one, and the same time, is dropped
-    }
-
-
-def _post(settings: PosthogSettings, batch: object, *, id: str, rows: Sequence[IdentifierChange]) -> DestinationRequest:
+def _post(settings: PosthogSettings, batch: object, *, id: str, rows: Changes) -> DestinationRequest:
     host = HOSTS.get(settings.region, settings.server.rstrip("/"))
     return json_request(f"{host}/batch/", {"api_key": settings.project_key, "batch": batch}, id=id, rows=rows)
 
@@ -80,7 +74,7 @@ def test(settings: PosthogSettings, now: datetime) -> DestinationRequest:
         "properties": {"$process_person_profile": False, "$geoip_disable": True},
         "timestamp": iso(now),
     }
-    return _post(settings, [event], id=f"test-{int(now.timestamp() * 1000)}", rows=[])
+    return _post(settings, [event], id=test_id(now), rows=[])
 
 
 adapter = Adapter(

@@ -1,25 +1,28 @@
 """Files in a bucket of S3, or of anything that speaks as it does: MinIO, R2, Google Cloud Storage, Ceph."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
 from destinations.rules.contract import (
     Adapter,
-    CallOutcome,
-    Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
-from destinations.rules.files import CONTENT_TYPES, FIELD_NAMES, FileOptions, body_of, name_of, read_whole
-from destinations.rules.payloads import EVERY_TYPE, batch_id
-from spaces.answers import Answer
+from destinations.rules.files import (
+    CONTENT_TYPES,
+    TIMEOUT_S,
+    FileOptions,
+    body_of,
+    file_capabilities,
+    name_of,
+    read_whole,
+)
+from destinations.rules.payloads import batch_id
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
-
-TIMEOUT_S = 60.0  # a file of a million people is some 60 MB
 
 
 class S3Settings(SettingsDeclaration, frozen=True):
@@ -40,11 +43,7 @@ class S3Settings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: S3Settings,
-    options: FileOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: S3Settings, options: FileOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One file for all."""
     name = name_of(changes, about, options)
@@ -54,13 +53,7 @@ def plan(
 
 
 def _put(
-    settings: S3Settings,
-    name: str,
-    body: bytes,
-    content_type: str,
-    id: str,
-    rows: Sequence[IdentifierChange],
-    shown: str,
+    settings: S3Settings, name: str, body: bytes, content_type: str, id: str, rows: Changes, shown: str
 ) -> DestinationRequest:
     # The bucket is in the path where it cannot be in the host: elsewhere, and in a name with dots, for its certificate.
     if settings.endpoint:
@@ -73,14 +66,10 @@ def _put(
     return DestinationRequest(id, rows, "PUT", url, headers, body, TIMEOUT_S, shown=shown)
 
 
-def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
-    return read_whole(answer, len(request.rows))
-
-
 def test(settings: S3Settings, now: datetime) -> DestinationRequest:
     """Writes a file of one line: the right to write is the only one that is needed."""
-    id = f"test-{int(now.timestamp() * 1000)}"
-    return _put(settings, "personas-test.txt", b"Personas can write here.\n", "text/plain", id, (), "PUT a test")
+    line = b"Personas can write here.\n"
+    return _put(settings, "personas-test.txt", line, "text/plain", test_id(now), (), "PUT a test")
 
 
 adapter = Adapter(
@@ -90,21 +79,13 @@ adapter = Adapter(
     settings=S3Settings,
     options=FileOptions,
     trait_options=FileOptions,
-    capabilities=Capabilities(
-        styles=("event",),
-        batch=20_000,
-        people=20_000,
-        full=True,
-        identifiers=EVERY_TYPE,
-        fields=FIELD_NAMES,
-        limits=(
-            DocumentedLimit(
-                5 * 1024**3, "bytes in a file that is written at once", "2026-11", "docs.aws.amazon.com/AmazonS3"
-            ),
-        ),
+    capabilities=file_capabilities(
+        DocumentedLimit(
+            5 * 1024**3, "bytes in a file that is written at once", "2026-11", "docs.aws.amazon.com/AmazonS3"
+        )
     ),
     plan=plan,
-    read=read,
+    read=read_whole,
     test=test,
     transport="s3",
     credentials=(

@@ -1,9 +1,9 @@
 """Salesforce: members of a campaign, among the contacts that are there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
 from destinations.rules.advertising import by_direction
@@ -14,17 +14,18 @@ from destinations.rules.contract import (
     AdapterStep,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
     FieldNames,
-    IdentifierChange,
     PayloadComputation,
     read_by_status,
+    test_id,
 )
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, token_step
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import as_text, decoded, json_request, looked_up
+from destinations.rules.vendors import as_text, decoded, email_of, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -50,11 +51,7 @@ class SalesforceOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: SalesforceSettings,
-    options: SalesforceOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: SalesforceSettings, options: SalesforceOptions, now: datetime
 ) -> list[DestinationRequest]:
     """Who it is in Salesforce, and then their memberships."""
     campaign, requests = about.remembered[LIST], []
@@ -71,31 +68,28 @@ def plan(
     return requests
 
 
-def _added(
-    settings: SalesforceSettings, campaign: str, rows: Sequence[IdentifierChange], answer: Answer
-) -> list[DestinationRequest]:
+def _added(settings: SalesforceSettings, campaign: str, rows: Changes, answer: Answer) -> list[DestinationRequest]:
     ids: dict[str, str] = {}
     for record in looked_up(answer, "records"):  # of several contacts with one address, the first
         ids.setdefault(str(record["Email"]).lower(), record["Id"])
-    known = [row for row in rows if str(row.address.email).lower() in ids]
+    known = [row for row in rows if email_of(row) in ids]
     records = [
         {
             "attributes": {"type": "CampaignMember"},
             "CampaignId": campaign,
-            "ContactId": ids[str(row.address.email).lower()],
+            "ContactId": ids[email_of(row)],
         }
         for row in known
     ]
     if not known:
         return []
+    # One contact that is locked must not keep the others out.
     content = {"allOrNone": False, "records": records}
     added = json_request(_collection(settings), content, id=batch_id(known), rows=known)
     return [*_updated(settings, known, ids), added]
 
 
-def _updated(
-    settings: SalesforceSettings, rows: Sequence[IdentifierChange], contacts: Mapping[str, str]
-) -> list[DestinationRequest]:
+def _updated(settings: SalesforceSettings, rows: Changes, contacts: Mapping[str, str]) -> list[DestinationRequest]:
     """The fields that go besides are those of the contacts. contacts: {address in small letters: its id}."""
     rows = [row for row in rows if row.fields]
     records = [
@@ -105,7 +99,7 @@ def _updated(
                 for name, value in row.fields.items()
             },
             "attributes": {"type": "Contact"},
-            "id": contacts[str(row.address.email).lower()],
+            "id": contacts[email_of(row)],
         }
         for row in rows
     ]
@@ -113,14 +107,12 @@ def _updated(
     return [json_request(_collection(settings), content, id=id, rows=rows, method="PATCH")] if rows else []
 
 
-def _removed(
-    settings: SalesforceSettings, campaign: str, rows: Sequence[IdentifierChange], answer: Answer
-) -> list[DestinationRequest]:
+def _removed(settings: SalesforceSettings, campaign: str, rows: Changes, answer: Answer) -> list[DestinationRequest]:
     """Whoever is no member is out already."""
     records = {str(record["Contact"]["Email"]).lower(): record for record in looked_up(answer, "records")}
     ids = {email: record["Id"] for email, record in records.items()}
-    known = [row for row in rows if str(row.address.email).lower() in ids]
-    query = urlencode({"ids": ",".join(ids[str(row.address.email).lower()] for row in known), "allOrNone": "false"})
+    known = [row for row in rows if email_of(row) in ids]
+    query = urlencode({"ids": ",".join(ids[email_of(row)] for row in known), "allOrNone": "false"})
     if not known:
         return []
     contacts = {email: record["ContactId"] for email, record in records.items()}
@@ -149,16 +141,17 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     results = decoded(b'{"results":' + answer.body + b"}").get("results") if answer.ok else None
     if not isinstance(results, list) or len(results) != len(request.rows):
         return read_by_status(request, answer)
-    return [_outcome(result) for result in results]
-
-
-def _outcome(result: dict[str, Any]) -> CallOutcome:
-    errors = result.get("errors") or [{}]
-    if result.get("success") or errors[0].get("statusCode") in {"DUPLICATE_VALUE", "ENTITY_IS_DELETED"}:
-        return DELIVERED
-    kind = errors[0].get("statusCode")
-    outcome = "retry" if kind in {"UNABLE_TO_LOCK_ROW", "REQUEST_LIMIT_EXCEEDED"} else "refused"
-    return CallOutcome(outcome, f"{kind}: {errors[0].get('message')}")  # type: ignore[arg-type]
+    outcomes = []
+    for result in results:
+        error = (result.get("errors") or [{}])[0]
+        code, reason = error.get("statusCode"), f"{error.get('statusCode')}: {error.get('message')}"
+        if result.get("success") or code in {"DUPLICATE_VALUE", "ENTITY_IS_DELETED"}:
+            outcomes.append(DELIVERED)
+        elif code in {"UNABLE_TO_LOCK_ROW", "REQUEST_LIMIT_EXCEEDED"}:
+            outcomes.append(CallOutcome("retry", reason))
+        else:
+            outcomes.append(CallOutcome("refused", reason))
+    return outcomes
 
 
 TOKEN = token_step(
@@ -174,7 +167,7 @@ TOKEN = token_step(
 def test(settings: SalesforceSettings, now: datetime) -> DestinationRequest:
     """Asks for one campaign."""
     url = _query(settings, "SELECT Id FROM Campaign LIMIT 1")
-    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", [], "GET", url)
+    return DestinationRequest(test_id(now), [], "GET", url)
 
 
 STEPS: tuple[AdapterStep, ...] = (
@@ -183,7 +176,7 @@ STEPS: tuple[AdapterStep, ...] = (
         lambda settings, name: DestinationRequest(
             "", [], "GET", _query(settings, f"SELECT Id FROM Campaign WHERE Name = {_quoted(name)} LIMIT 1")
         ),
-        lambda answer, name: next((each["Id"] for each in looked_up(answer, "records")), None),
+        lambda answer, name: next((record["Id"] for record in looked_up(answer, "records")), None),
         lambda settings, name: json_request(
             f"{settings.domain.rstrip('/')}{VERSION}/sobjects/Campaign",
             {"Name": name, "IsActive": True},

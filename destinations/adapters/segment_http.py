@@ -3,7 +3,6 @@
 Another Personas keeps them out of its spaces: they say that they come from one.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -11,12 +10,13 @@ from destinations.rules.contract import (
     BYTES,
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
-from destinations.rules.payloads import EventOptions, TraitOptions, batch_id, messages
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id, messages
 from destinations.rules.vendors import basic, json_request
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 from spaces.times import iso
@@ -38,11 +38,7 @@ class SegmentHttpSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: SegmentHttpSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: SegmentHttpSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """The calls of all in one batch, for every destination that the receiver has."""
     calls = [call for change in changes for call in messages(change, about, options, "")]
@@ -55,12 +51,10 @@ def plan(
 
 def test(settings: SegmentHttpSettings, now: datetime) -> DestinationRequest:
     """An empty batch. Segment itself takes any write key without a word, so this proves the address alone."""
-    return _post(settings, {"batch": [], "sentAt": iso(now)}, id=f"test-{int(now.timestamp() * 1000)}", rows=[])
+    return _post(settings, {"batch": [], "sentAt": iso(now)}, id=test_id(now), rows=[])
 
 
-def _post(
-    settings: SegmentHttpSettings, content: object, *, id: str, rows: Sequence[IdentifierChange]
-) -> DestinationRequest:
+def _post(settings: SegmentHttpSettings, content: object, *, id: str, rows: Changes) -> DestinationRequest:
     host = HOSTS.get(settings.receiver, settings.server.rstrip("/"))
     return json_request(f"{host}/v1/batch", content, id=id, rows=rows, headers=basic(settings.write_key))
 

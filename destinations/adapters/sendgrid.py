@@ -1,10 +1,9 @@
 """SendGrid Marketing Campaigns: a custom field of the contact, by which segments choose."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from destinations.rules.contract import (
@@ -15,15 +14,25 @@ from destinations.rules.contract import (
     Adapter,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
     read_by_status,
+    test_id,
 )
 from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import as_text, decoded, json_request, looked_up, value_of
+from destinations.rules.vendors import (
+    as_text,
+    bearer_header,
+    decoded,
+    email_of,
+    id_of_named,
+    json_request,
+    looked_up,
+    value_of,
+)
 from spaces.answers import Answer
 from spaces.chunks import chunks
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
@@ -62,31 +71,29 @@ class SendgridAudienceOptions(SendgridOptions, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: SendgridSettings,
-    options: SendgridOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: SendgridSettings, options: SendgridOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One request for all; with a list one for each direction: people are taken out by ids that are asked for."""
     if list_id := about.remembered.get(LIST):
         return _memberships(changes, settings, list_id)
-    contacts = [
-        {
-            "email": change.address.email,
-            "custom_fields": {**change.fields, options.field_id: _value(change, about, options)},
-        }
-        for change in changes
-    ]
-    url = f"{HOSTS[settings.region]}/v3/marketing/contacts"
+    contacts = []
+    for change in changes:
+        value = value_of(change, about)
+        # A text field takes texts alone. Assumed: null empties a field.
+        value = as_text(value) if value is not None and options.field_id.endswith("_T") else value
+        fields = {**change.fields, options.field_id: value}
+        contacts.append({"email": change.address.email, "custom_fields": fields})
+    url, headers = f"{_api(settings)}/contacts", bearer_header(settings.api_key)
     content = {"contacts": contacts}
-    return [json_request(url, content, id=batch_id(changes), rows=changes, headers=_headers(settings), method="PUT")]
+    return [json_request(url, content, id=batch_id(changes), rows=changes, headers=headers, method="PUT")]
 
 
-def _memberships(
-    changes: Sequence[IdentifierChange], settings: SendgridSettings, list_id: str
-) -> list[DestinationRequest]:
-    api, headers = f"{HOSTS[settings.region]}/v3/marketing", _headers(settings)
+def _api(settings: SendgridSettings) -> str:
+    return f"{HOSTS[settings.region]}/v3/marketing"
+
+
+def _memberships(changes: Changes, settings: SendgridSettings, list_id: str) -> list[DestinationRequest]:
+    api, headers = _api(settings), bearer_header(settings.api_key)
     entering = [row for row in changes if row.entering]
     contacts = [
         {"email": row.address.email, **({"custom_fields": dict(row.fields)} if row.fields else {})} for row in entering
@@ -103,18 +110,16 @@ def _memberships(
     return requests
 
 
-def _taken_out(
-    rows: Sequence[IdentifierChange], url: str, headers: dict[str, str], answer: Answer
-) -> list[DestinationRequest]:
+def _taken_out(rows: Changes, url: str, headers: dict[str, str], answer: Answer) -> list[DestinationRequest]:
     """Whoever is not known is in no list."""
     known = decoded(answer.body).get("result")
     if not isinstance(known, dict):
         raise ValueError(f"the answer has no result: {answer.text(200)}")
     ids = {email.lower(): entry["contact"]["id"] for email, entry in known.items() if "contact" in entry}
-    leaving = [row for row in rows if str(row.address.email).lower() in ids]
+    leaving = [row for row in rows if email_of(row) in ids]
     if not leaving:
         return []
-    query = urlencode({"contact_ids": ",".join(ids[str(row.address.email).lower()] for row in leaving)})
+    query = urlencode({"contact_ids": ",".join(ids[email_of(row)] for row in leaving)})
     return [DestinationRequest(f"{batch_id(leaving)}-remove", leaving, "DELETE", f"{url}?{query}", headers)]
 
 
@@ -125,21 +130,10 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     return read_by_status(request, answer)
 
 
-def _value(change: IdentifierChange, about: PayloadComputation, options: SendgridOptions) -> Any:
-    """As a field of its type takes it. Assumed: null empties it."""
-    value = value_of(change, about)
-    return as_text(value) if value is not None and options.field_id.endswith("_T") else value
-
-
-def _headers(settings: SendgridSettings) -> dict[str, str]:
-    return {"authorization": f"Bearer {settings.api_key}"}
-
-
 def test(settings: SendgridSettings, now: datetime) -> DestinationRequest:
     """Asks for the fields that contacts have."""
-    url = f"{HOSTS[settings.region]}/v3/marketing/field_definitions"
-    id = f"test-{int(now.timestamp() * 1000)}"
-    return DestinationRequest(id=id, rows=[], method="GET", url=url, headers=_headers(settings))
+    url = f"{_api(settings)}/field_definitions"
+    return DestinationRequest(test_id(now), [], "GET", url, bearer_header(settings.api_key))
 
 
 adapter = Adapter(
@@ -167,13 +161,11 @@ adapter = Adapter(
     test=test,
     steps=list_steps(
         lambda settings, name: DestinationRequest(
-            "", [], "GET", f"{HOSTS[settings.region]}/v3/marketing/lists?page_size=1000", _headers(settings)
+            "", [], "GET", f"{_api(settings)}/lists?page_size=1000", bearer_header(settings.api_key)
         ),
-        lambda answer, name: next(
-            (each["id"] for each in looked_up(answer, "result") if each.get("name") == name), None
-        ),
+        lambda answer, name: id_of_named(looked_up(answer, "result"), name),
         lambda settings, name: json_request(
-            f"{HOSTS[settings.region]}/v3/marketing/lists", {"name": name}, id="", rows=[], headers=_headers(settings)
+            f"{_api(settings)}/lists", {"name": name}, id="", rows=[], headers=bearer_header(settings.api_key)
         ),
         lambda answer: decoded(answer.body).get("id"),
     ),

@@ -1,23 +1,18 @@
 """Files in a folder of an SFTP server."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
 from destinations.rules.contract import (
     Adapter,
-    CallOutcome,
-    Capabilities,
+    Changes,
     DestinationRequest,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
-from destinations.rules.files import FIELD_NAMES, FileOptions, body_of, name_of, read_whole
-from destinations.rules.payloads import EVERY_TYPE, batch_id
-from spaces.answers import Answer
+from destinations.rules.files import TIMEOUT_S, FileOptions, body_of, file_capabilities, name_of, read_whole
+from destinations.rules.payloads import batch_id
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
-
-TIMEOUT_S = 60.0
 
 
 class SftpSettings(SettingsDeclaration, frozen=True):
@@ -42,11 +37,7 @@ class SftpSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: SftpSettings,
-    options: FileOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: SftpSettings, options: FileOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One file for all."""
     path = f"{settings.folder.rstrip('/')}/{name_of(changes, about, options)}"
@@ -55,13 +46,9 @@ def plan(
     return [DestinationRequest(batch_id(changes), changes, "PUT", path, body=body, timeout_s=TIMEOUT_S, shown=shown)]
 
 
-def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
-    return read_whole(answer, len(request.rows))
-
-
 def test(settings: SftpSettings, now: datetime) -> DestinationRequest:
     """Looks into the folder."""
-    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", (), "GET", settings.folder)
+    return DestinationRequest(test_id(now), (), "GET", settings.folder)
 
 
 adapter = Adapter(
@@ -71,11 +58,9 @@ adapter = Adapter(
     settings=SftpSettings,
     options=FileOptions,
     trait_options=FileOptions,
-    capabilities=Capabilities(
-        styles=("event",), batch=20_000, people=20_000, full=True, identifiers=EVERY_TYPE, fields=FIELD_NAMES
-    ),
+    capabilities=file_capabilities(),
     plan=plan,
-    read=read,
+    read=read_whole,
     test=test,
     transport="sftp",
     credentials=(

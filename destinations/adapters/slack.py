@@ -1,16 +1,9 @@
 """Slack: one message in a channel for each batch of changes."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from destinations.rules.contract import (
-    Adapter,
-    Capabilities,
-    DestinationRequest,
-    IdentifierChange,
-    PayloadComputation,
-)
+from destinations.rules.contract import Adapter, Capabilities, Changes, DestinationRequest, PayloadComputation, test_id
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import json_request, people
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
@@ -31,11 +24,7 @@ class SlackOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: SlackSettings,
-    options: SlackOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: SlackSettings, options: SlackOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One message for all changes: how many people entered the audience, and how many left."""
     # Slack reads these three as markup; an audience may be called "A & B".
@@ -47,7 +36,7 @@ def plan(
 
 def test(settings: SlackSettings, now: datetime) -> DestinationRequest:
     """A message that says what it is."""
-    id = f"test-{int(now.timestamp() * 1000)}"
+    id = test_id(now)
     return json_request(settings.webhook_url, {"text": "A test from Personas"}, id=id, rows=[])
 
 

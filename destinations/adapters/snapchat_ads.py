@@ -1,6 +1,5 @@
 """Snapchat: a customer list audience of an ad account, filled with hashed addresses, numbers and mobile ids."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,26 +8,27 @@ from destinations.rules.advertising import (
     IDFA,
     AdvertisingOptions,
     ComparedTypes,
+    audience_steps,
     by_direction_and_type,
-    name_there,
+    list_capabilities,
     read_unnamed,
 )
 from destinations.rules.contract import (
     PEOPLE,
     Adapter,
-    Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
 from destinations.rules.hashing import hashed_digits, hashed_email, hashed_mobile_id
-from destinations.rules.lists import LIST, list_steps
-from destinations.rules.oauth import bearer, refreshed, token_step
+from destinations.rules.lists import LIST
+from destinations.rules.oauth import RefreshedSettings, bearer, refresh_step
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import json_request, looked_up
+from destinations.rules.vendors import id_of_named, json_request, looked_up
 from spaces.answers import Answer
-from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
+from spaces.settings_schema import InvalidSetting, text
 
 API = "https://adsapi.snapchat.com/v1"
 COMPARED: ComparedTypes = {
@@ -37,13 +37,9 @@ COMPARED: ComparedTypes = {
     IDFA: ("MOBILE_AD_ID_SHA256", hashed_mobile_id),
     ANDROID_ID: ("MOBILE_AD_ID_SHA256", hashed_mobile_id),
 }
-FOR_EVER = 9999  # days of retention
 
 
-class SnapchatAdsSettings(SettingsDeclaration, frozen=True):
-    client_id: Annotated[str, text("Client ID")]
-    client_secret: Annotated[str, secret("Client secret")]
-    refresh_token: Annotated[str, secret("Refresh token")]
+class SnapchatAdsSettings(RefreshedSettings, frozen=True):
     ad_account_id: Annotated[str, text("Ad account ID", help="In the Ads Manager: Ad accounts, the ID of the account")]
 
     def check(self) -> None:
@@ -52,17 +48,16 @@ class SnapchatAdsSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     about: PayloadComputation,
     settings: SnapchatAdsSettings,
     options: AdvertisingOptions,
     now: datetime,
 ) -> list[DestinationRequest]:
     """One request for each direction and type of identifier."""
-    url = f"{API}/segments/{about.remembered[LIST]}/users"
     return [
         json_request(
-            url,
+            f"{API}/segments/{about.remembered[LIST]}/users",
             {"users": [{"schema": [name], "data": [[value] for value in values]}]},
             id=batch_id(rows),
             rows=rows,
@@ -70,6 +65,10 @@ def plan(
         )
         for entering, name, rows, values in by_direction_and_type(changes, COMPARED)
     ]
+
+
+def _account(settings: SnapchatAdsSettings) -> str:
+    return f"{API}/adaccounts/{settings.ad_account_id}"
 
 
 def _segments(answer: Answer) -> list[dict[str, Any]]:
@@ -81,17 +80,15 @@ def _create(settings: SnapchatAdsSettings, name: str) -> DestinationRequest:
         "name": name,
         "description": "Kept by Personas",
         "source_type": "FIRST_PARTY",
-        "retention_in_days": FOR_EVER,
+        "retention_in_days": 9999,  # for ever
         "ad_account_id": settings.ad_account_id,
     }
-    url = f"{API}/adaccounts/{settings.ad_account_id}/segments"
-    return json_request(url, {"segments": [segment]}, id="", rows=[])
+    return json_request(f"{_account(settings)}/segments", {"segments": [segment]}, id="", rows=[])
 
 
 def test(settings: SnapchatAdsSettings, now: datetime) -> DestinationRequest:
     """Asks for the ad account."""
-    url = f"{API}/adaccounts/{settings.ad_account_id}"
-    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", [], "GET", url)
+    return DestinationRequest(test_id(now), [], "GET", _account(settings))
 
 
 adapter = Adapter(
@@ -100,32 +97,19 @@ adapter = Adapter(
     description="Fills a customer list of an ad account with hashed e-mail addresses, numbers and mobile ids.",
     settings=SnapchatAdsSettings,
     options=AdvertisingOptions,
-    capabilities=Capabilities(
-        styles=("list",),
-        batch=500,
-        per_second=5,
-        identifiers=(*COMPARED,),
-        fields=None,
-        limits=(DocumentedLimit(100_000, PEOPLE, "2026-11", "developers.snap.com, Customer List Audiences"),),
+    capabilities=list_capabilities(
+        COMPARED, DocumentedLimit(100_000, PEOPLE, "2026-11", "developers.snap.com, Customer List Audiences")
     ),
     plan=plan,
     read=read_unnamed,
     test=test,
     steps=(
-        token_step(
-            lambda settings: "https://accounts.snapchat.com/login/oauth2/access_token",
-            lambda settings, remembered: refreshed(
-                settings.client_id, settings.client_secret, remembered.get("refresh_token", settings.refresh_token)
-            ),
-        ),
-        *list_steps(
-            lambda settings, name: DestinationRequest(
-                "", [], "GET", f"{API}/adaccounts/{settings.ad_account_id}/segments"
-            ),
-            lambda answer, name: next((each["id"] for each in _segments(answer) if each.get("name") == name), None),
+        refresh_step("https://accounts.snapchat.com/login/oauth2/access_token"),
+        *audience_steps(
+            lambda settings, name: DestinationRequest("", [], "GET", f"{_account(settings)}/segments"),
+            lambda answer, name: id_of_named(_segments(answer), name),
             _create,
-            lambda answer: next((each.get("id") for each in _segments(answer)), None),
-            name=name_there,
+            lambda answer: next((segment.get("id") for segment in _segments(answer)), None),
         ),
     ),
     authorize=bearer,

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from destinations.rules.contract import (
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
-    IdentifierChange,
     PayloadComputation,
+    test_id,
 )
 from destinations.rules.payloads import batch_id
 from destinations.rules.vendors import json_request, people
@@ -36,11 +37,7 @@ class TeamsOptions(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: TeamsSettings,
-    options: TeamsOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: TeamsSettings, options: TeamsOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One card for all changes: how many people entered the audience, and how many left."""
     entered, left = people(changes, entering=True), people(changes, entering=False)
@@ -65,7 +62,7 @@ def _card(lines: Sequence[str]) -> dict[str, Any]:
 
 def test(settings: TeamsSettings, now: datetime) -> DestinationRequest:
     """A card that says what it is."""
-    id = f"test-{int(now.timestamp() * 1000)}"
+    id = test_id(now)
     return json_request(settings.webhook_url, _card(["A test from Personas"]), id=id, rows=[])
 
 

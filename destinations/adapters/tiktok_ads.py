@@ -1,6 +1,6 @@
 """TikTok: a Custom Audience of an advertiser, filled with hashed addresses, telephone numbers and mobile ids."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -10,25 +10,26 @@ from destinations.rules.advertising import (
     IDFA,
     AdvertisingOptions,
     ComparedTypes,
+    audience_steps,
     by_direction_and_type,
-    name_there,
+    list_capabilities,
     read_unnamed,
 )
 from destinations.rules.contract import (
     DELIVERED,
     Adapter,
     CallOutcome,
-    Capabilities,
+    Changes,
     DestinationRequest,
     DocumentedLimit,
-    IdentifierChange,
     PayloadComputation,
     outcome_of,
+    test_id,
 )
 from destinations.rules.hashing import hashed_e164, hashed_email, hashed_mobile_id
-from destinations.rules.lists import LIST, list_steps
+from destinations.rules.lists import LIST
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import decoded, json_request
+from destinations.rules.vendors import decoded, id_of_named, json_request
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
@@ -53,11 +54,7 @@ class TiktokAdsSettings(SettingsDeclaration, frozen=True):
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: TiktokAdsSettings,
-    options: AdvertisingOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: TiktokAdsSettings, options: AdvertisingOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One request for each direction and type of identifier."""
     there = [about.remembered[LIST]]
@@ -78,9 +75,7 @@ def plan(
     ]
 
 
-def _post(
-    settings: TiktokAdsSettings, path: str, content: Any, id: str, rows: Sequence[IdentifierChange]
-) -> DestinationRequest:
+def _post(settings: TiktokAdsSettings, path: str, content: Any, id: str, rows: Changes) -> DestinationRequest:
     return json_request(API + path, content, id=id, rows=rows, headers={"access-token": settings.access_token})
 
 
@@ -89,11 +84,6 @@ def _find(settings: TiktokAdsSettings, name: str) -> DestinationRequest:
     query = urlencode({"advertiser_id": settings.advertiser_id, "page": 1, "page_size": 100})
     url = f"{API}/dmp/custom_audience/list/?{query}"
     return DestinationRequest("", [], "GET", url, {"access-token": settings.access_token})
-
-
-def _found(answer: Answer, name: str) -> Any:
-    audiences = _content(answer)["list"]
-    return next((each.get("audience_id") for each in audiences if each.get("name") == name), None)
 
 
 def _create(settings: TiktokAdsSettings, name: str) -> DestinationRequest:
@@ -108,9 +98,11 @@ def _content(answer: Answer) -> dict[str, Any]:
 
 def _failed(answer: Answer) -> CallOutcome | None:
     """200 whatever becomes of the call: the code in it says so."""
+    if not answer.ok:
+        return outcome_of(answer)
     code = decoded(answer.body).get("code", OK)
-    if not answer.ok or code == OK:
-        return None if answer.ok else outcome_of(answer)
+    if code == OK:
+        return None
     passes = code in TOO_MANY or code in TROUBLE
     return CallOutcome("retry", answer.text(), PAUSE_S) if passes else CallOutcome("suspended", answer.text())
 
@@ -121,8 +113,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
 
 def test(settings: TiktokAdsSettings, now: datetime) -> DestinationRequest:
     """Asks for the audiences that are there."""
-    request = _find(settings, "")
-    return DestinationRequest(f"test-{int(now.timestamp() * 1000)}", [], "GET", request.url, request.headers)
+    return replace(_find(settings, ""), id=test_id(now))
 
 
 adapter = Adapter(
@@ -131,25 +122,18 @@ adapter = Adapter(
     description="Fills a Custom Audience of an advertiser with hashed e-mail addresses, numbers and mobile ids.",
     settings=TiktokAdsSettings,
     options=AdvertisingOptions,
-    capabilities=Capabilities(
-        styles=("list",),
-        batch=500,
-        per_second=5,
-        identifiers=(*COMPARED,),
-        fields=None,
-        limits=(
-            DocumentedLimit(10, "requests a second, in the basic plan", "2026-11", "business-api.tiktok.com/portal"),
-        ),
+    capabilities=list_capabilities(
+        COMPARED,
+        DocumentedLimit(10, "requests a second, in the basic plan", "2026-11", "business-api.tiktok.com/portal"),
     ),
     plan=plan,
     read=read,
     test=test,
-    steps=list_steps(
+    steps=audience_steps(
         _find,
-        _found,
+        lambda answer, name: id_of_named(_content(answer)["list"], name, "audience_id"),
         _create,
         lambda answer: _content(answer).get("audience_id"),
-        name=name_there,
         failed=_failed,
     ),
     credentials=(

@@ -1,7 +1,6 @@
 """A webhook: each change, or each batch of changes, posted to an address of the user's own."""
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,14 +9,17 @@ import msgspec
 from destinations.rules.contract import (
     Adapter,
     Capabilities,
+    Changes,
     DestinationRequest,
     IdentifierChange,
     PayloadComputation,
     json_body,
+    test_id,
 )
 from destinations.rules.payloads import (
     EVERY_TYPE,
     STYLES_HELP,
+    CallOptions,
     EventOptions,
     TraitOptions,
     batch_id,
@@ -33,6 +35,7 @@ from spaces.times import iso
 INTEGRATION = "Webhooks"  # the name in `integrations`, as Segment's own webhook destination is called
 LARGEST_BATCH = 1000
 HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+# What signs and frames the call: a header of the user's own would break it, or fake it.
 OURS = {"host", "content-length", "connection", "transfer-encoding", "x-signature"} | {
     f"webhook-{name}" for name in ("id", "timestamp", "signature")
 }
@@ -106,11 +109,7 @@ def own_headers(text: str) -> dict[str, str]:
 
 
 def plan(
-    changes: Sequence[IdentifierChange],
-    about: PayloadComputation,
-    settings: WebhookSettings,
-    options: EventOptions | TraitOptions,
-    now: datetime,
+    changes: Changes, about: PayloadComputation, settings: WebhookSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """List style: one request per batch. Event style: one per call, or one array of calls per batch."""
     batches = list(chunks(changes, settings.batch_size))
@@ -123,6 +122,7 @@ def plan(
         calls = messages(row, about, options, INTEGRATION)
         return [(call["messageId"], rendered(template, call) if template else call) for call in calls]
 
+    # An object, not an array of one: receivers of single calls read no arrays.
     if settings.batch_size == 1:
         return [_post(settings, id, [change], content, now) for change in changes for id, content in bodies(change)]
     return [
@@ -133,16 +133,15 @@ def plan(
 
 def test(settings: WebhookSettings, now: datetime) -> DestinationRequest:
     """A call that no receiver takes for a person."""
-    id = f"test-{int(now.timestamp() * 1000)}"
+    id = test_id(now)
     return _post(settings, id, [], {"type": "test", "messageId": id, "timestamp": iso(now)}, now)
 
 
-def _post(
-    settings: WebhookSettings, id: str, rows: Sequence[IdentifierChange], content: Any, now: datetime
-) -> DestinationRequest:
+def _post(settings: WebhookSettings, id: str, rows: Changes, content: Any, now: datetime) -> DestinationRequest:
     body = json_body(content)
     headers = {"content-type": "application/json", **own_headers(settings.headers)}
     if settings.signing_secret:
+        # With the time of this attempt: receivers refuse what was signed long ago.
         headers |= standard(settings.signing_secret, id=id, at=now, body=body)
     if settings.shared_secret:
         headers |= segment(settings.shared_secret, body=body)

@@ -1,15 +1,19 @@
 """PURE. What the adapters of advertising tools share: lists of hashed identifiers, and answers that name nobody."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Annotated
 
 from destinations.rules.contract import (
     CallOutcome,
+    Capabilities,
+    Changes,
     DestinationRequest,
+    DocumentedLimit,
     IdentifierChange,
-    PayloadComputation,
     outcome_of,
 )
+from destinations.rules.lists import LONGEST_NAME, list_steps
 from spaces.answers import Answer
 from spaces.settings_schema import SettingsDeclaration, text
 
@@ -22,15 +26,27 @@ class AdvertisingOptions(SettingsDeclaration, frozen=True):
     """The audience over there that one audience fills."""
 
     list_name: Annotated[
-        str, text("Audience there", help="Created when there is none. Empty: the name of the audience", max_length=100)
+        str,
+        text(
+            "Audience there",
+            help="Created when there is none. Empty: the name of the audience",
+            max_length=LONGEST_NAME,
+        ),
     ] = ""
 
 
-def name_there(about: PayloadComputation, options: AdvertisingOptions) -> str:
-    return options.list_name or about.name[:100]
+def list_capabilities(compared: ComparedTypes, *limits: DocumentedLimit, per_second: float = 5) -> Capabilities:
+    """Of a list of people, of whom nothing is known besides how they are compared."""
+    return Capabilities(
+        styles=("list",), batch=500, per_second=per_second, identifiers=(*compared,), fields=None, limits=limits
+    )
 
 
-def by_direction(changes: Sequence[IdentifierChange]) -> Iterator[tuple[bool, list[IdentifierChange]]]:
+# The steps that find the audience over there, or create it. Unlike a list of other tools, it always has a name.
+audience_steps = partial(list_steps, name=lambda about, options: options.list_name or about.name[:LONGEST_NAME])
+
+
+def by_direction(changes: Changes) -> Iterator[tuple[bool, list[IdentifierChange]]]:
     """(entering, rows), without a direction in which nobody goes. Leaves come first: who is in both, is in."""
     for entering in (False, True):
         if rows := [row for row in changes if row.entering == entering]:
@@ -38,7 +54,7 @@ def by_direction(changes: Sequence[IdentifierChange]) -> Iterator[tuple[bool, li
 
 
 def by_direction_and_type(
-    changes: Sequence[IdentifierChange], compared: ComparedTypes
+    changes: Changes, compared: ComparedTypes
 ) -> Iterator[tuple[bool, str, list[IdentifierChange], list[str]]]:
     """(entering, the type's name over there, rows, as they are compared): a request has one type for all."""
     for entering, rows in by_direction(changes):

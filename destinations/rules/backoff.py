@@ -18,13 +18,13 @@ def wait(failures: int, jitter: Callable[[], float] = random) -> timedelta:
 
     jitter: a number from 0 to 1, so that many waiting for one destination do not come back at once.
     """
-    whole = min(FIRST * 2 ** min(max(failures, 1) - 1, 20), LONGEST)
+    whole = min(FIRST * 2 ** min(max(failures, 1) - 1, 20), LONGEST)  # 20: a timedelta overflows, months on
     return whole * (0.5 + 0.5 * jitter())
 
 
 def asked(seconds: float | None) -> timedelta:
     """What a Retry-After asks for, within reason."""
-    return min(timedelta(seconds=min(seconds or 0, 10**9)), LONGEST_ASKED)
+    return min(timedelta(seconds=min(seconds or 0, 10**9)), LONGEST_ASKED)  # 10**9: more is no timedelta
 
 
 def parked(failing_since: datetime, now: datetime) -> bool:

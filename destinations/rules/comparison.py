@@ -70,10 +70,11 @@ def compare(desired: BitMap, known: Iterable[KnownIdentifiers], outdated: BitMap
     outdated: those of which another value of a computed trait is desired than the newest call said.
     """
     groups, outdated = list(known), outdated & desired
+    # Whoever is there with another value has to be told of again, as if they were not.
     inside = BitMap.union(BitMap(), *(group.numbers for group in groups if group.state == IN)) - outdated
     maybe = BitMap.union(BitMap(), *(group.numbers for group in groups if group.state == MAYBE))
     due = BitMap.union(BitMap(), *(group.numbers for group in groups if group.due))
-    differing = (desired ^ inside) | maybe
+    differing = (desired ^ inside) | maybe  # of a maybe nobody knows which side it is on
     refused, handled = BitMap(), BitMap()
     for group in groups:
         # A call that asked for the opposite of what is desired now does not mend anything.

@@ -48,6 +48,11 @@ class Address:
     # Compared, but not hashed: a mapping has no hash, and files keep addresses in a set.
     others: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def person(self) -> str:
+        """One text for somebody: the user ID, or for want of one the address, or whatever there is."""
+        return self.user_id or self.email or self.anonymous_id or next(iter(self.others.values()), "")
+
 
 @dataclass(frozen=True)
 class IdentifierChange:
@@ -66,6 +71,14 @@ class IdentifierChange:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
+Changes = Sequence[IdentifierChange]
+
+
+def test_id(now: datetime) -> str:
+    """Of a call that tries settings out: a new one each time, or a receiver would drop it as a repetition."""
+    return f"test-{int(now.timestamp() * 1000)}"
+
+
 @dataclass(frozen=True)
 class DestinationRequest:
     """A call that a transport can make. `rows` are the changes it carries; `id` is stable over retries.
@@ -76,7 +89,7 @@ class DestinationRequest:
     """
 
     id: str
-    rows: Sequence[IdentifierChange]
+    rows: Changes
     method: str = "POST"
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -193,10 +206,13 @@ def outcome_of(answer: Answer) -> CallOutcome:
     if answer.ok:
         return DELIVERED
     reason = f"{answer.status} {answer.text()}".strip()
+    # It does not know us, or (410) wants us no more: the next call would be answered just so.
     if answer.status in {401, 403, 407, 410}:
         return CallOutcome("suspended", reason)
+    # What this call says is at fault: said again, it would be refused again.
     if answer.status in {400, 406, 409, 411, 412, 413, 414, 415, 416, 417, 422, 431}:
         return CallOutcome("refused", reason)
+    # Whatever is left may pass by itself: 408, 429, 5xx, and statuses that nobody has heard of.
     asked = retry_after_s(answer)
     return CallOutcome("retry", reason, TOO_FAST_S if answer.status == 429 and not asked else asked)
 
@@ -216,7 +232,7 @@ def _http_date(text: str) -> datetime | None:
         at = parsedate_to_datetime(text)
     except (ValueError, TypeError):
         return None
-    return at if at.tzinfo else None
+    return at if at.tzinfo else None  # "-0000" says that the zone is not known
 
 
 @dataclass(frozen=True)
@@ -238,7 +254,7 @@ class Adapter:
     settings: type[SettingsDeclaration]
     options: type[SettingsDeclaration]
     capabilities: Capabilities
-    plan: Callable[[Sequence[IdentifierChange], PayloadComputation, Any, Any, datetime], list[DestinationRequest]]
+    plan: Callable[[Changes, PayloadComputation, Any, Any, datetime], list[DestinationRequest]]
     test: Callable[[Any, datetime], DestinationRequest]
     transport: str = "http"
     read: Callable[[DestinationRequest, Answer], list[CallOutcome]] = read_by_status

@@ -15,12 +15,16 @@ from pyarrow import parquet
 from destinations.rules.contract import (
     Address,
     CallOutcome,
+    Capabilities,
+    Changes,
+    DestinationRequest,
+    DocumentedLimit,
     FieldNames,
     IdentifierChange,
     PayloadComputation,
     outcome_of,
 )
-from destinations.rules.payloads import batch_id
+from destinations.rules.payloads import EVERY_TYPE, batch_id
 from destinations.rules.vendors import as_text
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
@@ -31,6 +35,8 @@ FIELD_NAMES = FieldNames(
     r"(?!(entered|user_id|anonymous_id|email|value|at)$).*",
     "Files have columns entered, user_id, anonymous_id, email, value and at of their own",
 )
+PEOPLE_IN_A_FILE = 20_000  # of changes; whoever wants everybody gets them in one file
+TIMEOUT_S = 60.0  # a file of a million people is some 60 MB
 PARTS = ("audience", "date", "time", "batch", "format")
 CHANGES, EVERYBODY = "{audience}/date={date}/{batch}.{format}", "{audience}/members.{format}"
 CONTENT_TYPES = {"csv": "text/csv", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
@@ -61,9 +67,10 @@ class FileOptions(SettingsDeclaration, frozen=True):
             raise InvalidSetting("name", "Files of changes need {batch}: they would take one another's place")
 
 
-def name_of(changes: Sequence[IdentifierChange], about: PayloadComputation, options: FileOptions) -> str:
+def name_of(changes: Changes, about: PayloadComputation, options: FileOptions) -> str:
     """The same for the same changes: a file that is written again takes its own place."""
     template = options.name or (CHANGES if options.contents == "changes" else EVERYBODY)
+    # Of the changes, not of now: a name must not change from one attempt to the next.
     at = max(change.at for change in changes).astimezone(UTC)
     return template.format(
         audience=about.key,
@@ -74,7 +81,7 @@ def name_of(changes: Sequence[IdentifierChange], about: PayloadComputation, opti
     )
 
 
-def body_of(changes: Sequence[IdentifierChange], about: PayloadComputation, options: FileOptions) -> tuple[bytes, int]:
+def body_of(changes: Changes, about: PayloadComputation, options: FileOptions) -> tuple[bytes, int]:
     """The file, and how many rows are in it."""
     columns = [*(["entered"] if options.contents == "changes" else []), *PEOPLES_TYPES]
     columns += [*(["value"] if about.kind == "trait" else []), "at"]
@@ -87,21 +94,31 @@ def body_of(changes: Sequence[IdentifierChange], about: PayloadComputation, opti
         # A person with a user ID and an address is two changes with one address.
         people = {change.address: change for change in (*about.everyone(), *entering)}
         # Whoever has a telephone number as well is in the row with the number.
-        in_others = {replace(address, others={}) for address in people if address.others and _known(address)}
+        in_others = {replace(address, others={}) for address in people if address.others} - {Address()}
         rows = [
             _row(change, columns) for address, change in people.items() if address.others or address not in in_others
         ]
     return WRITERS[options.format](columns, rows), len(rows)
 
 
-def read_whole(answer: Answer, count: int) -> list[CallOutcome]:
+def read_whole(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     """A file is nobody's fault who is in it: what is refused for all waits until somebody changes the settings."""
     outcome = outcome_of(answer)
-    return [CallOutcome("suspended", outcome.reason) if outcome.kind == "refused" else outcome] * count
+    outcome = CallOutcome("suspended", outcome.reason) if outcome.kind == "refused" else outcome
+    return [outcome] * len(request.rows)
 
 
-def _known(address: Address) -> bool:
-    return bool(address.user_id or address.anonymous_id or address.email)
+def file_capabilities(*limits: DocumentedLimit) -> Capabilities:
+    """Of a place where a batch is a file: as large as they may be, since a file for each few people helps nobody."""
+    return Capabilities(
+        styles=("event",),
+        batch=PEOPLE_IN_A_FILE,
+        people=PEOPLE_IN_A_FILE,
+        full=True,
+        identifiers=EVERY_TYPE,
+        fields=FIELD_NAMES,
+        limits=limits,
+    )
 
 
 def _row(change: IdentifierChange, columns: Sequence[str]) -> dict[str, Any]:
@@ -141,6 +158,7 @@ def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes
         }
         for row in rows
     ]
+    # In memory: an adapter touches no disk, and a request has its body as bytes.
     file = pyarrow.BufferOutputStream()
     parquet.write_table(pyarrow.Table.from_pylist(shown, schema=pyarrow.schema(types)), file)
     return file.getvalue().to_pybytes()

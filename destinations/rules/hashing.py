@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from hashlib import sha256
 
+# Google's own domains: a.b@gmail.com and ab@gmail.com are one mailbox.
 IGNORES_DOTS = {"gmail.com", "googlemail.com"}
 DIGEST = re.compile(r"[0-9a-f]{64}")
 

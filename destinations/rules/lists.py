@@ -22,7 +22,7 @@ LONGEST_NAME = 100  # characters, which is what the shortest of these tools take
 
 def list_steps(
     find: Callable[[Any, str], DestinationRequest],
-    found: Callable[[Answer, str], Any],
+    existing: Callable[[Answer, str], Any],
     create: Callable[[Any, str], DestinationRequest],
     created: Callable[[Answer], Any],
     *,
@@ -32,22 +32,23 @@ def list_steps(
 ) -> tuple[AdapterStep, AdapterStep]:
     """The steps that give `list_id`, or another id; none where `name` is empty.
 
-    find, create(settings, name) -> the call. found(answer, name) -> the id, or None; 404 is none. created(answer) ->
+    find, create(settings, name) -> the call. existing(answer, name) -> the id, or None; 404 is none. created(answer) ->
     the id. failed(answer) -> why there is none: a tool may say it in an answer that is 200.
     """
 
     def asks(call: Callable[[Any, str], DestinationRequest]) -> Any:
         def ask(about: PayloadComputation, settings: Any, options: Any, now: datetime) -> DestinationRequest | None:
             wanted = name(about, options)
-            # The name is the request's id, by which `found` knows what was asked for.
+            # The name is the request's id, by which `existing` knows what was asked for.
             return replace(call(settings, wanted), id=wanted) if wanted else None
 
         return ask
 
-    def read_found(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+    def read_existing(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
+        # Some tools have an address for each name.
         if answer.status == 404:
             return RememberedAnswer({})
-        return failed(answer) or remembered(found(answer, request.id))
+        return failed(answer) or remembered(existing(answer, request.id))
 
     def read_created(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
         return failed(answer) or remembered(created(answer))
@@ -55,4 +56,4 @@ def list_steps(
     def remembered(id: Any) -> RememberedAnswer:
         return RememberedAnswer({gives: str(id)} if id else {})
 
-    return AdapterStep(gives, asks(find), read_found), AdapterStep(gives, asks(create), read_created)
+    return AdapterStep(gives, asks(find), read_existing), AdapterStep(gives, asks(create), read_created)

@@ -154,6 +154,7 @@ class CoalesceValue(MappedValue, frozen=True, tag="coalesce"):
     of: "tuple[AnyValue, ...]"
 
     def comes_to(self, facts: MappingFacts) -> Any:
+        # Lazily: what comes after the first that there is need not be worked out.
         values = (value.comes_to(facts) for value in self.of)
         return next((value for value in values if value not in (None, "")), None)
 
@@ -297,6 +298,7 @@ def roots(keys: set[str]) -> set[str]:
 
 
 def digest(text: str, algorithm: Algorithm, normalise: Normaliser) -> str:
+    # MD5 because tools compare by it. Nothing is kept safe with it: the flag says so to a FIPS build of Python.
     return hashlib.new(algorithm, normalised(text, normalise).encode(), usedforsecurity=False).hexdigest()
 
 

@@ -7,10 +7,9 @@ docs/decisions/0010-what-a-destination-is-told.md.
 """
 
 import hashlib
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
-from destinations.rules.contract import Address, IdentifierChange, PayloadComputation
+from destinations.rules.contract import Address, Changes, IdentifierChange, PayloadComputation
 from destinations.rules.sending import ANY
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 from spaces.times import iso
@@ -73,8 +72,11 @@ class TraitOptions(SettingsDeclaration, frozen=True):
         return change.value
 
 
+CallOptions = EventOptions | TraitOptions
+
+
 def messages(
-    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
+    change: IdentifierChange, about: PayloadComputation, options: CallOptions, integration: str
 ) -> list[dict[str, Any]]:
     """The calls of event style. integration: the name under which Segment's receivers know this destination."""
     # Identify comes first, so that the trait is there when the event starts a campaign.
@@ -84,18 +86,20 @@ def messages(
 
 
 def _identify(
-    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
+    change: IdentifierChange, about: PayloadComputation, options: CallOptions, integration: str
 ) -> dict[str, Any]:
     return {
         "type": "identify",
         **_common(change, f"{change.id}-identify", integration),
+        # The audience's own trait goes before a field of that name, and the address before both: receivers find
+        # people by it.
         "traits": {**change.fields, about.key: options.value(change), **_reached(change.address)},
         "context": {**_devices(change.address), **_context(about)},
     }
 
 
 def _group(
-    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
+    change: IdentifierChange, about: PayloadComputation, options: CallOptions, integration: str
 ) -> dict[str, Any]:
     return {
         "type": "group",
@@ -107,7 +111,7 @@ def _group(
 
 
 def _track(
-    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions, integration: str
+    change: IdentifierChange, about: PayloadComputation, options: CallOptions, integration: str
 ) -> dict[str, Any]:
     reached, group = _reached(change.address), change.address.others.get(GROUP)
     return {
@@ -129,6 +133,7 @@ def _common(change: IdentifierChange, message_id: str, integration: str) -> dict
     return {
         "messageId": message_id,
         **_ids(change.address),
+        # As Segment says "for this destination alone": a receiver that forwards calls must not pass it on.
         "integrations": {"All": False, integration: True},
         "timestamp": at,
         "originalTimestamp": at,
@@ -163,7 +168,7 @@ def _devices(address: Address) -> dict[str, Any]:
 def _context(about: PayloadComputation) -> dict[str, Any]:
     return {
         "integrations": {"personas": False},  # the loop guard: these calls must not come back in
-        "library": {"name": "unknown", "version": "unknown"},
+        "library": {"name": "unknown", "version": "unknown"},  # so it stands in the calls of Segment's own
         "personas": {
             "computation_class": about.kind,
             "computation_id": about.id,
@@ -174,7 +179,7 @@ def _context(about: PayloadComputation) -> dict[str, Any]:
     }
 
 
-def change_set(changes: Sequence[IdentifierChange], about: PayloadComputation) -> dict[str, Any]:
+def change_set(changes: Changes, about: PayloadComputation) -> dict[str, Any]:
     """The body of list style: who is added and removed, in one batch of one audience."""
     return {
         "type": "audience",
@@ -199,7 +204,7 @@ def _entry(change: IdentifierChange) -> dict[str, Any]:
     }
 
 
-def batch_id(changes: Sequence[IdentifierChange]) -> str:
+def batch_id(changes: Changes) -> str:
     """The same for the same changes, and for no others."""
     together = "\n".join(change.id for change in changes).encode()
     return "batch_" + hashlib.blake2b(together, digest_size=16).hexdigest()

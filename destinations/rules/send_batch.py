@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from destinations.rules.backoff import GIVEN_UP_AFTER
-from destinations.rules.contract import CallOutcome, DestinationRequest, IdentifierChange
+from destinations.rules.contract import CallOutcome, Changes, DestinationRequest
 from spaces.answers import Answer
 from spaces.chunks import chunks
 from spaces.settings_schema import strike
@@ -19,7 +19,7 @@ NOT_DONE = "The tool took this, and was not done with it in time"
 
 logger = logging.getLogger(__name__)
 
-Plan = Callable[[Sequence[IdentifierChange]], list[DestinationRequest]]
+Plan = Callable[[Changes], list[DestinationRequest]]
 Read = Callable[[DestinationRequest, Answer], list[CallOutcome]]
 VerdictKind = Literal["delivered", "refused", "retry", "suspended", "unsent"]
 
@@ -77,15 +77,15 @@ class SentBatch:
 
     def without(self, secrets: Sequence[str]) -> "SentBatch":
         """The same without these words, which are in calls, and in answers that echo them: both are kept."""
-        attempts = [
-            replace(
-                attempt,
-                request=replace(attempt.request, shown=strike(_shown(attempt.request), secrets)),
-                response=strike(attempt.response, secrets),
-                outcomes=[replace(outcome, reason=strike(outcome.reason, secrets)) for outcome in attempt.outcomes],
-            )
-            for attempt in self.attempts
-        ]
+        attempts = []
+        for attempt in self.attempts:
+            request = attempt.request
+            # Cut before it is decoded: no character takes more than four bytes.
+            start = request.body[: LOGGED_REQUEST * 4].decode("utf-8", "replace")[:LOGGED_REQUEST]
+            request = replace(request, shown=strike(request.shown or start, secrets))
+            outcomes = [replace(outcome, reason=strike(outcome.reason, secrets)) for outcome in attempt.outcomes]
+            response = strike(attempt.response, secrets)
+            attempts.append(replace(attempt, request=request, response=response, outcomes=outcomes))
         verdicts = {
             id: replace(verdict, reason=strike(verdict.reason, secrets)) for id, verdict in self.verdicts.items()
         }
@@ -104,19 +104,15 @@ class SentBatch:
         return replace(self, attempts=attempts, verdicts=verdicts)
 
 
-def refused_batch(changes: Sequence[IdentifierChange], attempt: Attempt, outcome: CallOutcome) -> SentBatch:
+def refused_batch(changes: Changes, attempt: Attempt, outcome: CallOutcome) -> SentBatch:
     """What came before all calls failed: the attempt is everybody's."""
     together = replace(attempt, request=replace(attempt.request, rows=changes), outcomes=[outcome] * len(changes))
     return _sum_up(changes, [together], {}, set())
 
 
-def postponed_batch(changes: Sequence[IdentifierChange], seconds: float) -> SentBatch:
+def postponed_batch(changes: Changes, seconds: float) -> SentBatch:
     """Nothing was tried, for a reason of our own, and is not to be for so long."""
     return replace(_sum_up(changes, [], {}, set()), hold_s=seconds)
-
-
-def _shown(request: DestinationRequest) -> str:
-    return request.shown or request.body[: LOGGED_REQUEST * 4].decode("utf-8", "replace")[:LOGGED_REQUEST]
 
 
 class _CircuitBreaker:
@@ -135,16 +131,17 @@ class _CircuitBreaker:
     def record(self, attempt: Attempt) -> None:
         kinds = {outcome.kind for outcome in attempt.outcomes}
         if kinds & {"delivered", "refused"}:
-            self._success = True
+            self._success = True  # a refusal is an answer too: somebody has looked at what was sent
         elif "retry" in kinds:
             self._failures += 1
+        # Whoever asks to be left alone would answer all the others the same.
         waits = attempt.status == 429 or any(outcome.retry_after_s is not None for outcome in attempt.outcomes)
         in_vain = self._failures >= GIVEN_UP_AFTER and not self._success
         self._tripped = self._tripped or "suspended" in kinds or waits or in_vain
 
 
 def send_batch(
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     *,
     plan: Plan,
     read: Read,
@@ -169,10 +166,10 @@ def send_batch(
     touched: set[str] = set()  # changes of which a call before their last one may have taken effect
     faults = 0
 
-    def plan_calls(rows: Sequence[IdentifierChange]) -> list[DestinationRequest]:
+    def plan_calls(rows: Changes) -> list[DestinationRequest]:
         nonlocal faults
         requests: list[DestinationRequest] = []
-        parts: list[Sequence[IdentifierChange]] = [*chunks(rows, largest)] if largest else [rows]
+        parts: list[Changes] = [*chunks(rows, largest)] if largest else [rows]
         while parts:
             part = parts.pop(0)
             try:
@@ -188,11 +185,13 @@ def send_batch(
                 logger.exception("an adapter planned nothing for %d changes", len(part))
                 attempts.append(_fault(DestinationRequest(id=part[0].id, rows=part), error))
                 continue
+            # A tool refuses a body that is too large as a whole; how large it gets is known only once it is planned.
             is_large = largest and largest_body and any(len(request.body) > largest_body for request in planned)
             if is_large and len(part) > 1:
                 parts[:0] = _halves(part)
                 continue
             requests += planned
+        # A change may be in several calls, such as one that sets a property and one that sends an event.
         owed.update(row.id for request in requests for row in request.rows)
         return requests
 
@@ -213,7 +212,7 @@ def send_batch(
                 owed.update(row.id for request in following for row in request.rows)
                 owed.subtract(carried)  # what carries them on takes the place of this call
                 touched.update(carried)
-                lane[:0] = following
+                lane[:0] = following  # next, before another call about the same person
             rows = attempt.request.rows
             owed.subtract(row.id for row in rows)
             # A call that others follow, and that was answered well, has named whom it refuses.
@@ -235,11 +234,11 @@ def send_batch(
             work_off(lane)
     else:
         with ThreadPoolExecutor(max_workers=min(concurrency, len(lanes))) as pool:
-            list(pool.map(work_off, lanes))
+            list(pool.map(work_off, lanes))  # as a list, for else nobody would see what a lane raises
     return _sum_up(changes, attempts, owed, touched)
 
 
-def _halves(rows: Sequence[IdentifierChange]) -> list[Sequence[IdentifierChange]]:
+def _halves(rows: Changes) -> list[Changes]:
     """Someone in it is at fault: two halves show who."""
     return [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
 
@@ -289,9 +288,7 @@ def _fault(request: DestinationRequest, error: Exception) -> Attempt:
     return Attempt(request, [CallOutcome("retry", reason)] * len(request.rows))
 
 
-def _sum_up(
-    changes: Sequence[IdentifierChange], attempts: Sequence[Attempt], owed: Mapping[str, int], before: set[str]
-) -> SentBatch:
+def _sum_up(changes: Changes, attempts: Sequence[Attempt], owed: Mapping[str, int], before: set[str]) -> SentBatch:
     """The worst outcome of a change over all its calls; delivered only when none is missing.
 
     before: changes of which a call before their last one may have taken effect.
@@ -308,6 +305,7 @@ def _sum_up(
                 waits.append(outcome.retry_after_s)
     verdicts: dict[str, Verdict] = {}
     for id, own in outcomes.items():
+        # The order says what helps: settings to be changed, a row to be looked at, or only time.
         ranked = (outcome for kind in ("suspended", "refused", "retry") for outcome in own if outcome.kind == kind)
         worst = next(ranked, None)
         if worst:

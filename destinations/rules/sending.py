@@ -82,6 +82,7 @@ class PersonFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
         actual = trait_of(traits, self.trait)
         if self.operator in ("exists", "absent"):
             return (actual is None or actual == "") == (self.operator == "absent")
+        # A person may have several: one that matches is enough, and for "is not" one that matches is too many.
         values = actual if isinstance(actual, list) else [actual]
         if self.operator == "is_not":
             return not any(_same(value, self.value) for value in values)
@@ -118,6 +119,7 @@ class SendingRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
 
     def by_type(self, known: Sequence[str], *, usual: Sequence[str]) -> dict[str, IdentifierRule]:
         """{type: how it goes} of those that a destination knows. usual: which go where none is chosen."""
+        # What is chosen takes the place of what usually goes: somebody may want addresses alone.
         rules = {rule.type: rule for rule in self.identifiers} or {type: IdentifierRule(type) for type in usual}
         if self.mobile:
             rules |= {type: IdentifierRule(type) for type in MOBILE if type not in rules}
@@ -136,8 +138,11 @@ class SendingRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
 
     def kept_out(self, traits: Mapping[str, Any]) -> str:
         """Why somebody with these traits does not go; "" = they do."""
-        if self.consent and not _consents(trait_of(traits, self.consent)):
-            return f"{NO_CONSENT}: {self.consent}"
+        if self.consent:
+            stated = trait_of(traits, self.consent)
+            # Anything that is no clear yes is a no. True and 1 are equal.
+            if stated != 1 and not (isinstance(stated, str) and stated.strip().lower() in CONSENTING):
+                return f"{NO_CONSENT}: {self.consent}"
         failing = next((rule for rule in self.only if not rule.holds(traits)), None)
         return f"Filtered: not {failing.sentence()}" if failing else ""
 
@@ -175,6 +180,7 @@ def parse_sending(given: object, *, known: Sequence[str], names: FieldNames | No
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at `$")
         raise InvalidSending(at.rstrip("`").lstrip("."), message) from error
+    # Raised while the JSON is converted, before the depth of a value can be counted.
     except RecursionError as error:
         raise InvalidSending("fields", "Values are nested too deep") from error
     except InvalidSetting as error:
@@ -228,6 +234,7 @@ def _check_bounds(rules: SendingRules) -> None:
         if len(getattr(rules, name)) > most:
             raise InvalidSetting(name, f"Must be at most {most}")
         if unique and len(set(unique)) < len(unique):
+            # The path leads to the later one: that is the row which was just added.
             twice = next(value for place, value in enumerate(unique) if value in unique[:place])
             raise InvalidSetting(f"{name}[{len(unique) - 1 - unique[::-1].index(twice)}]", f"{twice} is there twice")
     if not 0 <= rules.cap_percent <= 100:
@@ -249,10 +256,6 @@ def _number(value: Any) -> float | None:
         return None if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         return None
-
-
-def _consents(value: Any) -> bool:
-    return value is True or (isinstance(value, str) and value.strip().lower() in CONSENTING) or value == 1
 
 
 def named_types(rules: Iterable[IdentifierRule], which: Which) -> Iterator[str]:

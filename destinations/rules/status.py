@@ -54,6 +54,7 @@ def status_of(facts: SubscriptionFacts) -> str:
     """The worst of what holds; what was switched off says nothing else."""
     if not facts.enabled:
         return DISABLED
+    # Several may hold at once; what somebody has to do something about outweighs what passes by itself.
     parts = {
         facts.stopped: bool(facts.stopped),
         FAILING: facts.failures >= FAILING_AFTER,

@@ -19,6 +19,7 @@ from destinations.rules.contract import (
     AdapterStep,
     CallOutcome,
     Capabilities,
+    Changes,
     DestinationRequest,
     FieldNames,
     IdentifierChange,
@@ -26,6 +27,7 @@ from destinations.rules.contract import (
     RememberedAnswer,
     json_body,
     outcome_of,
+    test_id,
 )
 from destinations.rules.payloads import batch_id
 from destinations.rules.sending import ANY
@@ -33,6 +35,7 @@ from destinations.rules.vendors import as_text, value_of
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 
+# 63 characters: PostgreSQL cuts longer names without a word, MySQL takes 64.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 PEOPLE = "people"
 KEPT = ("id", "user_id", "email")
@@ -99,7 +102,7 @@ def seconds(at: datetime, zone: str) -> str:
 
 
 def plan_rows(
-    dialect: Dialect, changes: Sequence[IdentifierChange], about: PayloadComputation, options: TableOptions
+    dialect: Dialect, changes: Changes, about: PayloadComputation, options: TableOptions
 ) -> list[DestinationRequest]:
     """All changes in one transaction, in their order."""
     rows = people if options.layout == PEOPLE else memberships
@@ -107,16 +110,17 @@ def plan_rows(
 
 
 def memberships(
-    dialect: Dialect, changes: Sequence[IdentifierChange], about: PayloadComputation, options: TableOptions
+    dialect: Dialect, changes: Changes, about: PayloadComputation, options: TableOptions
 ) -> list[TableStatement]:
     table, more = dialect.quoted(options.table), more_columns(about)
     key, columns = [dialect.quoted(name) for name in ("audience", "id")], ("user_id", "email", "value", "changed_at")
     enter = dialect.upsert(table, key, columns, [dialect.quoted(name) for name in more])
+    # Unless a newer change was there first: two workers may write the same batch.
     leave = f"DELETE FROM {table} WHERE audience = %s AND id = %s AND changed_at <= %s"
     entered = [
         [
             about.key,
-            _id(row),
+            row.address.person,
             row.address.user_id,
             row.address.email,
             as_text(value_of(row, about)),
@@ -126,7 +130,8 @@ def memberships(
         for row in changes
         if row.entering
     ]
-    left = [[about.key, _id(row), dialect.at(row.at)] for row in changes if not row.entering]
+    left = [[about.key, row.address.person, dialect.at(row.at)] for row in changes if not row.entering]
+    # Leaves first: several identifiers may stand for one row, and whoever is in with one of them is in.
     statements = [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered)] * bool(entered)
     # A telephone number that went to somebody else leaves alone, and the row that it was in stays.
     for name in [dialect.quoted(column_of(type)) for type in about.types if column_of(type) in more]:
@@ -142,7 +147,7 @@ def memberships(
 
 
 def people(
-    dialect: Dialect, changes: Sequence[IdentifierChange], about: PayloadComputation, options: TableOptions
+    dialect: Dialect, changes: Changes, about: PayloadComputation, options: TableOptions
 ) -> list[TableStatement]:
     """Who leaves keeps the row, with false, or without a value."""
     own = options.column or about.key
@@ -152,11 +157,11 @@ def people(
     set_more = "".join(f", {name} = COALESCE(%s, {name})" for name in names)
     leave = f"UPDATE {table} SET {column} = %s{set_more} WHERE id = %s"
     entered = [
-        [_id(row), row.address.user_id, row.address.email, _value(row, about), *_more(row, more)]
+        [row.address.person, row.address.user_id, row.address.email, _value(row, about), *_more(row, more)]
         for row in changes
         if row.entering
     ]
-    left = [[_value(row, about), *_more(row, more), _id(row)] for row in changes if not row.entering]
+    left = [[_value(row, about), *_more(row, more), row.address.person] for row in changes if not row.entering]
     return [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered)] * bool(entered)
 
 
@@ -166,6 +171,7 @@ def table_steps(dialect: Dialect) -> tuple[AdapterStep, ...]:
     def look(name: Callable[[PayloadComputation, TableOptions], str]) -> Any:
         def ask(about: PayloadComputation, settings: Any, options: TableOptions, now: datetime) -> DestinationRequest:
             columns, table = name(about, options), dialect.quoted(options.table)
+            # No row is asked for: the statement fails where the table, the column or the right to read is missing.
             return _request("look", (), [TableStatement(f"SELECT {columns} FROM {table} WHERE 1 = 0")])
 
         return ask
@@ -219,6 +225,7 @@ def column_steps(dialect: Dialect, about: PayloadComputation) -> list[AdapterSte
 
 def more_columns(about: PayloadComputation, but: str = "") -> list[str]:
     """Names of the columns for fields and for types of identifiers, without one that is there anyway."""
+    # A type of identifier and a field may have one name: the column is there once.
     names = [*(column_of(type) for type in about.types if type not in KEPT), *about.fields]
     return [name for name in dict.fromkeys(names) if name != but]
 
@@ -230,6 +237,7 @@ def column_of(type: str) -> str:
 
 def more_of(change: IdentifierChange) -> dict[str, Any]:
     """{column: value} of what goes besides; lists and objects as JSON."""
+    # A field goes before an identifier of the same name: somebody chose what it is filled with.
     values = {**{column_of(type): value for type, value in change.address.others.items()}, **change.fields}
     if change.address.anonymous_id is not None:
         values["anonymous_id"] = change.address.anonymous_id
@@ -260,11 +268,7 @@ def table_adapter(
     """Of a database that is asked in SQL. Its transport is called as it is."""
 
     def plan(
-        changes: Sequence[IdentifierChange],
-        about: PayloadComputation,
-        settings: Any,
-        options: TableOptions,
-        now: datetime,
+        changes: Changes, about: PayloadComputation, settings: Any, options: TableOptions, now: datetime
     ) -> list[DestinationRequest]:
         """One transaction for all."""
         return plan_rows(dialect, changes, about, options)
@@ -288,7 +292,7 @@ def table_adapter(
 
 def test_connection(settings: Any, now: datetime) -> DestinationRequest:
     """Asks for a number."""
-    return _request(f"test-{int(now.timestamp() * 1000)}", (), [TableStatement("SELECT 1")])
+    return _request(test_id(now), (), [TableStatement("SELECT 1")])
 
 
 def statements_of(body: bytes) -> list[TableStatement]:
@@ -296,14 +300,8 @@ def statements_of(body: bytes) -> list[TableStatement]:
     return msgspec.json.decode(body, type=list[TableStatement])
 
 
-def _request(id: str, changes: Sequence[IdentifierChange], statements: Sequence[TableStatement]) -> DestinationRequest:
+def _request(id: str, changes: Changes, statements: Sequence[TableStatement]) -> DestinationRequest:
     return DestinationRequest(id=id, rows=changes, method="SQL", body=json_body(statements))
-
-
-def _id(change: IdentifierChange) -> str:
-    """A person's user ID, or for want of one the address, or whatever there is: one row for all."""
-    address = change.address
-    return address.user_id or address.email or address.anonymous_id or next(iter(address.others.values()), "")
 
 
 def _value(change: IdentifierChange, about: PayloadComputation) -> Any:

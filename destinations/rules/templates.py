@@ -34,7 +34,12 @@ def rendered(template: Any, call: Mapping[str, Any]) -> Any:
         return template
     if whole := PLACE.fullmatch(template):
         return _part(call, whole[1])
-    return PLACE.sub(lambda place: _text(_part(call, place[1])), template)
+
+    def text(place: re.Match[str]) -> str:
+        part = _part(call, place[1])
+        return part if isinstance(part, str) else "" if part is None else msgspec.json.encode(part).decode()
+
+    return PLACE.sub(text, template)
 
 
 def _part(call: Mapping[str, Any], path: str) -> Any:
@@ -42,7 +47,3 @@ def _part(call: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         part = part.get(name) if isinstance(part, Mapping) else None
     return part
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else msgspec.json.encode(value).decode()

@@ -36,7 +36,7 @@ def next_call(
     outdated: another value of a computed trait is desired than the newest call said.
     """
     if known is None:
-        return NextCall(True, 1, again=False) if desired else None
+        return NextCall(True, 1, again=False) if desired else None  # whoever was never sent need not be taken out
     if desired is None:
         if not due_now:
             return None
@@ -45,11 +45,13 @@ def next_call(
     if known.state == (IN if desired else OUT) and not outdated:
         return None
     if known.entering != desired:
+        # Another direction has another message id: a receiver must not drop it as a repetition.
         return NextCall(desired, known.flip + 1, again=False)
     if known.due and not due_now:
         return None  # it waits for its retry
     if outdated:
         return NextCall(desired, known.flip + 1, again=False)
+    # The newest call asked for just this, and may have arrived, or surely did not.
     return NextCall(desired, known.flip, again=known.state == MAYBE)
 
 

@@ -10,12 +10,13 @@ import msgspec
 from destinations.rules.contract import (
     DELIVERED,
     CallOutcome,
+    Changes,
     DestinationRequest,
     IdentifierChange,
     PayloadComputation,
     json_body,
 )
-from destinations.rules.payloads import EventOptions, TraitOptions
+from destinations.rules.payloads import CallOptions
 from spaces.answers import Answer
 from spaces.settings_schema import SettingsDeclaration, text
 
@@ -54,10 +55,14 @@ def as_json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def event_properties(
-    change: IdentifierChange, about: PayloadComputation, options: EventOptions | TraitOptions
-) -> dict[str, Any]:
+def event_properties(change: IdentifierChange, about: PayloadComputation, options: CallOptions) -> dict[str, Any]:
     return {**change.fields, options.key_property: about.key, about.key: options.value(change)}
+
+
+def set_and_unset(change: IdentifierChange, key: str, value: Any, *, unset: Any) -> dict[str, Any]:
+    """As Amplitude, Mixpanel and PostHog change properties. unset: `key`, as each of them writes it."""
+    properties = {**change.fields, **({} if value is None else {key: value})}
+    return {**({"$unset": unset} if value is None else {}), **({"$set": properties} if properties else {})}
 
 
 def json_request(
@@ -65,7 +70,7 @@ def json_request(
     content: object,
     *,
     id: str,
-    rows: Sequence[IdentifierChange],
+    rows: Changes,
     headers: Mapping[str, str] | None = None,
     method: str = "POST",
 ) -> DestinationRequest:
@@ -78,8 +83,14 @@ def basic(user: str, password: str = "") -> dict[str, str]:
     return {"authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
 
 
+def bearer_header(token: str) -> dict[str, str]:
+    """The header of a token that does not change: see oauth.py for those that end."""
+    return {"authorization": f"Bearer {token}"}
+
+
 def short_id(id: str) -> str:
     """32 letters and digits that stand for `id`: for tools that take no longer ids to recognise a repetition."""
+    # A digest of our id rather than a new one: it must be the same on every attempt.
     return blake2b(id.encode(), digest_size=16).hexdigest()
 
 
@@ -87,6 +98,7 @@ def decoded(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; {} when it is none, as of a proxy in between."""
     try:
         content = msgspec.json.decode(body)
+    # A page of a proxy is no JSON; the status then says all that there is to say.
     except msgspec.DecodeError:
         return {}
     return content if isinstance(content, dict) else {}
@@ -120,6 +132,16 @@ def by_number(entries: Sequence[Mapping[str, Any]], name: str) -> dict[int, Mapp
     return {entry[name]: entry for entry in entries if isinstance(entry.get(name), int)}
 
 
-def people(changes: Sequence[IdentifierChange], *, entering: bool) -> int:
+def email_of(change: IdentifierChange) -> str:
+    """In small letters: tools name people in their answers in letters of their own choice."""
+    return str(change.address.email).lower()
+
+
+def id_of_named(entries: Sequence[Mapping[str, Any]], name: str, id: str = "id", *, called: str = "name") -> Any:
+    """The id of the first object that is called this, or None. id, called: where each is in the object."""
+    return next((entry[id] for entry in entries if entry.get(called) == name), None)
+
+
+def people(changes: Changes, *, entering: bool) -> int:
     """How many people enter, or leave: somebody with two identifiers is one."""
     return len({change.person for change in changes if change.entering == entering})
