@@ -78,13 +78,32 @@ def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) 
     ]
     rules = queries.sending_of(subscription)
     decided = [
+        # A repetition says again what it said, byte for byte: its fields are those of then.
         call if calls[call.identifier].again else filled(subscription, call, rules, intake.traits.get(call.profile, {}))
         for call in decided
     ]
     if decided:
         newest = from_milliseconds(max(call.at for call in decided))
         Subscription.objects.filter(pk=subscription.pk).update(said_at=newest)
-    _mark_maybe(subscription, decided)
+    owner = [subscription.workspace_id, subscription.pk, Acknowledged.State.MAYBE]
+    # Committed before anything is sent, so that a crash in between is known as one.
+    execute_with_columns(
+        MARK_MAYBE,
+        owner,
+        [
+            (
+                call.identifier,
+                call.entering,
+                call.flip,
+                from_milliseconds(call.at),
+                call.profile,
+                msgspec.json.encode(call.sent).decode(),
+                call.value,
+                call.fields,
+            )
+            for call in decided
+        ],
+    )
     return decided
 
 
@@ -215,25 +234,3 @@ MARK_MAYBE = """
         profile = excluded.profile, sent = excluded.sent, value = excluded.value, fields = excluded.fields,
         due = excluded.due
 """
-
-
-def _mark_maybe(subscription: Subscription, calls: Sequence[DecidedCall]) -> None:
-    """Committed before anything is sent, so that a crash in between is known as one."""
-    owner = [subscription.workspace_id, subscription.pk, Acknowledged.State.MAYBE]
-    execute_with_columns(
-        MARK_MAYBE,
-        owner,
-        [
-            (
-                call.identifier,
-                call.entering,
-                call.flip,
-                from_milliseconds(call.at),
-                call.profile,
-                msgspec.json.encode(call.sent).decode(),
-                call.value,
-                call.fields,
-            )
-            for call in calls
-        ],
-    )

@@ -65,6 +65,7 @@ def log_attempts(
                     "identifier": call.identifier,
                     "profile": call.profile,
                     "entering": int(call.entering),
+                    # The id that the receiver saw: of one that carries many, each change has its own.
                     "message_id": request.id if len(request.rows) == 1 else change.id,
                     "outcome": outcome.kind,
                     "status": attempt.status,

@@ -95,6 +95,7 @@ def delivery_overview(
     """Of these subscriptions. Four statements at most, however many they are."""
     step, since = int(chosen.step.total_seconds()), overview_since(chosen, now)
     where = queries.log_of(space, subscriptions, since=since)
+    # The newest attempt of each message counts: one that was tried five times is one message.
     newest = sql(
         "(SELECT subscription, message_id, argMax((outcome, reason, identifier), (at, piece, position)) AS last,"
         f" max(at) AS newest_at FROM {DELIVERY_LOG.name} WHERE %s GROUP BY subscription, message_id)",
@@ -133,6 +134,7 @@ def delivered_a_minute(space: Space, subscriptions: Sequence[int], now: datetime
     where = queries.log_of(space, subscriptions, since=now - RATED_OVER)
     rows = client.rows(
         sql(
+            # Different identifiers: one that flips to and fro is no progress.
             f"SELECT subscription, uniqExact(identifier) FROM {DELIVERY_LOG.name}"
             " WHERE %s AND outcome = 'delivered' GROUP BY subscription",
             where,
@@ -183,6 +185,7 @@ def _buckets(where: Sql, since: datetime, step: int, now: datetime) -> list[Deli
         )
     )
     counted = {int(at): (delivered, other) for at, delivered, other in rows}
+    # Also the steps in which nothing was sent: a chart must not close the gap.
     begin, end = int(since.timestamp()), int(now.timestamp())
     return [
         DeliveryBucket(datetime.fromtimestamp(at, UTC), *counted.get(at, (0, 0))) for at in range(begin, end + 1, step)

@@ -57,7 +57,12 @@ def leaving(audience: Audience) -> Sequence[LeavingFrom]:
 def emptied() -> list[int]:
     """Audiences that end and of which nobody is left anywhere. One that was never computed has sent nobody."""
     ending = Audience.objects.filter(ending_at__isnull=False, deleted_at=None)
-    return [audience.pk for audience in ending if audience.serving_id is None or _is_empty(audience)]
+    return [
+        audience.pk
+        for audience in ending
+        if audience.serving_id is None
+        or all(_leaving_from(audience, subscription).done for subscription in audience.subscriptions.all())
+    ]
 
 
 def finish(pk: int, now: datetime) -> bool:
@@ -71,10 +76,6 @@ def finish(pk: int, now: datetime) -> bool:
         logger.warning("audience %s ends and cannot be deleted: %s", audience.public_id, refusal)
         return False
     return True
-
-
-def _is_empty(audience: Audience) -> bool:
-    return all(_leaving_from(audience, subscription).done for subscription in audience.subscriptions.all())
 
 
 def _leaving_from(audience: Audience, subscription: Subscription) -> LeavingFrom:

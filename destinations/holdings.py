@@ -96,6 +96,7 @@ def mend(subscription: Subscription, *, by: ActorLike) -> int:
         raise NotPossible("There are too many to compare at once: a resync sends everybody")
     extra = {identifier: number for identifier, number in compared.extra.items() if number}
     with transaction.atomic():
+        # Held: a batch that is being prepared would mark rows that change here.
         Subscription.objects.select_for_update().get(pk=subscription.pk)
         known = Acknowledged.objects.filter(subscription=subscription)
         # What waits for a call already is not touched: that call says what is right. Ids of messages are new, for a
@@ -119,6 +120,7 @@ def mend(subscription: Subscription, *, by: ActorLike) -> int:
             for (type, value), number in extra.items()
             if number in owners
         )
+        # Compared at once: what is known is not what is wanted any more, and no change says so.
         Subscription.objects.filter(pk=subscription.pk).update(compare_at=None, repeated=0)
         audit(by, "subscription.mended", subscription, missing=len(compared.missing), extra=len(extra))
     subscription.refresh_from_db()

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Max, Q, QuerySet
 from pyroaring import BitMap
 
-from audiences import queries as audiences
 from audiences import trait_values
 from audiences.models import Audience
 from audiences.models import Change as AudienceChange
@@ -96,6 +95,7 @@ def read_due_and_changed(subscription: Subscription, limit: int, now: datetime) 
     before = PassPosition.of(subscription)
     waits = subscription.capped_people > 0
     position = _continue_or_begin_pass(subscription, before) if room > 0 and not waits else None
+    # Counted before a pass begins: once half of it is out, the other half cannot be kept back for a nod.
     if position and before.pass_tick is None and (many := _people_over_the_cap(subscription, position)):
         members = queries.desired_members(subscription) if due else BitMap()
         return replace(_intake(subscription, before, before, members, due, due), capped=many)
@@ -104,7 +104,7 @@ def read_due_and_changed(subscription: Subscription, limit: int, now: datetime) 
     if position is None:
         return _intake(subscription, before, before, members, due, due) if due else None
     profiles = _next_profiles(subscription, position, members, room)
-    if len(profiles) == room:
+    if len(profiles) == room:  # as many as asked for: others may follow
         after = replace(position, cursor=max(profiles))
     else:
         after = PassPosition(position.pass_tick or 0, full=False, pass_tick=None, cursor=0)
@@ -183,6 +183,7 @@ def address(
     A call carries the person's e-mail address always, and the userId, or for want of one an anonymousId, when it
     stands for neither. An anonymous id goes without the userId: the user's own call says that.
     """
+    # By number, so that what is chosen is the same on every attempt: the oldest, or by rule the last.
     main: Recipients = {}
     for other_type, other_number, other_value in sorted(identifiers, key=lambda identifier: identifier[1]):
         last = other_type in rules and rules[other_type].which == "last"
@@ -208,6 +209,7 @@ def _continue_or_begin_pass(subscription: Subscription, position: PassPosition) 
         return position
     changes = AudienceChange.objects.filter(audience=subscription.audience)
     newest = changes.aggregate(newest=Max("tick"))["newest"] or 0
+    # An empty pass would be a batch that writes a row and does nothing.
     if not position.full and newest <= position.tick:
         return None
     return replace(position, pass_tick=max(newest, position.tick), cursor=0)
@@ -222,11 +224,10 @@ def _people_over_the_cap(subscription: Subscription, position: PassPosition) -> 
     if position.full:
         sent = Acknowledged.objects.filter(subscription=subscription).exclude(state=Acknowledged.State.OUT)
         there = BitMap(sent.values_list("profile", flat=True).distinct())
+        # A full pass looks at everybody, but only whoever differs is sent about.
         people = queries.eligible(subscription, queries.desired_members(subscription)) ^ there
     else:
-        people = BitMap()
-        for change in audiences.changes_after(subscription.audience, position.tick):
-            people |= BitMap.deserialize(bytes(change.entered)) | BitMap.deserialize(bytes(change.left))
+        people = _changed(subscription.audience_id, position.tick, position.pass_tick or 0).moved
     return len(people) if len(people) > cap else 0
 
 
@@ -239,16 +240,25 @@ def _next_profiles(subscription: Subscription, position: PassPosition, members: 
         profiles = BitMap(sent.values_list("profile", flat=True).distinct()[:limit])
         return next_numbers(next_numbers(members, position.cursor, limit) | profiles, position.cursor, limit)
     changed = _changed(subscription.audience_id, position.tick, position.pass_tick or 0)
-    return next_numbers(changed, position.cursor, limit)
+    return next_numbers(changed.everybody, position.cursor, limit)
+
+
+class _ChangedPeople(NamedTuple):
+    """Whom the changes between two ticks are about. moved: those who entered or left, though they may be back."""
+
+    moved: BitMap
+    everybody: BitMap
 
 
 # What was committed up to a tick is never changed, so it is read once for all batches of a pass.
 @lru_cache(maxsize=32)
-def _changed(audience: int, after: int, up_to: int) -> BitMap:
-    """Everybody whom the changes between the two ticks are about."""
+def _changed(audience: int, after: int, up_to: int) -> _ChangedPeople:
+    moved, refreshed = BitMap(), BitMap()
     changes = AudienceChange.objects.filter(audience=audience, tick__gt=after, tick__lte=up_to)
-    rows = changes.values_list("entered", "left", "refreshed")
-    return BitMap.union(BitMap(), *(BitMap.deserialize(bytes(part)) for row in rows for part in row))
+    for change in changes.only("entered", "left", "refreshed"):
+        moved |= BitMap.deserialize(bytes(change.entered)) | BitMap.deserialize(bytes(change.left))
+        refreshed |= BitMap.deserialize(bytes(change.refreshed))
+    return _ChangedPeople(moved, moved | refreshed)
 
 
 def _identifiers_to_check(subscription: Subscription, profiles: BitMap) -> BitMap:

@@ -56,10 +56,13 @@ class Subscription(Deletable, Owned):
     sending = models.JSONField(
         default=dict, db_default={}, help_text="of whom what is sent, as rules.sending.SendingRules has it"
     )
+    # Where a pass stands, as four columns: prepare compares them with what was read, so that of two batches one
+    # fails.
     tick = models.BigIntegerField(default=0, help_text="changes up to this evaluate batch are planned or sent")
     full = models.BooleanField(default=True, help_text="this pass looks at everyone: a first sync or a resync")
     pass_tick = models.BigIntegerField(null=True, help_text="changes up to this one are being planned; null = no pass")
     cursor = models.BigIntegerField(default=0, help_text="profile numbers up to this one are planned in this pass")
+    # Receivers believe the newest timestamp about somebody, and the clock may be put back.
     said_at = models.DateTimeField(null=True, help_text="the timestamp of the newest call; none is given an older one")
     synced_at = models.DateTimeField(null=True, help_text="when everything desired was last acknowledged")
     counts = models.JSONField(
@@ -67,6 +70,7 @@ class Subscription(Deletable, Owned):
     )
     compared_at = models.DateTimeField(null=True, help_text="when desired and acknowledged were last compared")
     compare_at = models.DateTimeField(null=True, help_text="when they are compared next; null = now")
+    # A fingerprint tells whether just these still differ; which they are is worked out by each comparison.
     overlooked = models.CharField(max_length=32, blank=True, help_text="fingerprint of what then differed")
     repeated = models.IntegerField(default=0, help_text="comparisons in a row in which just these differed")
     unsettled = models.IntegerField(default=0, help_text="identifiers of people who were merged since the newest tick")
@@ -78,6 +82,7 @@ class Subscription(Deletable, Owned):
     capped_people = models.BigIntegerField(
         default=0, db_default=0, help_text="so many wait for a nod; 0 = nothing is held back"
     )
+    # A tick rather than a switch: whoever nodded meant the people they saw, and not those of next month.
     nodded_tick = models.BigIntegerField(null=True, help_text="changes up to this one may go, however many they are")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -147,11 +152,14 @@ class Acknowledged(Many):
         Subscription, on_delete=models.CASCADE, db_index=False, related_name="acknowledged"
     )
     identifier = models.BigIntegerField(help_text="number of the identifier in the space")
+    # Of the destination, as far as is known; what is wanted of it stands nowhere, since it follows from the audience.
     state = models.SmallIntegerField(choices=State)
     entering = models.BooleanField(help_text="what the newest call asked for")
+    # Another direction has another id at the receiver; a retry has the same, so that it is dropped as a repetition.
     flip = models.IntegerField(help_text="counts the changes of direction; part of the message id")
     at = models.DateTimeField(help_text="when that flip was prepared; the message's timestamp")
     profile = models.BigIntegerField(help_text="number of the profile that held it then")
+    # An exit goes to exactly what was sent, though the address belongs to somebody else by now.
     sent = models.JSONField(default=dict, help_text="{type: [identifier number, value]} that the newest call said")
     value = models.TextField(db_default="", help_text="of a computed trait, as the newest call said it: JSON text")
     fields = models.TextField(db_default="", help_text="that went besides with the newest call: JSON text; '' = none")
@@ -164,6 +172,7 @@ class Acknowledged(Many):
         constraints = [models.UniqueConstraint(fields=["subscription", "identifier"], name="acknowledged_once")]
         indexes = [
             models.Index(fields=["subscription", "profile"], name="acknowledged_of_a_profile"),
+            # In the order in which they are tried again; only of those that wait, which are few.
             models.Index(fields=["subscription", "tries", "id"], condition=models.Q(due=True), name="acknowledged_due"),
         ]
 

@@ -81,15 +81,18 @@ def update_health(
         if batch and batch.hold_s:
             subscription.retry_at = now + backoff.asked(batch.hold_s)
         return
+    # Rows that fail alone have their own waits; the others' calls go on meanwhile.
     if all(call.alone for call in calls) and not (batch.alive or batch.hold_s or batch.any("suspended")):
         return
     failed = batch.any("retry") and not batch.alive
+    # Rounds, not rows: of a tool that is away every row fails, and one round is one try.
     subscription.failures = subscription.failures + 1 if failed else 0
     subscription.failing_since = (subscription.failing_since or now) if failed else None
     subscription.error = batch.reason("suspended") or (batch.reason("retry") if failed else "")
     wait = backoff.wait(subscription.failures) if failed else timedelta()
     wait = max(wait, backoff.asked(batch.hold_s))
     subscription.retry_at = now + wait if wait else None
+    # Last of all is whether it may go on: a suspension outweighs any wait.
     if batch.any("suspended"):
         subscription.status, subscription.retry_at = Subscription.Status.SUSPENDED, None
     elif failed and backoff.parked(subscription.failing_since or now, now):

@@ -66,6 +66,7 @@ COLUMNS = ", ".join(field.name for field in fields(Delivery) if field.name != "w
 
 def log_of(space: Space, subscriptions: Sequence[int], *, since: datetime | None = None) -> Sql:
     """The lines of the delivery log that count: those of committed batches of these subscriptions."""
+    # Each subscription has a log of its own, whose abandoned batches must not be shown.
     seen = client.seen_by_owner(list(visible_logs(stage="sync", partitions=subscriptions).values()), "subscription")
     later = [sql("at >= %s", moment(since))] if since else []
     return join(" AND ", [sql("workspace = %s", space.workspace_id), seen, sql("space = %s", space.pk), *later])
@@ -80,6 +81,7 @@ class Deliveries(Sequence[Delivery]):
     def __init__(self, space: Space, lines: Sql, conditions: Sequence[Sql] = (), *, newest: bool = False) -> None:
         self._space = space
         self._where = join(" AND ", [lines if not newest else Sql("1"), *conditions])
+        # LIMIT BY before the conditions: an older attempt that matches must not stand for a newer one that does not.
         last = "ORDER BY at DESC, piece DESC, position DESC LIMIT 1 BY subscription, message_id"
         every = sql(f"(SELECT * FROM {DELIVERY_LOG.name} WHERE %s {last})", lines)
         self._table = every if newest else Sql(DELIVERY_LOG.name)
@@ -191,6 +193,7 @@ def desired_members(subscription: Subscription) -> BitMap:
     """The people who are to be there, but for `eligible`: those in the audience, and nobody once it ends, or after a
     recall."""
     audience = subscription.audience
+    # One rule for both: whoever is to be taken out is whoever is not desired.
     over = audience.ending_at is not None or subscription.recalled_at is not None
     return BitMap() if over else audiences.members_again(audience)
 
@@ -282,6 +285,7 @@ def traits_of(subscription: Subscription, people: BitMap, keys: set[str]) -> dic
         traits = {number: msgspec.json.decode(text) if isinstance(text, str) else text or {} for number, text in cursor}
     computed = ComputedTrait.objects.filter(space=space, key__in=names, deleted_at=None).values_list("pk", "key")
     keys_by_id = dict(computed)
+    # After the traits of events, whose place they take where both have the name.
     for trait, values in trait_values.kept_of(space, [*keys_by_id], people).items() if keys_by_id else ():
         for number, value in values.items():
             traits.setdefault(number, {})[keys_by_id[trait]] = msgspec.json.decode(value)
@@ -339,6 +343,7 @@ def moved_since_tick(subscription: Subscription) -> BitMap:
 
 
 def _numbers(packed: memoryview | None) -> BitMap:
+    # int8send writes eight bytes, the highest first; a bitmap takes four.
     return BitMap(numpy.frombuffer(packed or b"", ">i8").astype("u4"))
 
 

@@ -107,7 +107,10 @@ def looked_up(subscription: Subscription, text: str) -> list[PersonCheck]:
     }
     numbers = [identifier.number for own in identifiers.values() for identifier in own]
     acknowledged = {row.identifier: row for row in subscription.acknowledged.filter(identifier__in=numbers)}
-    calls = _last_calls(subscription, numbers)
+    # The newest call about each of these identifiers.
+    wanted = sql("identifier IN (%s)", join(", ", [sql("%s", number) for number in numbers]))
+    log = queries.Deliveries(subscription.space, queries.log_of(subscription.space, [subscription.pk]), [wanted])
+    calls = {call.identifier: call for call in log.newest_by_identifier(len(numbers))} if numbers else {}
     checks = []
     for person in matches:
         desired = person.profile.number in members
@@ -128,15 +131,6 @@ def looked_up(subscription: Subscription, text: str) -> list[PersonCheck]:
             )
         checks.append(PersonCheck(person, desired, standings))
     return checks
-
-
-def _last_calls(subscription: Subscription, numbers: Sequence[int]) -> dict[int, queries.Delivery]:
-    """The newest call about each of these identifiers."""
-    if not numbers:
-        return {}
-    wanted = sql("identifier IN (%s)", join(", ", [sql("%s", number) for number in numbers]))
-    log = queries.Deliveries(subscription.space, queries.log_of(subscription.space, [subscription.pk]), [wanted])
-    return {call.identifier: call for call in log.newest_by_identifier(len(numbers))}
 
 
 def _reason(subscription: Subscription, desired: bool, state: int, tries: int, refused: str) -> str:

@@ -88,8 +88,16 @@ def rehearse(
     member = person.number in queries.desired_members(asked)
     entering = member if entering is None else entering
     changes, told = _changes(asked, person, intake, entering=entering, now=now)
-    secrets = secrets_of(queries.settings_of(asked.destination))
-    requests = [_shown(request, told, secrets) for request in _plan(asked, intake, changes, now)]
+    adapter, settings = adapter_of(asked.destination.kind), queries.settings_of(asked.destination)
+    chosen = load_stored(adapter.options_for(asked.audience.kind), asked.options)
+    about = queries.about(asked, partial(everyone_besides, asked, {*intake.numbers}))
+    # In the place of what the tool was not asked yet stands its name.
+    about = replace(about, remembered=known_values(asked, adapter, about, settings, chosen, now))
+    requests = [
+        _shown(request, told, secrets_of(settings))
+        for part in chunks(changes, adapter.capabilities.batch)
+        for request in adapter.plan(part, about, settings, chosen, now)
+    ]
     return Rehearsal(person, entering, member, next(iter(intake.kept_out.values()), ""), requests)
 
 
@@ -103,6 +111,7 @@ def send_test(
     asked, intake = _read(subscription, person, None, None)
     member = person.number in queries.desired_members(asked)
     entering = member if entering is None else entering
+    # Before the calls: what a tool was told of a person is on record even if we break off.
     audit(by, "subscription.tested", subscription, person=person.public_id, entering=entering)
     changes, told = _changes(asked, person, intake, entering=entering, now=now)
     # A file of everybody is one also when it is a test: else it would leave one person over there.
@@ -135,6 +144,7 @@ def _read(
     options: Mapping[str, Any] | None,
 ) -> tuple[Subscription, SyncIntake]:
     """The subscription as it would be with these rules, never saved, and what is prepared of the person by it."""
+    # A copy: rules that were only asked for must never be saved along with something else.
     asked, adapter = copy(subscription), adapter_of(subscription.destination.kind)
     if sending is not None:
         known = queries.known_types(subscription.destination, subscription.audience.of)
@@ -168,18 +178,6 @@ def _changes(
         own = ((type, value) for type, (other, value) in recipients.items() if other == number)
         told[changes[-1].id] = next((type, personal.value(type, value)) for type, value in own)
     return changes, told
-
-
-def _plan(
-    subscription: Subscription, intake: SyncIntake, changes: Sequence[IdentifierChange], now: datetime
-) -> list[DestinationRequest]:
-    """The requests, as the adapter plans them; in the place of what a tool was not asked yet, its name."""
-    adapter, settings = adapter_of(subscription.destination.kind), queries.settings_of(subscription.destination)
-    options = load_stored(adapter.options_for(subscription.audience.kind), subscription.options)
-    about = queries.about(subscription, partial(everyone_besides, subscription, {*intake.numbers}))
-    about = replace(about, remembered=known_values(subscription, adapter, about, settings, options, now))
-    parts = chunks(changes, adapter.capabilities.batch)
-    return [request for part in parts for request in adapter.plan(part, about, settings, options, now)]
 
 
 def _shown(request: DestinationRequest, told: Mapping[str, ToldIdentifier], secrets: Sequence[str]) -> RehearsedRequest:

@@ -1,6 +1,6 @@
 """The calls about some changes of one subscription: as its adapter plans them, within what its kind can take."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -8,7 +8,7 @@ from functools import partial
 from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.models import Subscription
-from destinations.rules.contract import CallOutcome, IdentifierChange
+from destinations.rules.contract import CallOutcome, Changes, IdentifierChange
 from destinations.rules.send_batch import SentBatch, refused_batch, send_batch
 from destinations.steps import StepFailed, StepsBusy, forget_what_ends, take_steps
 from destinations.transports import TRANSPORTS
@@ -19,7 +19,7 @@ from spaces.settings_schema import load_stored, secrets_of
 
 def send_changes(
     subscription: Subscription,
-    changes: Sequence[IdentifierChange],
+    changes: Changes,
     *,
     everyone: Callable[[], Iterable[IdentifierChange]] = tuple,
     now: datetime,

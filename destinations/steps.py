@@ -98,6 +98,7 @@ def take_steps(
             continue
         owner = owners[of]
         lock = f"steps:{destination.pk}:{owner.pk if owner else 'destination'}"
+        # A lock of its own, since no transaction may be open while a tool is asked.
         with owning_in_between(lock, within_s=LOCKED_S) as is_ours:
             if not is_ours:
                 raise StepsBusy(name)
@@ -116,6 +117,7 @@ def take_steps(
                     request = step.ask(asked, settings, options, now)
                 if request is None:
                     continue
+                # Steps spend from the same rate as everything else that goes there.
                 if in_turn:
                     in_turn()
                 answered = _ask(step, request, adapter, remembered, call)

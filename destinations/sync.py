@@ -112,6 +112,7 @@ class Sync:
         return PreparedSync(number, calls, equal=equal, filtered=filtered_calls(intake, calls))
 
     def write(self, log: Log, prepared: PreparedSync, number: int) -> SyncOutcome:
+        # Read anew: minutes may have passed since it was prepared, and somebody may have switched it off.
         subscription = _subscription_of(log)
         if subscription is None or not subscription.sends:
             return SyncOutcome(None)
@@ -138,6 +139,7 @@ class Sync:
         now = self.clock.now()
         first = prepared.number == number
         save_outcomes(subscription, prepared.rows, outcome.batch, first=first, now=now)
+        # In this order: the status follows from what became of the rows, and from the health.
         update_health(subscription, prepared.rows, outcome.batch, now)
         update_status(subscription, outcome.batch, now, equal=prepared.equal)
         subscription.save()
@@ -146,6 +148,7 @@ class Sync:
         if len(prepared.rows) < 2:
             return []
         middle = len(prepared.rows) // 2
+        # With the number under which they were prepared: both halves may have been sent before.
         return [PreparedSync(prepared.number, half) for half in (prepared.rows[:middle], prepared.rows[middle:])]
 
     def refuse(self, log: Log, prepared: PreparedSync, error: Exception) -> None:
@@ -189,6 +192,7 @@ def waiting(now: datetime) -> list[int]:
     """Subscriptions that have something to send, to try again, or to compare, at `now`."""
     changed = AudienceChange.objects.filter(audience=OuterRef("audience"), tick__gt=OuterRef("tick"))
     due = Acknowledged.objects.filter(retry_is_due(now), subscription=OuterRef("pk"), due=True)
+    # As `Subscription.sends` says it of one.
     sends = Q(enabled=True, destination__enabled=True) & ~Q(status=Subscription.Status.SUSPENDED)
     sends &= Q(audience__enabled=True) | Q(audience__ending_at__isnull=False)
     to_pass = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed)
@@ -201,6 +205,7 @@ def waiting(now: datetime) -> list[int]:
         audience__deleted_at=None,
         audience__serving__isnull=False,
     )
+    # Also what was prepared and not committed: it is written again by whoever finds it.
     return sorted({*ready.values_list("pk", flat=True), *batches.unfinished(STAGE.name)})
 
 

@@ -31,13 +31,24 @@ def choices(
     *,
     kind: str = "audience",
     of: str = "users",
-    data: Mapping[str, Any] | None = None,
+    data: Any = None,
     chosen: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[DestinationChoice]:
     """kind, of: what is to go there, and whom it is about. data: what was sent. chosen: options by public id, of what
     was chosen before."""
-    takers = [destination for destination in destinations if not queries.refusal(destination, kind, of)]
-    return [_choice(destination, kind, data, chosen or {}) for destination in takers]
+    chosen, cards = chosen or {}, []
+    for destination in destinations:
+        if queries.refusal(destination, kind, of):
+            continue
+        adapter, id = adapter_of(destination.kind), destination.public_id
+        declared = adapter.options_for(kind)
+        ticked = id in (data.getlist(CHOSEN) if data is not None else chosen)
+        values = {camel(name): value for name, value in chosen.get(id, {}).items()}
+        # What nobody ticked is not looked at, so that its fields cannot be wrong.
+        form = declared_form(declared, prefix=id, data=data if ticked else None, values=values)
+        style = queries.style_of(destination)
+        cards.append(DestinationChoice(destination, adapter.label, adapter.description, style, ticked, declared, form))
+    return cards
 
 
 def picked(rows: Sequence[DestinationChoice]) -> list[tuple[Destination, dict[str, Any]]] | None:
@@ -56,16 +67,3 @@ def _agrees(row: DestinationChoice) -> bool:
         row.options.refuse(error)
         return False
     return True
-
-
-def _choice(
-    destination: Destination, kind: str, data: Any, chosen: Mapping[str, Mapping[str, Any]]
-) -> DestinationChoice:
-    adapter, id = adapter_of(destination.kind), destination.public_id
-    declared = adapter.options_for(kind)
-    ticked = id in (data.getlist(CHOSEN) if data is not None else chosen)
-    values = {camel(name): value for name, value in chosen.get(id, {}).items()}
-    form = declared_form(declared, prefix=id, data=data if ticked else None, values=values)
-    return DestinationChoice(
-        destination, adapter.label, adapter.description, queries.style_of(destination), ticked, declared, form
-    )

@@ -76,6 +76,7 @@ def together(rows: Iterable[Subscription]) -> Pill:
     """How several stand: the worst of them, in its own words. There must be one."""
     going = list(rows)
     worst = worst_of(row.standing for row in going)
+    # Only where it is the worst: how many are refused is no news while nothing gets through at all.
     refused = sum(row.counts.get("refused", 0) for row in going if row.standing == worst == REFUSED)
     label = f"{refused:,} refused" if refused else str(Subscription.Status(worst).label)
     return Pill(label, TONES[worst])

@@ -84,6 +84,7 @@ def _members(destination: int, key: str, newest: int | None, calls: int) -> tupl
     for text in bodies.values_list("text", flat=True).iterator(chunk_size=5000):
         body = msgspec.json.decode(text)
         for statement in statements(body):
+            # Our own timestamps are all of one form, and so compare as text.
             identifier, at = (statement.type, statement.value), body["timestamp"]
             if statement.key == key and at >= state.get(identifier, ("", None))[0]:
                 state[identifier] = at, statement.stated

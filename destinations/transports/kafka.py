@@ -60,6 +60,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
             value = msgspec.json.encode(message.value) if message.value is not None else None
             try:
                 sent.append(await producer.send(message.topic, value, key=message.key.encode(), headers=headers))
+            # Told by its number like what a broker refuses: the others of the batch go on.
             except MessageSizeTooLargeError as error:
                 sent.append(asyncio.get_running_loop().create_future())
                 sent[-1].set_exception(error)
@@ -101,7 +102,9 @@ def _producer(settings: Any, timeout_s: float) -> AIOKafkaProducer:
     return AIOKafkaProducer(
         bootstrap_servers=[place.strip() for place in settings.brokers.split(",")],
         client_id="personas",
+        # What one broker alone has may be lost with it.
         acks="all",
+        # A batch of messages is a few requests, not hundreds.
         linger_ms=5,
         compression_type="gzip",
         request_timeout_ms=int(timeout_s * 1000),

@@ -11,7 +11,7 @@ from audiences.warehouses.postgresql import connect, hung_up
 from destinations.models import Destination
 from destinations.rules.contract import DestinationRequest
 from destinations.rules.send_batch import Unanswered
-from destinations.rules.tables import TableStatement, statements_of
+from destinations.rules.tables import statements_of
 from spaces.answers import Answer
 from spaces.outbound import OutboundError
 
@@ -37,7 +37,11 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
         ):
             is_begun = True
             for statement in statements_of(request.body):
-                _run(cursor, statement)
+                if statement.rows:
+                    # 200 in a round trip: `executemany` would make one for each row.
+                    execute_batch(cursor, statement.sql, statement.rows, page_size=200)
+                else:
+                    cursor.execute(statement.sql)
     except OutboundError as error:
         raise Unanswered(str(error), permanent=error.permanent) from error
     except psycopg2.Error as error:
@@ -48,10 +52,3 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
             return Answer(403, body=words.encode())
         raise Unanswered(words, arrived=is_begun) from error
     return Answer(200)
-
-
-def _run(cursor: "psycopg2.extensions.cursor", statement: TableStatement) -> None:
-    if statement.rows:
-        execute_batch(cursor, statement.sql, statement.rows, page_size=200)
-    else:
-        cursor.execute(statement.sql)

@@ -42,6 +42,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
             await client.listdir(str(path))
             return
         await client.makedirs(str(path.parent), exist_ok=True)
+        # A dot before it: whoever takes every file of a folder leaves such out.
         beside = path.with_name(f".{path.name}.part")
         async with client.open(str(beside), "wb") as file:
             await file.write(request.body)
@@ -53,6 +54,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
             await client.rename(str(beside), str(path))
 
     async def hang_up(connection: asyncssh.SSHClientConnection) -> None:
+        # Not closed in peace: a server that is silent would hold the worker up.
         connection.abort()
         await connection.wait_closed()
 

@@ -17,9 +17,9 @@ from audiences.models import Audience
 from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.delivery_overview import RANGES, overview_since
-from destinations.models import Caught, Destination, Subscription
+from destinations.models import Caught, Subscription
 from destinations.pages.presenters import OUTCOMES, catches, pretty, with_tallies, working
-from destinations.retry import RetryOption, retry_options
+from destinations.retry import retry_options
 from spaces import personal
 from spaces.clock import clock
 from spaces.needs import needs
@@ -54,7 +54,15 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
     destinations = queries.with_subscriptions(within.destinations.all()).order_by("name", "id")
     context = {
         "subscriptions": with_tallies(living),
-        "destinations": [_destination(request, row) for row in destinations],
+        "destinations": [
+            {
+                "row": row,
+                "label": adapter_of(row.kind).label,
+                "caught_url": reverse("caught", args=[workspace, space, row.public_id]) if catches(row) else "",
+                "pill": working(row),
+            }
+            for row in destinations
+        ],
         "log": log,
         "pager": pager,
         "filters": filters,
@@ -98,9 +106,11 @@ def _log(
     identifier = queries.identifier_like(request.space, person) if person else None
     if person and identifier is None:
         return [], Pager("", "", "")
+    # Anything may stand in an address; beyond five digits no log is read page by page.
     page = int(text) if (text := request.GET.get("page", "")).isascii() and text.isdigit() and len(text) < 6 else 1
     subscriptions = request.space.subscriptions.filter(pk__in=own)
     outcome = chosen["outcome"] or None
+    # Not counted, as other lists are: the log may have many millions of lines.
     calls = queries.deliveries(
         subscriptions,
         space=request.space,
@@ -115,9 +125,20 @@ def _log(
     on = _page_url(request, page + 1) if len(newest) > ROWS else ""
     calls_of_page = [(row, own[row.subscription]) for row in newest[:ROWS]]
     retries = retry_options(calls_of_page, now=clock.now())
-    log = [
-        _delivery(row, subscription, retry) for (row, subscription), retry in zip(calls_of_page, retries, strict=True)
-    ]
+    log = []
+    for (row, subscription), retry in zip(calls_of_page, retries, strict=True):
+        entered, left = VERBS[subscription.audience.kind]
+        log.append(
+            {
+                "row": row,
+                "who": f"{row.who['type']}: {row.who['value']}" if row.who else "somebody who is gone",
+                "verb": entered if row.entering else left,
+                "subscription": subscription,
+                "retry": retry,
+                "outcome": OUTCOMES.get(row.outcome, Pill(row.outcome)),
+                "request": pretty(row.request),
+            }
+        )
     return log, Pager(back, on, f"Page {page}", "Newer")
 
 
@@ -183,21 +204,6 @@ def caught(request: PageRequest, workspace: str, space: str, destination: str) -
         "size": len(stated),
     }
     return render(request, "destinations/caught.html", context)
-
-
-def _destination(request: PageRequest, row: Destination) -> dict[str, Any]:
-    slugs = [request.workspace.slug, request.space.slug]
-    url = reverse("caught", args=[*slugs, row.public_id]) if catches(row) else ""
-    return {"row": row, "label": adapter_of(row.kind).label, "caught_url": url, "pill": working(row)}
-
-
-def _delivery(row: queries.Delivery, subscription: Subscription, retry: RetryOption | None) -> dict[str, Any]:
-    who = f"{row.who['type']}: {row.who['value']}" if row.who else "somebody who is gone"
-    entered, left = VERBS[subscription.audience.kind]
-    verb = entered if row.entering else left
-    outcome = OUTCOMES.get(row.outcome, Pill(row.outcome))
-    shown = {"outcome": outcome, "request": pretty(row.request)}
-    return {"row": row, "who": who, "verb": verb, "subscription": subscription, "retry": retry, **shown}
 
 
 def _caught(row: Caught) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The page that says what became of everything that was to be sent, and how far each subscription is."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
@@ -54,6 +54,7 @@ def overview(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     result = delivery_overview(request.space, numbers, chosen=RANGES[range_key], now=now)
     rates = delivered_a_minute(request.space, numbers, now)
     link = {**{name: value for name, value in chosen.items() if value}, "range": range_key, "newest": "1"}
+    written = "%d %b" if RANGES[range_key].step >= timedelta(hours=6) else "%H:%M"  # below the bars of the chart
     log = f"{reverse('deliveries', args=[request.workspace.slug, request.space.slug])}?{urlencode(link)}"
     context = {
         "overview": result,
@@ -65,7 +66,7 @@ def overview(request: PageRequest, workspace: str, space: str) -> HttpResponse:
             (OUTCOMES[reason.outcome], reason, f"{log}&outcome={reason.outcome}#log") for reason in result.reasons
         ],
         "chart": bars(
-            [(_bar_label(bucket.at, RANGES[range_key].step), bucket.delivered) for bucket in result.buckets],
+            [(f"{localtime(bucket.at):{written}}", bucket.delivered) for bucket in result.buckets],
             label=f"Calls delivered in the last {RANGES[range_key].label}",
         ),
         "troubles": sum(bucket.other for bucket in result.buckets),
@@ -78,11 +79,6 @@ def overview(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         ],
     }
     return render(request, "destinations/overview.html", context)
-
-
-def _bar_label(at: datetime, step: timedelta) -> str:
-    local = localtime(at)
-    return f"{local:%d %b}" if step >= timedelta(hours=6) else f"{local:%H:%M}"
 
 
 def _left(row: Subscription, rates: dict[int, float]) -> str:

@@ -28,7 +28,19 @@ def destinations(request: PageRequest, workspace: str, space: str) -> HttpRespon
     rows = (
         queries.with_subscriptions(request.space.destinations.all()).annotate(audiences=living).order_by("name", "id")
     )
-    groups = grouped((queries.style_of(row), _card(row)) for row in rows)
+    groups = grouped(
+        (
+            queries.style_of(row),
+            {
+                "row": row,
+                "label": adapter_of(row.kind).label,
+                "pill": working(row),
+                "audiences": row.audiences,
+                "catches": catches(row),
+            },
+        )
+        for row in rows
+    )
     return render(request, "destinations/destinations.html", {"groups": groups})
 
 
@@ -46,6 +58,7 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     if kind not in all_adapters():
         return _catalog(request)
     adapter = adapter_of(kind)
+    # The card that was clicked says it; whoever came otherwise chooses in the form.
     chosen = {"style": request.GET["style"]} if request.GET.get("style") in STYLES else {}
     named = Named(request.POST or None, initial={"name": adapter.label})
     settings = declared_form(adapter.settings, prefix="settings", data=request.POST or None, values=chosen)
@@ -66,13 +79,19 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @lane(POST=CALLS)
 def destination(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
     """One destination: what goes there, its settings, a test call, and its end."""
-    instance = _get_destination_or_404(request, destination)
+    instance = request.space.destinations.filter(public_id=destination).first()
+    if instance is None:
+        raise Http404
     named, settings = _forms(request, instance)
     doing = request.POST.get("do", "")
     if request.method != "POST":
         return _page(request, instance, named, settings)
     if "confirm" in request.POST:
-        return _deleted(request, instance, named, settings)
+        if request.POST["confirm"] != instance.name:
+            return _page(request, instance, named, settings, wrong=NOT_DELETED, status=422)
+        services.delete_destination(instance, by=request)
+        messages.success(request, f"{instance.name} is deleted. Whoever is in the tool stays there.")
+        return redirect("destinations", workspace=workspace, space=space)
     if doing == "test":
         return _page(request, instance, named, settings, tested=services.test_destination(instance, now=clock.now()))
     if doing in ("enable", "disable"):
@@ -93,20 +112,15 @@ def _changed(request: PageRequest, destination: Destination) -> HttpResponse:
         except InvalidSetting as error:
             settings.refuse(error)
         else:
-            return _saved(request, destination, secrets)
+            if secrets:
+                return _show_secrets_once(request, destination, secrets, "destination")
+            messages.success(request, "The settings are saved. They count from the next call on.")
+            return redirect(request.path)
     return _page(request, destination, named, settings, status=422)
 
 
-def _saved(request: PageRequest, destination: Destination, secrets: dict[str, str]) -> HttpResponse:
-    if secrets:
-        return _show_secrets_once(request, destination, secrets, "destination")
-    messages.success(request, "The settings are saved. They count from the next call on.")
-    return redirect(
-        "destination", workspace=request.workspace.slug, space=request.space.slug, destination=destination.public_id
-    )
-
-
 def _created(request: PageRequest, destination: Destination, secrets: dict[str, str]) -> HttpResponse:
+    # At once, while whoever typed the key still has it before them. What it says keeps nothing from being created.
     test = services.test_destination(destination, now=clock.now())
     if test.ok:
         messages.success(request, f"{destination.name} is ready: a first call was answered as it should be.")
@@ -123,14 +137,6 @@ def _created(request: PageRequest, destination: Destination, secrets: dict[str, 
     return redirect(
         "destination", workspace=request.workspace.slug, space=request.space.slug, destination=destination.public_id
     )
-
-
-def _deleted(request: PageRequest, destination: Destination, named: Named, settings: Declared) -> HttpResponse:
-    if request.POST["confirm"] != destination.name:
-        return _page(request, destination, named, settings, wrong=NOT_DELETED, status=422)
-    services.delete_destination(destination, by=request)
-    messages.success(request, f"{destination.name} is deleted. Whoever is in the tool stays there.")
-    return redirect("destinations", workspace=request.workspace.slug, space=request.space.slug)
 
 
 def _show_secrets_once(
@@ -188,23 +194,6 @@ def _catalog(request: PageRequest) -> HttpResponse:
     cards = [(style, kind) for kind in shown for style in kind.capabilities.styles]
     context = {"groups": grouped(cards), "next": _next(request), "wanted": wanted}
     return render(request, "destinations/catalog.html", context)
-
-
-def _card(row: Any) -> dict[str, Any]:
-    return {
-        "row": row,
-        "label": adapter_of(row.kind).label,
-        "pill": working(row),
-        "audiences": row.audiences,
-        "catches": catches(row),
-    }
-
-
-def _get_destination_or_404(request: PageRequest, public_id: str) -> Destination:
-    destination: Destination | None = request.space.destinations.filter(public_id=public_id).first()
-    if destination is None:
-        raise Http404
-    return destination
 
 
 def _next(request: PageRequest) -> str:

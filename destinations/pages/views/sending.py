@@ -59,7 +59,14 @@ def sending(request: PageRequest, workspace: str, space: str, subscription: str)
             error = refusal
     context = {
         **_about(row, request),
-        **_choices(row),
+        "sources": SOURCES,
+        "functions": FUNCTIONS,
+        "operators": OPERATORS,
+        "normalisers": NORMALISERS,
+        "properties": PROPERTIES,
+        "deepest": DEEPEST,
+        "own_types": ANY in queries.known_types(row.destination, row.audience.of),
+        "takes_fields": adapter_of(row.destination.kind).capabilities.fields is not None,
         "rows": rows,
         **{name: _with_error(name, getattr(rows, name), error) for name in ("identifiers", "fields", "only")},
         "error": error,
@@ -117,20 +124,6 @@ def _with_error(name: str, rows: Sequence[Any], error: InvalidSetting | None) ->
     return [(row, str(error) if place and int(place[1]) == number else "") for number, row in enumerate(rows)]
 
 
-def _choices(row: Subscription) -> dict[str, Any]:
-    """What the selects of the form offer."""
-    return {
-        "sources": SOURCES,
-        "functions": FUNCTIONS,
-        "operators": OPERATORS,
-        "normalisers": NORMALISERS,
-        "properties": PROPERTIES,
-        "deepest": DEEPEST,
-        "own_types": ANY in queries.known_types(row.destination, row.audience.of),
-        "takes_fields": adapter_of(row.destination.kind).capabilities.fields is not None,
-    }
-
-
 def _offered(row: Subscription) -> list[str]:
     """The types of identifiers that the form lists: those that the destination knows, and that somebody here has."""
     known = queries.known_types(row.destination, row.audience.of)
@@ -147,5 +140,6 @@ def _person(request: PageRequest, row: Subscription) -> Profile | None:
     if text:
         return search(request.space, text).order_by("number").first()
     members = queries.desired_members(row)
+    # An audience may be empty still; the preview is of whoever there is.
     people = living(request.space, COLLECTIONS[row.audience.of])
     return people.filter(number=members[0]).first() if members else people.order_by("number").first()
