@@ -14,6 +14,7 @@ def all_kinds() -> dict[str, AlertKind]:
     kinds: dict[str, AlertKind] = {}
     for folder in settings.ALERT_KINDS:
         more = objects_in(folder, "kind")
+        # A stored kind must mean one thing, whatever folder is added.
         if twice := kinds.keys() & more.keys():
             raise ValueError(f"{folder} has {', '.join(sorted(twice))}, as another folder has")
         kinds |= more

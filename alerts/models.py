@@ -13,6 +13,7 @@ class AlertChannel(Owned):
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="alert_channels")
     kind = models.CharField(max_length=40)
     name = models.CharField(max_length=100)
+    # Sealed as a whole: of some channels the address itself is a secret.
     settings = models.BinaryField(help_text="encrypted JSON; see spaces.secrets")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -32,6 +33,7 @@ class AlertRule(Owned):
     channels = models.ManyToManyField(AlertChannel, related_name="rules", through="AlertRoute")
     cooldown_minutes = models.IntegerField(default=30, help_text="between two messages about something new")
     enabled = models.BooleanField(default=True)
+    # A worker has no request to take the address of the console from; whoever made the rule had one.
     origin = models.CharField(max_length=255, blank=True, help_text="scheme and host of the console, for links")
     check_at = models.DateTimeField(null=True, help_text="looked at next; null = now")
     told_at = models.DateTimeField(null=True, help_text="when people were last told of something new")
@@ -63,6 +65,7 @@ class AlertOccurrence(Owned):
     name = models.CharField(max_length=255)
     message = models.TextField()
     began_at = models.DateTimeField()
+    # Of each, since within a cooldown things begin and end of which nobody ever hears.
     told_at = models.DateTimeField(null=True, help_text="null = nobody was told, within the cooldown")
     ended_at = models.DateTimeField(null=True, db_index=True, help_text="null = it is wrong still")
 
@@ -93,6 +96,7 @@ class AlertNotification(Owned):
     rule = models.ForeignKey(AlertRule, on_delete=models.CASCADE, null=True, related_name="+")
     channel = models.ForeignKey(AlertChannel, on_delete=models.CASCADE, related_name="notifications")
     what = models.CharField(max_length=8, choices=What)
+    # As it was then: the rule, or its name, may be another one when somebody looks.
     title = models.TextField()
     findings = models.JSONField(default=list, help_text="[subject, name, message] of each")
     at = models.DateTimeField()

@@ -23,6 +23,7 @@ A_TEST = "This is a test: nothing is wrong."
 
 def due(now: datetime) -> list[int]:
     waiting = AlertNotification.objects.filter(state=State.PENDING, space__deleted_at=None)
+    # A thousand at a time: beat comes again in a second.
     return list(waiting.filter(Q(retry_at=None) | Q(retry_at__lte=now)).values_list("pk", flat=True)[:1000])
 
 

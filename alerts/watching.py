@@ -33,12 +33,14 @@ def look(space: int, now: datetime) -> bool:
         kind = all_kinds()[rule.kind]
         error = ""
         try:
+            # Outside of any transaction: a kind may ask ClickHouse, and take its time.
             findings = kind.check(rule.space, queries.options_of(rule), rule.subject, now)
         except Exception as failure:
             logger.exception("the alert %s cannot be looked at", rule.public_id)
             error = text_of(failure, LONGEST_ERROR)
         else:
             _note(rule, findings, now)
+        # Also after a failure: a kind that fails is not tried more often than one that works.
         later = now + timedelta(seconds=kind.every_s)
         AlertRule.objects.filter(pk=rule.pk).update(check_at=later, error=error)
     return bool(waiting)
@@ -66,6 +68,7 @@ def _note(rule: AlertRule, findings: Sequence[Finding], now: datetime) -> None:
             rule=rule,
             space=rule.space,
             subject=finding.subject,
+            # Kept as it was called then, for what is deleted later.
             name=finding.name[:255],
             message=finding.message,
             began_at=now,
@@ -74,6 +77,7 @@ def _note(rule: AlertRule, findings: Sequence[Finding], now: datetime) -> None:
     )
     mine.filter(ended_at=None, subject__in=decision.ended).update(ended_at=now)
     if decision.tell:
+        # What begins now is among them: it was created just above.
         mine.filter(ended_at=None, subject__in=decision.tell).update(told_at=now)
         AlertRule.objects.filter(pk=rule.pk).update(told_at=now)
         told = [finding for finding in findings if finding.subject in set(decision.tell)]

@@ -11,6 +11,7 @@ from alerts.rules.contract import AlertMessage, ChannelError, ChannelKind
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, text
 
 MOST_ADDRESSES = 10
+# Enough to catch a slip; whether there is such a mailbox only a mail can tell.
 ADDRESS = re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+\.[^\s@,;<>\".]+")
 
 

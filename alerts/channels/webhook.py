@@ -56,6 +56,7 @@ def post(url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = 
     except OutboundError as error:
         raise ChannelError(str(error), permanent=error.permanent) from error
     if not answer.ok:
+        # A 5xx may pass; a 4xx says that the call itself is wrong, and is so again in a minute.
         permanent = 400 <= answer.status < 500 and answer.status not in PASSING
         raise ChannelError(f"It answered with status {answer.status}", permanent=permanent)
 

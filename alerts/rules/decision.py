@@ -34,6 +34,7 @@ def decide(
     Within the cooldown nobody is told of anything new: what is still wrong at its end is told then, all in one message,
     and what came and went meanwhile never is. So a rule says at most two things in a cooldown, whatever happens.
     """
+    # One finding for each subject: of several the last one says it.
     wrong = {finding.subject: finding for finding in findings}
     ended = [subject for subject in open if subject not in wrong]
     may_tell = told_at is None or told_at + cooldown <= now
