@@ -26,6 +26,7 @@ def computing(now: datetime) -> list[int]:
 
     No replay is under way, what they ask about has been computed, and they do not wait for their next attempt.
     """
+    # A replay writes for hours; a full query of half of it would have to be done again at its end.
     replaying = Replay.objects.filter(space=OuterRef("audience__space"), state=Replay.State.RUNNING)
     versions = _waiting(now).exclude(Exists(replaying)).defer("snapshot")
     return [version.pk for version in versions.select_related("audience") if _ready(version)]
@@ -41,7 +42,9 @@ def compute(version_id: int, clock: Clock) -> int | None:
         return None
     space = version.audience.space
     seen, now = _note_place(version, space, clock)
+    # By its place: whoever begins the version anew meanwhile notes another one, and this result must not count then.
     noted = Version.objects.filter(pk=version.pk, state=version.state, touched=seen.end, clock_at=now)
+    # Only of one that has failed before does it matter: a failure beside others' statements may be theirs.
     idle = version.failures > 0 and _is_idle()
     try:
         matched = queries.matching(
@@ -93,6 +96,7 @@ def _ready(version: Version) -> bool:
         keys = keys_of(parse(version.definition))
     except DefinitionError:
         return True  # so that it fails, with the reason
+    # Of what it asks about, that must serve: without members of those there is no answer.
     computed = Audience.objects.filter(space=version.audience.space_id, key__in=keys, serving__isnull=False)
     return computed.count() == len(keys)
 
@@ -102,6 +106,7 @@ def _note_place(version: Version, space: Space, clock: Clock) -> tuple[Visible, 
     with transaction.atomic():
         Evaluation.objects.get_or_create(space=space, defaults={"workspace_id": space.workspace_id})
         state = Evaluation.objects.select_for_update().get(space=space)
+        # Read under the lock: what is resolved after this is in change sets that are not forgotten before it joins.
         seen = queries.resolved(space)
         now = evaluation.now_of(clock.now(), state, [])
         tick, _ = queries.newest_tick(space)

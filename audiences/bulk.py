@@ -47,22 +47,22 @@ def act(
         MOVE: lambda audience: {} if folder == audience.folder else {"folder": folder},
         LABEL: lambda audience: {} if label in audience.labels else {"labels": [*audience.labels, label]},
     }
-    return [_changed(audience, change[action](audience), by=by) for audience in audiences]
-
-
-def _changed(audience: Audience, changes: dict[str, Any], *, by: ActorLike) -> BulkOutcome:
-    try:
-        if changes:
-            services.change_audience(audience, **changes, by=by)
-    except (NotPossible, LabelRefused) as refusal:
-        return BulkOutcome(audience, str(refusal))
-    return BulkOutcome(audience, "")
+    outcomes = []
+    for audience in audiences:
+        problem = ""
+        try:
+            if changes := change[action](audience):
+                services.change_audience(audience, **changes, by=by)
+        except (NotPossible, LabelRefused) as refusal:
+            problem = str(refusal)
+        outcomes.append(BulkOutcome(audience, problem))
+    return outcomes
 
 
 def _delete(audiences: Sequence[Audience], *, now: datetime, by: ActorLike) -> list[BulkOutcome]:
     """Whoever asks about another one goes before it, so that those who ask about each other's can go together."""
     left, problems = list(audiences), dict.fromkeys((audience.pk for audience in audiences), "")
-    while left:
+    while left:  # each round deletes one at least: as many rounds as there are audiences, at most
         refused = []
         for audience in left:
             try:
@@ -73,6 +73,6 @@ def _delete(audiences: Sequence[Audience], *, now: datetime, by: ActorLike) -> l
             else:
                 problems[audience.pk] = ""
         if len(refused) == len(left):
-            break
+            break  # whoever asks about these is none of them
         left = refused
     return [BulkOutcome(audience, problems[audience.pk]) for audience in audiences]

@@ -65,16 +65,21 @@ class BrokenCases(ValueError):
     """A definition of which some cases are no longer as expected. The message is for the user."""
 
     def __init__(self, outcomes: Sequence[CaseOutcome]) -> None:
-        super().__init__(f"It breaks {_counted(outcomes)}: {', '.join(one.kept.case.title for one in outcomes)}.")
+        count = "a test case" if len(outcomes) == 1 else f"{len(outcomes)} test cases"
+        super().__init__(f"It breaks {count}: {', '.join(one.kept.case.title for one in outcomes)}.")
         self.outcomes = outcomes
 
     @property
     def messages(self) -> list[str]:
         """One for each case: what was expected, what came, and what each condition came to."""
-        return [
-            " ".join([f"{one.kept.case.title}: {one.sentence}", *map(_reason_in_words, one.reasons)])
-            for one in self.outcomes
-        ]
+        messages = []
+        for outcome in self.outcomes:
+            words = [f"{outcome.kept.case.title}: {outcome.sentence}"]
+            for reason in outcome.reasons:
+                answer = f" ({reason.answer})" if reason.answer else ""
+                words.append(f"“{reason.sentence}” is {'true' if reason.holds else 'not true'}{answer}.")
+            messages.append(" ".join(words))
+        return messages
 
 
 def kept_of(audience: Audience) -> list[KeptCase]:
@@ -108,6 +113,7 @@ def run(audience: Audience, definition: Any = None) -> list[CaseOutcome]:
     if problem := why_none(audience, node):
         return [CaseOutcome(one, None, problem=problem) for one in kept]
     by_id: dict[str, CaseOutcome] = {}
+    # A statement is of one moment, and costs some milliseconds to plan: cases of the same one share it.
     for _, of_moment in groupby(sorted(kept, key=lambda one: one.case.at), key=lambda one: one.case.at):
         together = list(of_moment)
         try:
@@ -116,7 +122,7 @@ def run(audience: Audience, definition: Any = None) -> list[CaseOutcome]:
             outcomes = [CaseOutcome(one, None, problem=str(error)) for one in together]
         by_id |= {outcome.kept.id: outcome for outcome in outcomes}
     broken = [outcome for outcome in by_id.values() if not outcome.holds and not outcome.problem]
-    if not is_trait:
+    if not is_trait:  # of a trait the value that came says it all
         for outcome in broken[:MOST_EXPLAINED]:
             by_id[outcome.kept.id] = _explained(audience, node, outcome)
     return [by_id[one.id] for one in kept]
@@ -192,12 +198,3 @@ def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "in" if value else "out"
     return "no value" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _reason_in_words(reason: Reason) -> str:
-    answer = f" ({reason.answer})" if reason.answer else ""
-    return f"“{reason.sentence}” is {'true' if reason.holds else 'not true'}{answer}."
-
-
-def _counted(outcomes: Sequence[CaseOutcome]) -> str:
-    return "a test case" if len(outcomes) == 1 else f"{len(outcomes)} test cases"

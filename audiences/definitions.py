@@ -58,7 +58,13 @@ def read(
     remembered = {pk: definition for pk, since in begins.items() if (definition := _recent.get((pk, since)))}
     slugs = frozenset[str]().union(*(definition.sources for definition in remembered.values()))
     sources = sources_named(space, slugs)
-    known |= {pk: definition for pk, definition in remembered.items() if _holds(definition, newest, sources)}
+    # A version never changes, but what it names may: a computed trait gets another definition, a source another key.
+    known |= {
+        pk: definition
+        for pk, definition in remembered.items()
+        if all(newest.get(key) == bound for key, bound in definition.traits.items())
+        and all(sources.get(slug) == number for slug, number in definition.sources.items())
+    }
     missing = Version.objects.filter(pk__in=begins.keys() - known.keys()).select_related("audience")
     for version in missing.defer("snapshot", "computed"):
         since = version.audience.events_since = begins[version.pk]
@@ -79,6 +85,7 @@ def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefiniti
     node = version.node
     slugs = sources_of(node)
     reach = reach_of(node, version.audience.of)
+    # A merge brings events of another profile along, a new identifier makes an anonymous person one that counts.
     always = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED, *([ChangeSet.LINKED] if reach else [])}
     triggers = dict.fromkeys(trigger for condition in conditions(node) for trigger in condition.time_triggers())
     by_key: dict[str, tuple[TimeTrigger, ...]] = {}
@@ -95,12 +102,6 @@ def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefiniti
         memberships=memberships_of(node),
         reach=reach,
     )
-
-
-def _holds(definition: ParsedDefinition, newest: Mapping[str, Bound], sources: Mapping[str, int]) -> bool:
-    """Whether what it names is still what it was."""
-    same = all(newest.get(key) == bound for key, bound in definition.traits.items())
-    return same and all(sources.get(slug) == number for slug, number in definition.sources.items())
 
 
 def change_key(trigger: TimeTrigger) -> str:

@@ -36,6 +36,7 @@ def begin_copy(audience: Audience, by: ActorLike) -> Draft:
         author=actor_of(by).user,
         sketch=untyped(audience.space, draft_form.of_definition(newest.definition)),
         of=audience.of,
+        # Not its subscriptions: a copy is sent nowhere until somebody says so.
         name=services.copy_name(audience),
         description=audience.description,
         labels=audience.labels,
@@ -86,6 +87,7 @@ def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
         audience = services.create_audience(
             draft.space,
             name=draft.name.strip() or UNTITLED,
+            # Worked out once more: the types of values are those that were sent up to now.
             definition=definition_of(draft),
             of=draft.of,
             key=key,
@@ -94,6 +96,7 @@ def finish(draft: Draft, by: ActorLike, *, key: str | None = None) -> Audience:
             folder=draft.folder,
             cases=draft.cases,
             include_anonymous=draft.include_anonymous,
+            # From its creation on, not from when somebody began to write.
             events_since=None if draft.include_historical else clock.now(),
             by=by,
         )

@@ -193,12 +193,15 @@ def next_tick(space: Space, evaluation: Evaluation, clock: Clock) -> Tick | None
         return None
     problems = Problems()
     subjects = _in_order(_subjects(space, evaluation, versions, now, problems), problems)
+    # Whom something may concern is marked before anybody's members are read: of most audiences it is nobody, and
+    # their members never have to be.
     for subject in subjects:
         _mark_touched(space, subject, changed)
     touched = _closed(space, [subject.touched for subject in subjects])
     calendar = Calendar(space.pk, evaluation.touched, changed.keys_after(evaluation.touched))
     next_at = _mark_due(space, evaluation, seen, now, subjects, changed, calendar, problems)
     next_at = min((at for at in (next_at, *_mark_lapsed(space, now, subjects)) if at is not None), default=None)
+    # Of those that join, because how they differ from what served concerns those that ask about them.
     _read_members(subject for subject in subjects if subject.joins)
     _mark_through_others(space, subjects)
     concerned = [subject for subject in subjects if subject.concerned]
@@ -235,11 +238,13 @@ def _versions(space: Space, now: datetime) -> list[KeptVersion]:
     None joins on the way of a replay: at its end everyone is looked at.
     """
     states = [Version.State.LIVE, Version.State.CATCHING_UP]
+    # Nobody is to enter and leave on the way of a replay.
     if Replay.objects.filter(space=space, state=Replay.State.RUNNING).exists():
         states = [Version.State.LIVE]
     due = queries.kept_versions().filter(rows_due("retry_at", now, longest=failures.TRIED_AGAIN), state__in=states)
     rows = due.filter(audience__space=space).order_by("number")
     columns = (*OF_VERSION, *(f"audience__{name}" for name in OF_AUDIENCE))
+    # By number, so that of each audience the last one stays: the newest that is ready, or else the one that serves.
     newest = {version.audience: version for version in map(KeptVersion._make, rows.values_list(*columns))}
     return [newest[audience] for audience in sorted(newest)]
 
@@ -266,6 +271,7 @@ def _subjects(
             version=version,
             definition=definition,
             since_piece=place.touched or 0,
+            # A place that lies ahead is one of a clock that was put back.
             since=min(place.clock_at or now, now),
             rederived=version.pk in ahead
             or (bool(definition.triggers) and place.clock_at is not None and was_put_back(place.clock_at, now)),
@@ -297,7 +303,7 @@ def _in_order(subjects: Iterable[Subject], problems: Problems) -> list[Subject]:
             last = dict.fromkeys(TopologicalSorter(asks).static_order())
             return [by_key[key] for key in (*(key for key in by_key if key not in last), *last)]
         except CycleError as error:
-            circle = error.args[1]
+            circle = error.args[1]  # as graphlib documents it: the first and the last of the list are the same
             for key in set(circle):
                 problems.failed[by_key.pop(key).version.pk] = f"It is a part of itself: {' → '.join(circle[::-1])}"
 
@@ -350,7 +356,9 @@ def _mark_due(
     if not any(subject.definition.triggers for subject in subjects):
         return None
     at, keys = milliseconds(now), calendar.changed
-    known = _known(evaluation, now, subjects)
+    # The next moment as the last tick told of it, while it is still to come and holds for all of these.
+    told, anew = evaluation.next_at, any(subject.joins or subject.everyone for subject in subjects)
+    known = None if told is None or told <= now or anew else milliseconds(told)
     of_new: list[Span] = []
     of_everyone: list[Span] = []
     for span in _spans(subjects, None if known is None else keys):
@@ -369,14 +377,6 @@ def _mark_due(
         subject.due |= _union(due[trigger] for trigger in subject.triggers(concerned) if trigger in due)
     later = [milliseconds(now + HORIZON) if known is None else known, calendar.next(at)]
     return min(moment for moment in later if moment is not None)
-
-
-def _known(evaluation: Evaluation, now: datetime, subjects: Sequence[Subject]) -> int | None:
-    """The next moment as the last tick told of it, while it is still to come and holds for all of these."""
-    next_at = evaluation.next_at
-    if next_at is None or next_at <= now or any(subject.joins or subject.everyone for subject in subjects):
-        return None
-    return milliseconds(next_at)
 
 
 def _spans(subjects: Sequence[Subject], keys: Set[str] | None) -> list[Span]:
@@ -426,6 +426,7 @@ def _mark_lapsed(space: Space, now: datetime, subjects: Sequence[Subject]) -> It
                     yield milliseconds(at + within)
                     break
                 subject.due |= BitMap(canonical(space, queries.bitmap(entered)).values())
+            # Whoever enters in this tick, which no change says yet, stops counting just then.
             yield milliseconds(now + within)
 
 
@@ -441,15 +442,11 @@ def _mark_through_others(space: Space, subjects: Sequence[Subject]) -> None:
             if other.joins:
                 subject.due |= other.base ^ other.old
         if subject.joins:
-            subject.due |= _moved_meanwhile(space, subject)
+            # Who went in or out while it was computed, of what it asks about: also where that was switched off since.
+            asked = Change.objects.filter(space=space, audience__key__in=subject.asks)
+            moved = asked.filter(tick__gt=subject.since_tick).values_list("entered", "left")
+            subject.due |= _union(queries.bitmap(kept) for change in moved for kept in change)
         subject.due = subject.around(space, subject.due)
-
-
-def _moved_meanwhile(space: Space, subject: Subject) -> BitMap:
-    """Who went in or out while it was computed, of what it asks about: also where that was switched off since."""
-    asked = Change.objects.filter(space=space, audience__key__in=subject.asks)
-    moved = asked.filter(tick__gt=subject.since_tick).values_list("entered", "left")
-    return _union(queries.bitmap(kept) for change in moved for kept in change)
 
 
 def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subject], problems: Problems) -> None:
@@ -476,7 +473,7 @@ def _answer(space: Space, seen: Visible, now: datetime, subjects: Sequence[Subje
     )
     for subject in subjects:
         subject.new = subject.old if subject in problems else subject.base
-        others[subject.key] = subject.new
+        others[subject.key] = subject.new  # until its own answer is there, which those after it in the order get
     runs: list[tuple[Sequence[Subject], BitMap | None]] = [
         ([*run], far if reaches else near)
         for reaches, run in groupby(narrow, key=lambda subject: bool(subject.definition.reach))
@@ -515,6 +512,7 @@ def _compute(space: Space, scope: QueryScope, subjects: Sequence[Subject], probl
                 subject.new = subject.old
                 continue
             values, kept = answer
+            # To have no value any more is a change as well, and is written as one.
             gone = dict.fromkeys(kept.keys() - values.keys(), "")
             subject.values = {number: value for number, value in values.items() if kept.get(number) != value} | gone
             subject.new = BitMap(values) if scope.numbers is None else (subject.base - scope.numbers) | BitMap(values)
@@ -540,6 +538,7 @@ def _ask_each(
     alone: whether it is known to make trouble, so that it matters what else the engine is doing.
     Raises what the client raises when the engine does not answer at all: that is nobody's fault.
     """
+    # A tick must end, or the space stands still: whoever is left keeps its place and is asked alone in the next one.
     if problems.spent_s > PATIENCE_S:
         yield from ((item, Trouble(problems.reason)) for item in items)
         return
@@ -550,6 +549,7 @@ def _ask_each(
     except queries.Unanswerable as error:
         problems.spent_s += time.monotonic() - begun
         problems.reason = str(error)
+        # Looked at after the failure too: whatever was running then may have been what it failed for.
         busy = error.passes and client.busy()
         if len(items) > 1:
             middle = len(items) // 2
@@ -570,7 +570,3 @@ def _closed(space: Space, parts: Iterable[BitMap]) -> BitMap:
 
 def _union(parts: Iterable[BitMap]) -> BitMap:
     return BitMap.union(BitMap(), *parts)
-
-
-def _profiles(change_set: ChangeSet) -> BitMap:
-    return queries.bitmap(change_set.profiles)

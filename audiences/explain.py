@@ -104,6 +104,7 @@ def explain(space: Space, audience: Audience, profile: Profile, *, now: datetime
     # Narrowed to the rows of this person alone, of all profiles that became part of it.
     scope = queries.scope_of(space, queries.resolved(space), now, all_numbers(space, [profile.number]))
     asked = [Asked("", part, include_anonymous=True, of=audience.of) for _, part in shown]
+    # Asked in both ways: somebody may be left out for being anonymous, and for nothing else.
     whole = [Asked("", version.node, include, audience.of) for include in (audience.include_anonymous, True)]
     answers = queries.answer(
         scope, [*whole, *asked], queries.others_of(space, version.node, from_milliseconds(scope.now))
@@ -161,6 +162,7 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
     by_id = {audience.pk: audience for audience in audiences}
     if not by_id:
         return {}
+    # From ClickHouse: there the log is in the order of audience and profile; the changes have a bitmap for each tick.
     seen = client.seen(visible_logs(stage="evaluate", partitions=[space.pk])[space.pk])
     query = sql(
         "SELECT audience, toUnixTimestamp64Milli(argMax(at, piece)), argMax(cause, piece) FROM membership_log"
@@ -179,6 +181,7 @@ def _entered(space: Space, number: int, audiences: Iterable[Audience]) -> dict[i
 
 def _readings(scope: QueryScope, asked: Sequence[Asked], number: int) -> list[str]:
     """What each of these conditions comes to for this person, where it says so."""
+    # A group about others comes to no text of its own.
     own = [each for each in asked if isinstance(each.definition, Leaf)]
     if not own:
         return [""] * len(asked)
@@ -253,7 +256,9 @@ def _value(scope: QueryScope, aggregate: Aggregate, names: Mapping[int, str]) ->
     if not rows or rows[0][0] in REMOVED:
         return f"they have no {name}", []
     value, ms, source = rows[0]
-    shown = personal.value(name, _shown(value), names=personal.OF_PEOPLE)
+    read = json.loads(value)
+    text = personal.text(read if isinstance(read, str) else value)
+    shown = personal.value(name, text if len(text) <= 120 else f"{text[:120]}…", names=personal.OF_PEOPLE)
     seen = SeenRow(f"{name}: {shown}", from_milliseconds(ms), names.get(source, "a deleted source"))
     return f"{name} is {shown}", [seen]
 
@@ -270,9 +275,3 @@ def _rows(scope: QueryScope, aggregate: Aggregate, columns: str, most: int) -> S
         most,
     )
     return client.rows(query, **SETTINGS, max_execution_time=queries.LONGEST_S)
-
-
-def _shown(value: str) -> str:
-    read = json.loads(value)
-    text = personal.text(read if isinstance(read, str) else value)
-    return text if len(text) <= 120 else f"{text[:120]}…"

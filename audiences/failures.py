@@ -43,8 +43,10 @@ def trouble(version: Version, why: Trouble, now: datetime) -> None:
     else:  # nobody knows yet whether it is at fault: it is asked alone, and at once
         version.failures = max(version.failures, 1)
     spent = now - version.failing_since
+    # Hard to come by on purpose: alone, on an idle engine, often, and over an hour. All else may pass by itself.
     if version.state == State.FAILED or (version.idle_failures >= FAILED_AFTER and spent >= FAILED_WITHIN):
         version.state, version.touched, version.retry_at = State.FAILED, None, now + TRIED_AGAIN
+    # Change sets are not kept for ever because of one that is behind: later it starts from a full query.
     elif version.state == State.COMPUTING or spent >= TOUCHES_KEPT:
         version.state, version.touched, version.computed = State.COMPUTING, None, None
     version.save(update_fields=KEPT)

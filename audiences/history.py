@@ -55,10 +55,12 @@ def members_at(audience: Audience, moment: datetime, now: datetime) -> BitMap:
         return BitMap()
     if moment < now - timedelta(days=settings.KEEP_CHANGES_DAYS):
         raise NotPossible(f"Who entered and left is kept for {settings.KEEP_CHANGES_DAYS} days")
+    # Backwards from now: the changes that came before are not kept for ever.
     members = queries.members(audience)
     later = Change.objects.filter(audience=audience, at__gt=moment).order_by("-tick", "-pk")
     for entered, left in later.values_list("entered", "left"):
         members = (members - queries.bitmap(entered)) | queries.bitmap(left)
+    # Then they may have been several profiles; who can be opened are the winners of today.
     return BitMap(canonical(audience.space, members).values())
 
 

@@ -36,6 +36,7 @@ class Evaluation(models.Model):
 
     space = models.OneToOneField(Space, on_delete=models.CASCADE, primary_key=True, related_name="evaluation")
     workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, related_name="+")
+    # Two places, since the two logs go on without one another: the clock on an idle space, events while it is behind.
     touched = models.BigIntegerField(default=0, help_text="resolve batches up to this one are evaluated")
     clock_at = models.DateTimeField(null=True, help_text="moments up to this one are evaluated")
     next_at = models.DateTimeField(
@@ -87,6 +88,7 @@ class Audience(Owned):
     of = of_field()
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="audiences")
     name = models.CharField(max_length=255)
+    # It is in what was sent to tools and in definitions elsewhere, so it outlives a change of the name.
     key = models.CharField(max_length=255)
     description = models.TextField(blank=True)
     labels = label_field()
@@ -94,12 +96,14 @@ class Audience(Owned):
     cases = cases_field()
     include_anonymous = models.BooleanField(default=False, help_text="people who have nothing but an anonymous id")
     events_since = models.DateTimeField(null=True, help_text="no event up to here counts; null = all of history does")
+    # Set by destinations, which are above: evaluate cannot ask them what they filter by.
     watched_traits = models.JSONField(
         default=list,
         db_default=[],
         help_text="traits whose change is told to destinations, though nobody enters or leaves",
     )
     enabled = models.BooleanField(default=True)
+    # Two moments, for between them tools still hold people of it: deleted at once, nobody would take them out.
     ending_at = models.DateTimeField(
         null=True, help_text="since then everybody is sent out of the tools; it is deleted when they are"
     )
@@ -110,8 +114,10 @@ class Audience(Owned):
     serving = models.ForeignKey(
         "audiences.Version", on_delete=models.SET_NULL, null=True, related_name="+", help_text="null = none is complete"
     )
+    # Kept, so that lists need not read a bitmap of each audience.
     size = models.BigIntegerField(null=True, help_text="of the serving version; null before the first compute")
 
+    # The default manager leaves computed traits out: what means audiences cannot come upon one by mistake.
     objects = OfKind(Kind.AUDIENCE)
     everything: "models.Manager[Audience]" = models.Manager()
 
@@ -149,6 +155,7 @@ class Version(Owned):
         FAILED = "failed", "Failed"
 
     audience = models.ForeignKey(Audience, on_delete=models.CASCADE, related_name="versions")
+    # By this people name it; it counts from 1 in each audience.
     number = models.IntegerField()
     definition = models.JSONField()
     state = models.CharField(max_length=12, choices=State, default=State.COMPUTING)
@@ -189,6 +196,7 @@ def bound(space: int, node: grammar.Node) -> grammar.Node:
     sources = sources_named(space, slugs)
     if not keys:
         return grammar.bound(node, {}, sources) if slugs else node
+    # The newest, not the one that serves: what asks about a trait is worked out with it, not from its kept values.
     newest = newest_traits(space).filter(audience__key__in=keys).select_related("audience")
     leaves = {version.audience.key: version.node for version in newest.defer("snapshot", "computed")}
     return grammar.bound(node, leaves, sources)
@@ -198,6 +206,7 @@ def sources_named(space: int, slugs: Collection[str]) -> dict[str, int]:
     """The keys of those of these sources that there are in the space's workspace."""
     if not slugs:
         return {}
+    # Sources belong to the workspace, and spaces listen to them.
     workspace = Space.everything.filter(pk=space).values("workspace")
     return dict(Source.objects.filter(workspace__in=workspace, slug__in=slugs).values_list("slug", "pk"))
 
@@ -222,6 +231,7 @@ class Change(Owned):
     tick = models.BigIntegerField(help_text="number of the committed evaluate batch")
     at = models.DateTimeField(help_text="the tick's now")
     cause = models.CharField(max_length=8, choices=Cause)
+    # Bitmaps rather than rows: a first computation may have millions of people, and sets are what readers want.
     entered = models.BinaryField(help_text="Roaring bitmap of profile numbers")
     left = models.BinaryField()
     refreshed = models.BinaryField(help_text="members before and after, whose identifiers changed")
@@ -239,6 +249,7 @@ class Draft(Owned):
     public_id = public_id("drf")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="+")
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    # Not a definition: half-written conditions must be kept as well.
     sketch = models.JSONField(help_text="the form as a tree, see audiences.rules.draft_form")
     of = of_field()
     name = models.CharField(max_length=255, blank=True)
@@ -287,6 +298,7 @@ class SqlTrait(Owned):
 
     public_id = public_id("sqt")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="sql_traits")
+    # RESTRICT: a query without its database would fail for ever, and nobody would know why.
     warehouse = models.ForeignKey(Warehouse, on_delete=models.RESTRICT, related_name="sql_traits")
     name = models.CharField(max_length=100)
     description = models.TextField(blank=True)
@@ -297,6 +309,7 @@ class SqlTrait(Owned):
     time_zone = models.CharField(max_length=64, default="UTC")
     most_nulled = models.SmallIntegerField(default=20, help_text="per cent: a run that would null more stops and asks")
     enabled = models.BooleanField(default=True)
+    # Its source can be deleted like any other; the next run makes a new one.
     source = models.ForeignKey("sources.Source", on_delete=models.SET_NULL, null=True, related_name="+")
     columns = models.JSONField(default=list, help_text="names of the traits that the newest run sent")
     next_at = models.DateTimeField(null=True, help_text="of the next run; null = none is due")
@@ -334,6 +347,7 @@ class SqlRun(Owned):
 class SqlValue(models.Model):
     """What a SQL trait last said of somebody: a digest, to send only what changes."""
 
+    # Without indexes of their own: the constraint's begins with the one, and nothing looks for the other.
     sql_trait = models.ForeignKey(SqlTrait, on_delete=models.CASCADE, db_index=False, related_name="+")
     workspace = models.ForeignKey("spaces.Workspace", on_delete=models.CASCADE, db_index=False, related_name="+")
     identifier = models.BigIntegerField(help_text="number of the identifier in the space")

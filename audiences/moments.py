@@ -50,6 +50,7 @@ class Moments:
 
     def joined(self, newer: "Moments") -> "Moments":
         """With those of some more rows, after the beginning of these: before it, theirs are not known."""
+        # A set: a row may be read twice, when a change set names somebody whose moments are remembered already.
         both = {*zip(self.times, self.profiles, strict=True), *zip(newer.times, newer.profiles, strict=True)}
         return moments(newer.since, min(self.until, newer.until), sorted(both))
 
@@ -57,6 +58,7 @@ class Moments:
 def moments(since: int, until: int, pairs: Sequence[tuple[int, int]]) -> Moments:
     """Of (moment, profile) in their order, those that are between."""
     within = pairs[bisect_right(pairs, since, key=_time) : bisect_left(pairs, until, key=_time)]
+    # Arrays of machine numbers: a list of pairs would take ten times the memory.
     times, profiles = array("q", (at for at, _ in within)), array("I", (profile for _, profile in within))
     return Moments(since, until, times, profiles)
 

@@ -15,7 +15,7 @@ from audiences.rules.references import PARENT
 from audiences.rules.values import read_list_name, trait_keys
 from identity.history import scope_of
 from sources.events import seen
-from sources.events.sql import Sql, join, sql
+from sources.events.sql import join, sql
 from spaces.models import Space
 
 TRAIT, PROPERTY = "trait", "property"
@@ -44,6 +44,7 @@ def never_seen(space: Space, node: Node) -> list[NeverSeen]:
     """In the order of the definition. What takes too long to look for counts as seen."""
     names = [name for path, condition in grammar.located(node) for name in _names(path, condition)]
     scope = scope_of(space)
+    # All names in one statement each: a definition may have hundreds.
     events = seen.known_events(scope, {name.event or name.name for name in names if name.what != TRAIT})
     keys = {name: trait_keys(name.name) for name in names if name.what == TRAIT}
     traits = seen.known_traits(scope, {key for several in keys.values() for key in several})
@@ -54,7 +55,12 @@ def never_seen(space: Space, node: Node) -> list[NeverSeen]:
         if name.what == EVENT:
             return name.name in events
         # Of an event that was never seen, that alone is worth saying.
-        return name.event not in events or seen.has_property(scope, name.event, _present(name.name))
+        if name.event not in events:
+            return True
+        list_name = read_list_name(name.name)
+        paths = [name.name, *([list_name[0]] if list_name else [])]  # itself, or the list whose elements are meant
+        present = sql("(%s)", join(" OR ", [PropertyValue(identifier(path)).present for path in paths]))
+        return seen.has_property(scope, name.event, present)
 
     return [_with_one_alike(space, name) for name in names if not is_seen(name)]
 
@@ -91,13 +97,6 @@ def _properties(
             yield NeverSeen(f"{at}{field.key}[{i}].value.{of}", *what)
 
 
-def _present(name: str) -> Sql:
-    """That an event has the property, or the list whose elements are asked about."""
-    list_name = read_list_name(name)
-    names = [name, *([list_name[0]] if list_name else [])]
-    return sql("(%s)", join(" OR ", [PropertyValue(identifier(each)).present for each in names]))
-
-
 def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
     known: Sequence[str]
     if unseen.what == EVENT:
@@ -107,5 +106,6 @@ def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
     else:
         known = list(suggestions.properties(space, event=unseen.event))
     by_small = {name.lower(): name for name in known}
+    # Compared in small letters: another case is the slip that is made most.
     like = get_close_matches(unseen.name.lower(), by_small, 1, ALIKE)
     return replace(unseen, like=by_small[like[0]]) if like else unseen

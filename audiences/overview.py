@@ -58,6 +58,7 @@ class Overview:
         serving = self.audience.serving
         if not self.audience.enabled:
             return Status.DISABLED
+        # Before "serving is None": one that failed before it ever served has failed, and does not compute.
         if (serving or self.version).state == Version.State.FAILED:
             return Status.FAILED
         if serving is None:
@@ -84,6 +85,7 @@ class Overview:
         """Its own, or that of an audience that it asks about."""
         if not self.audience.enabled:
             return None
+        # Its own first: what is wrong with the others is no news while it cannot be worked out itself.
         if own := self._own_problem:
             return own
         if self._lacking:
@@ -108,10 +110,12 @@ class Overview:
             return f"{self.audience.name}, which is disabled"
         own = self._own_problem
         why = AILING.get(self.status, "which is not computed yet")
+        # To be read behind "It asks about" and "It waits for".
         return f"{self.audience.name}, {why}{': ' + own.reason.rstrip('.') if own else ''}"
 
     @property
     def _own_problem(self) -> Problem | None:
+        # The one that serves first: people are shown by it, whatever becomes of a newer one.
         for version in (self.audience.serving, self.version):
             if version is not None and version.error and version.state != Version.State.LIVE:
                 return Problem(version.error, version.failing_since, version.retry_at)
@@ -131,6 +135,7 @@ class Overview:
     def _waits_for(self) -> str:
         """Whom it waits for, whom that waits for in turn, and what is wrong with the last of them."""
         way, lacking = [], self._lacking
+        # Ends also in a circle, which no service accepts, but an older release may have kept.
         while lacking and lacking not in way:
             way.append(lacking)
             lacking = lacking._lacking
@@ -146,6 +151,7 @@ class Neighbours:
 
     @cached_property
     def unwell(self) -> dict[str, Overview]:
+        # Only those that are not well: a space has thousands of audiences, of which few are.
         well = Q(enabled=True, deleted_at=None, serving__state=Version.State.LIVE)
         rows = _with_versions(Audience.objects.exclude(well).filter(space=self._space))
         return {audience.key: overview(audience, self) for audience in rows}
@@ -228,6 +234,7 @@ def folders_of(audiences: QuerySet[Audience]) -> list[str]:
 
 def labels_of(audiences: QuerySet[Audience]) -> list[str]:
     """The labels that any of these has, in the order of the alphabet."""
+    # order_by(): an order of the list would make each row distinct.
     unnested = audiences.order_by().annotate(label=Func(F("labels"), function="unnest"))
     return sorted(unnested.values_list("label", flat=True).distinct(), key=lambda label: (label.casefold(), label))
 
@@ -304,6 +311,7 @@ def put_back(space: Space, now: datetime) -> PutBack | None:
 def standing(audience: Audience) -> Standing:
     """Members, tick and moment that belong together, however many ticks are published meanwhile."""
     while True:
+        # Read again and again rather than locked: a page must not hold up the ticks of a space.
         before = _place(audience)
         members = queries.members(audience)
         if _place(audience) == before:
@@ -326,15 +334,16 @@ class Members(Sequence[Member]):
     def __getitem__(self, index: int | slice) -> Member | list[Member]:
         if isinstance(index, int):
             return self[index : index + 1][0]
-        profiles = _profiles(self._space, self._once(self._numbers[index]))
+        now = canonical(self._space, self._numbers[index])
+        # A winner that is a member itself is shown in its own place only.
+        left = BitMap(now[number] for number in now if now[number] == number or now[number] not in self._numbers)
+        profiles = _profiles(self._space, left)
         if not self._with_identifiers:
             return [Member(profile.public_id) for profile in profiles]
-        return [Member(person.profile.public_id, _pairs(person)) for person in people(self._space, profiles)]
-
-    def _once(self, numbers: BitMap) -> BitMap:
-        """The numbers that are left. A winner that is a member itself is shown in its own place only."""
-        now = canonical(self._space, numbers)
-        return BitMap(now[number] for number in numbers if now[number] == number or now[number] not in self._numbers)
+        return [
+            Member(person.profile.public_id, [(identifier.type, identifier.value) for identifier in person.identifiers])
+            for person in people(self._space, profiles)
+        ]
 
 
 def sample(space: Space, members: BitMap, size: int) -> list[Person]:
@@ -367,6 +376,7 @@ def _place(audience: Audience) -> tuple[int, datetime | None]:
 
 def _with_versions(audiences: QuerySet[Audience]) -> QuerySet[Audience]:
     """With the version that serves and the newest, without their members."""
+    # Without bitmaps, which may be megabytes of each: no list shows who is in an audience.
     newest = Version.objects.defer("snapshot", "computed").order_by("audience", "-number").distinct("audience")
     with_serving = audiences.select_related("serving").defer("serving__snapshot", "serving__computed")
     return with_serving.prefetch_related(Prefetch("versions", newest, to_attr="newest"))
@@ -374,7 +384,3 @@ def _with_versions(audiences: QuerySet[Audience]) -> QuerySet[Audience]:
 
 def _profiles(space: Space, numbers: Iterable[int]) -> list[Profile]:
     return list(Profile.objects.filter(space=space, number__in=list(numbers)).order_by("number"))
-
-
-def _pairs(person: Person) -> list[tuple[str, str]]:
-    return [(identifier.type, identifier.value) for identifier in person.identifiers]

@@ -30,6 +30,7 @@ class Recent(Generic[Key, Value]):
         with self._lock:
             self._total += size - self._values.pop(key, (value, 0))[1]
             self._values[key] = value, size
+            # Also the one that was just put, if it alone is larger than all that may be kept.
             while self._total > self._most:
                 self._total -= self._values.popitem(last=False)[1][1]
 

@@ -108,6 +108,7 @@ def preview(
     """
     node = grammar.parse(definition)
     _refuse_unknown(space, node, of)
+    # Bound after it was looked at: the sentence is made of the definition as it is written.
     asked = bound(space.pk, node)
     asked = asked if events_since is None else grammar.beginning(asked, milliseconds(events_since))
     rows = (
@@ -117,15 +118,13 @@ def preview(
     matched = queries.matching(space, asked, include_anonymous=include_anonymous, of=of, now=now, parts=rows)
     took = (time.perf_counter() - begun) * 1000
     sentence = grammar.sentence(node, of=of, include_anonymous=include_anonymous, since=events_since)
-    return Preview(matched.members, matched.as_of, sentence, took, list(_steps(asked, matched.rows)))
-
-
-def _steps(node: Node, rows: Sequence[BitMap]) -> Iterator[CountedStep]:
+    steps: list[CountedStep] = []
     left: BitMap | None = None
-    for place, row in enumerate(rows):
-        word = node.word if isinstance(node, grammar.Group) else ""
+    word = asked.word if isinstance(asked, grammar.Group) else ""
+    for place, row in enumerate(matched.rows):
         left = row if left is None else left & row if word == "all" else left | row
-        yield CountedStep(f"{word}[{place}]", len(row), len(left))
+        steps.append(CountedStep(f"{word}[{place}]", len(row), len(left)))
+    return Preview(matched.members, matched.as_of, sentence, took, steps)
 
 
 def preview_trait(
@@ -153,6 +152,7 @@ def beginnings(space: Space, definition: Any, *, of: str = USERS, include_anonym
     """Who would be in the audience if it were created now, in both ways. Raises what `preview` raises."""
     with_history = preview(space, definition, of=of, include_anonymous=include_anonymous, now=now)
     node = grammar.parse(definition)
+    # Nothing in it asks about events: both ways are one, and one query is enough.
     if grammar.beginning(node, milliseconds(now)) == node:
         return Beginnings(with_history, with_history)
     from_now_on = preview(space, definition, of=of, include_anonymous=include_anonymous, now=now, events_since=now)
@@ -200,10 +200,11 @@ def _create(
         computation.of = of
         computation.workspace_id, computation.space = space.workspace_id, space
         computation.name, computation.description, computation.labels = name, description, tidied(labels)
-        computation.key = key_for(space, name) if key is None else _checked_key(space, key)
+        computation.key = _checked_key(space, key) if key is not None else key_for(space, name)
         computation.include_anonymous = include_anonymous and of == USERS  # all users of an account count
         computation.events_since = events_since
         computation.folder = tidied_folder(folder)
+        # With ids of their own: a case of the copy is another one than that of the original.
         computation.cases = [case | {"id": new_id(CASE)} for case in cases]
         computation.created_by = actor_of(by).user
         computation.save()
@@ -248,12 +249,17 @@ def change_audience(
         if node is not None:
             _refuse_unknown(audience.space, node, audience.of)
             _refuse_cycle(audience, node)
+        # Under the lock: whoever saved a moment ago has made another version the newest.
         newest = audience.versions.defer("snapshot", "computed").order_by("-number")[0]
         wakes = enabled is True and not audience.enabled
         for field, value in changes.items():
             setattr(audience, field, value)
         audience.save(update_fields=[*changes, "updated_at"])  # never its size: a tick may be writing that
-        if wakes or (node is not None and _differs(newest, node)):
+        if node is not None:
+            before, after = (json.dumps(value, sort_keys=True) for value in (newest.definition, grammar.to_json(node)))
+            # As text: in Python 1 and true are equal. One that has failed is computed again, whatever it says.
+            wakes = wakes or before != after or newest.state == Version.State.FAILED
+        if wakes:
             _begin(audience, newest.definition if node is None else grammar.to_json(node))
             if is_trait:
                 _begin_those_that_ask(audience)
@@ -356,6 +362,7 @@ def end_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None:
     with _locked(audience.space):
         _refuse_deleted(audience)
         _refuse_asked(audience)
+        # Asked for twice, it goes on from when it was asked for first.
         if audience.ending_at is None:
             audience.ending_at = now
             audience.save(update_fields=["ending_at", "updated_at"])
@@ -372,6 +379,7 @@ def delete_audience(audience: Audience, *, now: datetime, by: ActorLike) -> None
         _refuse_asked(audience)
         audience.deleted_at = now
         audience.save(update_fields=["deleted_at", "updated_at"])
+        # The row stays, for its key; what it had goes in the background, store by store.
         deletions.begin(audience, Deletion.TargetKind.AUDIENCE, name=audience.name)
         audit(by, f"{audience.kind}.deleted", audience, name=audience.name, key=audience.key)
 
@@ -398,6 +406,7 @@ def _locked(space: Space) -> Iterator[None]:
 def _begin(audience: Audience, definition: Any) -> None:
     """A new version waits to be computed. What serves goes on until then; what was on its way is given up."""
     versions = Version.objects.filter(audience=audience)
+    # No unique number is lost to a race: the space is locked (`_locked`).
     newest = versions.order_by("-number").values_list("number", flat=True).first() or 0
     pending = versions.filter(state__in=[Version.State.COMPUTING, Version.State.CATCHING_UP])
     pending = pending.exclude(audience__serving=F("pk"))  # one that serves goes on, also when it is behind
@@ -405,13 +414,6 @@ def _begin(audience: Audience, definition: Any) -> None:
     Version.objects.create(
         workspace_id=audience.workspace_id, audience=audience, number=newest + 1, definition=definition
     )
-
-
-def _differs(version: Version, node: Node) -> bool:
-    """Whether there is anything to compute. As text: in Python 1 and true are equal."""
-    before, after = version.definition, grammar.to_json(node)
-    changed = json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)
-    return changed or version.state == Version.State.FAILED
 
 
 def _refuse_deleted(audience: Audience) -> None:
@@ -478,6 +480,7 @@ def _asked(space: Space, kind: str) -> dict[str, set[str]]:
 
 def _path_between(asked: Mapping[str, set[str]], start: str, goal: str) -> list[str]:
     """The keys from start to goal, each asking about the next; empty when none leads there."""
+    # Breadth first, so that the shortest circle is shown to whoever is to break it.
     paths, seen = [[start]], {start}
     while paths:
         path = paths.pop(0)
@@ -494,6 +497,7 @@ def key_for(space: Space, name: str) -> str:
     stem = "_".join(re.findall(r"[a-z0-9]+", latin(name).lower()))[:LONGEST_MADE_KEY].strip("_")
     if not stem[:1].isalpha():
         stem = f"{WITHOUT_LETTERS}_{stem}".strip("_")
+    # Also those of deleted ones: tools know people by the key, and another audience must not come by these.
     taken = set(Audience.everything.filter(space=space, key__startswith=stem).values_list("key", flat=True))
     return next(key for n in range(1, len(taken) + 2) if (key := stem if n == 1 else f"{stem}_{n}") not in taken)
 

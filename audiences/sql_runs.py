@@ -77,6 +77,7 @@ def run(trait_id: int, clock: Clock) -> bool:
 
 def _run(trait_id: int, clock: Clock) -> bool:
     now = clock.now()
+    # Of several workers the one whose UPDATE finds the row unclaimed has it.
     if not _ready(now).filter(pk=trait_id).update(claimed_at=now):
         return False
     trait = SqlTrait.objects.select_related("warehouse", "space", "source").get(pk=trait_id)
@@ -103,14 +104,19 @@ def _run(trait_id: int, clock: Clock) -> bool:
         unasked = SqlTrait.objects.filter(pk=trait.pk, next_at=trait.next_at)
         unasked.update(next_at=again or following(trait, clock.now()))
         SqlTrait.objects.filter(pk=trait.pk, claimed_at=now).update(claimed_at=None)
-        _forget_old_runs(trait)
+        kept = SqlRun.objects.filter(sql_trait=trait).order_by("-pk").values_list("pk", flat=True)[:KEPT_RUNS]
+        SqlRun.objects.filter(sql_trait=trait).exclude(pk__in=list(kept)).delete()
     return True
 
 
 def _ask_and_send(trait: SqlTrait, attempt: SqlRun, now: datetime, clock: Clock) -> None:
     """The run's state says what became of it. Raises RowsError and InboxFull; then nothing was sent."""
     if trait.source is None or trait.source.deleted_at is not None:
-        _begin_anew(trait, clock)
+        # With the source went all that it said: there is another one, and nothing was said yet.
+        with transaction.atomic():
+            trait.source = source_of(trait.space, clock, COMMAND)
+            SqlTrait.objects.filter(pk=trait.pk).update(source=trait.source)
+            SqlValue.objects.filter(sql_trait=trait).delete()
     answer = _read(trait)
     attempt.rows, attempt.unknown, attempt.oversized = answer.rows, answer.unknown, answer.oversized
     before = BitMap(SqlValue.objects.filter(sql_trait=trait).values_list("identifier", flat=True))
@@ -127,22 +133,21 @@ def _ask_and_send(trait: SqlTrait, attempt: SqlRun, now: datetime, clock: Clock)
         mine = SqlTrait.objects.select_for_update().filter(pk=trait.pk, claimed_at=trait.claimed_at)
         if not mine.update(columns=answer.shape.traits, approved=False):
             raise RowsError("Another run began meanwhile. Nothing was sent.")
+        # What is sent and what is noted as said are one transaction: a crash in between would say it again, or never.
         _send(trait, attempt, said, now)
-        _note(trait, {number: digest for number, (digest, _) in answer.changed.items()}, vanished)
+        for numbers in chunks(answer.changed, AT_A_TIME * 5):
+            with connection.cursor() as cursor:
+                digests = [answer.changed[number][0] for number in numbers]
+                cursor.execute(NOTE, [trait.workspace_id, trait.pk, list(numbers), digests])
+        for gone in chunks(vanished, AT_A_TIME * 5):
+            SqlValue.objects.filter(sql_trait=trait, identifier__in=gone).delete()
     attempt.state = SqlRun.State.DONE
-
-
-def _begin_anew(trait: SqlTrait, clock: Clock) -> None:
-    """Its source was deleted, with all that it said: there is another one, and nothing was said yet."""
-    with transaction.atomic():
-        trait.source = source_of(trait.space, clock, COMMAND)
-        SqlTrait.objects.filter(pk=trait.pk).update(source=trait.source)
-        SqlValue.objects.filter(sql_trait=trait).delete()
 
 
 def _read(trait: SqlTrait) -> _Answer:
     """Every row of the query, compared with what was said before. Raises RowsError."""
     most = settings.SQL_TRAIT_ROWS
+    # One row more than may be, by which it is known that there are too many.
     with asking(trait.warehouse, only_rows(trait.query, most + 1), LONGEST_S) as result:
         answer = _Answer(sql_rows.shape(result.columns))
         # When a column has gone, everybody is told so.
@@ -222,17 +227,3 @@ NOTE = """
     SELECT %s, %s, said.identifier, said.digest FROM unnest(%s::bigint[], %s::bytea[]) AS said(identifier, digest)
     ON CONFLICT (sql_trait_id, identifier) DO UPDATE SET digest = excluded.digest
 """
-
-
-def _note(trait: SqlTrait, digests: Mapping[int, bytes], vanished: BitMap) -> None:
-    for numbers in chunks(digests, AT_A_TIME * 5):
-        with connection.cursor() as cursor:
-            kept = [digests[number] for number in numbers]
-            cursor.execute(NOTE, [trait.workspace_id, trait.pk, list(numbers), kept])
-    for gone in chunks(vanished, AT_A_TIME * 5):
-        SqlValue.objects.filter(sql_trait=trait, identifier__in=gone).delete()
-
-
-def _forget_old_runs(trait: SqlTrait) -> None:
-    kept = SqlRun.objects.filter(sql_trait=trait).order_by("-pk").values_list("pk", flat=True)[:KEPT_RUNS]
-    SqlRun.objects.filter(sql_trait=trait).exclude(pk__in=list(kept)).delete()

@@ -78,6 +78,7 @@ def change_warehouse(
 def delete_warehouse(warehouse: Warehouse, *, by: ActorLike) -> None:
     """Raises NotPossible while SQL traits are asked of it."""
     with transaction.atomic():
+        # Locked: else a SQL trait could be created between the look and the deletion.
         Warehouse.objects.select_for_update().get(pk=warehouse.pk)
         if using := list(warehouse.sql_traits.order_by("name").values_list("name", flat=True)):
             raise NotPossible(f"SQL traits are asked of it: {', '.join(using)}. Delete them first.")
@@ -103,6 +104,7 @@ def test_warehouse(warehouse: Warehouse) -> str:
 @contextmanager
 def asking(warehouse: Warehouse, query: str, timeout_s: float) -> Iterator[QueryResult]:
     """What the warehouse answers, while the block lasts; what it refuses is RowsError, verbatim but for secrets."""
+    # The database's own limit is of a statement, and each part of the rows may be one: they could drip in for hours.
     deadline, settings = time.monotonic() + timeout_s, settings_of(warehouse)
 
     def in_time(rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
@@ -159,6 +161,7 @@ def create_sql_trait(
         raise NotPossible("The warehouse is of another space")
     _check_schedule(time_zone)
     with transaction.atomic():
+        # One source for all of a space: what they say can be deleted, paused and looked at in one place.
         source = source_of(space, clock, by)
         trait = SqlTrait.objects.create(
             workspace_id=space.workspace_id,
@@ -194,6 +197,7 @@ def change_sql_trait(trait: SqlTrait, *, clock: Clock, by: ActorLike, **changes:
             setattr(locked, name, value)
         if changes.keys() & {"every", "at", "weekday", "time_zone", "enabled"}:
             locked.next_at = following(locked, clock.now()) if locked.enabled else None
+        # Never `claimed_at`: a run may be setting it.
         locked.save(update_fields=[*changes, "next_at"])
         audit(by, "sql_trait.changed", trait, **{name: str(value) for name, value in changes.items()})
     trait.refresh_from_db()
@@ -233,5 +237,6 @@ def source_of(space: Space, clock: Clock, by: ActorLike) -> Source:
     source = sources.create_source(
         space.workspace, name=f"{SOURCE_NAME} of {space.name}"[:LONGEST_SOURCE], kind="server", by=by
     )
+    # There is nothing of it to replay yet.
     sources.connect(space, [source], replay=False, clock=clock, by=by)
     return source

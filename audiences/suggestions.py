@@ -26,6 +26,7 @@ MOST_PEOPLE = 10_000  # whose values of a computed trait are looked at
 
 def events(space: Space, *, like: str = "") -> dict[str, int]:
     """{name: how many} of events in the sources that the space listens to, the most frequent first."""
+    # Of all its workspace's sources only these: what nobody here listens to no audience can mean.
     listening_to = listening(space.pk).values("source")
     names = EventName.objects.filter(source__in=listening_to).exclude(event="")
     names = names.filter(event__icontains=like) if like else names
@@ -86,6 +87,7 @@ def computed_values(space: Space, *, name: str) -> dict[str, int]:
         return {}
     kept = kept_values.kept(space, trait.pk, most=MOST_PEOPLE).values()
     read = [trait_overview.readable(trait.serving.definition, value) for value in kept]
+    # The elements, since a question about a list is asked of each of them.
     flat = [each for value in read for each in (value if isinstance(value, list) else [value])]
     texts = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in flat]
     return dict(Counter(texts).most_common(seen.MOST))

@@ -60,6 +60,7 @@ def of_profile(space: Space, number: int) -> list[KeptValue]:
     if not traits:
         return []
     query = sql(
+        # The log has a row for each new value; '' = none any more, which is a row as well.
         "SELECT trait, argMax(value, piece) AS last, toUnixTimestamp64Milli(argMax(at, piece)) FROM trait_log"
         " WHERE workspace = %s AND space = %s AND trait IN %s AND profile = %s AND %s GROUP BY trait HAVING last != ''",
         space.workspace_id,
@@ -114,5 +115,6 @@ def sample(space: Space, values: Mapping[int, str], size: int, definition: Any) 
 
 def readable(definition: Any, value: str) -> Any:
     """What the JSON text says, masked where it is personal and whoever asks may not see that."""
+    # What a value was taken from says whether it is personal: a last `email` is one, a count of orders is none.
     name = str(definition.get("property", "")) if isinstance(definition, dict) else ""
     return personal.payload({name: json.loads(value)})[name]

@@ -16,6 +16,7 @@ from spaces.models import Space
 def computed(scope: QueryScope, asked: Sequence[Asked]) -> list[dict[int, str]]:
     """Of each of these traits the values of everybody in scope who has one. Raises queries.Unanswerable."""
     values: list[dict[int, str]] = [{} for _ in asked]
+    # A statement has a row for each user, or for each account: those about the one and the other are asked apart.
     for of in dict.fromkeys(trait.of for trait in asked):
         places = [place for place, trait in enumerate(asked) if trait.of == of]
         mine = [asked[place] for place in places]
@@ -23,6 +24,7 @@ def computed(scope: QueryScope, asked: Sequence[Asked]) -> list[dict[int, str]]:
             statement = values_sql(queries.reaching(scope, mine), mine)
             rows = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
         if scope.numbers is not None:
+            # Whoever was read along for others' sake is not asked about, and not all of their rows were read.
             rows = [row for row in rows if row[0] in scope.numbers]
         for column, place in enumerate(places, 1):
             values[place] = {row[0]: row[column] for row in rows if row[column]}

@@ -20,6 +20,7 @@ def typed(space: Space, tree: Tree) -> Tree:
     """The same with a type for each value: what was sent under the name. Sent as several, it is what it reads as."""
     tree = copy.deepcopy(tree)
     for question, sent in _looked_up(space, tree):
+        # Only text has to be said: what reads as a number and was sent as one is read as one anyhow.
         if question.entries["type"] == AUTO and sent == {"text"}:
             question.entries["type"] = "text"
     return tree
@@ -47,15 +48,12 @@ def _looked_up(space: Space, tree: Tree) -> Iterator[tuple[WrittenQuestion, set[
     for question in questions(tree):
         types = types_of(question.entries)
         if len(types) > 1 and question.name and not question.computed:  # a computed value is what it reads as
-            yield question, types & _sent(space, question)
-
-
-def _sent(space: Space, question: WrittenQuestion) -> set[str]:
-    return types_sent(space, event=question.event, name=question.name)
+            yield question, types & types_sent(space, event=question.event, name=question.name)
 
 
 def types_sent(space: Space, *, event: str, name: str) -> set[str]:
     """As which of number, text and truth values were sent: of a property of the event, or of a trait when it is ""."""
+    # From the newest rows alone (sources.events.seen): a form waits for it.
     scope = scope_of(space)
     if event:
         where = place(name)

@@ -42,6 +42,7 @@ def versions_of(audience: Audience) -> QuerySet[Version]:
 
 def version_of(audience: Audience, number: str) -> Version | None:
     """The one with this number, which somebody wrote."""
+    # Anything may stand in an address; a number beyond integer would be an error of the database.
     if not number.isascii() or not number.isdecimal() or len(number) > 10 or int(number) > LARGEST_NUMBER:
         return None
     return versions_of(audience).filter(number=int(number)).first()
@@ -57,26 +58,24 @@ def described(audience: Audience, versions: Sequence[Version]) -> list[VersionDe
         return []
     older = versions_of(audience).filter(number__lt=versions[-1].number).order_by("-number").first()
     newest = newest_number(audience)
-    return [
-        _details(audience, version, before, is_newest=version.number == newest)
-        for version, before in zip(versions, [*versions[1:], older], strict=True)
-    ]
-
-
-def _details(audience: Audience, version: Version, before: Version | None, *, is_newest: bool) -> VersionDetails:
-    """What the sentence does not tell apart, such as a definition that nobody can read, is told as lines of JSON."""
-    sentence = sentence_of(audience, version.definition)
-    words = by_words(sentence_of(audience, before.definition), sentence) if before else []
-    lines = by_lines(_lines(before.definition), _lines(version.definition)) if before and not words else []
-    return VersionDetails(
-        version,
-        sentence,
-        words or lines,
-        are_lines=bool(lines),
-        is_first=before is None,
-        is_newest=is_newest,
-        is_serving=version.pk == audience.serving_id,
-    )
+    details = []
+    for version, before in zip(versions, [*versions[1:], older], strict=True):
+        sentence = sentence_of(audience, version.definition)
+        words = by_words(sentence_of(audience, before.definition), sentence) if before else []
+        # What the sentence does not tell apart, such as a definition that nobody can read, is told as lines of JSON.
+        lines = by_lines(_lines(before.definition), _lines(version.definition)) if before and not words else []
+        details.append(
+            VersionDetails(
+                version,
+                sentence,
+                words or lines,
+                are_lines=bool(lines),
+                is_first=before is None,
+                is_newest=version.number == newest,
+                is_serving=version.pk == audience.serving_id,
+            )
+        )
+    return details
 
 
 def _lines(definition: Any) -> str:

@@ -31,6 +31,7 @@ class PartOfAudience(Condition):
         return f"{'were ever' if self.past else 'are'} in the audience {quoted(self.key)}"
 
     def test(self, answers: Answers) -> Sql:
+        # One place knows what a past membership is called: evaluate hands it over under that name.
         (past,) = self.memberships() or (None,)
         return answers.is_in(self.key) if past is None else answers.was_in(past)
 

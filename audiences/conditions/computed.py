@@ -61,6 +61,7 @@ class HasComputedTrait(Condition):
     def bound(self, traits: Mapping[str, Condition], sources: Mapping[str, int]) -> Condition:
         (key,) = self.traits()
         trait = traits.get(key)
+        # Left as it is when the trait is gone; whoever then asks for its columns gets a LookupError.
         return replace(self, trait=trait) if isinstance(trait, TraitKind) else self
 
     @property

@@ -61,6 +61,7 @@ class InSplit(Condition):
         return f"are between {first} % and {last} % of the random split {quoted(self.name)}"
 
     def test(self, answers: Answers) -> Sql:
+        # Whole lots, so that parts that touch, such as 0-10 and 10-100, have nobody in common and leave nobody out.
         first, last = (round(end * LOTS / 100) for end in self.part)
         lot = answers.lot(self.name)
         return sql("(%s >= %s AND %s < %s)", lot, first, lot, last)

@@ -41,6 +41,7 @@ class HasTrait(Condition):
         operator, value = OPERATORS[self.question.operator], self.question.value
         if not operator.relative:
             return ()
+        # Of every value that was ever set, not of the newest: which one is the newest the trigger cannot know.
         texts = [(key, texts_in(json)) for key, json in trait_places(self.question.name)]
         if operator.yearly:
             return tuple(AnniversaryTrigger(TRAITS, key, there, value) for key, there in texts)

@@ -174,6 +174,7 @@ def rows_of(
     of itself."""
     audiences: QuerySet[Audience] = Audience.objects.filter(space=space, deleted_at=None)
     if besides:
+        # A longer circle is refused when it is saved: to look for it in each option would be slow.
         audiences = audiences.exclude(pk=besides.pk)
     keys: dict[str, list[tuple[str, str]]] = {whom: [] for whom in grammar.RELATED}
     for key, name, whom in audiences.order_by("name", "pk").values_list("key", "name", "of"):
@@ -204,6 +205,7 @@ def preview_of(tree: Tree, *, of: Draft | Audience) -> DraftPreview:
     except NotComputed as error:
         return DraftPreview(problem=str(error))
     except Unanswerable as error:
+        # Logged, since the page says no more than that it did not work.
         logger.warning("a preview in %s: %s", of.space.public_id, error)
         return DraftPreview(problem=unanswered(error))
     unseen = [

@@ -136,6 +136,7 @@ class CaseForms:
         posted = None if data is None else {**data.dict(), **{f"{name}-INITIAL_FORMS": "0" for name in ROWS}}
         form = ValueCaseForm if of_trait else MemberCaseForm
         self.form = form(posted, initial=initial if case is None else _head(case, of_trait=of_trait))
+        # An account has its id or is none.
         if not of.whom.may_be_anonymous:
             del self.form.fields["anonymous"]
         if not of_trait:
@@ -149,6 +150,7 @@ class CaseForms:
 
     def read(self) -> DefinitionCase | None:
         """The case that it says; None when something is wrong, which stands at its place then."""
+        # A list, not a chain of `and`: every form says what is wrong with it.
         valid = [self.form.is_valid(), *(rows.is_valid() for rows in self.rows.values())]
         if not all(valid):
             return None
@@ -183,6 +185,7 @@ def with_another_row(data: QueryDict, name: str) -> QueryDict:
     """The same as it was posted, with one more blank row of these."""
     more = data.copy()
     key = f"{name}-TOTAL_FORMS"
+    # The count comes from the page, and with it anything.
     there = str(more.get(key, ""))[:4]
     if name in ROWS and there.isdecimal():
         more[key] = str(min(int(there) + 1, ROWS[name][1]))

@@ -27,6 +27,8 @@ def settled(
         if request.POST["confirm"] != row.name:
             return form, misspelt, None
         try:
+            # Two ways to delete: at once, and whoever is in a tool stays there; or first everybody is taken out of
+            # the tools.
             if EXITS_FIRST in request.POST:
                 services.end_audience(row, now=clock.now(), by=request)
                 messages.success(request, f"{row.name} is deleted as soon as everyone in it has been sent out.")

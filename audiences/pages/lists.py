@@ -73,16 +73,6 @@ def filtered(request: HttpRequest, rows: QuerySet[Audience]) -> QuerySet[Audienc
     return overview.kept_in(overview.labelled(rows, wanted_label(request)), wanted_folder(request))
 
 
-def _link_folders(request: HttpRequest, rows: QuerySet[Audience]) -> list[LabelLink]:
-    """The way to the folder that the list is of, and the folders in it; each named by the last part of its path."""
-    wanted = wanted_folder(request)
-    paths = [*folders.above(wanted), *folders.directly_below(wanted, overview.folders_of(rows))]
-    return [
-        LabelLink(path.rpartition("/")[2], url_with(request, folder=path), here=path == wanted)
-        for path in paths[:MOST_FOLDERS_SHOWN]
-    ]
-
-
 def is_dense(request: HttpRequest) -> bool:
     """Whether as many rows as possible are wanted, each on a line."""
     return request.GET.get("view") == DENSE
@@ -94,11 +84,17 @@ def rows_on_a_page(request: HttpRequest) -> int:
 
 def list_context(request: PageRequest, rows: QuerySet[Audience]) -> dict[str, Any]:
     """What a list shows beside its rows. rows: what it would show without any filter."""
+    wanted = wanted_folder(request)
+    paths = [*folders.above(wanted), *folders.directly_below(wanted, overview.folders_of(rows))]
     return {
         "label": wanted_label(request),
         "labels": link_labels(request, overview.labels_of(rows)[:MOST_LABELS_SHOWN]),
-        "folder": wanted_folder(request),
-        "folders": _link_folders(request, rows),
+        "folder": wanted,
+        # The way to the folder that the list is of, and the folders in it; each named by the last part of its path.
+        "folders": [
+            LabelLink(path.rpartition("/")[2], url_with(request, folder=path), here=path == wanted)
+            for path in paths[:MOST_FOLDERS_SHOWN]
+        ],
         "no_folder_url": url_with(request, folder=""),
         "no_label_url": url_with(request, label=""),
         "dense": is_dense(request),
@@ -113,6 +109,7 @@ def changed_several(request: PageRequest, rows: QuerySet[Audience], nouns: Nouns
     """What was asked is done with those that are ticked, and the same list is shown again. Deleting asks first."""
     here, action = request.get_full_path(), request.POST.get("do", "")
     ids = request.POST.getlist("id")
+    # As many as a page of the dense list has; the form cannot send more, others can.
     if len(ids) > bulk.MOST_AT_ONCE:
         messages.error(request, f"At most {bulk.MOST_AT_ONCE} can be changed at once.")
         return redirect(here)
@@ -120,7 +117,9 @@ def changed_several(request: PageRequest, rows: QuerySet[Audience], nouns: Nouns
     if ticked is None:
         raise Http404
     try:
-        refusal = _refusal(ticked, action, nouns)
+        refusal = "" if ticked else f"Tick the {nouns.many} first."
+        if action not in bulk.ACTIONS:
+            refusal = "Choose what is to be done with them."
         label = one_label(request.POST.get("label", "")) if action == bulk.LABEL and not refusal else ""
         folder = tidied_folder(request.POST.get("folder", "")) if action == bulk.MOVE else ""
     except (LabelRefused, FolderRefused) as error:
@@ -128,6 +127,7 @@ def changed_several(request: PageRequest, rows: QuerySet[Audience], nouns: Nouns
     if refusal:
         messages.error(request, refusal)
         return redirect(here)
+    # What has to be typed names what is lost: the one, or how many.
     phrase = ticked[0].name if len(ticked) == 1 else nouns.count(ticked)
     if action == bulk.DELETE and request.POST.get("confirm") != phrase:
         misspelt = f"You did not type “{phrase}”. Nothing was deleted." if "confirm" in request.POST else ""
@@ -135,13 +135,6 @@ def changed_several(request: PageRequest, rows: QuerySet[Audience], nouns: Nouns
         return render(request, "audiences/delete_several.html", context, status=422 if misspelt else 200)
     _tell(request, bulk.act(ticked, action, label=label, folder=folder, now=clock.now(), by=request), action, nouns)
     return redirect(here)
-
-
-def _refusal(ticked: Sequence[Audience], action: str, nouns: Nouns) -> str:
-    """Why nothing can be done; "" when something can."""
-    if action not in bulk.ACTIONS:
-        return "Choose what is to be done with them."
-    return "" if ticked else f"Tick the {nouns.many} first."
 
 
 def _tell(request: PageRequest, outcomes: Sequence[BulkOutcome], action: str, nouns: Nouns) -> None:

@@ -64,7 +64,11 @@ def steps(seen: Overview) -> list[ComputeStep]:
     if seen.computed or seen.status not in (Status.COMPUTING, Status.WAITING):
         return []
     joins = seen.version.state == Version.State.CATCHING_UP
-    obstacle = "" if joins else _obstacle(seen)
+    obstacle = ""
+    if not joins:  # else it has begun, and nothing stands in its way any more
+        obstacle = seen.problem.reason if seen.problem else ""
+        if Replay.objects.filter(space=seen.audience.space_id, state=Replay.State.RUNNING).exists():
+            obstacle = "A replay is running. The audience is computed as soon as it is complete."
     reading = "done" if joins else "ahead" if obstacle else "now"
     return [
         ComputeStep("Waiting", obstacle or "Nothing stands in its way.", "now" if obstacle else "done"),
@@ -73,18 +77,11 @@ def steps(seen: Overview) -> list[ComputeStep]:
     ]
 
 
-def _obstacle(seen: Overview) -> str:
-    """Why the compute has not begun; "" when it can."""
-    if Replay.objects.filter(space=seen.audience.space_id, state=Replay.State.RUNNING).exists():
-        return "A replay is running. The audience is computed as soon as it is complete."
-    return seen.problem.reason if seen.problem else ""
-
-
 def size_over_time(audience: Audience, until: datetime) -> Chart | None:
     """The newest MOST_POINTS changes of the size, the last of which holds until then; None before the first one."""
     newest = Change.objects.filter(audience=audience).order_by("-tick", "-pk").values_list("at", "size")[:MOST_POINTS]
     points: list[tuple[datetime, float]] = []
-    later = until
+    later = until  # of the change that came after the one at hand
     for at, size in newest:
         later = min(at, later)  # a change that is dated after the next one was noted by a clock that ran ahead
         points.insert(0, (localtime(later), float(size)))
@@ -121,6 +118,7 @@ def breakdown(audience: Audience) -> list[IdentifierCount] | None:
     numbers = "{" + ",".join(map(str, members)) + "}"  # as text: far faster than an expression
     try:
         with transaction.atomic(), connection.cursor() as cursor:
+            # LOCAL: it ends with the transaction, whoever uses the connection next.
             cursor.execute(f"SET LOCAL statement_timeout = {LONGEST_MS}")
             cursor.execute(BREAKDOWN, [numbers, audience.space_id])
             rows = cursor.fetchall()
@@ -144,6 +142,7 @@ def download(audience: Audience, numbers: BitMap | None = None) -> Iterator[tupl
     """
     numbers = queries.members(audience) if numbers is None else numbers
     people = Members(audience.space, numbers, with_identifiers=True)
+    # By parts: identifiers of a million people do not fit into memory.
     for start in range(0, len(people), AT_ONCE):
         for member in people[start : start + AT_ONCE]:
             pairs = member.identifiers

@@ -7,7 +7,7 @@ are 0; an average, a smallest and a largest there is none of, which is neither m
 from collections.abc import Sequence
 
 from audiences.rules.aggregates import COUNT, DISTINCT, LARGEST, SUM, Shape
-from audiences.rules.operators import Operand, Place
+from audiences.rules.operators import Place
 from audiences.rules.values import JsonValue, amount, mark
 from sources.events.sql import Sql, sql
 
@@ -22,7 +22,8 @@ def expressions(measure: str, place: Place, rows: Sql, *, counted: bool = False)
     if measure == "maximum":
         return [(LARGEST, place.aggregate("max", amount, rows))]
     if measure == "minimum":
-        return [(LARGEST, place.aggregate("max", _negative, rows))]
+        # The largest of the negative: so both are one column, which merged profiles put together in one way.
+        return [(LARGEST, place.aggregate("max", lambda value: sql("-%s", amount(value)), rows))]
     total = (SUM, sql("ifNull(%s, 0)", place.aggregate("sum", amount, rows)))
     return [total] if measure == "sum" and not counted else [total, (COUNT, place.aggregate("count", amount, rows))]
 
@@ -43,11 +44,13 @@ def of_texts(measure: str, texts: Sql) -> list[Sql]:
 
 def test(measure: str, columns: Sequence[Sql], sign: str, number: float) -> Sql:
     """Whether it is so much. Never NULL."""
-    bound = Sql(f"toInt128('{_millionths(number)}')")
+    # A whole number is not rounded: as a float it would lose digits beyond the 15th.
+    millionths = number * MILLION if isinstance(number, int) else round(number * MILLION)
+    bound = Sql(f"toInt128('{millionths}')")
     if measure == "distinct":
         return sql(f"(length(%s) {sign} %s)", columns[0], int(number))
     if measure == "average":
-        total, count = columns
+        total, count = columns  # multiplied, not divided: nothing is rounded
         return sql(f"(%s > 0 AND %s {sign} %s * toInt128(%s))", count, total, bound, count)
     if measure == "sum":
         return sql(f"(%s {sign} %s)", columns[0], bound)
@@ -69,11 +72,3 @@ def text(measure: str, columns: Sequence[Sql], *, empty: str = "") -> Sql:
 
 def _decimal(millionths: Sql) -> Sql:
     return sql(f"toString(toDecimal256(%s, 6) / {MILLION})", millionths)
-
-
-def _negative(value: Operand) -> Sql:
-    return sql("-%s", amount(value))
-
-
-def _millionths(number: float) -> int:
-    return number * MILLION if isinstance(number, int) else round(number * MILLION)

@@ -123,9 +123,11 @@ def parse_case(value: Any, *, of_trait: bool = False, of: str = USERS) -> Defini
         events=events,
         traits=_object(reader.take("traits"), "traits", most=MOST_TRAITS) if "traits" in reader else {},
         audiences=_rows(reader, "audiences", _membership, most=MOST_AUDIENCES),
-        anonymous=_truth(reader, "anonymous"),
+        anonymous=reader.take("anonymous") if "anonymous" in reader else False,
         split=number(reader.take("split"), "split") if "split" in reader else 0,
     )
+    if not isinstance(case.anonymous, bool):
+        raise reader.error("anonymous", "must be true or false")
     if not 0 <= case.split < 100:
         raise reader.error("split", "must be at least 0 and less than 100")
     if case.anonymous and of == ACCOUNTS:
@@ -226,11 +228,12 @@ def _rows(reader: JsonReader, name: str, read: Callable[[Any, str], Row], *, mos
 
 def _event(value: Any, path: str) -> CaseEvent:
     reader = JsonReader(value, path)
+    source = reader.take("source") if "source" in reader else ""
     event = CaseEvent(
         name=reader.name("name"),
         at=_moment(reader.take("at"), reader.at("at")),
         properties=_object(reader.take("properties"), reader.at("properties")) if "properties" in reader else {},
-        source=_maybe_text(reader, "source"),
+        source="" if source == "" else text(source, reader.at("source")),
     )
     reader.done()
     return event
@@ -281,20 +284,6 @@ def _kept(value: Any, path: str) -> Any:
     if len(_encoded(value)) > LONGEST_JSON:
         raise DefinitionError(path, f"must not be longer than {LONGEST_JSON} characters")
     return value
-
-
-def _truth(reader: JsonReader, name: str) -> bool:
-    if name not in reader:
-        return False
-    value = reader.take(name)
-    if not isinstance(value, bool):
-        raise reader.error(name, "must be true or false")
-    return value
-
-
-def _maybe_text(reader: JsonReader, name: str) -> str:
-    value = reader.take(name) if name in reader else ""
-    return "" if value == "" else text(value, reader.at(name))
 
 
 def _encoded(value: Any) -> bytes:

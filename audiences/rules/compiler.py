@@ -72,6 +72,7 @@ class QueryScope:
         if self.numbers is None:
             return here
         if len(self.numbers) <= LISTED:
+            # No profile has the number 0: an empty list is no SQL.
             return sql(f"%s AND {profile} IN %s", here, list(self.numbers) or [0])
         return sql(f"%s AND bitmapContains(%s, {profile})", here, bitmap(self.numbers))
 
@@ -126,6 +127,7 @@ def members(scope: QueryScope, asked: Sequence[Asked], others: Mapping[Key, BitM
     """
     columns = _columns(aggregates(asked, scope.now))
     flags = [sql(f"%s AS a{i}", _flag(asked, i, columns, scope, others)) for i in range(len(asked))]
+    # Bitmaps, not rows: a million members are some hundred KB over the wire.
     bitmaps = ", ".join(f"groupBitmapStateIf(profile, a{i})" for i in range(len(asked)))
     return sql(
         f"%sSELECT {bitmaps} FROM (SELECT profile, %s FROM (%s) WHERE person)",
@@ -185,11 +187,12 @@ def time_triggers(scope: QueryScope, spans: Sequence[Span], *, until: int, most:
                 )
             ]
             names = sorted({span.trigger.name for span in own.values()})
-            where = [
-                scope.rows(),
-                sql(f"{relation.named_by} IN %s", names),
-                *_between(list(own.values()), until),
-            ]
+            where = [scope.rows(), sql(f"{relation.named_by} IN %s", names)]
+            times = [span.trigger.span(span.since, until) for span in own.values()]
+            known = [time for time in times if time is not None]
+            if len(known) == len(times):  # one that may be of any time makes the scan read all of them
+                where.append(sql("ts > %s", at(min(oldest for oldest, _ in known))))
+                where.append(sql("ts <= %s", at(max(newest for _, newest in known))))
             scans.append(
                 sql(
                     f"(SELECT %s FROM {relation.table} WHERE %s) AS of_{relation.table}",
@@ -199,18 +202,6 @@ def time_triggers(scope: QueryScope, spans: Sequence[Span], *, until: int, most:
             )
     both = ", ".join(f"d{place}, c{place}" for place in places)
     return sql(f"SELECT {both} FROM %s", join(", ", scans))
-
-
-def _between(spans: Sequence[Span], until: int) -> list[Sql]:
-    """The rows that matter, where it is known of all of these how old they are."""
-    times = [span.trigger.span(span.since, until) for span in spans]
-    known = [time for time in times if time is not None]
-    if len(known) < len(times):
-        return []
-    return [
-        sql("ts > %s", at(min(oldest for oldest, _ in known))),
-        sql("ts <= %s", at(max(newest for _, newest in known))),
-    ]
 
 
 def _columns(asked: Sequence[Aggregate]) -> dict[Shape, list[Aggregate]]:
@@ -225,6 +216,7 @@ def _columns(asked: Sequence[Aggregate]) -> dict[Shape, list[Aggregate]]:
 def _people(scope: QueryScope, columns: Mapping[Shape, Sequence[Aggregate]], asked: Sequence[Asked]) -> Sql:
     """One row for each of whom these are about, with their aggregates, and `others` where they are asked about."""
     of = asked[0].of
+    # Merged profiles are put together before accounts are: a user belongs to an account as one person.
     people = _profiles(scope, columns, KINDS[of])
     if of == ACCOUNTS and any(shape.relation == EVENTS for shape in columns):
         people = _accounts(scope, columns, people)
@@ -301,6 +293,7 @@ def _scan(scope: QueryScope, relation: Relation, columns: Mapping[Shape, Sequenc
     own = [aggregate for aggregates in columns.values() for aggregate in aggregates if aggregate.relation == relation]
     opens = [aggregate.since for aggregate in own if aggregate.since is not None]
     # One that looks at all of history makes the scan go back for ever.
+    # Months are skipped by it, which are partitions: without it, a question about last week would read years.
     since = sql(" AND ts > %s", at(min(opens))) if len(opens) == len(own) else Sql("")
     arrays = [
         sql(f"[%s] AS {shape.column}", join(", ", [aggregate.expression for aggregate in aggregates]))
@@ -325,13 +318,14 @@ def _flag(
     scope: QueryScope,
     others: Mapping[Key, BitMap],
 ) -> Sql:
+    # Those before it in the statement are its columns already; of all others the members are handed over.
     before = {audience.key: i for i, audience in enumerate(asked[:index])}
 
     def is_in(key: str) -> Sql:
         return Sql(f"a{before[key]}") if key in before else sql("bitmapContains(%s, profile)", bitmap(others[key]))
 
     def was_in(past: PastMembership) -> Sql:
-        # Before this tick, as the changes say; or whoever enters in it.
+        # Before this tick, as the changes say; or whoever enters in it: that no change says yet.
         enters = sql("(%s AND NOT bitmapContains(%s, profile))", is_in(past.key), bitmap(others[past.before]))
         return sql("(bitmapContains(%s, profile) OR %s)", bitmap(others[past.name]), enters)
 
@@ -341,6 +335,7 @@ def _flag(
     def of_others(group: Group) -> Sql:
         return sql(OTHERS[group.which], bitmap(others[group]))
 
+    # Anonymous people are left out here rather than by reading fewer: for another audience they may count.
     holds = to_sql(asked[index].definition, test, of_others)
     return "(" + (holds if asked[index].everyone else "known AND " + holds) + ")"
 

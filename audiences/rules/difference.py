@@ -1,6 +1,6 @@
 """PURE. What was taken out of a text and what was added, word by word or line by line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -36,14 +36,9 @@ def by_lines(before: str, after: str) -> list[TextPart]:
 def _parts(before: Sequence[str], after: Sequence[str], joint: str) -> list[TextPart]:
     if before == after:
         return []
-    return [TextPart(kind, joint.join(pieces)) for kind, pieces in _pieces(before, after) if pieces]
-
-
-def _pieces(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    parts = []
     for _, start, end, new_start, new_end in SequenceMatcher(None, before, after).get_opcodes():
         removed, added = before[start:end], after[new_start:new_end]
-        if removed == added:
-            yield SAME, removed
-        else:
-            yield REMOVED, removed
-            yield ADDED, added
+        pieces = [(SAME, removed)] if removed == added else [(REMOVED, removed), (ADDED, added)]
+        parts += [TextPart(kind, joint.join(words)) for kind, words in pieces if words]
+    return parts

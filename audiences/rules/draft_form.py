@@ -113,6 +113,7 @@ def _parse(value: Any) -> grammar.Node:
 
 def flaws(tree: Tree) -> list[Flaw]:
     """Everything that is wrong with it, in the order of the rows; the grammar's own word when no row is to blame."""
+    # All of them at once: the grammar alone would tell of the first.
     row_flaws = list(_row_flaws(as_group(tree), ""))
     if not row_flaws:
         try:
@@ -175,6 +176,7 @@ def edited(tree: Tree, acts: Sequence[tuple[str, str, str]]) -> tuple[Tree, str]
     """
     bare, focus = is_bare(tree), ""
     roots = [as_group(copy.deepcopy(tree))]  # a list, so that the root, too, can be replaced where it is
+    # By the paths before the first act; the objects behind them stay the same wherever they are moved.
     targets = {place.path: place.target for place in _places(roots, "")}
     for verb, path, kind in acts:
         # The very same object, not one like it, wherever earlier acts have moved it.
@@ -190,6 +192,7 @@ def of_fields(fields: Mapping[str, str]) -> Tree:
     nested: dict[str, Any] = {}
     for name, value in fields.items():
         root, *parts = name.split(".")
+        # Names of inputs are what anybody sends: what does not look like ours is not followed into any depth.
         if root != FIELD or not parts or len(parts) > 3 * DEEPEST or not all(map(NAME_PART.fullmatch, parts)):
             continue
         inside: Any = nested

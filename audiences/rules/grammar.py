@@ -23,7 +23,7 @@ from sources.events.sql import Sql, join
 
 logger = logging.getLogger(__name__)
 
-MOST_CONDITIONS = 500
+MOST_CONDITIONS = 500  # each is a column at least, and planning a column costs 1-3 ms (rules.compiler)
 DEEPEST = 20
 GROUPS = {"all": " and ", "any": " or "}
 USERS, ACCOUNTS = "users", "accounts"  # whom a definition, or a part of it, is about
@@ -237,6 +237,7 @@ def asked_in(value: Any, kind: str) -> frozenset[str]:
     try:
         return traits(parse(value)) if kind == "trait" else audiences(parse(value))
     except DefinitionError:
+        # Too many keys rather than too few: by these it is refused to delete what something asks about.
         return frozenset(_keys(value, HasComputedTrait.kind if kind == "trait" else PartOfAudience.kind))
 
 
@@ -270,6 +271,7 @@ def check_sources(node: Node, known: Collection[str]) -> None:
 def bound(node: Node, leaves: Mapping[str, Node], sources: Mapping[str, int]) -> Node:
     """The same tree, whose conditions on computed traits know these: how each is computed; and those that name sources,
     their keys. A source that is gone has none, and no event. Raises DefinitionError."""
+    # A tree is never changed: what a version asks for stays what it was, however its traits are computed now.
     known = {key: leaf.condition for key, leaf in leaves.items() if isinstance(leaf, Leaf)}
     for path, condition in located(node):
         for key in condition.traits():
@@ -305,14 +307,20 @@ def _parse(value: Any, path: str, depth: int, around: tuple[str, ...] = ()) -> N
     """around: whom the groups about others around it are about."""
     if not isinstance(value, dict):
         raise DefinitionError(path, "must be an object")
-    if depth > DEEPEST:
+    if depth > DEEPEST:  # also because each level is a call: a thousand of them would exhaust Python's stack
         raise DefinitionError(path, f"must not be nested deeper than {DEEPEST}")
     if "kind" in value:
         return Leaf(read_condition(value, path))
     word, of = _keys_of_group(value, path)
     inside = _below(path, word)
     if of:
-        _check_related(value[of], of, around, _below(path, of))
+        if value[of] not in WHICH:
+            raise DefinitionError(_below(path, of), f"must be one of {', '.join(WHICH)}")
+        if around and around[-1] == of:
+            raise DefinitionError(_below(path, of), f"is not known here: it is about {of} already")
+        if len(around) >= MOST_RELATED:
+            other = f"must not be in more than {MOST_RELATED - 1} other group about users or accounts"
+            raise DefinitionError(_below(path, of), other)
         around = (*around, of)
     if word == "not":
         return Not(_parse(value[word], inside, depth + 1, around))
@@ -333,15 +341,6 @@ def _keys_of_group(value: dict[str, Any], path: str) -> tuple[str, str]:
     if others and (len(others) > 1 or words == ["not"]):
         raise DefinitionError(_below(path, others[-1]), "must stand beside one of all, any, and beside nothing else")
     return words[0], others[0] if others else ""
-
-
-def _check_related(which: Any, of: str, around: tuple[str, ...], path: str) -> None:
-    if which not in WHICH:
-        raise DefinitionError(path, f"must be one of {', '.join(WHICH)}")
-    if around and around[-1] == of:
-        raise DefinitionError(path, f"is not known here: it is about {of} already")
-    if len(around) >= MOST_RELATED:
-        raise DefinitionError(path, f"must not be in more than {MOST_RELATED - 1} other group about users or accounts")
 
 
 def read_condition(value: dict[str, Any], path: str) -> Condition:

@@ -108,6 +108,7 @@ class Operator:
 
 
 def _some(condition: Sql) -> Sql:
+    # A value of another type is NULL as this one. NOT of NULL would be neither true nor false, for anybody.
     return sql("ifNull(%s, 0)", condition)
 
 
@@ -166,6 +167,7 @@ def _joined(list: Sql) -> Sql:
 
 def _one_of(operand: Operand, values: Any) -> Sql:
     texts = [value for value in values if isinstance(value, str)]
+    # Texts in one IN, which the engine looks up in a set; numbers and truth one by one, for each has several columns.
     among = [_some(sql("%s IN %s", operand.text, tuple(texts)))] if texts else []
     return _any(among + [_equals(operand, value) for value in values if not isinstance(value, str)])
 

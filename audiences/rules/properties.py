@@ -66,11 +66,8 @@ def place(name: str) -> Place:
 
 def identifier(name: str) -> Sql:
     """The path as one quoted identifier. All but plain letters are escaped: no name can end its quotes."""
-    return Sql("`" + re.sub(rb"[^A-Za-z0-9_ .]", _hex, name.encode()).decode() + "`")
-
-
-def _hex(byte: re.Match[bytes]) -> bytes:
-    return b"\\x%02x" % byte[0][0]
+    escaped = re.sub(rb"[^A-Za-z0-9_ .]", lambda byte: b"\\x%02x" % byte[0][0], name.encode())
+    return Sql(f"`{escaped.decode()}`")
 
 
 def question_rows(where: Sequence[Question]) -> list[Sql]:

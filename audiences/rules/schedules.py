@@ -1,6 +1,6 @@
 """PURE. When something that is repeated by the clock of a time zone is due next."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -24,16 +24,13 @@ def next_run(every: str, *, at: time, weekday: int, time_zone: str, after: datet
     if every == HOUR:
         due = after.astimezone(UTC).replace(minute=at.minute, second=0, microsecond=0)
         return due if due > after else due + timedelta(hours=1)
+    # From yesterday on: a time that a change of the clock skips is taken later, which may be on the next day.
     day = after.astimezone(zone).date() - timedelta(days=1)
     while True:
         day += timedelta(days=1)
-        due = _moment(day, at, zone)
+        due = datetime.combine(day, at, zone).astimezone(UTC)
         if due > after and (every == DAY or day.weekday() == weekday):
             return due
-
-
-def _moment(day: date, at: time, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, at, zone).astimezone(UTC)
 
 
 def sentence(every: str, *, at: time, weekday: int, time_zone: str) -> str:

@@ -13,7 +13,7 @@ from audiences.rules import sessions
 from audiences.rules.aggregates import EXTREME, TEXTS, Aggregate, Answers
 from audiences.rules.conditions import EventCondition
 from audiences.rules.fields import EventSources, SourcesField, TextField, WindowField, declare
-from audiences.rules.operators import Operand, Question
+from audiences.rules.operators import Question
 from audiences.rules.properties import WHERE, place, question_rows, questions_sentence
 from audiences.rules.values import as_json
 from audiences.rules.windows import Session, Window
@@ -109,7 +109,7 @@ class ValueOfOneEvent(PropertyTrait):
 
     def measures(self, now: int) -> tuple[Aggregate, ...]:
         order = ("toUnixTimestamp64Milli(ts)", "toInt64(source)", "toInt64(origin_piece)", "toInt64(origin_position)")
-        sign = "" if self.newest_first else "-"
+        sign = "" if self.newest_first else "-"  # the first is the last of the negative order: one shape does for both
         # Of several elements of a list of one event the first.
         value = sql("ifNull(arrayElement(%s, 1), '')", self.texts())
         rows = sql("%s AND %s != ''", self.counted(now), value)
@@ -120,13 +120,12 @@ class ValueOfOneEvent(PropertyTrait):
         return sql("%s.6", columns[0])
 
     def texts(self) -> Sql:
-        return place(self.of).values(_with_lists)
+        # A list is a value as well: it is kept as its JSON text, which begins with a bracket.
+        return place(self.of).values(
+            lambda value: sql("coalesce(%s, if(startsWith(%s, '['), %s, NULL))", as_json(value), value.list, value.list)
+        )
 
     def of_events(self, events: Sql) -> Sequence[Sql]:
         which = "arrayLast" if self.newest_first else "arrayFirst"
         text = sql(f"{which}(t -> notEmpty(t), arrayMap(e -> e.6[1], %s))[1]", events)
         return [sql("(1, 0, 0, 0, 0, %s)", text)]
-
-
-def _with_lists(value: Operand) -> Sql:
-    return sql("coalesce(%s, if(startsWith(%s, '['), %s, NULL))", as_json(value), value.list, value.list)

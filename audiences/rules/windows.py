@@ -126,6 +126,7 @@ class Dates(Window):
 
     def closes(self, now: int) -> int | None:
         before = dates.milliseconds(self.before) if self.before else None
+        # Windows are closed at their end, in milliseconds: what is before a moment ends one before it.
         return None if before is None else before - 1
 
     def json(self) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Pages about audiences: the list."""
 
-from datetime import datetime
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 
 from access.pages.charts import spark
@@ -51,13 +50,27 @@ def audiences(request: PageRequest, workspace: str, space: str) -> HttpResponse 
         overviews = overview.overviews(request.space, arranged(request, rows, **listing))
         return exported(request, "audiences", IN_CSV, map(csv_line, overviews))
     table = tabled(request, rows, **listing, count=rows_on_a_page(request))
-    sizes = overview.sizes_of(table.rows)
+    all_sizes = overview.sizes_of(table.rows)
+    rows_shown = []
+    for listed in overview.overviews(request.space, table.rows):
+        sizes = all_sizes.get(listed.audience.pk, [])  # after each of the last changes, oldest first
+        changes = f"From {sizes[0][1]:,} to {sizes[-1][1]:,} people in {len(sizes)} changes" if sizes else ""
+        rows_shown.append(
+            {
+                "spark": spark([size for _, size in sizes]),
+                "spark_label": changes,
+                "changed_at": sizes[-1][0] if sizes else None,
+                "audience": listed.audience,
+                "labels": link_labels(request, listed.audience.labels),
+                "sentence": listed.sentence,
+                "state": pill_of(listed),
+                "seen": listed,
+                "problem": listed.problem,
+            }
+        )
     context = {
         "table": table,
-        "rows": [
-            _row(request, listed, sizes.get(listed.audience.pk, []))
-            for listed in overview.overviews(request.space, table.rows)
-        ],
+        "rows": rows_shown,
         "as_of": overview.as_of(request.space),
         **list_context(request, everything),
     }
@@ -69,21 +82,6 @@ def pill_of(details: Overview) -> Pill:
     if details.audience.ending_at is not None:
         return ENDING
     return UPDATING if details.updating else STATUSES[details.status]
-
-
-def _row(request: HttpRequest, listed: Overview, sizes: list[tuple[datetime, int]]) -> dict[str, Any]:
-    """sizes: after each of the last changes, oldest first."""
-    return {
-        "spark": spark([size for _, size in sizes]),
-        "spark_label": f"From {sizes[0][1]:,} to {sizes[-1][1]:,} people in {len(sizes)} changes" if sizes else "",
-        "changed_at": sizes[-1][0] if sizes else None,
-        "audience": listed.audience,
-        "labels": link_labels(request, listed.audience.labels),
-        "sentence": listed.sentence,
-        "state": pill_of(listed),
-        "seen": listed,
-        "problem": listed.problem,
-    }
 
 
 def csv_line(listed: Overview) -> list[Any]:

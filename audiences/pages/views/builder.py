@@ -45,7 +45,15 @@ SAVED_ELSEWHERE = "Meanwhile somebody saved another definition: {} What you see 
 def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Begin a draft, with the starting point `start` or as a copy of an audience; or go on with one that was begun."""
     if "copy" in request.POST:
-        return _begin_copy(request, request.POST["copy"])
+        original = audiences_of(request.space).filter(public_id=request.POST["copy"]).first()
+        if original is None:
+            raise Http404
+        try:
+            copied = drafts.begin_copy(original, request)
+        except DefinitionError as error:
+            messages.error(request, unreadable(error))
+            return redirect("audience", workspace, space, original.public_id)
+        return redirect("audience-draft", workspace, space, copied.public_id)
     if request.method == "POST":
         start = BY_KEY.get(request.POST.get("start", ""))
         of = request.POST.get("of", "")
@@ -77,6 +85,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
         messages.success(request, "The draft is gone.")
         return go_to(request, reverse("audiences", args=[workspace, space]))
     tree, focus = _edited_tree(request)
+    # A draft is open in several tabs, or at several people's: whoever wrote last must not lose it to a stale page.
     tab = _tab(request)
     if tab and stored.tab not in (tab, request.POST.get("base", "")) and TAKE not in request.POST.getlist("act"):
         stored.include_anonymous = "include_anonymous" in request.POST  # shown, not saved
@@ -93,6 +102,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
         return _render_preview(request, tree, stored)
     if request.htmx:
         return _render_builder(request, stored, tree, here, check=act == CHECK, focus=focus)
+    # Without JavaScript: a reload must not post again what was pressed.
     return redirect(f"{here}?{'preview=1' if act == CHECK else f'focus={focus}'}#{builder.id_of(focus)}")
 
 
@@ -137,19 +147,6 @@ def suggest(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     event, name, like = (request.GET.get(request.GET.get(field, ""), "") for field in ("event", "name", "like"))
     values = suggestions.offered(request.space, request.GET.get("of", ""), event=event, name=name, like=like)
     return render(request, "audiences/_suggestions.html", {"values": values})
-
-
-def _begin_copy(request: PageRequest, public_id: str) -> HttpResponse:
-    slugs = [request.workspace.slug, request.space.slug]
-    original = audiences_of(request.space).filter(public_id=public_id).first()
-    if original is None:
-        raise Http404
-    try:
-        draft = drafts.begin_copy(original, request)
-    except DefinitionError as error:
-        messages.error(request, unreadable(error))
-        return redirect("audience", *slugs, public_id)
-    return redirect("audience-draft", *slugs, draft.public_id)
 
 
 def _stored_tree(request: HttpRequest, of: Audience) -> Tree:
@@ -230,6 +227,8 @@ def _render_builder(
     existing, draft = (of, None) if isinstance(of, Audience) else (None, of)
     root = builder.rows_of(tree, space=request.space, of=of.of, flaws=shown, besides=existing)
     unreadable = _unreadable(request)
+    newest = of.tab if isinstance(of, Draft) else str(overview(of).version.number)
+    base = newest if renewed else request.POST.get("base", newest)
     context = {
         "root": root,
         "bare": "1" if draft_form.is_bare(tree) else "",
@@ -245,7 +244,7 @@ def _render_builder(
         "elsewhere": elsewhere,
         "broken": broken,
         # What the page is built on; a page of a draft has a name of its own.
-        "base": _base(request, of, renewed=renewed),
+        "base": base,
         "tab": _tab(request) or new_id("tab"),
         "audience": existing,
         "draft": draft,
@@ -259,12 +258,6 @@ def _tab(request: PageRequest) -> str:
     """The name that the page was given; "" when it has none, or one that we did not give."""
     tab = request.POST.get("tab", "")
     return tab if tab.isidentifier() and tab.isascii() and len(tab) <= MOST_OF_A_TAB else ""
-
-
-def _base(request: PageRequest, of: Draft | Audience, *, renewed: bool) -> str:
-    if "base" in request.POST and not renewed:
-        return request.POST["base"]
-    return of.tab if isinstance(of, Draft) else str(overview(of).version.number)
 
 
 def go_to(request: PageRequest, url: str) -> HttpResponse:

@@ -62,6 +62,7 @@ def _cases(request: PageRequest, row: Audience, template: str, context: dict[str
     outcomes: list[CaseOutcome] = []
     error = ""
     try:
+        # At each look: what a case comes to depends on other audiences and traits, which may have changed.
         outcomes = cases.run(row)
     except DefinitionError as refusal:
         error = unreadable(refusal)
@@ -81,6 +82,7 @@ def _case(request: PageRequest, row: Audience, id: str) -> HttpResponse:
         raise Http404
     listing = _listing(row, request)
     case = kept.case if kept else None
+    # What a form shows in seconds must come back from it unchanged.
     now = clock.now().replace(microsecond=0)
     if request.method != "POST":
         return _render_case(request, row, CaseForms(case, of=row, at=now), id)

@@ -1,7 +1,7 @@
 """The members of an audience as a file: of which format, with which columns, and hashed or not."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 import pyarrow
@@ -42,21 +42,20 @@ def download(request: PageRequest, workspace: str, space: str, audience: str) ->
     places = [presenters.DOWNLOAD.index(name) for name in columns]
     rows: Iterator[Row] = ([member[place] for place in places] for member in presenters.download(row))
     if form.cleaned_data["hashed"]:
-        rows = _hashed(rows, columns)
+        rows = (
+            [_hashed(value) if name in HASHED else value for name, value in zip(columns, row, strict=True)]
+            for row in rows
+        )
     if form.cleaned_data["format"] == "csv":
         return exported(request, row.key, columns, rows)
+    # `exported` notes it of a CSV file; this one is sent otherwise.
     audit(request, "exported", request.workspace, page=request.path)
     return _parquet(row.key, columns, rows)
 
 
-def _hashed(rows: Iterable[Row], columns: Sequence[str]) -> Iterator[Row]:
-    """Addresses and other identifiers as advertising tools take them: SHA-256 of the text in lower case, as hex."""
-    for row in rows:
-        yield [_hash_each(value) if name in HASHED else value for name, value in zip(columns, row, strict=True)]
-
-
-def _hash_each(values: str) -> str:
-    """Of several, each."""
+def _hashed(values: str) -> str:
+    """Addresses and other identifiers as advertising tools take them: SHA-256 of the text in lower case, as hex. Of
+    several, each."""
     parted = values.split(presenters.BETWEEN) if values else []
     return presenters.BETWEEN.join(sha256(value.strip().lower().encode()).hexdigest() for value in parted)
 
@@ -64,6 +63,7 @@ def _hash_each(values: str) -> str:
 def _parquet(name: str, columns: Sequence[str], rows: Iterator[Row]) -> HttpResponse | FileResponse:
     """A file of texts, written in parts: a million members do not fit into memory."""
     schema = pyarrow.schema([(column, pyarrow.string()) for column in columns])
+    # A file without a name: it is gone with the process, whatever happens.
     file = tempfile.TemporaryFile()  # noqa: SIM115, the response closes it
     with parquet.ParquetWriter(file, schema) as writer:
         for some in chunks(rows, ROWS_AT_ONCE):

@@ -45,7 +45,7 @@ def audience_history(request: PageRequest, workspace: str, space: str, audience:
         "movement": movement,
         "query": urlencode({name: moment.isoformat() for name, moment in moments.items()}),
         "error": error,
-        **_forecast(details, now),
+        **_forecast(details, now),  # a full query for each day: the page is in the lane of queries
     }
     return render(request, "audiences/history.html", context)
 

@@ -73,6 +73,7 @@ def _render(request: PageRequest, name: str, who: Person, context: dict[str, Any
     folder, _, page = name.rpartition("/")
     template = "/".join(filter(None, ["audiences", folder, f"_{page}.html" if part else f"{page}.html"]))
     response = render(request, template, {"person": who, "part": part, **context})
+    # Else a cache may answer a whole page where a part was asked for, or the other way.
     patch_vary_headers(response, ["HX-Request"])
     return response
 

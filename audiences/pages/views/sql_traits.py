@@ -36,6 +36,7 @@ CHANGED = ("name", "query", "description", "every", "at", "weekday", "time_zone"
 def sql_traits(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Every SQL trait of the space, with its newest run."""
     rows = request.space.sql_traits.select_related("warehouse").order_by("name", "pk")
+    # One query for the newest run of each.
     newest = SqlRun.objects.filter(sql_trait__in=rows).order_by("sql_trait", "-pk").distinct("sql_trait")
     runs = {run.sql_trait_id: run for run in newest}
     shown = [_shown(row, runs.get(row.pk)) for row in rows]
@@ -119,6 +120,7 @@ def sql_trait(request: PageRequest, workspace: str, space: str, sql_trait: str) 
 def _form(request: PageRequest, form: SqlTraitForm, warehouse: Any, row: SqlTrait | None = None) -> HttpResponse:
     """The form, with the first rows or why there are none, when they were asked for."""
     context: dict[str, Any] = {"form": form, "row": row, "warehouse": warehouse}
+    # An incomplete form can be looked at: only the query and the warehouse count.
     looked = request.method == "POST" and request.POST.get("act") == PREVIEW
     if looked and warehouse is not None:
         try:

@@ -60,7 +60,10 @@ def _versions(request: PageRequest, row: Audience, template: str, context: dict[
             return redirect(request.path)
     page, pager = listed(request, versions_of(row), order="-number", count=SHOWN)
     context |= {
-        "rows": [{"details": details, "state": STATES[_state(details.version)]} for details in described(row, page)],
+        "rows": [
+            {"details": details, "state": STATES[Version.State(details.version.state)]}
+            for details in described(row, page)
+        ],
         "pager": pager,
         "base": newest_number(row),
         "error": error,
@@ -86,7 +89,3 @@ def _restore(request: PageRequest, row: Audience) -> str:
         return str(refusal)
     messages.success(request, f"Version {version.number} is restored. The newest one serves as soon as it is computed.")
     return ""
-
-
-def _state(version: Version) -> Version.State:
-    return Version.State(version.state)

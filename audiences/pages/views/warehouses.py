@@ -102,6 +102,7 @@ def warehouse(request: PageRequest, workspace: str, space: str, warehouse: str) 
 
 def _tell(request: PageRequest, row: Warehouse) -> None:
     """Whether it answers, in a message."""
+    # Saved in any case: it may be down for the moment, and the settings be right.
     if why := services.test_warehouse(row):
         messages.warning(request, f"{row.name} is saved, but does not answer: {why}")
     else:
