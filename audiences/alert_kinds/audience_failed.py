@@ -33,6 +33,7 @@ def check(space: Space, options: AudienceFailedOptions, subject: str, now: datet
     findings: dict[str, Finding] = {}
     for public_id, name, state, number in rows:
         what = "has failed" if state == Version.State.FAILED else f"is behind for more than {options.minutes} minutes"
+        # One finding for each audience, though both of its versions may be in trouble.
         findings.setdefault(public_id, Finding(public_id, name, f"{name}: version {number} {what}."))
     return list(findings.values())
 

@@ -29,8 +29,10 @@ def subjects(space: Space) -> list[tuple[str, str]]:
 def check(space: Space, options: AudienceSizeOptions, subject: str, now: datetime) -> list[Finding]:
     """Against how many there were a day ago; one that is younger has nothing to be compared with."""
     older = Change.objects.filter(audience=OuterRef("pk"), at__lte=now - DAY).order_by("-tick", "-pk")
+    # What somebody ends or switches off shrinks on purpose.
     audiences = Audience.objects.filter(space=space, deleted_at=None, ending_at=None, enabled=True)
     audiences = audiences.filter(public_id=subject) if subject else audiences
+    # By the kept sizes: an alert must not read bitmaps each five minutes.
     compared = audiences.filter(size__isnull=False).annotate(before=Subquery(older.values("size")[:1]))
     rows = compared.filter(before__gte=options.least).order_by("name", "pk")
     findings = []

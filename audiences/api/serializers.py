@@ -10,7 +10,6 @@ from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField, moment
 from audiences import overview
 from audiences.bulk import ACTIONS, MOST_AT_ONCE
-from audiences.history import Movement, Overlap
 from audiences.models import Audience, Change, Version
 from audiences.overview import Overview
 from audiences.rules.difference import ADDED, REMOVED, SAME
@@ -63,6 +62,16 @@ class DefinitionFieldExtension(OpenApiSerializerFieldExtension):
         if not self.target.kept:
             return readable
         return {"anyOf": [readable, {"description": "Anything else: one of another release, which cannot be read."}]}
+
+
+class LengthField(serializers.IntegerField):
+    """How many are in a set or a mapping, of which nobody is named."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(read_only=True, **options)
+
+    def to_representation(self, value: Any) -> int:
+        return len(value)
 
 
 class SizeSerializer(serializers.Serializer[Any]):
@@ -320,16 +329,13 @@ class PreviewSerializer(serializers.Serializer[Any]):
         "neverSeen": [NeverSeenSerializer.example],
     }
 
-    size = serializers.SerializerMethodField(help_text="How many, exactly.")
+    size = LengthField(source="members", help_text="How many, exactly.")
     asOf = MomentField(source="as_of")
     sentence = serializers.CharField()
     milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
     steps = StepSerializer(many=True, help_text="Its rows, where there are 2 to 20.")
     sample = serializers.SerializerMethodField(help_text="Some of them.")
     neverSeen = serializers.SerializerMethodField(help_text="What nobody ever sent: perhaps a slip.")
-
-    def get_size(self, preview: Any) -> int:
-        return len(preview.members)
 
     def get_milliseconds(self, preview: Any) -> float:
         return round(preview.milliseconds, 1)
@@ -617,15 +623,12 @@ class TraitPreviewSerializer(serializers.Serializer[Any]):
         "sample": [PersonValueSerializer.example],
     }
 
-    size = serializers.SerializerMethodField(help_text="How many have a value.")
+    size = LengthField(source="values", help_text="How many have a value.")
     asOf = MomentField(source="as_of")
     sentence = serializers.CharField()
     milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
     distribution = serializers.SerializerMethodField(help_text="At most ten values or ranges.")
     sample = serializers.SerializerMethodField(help_text="Some people who have one.")
-
-    def get_size(self, preview: Any) -> int:
-        return len(preview.values)
 
     def get_milliseconds(self, preview: Any) -> float:
         return round(preview.milliseconds, 1)
@@ -716,39 +719,18 @@ class MovementSerializer(serializers.Serializer[Any]):
 
     example: ClassVar = {"before": 31, "after": 30, "entered": 4, "left": 5}
 
-    before = serializers.SerializerMethodField(help_text="People in it at the first moment.")
-    after = serializers.SerializerMethodField(help_text="At the second.")
-    entered = serializers.SerializerMethodField()
-    left = serializers.SerializerMethodField()
-
-    def get_before(self, movement: Movement) -> int:
-        return len(movement.before)
-
-    def get_after(self, movement: Movement) -> int:
-        return len(movement.after)
-
-    def get_entered(self, movement: Movement) -> int:
-        return len(movement.entered)
-
-    def get_left(self, movement: Movement) -> int:
-        return len(movement.left)
+    before = LengthField(help_text="People in it at the first moment.")
+    after = LengthField(help_text="At the second.")
+    entered = LengthField()
+    left = LengthField()
 
 
 class OverlapSerializer(serializers.Serializer[Any]):
     example: ClassVar = {"onlyThis": 20, "both": 11, "onlyThat": 5}
 
-    onlyThis = serializers.SerializerMethodField(help_text="People in this audience alone.")
-    both = serializers.SerializerMethodField()
-    onlyThat = serializers.SerializerMethodField(help_text="People in the other one alone.")
-
-    def get_onlyThis(self, overlap: Overlap) -> int:
-        return len(overlap.only_this)
-
-    def get_both(self, overlap: Overlap) -> int:
-        return len(overlap.both)
-
-    def get_onlyThat(self, overlap: Overlap) -> int:
-        return len(overlap.only_that)
+    onlyThis = LengthField(source="only_this", help_text="People in this audience alone.")
+    both = LengthField()
+    onlyThat = LengthField(source="only_that", help_text="People in the other one alone.")
 
 
 class OverlapAnswer(Envelope):

@@ -83,6 +83,7 @@ class Performed(EventCondition):
         return sql(f"({answers.columns[0]} {sign} %s)", number)
 
     def reading(self, answers: Answers) -> Sql:
+        # How much of a property, of plain events or of those that a sequence leaves: `_measured` knows.
         if self.frequency.measure:
             amount = amounts.text(self.frequency.measure, self._measured(answers), empty="none")
             return sql("concat(%s, %s)", f"{MEASURES[self.frequency.measure]} {quoted(self.frequency.of)} of ", amount)
@@ -106,6 +107,7 @@ class Performed(EventCondition):
     def _step(self, step: NextStep) -> Step:
         rows = join(" AND ", [sql("event = %s", step.name), *question_rows(step.where)])
         within = step.within.milliseconds if step.within else None
+        # A step is counted, never measured (FrequencyField(measures=False)), so its number is whole.
         bound, number = step.frequency.bound, int(step.frequency.number)
         return Step(step.name, rows, bound, number, within, step.follows, _compared(step.where))
 
@@ -128,6 +130,7 @@ class Performed(EventCondition):
     def of_older(cls, entries: dict[str, Any]) -> dict[str, Any]:
         if "when" in entries:
             return entries
+        # Before there were other windows, a unit alone said that there is one.
         return {**entries, "when": "within"} if entries.get("unit") else {**entries, "unit": "days"}
 
 
@@ -137,6 +140,7 @@ def _compared(where: Sequence[Question]) -> tuple[Question, ...]:
 
 def _performed(event: str, where: tuple[Question, ...], frequency: Frequency, parent: str = "") -> str:
     event += questions_sentence(where, parent)
+    # "Exactly 0 times" and "at most 0 times" read as what they mean; a sum of 0 is a sum.
     never = frequency.number == 0 and not frequency.measure
     return f"did not perform {event}" if never else f"performed {event} {frequency.sentence()}"
 

@@ -22,6 +22,7 @@ class LabelsBox(forms.CharField):
         help_text = (
             f"Parted by commas: at most {MOST_LABELS}, of {LONGEST_LABEL} characters. Lists are filtered by them."
         )
+        # Twice as long as all of them: what is too long by a little gets the sentence that says what.
         super().__init__(required=False, max_length=2 * MOST_LABELS * LONGEST_LABEL, help_text=help_text, **options)
 
     def prepare_value(self, value: Any) -> Any:

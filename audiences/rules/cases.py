@@ -140,6 +140,7 @@ def scope_of(cases: Sequence[DefinitionCase], *, space: int, sources: Mapping[st
     """Whoever these cases are about, which are of one moment: numbered from 1 in their order. sources: keys, by slug.
     of: whom they are about.
     """
+    # Given, not drawn: a case says where the lot of its person lies.
     lots = [round(case.split * LOTS / 100) for case in cases]
     return QueryScope(
         workspace=NOWHERE,
@@ -160,6 +161,7 @@ def memberships_in(
     for key in {*keys, *(past.key for past in pasts)}:
         known[key] = _those(cases, lambda case, mine: any(one.holds(case.at) for one in mine), key)
     for past in pasts:
+        # Nobody enters in a tick of its own here: before it they are who they are in it.
         known[past.before] = known[past.key]
         known[past.name] = _those(cases, lambda case, mine, past=past: _was_in(case, mine, past), past.key)
     return known
@@ -173,6 +175,7 @@ def _was_in(case: DefinitionCase, mine: Sequence[CaseMembership], past: PastMemb
 
 
 def _those(cases: Sequence[DefinitionCase], test: Callable[..., bool], key: str) -> BitMap:
+    # From 1: no profile has the number 0.
     chosen = (place for place, case in enumerate(cases, 1) if test(case, [m for m in case.audiences if m.key == key]))
     return BitMap(chosen)
 

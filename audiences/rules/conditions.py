@@ -41,8 +41,11 @@ class Condition(ABC):
     earlier_rows: ClassVar[dict[str, str]]
 
     def __init_subclass__(cls) -> None:
+        # Called before the decorator makes a dataclass of it, while what `declare` returned still stands in the
+        # class.
         own = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
         fields = {name: value.metadata["field"] for name, value in own.items() if "field" in value.metadata}
+        # A new mapping: that of the base belongs to all of its subclasses.
         cls.declared = cls.declared | fields
         cls.fields, cls.inner_labels, cls.blank, cls.blank_rows, cls.choices, cls.entry_of = {}, {}, {}, {}, {}, {}
         cls.audience_entries, cls.earlier_rows = frozenset(), {}
@@ -182,6 +185,8 @@ class EventCondition(Condition):
         if self.sources.numbers is None:
             raise LookupError(f"the sources {self.sources.slugs} are not known")
         word = "NOT IN" if self.sources.excluded else "IN"
+        # (0,): no source has this number, and an empty list is no SQL. So of sources that are all gone no event
+        # counts.
         return sql(f"%s AND source {word} %s", event, self.sources.numbers or (0,))
 
     def event_sentence(self) -> str:
@@ -190,6 +195,7 @@ class EventCondition(Condition):
 
     def opens(self, now: int) -> int | None:
         """Events up to this moment do not count; None = all do."""
+        # The later of both: the window, and where the history of an audience that leaves it out begins.
         opens = [self.since, self.window.opens(now) if self.window else None]
         return max((moment for moment in opens if moment is not None), default=None)
 
@@ -220,5 +226,6 @@ class EventCondition(Condition):
     def bound(self, traits: "Mapping[str, Condition]", sources: Mapping[str, int]) -> "Condition":
         if self.sources is None:
             return self
+        # A slug that is gone is left out: "any but it" then means any, "only it" none.
         numbers = tuple(sources[slug] for slug in self.sources.slugs if slug in sources)
         return replace(self, sources=replace(self.sources, numbers=numbers))

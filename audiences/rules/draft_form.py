@@ -206,6 +206,7 @@ def of_fields(fields: Mapping[str, str]) -> Tree:
 def of_stored(value: Any) -> Tree:
     """Any JSON as a tree: a stored draft, also one of an older release, which looks like a nested form."""
     value = value if isinstance(value, dict) else {}
+    # Whatever is there: what a form sends and what older releases kept must not be able to break a page.
     tree = _read(value, 1)
     return _ungrouped(tree) if value.get("bare") else tree
 

@@ -519,6 +519,7 @@ class SourcesField(ConditionField):
         return dict(self.blank)
 
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
+        # Parted by commas or blanks, as people write lists.
         slugs = [slug for slug in entries["origins"].replace(",", " ").split() if slug]
         return {"sources": {entries["origin"]: slugs}} if entries["origin"] else {}
 
@@ -566,6 +567,7 @@ class StepsField(ConditionField):
         self.name, self.frequency = TextField("name", "Event"), FrequencyField(measures=False)
         blank = {**self.name.blank, "did": "did", **self.frequency.blank, **questions.blank, **STEP_BLANK}
         self.blank_rows = {key: blank, **questions.blank_rows}
+        # Questions are one list deeper here, and may have other choices than those of the condition itself.
         of_questions = {f"{key}.{name}" if "." in name else name: labels for name, labels in questions.choices.items()}
         self.choices = {"did": DID, **self.frequency.choices, **of_questions, "soon": SOON, "unit": PLAIN_UNITS}
         self.inner_labels = self.name.labels | self.frequency.labels | questions.labels | questions.inner_labels  # type: ignore[misc]
@@ -573,6 +575,7 @@ class StepsField(ConditionField):
         self.entry_of = {"within": "count", **questions.entry_of}
 
     def read(self, reader: JsonReader) -> tuple[NextStep, ...]:
+        # Rows are read in their order, each with the number that later ones follow it by.
         place = iter(range(self.most))
 
         def read_row(value: Any, path: str) -> NextStep:
@@ -624,6 +627,7 @@ class StepsField(ConditionField):
 
     def _step_entries(self, json: dict[str, Any], place: int) -> dict[str, Any]:
         entries = {**self.blank_rows[self.key], "name": json["name"], **self.questions.to_entries(json)}
+        # The form says "did not" for it: nobody thinks of it as a number.
         if json.get("exactly") == 0:
             entries["did"] = "didNot"
         else:

@@ -31,6 +31,7 @@ def above(path: str) -> list[str]:
 
 def directly_below(path: str, folders: Iterable[str]) -> Sequence[str]:
     """The folders that are in this one and in no other below it, in the order of the alphabet."""
+    # Folders are nothing but paths of audiences: one that none is in is not there.
     depth = len(above(path))
     inside = {tuple(above(folder)) for folder in folders if path == "" or folder.startswith(f"{path}{PARTED_BY}")}
     return sorted({steps[depth] for steps in inside if len(steps) > depth}, key=lambda name: (name.casefold(), name))

@@ -89,6 +89,7 @@ def schemas(reference: str) -> dict[str, dict[str, Any]]:
         return [{"$ref": reference.format(name)} for name in names]
 
     (definition,) = refer("Definition")
+    # 500, as `listed` takes at most: more rows than that no definition has.
     several = {"type": "array", "items": definition, "minItems": 1, "maxItems": 500}
     inside = {**dict.fromkeys(GROUPS, several), "not": definition}
     which = {"type": "string", "enum": [*WHICH]}
@@ -165,6 +166,7 @@ def reach(node: Node, of: str) -> int:
 
     The events of an account are those of its users: they are a step away.
     """
+    # One in another is one step further: an account's users' accounts.
     steps = [1 + reach(plain(group), group.of) for group in related(node)]
     if of == ACCOUNTS and any(key.startswith("event:") for leaf in leaves(node) for key in leaf.change_keys()):
         steps.append(1)
@@ -311,6 +313,7 @@ def _parse(value: Any, path: str, depth: int, around: tuple[str, ...] = ()) -> N
         raise DefinitionError(path, f"must not be nested deeper than {DEEPEST}")
     if "kind" in value:
         return Leaf(read_condition(value, path))
+    # Only now: a condition has keys of its own, which may be called like these.
     word, of = _keys_of_group(value, path)
     inside = _below(path, word)
     if of:

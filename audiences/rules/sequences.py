@@ -80,6 +80,7 @@ def aggregates(
 ) -> tuple[Aggregate, ...]:
     """The events that may be any of the steps, and the traits that they are compared with. opens: none up to then
     counts. first: those that may be the first. kept: the properties whose values are needed."""
+    # Beside the events, not joined to their rows: what a trait is now decides, whatever it was then.
     newest = [aggregate for name in traits(steps) for aggregate in person_traits.newest(name)]
     return (_events(steps, opens, now, first, kept), *newest)
 
@@ -120,6 +121,7 @@ class Chain:
     def _name(self) -> str:
         """What its parts are called in SQL."""
         compared = [step.compared for step in self.steps]
+        # Of all that it is made of: two sequences of one statement must not share a name, and the same one may.
         parts = repr((self.columns[0], self.steps)) + (repr(compared) if any(compared) else "")
         return f"s{crc32(parts.encode()):08x}"
 
@@ -179,6 +181,7 @@ class Chain:
     def _follows_alike(self, place: int) -> Sql:
         """The same of a step that is compared with the event it follows."""
         step = self.steps[place]
+        # Equal values are found by sorting; different ones are all, less those that are equal (`_times_after`).
         alike, unlike = (
             [question for question in step.with_parent if OPERATORS[question.operator].negative == negative]
             for negative in (False, True)
@@ -265,6 +268,7 @@ def time_triggers(steps: Sequence[Step]) -> list[TimeTrigger]:
     """When the time has passed in which something was not to happen; and when an event that is dated later has come."""
     if len(steps) == 1:
         return []
+    # "At least" is true as soon as it happens, by its own change set. All else is known only when the time is over.
     waits = [
         EventTrigger(EVENTS, steps[step.follows].name, steps[step.follows].rows, step.within)
         for step in steps[1:]

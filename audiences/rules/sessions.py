@@ -18,6 +18,7 @@ def aggregate(name: str, rows: Sql, since: int | None, texts: Sql | None) -> Agg
 def newest(column: str, session: Session, now: int) -> Sql:
     """An array of the events of the session in their order, empty when there is none."""
     gap = session.gap.milliseconds
+    # A name of its own: several sessions may be columns of one statement.
     events = f"n{crc32(repr((column, session)).encode()):08x}"  # what they are called in SQL
     begins = f"arrayLastIndex(d -> d > {gap}, arrayDifference(arrayMap(e -> e.1, {events})))"
     own = f"arraySlice((arraySort({column}) AS {events}), greatest({begins}, 1))"

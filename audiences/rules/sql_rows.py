@@ -38,6 +38,7 @@ class RowShape:
         text = str(plain(value)).strip() if value is not None else ""
         if not text:
             raise RowsError(f"Row {number} has no {self.id}")
+        # As archive stores addresses.
         return text.lower() if self.id == "email" else text
 
     def values(self, row: Sequence[Any]) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def shape(columns: Sequence[str]) -> RowShape:
         raise RowsError(
             f"No column says whom a row is about: one must be called {', '.join(ID_COLUMNS[:-1])} or {ID_COLUMNS[-1]}"
         )
+    # Which of them a row were about would be a guess.
     if {"user_id", "anonymous_id"} <= {*ids}:
         raise RowsError("There must not be both a column user_id and a column anonymous_id")
     if len(columns) < 2:
@@ -90,6 +92,7 @@ def plain(value: Any) -> Any:
 
 def digest(values: Mapping[str, Any]) -> bytes:
     """The same for the same values."""
+    # Kept instead of the values: sixteen bytes of each person are enough to see that something has changed.
     return blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=16).digest()
 
 

@@ -32,6 +32,7 @@ class JsonReader:
     def __init__(self, value: Any, path: str) -> None:
         if not isinstance(value, dict):
             raise DefinitionError(path, "must be an object")
+        # A copy: whoever reads it takes keys away.
         self._left = dict(value)
         self.path = path
 
@@ -57,6 +58,7 @@ class JsonReader:
 
     def count(self, name: str, *, least: int) -> int:
         value = self.take(name)
+        # In Python true is an int.
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 1_000_000_000:
             raise self.error(name, f"must be a whole number from {least} to 1,000,000,000")
         return value

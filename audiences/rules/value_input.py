@@ -40,6 +40,7 @@ def question_entries(question: dict[str, Any]) -> dict[str, str]:
         unit, count = next(iter(value.items()))
         return entries | {"unit": unit, "value": str(count)}
     if OPERATORS[op].takes == "list":
+        # One type for all lines of a box; of several types each line is JSON, which says its own.
         kinds = {_kind(item) for item in value}
         kind = kinds.pop() if len(kinds) == 1 else "json"
         return entries | {"type": kind, "value": "\n".join(_written(item, kind) for item in value)}
@@ -73,6 +74,7 @@ def types_of(entries: Mapping[str, str]) -> set[str]:
     op, written = entries["op"], entries["value"]
     takes = OPERATORS[op].takes if op in OPERATORS else None
     lines = written.splitlines() if takes == "list" else [written] if takes == "scalar" else []
+    # Everything reads as text; nobody has to choose where that is all.
     return {"text", *(kind for line in lines if (kind := _guess(line)) != "text")}
 
 
@@ -90,6 +92,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "truth"
     if isinstance(value, str):
+        # A text that is blank, or of several lines, would not come back from a box as it was: it is shown as JSON.
         return "text" if value.strip() and value.splitlines() == [value] else "json"
     return "number"
 
@@ -115,5 +118,6 @@ def _read(written: str, kind: str) -> Any:
     try:
         value = json.loads(written)
     except (ValueError, RecursionError):
+        # None is no value that any operator takes, so that the grammar says it.
         return None if kind == "json" else written
     return value if kind == "json" or not isinstance(value, str | bool) else written

@@ -54,6 +54,7 @@ class JsonValue:
 def texts_in(values: Sql) -> Sql:
     """An array of JSON texts as plain texts, without objects, lists and null."""
     text = "if(startsWith(part, '\"'), JSONExtractString(part), part)"
+    # What a question compares with is a text, a number or a truth value: no list and no object ever answers.
     scalar = "JSONType(part) NOT IN ('Object', 'Array', 'Null')"
     return sql(f"arrayMap(part -> {text}, arrayFilter(part -> {scalar}, %s))", values)
 
@@ -116,6 +117,7 @@ def _truth(value: Operand) -> Sql:
 
 def mark(value: Operand) -> Sql:
     """A number for each different text, number and truth value; NULL for lists and objects, and when there is none."""
+    # With its type: the text "1" and the number 1 are two values.
     parts = (("s", value.text), ("n", _number(value)), ("b", _truth(value)))
     return sql("coalesce(%s)", join(", ", [sql(f"sipHash64('{kind}', %s)", text) for kind, text in parts]))
 
@@ -152,6 +154,7 @@ class ListElements:
         return sql("arrayFilter(v -> isNotNull(v), arrayPushFront(%s, %s))", below, of(self.literal))
 
     def aggregate(self, function: str, of: Ask, rows: Sql) -> Sql:
+        # The combinator takes each element by itself: one event with three prices counts three.
         return sql(f"{function}ArrayIf(%s, %s)", self.values(of), rows)
 
 
@@ -207,6 +210,7 @@ def _keys(name: str) -> list[tuple[str, ...]]:
     """The keys that may be meant, one behind the other: those with longer keys first."""
     parts = name.split(".")
     if len(parts) > MOST_PARTS:
+        # Two ways for want of all: the whole name as one key, or each part as one.
         return [(name,), tuple(parts)]
     return [(name,)] + [(key, *rest) for key, inner in cuts(name)[1:] for rest in _keys(inner)]
 

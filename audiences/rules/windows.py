@@ -212,6 +212,7 @@ def read_duration(value: Any, path: str) -> Duration:
         if fields_left:
             raise fields.error(fields_left[0], "is not known here")
         raise DefinitionError(path, f"must have one of {', '.join(UNITS)}")
+    # Not 0: a window of no length has nothing in it, which nobody means.
     duration = Duration(fields.count(named[0], least=1), named[0])
     fields.done()
     if duration.milliseconds > LONGEST:

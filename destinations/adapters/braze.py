@@ -35,13 +35,8 @@ from spaces.times import iso
 # braze.com/docs/api/basics, in November 2026.
 HOSTS = {
     **{f"US-0{number}": f"rest.iad-0{number}.braze.com" for number in range(1, 9)},
-    "US-09": "rest.us-09.braze.com",
-    "US-10": "rest.us-10.braze.com",
-    "EU-01": "rest.fra-01.braze.eu",
-    "EU-02": "rest.fra-02.braze.eu",
-    "AU-01": "rest.au-01.braze.com",
-    "ID-01": "rest.id-01.braze.com",
-    "JP-01": "rest.jp-01.braze.com",
+    **{f"EU-0{number}": f"rest.fra-0{number}.braze.eu" for number in (1, 2)},
+    **{name: f"rest.{name.lower()}.braze.com" for name in ("US-09", "US-10", "AU-01", "ID-01", "JP-01")},
 }
 Instance = Literal[
     "US-01", "US-02", "US-03", "US-04", "US-05", "US-06", "US-07", "US-08", "US-09", "US-10",

@@ -63,6 +63,7 @@ def plan(
             "id": _id(change),
             "user_id": change.address.user_id or "",
             "email": change.address.email or "",
+            # No NULLs: columns that may be NULL cost more, and an empty text says the same.
             "value": as_text(value_of(change, about)) if change.entering else "",
             "member": change.entering,
             "changed_at": seconds(change.at, ""),
@@ -124,6 +125,8 @@ def _look(about: Any, settings: ClickhouseTableSettings, options: Any, now: date
 
 def _create(about: Any, settings: ClickhouseTableSettings, options: Any, now: datetime) -> DestinationRequest:
     columns = f"{COLUMNS}, changed_at DateTime64(3, 'UTC')"
+    # No row is deleted or updated there without a heavy mutation: a newer one takes the older's place when parts are
+    # merged.
     engine = "ReplacingMergeTree(changed_at) ORDER BY (audience, id)"
     return _query(settings, f"CREATE TABLE IF NOT EXISTS {options.table} ({columns}) ENGINE = {engine}", id="create")
 

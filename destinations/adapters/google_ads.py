@@ -81,8 +81,7 @@ def plan(
         else:
             content["audienceMembers"] = [{"userData": {"userIdentifiers": [{name: value}]}} for value in values]
             content["encoding"] = "HEX"
-        # Whoever is taken out needs neither terms nor consent.
-        if entering:
+        if entering:  # whoever is taken out needs neither terms nor consent
             content["termsOfService"] = {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
             if settings.consent != "not stated":
                 stated = f"CONSENT_{settings.consent.upper()}"

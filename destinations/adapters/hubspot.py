@@ -107,6 +107,7 @@ def _look_up(rows: Changes, settings: HubspotSettings, list_id: str) -> Destinat
             return []
         numbers = [ids[email_of(row)] for row in known]
         url = f"{LISTS}/{list_id}/memberships/{'add' if known[0].entering else 'remove'}"
+        # Another id than that of the look-up, which is about the same people.
         id, headers = f"{batch_id(known)}-list", bearer_header(settings.access_token)
         return [json_request(url, numbers, id=id, rows=known, headers=headers, method="PUT")]
 

@@ -72,6 +72,7 @@ def plan(
         return requests
 
     def follow(change: IdentifierChange, answer: Answer) -> list[DestinationRequest]:
+        # Of several contacts with one address the first, as Intercom lists them.
         known = [str(entry["id"]) for entry in looked_up(answer, "data")]
         if known:
             return apply(change, known[0])
@@ -116,6 +117,7 @@ def _tag(about: PayloadComputation, settings: IntercomSettings, options: Any, no
     """An answer with the tag, whether it was there or not."""
     if not isinstance(options, IntercomOptions):
         return None
+    # Creating one that is there answers with it: one step does for both.
     return _call(settings, "/tags", {"name": options.tag or about.name}, "tag", None)
 
 

@@ -130,6 +130,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     body = decoded(request.body)
     reasons = {}
     for number, entry in enumerate(body.get("users") or body.get("subscribers") or body["events"]):
+        # By any of the three it may be named: the lists say which of them they hold only by their names.
         own = {entry.get("email"), entry.get("userId"), entry.get("eventName")} - {None}
         named = [name for name, values in lists.items() if own & values]
         if named:

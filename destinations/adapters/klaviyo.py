@@ -71,6 +71,7 @@ def _look_up(rows: Changes, settings: KlaviyoSettings, list_id: str) -> Destinat
         ids = {entry["attributes"]["email"].lower(): entry["id"] for entry in looked_up(answer, "data")}
         # Whoever enters with fields is told of as if they were new: it is the same person over there.
         own = [(row, None if row.entering and row.fields else ids.get(email_of(row))) for row in rows]
+        # Entering and leaving are two calls, of as many as were looked up together.
         known = {
             entering: [(row, id) for row, id in own if id and row.entering == entering] for entering in (True, False)
         }

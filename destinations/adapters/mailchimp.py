@@ -83,7 +83,9 @@ def plan(
     tag = getattr(options, "tag", "")
     for change in changes:
         email = str(change.address.email).lower()
+        # Mailchimp knows members by the MD5 of the address in small letters.
         member = f"/members/{md5(email.encode()).hexdigest()}"
+        # Whoever leaves must not be created for it.
         creates = change.entering and settings.new_people != LEAVE_OUT
         content: dict[str, Any] = {"email_address": email, "status_if_new": settings.new_people} if creates else {}
         merge_fields = {name: as_text(value) for name, value in change.fields.items()}

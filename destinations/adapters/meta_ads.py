@@ -88,6 +88,7 @@ def _create(settings: MetaAdsSettings, name: str) -> DestinationRequest:
 def _failed(answer: Answer) -> CallOutcome | None:
     """Its error codes say more than its statuses: too many calls is a 400."""
     error = decoded(answer.body).get("error")
+    # Before the status: it would be read as a refusal of everybody, and the subscription suspended.
     if isinstance(error, dict) and (error.get("code") in TOO_MANY or error.get("is_transient")):
         return CallOutcome("retry", answer.text(), PAUSE_S)
     return None if answer.ok else outcome_of(answer)

@@ -93,6 +93,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     if answer.status == 400 and failed:
         reasons = {number: str(record.get("message")) for number, record in by_number(failed, "index").items()}
         return refused_rows(request, reasons)
+    # The token alone is wrong for everybody; any other fault is in a profile.
     content = decoded(answer.body)
     if answer.ok and content.get("status") == 0:
         at_fault = "token" in str(content.get("error"))

@@ -38,6 +38,7 @@ class SalesforceSettings(SettingsDeclaration, frozen=True):
     client_secret: Annotated[str, secret("Consumer secret")]
 
     def check(self) -> None:
+        # The secret is sent there: to nobody but Salesforce.
         if not self.domain.startswith("https://") or not (urlsplit(self.domain).hostname or "").endswith(
             ".salesforce.com"
         ):
@@ -54,6 +55,7 @@ def plan(
     changes: Changes, about: PayloadComputation, settings: SalesforceSettings, options: SalesforceOptions, now: datetime
 ) -> list[DestinationRequest]:
     """Who it is in Salesforce, and then their memberships."""
+    # Contacts are looked up each time: their ids are not ours to keep, and somebody may merge them there.
     campaign, requests = about.remembered[LIST], []
     for entering, rows in by_direction(changes):
         emails = ", ".join(_quoted(str(row.address.email)) for row in rows)
@@ -109,6 +111,7 @@ def _updated(settings: SalesforceSettings, rows: Changes, contacts: Mapping[str,
 
 def _removed(settings: SalesforceSettings, campaign: str, rows: Changes, answer: Answer) -> list[DestinationRequest]:
     """Whoever is no member is out already."""
+    # Members are deleted by the id of the membership, not of the contact.
     records = {str(record["Contact"]["Email"]).lower(): record for record in looked_up(answer, "records")}
     ids = {email: record["Id"] for email, record in records.items()}
     known = [row for row in rows if email_of(row) in ids]
@@ -138,6 +141,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     if answer.ok and request.then:
         unknown = CallOutcome("refused", "Salesforce has no contact with this address")
         return [unknown if row.entering else DELIVERED for row in request.rows]
+    # An array: `decoded` takes objects alone.
     results = decoded(b'{"results":' + answer.body + b"}").get("results") if answer.ok else None
     if not isinstance(results, list) or len(results) != len(request.rows):
         return read_by_status(request, answer)

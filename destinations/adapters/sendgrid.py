@@ -98,11 +98,13 @@ def _memberships(changes: Changes, settings: SendgridSettings, list_id: str) -> 
     contacts = [
         {"email": row.address.email, **({"custom_fields": dict(row.fields)} if row.fields else {})} for row in entering
     ]
+    # Whoever is not known is created by it.
     content = {"list_ids": [list_id], "contacts": contacts}
     requests = []
     if entering:
         url, id = f"{api}/contacts", batch_id(entering)
         requests.append(json_request(url, content, id=id, rows=entering, headers=headers, method="PUT"))
+    # Looked up first, since there is no call that takes somebody out by the address.
     for rows in chunks([row for row in changes if not row.entering], LOOKED_UP):
         emails = {"emails": [row.address.email for row in rows]}
         look_up = json_request(f"{api}/contacts/search/emails", emails, id=batch_id(rows), rows=rows, headers=headers)

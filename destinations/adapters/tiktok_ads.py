@@ -66,6 +66,7 @@ def plan(
                 "advertiser_ids": [settings.advertiser_id],
                 "action": "add" if entering else "delete",
                 "id_schema": [name],
+                # One audience for each value: TikTok would take several.
                 "batch_data": [[{"id": value, "audience_ids": there}] for value in values],
             },
             batch_id(rows),

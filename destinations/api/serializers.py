@@ -68,6 +68,7 @@ class SendingFieldExtension(OpenApiSerializerFieldExtension):
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         template = "#/components/schemas/{name}"
         (reference,), components = msgspec.json.schema_components([SendingRules], ref_template=template)
+        # msgspec describes the rules from their types: the description cannot say something else.
         for name, schema in components.items():
             # Generators of clients name their classes by a title, and there is a name already.
             register(auto_schema, name, {key: value for key, value in schema.items() if key != "title"})
@@ -81,6 +82,7 @@ class SettingsFieldExtension(OpenApiSerializerFieldExtension):
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         adapters = all_adapters().values()
         references = [one for adapter in adapters for one in self.target.components(auto_schema, adapter)]
+        # Kinds that share their options are one schema.
         several = [reference for place, reference in enumerate(references) if reference not in references[:place]]
         return {"anyOf": several} if len(several) > 1 else several[0]
 
@@ -111,6 +113,7 @@ class DestinationSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(serializers.ChoiceField(choices=Subscription.Status.choices, allow_null=True))
     def get_status(self, destination: Destination) -> str | None:
+        # As `Subscription.standing`: switched off, nothing else is said.
         if not destination.enabled:
             return Subscription.Status.DISABLED
         return status.worst(each.standing for each in queries.current_subscriptions(destination)) or None
@@ -145,6 +148,7 @@ class CreateDestinationExtension(OpenApiSerializerExtension):
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         named = {kind: f"Create{_named(kind)}Destination" for kind in all_adapters()}
         references = {kind: self._component(auto_schema, adapter_of(kind), name) for kind, name in named.items()}
+        # By `kind` a generated client knows which settings it has to give.
         mapping = {kind: reference["$ref"] for kind, reference in references.items()}
         return {
             "oneOf": [*references.values()],

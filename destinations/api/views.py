@@ -84,6 +84,7 @@ class DestinationsView(PagedView):
             destination, made = services.create_destination(request.space, **body, by=request)
         except InvalidSetting as error:
             raise refused(error, "settings", beside=["kind"]) from error
+        # Created whatever comes of it: a tool that is down for the moment is no reason to type all of it again.
         test = services.test_destination(destination, now=clock.now())
         return answer(CreatedDestinationAnswer, 201, destination=destination, generated=made, test=test)
 
@@ -144,6 +145,7 @@ class DeliveriesView(PagedView):
         subscriptions = destination.subscriptions.all()
         if "audienceId" in request.query_params:
             subscriptions = subscriptions.filter(audience__public_id=request.query_params["audienceId"])
+        # The log knows subscriptions by their numbers.
         names = dict(subscriptions.values_list("pk", "public_id"))
         outcome = request.query_params.get("outcome")
         if outcome and outcome not in queries.OUTCOMES:
@@ -215,6 +217,7 @@ class ListView(PagedView):
         key = request.query_params.get("key")
         if not key:
             raise invalid("Say which audience: its key.", "key")
+        # Worked out from what was received, as a receiver would: so it is a proof that the calls say enough.
         rows = self.paginate_queryset(queries.members_at_catcher(destination, key))
         return self.get_paginated_response(ListedSerializer(rows, many=True).data, key=key)
 
@@ -410,64 +413,30 @@ class SendAgainView(APIView):
         return _done(services.send_again, _subscription(request, ids), request)
 
 
-@extend_schema_view(
-    get=extend_schema(operation_id="list_trait_subscriptions"),
-    post=extend_schema(operation_id="create_trait_subscription"),
+def _of_trait(view: type[APIView], **operations: str) -> type[APIView]:
+    """The same at the addresses of a computed trait, where operations have ids of their own. operations: by method."""
+    named = type(f"Trait{view.__name__}", (view,), {"__doc__": "Of a computed trait.", "__module__": __name__})
+    ids = {method: extend_schema(operation_id=id) for method, id in operations.items()}
+    return extend_schema_view(**ids)(named)
+
+
+TraitSubscriptionsView = _of_trait(SubscriptionsView, get="list_trait_subscriptions", post="create_trait_subscription")
+TraitSubscriptionView = _of_trait(
+    SubscriptionView,
+    get="get_trait_subscription",
+    patch="change_trait_subscription",
+    delete="delete_trait_subscription",
 )
-class TraitSubscriptionsView(SubscriptionsView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(
-    get=extend_schema(operation_id="get_trait_subscription"),
-    patch=extend_schema(operation_id="change_trait_subscription"),
-    delete=extend_schema(operation_id="delete_trait_subscription"),
+TraitResyncView = _of_trait(ResyncView, post="resync_trait_subscription")
+TraitResumeView = _of_trait(ResumeView, post="resume_trait_subscription")
+TraitRetryView = _of_trait(RetryView, post="retry_trait_identifier")
+TraitRehearsalView = _of_trait(RehearsalView, post="rehearse_trait_subscription")
+TraitReconciliationView = _of_trait(
+    ReconciliationView, get="reconcile_trait_subscription", post="mend_trait_subscription"
 )
-class TraitSubscriptionView(SubscriptionView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="resync_trait_subscription"))
-class TraitResyncView(ResyncView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="resume_trait_subscription"))
-class TraitResumeView(ResumeView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="retry_trait_identifier"))
-class TraitRetryView(RetryView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="rehearse_trait_subscription"))
-class TraitRehearsalView(RehearsalView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(
-    get=extend_schema(operation_id="reconcile_trait_subscription"),
-    post=extend_schema(operation_id="mend_trait_subscription"),
-)
-class TraitReconciliationView(ReconciliationView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="nod_trait_subscription"))
-class TraitNodView(NodView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="recall_trait_subscription"))
-class TraitRecallView(RecallView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="send_trait_subscription"))
-class TraitSendAgainView(SendAgainView):
-    """Of a computed trait."""
+TraitNodView = _of_trait(NodView, post="nod_trait_subscription")
+TraitRecallView = _of_trait(RecallView, post="recall_trait_subscription")
+TraitSendAgainView = _of_trait(SendAgainView, post="send_trait_subscription")
 
 
 def _done(change: Callable[..., object], subscription: Subscription, request: ApiRequest) -> Response:
@@ -492,10 +461,12 @@ def _catcher(request: ApiRequest, public_id: str) -> Destination:
 
 def _owner(request: ApiRequest, ids: dict[str, str]) -> Audience:
     """What goes somewhere, by the ids that the address has."""
+    # By the id that the address has: audiences and computed traits are one table, seen by two managers.
     (name,) = OWNERS.keys() & ids
     return get_object_or_404(OWNERS[name].filter(space=request.space, deleted_at=None), public_id=ids[name])
 
 
 def _subscription(request: ApiRequest, ids: dict[str, str]) -> Subscription:
     subscriptions = _owner(request, ids).subscriptions.select_related("audience", "destination")
+    # Two names of one id, since the description says of each what it is.
     return get_object_or_404(subscriptions, public_id=ids.get("subscription_id") or ids["trait_subscription_id"])

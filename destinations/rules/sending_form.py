@@ -168,6 +168,7 @@ def _field_given(part: Callable[[str], str]) -> FieldRow:
     kind, function = part("kind"), part("function")
     return FieldRow(
         to=part("to").strip(),
+        # A select can be sent with anything; what is not offered is the first that is.
         kind=kind if kind in SOURCES else "trait",
         what=part("what").strip(),
         otherwise=part("otherwise").strip(),
@@ -201,6 +202,7 @@ def _value(row: FieldRow, path: str) -> Any:
             raise InvalidSetting(path, f"Must be JSON: {error}") from error
     value: dict[str, Any] = {"kind": row.kind, ARGUMENTS[row.kind]: row.what}
     if row.otherwise:
+        # A text for want of it, before any function: so it is cased and hashed like the value itself.
         value = {"kind": "coalesce", "of": [value, {"kind": "static", "value": row.otherwise}]}
     if row.function in ("upper", "lower"):
         return {"kind": "case", "of": value, "to": row.function}
@@ -215,6 +217,7 @@ def _value(row: FieldRow, path: str) -> Any:
 
 def _field_row(to: str, value: Mapping[str, Any]) -> FieldRow:
     """The row that means this value; its JSON when none does."""
+    # The reverse of `_value`: what it would not make, no row can show.
     function, argument, by, inner = _function_of(value)
     otherwise = ""
     if inner["kind"] == "coalesce" and len(inner["of"]) == 2 and _is_text(inner["of"][1]):

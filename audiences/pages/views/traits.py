@@ -89,10 +89,12 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         return _render_copy(request, get_trait_or_404(request, request.GET["copy"]), here)
     if request.method != "POST":
         return _render_form(request, draft_form.condition("event_counter"), TraitForm(), here)
+    # A form of its own beside the tree: of a trait there is no draft, and the page holds all of it.
     tree, form, act = _edited(request), TraitForm(request.POST), request.POST.get("act", "")
     if act == LOOK:
         return _render_preview(request, tree, form)
     if act != SAVE:
+        # A box that is not ticked is not sent: without this it would come back as it was at first.
         ticks = {name: name in request.POST for name in ("include_anonymous", "include_historical")}
         return _render_form(request, tree, TraitForm(initial={**request.POST.dict(), **ticks}), here)
     flaws = draft_form.flaws(tree)
@@ -130,6 +132,7 @@ def edit(request: PageRequest, workspace: str, space: str, trait: str) -> HttpRe
         try:
             tree = untyped(request.space, draft_form.of_definition(details.version.definition))
         except DefinitionError:
+            # What cannot be read is replaced on purpose, by whoever saves this.
             tree = draft_form.condition("event_counter")
         return _render_form(request, tree, None, here, details=details)
     tree, act = _edited(request), request.POST.get("act", "")
@@ -156,6 +159,7 @@ def values(request: PageRequest, workspace: str, space: str, trait: str) -> Http
     people = trait_overview.Values(row)
     lines = (
         [one.profile_id, one.person.name, one.value]
+        # A thousand at a time: they are looked up together, and a trait may have millions.
         for start in range(0, len(people), 1000)
         for one in people[start : start + 1000]
     )
@@ -238,6 +242,7 @@ def _preview(request: PageRequest, tree: Tree, form: TraitForm | None, details: 
     except Unanswerable as error:
         logger.warning("a preview in %s: %s", request.space.public_id, error)
         return {"problem": builder.unanswered(error)}
+    # Any of them: the distribution is to give an idea, and each value is decoded for it.
     some = list(preview.values.values())[:MOST_SPREAD]
     return {
         "preview": preview,
@@ -270,6 +275,7 @@ def _render_form(
         "whom": WHOM[_of(form, details)],
         "suggest": reverse("audience-suggest", args=[request.workspace.slug, request.space.slug]),
         "events": suggestions.events(request.space),
+        # The page that is opened asks for it by itself: it need not wait for the statement.
         "seen": None if request.method != "POST" else _preview(request, tree, form, details),
         "refused": refused,
         "broken": broken,

@@ -39,6 +39,7 @@ def sending(request: PageRequest, workspace: str, space: str, subscription: str)
     """
     row = get_subscription_or_404(request, subscription)
     rows = rows_of(queries.sending_of(row), _offered(row))
+    # What is saved, until a form says otherwise: the calls beside it are of these rules.
     given, error = dict(row.sending), None
     if request.method == "POST":
         rows = rows_given(lambda name: request.POST.get(name, ""), more=request.POST.get("do") == "more")
@@ -54,6 +55,7 @@ def sending(request: PageRequest, workspace: str, space: str, subscription: str)
     rehearsal = None
     if person is not None and error is None:
         try:
+            # As if they entered: an exit would show nothing of the fields.
             rehearsal = rehearse(row, person, now=clock.now(), entering=True, sending=given)
         except InvalidSetting as refusal:
             error = refusal
