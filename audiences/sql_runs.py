@@ -135,12 +135,7 @@ def _ask_and_send(trait: SqlTrait, attempt: SqlRun, now: datetime, clock: Clock)
             raise RowsError("Another run began meanwhile. Nothing was sent.")
         # What is sent and what is noted as said are one transaction: a crash in between would say it again, or never.
         _send(trait, attempt, said, now)
-        for numbers in chunks(answer.changed, AT_A_TIME * 5):
-            with connection.cursor() as cursor:
-                digests = [answer.changed[number][0] for number in numbers]
-                cursor.execute(NOTE, [trait.workspace_id, trait.pk, list(numbers), digests])
-        for gone in chunks(vanished, AT_A_TIME * 5):
-            SqlValue.objects.filter(sql_trait=trait, identifier__in=gone).delete()
+        _note(trait, {number: digest for number, (digest, _) in answer.changed.items()}, vanished)
     attempt.state = SqlRun.State.DONE
 
 
@@ -227,3 +222,12 @@ NOTE = """
     SELECT %s, %s, said.identifier, said.digest FROM unnest(%s::bigint[], %s::bytea[]) AS said(identifier, digest)
     ON CONFLICT (sql_trait_id, identifier) DO UPDATE SET digest = excluded.digest
 """
+
+
+def _note(trait: SqlTrait, digests: Mapping[int, bytes], vanished: BitMap) -> None:
+    for numbers in chunks(digests, AT_A_TIME * 5):
+        with connection.cursor() as cursor:
+            kept = [digests[number] for number in numbers]
+            cursor.execute(NOTE, [trait.workspace_id, trait.pk, list(numbers), kept])
+    for gone in chunks(vanished, AT_A_TIME * 5):
+        SqlValue.objects.filter(sql_trait=trait, identifier__in=gone).delete()
