@@ -15,7 +15,7 @@ from identity import derived, queries
 from identity.derived import DerivedTraits
 from identity.models import Merge, Profile
 from identity.naming import shown_name
-from identity.queries import COLLECTIONS
+from identity.queries import COLLECTIONS, MANY
 from identity.rules.extract import ACCOUNT_TYPE
 from identity.rules.policy import Policy
 from sources.events.timeline import ProfileEvent
@@ -242,7 +242,7 @@ class WholeProfileSerializer(serializers.Serializer[Any]):
     mergedIds = serializers.ListField(child=serializers.CharField(), help_text="Profiles that became part of this one.")
     accounts = RelatedSerializer(many=True, required=False, help_text="Of a user.")
     users = RelatedSerializer(many=True, required=False, help_text="Of an account.")
-    relatedTotal = serializers.IntegerField(help_text="How many there are; of these the first 200 are named.")
+    relatedTotal = serializers.IntegerField(help_text=f"How many there are; of these the first {MANY:,} are named.")
     firstSeenAt = MomentField()
     lastSeenAt = MomentField(allow_null=True)
 
