@@ -25,6 +25,7 @@ def options_of(rule: AlertRule) -> SettingsDeclaration:
 def rules_of(space: Space) -> "QuerySet[AlertRule]":
     """The space's rules, each with `open`, how many things are wrong by it now. Of a kind that there is."""
     open_now = Count("occurrences", filter=Q(occurrences__ended_at=None), distinct=True)
+    # A kind of another release is left alone, and shown by the release that knows it.
     rules = AlertRule.objects.filter(space=space, kind__in=all_kinds()).select_related("space")
     return rules.prefetch_related("channels").annotate(open=open_now)
 

@@ -55,6 +55,7 @@ def compute(version_id: int, clock: Clock) -> int | None:
             now=now,
             log=seen,
         )
+    # What it asks about was there a moment ago: it was deleted, or is computed anew.
     except queries.NotComputed:
         return None  # beat tries again
     except (DefinitionError, queries.Unanswerable) as error:

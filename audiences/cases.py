@@ -175,6 +175,7 @@ def _explained(audience: Audience, node: Node, outcome: CaseOutcome) -> CaseOutc
     scope = _scope(audience, cases)
     shown = list(grammar.parts(node))[: explain.MOST_CONDITIONS]
     asked = [Asked("", part, include_anonymous=True, of=audience.of) for _, part in shown]
+    # 0 is what an event of a case has that names no source.
     names = explain.source_names(audience.space) | {0: "no known source"}
     try:
         holds = [1 in answer for answer in queries.answer(scope, asked, _others(node, cases))]
@@ -190,6 +191,7 @@ def _others(node: Node, cases: Sequence[DefinitionCase]) -> dict[str, BitMap]:
 
 def _scope(audience: Audience, cases: Sequence[DefinitionCase]) -> QueryScope:
     slugs = {event.source for case in cases for event in case.events if event.source}
+    # Cases name sources by slug, as definitions do; the statement knows their keys.
     sources = sources_named(audience.space_id, slugs)
     return scope_of(cases, space=audience.space_id, sources=sources, of=audience.of)
 

@@ -67,8 +67,10 @@ def read(
     }
     missing = Version.objects.filter(pk__in=begins.keys() - known.keys()).select_related("audience")
     for version in missing.defer("snapshot", "computed"):
+        # Where the clock was put back, another moment than the one that is kept.
         since = version.audience.events_since = begins[version.pk]
         try:
+            # Whatever a condition of this release raises is that one version's trouble.
             with queries.answering():
                 known[version.pk] = definition = _definition(version, newest)
         except (DefinitionError, queries.Unanswerable) as error:

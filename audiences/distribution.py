@@ -43,6 +43,7 @@ def distribution(read: Sequence[Any]) -> Distribution:
 def _ranges(numbers: Sequence[float]) -> list[tuple[str, int]]:
     """Parts of the same width, from the smallest number to the largest."""
     first, width = numbers[0], (numbers[-1] - numbers[0]) / MOST
+    # The largest number would be the first of a part behind the last one.
     places = Counter(min(int((number - first) / width), MOST - 1) for number in numbers)
     return [
         (f"{first + place * width:,.4g} – {first + (place + 1) * width:,.4g}", places[place]) for place in range(MOST)

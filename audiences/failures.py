@@ -34,6 +34,7 @@ class Trouble(msgspec.Struct, array_like=True):
 
 def trouble(version: Version, why: Trouble, now: datetime) -> None:
     """It is tried again later, alone, and says why. Saved."""
+    # min: the clock may have been put back since.
     version.failing_since = min(version.failing_since or now, now)
     version.error = storable(why.reason[:LONGEST_REASON])
     if why.alone:

@@ -48,6 +48,7 @@ class Evaluation(models.Model):
 
 def of_field() -> "models.CharField[str, str]":
     """Whom it is about. The database has a default for a release without the field."""
+    # Kept in the words of the grammar, so that a definition and its audience say the same.
     choices = [(grammar.USERS, "People"), (grammar.ACCOUNTS, "Accounts")]
     return models.CharField(max_length=8, choices=choices, default=grammar.USERS, db_default=grammar.USERS)
 

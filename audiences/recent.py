@@ -22,6 +22,7 @@ class Recent(Generic[Key, Value]):
         with self._lock:
             if key not in self._values:
                 return None
+            # What is asked for again and again stays, however much comes in between.
             self._values.move_to_end(key)
             return self._values[key][0]
 

@@ -103,6 +103,7 @@ def offered(space: Space, of: str, *, event: str = "", name: str = "", like: str
 
     event: whose properties. name: of the property or trait whose values. like: only what has this text in it.
     """
+    # It is searched for in millions of rows: nobody types more than this.
     like = like.strip()[: seen.LONGEST]
     counted: dict[str, Callable[[], dict[str, int]]] = {
         EVENT: lambda: events(space, like=like),

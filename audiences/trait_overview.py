@@ -109,6 +109,7 @@ def with_people(space: Space, values: Mapping[int, str], definition: Any) -> lis
 
 def sample(space: Space, values: Mapping[int, str], size: int, definition: Any) -> list[PersonValue]:
     """Of at most so many of the people, spread evenly from the oldest profile to the newest."""
+    # By number, which is by age: the first and the last are as likely to be seen as any.
     chosen = overview.spread(sorted(values), size)
     return with_people(space, {number: values[number] for number in chosen}, definition)
 

@@ -102,6 +102,7 @@ def delivery_overview(
         where,
     )
     counts = {row[0]: int(row[1]) for row in client.rows(sql("SELECT last.1, count() FROM %s GROUP BY 1", newest))}
+    # Two outcomes are a failure: refused for good, and suspended until somebody changes the settings.
     filtered, failed = counts.get("filtered", 0), counts.get("refused", 0) + counts.get("suspended", 0)
     everything = sum(counts.values())
     # What got no answer has no latency: it has a timeout, which says nothing of the destination.

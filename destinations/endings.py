@@ -83,5 +83,6 @@ def _leaving_from(audience: Audience, subscription: Subscription) -> LeavingFrom
     if ending_at is None or compared_at is None or compared_at < ending_at:
         return LeavingFrom(subscription, None, done=False)
     counts = subscription.counts
+    # Those that may be there count too; those due may be counted in both, so the larger number is shown.
     left = max(counts["acknowledged"] + counts["maybe"], counts["due"])
     return LeavingFrom(subscription, left, done=left == 0 and compared_at >= ending_at + SETTLED)

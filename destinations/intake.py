@@ -154,6 +154,7 @@ def desired_states(
     inside -= BitMap(queries.kept_out(subscription, inside))
     chosen = _chosen(subscription, rules, inside)
     outside = BitMap(profile for _, profile in owners.values()) - members
+    # Merged into somebody who is no member: the audience may still count the profile that is gone.
     losers = identity.all_numbers(subscription.space, outside) & members if outside else BitMap()
     unsettled = BitMap(identity.canonical(subscription.space, losers).values()) if losers else BitMap()
     unsettled |= queries.moved_since_tick(subscription)
@@ -293,12 +294,14 @@ def _intake(
         values = {number: kept[owner] for number, owner in wanted.items() if owner in kept}
         # Values are read after the members, and may be of a later tick, whose change is in the next pass.
         desired |= dict.fromkeys(wanted.keys() - values.keys(), False)
+    # Of an exit nobody is looked up: it goes to whom the entry went.
     recipients = _recipients(subscription, [row for row in identifiers if desired[row[0]] is not False])
     rules = queries.sending_of(subscription)
     of_people = BitMap(owners.values())
     traits = queries.traits_of(subscription, of_people, rules.traits) if rules.traits else {}
     out = queries.kept_out(subscription, of_people & members)
     types = queries.types_of(subscription)
+    # By identifier, since the log has a line for each.
     kept_out = {number: out[owner] for number, type, _, owner in identifiers if owner in out and type in types}
     desired |= {number: False for number in numbers if number not in owners}  # erased
     return SyncIntake(before, after, members, due, numbers, desired, owners, recipients, values, traits, kept_out)

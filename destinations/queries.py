@@ -35,10 +35,12 @@ from spaces.secrets import open_sealed
 from spaces.settings_schema import SettingsDeclaration, described, json_schema, load_stored
 
 PEOPLES_TYPES = ("user_id", "email", "anonymous_id", ACCOUNT_TYPE)
+# A list has people in it and nothing besides: there is no place for a value.
 NO_TRAITS = "A computed trait goes only to destinations that take people as events"
 NO_ACCOUNTS = "What is about accounts goes only to destinations that take group calls, as events"
 SENT_OUTCOMES = ("delivered", "retry", "refused", "suspended")
 OUTCOMES = (*SENT_OUTCOMES, "filtered")
+# What a number of the overview leads to, where several outcomes are counted as one.
 OUTCOME_GROUPS = {"failed": ("refused", "suspended"), "mapped": SENT_OUTCOMES}
 
 
@@ -170,6 +172,7 @@ def identifier_number(space: Space, text: str) -> int | None:
 
 def identifier_like(space: Space, text: str) -> int | None:
     """The number of `type:value`, or of a bare value of one of the types that stand for people."""
+    # First as it stands: `phone:+49…` has a colon, and so may a user id.
     exact = identifier_number(space, text)
     if exact is not None:
         return exact
@@ -305,6 +308,7 @@ def _outdated(subscription: Subscription) -> BitMap:
     trait = subscription.audience_id
     if subscription.audience.kind != Audience.Kind.TRAIT:
         return BitMap()
+    # Of everybody: which of a million identifiers differ only a look at all of them tells.
     values = trait_values.kept(subscription.space, trait)
     with connection.cursor() as cursor:
         cursor.execute(SAID, [subscription.space_id, subscription.pk])
@@ -369,6 +373,7 @@ def identifier_rules(subscription: Subscription) -> dict[str, IdentifierRule]:
     known = known_types(subscription.destination, audience.of)
     if audience.of == ACCOUNTS:
         return sending_of(subscription).by_type(known, usual=known)
+    # Anonymous ids only where anonymous people count: else each browser of a known person would be sent.
     usual = ("user_id", "email", *(("anonymous_id",) if audience.include_anonymous else ()))
     return sending_of(subscription).by_type(known, usual=usual)
 

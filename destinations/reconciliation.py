@@ -99,6 +99,7 @@ def looked_up(subscription: Subscription, text: str) -> list[PersonCheck]:
     if not profiles:
         return []
     members, types = queries.desired_members(subscription), queries.types_of(subscription)
+    # Of these people alone: the filters of a million would be asked for three.
     members -= BitMap(queries.kept_out(subscription, members & BitMap(profile.number for profile in profiles)))
     matches = people(subscription.space, profiles)
     identifiers = {

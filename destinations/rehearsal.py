@@ -167,6 +167,7 @@ def _changes(
     changes: list[IdentifierChange] = []
     told: dict[str, ToldIdentifier] = {}
     for number in intake.numbers:
+        # Of whoever was never sent an exit is shown as it would be, had they been.
         recipients = sent.get(number) or intake.recipients.get(number)
         if recipients is None:
             continue
@@ -185,6 +186,7 @@ def _shown(request: DestinationRequest, told: Mapping[str, ToldIdentifier], secr
         name: MASK if name.lower() in SECRET_HEADERS else strike(value, secrets)
         for name, value in request.headers.items()
     }
+    # First the secrets, then what is personal: a secret may look like neither.
     body = personal.text(strike(request.shown or request.body.decode("utf-8", "replace"), secrets))
     identifiers = [told[row.id] for row in request.rows]
     return RehearsedRequest(request.method, strike(request.url, secrets), headers, body, identifiers)

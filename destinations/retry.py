@@ -29,6 +29,7 @@ def retry_options(calls: Iterable[tuple[Delivery, Subscription]], *, now: dateti
     """For each call, newest first, what can be done about it; None for one that was delivered. One query."""
     listed = list(calls)
     failed = [(call.subscription, call.identifier) for call, _ in listed if call.outcome != DELIVERED]
+    # One query for the page; pairs that are not on it may come along, and are not looked at.
     subscriptions, identifiers = {key[0] for key in failed}, {key[1] for key in failed}
     acknowledged = Acknowledged.objects.filter(subscription__in=subscriptions, identifier__in=identifiers)
     rows = {(row.subscription_id, row.identifier): row for row in acknowledged}

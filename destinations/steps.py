@@ -102,6 +102,7 @@ def take_steps(
         with owning_in_between(lock, within_s=LOCKED_S) as is_ours:
             if not is_ours:
                 raise StepsBusy(name)
+            # Before the tool is asked: what it gives must have a place to be kept in.
             row, _ = RememberedValues.objects.get_or_create(
                 destination=destination,
                 subscription=owner,
@@ -121,6 +122,8 @@ def take_steps(
                 if in_turn:
                     in_turn()
                 answered = _ask(step, request, adapter, remembered, call)
+                # From when the batch began, not from the answer: a token that ends a little early is only asked for
+                # anew.
                 until = milliseconds(now) + int(answered.lasts_s * 1000) if answered.lasts_s is not None else None
                 _keep(row, {key: (value, until if key == name else None) for key, value in answered.values.items()})
                 # What a tool has just given is taken for usable, however short it lasts.

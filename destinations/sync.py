@@ -81,6 +81,7 @@ class Sync:
             return None
         # Where each call says everybody who is there, as few calls as can be.
         people = adapter_of(subscription.destination.kind).capabilities.people
+        # In the same proportion, since the mechanism takes fewer while it searches for a row that cannot be prepared.
         limit = limit * people // BATCH if people else limit
         intake = read_due_and_changed(subscription, limit, now) if subscription.sends else None
         longest, noted = backoff.LONGEST_ASKED, subscription.compared_at

@@ -13,6 +13,7 @@ from alerts.kinds import all_kinds
 from alerts.models import AlertChannel, AlertNotification, AlertRule
 from spaces.settings_schema import MASK, SettingsDeclaration, masked
 
+# Examples of a kind in a folder of another app: this one knows none by itself.
 OPTIONS = {"percent": 50, "least": 100}
 CHANNEL_SETTINGS = {"webhookUrl": f"https://hooks.slack.com/{MASK}"}
 
@@ -102,11 +103,13 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField()
     name = serializers.CharField()
     sentence = serializers.SerializerMethodField(help_text="What it watches for, in words.")
+    # null rather than "": to a client an id is there or is not.
     subjectId = serializers.SerializerMethodField(help_text="What it is about; null = anything of its kind.")
     options = serializers.SerializerMethodField()
     channelIds = serializers.SerializerMethodField(help_text="By which people are told.")
     cooldownMinutes = serializers.IntegerField(source="cooldown_minutes")
     enabled = serializers.BooleanField()
+    # Counted by the query of the rules (queries.rules_of), not one by one.
     open = serializers.IntegerField(help_text="How many things are wrong by it now.")
     error = serializers.CharField(help_text="Why it could not be looked at the last time; empty when it could.")
     createdAt = MomentField(source="created_at")
@@ -155,6 +158,7 @@ class CreateAlertRule(serializers.Serializer[Any]):
     subjectId = serializers.CharField(
         max_length=40, allow_null=True, default=None, help_text="null = anything of its kind."
     )
+    # Its bounds are the service's: a form and a body are told the same.
     cooldownMinutes = serializers.IntegerField(default=30, help_text=COOLDOWN)
     enabled = serializers.BooleanField(default=True)
 
@@ -213,6 +217,7 @@ class NotificationSerializer(serializers.Serializer[Any]):
     }
 
     id = serializers.CharField(source="public_id")
+    # null of a test, which belongs to a channel alone.
     alertId = serializers.CharField(source="rule.public_id", default=None, allow_null=True)
     channelId = serializers.CharField(source="channel.public_id")
     type = serializers.ChoiceField(source="what", choices=AlertNotification.What.choices)
@@ -227,6 +232,7 @@ class NotificationSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_messages(self, notification: AlertNotification) -> list[str]:
+        # As they were told: what was wrong may have other words by now.
         return [message for _, _, message in notification.findings]
 
 

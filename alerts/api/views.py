@@ -201,6 +201,7 @@ def _rule(request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
         fields["channels"] = list(AlertChannel.objects.filter(space=request.space, public_id__in=ids))
         if len(fields["channels"]) < len(set(ids)):
             raise invalid("There is no such channel in this space.", "channelIds")
+    # null in a body is "" in the table: anything of its kind.
     if "subjectId" in body:
         fields["subject"] = body["subjectId"] or ""
     if "cooldownMinutes" in body:

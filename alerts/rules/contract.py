@@ -58,11 +58,13 @@ class AlertMessage:
     @property
     def title(self) -> str:
         """One line."""
+        # Of blanks only single ones: a mail with a line break in its subject is refused.
         return " ".join(f"{TITLES[self.what]}: {self.rule} ({self.space})".split())
 
     @property
     def lines(self) -> list[str]:
         """What is wrong, or no longer is; at most MOST_NAMED of them."""
+        # A tool that fails is wrong for a hundred audiences at once; a message is to be read.
         shown = [finding.message for finding in self.findings[:MOST_NAMED]]
         more = len(self.findings) - len(shown)
         over = ["It is over:"] if self.what == RESOLVED and shown else []

@@ -56,6 +56,7 @@ class WriteCase(serializers.Serializer[Any]):
 
     name = serializers.CharField(max_length=LONGEST_TITLE)
     at = serializers.CharField(help_text="The moment at which it is asked.")
+    # One field for both: whether they are in an audience is a truth value.
     expected = ValueField(
         allow_null=True, help_text="Whether they are in it; of a computed trait its value, null = none."
     )

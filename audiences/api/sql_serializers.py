@@ -50,6 +50,7 @@ class WarehouseSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(source="public_id")
     kind = serializers.ChoiceField(choices=KINDS)
     name = serializers.CharField()
+    # Masked here, once: no view can forget it.
     settings = serializers.SerializerMethodField()
     createdAt = MomentField(source="created_at")
 
@@ -107,6 +108,7 @@ class ScheduleFields(serializers.Serializer[Any]):
     )
 
     def validate_timeZone(self, zone: str) -> str:
+        # Those that this machine knows, since it is this machine that reckons by them.
         if zone not in time_zones():
             raise serializers.ValidationError("There is no such time zone.")
         return zone
@@ -125,6 +127,7 @@ class CreateSqlTrait(ScheduleFields):
 
     name = serializers.CharField(max_length=100)
     warehouseId = serializers.CharField(max_length=40)
+    # As it was written: whoever wrote it wants to find it again.
     query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False)
 
 

@@ -33,6 +33,7 @@ MOST_VERSIONS = 100  # per page
 @extend_schema(tags=["audiences"])
 class VersionsView(PagedView):
     pagination_class = Pages.of("versions", order="-number", most=MOST_VERSIONS)
+    # Another one for traits, since the description says of which grammar the definition is.
     serializer: type[VersionSerializer] = VersionSerializer
 
     @extend_schema(operation_id="list_audience_versions", responses=VersionSerializer(many=True))

@@ -59,6 +59,7 @@ class JsonBox(forms.CharField):
         return read
 
 
+# Plain Django form sets: each kind of row is a form of its own, and works without JavaScript.
 class CaseForm(Styled):
     """What is not a row."""
 

@@ -146,6 +146,7 @@ def download(audience: Audience, numbers: BitMap | None = None) -> Iterator[tupl
     for start in range(0, len(people), AT_ONCE):
         for member in people[start : start + AT_ONCE]:
             pairs = member.identifiers
+            # Types of a space's own have no column: they stand together, each with its type.
             others = [f"{type}:{value}" for type, value in pairs if type not in DOWNLOAD]
             yield member.profile_id, _values(pairs, "user_id"), _values(pairs, "email"), BETWEEN.join(others)
 

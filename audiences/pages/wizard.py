@@ -7,6 +7,7 @@ from django.urls import reverse
 from access.requests import PageRequest
 from audiences.models import Draft
 
+# By the names of their addresses: the higher app that has them is not imported.
 BUILD, DESTINATIONS, REVIEW = "audience-draft", "draft-destinations", "draft-review"  # the names of the pages
 LABELS = {BUILD: "Build", DESTINATIONS: "Select destinations", REVIEW: "Review and create"}
 

@@ -185,6 +185,7 @@ def _tables(cases: Sequence[DefinitionCase], space: int, sources: Mapping[str, i
     profiles, links, events, traits = [], [], [], []
     for place, case in enumerate(cases, 1):
         profiles.append((place, KINDS[of], 0 if case.anonymous else 1))
+        # In a case about people they did their events themselves.
         actor = place
         if of == ACCOUNTS:  # users are numbered after all accounts
             actor = len(cases) + place
@@ -224,6 +225,7 @@ def _rows(reader: JsonReader, name: str, read: Callable[[Any, str], Row], *, mos
     if name not in reader:
         return ()
     rows = reader.take(name)
+    # `listed` wants one row at least; of a case every list may be empty.
     if rows == []:
         return ()
     return tuple(read(row, f"{name}[{place}]") for place, row in enumerate(listed(rows, name, most=most)))

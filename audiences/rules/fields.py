@@ -301,6 +301,7 @@ class FrequencyField(ConditionField):
         if measures:
             of = reader.name(measures[0])
             if not bounds:
+                # A measure alone says nothing: a sum of what, compared with what?
                 raise DefinitionError(reader.path, f"must have one of {', '.join(BOUNDS)} with {measures[0]}")
             bound = bounds[0]
             if measures[0] == "distinct":
@@ -328,6 +329,7 @@ class FrequencyField(ConditionField):
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
         measure, written = entries.get("measure", TIMES), entries["times"]
         if measure == TIMES or measure == "distinct":
+            # Of a count only whole numbers; what is none is passed on, for the grammar to name.
             bound: dict[str, Any] = {entries["frequency"]: whole(written)}
         else:
             bound = {entries["frequency"]: decimal(written)} if written.strip() else {}
@@ -417,6 +419,7 @@ class WindowField(ConditionField):
         if when == "on":
             return {"on": entries["date"]}
         after = {"after": entries["date"]} if when in ("after", "dates") else {}
+        # Each may stand alone, or both together.
         return after | ({"before": entries["end"]} if when in ("before", "dates") else {})
 
 

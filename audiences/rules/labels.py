@@ -13,6 +13,7 @@ class LabelRefused(ValueError):
 
 def tidied(labels: Iterable[str]) -> list[str]:
     """Each once, without blanks around it, in the order in which they were given. Raises LabelRefused."""
+    # Blanks are made one, since a label is told from another by how it looks.
     tidy = list(dict.fromkeys(filter(None, (" ".join(label.split()) for label in labels))))
     for label in tidy:
         if PARTED_BY in label:

@@ -129,6 +129,7 @@ def _compares(sign: str) -> Callable[[Operand, Any], Sql]:
 
 
 def _alike(one: Operand, other: Operand) -> Sql:
+    # Each as each type: a value of another type is NULL there, so that types are strict without asking for them.
     scalars = [_some(sql("%s = %s", *pair)) for pair in ((one.text, other.text), (one.truth, other.truth))]
     return _any([*scalars, _numbers("=")(one, other)])
 
@@ -142,6 +143,7 @@ def _numbers(sign: str) -> Callable[[Operand, Operand], Sql]:
 def _moments(sign: str) -> Callable[[Operand, Operand], Sql]:
     def ask(one: Operand, other: Operand) -> Sql:
         mine, its = (dates.exact_moments(sql("ifNull(%s, '')", operand.text)) for operand in (one, other))
+        # A text is one moment or none, so each array has one element at most.
         return sql(f"arrayExists(a -> arrayExists(b -> a {sign} b, %s), %s)", its, mine)
 
     return ask
@@ -190,6 +192,7 @@ def _ahead(operand: Operand, value: Duration, now: int, *, after: bool) -> Sql:
 
 def _moment_in(operand: Operand, opens: int | None, closes: int | None) -> Sql:
     """Whether it is a moment in (opens, closes]."""
+    # No moment is read from a text that is not there.
     text = sql("ifNull(%s, '')", operand.text)
     bounds = [dates.compares(text, sign, bound) for sign, bound in ((">", opens), ("<=", closes)) if bound is not None]
     return sql("(%s)", join(" AND ", bounds))

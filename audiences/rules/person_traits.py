@@ -20,6 +20,7 @@ from sources.events.sql import Sql, sql
 
 def newest(name: str) -> tuple[Aggregate, ...]:
     """One for each trait that the name may lead to."""
+    # By event time, then as the archive has them: the same row wins however often it is asked.
     row = "(ts, source, origin_piece, origin_position, value)"
     return tuple(Aggregate(NEWEST, (key,), sql(f"maxIf({row}, key = %s)", key)) for key in trait_keys(name))
 

@@ -25,6 +25,7 @@ def read_reference(value: dict[str, Any], path: str, allowed: tuple[str, ...]) -
     """Raises DefinitionError."""
     reader = JsonReader(value, path)
     named = [of for of in allowed if of in reader]
+    # An object is a reference or nothing: a value that is an object no operator takes.
     if len(named) != 1:
         raise DefinitionError(path, f"must be a value, or an object with one of {', '.join(allowed)}")
     reference = Reference(named[0], reader.name(named[0]))

@@ -241,6 +241,7 @@ class Chain:
             raise TypeError(f"{operator.name} compares with a value only")
         between = operator.between(JsonValue(Sql("x")), JsonValue(Sql("y")))
         some = sql(f"arrayExists(x -> arrayExists(y -> %s, (%s AS {its})), {own})", between, values)
+        # As for a value that is written down: a negative question is true only of what is there.
         return sql("(notEmpty(%s) AND NOT %s)", values, some) if operator.negative else some
 
 

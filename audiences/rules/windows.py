@@ -76,6 +76,7 @@ class Within(Window):
     def opens(self, now: int) -> int:
         return now - self.duration.milliseconds
 
+    # No event that is dated ahead: it counts from its own moment on (`turns`).
     def closes(self, now: int) -> int:
         return now
 
@@ -237,6 +238,7 @@ def _between(value: Any, path: str) -> Between:
     if len(items) != 2:
         raise DefinitionError(path, "must be a list of two")
     newest, oldest = (read_duration(item, f"{path}[{i}]") for i, item in enumerate(items))
+    # The window would be empty, or turned round.
     if newest.milliseconds >= oldest.milliseconds:
         raise DefinitionError(f"{path}[1]", "must be longer ago than the first")
     return Between(newest, oldest)

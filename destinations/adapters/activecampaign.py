@@ -34,6 +34,7 @@ class ActivecampaignOptions(SettingsDeclaration, frozen=True):
     ] = ""
 
     def check(self) -> None:
+        # Empty is refused as well: without a field there is nothing to be set.
         if not self.field_id.isdecimal():
             raise InvalidSetting("fieldId", "Give the number of a custom field, which must exist")
 
@@ -51,6 +52,7 @@ def plan(
             f"{_api(settings)}/contact/sync",
             {
                 "contact": {
+                    # The contact is found by it, and created when it is not there.
                     "email": change.address.email,
                     # Assumed: the empty text empties a field.
                     "fieldValues": [

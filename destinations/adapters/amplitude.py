@@ -66,6 +66,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     content = decoded(answer.body)
     if answer.status == 400 and "api key" in str(content.get("error", "")).lower():
         return [CallOutcome("suspended", f"400 {answer.text()}")] * len(request.rows)
+    # Throttled is a user or a device, and the whole request waits for it.
     if answer.status == 429 and retry_after_s(answer) is None:
         return [CallOutcome("retry", outcome_of(answer).reason, THROTTLED_S)] * len(request.rows)
     # As of {"events_with_invalid_fields": {"time": [3]}, "silenced_events": [5]}: numbers of events.

@@ -32,8 +32,7 @@ from spaces.chunks import chunks
 from spaces.settings_schema import SettingsDeclaration, label, secret
 from spaces.times import iso
 
-# braze.com/docs/api/basics, in November 2026.
-HOSTS = {
+HOSTS = {  # braze.com/docs/api/basics, in November 2026
     **{f"US-0{number}": f"rest.iad-0{number}.braze.com" for number in range(1, 9)},
     **{f"EU-0{number}": f"rest.fra-0{number}.braze.eu" for number in (1, 2)},
     **{name: f"rest.{name.lower()}.braze.com" for name in ("US-09", "US-10", "AU-01", "ID-01", "JP-01")},
@@ -64,8 +63,7 @@ def plan(
             user = {"external_id": row.address.user_id} if row.address.user_id else {"email": row.address.email}
             if options.send_identify:
                 email = email_to_set(row, wanted=settings.send_email)
-                # null takes an attribute away
-                attributes = {**user, **email, **row.fields, about.key: options.value(row)}
+                attributes = {**user, **email, **row.fields, about.key: options.value(row)}  # null takes one away
                 content.setdefault("attributes", []).append(attributes)
             if options.send_track:
                 properties = event_properties(row, about, options)

@@ -43,6 +43,7 @@ def plan(
         content: list[object] = [change_set(changes, about)]
     else:
         content = [message for change in changes for message in messages(change, about, options, INTEGRATION)]
+    # As the webhook sends it, without a signature: it goes nowhere.
     headers = {"content-type": "application/json", "webhook-id": batch_id(changes)}
     return [DestinationRequest(id=batch_id(changes), rows=changes, headers=headers, body=json_body(content))]
 

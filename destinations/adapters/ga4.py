@@ -46,6 +46,7 @@ class Ga4Options(SettingsDeclaration, frozen=True):
     key_parameter: ClassVar = "audience_key"
 
     def check(self) -> None:
+        # Google drops other names without a word, so they are refused here.
         _check_name("enteredEvent", self.entered_event)
         _check_name("exitedEvent", self.exited_event)
         _check_property(self.user_property)
@@ -107,6 +108,7 @@ def plan(
 
 def _short(value: Any) -> Any:
     """As a user property can be: a number, or a text of 36 characters. Assumed: null takes it away."""
+    # A truth value is an int in Python, and would arrive as 1.
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if number or value is None else as_text(value)[:LONGEST_VALUE]
 

@@ -92,7 +92,7 @@ def plan(
 
 
 def test(settings: GoogleAdsSettings, now: datetime) -> DestinationRequest:
-    """Asks for a token once more: everything else that the scope allows changes a list."""
+    """Asks for a token once more, about no audience: everything else that the scope allows changes a list."""
     request = TOKEN.ask(PayloadComputation("", "", "", ""), settings, None, now)
     assert request is not None
     return replace(request, id=test_id(now))

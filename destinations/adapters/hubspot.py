@@ -145,6 +145,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     # Whoever enters a list, and is neither refused nor named with an id, is not there yet.
     is_lost = request.then and request.url.endswith("/upsert")
     otherwise = CallOutcome("retry", "HubSpot did not say which contact this is") if is_lost else DELIVERED
+    # By the ids that we gave: addresses in the answer may be written otherwise.
     reasons = {n: refused[row.id] for n, row in enumerate(request.rows) if row.id in refused}
     return refused_rows(request, reasons, otherwise=otherwise)
 

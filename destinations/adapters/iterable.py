@@ -102,6 +102,7 @@ def _memberships(changes: Changes, settings: IterableSettings, list_id: str) -> 
 
 def _user(change: IdentifierChange, settings: IterableSettings) -> dict[str, Any]:
     address = change.address
+    # A project has one way to know its users; by the other it would create a second one.
     by_email = address.email is not None and (settings.identify_by == "email" or address.user_id is None)
     if by_email:
         return {"email": address.email}
@@ -127,6 +128,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     }
     if not answer.ok or not lists:
         return read_by_status(request, answer)
+    # The answer names users, not places: which row each was, the request says.
     body = decoded(request.body)
     reasons = {}
     for number, entry in enumerate(body.get("users") or body.get("subscribers") or body["events"]):

@@ -34,6 +34,7 @@ class KafkaSettings(SettingsDeclaration, frozen=True):
     password: Annotated[str, secret("Password")] = ""
 
     def check(self) -> None:
+        # The client would try a wrong one for long before it says so.
         for place in self.brokers.split(","):
             host, _, port = place.strip().rpartition(":")
             if not (host and port.isdecimal() and 0 < int(port) < 65536):
@@ -76,6 +77,7 @@ def _value(change: IdentifierChange, about: PayloadComputation) -> dict[str, Any
         **{name: value for name, value in ids.items() if value is not None},
         **others,
         **fields,
+        # A null value is written too: of a compacted topic the newest message of a key is all that stays.
         **({"value": change.value} if is_trait else {"member": change.entering}),
     }
 
@@ -89,7 +91,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
 
 
 def test(settings: KafkaSettings, now: datetime) -> DestinationRequest:
-    """Asks for the partitions of the topic."""
+    """Asks for the partitions of the topic. Nothing is written: a consumer would take a test for a change."""
     return DestinationRequest(test_id(now), (), "GET", settings.topic)
 
 

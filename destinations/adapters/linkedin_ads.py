@@ -95,6 +95,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
         return read_unnamed(request, answer)
     outcomes = []
     for element in elements:
+        # The batch as a whole is a 200, whatever becomes of its elements.
         status = element.get("status")
         outcome = outcome_of(Answer(status if isinstance(status, int) else 200))
         reason = "" if outcome == DELIVERED else f"{status} {element.get('message', '')}".strip()

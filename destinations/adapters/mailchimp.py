@@ -43,6 +43,7 @@ class MailchimpSettings(SettingsDeclaration, frozen=True):
     )
 
     def check(self) -> None:
+        # The data center in the key is the host that is called.
         if not self.api_key.rpartition("-")[2].isalnum() or "-" not in self.api_key:
             raise InvalidSetting("apiKey", "The key ends with a data center, such as -us12")
         if not self.audience_id.isalnum():

@@ -50,6 +50,7 @@ def plan(
     changes: Changes, about: PayloadComputation, settings: MixpanelSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """The profiles of all, then their events."""
+    # Two endpoints, and so two requests about the same people: a row is delivered when both took it.
     id, host, requests = batch_id(changes), HOSTS[settings.region], []
     if options.send_identify:
         # ip=0: else our server's place would become the person's. verbose=1: else the answer is 0 or 1.

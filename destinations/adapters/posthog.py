@@ -31,6 +31,7 @@ class PosthogSettings(SettingsDeclaration, frozen=True):
         str, text("Address of your own server", help="Only for that, such as https://posthog.example")
     ] = ""
 
+    # Either a region or a server: of both, nobody could say which counts.
     def check(self) -> None:
         if self.region == "own server" and not self.server.startswith(("http://", "https://")):
             raise InvalidSetting("server", "Must begin with http:// or https://")

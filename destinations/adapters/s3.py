@@ -68,6 +68,7 @@ def _put(
 
 def test(settings: S3Settings, now: datetime) -> DestinationRequest:
     """Writes a file of one line: the right to write is the only one that is needed."""
+    # It stays there: to take it away again would need the right to delete.
     line = b"Personas can write here.\n"
     return _put(settings, "personas-test.txt", line, "text/plain", test_id(now), (), "PUT a test")
 

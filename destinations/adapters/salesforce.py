@@ -133,6 +133,7 @@ def _query(settings: SalesforceSettings, query: str) -> str:
 
 def _quoted(text: str) -> str:
     """A text in SOQL."""
+    # An address may have a quote in it, and a query of another meaning must not be made of it.
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

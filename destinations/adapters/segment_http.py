@@ -30,6 +30,7 @@ class SegmentHttpSettings(SettingsDeclaration, frozen=True):
     receiver: Annotated[Literal["Segment US", "Segment EU", "other"], label("Receiver")] = "Segment US"
     server: Annotated[str, text("Address of another receiver", help="Without the path /v1/batch")] = ""
 
+    # Either a receiver that is known or an address: of both, nobody could say which counts.
     def check(self) -> None:
         if self.receiver == OTHER and not self.server.startswith(("http://", "https://")):
             raise InvalidSetting("server", "Must begin with http:// or https://")
@@ -55,6 +56,7 @@ def test(settings: SegmentHttpSettings, now: datetime) -> DestinationRequest:
 
 
 def _post(settings: SegmentHttpSettings, content: object, *, id: str, rows: Changes) -> DestinationRequest:
+    # Of another receiver the address that was given.
     host = HOSTS.get(settings.receiver, settings.server.rstrip("/"))
     return json_request(f"{host}/v1/batch", content, id=id, rows=rows, headers=basic(settings.write_key))
 

@@ -32,6 +32,7 @@ class SftpSettings(SettingsDeclaration, frozen=True):
     def check(self) -> None:
         if not (self.password or self.private_key):
             raise InvalidSetting("password", "Give a password or a private key")
+        # Without it whoever answers at this address would be given the people.
         if len(self.host_key.split()) < 2:
             raise InvalidSetting("hostKey", "The type of the key and the key, such as ssh-ed25519 AAAA…")
 
@@ -40,6 +41,7 @@ def plan(
     changes: Changes, about: PayloadComputation, settings: SftpSettings, options: FileOptions, now: datetime
 ) -> list[DestinationRequest]:
     """One file for all."""
+    # The transport writes beside it and moves it there, so nobody reads half of a file.
     path = f"{settings.folder.rstrip('/')}/{name_of(changes, about, options)}"
     body, rows = body_of(changes, about, options)
     shown = f"PUT {path}: {rows} rows, {len(body)} bytes"

@@ -29,6 +29,7 @@ def plan(
     """One message for all changes: how many people entered the audience, and how many left."""
     # Slack reads these three as markup; an audience may be called "A & B".
     name = about.name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # People, not identifiers: whoever reads it would count somebody with two addresses twice.
     entered, left = people(changes, entering=True), people(changes, entering=False)
     message = f"{options.mention} *{name}*: {entered} entered, {left} left".strip()
     return [json_request(settings.webhook_url, {"text": message}, id=batch_id(changes), rows=changes)]

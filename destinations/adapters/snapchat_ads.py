@@ -43,7 +43,7 @@ class SnapchatAdsSettings(RefreshedSettings, frozen=True):
     ad_account_id: Annotated[str, text("Ad account ID", help="In the Ads Manager: Ad accounts, the ID of the account")]
 
     def check(self) -> None:
-        if not self.ad_account_id.replace("-", "").isalnum():
+        if not self.ad_account_id.replace("-", "").isalnum():  # it becomes part of an address
             raise InvalidSetting("adAccountId", "The ID has letters, digits and - alone")
 
 

@@ -112,6 +112,7 @@ def plan(
     changes: Changes, about: PayloadComputation, settings: WebhookSettings, options: CallOptions, now: datetime
 ) -> list[DestinationRequest]:
     """List style: one request per batch. Event style: one per call, or one array of calls per batch."""
+    # By whatever size the receiver asked for; the stage gives many more at once.
     batches = list(chunks(changes, settings.batch_size))
     if settings.style == "list":
         return [_post(settings, batch_id(rows), rows, change_set(rows, about), now) for rows in batches]

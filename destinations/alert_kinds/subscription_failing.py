@@ -23,6 +23,7 @@ def check(space: Space, options: SubscriptionFailingOptions, subject: str, now: 
             f"{name_of(row)}: no call got through since {row.failing_since:%Y-%m-%d %H:%M} UTC.",
         )
         for row in going(space, subject)
+        # Since the first failure in a row, not the last success: an idle one has none and fails nobody.
         if row.failing_since is not None and row.failing_since <= late and row.standing != DISABLED
     ]
 

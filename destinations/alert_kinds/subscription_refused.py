@@ -22,6 +22,7 @@ def check(space: Space, options: SubscriptionRefusedOptions, subject: str, now: 
     findings = []
     for row in rows:
         refused, desired = counts[row.pk]["refused"], counts[row.pk]["desired"]
+        # 0 % means any at all.
         if refused and refused * 100 > options.percent * desired:
             message = f"{name_of(row)}: {refused:,} of {desired:,} identifiers were refused."
             findings.append(Finding(row.public_id, name_of(row), message))

@@ -24,6 +24,7 @@ def name_of(subscription: Subscription) -> str:
 
 def going(space: Space, subject: str = "") -> list[Subscription]:
     """What goes from the space to its destinations, by name."""
+    # Deleted ones keep their rows until they are erased.
     rows = Subscription.objects.filter(space=space, audience__deleted_at=None, destination__deleted_at=None)
     rows = rows.filter(public_id=subject) if subject else rows
     return list(rows.select_related("audience", "destination").order_by("audience__name", "destination__name", "pk"))

@@ -55,6 +55,7 @@ def picked(rows: Sequence[DestinationChoice]) -> list[tuple[Destination, dict[st
     """The destinations that were chosen, with their options; None when the options of one are wrong."""
     wanted = [row for row in rows if row.chosen]
     valid = [row.options.is_valid() for row in wanted]  # of each: all of them say what is wrong with them
+    # Only once each is valid by itself: what does not go together is looked at last.
     agreeing = [_agrees(row) for row in wanted] if all(valid) else [False]
     return [(row.destination, row.options.given) for row in wanted] if all(agreeing) else None
 

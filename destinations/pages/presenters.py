@@ -87,6 +87,7 @@ def working(row: Destination) -> Pill:
     if not row.enabled:
         return Pill("Disabled")
     going = queries.current_subscriptions(row)
+    # Nothing of it says whether calls get through: only that it is switched on is known.
     idle = all(subscription.held_back_by for subscription in going)
     return Pill("Enabled", "" if going else "good") if idle else together(going)
 
@@ -111,5 +112,6 @@ def grouped(cards: Iterable[tuple[str, Any]]) -> list[StyleGroup]:
 def with_counts(tally: dict[str, int]) -> dict[str, Any]:
     """The counts, and how many per cent of those desired are acknowledged."""
     desired, acknowledged = tally["desired"], tally["acknowledged"]
+    # More may be acknowledged than desired, while those who left are on their way out.
     percent = min(100.0, round(100 * acknowledged / desired, 1)) if desired else 0.0
     return {"tally": tally, "percent": percent}

@@ -150,6 +150,7 @@ def _jsonl(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Texts, but for `entered`: values of a computed trait may be of any type."""
+    # A schema of its own rather than one that is guessed: files of one name must have the same columns.
     types = [(column, pyarrow.bool_() if column == "entered" else pyarrow.string()) for column in columns]
     shown = [
         {

@@ -227,6 +227,7 @@ class DateValue(MappedValue, frozen=True, tag="date"):
             return None
         if self.format in ("seconds", "milliseconds"):
             return int(at.timestamp() * (1000 if self.format == "milliseconds" else 1))
+        # As most tools write it; both forms are ISO 8601.
         return at.isoformat().replace("+00:00", "Z") if self.format == "iso" else at.strftime(self.format)
 
     def check(self, path: str) -> None:
@@ -253,6 +254,7 @@ class HashedValue(MappedValue, frozen=True, tag="hash"):
 
     def comes_to(self, facts: MappingFacts) -> Any:
         value = self.of.comes_to(facts)
+        # No digest of nothing: it would be the same for everybody, and tools would take them for one person.
         return None if value in (None, "") else digest(as_text(value), self.algorithm, self.normalise)
 
 
@@ -294,6 +296,7 @@ def trait_of(traits: Mapping[str, Any], key: str) -> Any:
 
 def roots(keys: set[str]) -> set[str]:
     """Every trait that may hold one of these: the trait of that name, and that of its first part."""
+    # Both may hold it, and which one does only the traits of the person say.
     return {name for key in keys for name in (key, key.split(".")[0])}
 
 

@@ -178,6 +178,7 @@ def parse_sending(given: object, *, known: Sequence[str], names: FieldNames | No
             if not names.allow(name):
                 raise InvalidSetting(path, names.sentence)
     except msgspec.ValidationError as error:
+        # msgspec tells the place in its message alone.
         message, _, at = str(error).partition(" - at `$")
         raise InvalidSending(at.rstrip("`").lstrip("."), message) from error
     # Raised while the JSON is converted, before the depth of a value can be counted.

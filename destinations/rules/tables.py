@@ -39,6 +39,7 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, t
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 PEOPLE = "people"
 KEPT = ("id", "user_id", "email")
+# User ids and addresses have columns of their own; of all other types each has one of its name.
 IDENTIFIERS = ("user_id", "email", ANY)
 FIELD_NAMES = FieldNames(
     r"(?i:(?!(id|user_id|email|audience|value|member|changed_at)$)[a-z_][a-z0-9_]{0,62})",
@@ -154,6 +155,7 @@ def people(
     table, column, more = dialect.quoted(options.table), dialect.quoted(own), more_columns(about, but=own)
     names = [dialect.quoted(name) for name in more]
     enter = dialect.upsert(table, [dialect.quoted("id")], ("user_id", "email", column), names)
+    # COALESCE: the call about one identifier does not know the others, and must not empty their columns.
     set_more = "".join(f", {name} = COALESCE(%s, {name})" for name in names)
     leave = f"UPDATE {table} SET {column} = %s{set_more} WHERE id = %s"
     entered = [
@@ -178,6 +180,7 @@ def table_steps(dialect: Dialect) -> tuple[AdapterStep, ...]:
 
     def create(about: PayloadComputation, settings: Any, options: TableOptions, now: datetime) -> DestinationRequest:
         table, own = dialect.quoted(options.table), f"user_id {dialect.text}, email {dialect.text}"
+        # One row for each person: an audience is a column more, not a row more.
         columns = f"id {dialect.key} PRIMARY KEY, {own}"
         if options.layout != PEOPLE:
             more = f"{own}, value {dialect.text}, changed_at {dialect.moment} NOT NULL"
@@ -257,6 +260,7 @@ def _there(
     def read(request: DestinationRequest, answer: Answer) -> RememberedAnswer | CallOutcome:
         if answer.ok:
             return RememberedAnswer({name: "there"})
+        # 403 is what the transports answer when something is not there or may not be read: the next step creates it.
         return RememberedAnswer({}) if otherwise and answer.status == 403 else outcome_of(answer)
 
     return read

@@ -56,6 +56,7 @@ def call(destination: Destination, request: DestinationRequest) -> Answer:
     times: Counter[str] = Counter()
     for message in msgspec.json.decode(request.body, type=list[msgspec.Raw]):
         id = msgspec.json.decode(message, type=_MessageId).id[:200]
+        # The first of several with one id in one array: as for a receiver that drops repetitions.
         calls.setdefault(id, bytes(message).decode())
         times[id] += 1
     headers = msgspec.json.encode(dict(request.headers)).decode()
@@ -96,6 +97,7 @@ def statements(body: dict[str, Any]) -> Iterator[MembershipStatement]:
     """All that one received call states, in event style or in list style."""
     personas = body.get("context", {}).get("personas", {})
     key, kind = personas.get("computation_key"), personas.get("computation_class")
+    # A test call, or what somebody else posted: it states nothing about anybody.
     if kind not in ("audience", "trait") or key is None:
         return
     if body["type"] == "audience":

@@ -34,6 +34,7 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
             for statement in statements_of(request.body):
                 cursor.executemany(statement.sql, statement.rows) if statement.rows else cursor.execute(statement.sql)
             connection.commit()
+    # Before all others, which are the database's: our own door refused it.
     except OutboundError as error:
         raise Unanswered(str(error), permanent=error.permanent) from error
     except (pymysql.MySQLError, OSError) as error:
@@ -43,5 +44,6 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
             return Answer(422, body=words.encode())
         if code in STANDS_STILL:
             return Answer(403, body=words.encode())
+        # Once it was begun nobody knows whether the commit arrived.
         raise Unanswered(words, arrived=is_begun) from error
     return Answer(200)

@@ -42,6 +42,7 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
                     execute_batch(cursor, statement.sql, statement.rows, page_size=200)
                 else:
                     cursor.execute(statement.sql)
+    # Before all others, which are the database's: our own door refused it.
     except OutboundError as error:
         raise Unanswered(str(error), permanent=error.permanent) from error
     except psycopg2.Error as error:

@@ -41,6 +41,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
         if request.method == "GET":
             await client.listdir(str(path))
             return
+        # The name of a file may have folders in it, such as a date.
         await client.makedirs(str(path.parent), exist_ok=True)
         # A dot before it: whoever takes every file of a folder leaves such out.
         beside = path.with_name(f".{path.name}.part")
@@ -70,6 +71,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
             except asyncssh.PermissionDenied as error:
                 return Answer(401, body=error.reason.encode())
             except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
+                # Another server than the one that was meant: no try will make it the right one.
                 raise Unanswered(error.reason, permanent=True) from error
             except asyncssh.KeyImportError as error:
                 raise Unanswered(f"The key cannot be read: {error}", permanent=True) from error

@@ -83,6 +83,7 @@ def alert_new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "name": all_kinds()[kind].label,
         "cooldown_minutes": 30,
         "enabled": True,
+        # All of them: whoever makes an alert wants to hear of it, and can untick.
         "channels": list(AlertChannel.objects.filter(space=request.space).values_list("public_id", flat=True)),
     }
     form, options = _forms(request, kind, initial, {})
@@ -92,6 +93,7 @@ def alert_new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
                 request.space,
                 kind=kind,
                 **_entered(request, form, options),
+                # Messages are sent by a worker, which serves no request and does not know how the console is reached.
                 origin=request.build_absolute_uri("/").rstrip("/"),
                 by=request,
             )
@@ -194,6 +196,7 @@ def _pill(rule: Any) -> Pill:
 def _forms(
     request: PageRequest, kind: str, initial: Mapping[str, Any], options: Mapping[str, Any], *, unbound: bool = False
 ) -> tuple[AlertForm, Declared]:
+    # Unbound: what was posted was the name to confirm a deletion with, no settings.
     data = None if unbound else request.POST or None
     channels = AlertChannel.objects.filter(space=request.space).order_by("name", "pk")
     form = AlertForm(
@@ -222,11 +225,13 @@ def _channel_forms(row: AlertChannel, data: Any = None) -> tuple[ChannelName, De
 
 def _entered(request: PageRequest, form: AlertForm, options: Declared) -> dict[str, Any]:
     entries = dict(form.cleaned_data)
+    # Looked up in the space: an id of another one is left out, as if it was not there.
     chosen = AlertChannel.objects.filter(space=request.space, public_id__in=entries.pop("channels"))
     return {**entries, "options": options.given, "channels": list(chosen)}
 
 
 def _refuse(form: AlertForm, options: Declared, error: InvalidSetting) -> None:
+    # A service names fields as the API does; of some the form has its own, all others are options.
     if error.field in ON_FORM:
         form.add_error(ON_FORM[error.field], str(error))
     else:

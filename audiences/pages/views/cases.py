@@ -86,6 +86,7 @@ def _case(request: PageRequest, row: Audience, id: str) -> HttpResponse:
     now = clock.now().replace(microsecond=0)
     if request.method != "POST":
         return _render_case(request, row, CaseForms(case, of=row, at=now), id)
+    # `add:events` is a button of the form: it adds a row and saves nothing.
     verb, _, of = request.POST.get("act", "").partition(":")
     if verb == "add":
         data = with_another_row(request.POST, of)

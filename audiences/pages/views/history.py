@@ -69,6 +69,7 @@ def history_people(request: PageRequest, workspace: str, space: str, audience: s
 def _between(request: PageRequest, now: datetime) -> tuple[BetweenForm, dict[str, datetime]]:
     """The two moments that the address names; without any, the last days."""
     initial = {"since": now - timedelta(days=DAYS), "until": now}
+    # Without moments in the address the form is filled, and nothing in it is wrong.
     form = BetweenForm(request.GET if "since" in request.GET else None, initial=initial)
     return form, form.cleaned_data if form.is_bound and form.is_valid() else initial
 

@@ -47,6 +47,7 @@ def why(request: PageRequest, workspace: str, space: str, profile: str, audience
     """Why the person is in the audience, or is not."""
     who = _person(request, profile)
     of = explain.whom(who.profile)
+    # Of the same kind of profile: an account is in no audience of people.
     asked_about = Audience.objects.filter(space=request.space, of=of, public_id=audience, deleted_at=None).first()
     if asked_about is None:
         raise Http404

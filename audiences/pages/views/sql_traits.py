@@ -56,6 +56,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     form = SqlTraitForm(request.POST or None, initial=initial, warehouses=choices)
     if request.method == "POST" and form.is_valid() and request.POST.get("act") == SAVE:
         entries = form.cleaned_data
+        # Among the choices of the form, so it is there.
         warehouse = request.space.warehouses.get(public_id=entries.pop("warehouse"))
         try:
             row = services.create_sql_trait(request.space, warehouse=warehouse, clock=clock, by=request, **entries)

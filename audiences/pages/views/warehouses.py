@@ -60,6 +60,7 @@ def warehouse(request: PageRequest, workspace: str, space: str, warehouse: str) 
     row = get_object_or_404(request.space.warehouses, public_id=warehouse)
     values = masked(services.settings_of(row))
     declared, error = all_warehouses()[row.kind].settings, ""
+    # Bound only where settings were posted: a test and a deletion post none.
     data: Any = None
     if request.POST.get("do") == "test":
         _tell(request, row)

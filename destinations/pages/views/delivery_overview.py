@@ -53,6 +53,7 @@ def overview(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     numbers = [row.pk for row in shown]
     result = delivery_overview(request.space, numbers, chosen=RANGES[range_key], now=now)
     rates = delivered_a_minute(request.space, numbers, now)
+    # The log opens with the same choices, so that it has as many lines as the number said.
     link = {**{name: value for name, value in chosen.items() if value}, "range": range_key, "newest": "1"}
     written = "%d %b" if RANGES[range_key].step >= timedelta(hours=6) else "%H:%M"  # below the bars of the chart
     log = f"{reverse('deliveries', args=[request.workspace.slug, request.space.slug])}?{urlencode(link)}"

@@ -147,6 +147,7 @@ def _show_secrets_once(
     rows = [(name, labels[name], value) for name, value in secrets.items()]
     context = {"destination": destination, "secrets": rows, "did": did, "next": following}
     response = render(request, "destinations/secrets.html", context)
+    # Neither a proxy nor the back button shows it again.
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -27,6 +27,7 @@ def reconciliation(request: PageRequest, workspace: str, space: str, subscriptio
         else:
             messages.success(request, f"{differed:,} identifiers differed. What is right is sent within seconds.")
         return redirect(request.path)
+    # Of a tool that cannot be asked the page says so, instead of showing an error.
     readable = holdings.readable(row)
     context = {
         "row": row,

@@ -75,6 +75,7 @@ def sending(request: PageRequest, workspace: str, space: str, subscription: str)
         "rehearsal": rehearsal,
         "requests": [shown_request(call) for call in rehearsal.requests] if rehearsal else [],
     }
+    # Only of a save: what is half typed while one looks is no failure.
     failed = request.method == "POST" and error is not None and request.POST.get("do") == "save"
     return render(request, "destinations/sending.html", context, status=422 if failed else 200)
 
