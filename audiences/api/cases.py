@@ -1,6 +1,5 @@
 """Test cases by REST: those of an audience or a computed trait, and what comes of each."""
 
-from functools import partial
 from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -15,8 +14,8 @@ from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences import cases, services
 from audiences.api.case_serializers import CaseAnswer, CasesAnswer, RunCases, RunTraitCases, WriteCase
-from audiences.api.traits import owner_of
-from audiences.api.views import wrong
+from audiences.api.traits import of_trait
+from audiences.api.views import owner_of, wrong
 from audiences.failures import unreadable
 from audiences.models import Audience
 from audiences.rules.cases import DefinitionCase, parse_case
@@ -82,9 +81,6 @@ class CaseView(APIView):
         except NotPossible as error:
             raise NotFound(NOTHING) from error
         return done()
-
-
-of_trait = partial(extend_schema, tags=["computed traits"])
 
 
 @extend_schema_view(

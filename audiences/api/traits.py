@@ -1,17 +1,15 @@
 """Computed traits by REST: how they are computed, and who has which value."""
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import NotFound
-from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
-from access.api.serializers import Errors, Success, answer, done
+from access.api.serializers import Errors, answer
 from access.errors import NOTHING
 from access.requests import ApiRequest
 from audiences import overview, services, trait_overview
@@ -20,7 +18,6 @@ from audiences.api.serializers import (
     ChangeTraits,
     ComputedTraitSerializer,
     CreateTrait,
-    DuplicateAudience,
     KeptValueSerializer,
     PersonValueSerializer,
     PreviewTrait,
@@ -31,24 +28,25 @@ from audiences.api.serializers import (
 from audiences.api.views import (
     FOLDER,
     LABEL,
-    audience_of,
-    change,
+    AudienceView,
+    DuplicateView,
     changed_several,
     created,
-    delete,
-    duplicated,
     labelled,
+    shown,
+    trait_of,
     unanswered,
     wrong,
 )
 from audiences.distribution import distribution
-from audiences.models import Audience, ComputedTrait
 from audiences.queries import Unanswerable
 from audiences.rules.validation import DefinitionError
 from identity.queries import profile_of
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
+
+of_trait = partial(extend_schema, tags=["computed traits"])  # for views that audiences have as well
 
 
 @needs("space.read", POST="space.use")
@@ -63,36 +61,25 @@ class ComputedTraitsView(PagedView):
         """The space's computed traits, oldest first; or those with a label."""
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
         traits = self.paginate_queryset(labelled(request, overview.traits_of(request.space)))
-        shown = [overview.overview(trait, neighbours) for trait in traits]
-        return self.get_paginated_response(ComputedTraitSerializer(shown, many=True, context=context).data)
+        details = [overview.overview(trait, neighbours) for trait in traits]
+        return self.get_paginated_response(ComputedTraitSerializer(details, many=True, context=context).data)
 
     @extend_schema(operation_id="create_computed_trait", request=CreateTrait, responses={201: TraitAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new computed trait. Its values are computed at once, and kept up to date."""
         made = created(request, CreateTrait, services.create_trait, clock.now())
-        return shown_trait(request, made, 201)
+        return shown(request, made, 201)
 
 
-@needs("space.read", PATCH="space.use", DELETE="space.use")
-@extend_schema(tags=["computed traits"])
-class ComputedTraitView(APIView):
-    @extend_schema(operation_id="get_computed_trait", responses=TraitAnswer)
-    def get(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """`size` is how many have a value."""
-        return shown_trait(request, trait_of(request, trait_id))
-
-    @extend_schema(operation_id="change_computed_trait", request=ChangeTrait, responses={200: TraitAnswer, 409: Errors})
-    def patch(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """What is given changes. After a new definition the old values stay until the new ones are computed."""
-        trait = trait_of(request, trait_id)
-        change(request, trait, ChangeTrait)
-        return shown_trait(request, trait)
-
-    @extend_schema(operation_id="delete_computed_trait", responses={200: Success, 409: Errors})
-    def delete(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """It is gone with its values, unless an audience asks about it."""
-        delete(request, trait_of(request, trait_id), clock.now())
-        return done()
+@extend_schema_view(
+    get=of_trait(operation_id="get_computed_trait", responses=TraitAnswer),
+    patch=of_trait(
+        operation_id="change_computed_trait", request=ChangeTrait, responses={200: TraitAnswer, 409: Errors}
+    ),
+    delete=of_trait(operation_id="delete_computed_trait"),
+)
+class ComputedTraitView(AudienceView):
+    body = ChangeTrait
 
 
 @needs("space.read", POST="space.use")
@@ -105,17 +92,9 @@ class SeveralTraitsView(APIView):
         return changed_several(request, overview.traits_of(request.space), body, body["traitIds"], clock.now())
 
 
-@needs("space.read", POST="space.use")
-@extend_schema(tags=["computed traits"])
-class DuplicateTraitView(APIView):
-    @extend_schema(
-        operation_id="duplicate_computed_trait",
-        request=DuplicateAudience,
-        responses={201: TraitAnswer, 409: Errors},
-    )
-    def post(self, request: ApiRequest, space_id: str, trait_id: str) -> Response:
-        """A new computed trait with the newest definition, description and options of this one."""
-        return shown_trait(request, duplicated(request, trait_of(request, trait_id)), 201)
+@extend_schema_view(post=of_trait(operation_id="duplicate_computed_trait", responses={201: TraitAnswer, 409: Errors}))
+class DuplicateTraitView(DuplicateView):
+    """Of a computed trait."""
 
 
 @needs("space.read")
@@ -178,18 +157,3 @@ class ProfileTraitsView(PagedView):
             raise NotFound(NOTHING)
         values = self.paginate_queryset(trait_overview.of_profile(request.space, profile.number))
         return self.get_paginated_response(KeptValueSerializer(values, many=True).data)
-
-
-def trait_of(request: ApiRequest, public_id: str) -> Audience:
-    return get_object_or_404(ComputedTrait, space=request.space, public_id=public_id, deleted_at=None)
-
-
-def owner_of(request: ApiRequest, ids: Mapping[str, str]) -> Audience:
-    """The audience or the computed trait that an address is about: of the one or the other it has the id."""
-    return trait_of(request, ids["trait_id"]) if "trait_id" in ids else audience_of(request, ids["audience_id"])
-
-
-def shown_trait(request: ApiRequest, trait: Audience, status: int = 200) -> Response:
-    details = overview.overview(overview.traits_of(request.space).get(pk=trait.pk))
-    context: dict[str, Any] = {"as_of": overview.as_of(request.space)}
-    return answer(TraitAnswer, status, computedTrait=details, context=context)

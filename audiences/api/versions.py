@@ -19,10 +19,9 @@ from audiences.api.serializers import (
     TraitVersionSerializer,
     VersionSerializer,
 )
-from audiences.api.traits import owner_of, shown_trait
-from audiences.api.views import breaks, shown_audience
+from audiences.api.traits import of_trait
+from audiences.api.views import breaks, owner_of, shown
 from audiences.cases import BrokenCases
-from audiences.models import Audience
 from audiences.rules.validation import DefinitionError
 from spaces.needs import needs
 
@@ -62,26 +61,18 @@ class RestoreVersionView(APIView):
             raise breaks(error) from error
         except (DefinitionError, NotPossible) as error:
             raise Conflict(str(error)) from error
-        return shown_trait(request, row) if row.kind == Audience.Kind.TRAIT else shown_audience(request, row)
+        return shown(request, row)
 
 
 @extend_schema_view(
-    get=extend_schema(
-        operation_id="list_computed_trait_versions",
-        tags=["computed traits"],
-        responses=TraitVersionSerializer(many=True),
-    )
+    get=of_trait(operation_id="list_computed_trait_versions", responses=TraitVersionSerializer(many=True))
 )
 class TraitVersionsView(VersionsView):
     serializer = TraitVersionSerializer
 
 
 @extend_schema_view(
-    post=extend_schema(
-        operation_id="restore_computed_trait_version",
-        tags=["computed traits"],
-        responses={200: TraitAnswer, 409: Errors},
-    )
+    post=of_trait(operation_id="restore_computed_trait_version", responses={200: TraitAnswer, 409: Errors})
 )
 class RestoreTraitVersionView(RestoreVersionView):
     """Of a computed trait."""

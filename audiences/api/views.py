@@ -1,7 +1,7 @@
 """Audiences by REST: what they say, who is in them, who came and went."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,11 +42,12 @@ from audiences.api.serializers import (
     PreviewAudience,
     SeenAnswer,
     SeveralAnswer,
+    TraitAnswer,
 )
 from audiences.cases import BrokenCases
 from audiences.conditions import KINDS
 from audiences.failures import unreadable
-from audiences.models import Audience, Change
+from audiences.models import Audience, Change, ComputedTrait
 from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules import grammar
@@ -90,35 +91,52 @@ class AudiencesView(PagedView):
         # Read once for the page: each audience that asks about others would read them again.
         context, neighbours = {"as_of": overview.as_of(request.space)}, overview.Neighbours(request.space.pk)
         audiences = self.paginate_queryset(labelled(request, overview.audiences_of(request.space)))
-        shown = [overview.overview(audience, neighbours) for audience in audiences]
-        return self.get_paginated_response(AudienceSerializer(shown, many=True, context=context).data)
+        details = [overview.overview(audience, neighbours) for audience in audiences]
+        return self.get_paginated_response(AudienceSerializer(details, many=True, context=context).data)
 
     @extend_schema(operation_id="create_audience", request=CreateAudience, responses={201: AudienceAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new audience. It is computed at once, and kept up to date as events arrive and as time passes."""
         made = created(request, CreateAudience, services.create_audience, clock.now())
-        return shown_audience(request, made, 201)
+        return shown(request, made, 201)
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
 @extend_schema(tags=["audiences"])
 class AudienceView(APIView):
+    body: type[ChangeAudience] = ChangeAudience
+
     @extend_schema(operation_id="get_audience", responses=AudienceAnswer)
-    def get(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """`status` is that of the audience, `error` that of its newest definition, which may not serve yet."""
-        return shown_audience(request, audience_of(request, audience_id))
+    def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """`status` is that of what serves, `error` that of the newest definition, which may not serve yet. `size` of a
+        computed trait is how many have a value."""
+        return shown(request, owner_of(request, ids))
 
     @extend_schema(operation_id="change_audience", request=ChangeAudience, responses={200: AudienceAnswer, 409: Errors})
-    def patch(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+    def patch(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """What is given changes. After a new definition the old one serves until the new one is computed."""
-        audience = audience_of(request, audience_id)
-        change(request, audience, ChangeAudience)
-        return shown_audience(request, audience)
+        row = owner_of(request, ids)
+        try:
+            services.change_audience(row, by=request, **parsed(self.body, request))
+        except DefinitionError as error:
+            raise wrong(error) from error
+        except BrokenCases as error:
+            raise breaks(error) from error
+        except LabelRefused as error:
+            raise invalid(str(error), "labels") from error
+        except FolderRefused as error:
+            raise invalid(str(error), "folder") from error
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
+        return shown(request, row)
 
     @extend_schema(operation_id="delete_audience", responses={200: Success, 409: Errors})
-    def delete(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
+    def delete(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
-        delete(request, audience_of(request, audience_id), clock.now())
+        try:
+            services.delete_audience(owner_of(request, ids), now=clock.now(), by=request)
+        except NotPossible as error:
+            raise Conflict(str(error)) from error
         return done()
 
 
@@ -146,7 +164,7 @@ class EndView(APIView):
             services.end_audience(audience, now=clock.now(), by=request)
         except NotPossible as error:
             raise Conflict(str(error)) from error
-        return shown_audience(request, audience)
+        return shown(request, audience)
 
 
 @needs("space.read", POST="space.use")
@@ -157,9 +175,16 @@ class DuplicateView(APIView):
         request=DuplicateAudience,
         responses={201: AudienceAnswer, 409: Errors},
     )
-    def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
-        """A new audience with the newest definition, description and options of this one. It is sent nowhere."""
-        return shown_audience(request, duplicated(request, audience_of(request, audience_id)), 201)
+    def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
+        """A new one with the newest definition, description and options of this one. It is sent nowhere."""
+        original = owner_of(request, ids)
+        try:
+            copied = services.duplicate(original, by=request, **parsed(DuplicateAudience, request))
+        except DefinitionError as error:
+            raise Conflict(f"It asks for what cannot be created: {error}.") from error
+        except KeyRefused as error:
+            raise invalid(str(error), "key") from error
+        return shown(request, copied, 201)
 
 
 @needs("space.read")
@@ -474,37 +499,6 @@ def changed_several(
     return answer(SeveralAnswer, outcomes=outcomes)
 
 
-def duplicated(request: ApiRequest, original: Audience) -> Audience:
-    try:
-        return services.duplicate(original, by=request, **parsed(DuplicateAudience, request))
-    except DefinitionError as error:
-        raise Conflict(f"It asks for what cannot be created: {error}.") from error
-    except KeyRefused as error:
-        raise invalid(str(error), "key") from error
-
-
-def change(request: ApiRequest, row: Audience, body: type[ChangeAudience]) -> None:
-    try:
-        services.change_audience(row, by=request, **parsed(body, request))
-    except DefinitionError as error:
-        raise wrong(error) from error
-    except BrokenCases as error:
-        raise breaks(error) from error
-    except LabelRefused as error:
-        raise invalid(str(error), "labels") from error
-    except FolderRefused as error:
-        raise invalid(str(error), "folder") from error
-    except NotPossible as error:
-        raise Conflict(str(error)) from error
-
-
-def delete(request: ApiRequest, row: Audience, now: datetime) -> None:
-    try:
-        services.delete_audience(row, now=now, by=request)
-    except NotPossible as error:
-        raise Conflict(str(error)) from error
-
-
 def unanswered(request: ApiRequest, error: Unanswerable) -> APIException:
     """Of a preview: the definition's fault, or nobody's."""
     # Logged, for the user is told no more than that it did not work.
@@ -544,12 +538,25 @@ def _moment(request: ApiRequest, name: str) -> datetime | None:
     return moment
 
 
-def shown_audience(request: ApiRequest, audience: Audience, code: int = 200) -> Response:
+def shown(request: ApiRequest, row: Audience, code: int = 200) -> Response:
+    """An audience or a computed trait, under the name that it has in answers."""
+    is_trait, context = row.kind == Audience.Kind.TRAIT, {"as_of": overview.as_of(request.space)}
     # Read again: the one at hand was loaded before the change, without what an overview needs.
-    fresh = overview.audiences_of(request.space).get(pk=audience.pk)
-    context = {"as_of": overview.as_of(request.space)}
-    return answer(AudienceAnswer, code, audience=overview.overview(fresh), context=context)
+    rows = overview.traits_of(request.space) if is_trait else overview.audiences_of(request.space)
+    details = overview.overview(rows.get(pk=row.pk))
+    if is_trait:
+        return answer(TraitAnswer, code, computedTrait=details, context=context)
+    return answer(AudienceAnswer, code, audience=details, context=context)
 
 
 def audience_of(request: ApiRequest, public_id: str) -> Audience:
     return get_object_or_404(overview.audiences_of(request.space), public_id=public_id)
+
+
+def trait_of(request: ApiRequest, public_id: str) -> Audience:
+    return get_object_or_404(ComputedTrait, space=request.space, public_id=public_id, deleted_at=None)
+
+
+def owner_of(request: ApiRequest, ids: Mapping[str, str]) -> Audience:
+    """The audience or the computed trait that an address is about: of the one or the other it has the id."""
+    return trait_of(request, ids["trait_id"]) if "trait_id" in ids else audience_of(request, ids["audience_id"])
