@@ -1,7 +1,9 @@
 """The people that every page and every route is tried with: two workspaces, and each kind of person in the first."""
 
 import json
+import re
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any
 
 from django.conf import settings
@@ -79,3 +81,8 @@ def make_cast() -> Cast:
     for who in roles.SPACE_ROLES:
         services.grant(space, people[who], who, by=people["owner"])
     return Cast(workspace, space, other, SpaceFactory(workspace=other), people)
+
+
+def words(answer: Any) -> str:
+    """The text of a page as somebody reads it: without tags, and blanks made one."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))

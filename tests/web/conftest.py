@@ -103,3 +103,9 @@ def api(cast: Cast) -> Callable[..., Any]:
         return answer.json()["data"] if status < 300 else answer.json()["errors"][0]
 
     return call
+
+
+@pytest.fixture
+def base(cast: Cast) -> str:
+    """Where the pages of the space begin. A file about one page has a `base` of its own."""
+    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}"

@@ -144,11 +144,6 @@ def test_a_computed_trait_of_accounts_is_of_all_their_users_events(world, api):
 # the pages
 
 
-@pytest.fixture
-def base(cast):
-    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}"
-
-
 def words(answer):
     assert answer.status_code == 200
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode())))

@@ -1,12 +1,10 @@
 """Alerts on their pages and by the API: who may change them, what is refused, what is shown."""
 
-import re
-from html import unescape
-
 import pytest
 
 from access.models import AuditEntry
 from alerts.models import AlertChannel, AlertNotification, AlertRule
+from tests.cast import words
 from tests.factories_destinations import AudienceFactory
 from tests.sample_rows import make_alert, make_alert_channel
 
@@ -18,10 +16,6 @@ MAIL = {"kind": "mail", "name": "Data team", "settings": {"addresses": "data@exa
 @pytest.fixture
 def base(cast):
     return f"/w/{cast.workspace.slug}/s/{cast.space.slug}/alerts"
-
-
-def words(answer):
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))
 
 
 def test_channels_and_alerts_are_made_changed_and_deleted_through_the_api(cast, api):

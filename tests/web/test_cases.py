@@ -1,14 +1,12 @@
 """Test cases on their pages and by the API: described, asked on each save, and broken on purpose."""
 
-import re
-from html import unescape
-
 import pytest
 
 from access.models import AuditEntry
 from audiences import services
 from audiences.models import Audience
 from audiences.rules import draft_form
+from tests.cast import words
 from tests.draft_fields import fields_of
 
 pytestmark = pytest.mark.django_db
@@ -36,10 +34,6 @@ def audience(cast):
 @pytest.fixture
 def page(cast, audience):
     return f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences/{audience.public_id}"
-
-
-def words(answer):
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))
 
 
 def form(**more):

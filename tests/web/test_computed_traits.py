@@ -1,8 +1,6 @@
 """Computed traits as people and scripts use them: described, previewed, created, edited, asked about, deleted."""
 
-import re
 from datetime import timedelta
-from html import unescape
 
 import pytest
 
@@ -10,6 +8,7 @@ from access.models import AuditEntry
 from audiences.models import Audience, ComputedTrait, Version
 from audiences.rules import draft_form
 from destinations.models import Caught, Subscription
+from tests.cast import words
 from tests.draft_fields import fields_of
 from tests.factories_audiences import World
 from tests.factories_destinations import make_destination
@@ -43,10 +42,6 @@ def made(world, api, name, definition, **fields):
     trait = api("POST", "computed-traits", body, status=201)["computedTrait"]
     world.computed()
     return trait
-
-
-def words(answer):
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))
 
 
 def form(definition, **more):

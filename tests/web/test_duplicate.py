@@ -30,11 +30,6 @@ def api(cast):
 
 
 @pytest.fixture
-def base(cast):
-    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}"
-
-
-@pytest.fixture
 def audience(cast):
     options = {"description": "Who bought", "labels": ["vip"], "include_anonymous": True}
     return services.create_audience(

@@ -1,12 +1,10 @@
 """Deleting an audience after everyone was sent out, by the page and by the API."""
 
-import re
-from html import unescape
-
 import pytest
 
 from audiences import services
 from audiences.models import Audience
+from tests.cast import words
 from tests.factories_destinations import AudienceFactory, change, make_destination, make_people, make_subscription
 
 pytestmark = pytest.mark.django_db
@@ -29,10 +27,6 @@ def sent(audience):
 @pytest.fixture
 def page(cast, audience):
     return f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences/{audience.public_id}"
-
-
-def words(answer):
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))
 
 
 def test_one_that_goes_nowhere_is_asked_nothing(cast, audience, page):

@@ -1,12 +1,12 @@
 """Folders of audiences and computed traits: set, moved to, and listed by, on pages and by the API."""
 
 import re
-from html import unescape
 
 import pytest
 
 from audiences import drafts, services
 from audiences.models import Audience
+from tests.cast import words
 
 pytestmark = pytest.mark.django_db
 
@@ -27,10 +27,6 @@ def several(cast, request):
         for name, folder in FOLDERS.items()
     ]
     return request.param, key, ids, rows
-
-
-def words(answer):
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))
 
 
 def test_a_folder_is_set_shown_and_filtered_by_through_the_api(api, several):

@@ -22,11 +22,6 @@ SLASH = "e-mail/weekly & daily?"
 
 
 @pytest.fixture
-def base(cast):
-    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}"
-
-
-@pytest.fixture
 def labelled(cast):
     """Three audiences and three computed traits, with one label, two, and none."""
     for create, definition, what in (

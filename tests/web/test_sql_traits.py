@@ -35,11 +35,6 @@ def api(cast):
     return call
 
 
-@pytest.fixture
-def base(cast):
-    return f"/w/{cast.workspace.slug}/s/{cast.space.slug}"
-
-
 def words(answer):
     assert PASSWORD not in answer.content.decode()
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))

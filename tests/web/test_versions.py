@@ -1,13 +1,11 @@
 """The versions of audiences and computed traits: listed with what each changed, and restored."""
 
-import re
-from html import unescape
-
 import pytest
 
 from access.models import AuditEntry
 from audiences import services
 from audiences.models import Audience, ComputedTrait, Version
+from tests.cast import words
 from tests.factories_audiences import World
 
 pytestmark = pytest.mark.django_db
@@ -28,10 +26,6 @@ def audience(cast):
 @pytest.fixture
 def page(cast, audience):
     return f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences/{audience.public_id}/versions"
-
-
-def words(answer):
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.content.decode())))
 
 
 def test_versions_are_listed_newest_first_with_what_each_changed(audience, api):
