@@ -330,10 +330,11 @@ class _Rendering:
             for (place, name), message in self.errors.items()
             if place == path and f"{draft_form.FIELD}.{_below(path, name)}" not in inputs
         ]
+        default = "traits/condition" if kind.kind in TRAITS else "conditions/default"
         return BuilderRow(
             **shared,
             label=kind.label,
-            template=[f"audiences/conditions/{kind.kind}.html", _default_template(kind)],
+            template=[f"audiences/conditions/{kind.kind}.html", f"audiences/{default}.html"],
             error=" ".join(rest),
             kind=self._entry(path, "kind", kind.kind),
             entries=entries,
@@ -402,10 +403,6 @@ class _Rendering:
         field_name = f"{draft_form.FIELD}.{_below(path, name)}"
         error = self.errors.get((path, name), "")
         return Entry(field_name, field_name.replace(".", "-"), value, choices, error, lines, label)
-
-
-def _default_template(kind: type[Condition]) -> str:
-    return f"audiences/{'traits/condition' if kind.kind in TRAITS else 'conditions/default'}.html"
 
 
 def _flat(entries: dict[str, Any]) -> Iterator[Entry]:

@@ -612,33 +612,32 @@ class StepsField(ConditionField):
         return {self.key: {"type": "array", "items": step, "minItems": 1, "maxItems": self.most}}
 
     def json(self, value: tuple[NextStep, ...]) -> dict[str, Any]:
-        return {self.key: [self._step_json(step) for step in value]} if value else {}
-
-    def _step_json(self, step: NextStep) -> dict[str, Any]:
-        within = {"within": step.within.json()} if step.within else {}
-        follows = {"follows": step.follows} if step.follows else {}
-        return {
-            "name": step.name,
-            **self.frequency.json(step.frequency),
-            **self.questions.json(step.where),
-            **within,
-            **follows,
-        }
+        steps = [
+            {
+                "name": step.name,
+                **self.frequency.json(step.frequency),
+                **self.questions.json(step.where),
+                **({"within": step.within.json()} if step.within else {}),
+                **({"follows": step.follows} if step.follows else {}),
+            }
+            for step in value
+        ]
+        return {self.key: steps} if steps else {}
 
     def to_entries(self, json: dict[str, Any]) -> dict[str, Any]:
-        return {self.key: [self._step_entries(step, place) for place, step in enumerate(json.get(self.key, []))]}
-
-    def _step_entries(self, json: dict[str, Any], place: int) -> dict[str, Any]:
-        entries = {**self.blank_rows[self.key], "name": json["name"], **self.questions.to_entries(json)}
-        # The form says "did not" for it: nobody thinks of it as a number.
-        if json.get("exactly") == 0:
-            entries["did"] = "didNot"
-        else:
-            entries |= self.frequency.to_entries(json)
-        if "within" in json:
-            ((unit, count),) = json["within"].items()
-            entries |= {"soon": "within", "count": str(count), "unit": unit}
-        return entries | {"follows": str(json.get("follows", 0))}
+        rows = []
+        for step in json.get(self.key, []):
+            entries = {**self.blank_rows[self.key], "name": step["name"], **self.questions.to_entries(step)}
+            # The form says "did not" for it: nobody thinks of it as a number.
+            if step.get("exactly") == 0:
+                entries["did"] = "didNot"
+            else:
+                entries |= self.frequency.to_entries(step)
+            if "within" in step:
+                ((unit, count),) = step["within"].items()
+                entries |= {"soon": "within", "count": str(count), "unit": unit}
+            rows.append(entries | {"follows": str(step.get("follows", 0))})
+        return {self.key: rows}
 
     def from_entries(self, entries: dict[str, Any]) -> dict[str, Any]:
         steps = [self._step_from_entries(row) for row in entries[self.key]]

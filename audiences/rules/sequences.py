@@ -207,7 +207,9 @@ class Chain:
         """An array: for each event how often this step comes after it, in time, with the same values."""
         step, events = self.steps[place], f"{self._name}e"
         name = f"{self._name}a{place}" + "".join(f"_{self.steps[place].compared.index(question)}" for question in alike)
-        own, parents = (_keys([self._slot(of) for of in names]) for names in _both(alike))
+        # Of the step's own properties, and of those of the event that it follows.
+        both = [question.name for question in alike], [_of(question).name for question in alike]
+        own, parents = (_keys([self._slot(of) for of in names]) for names in both)
         until = f"toInt64({LATEST})" if step.within is None else f"e.1 + {step.within}"
         numbered = f"{events}, arrayEnumerate({events})"
         # (key, time, place in time, what it is, place of the event): 0 = one that comes after an event, 1 = that event,
@@ -243,11 +245,6 @@ class Chain:
         some = sql(f"arrayExists(x -> arrayExists(y -> %s, (%s AS {its})), {own})", between, values)
         # As for a value that is written down: a negative question is true only of what is there.
         return sql("(notEmpty(%s) AND NOT %s)", values, some) if operator.negative else some
-
-
-def _both(questions: Sequence[Question]) -> tuple[list[str], list[str]]:
-    """The names of the step's own properties, and those of the event that it follows."""
-    return [question.name for question in questions], [_of(question).name for question in questions]
 
 
 def _keys(slots: Sequence[int]) -> str:

@@ -117,7 +117,12 @@ def rows_given(given: Callable[[str], str], *, more: bool = False) -> SendingRow
     """The rows as they were sent. given(name) -> the text of an input, "" for none. more: with one row more."""
     # Empty rows are dropped here already, so that the place in an error is that of the row on the page.
     fields = [row for row in _numbered(given, "field", _field_given) if not row.empty]
-    only = [row for row in _numbered(given, "only", _filter_given) if not row.empty]
+    filters = _numbered(
+        given,
+        "only",
+        lambda part: FilterRow(part("trait").strip(), part("operator") or "is", part("value").strip()),
+    )
+    only = [row for row in filters if not row.empty]
     identifiers = _numbered(given, "identifier", _identifier_given)
     return SendingRows(
         identifiers=[row for row in identifiers if not row.own or row.type] + [IdentifierChoice("", own=True)],
@@ -176,10 +181,6 @@ def _field_given(part: Callable[[str], str]) -> FieldRow:
         argument=part("argument"),
         by=part("by"),
     )
-
-
-def _filter_given(part: Callable[[str], str]) -> FilterRow:
-    return FilterRow(part("trait").strip(), part("operator") or "is", part("value").strip())
 
 
 def _identifier_given(part: Callable[[str], str]) -> IdentifierChoice:
