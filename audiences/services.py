@@ -200,7 +200,7 @@ def _create(
         computation.of = of
         computation.workspace_id, computation.space = space.workspace_id, space
         computation.name, computation.description, computation.labels = name, description, tidied(labels)
-        computation.key = _checked_key(space, key) if key is not None else key_for(space, name)
+        computation.key = key_for(space, name) if key is None else _checked_key(space, key)
         computation.include_anonymous = include_anonymous and of == USERS  # all users of an account count
         computation.events_since = events_since
         computation.folder = tidied_folder(folder)

@@ -413,30 +413,64 @@ class SendAgainView(APIView):
         return _done(services.send_again, _subscription(request, ids), request)
 
 
-def _of_trait(view: type[APIView], **operations: str) -> type[APIView]:
-    """The same at the addresses of a computed trait, where operations have ids of their own. operations: by method."""
-    named = type(f"Trait{view.__name__}", (view,), {"__doc__": "Of a computed trait.", "__module__": __name__})
-    ids = {method: extend_schema(operation_id=id) for method, id in operations.items()}
-    return extend_schema_view(**ids)(named)
+@extend_schema_view(
+    get=extend_schema(operation_id="list_trait_subscriptions"),
+    post=extend_schema(operation_id="create_trait_subscription"),
+)
+class TraitSubscriptionsView(SubscriptionsView):
+    """Of a computed trait."""
 
 
-TraitSubscriptionsView = _of_trait(SubscriptionsView, get="list_trait_subscriptions", post="create_trait_subscription")
-TraitSubscriptionView = _of_trait(
-    SubscriptionView,
-    get="get_trait_subscription",
-    patch="change_trait_subscription",
-    delete="delete_trait_subscription",
+@extend_schema_view(
+    get=extend_schema(operation_id="get_trait_subscription"),
+    patch=extend_schema(operation_id="change_trait_subscription"),
+    delete=extend_schema(operation_id="delete_trait_subscription"),
 )
-TraitResyncView = _of_trait(ResyncView, post="resync_trait_subscription")
-TraitResumeView = _of_trait(ResumeView, post="resume_trait_subscription")
-TraitRetryView = _of_trait(RetryView, post="retry_trait_identifier")
-TraitRehearsalView = _of_trait(RehearsalView, post="rehearse_trait_subscription")
-TraitReconciliationView = _of_trait(
-    ReconciliationView, get="reconcile_trait_subscription", post="mend_trait_subscription"
+class TraitSubscriptionView(SubscriptionView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="resync_trait_subscription"))
+class TraitResyncView(ResyncView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="resume_trait_subscription"))
+class TraitResumeView(ResumeView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="retry_trait_identifier"))
+class TraitRetryView(RetryView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="rehearse_trait_subscription"))
+class TraitRehearsalView(RehearsalView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(
+    get=extend_schema(operation_id="reconcile_trait_subscription"),
+    post=extend_schema(operation_id="mend_trait_subscription"),
 )
-TraitNodView = _of_trait(NodView, post="nod_trait_subscription")
-TraitRecallView = _of_trait(RecallView, post="recall_trait_subscription")
-TraitSendAgainView = _of_trait(SendAgainView, post="send_trait_subscription")
+class TraitReconciliationView(ReconciliationView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="nod_trait_subscription"))
+class TraitNodView(NodView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="recall_trait_subscription"))
+class TraitRecallView(RecallView):
+    """Of a computed trait."""
+
+
+@extend_schema_view(post=extend_schema(operation_id="send_trait_subscription"))
+class TraitSendAgainView(SendAgainView):
+    """Of a computed trait."""
 
 
 def _done(change: Callable[..., object], subscription: Subscription, request: ApiRequest) -> Response:
