@@ -1,8 +1,9 @@
 """The archive stage, per source: what waits in the inbox becomes numbered batches of the archive, each message once.
 
-Every message of every accepted request ends as exactly one of archived, doubled and rejected. A prepared batch holds no
-message: which inbox rows it took and which of their messages are doubled is enough, since the rows stay until
-Commit and `spec.parse` is pure. So write and commit, however often they are done, work on the same messages.
+Every message of every accepted request ends as exactly one of archived, doubled, rejected and suppressed. A prepared
+batch holds no message: which inbox rows it took and which of their messages are doubled or suppressed is enough, since
+the rows stay until Commit and `spec.parse` is pure. So write and commit, however often they are done, work on the same
+messages.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from sources.events import archive_table as events
 from sources.models import ARCHIVE, Reject, Source
 from sources.rules import spec
 from sources.rules.packing import unpack
+from sources.suppression import suppressed_messages
 from spaces.batches import Overtaken, unfinished
 from spaces.models import Log
 from spaces.text import storable, text_of
@@ -40,8 +42,8 @@ Result = spec.Message | spec.Rejected
 class PreparedArchive(msgspec.Struct):
     """What a batch takes: the messages [start, stop) of these inbox rows, counted through; stop None = all of them.
 
-    doubled: which of them were archived before, by their place in the count. closes: whether the rows are done with
-    it; a row that was split is closed by its last part.
+    doubled: which of them were archived before, by their place in the count; suppressed: which are about people of whom
+    nothing is to be heard. closes: whether the rows are done with it; a row that was split is closed by its last part.
     """
 
     rows: list[int]
@@ -50,6 +52,7 @@ class PreparedArchive(msgspec.Struct):
     start: int = 0
     stop: int | None = None
     closes: bool = True
+    suppressed: list[int] = []
 
 
 class Receipt(NamedTuple):
@@ -66,6 +69,7 @@ class Outcome(msgspec.Struct):
     archived: list[spec.Message]
     doubled: int
     rejected: list[tuple[spec.Rejected, Receipt]]
+    suppressed: int
     last_received_at: int
 
 
@@ -124,7 +128,12 @@ class Archive:
             if missing := len(taken) - cursor.rowcount:
                 raise Overtaken(f"{missing} requests from inbox row {taken[0]} on are taken or gone")
         self._here.parsed = (tuple(taken), correct_clocks, parsed)
-        hashes = [_hash(result.message_id) if isinstance(result, spec.Message) else "" for result, _ in parsed]
+        # Decided here and not when it is written: the list may change meanwhile, and a batch is the same each time.
+        suppressed = suppressed_messages(log.workspace_id, [_text(result) for result, _ in parsed])
+        hashes = [
+            _hash(result.message_id) if isinstance(result, spec.Message) and place not in suppressed else ""
+            for place, (result, _) in enumerate(parsed)
+        ]
         new = _keep_seen(log, list(dict.fromkeys(filter(None, hashes))))
         doubled = []
         for place, hash in enumerate(hashes):
@@ -132,7 +141,7 @@ class Archive:
                 new.remove(hash)  # the first of the batch; the source may send it twice in one request
             elif hash:
                 doubled.append(place)
-        return PreparedArchive(taken, correct_clocks, doubled)
+        return PreparedArchive(taken, correct_clocks, doubled, suppressed=sorted(suppressed))
 
     def write(self, log: Log, prepared: PreparedArchive, number: int) -> Outcome:
         parsed = self._messages(prepared)
@@ -142,13 +151,13 @@ class Archive:
             for message, receipt in archived
         ]
         events.insert(workspace_id=log.workspace_id, source_id=log.partition, piece=number, rows=rows)
-        return _outcome(parsed, [message for message, _ in archived])
+        return _outcome(prepared, parsed, [message for message, _ in archived])
 
     def commit(self, log: Log, prepared: PreparedArchive, number: int, outcome: Outcome) -> None:
         _keep_rejects(log, outcome.rejected)
         _count_event_names(log, outcome.archived)
         rejected = sum(reject.messages for reject, _ in outcome.rejected)
-        _count(log, len(outcome.archived), outcome.doubled, rejected, outcome.last_received_at)
+        _count(log, len(outcome.archived), outcome.doubled, rejected, outcome.suppressed, outcome.last_received_at)
         if prepared.closes:
             _close(prepared.rows)
 
@@ -158,12 +167,13 @@ class Archive:
         if len(prepared.rows) > 1:
             middle = len(prepared.rows) // 2
             before = sum(len(row) for row in self._messages_by_row(prepared)[:middle])
-            # Doubled messages are named by their place in the count, which the second half begins anew.
-            first = [place for place in prepared.doubled if place < before]
-            second = [place - before for place in prepared.doubled if place >= before]
+            # Messages are named by their place in the count, which the second half begins anew.
+            named = {name: getattr(prepared, name) for name in ("doubled", "suppressed")}
+            first = {name: [place for place in places if place < before] for name, places in named.items()}
+            second = {name: [place - before for place in places if place >= before] for name, places in named.items()}
             return (
-                replace(prepared, rows=prepared.rows[:middle], doubled=first),
-                replace(prepared, rows=prepared.rows[middle:], doubled=second),
+                replace(prepared, rows=prepared.rows[:middle], **first),
+                replace(prepared, rows=prepared.rows[middle:], **second),
             )
         start, stop = prepared.start, prepared.stop
         stop = len(self._messages_by_row(prepared)[0]) if stop is None else stop
@@ -179,7 +189,7 @@ class Archive:
     def refuse(self, log: Log, prepared: PreparedArchive, error: Exception) -> None:
         """The one message is a reject, kept whole, and can be sent again: its id counts as never seen."""
         parsed = self._messages(prepared)
-        outcome = _outcome(parsed, [message for message, _ in _archived(prepared, parsed)])
+        outcome = _outcome(prepared, parsed, [message for message, _ in _archived(prepared, parsed)])
         outcome.archived = []
         for message, receipt in _archived(prepared, parsed):
             with connection.cursor() as cursor:
@@ -199,7 +209,7 @@ class Archive:
             code = spec.UNSTORABLE if text.encode() == request.body else spec.INVALID_ENCODING
             reject = spec.Rejected(code, text_of(error, 1000), "", message=text)
             _keep_rejects(log, [(reject, Receipt(request.inbox, request.received_at, request.call))])
-            _count(log, 0, 0, 1, request.received_at)
+            _count(log, 0, 0, 1, 0, request.received_at)
             _close([request.inbox])
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
@@ -249,24 +259,36 @@ def _parse(request: spec.Request, correct_clocks: bool) -> Iterator[tuple[Result
 
 
 def _archived(prepared: PreparedArchive, parsed: Parsed) -> list[tuple[spec.Message, Receipt]]:
-    doubled = set(prepared.doubled)
+    dropped = {*prepared.doubled, *prepared.suppressed}
     return [
         (result, receipt)
         for place, (result, receipt) in enumerate(parsed, prepared.start)
-        if isinstance(result, spec.Message) and place not in doubled
+        if isinstance(result, spec.Message) and place not in dropped
     ]
 
 
-def _outcome(parsed: Parsed, archived: list[spec.Message]) -> Outcome:
-    rejected = [(result, receipt) for result, receipt in parsed if isinstance(result, spec.Rejected)]
+def _text(result: Result) -> bytes | str:
+    return result.text if isinstance(result, spec.Message) else result.message
+
+
+def _outcome(prepared: PreparedArchive, parsed: Parsed, archived: list[spec.Message]) -> Outcome:
+    places = set(prepared.suppressed)
+    suppressed = [result for place, (result, _) in enumerate(parsed, prepared.start) if place in places]
+    rejected = [
+        (result, receipt)
+        for place, (result, receipt) in enumerate(parsed, prepared.start)
+        if isinstance(result, spec.Rejected) and place not in places
+    ]
     return Outcome(
         archived=archived,
-        doubled=len(parsed) - len(archived) - len(rejected),
+        doubled=len(parsed) - len(archived) - len(rejected) - len(suppressed),
         rejected=[
             (reject, receipt)
             for receipt, of_request in groupby(rejected, key=lambda pair: pair[1])
             for reject in spec.grouped(reject for reject, _ in of_request)
         ],
+        # A reject may stand for several messages: as they would have been counted.
+        suppressed=sum(result.messages if isinstance(result, spec.Rejected) else 1 for result in suppressed),
         last_received_at=max((receipt.at for _, receipt in parsed), default=0),
     )
 
@@ -364,15 +386,25 @@ def _count_event_names(log: Log, archived: Sequence[spec.Message]) -> None:
         )
 
 
-def _count(log: Log, archived: int, doubled: int, rejected: int, last_received_at: int) -> None:
+def _count(log: Log, archived: int, doubled: int, rejected: int, suppressed: int, last_received_at: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            """INSERT INTO sources_tally AS t (workspace_id, source_id, archived, doubled, rejected, last_received_at)
-               VALUES (%s, %s, %s, %s, %s, %s)
+            """INSERT INTO sources_tally AS t
+                   (workspace_id, source_id, archived, doubled, rejected, suppressed, last_received_at)
+               VALUES (%s, %s, %s, %s, %s, %s, %s)
                ON CONFLICT (source_id) DO UPDATE SET
                    archived = t.archived + excluded.archived,
                    doubled = t.doubled + excluded.doubled,
                    rejected = t.rejected + excluded.rejected,
+                   suppressed = t.suppressed + excluded.suppressed,
                    last_received_at = greatest(t.last_received_at, excluded.last_received_at)""",
-            [log.workspace_id, log.partition, archived, doubled, rejected, from_milliseconds(last_received_at)],
+            [
+                log.workspace_id,
+                log.partition,
+                archived,
+                doubled,
+                rejected,
+                suppressed,
+                from_milliseconds(last_received_at),
+            ],
         )

@@ -126,7 +126,7 @@ class RefusedRequest(Owned):
 
 
 class Tally(models.Model):
-    """What became of a source's messages: every accepted one is in exactly one of the three."""
+    """What became of a source's messages: every accepted one is in exactly one of the four."""
 
     # A row of its own: counted with every batch, it would otherwise hold the source's row against who edits it.
     source = models.OneToOneField(Source, on_delete=models.CASCADE, primary_key=True, related_name="tally")
@@ -134,6 +134,7 @@ class Tally(models.Model):
     archived = models.BigIntegerField(default=0)
     doubled = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
+    suppressed = models.BigIntegerField(default=0, db_default=0, help_text="of people who are not to be heard of")
     last_received_at = models.DateTimeField(null=True)
 
 
@@ -228,3 +229,25 @@ class Consumed(Owned):
         constraints = [
             models.UniqueConstraint(fields=["connection", "replay"], name="one_part_per_connection_and_replay")
         ]
+
+
+class SuppressionKey(models.Model):
+    """With what the identifiers on a workspace's suppression list are hashed, and of which types there are any.
+
+    Sealed, so that field keys can be rotated: hashes cannot be made again, since nobody knows of what they are.
+    """
+
+    workspace = models.OneToOneField("spaces.Workspace", on_delete=models.CASCADE, primary_key=True, related_name="+")
+    sealed = models.BinaryField()
+    types = models.JSONField(default=list)
+
+
+class Suppression(Owned):
+    """Somebody of whom the workspace is to hear nothing more, by one identifier of theirs (sources.suppression)."""
+
+    type = models.CharField(max_length=60)
+    hash = models.BinaryField(max_length=16)
+    since = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "hash"], name="suppressed_once_per_workspace")]

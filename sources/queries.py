@@ -29,6 +29,7 @@ class MessageCounts:
     doubled: int = 0
     rejected: int = 0
     waiting: int = 0
+    suppressed: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def count_messages(sources: Iterable[Source]) -> dict[int, MessageCounts]:
         waiting: dict[int, int] = dict(cursor.fetchall())
     tallies = {tally.source_id: tally for tally in Tally.objects.filter(source__in=ids)}
     return {
-        id: MessageCounts(tally.archived, tally.doubled, tally.rejected, waiting.get(id, 0))
+        id: MessageCounts(tally.archived, tally.doubled, tally.rejected, waiting.get(id, 0), tally.suppressed)
         if (tally := tallies.get(id))
         else MessageCounts(waiting=waiting.get(id, 0))
         for id in ids

@@ -31,13 +31,14 @@ class SourceSettingsSerializer(serializers.Serializer[Any]):
 
 
 class TallySerializer(serializers.Serializer[Any]):
-    """What became of the messages: every accepted one is archived, doubled or rejected."""
+    """What became of the messages: every accepted one is archived, doubled, rejected or suppressed."""
 
-    example: ClassVar = {"archived": 1200, "doubled": 3, "rejected": 1, "waiting": 0}
+    example: ClassVar = {"archived": 1200, "doubled": 3, "rejected": 1, "suppressed": 0, "waiting": 0}
 
     archived = serializers.IntegerField()
     doubled = serializers.IntegerField(help_text="They came again, with the same message id.")
     rejected = serializers.IntegerField()
+    suppressed = serializers.IntegerField(help_text="Of people who are suppressed: dropped, and kept nowhere.")
     waiting = serializers.IntegerField(help_text="Accepted requests that are not archived yet.")
 
 

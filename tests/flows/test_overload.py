@@ -56,7 +56,7 @@ def assert_archived_once(running: Stack, source: Json, *outcomes: Outcome) -> No
     """Every message that was acknowledged, and no other."""
     until_archived(running, [source])
     sent = MESSAGES * sum(outcome.accepted for outcome in outcomes)
-    assert tally_of(running, source) == {"archived": sent, "doubled": 0, "rejected": 0, "waiting": 0}
+    assert tally_of(running, source) == {"archived": sent, "doubled": 0, "rejected": 0, "suppressed": 0, "waiting": 0}
 
 
 def backends(running: Stack) -> list[str]:

@@ -70,6 +70,8 @@ BOUNDS = {
     "sources.Inbox": f"{IN_WORK}, and what waits is limited (PERSONAS_INBOX_MAX_MB)",
     "sources.Replay": MADE_BY_HAND,
     "sources.Source": MADE_BY_HAND,
+    "sources.Suppression": "one of each identifier that somebody asked for; it goes when they are suppressed no longer",
+    "sources.SuppressionKey": OF_ONE,
     "sources.Tally": OF_ONE,
     "sources.WriteKey": MADE_BY_HAND,
     "spaces.Abandoned": "goes after a day (spaces.batches.sweep)",

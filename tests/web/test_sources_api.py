@@ -37,7 +37,7 @@ def test_a_source_is_made_with_a_key(cast):
     assert (made["slug"], made["kind"], made["enabled"]) == ("my-app", "mobile", True)
     assert len(made["writeKeys"]) == 1
     assert made["settings"] == {"correctClocks": True, "keepDays": None}
-    assert made["tally"] == {"archived": 0, "doubled": 0, "rejected": 0, "waiting": 0}
+    assert made["tally"] == {"archived": 0, "doubled": 0, "rejected": 0, "suppressed": 0, "waiting": 0}
     assert ok(cast.call("owner", "GET", f"/api/sources/{made['id']}"))["source"] == made
 
 
@@ -76,7 +76,7 @@ def test_the_tally_says_what_became_of_messages(cast, source):
     archive_all(source)
     send(source, track())
     shown = ok(cast.call("owner", "GET", f"/api/sources/{source.public_id}"))["source"]
-    assert shown["tally"] == {"archived": 1, "doubled": 1, "rejected": 1, "waiting": 1}
+    assert shown["tally"] == {"archived": 1, "doubled": 1, "rejected": 1, "suppressed": 0, "waiting": 1}
 
 
 def test_a_source_is_renamed_disabled_and_deleted(cast, source):
