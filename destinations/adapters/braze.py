@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from destinations.rules.contract import (
     REQUESTS,
     Adapter,
+    Address,
     CallOutcome,
     Capabilities,
     Changes,
@@ -16,7 +17,7 @@ from destinations.rules.contract import (
     read_by_status,
     test_id,
 )
-from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id, deletion_id
 from destinations.rules.vendors import (
     EMAIL_HELP,
     bearer_header,
@@ -95,6 +96,14 @@ def test(settings: BrazeSettings, now: datetime) -> DestinationRequest:
     return _post(settings, {"attributes": [user]}, id=test_id(now), rows=[])
 
 
+def delete(address: Address, settings: BrazeSettings, now: datetime) -> DestinationRequest:
+    """By the external id; who has none goes by the address. The key needs the permission users.delete."""
+    who = {"external_ids": [address.user_id]} if address.user_id else {"email_addresses": [address.email]}
+    url = f"https://{HOSTS[settings.instance]}/users/delete"
+    headers = {"authorization": f"Bearer {settings.api_key}"}
+    return json_request(url, who, id=deletion_id(address), rows=[], headers=headers)
+
+
 adapter = Adapter(
     kind="braze",
     label="Braze",
@@ -117,4 +126,5 @@ adapter = Adapter(
     plan=plan,
     read=read,
     test=test,
+    delete=delete,
 )

@@ -2,11 +2,13 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from destinations.rules.contract import (
     BYTES,
     REQUESTS,
     Adapter,
+    Address,
     CallOutcome,
     Capabilities,
     Changes,
@@ -16,7 +18,7 @@ from destinations.rules.contract import (
     read_by_status,
     test_id,
 )
-from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id
+from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions, batch_id, deletion_id
 from destinations.rules.vendors import (
     EMAIL_HELP,
     basic,
@@ -85,6 +87,14 @@ def test(settings: CustomerioSettings, now: datetime) -> DestinationRequest:
     return DestinationRequest(test_id(now), [], "GET", url, headers)
 
 
+def delete(address: Address, settings: CustomerioSettings, now: datetime) -> DestinationRequest:
+    """Everything there is about the person goes; a later call about the same id would make them anew."""
+    who = quote(address.user_id or address.email or "", safe="")
+    url = f"{HOSTS[settings.region]}/api/v1/customers/{who}"
+    headers = basic(settings.site_id, settings.api_key)
+    return DestinationRequest(id=deletion_id(address), rows=[], method="DELETE", url=url, headers=headers)
+
+
 adapter = Adapter(
     kind="customerio",
     label="Customer.io",
@@ -107,4 +117,5 @@ adapter = Adapter(
     plan=plan,
     read=read,
     test=test,
+    delete=delete,
 )

@@ -8,6 +8,7 @@ import msgspec
 
 from destinations.rules.contract import (
     Adapter,
+    Address,
     Capabilities,
     Changes,
     DestinationRequest,
@@ -24,6 +25,8 @@ from destinations.rules.payloads import (
     TraitOptions,
     batch_id,
     change_set,
+    deletion,
+    deletion_id,
     messages,
 )
 from destinations.rules.signing import key_of, new_secret, segment, standard
@@ -138,6 +141,12 @@ def test(settings: WebhookSettings, now: datetime) -> DestinationRequest:
     return _post(settings, id, [], {"type": "test", "messageId": id, "timestamp": iso(now)}, now)
 
 
+def delete(address: Address, settings: WebhookSettings, now: datetime) -> DestinationRequest:
+    """As Segment's own webhooks are told: {"type": "delete", "userId": …}, with whatever else the person went by."""
+    id = deletion_id(address)
+    return _post(settings, id, [], {"type": "delete", "messageId": id, "timestamp": iso(now), **deletion(address)}, now)
+
+
 def _post(settings: WebhookSettings, id: str, rows: Changes, content: Any, now: datetime) -> DestinationRequest:
     body = json_body(content)
     headers = {"content-type": "application/json", **own_headers(settings.headers)}
@@ -161,4 +170,5 @@ adapter = Adapter(
     ),
     plan=plan,
     test=test,
+    delete=delete,
 )

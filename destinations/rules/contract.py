@@ -246,6 +246,8 @@ class Adapter:
     None = it takes none. steps: in their order, before anything is planned. field_steps(about) -> those after them, for
     each field or type of identifier: they make room for it. authorize(request, remembered) -> the
     request as it goes out, with a token that a step gave. credentials: how to get them, for whoever sets it up.
+    delete(address, settings, now) -> the request that makes the tool forget a person, which is more than to take them
+    out of a list; None = it cannot. It may be made again, and is answered well when the person is not there.
     """
 
     kind: str
@@ -265,6 +267,7 @@ class Adapter:
         request
     )
     credentials: str = ""
+    delete: Callable[[Address, Any, datetime], DestinationRequest] | None = None
 
     def steps_for(self, about: PayloadComputation) -> list[AdapterStep]:
         """All of them, in their order."""

@@ -9,7 +9,7 @@ docs/decisions/0010-what-a-destination-is-told.md.
 import hashlib
 from typing import Annotated, Any, ClassVar
 
-from destinations.rules.contract import Address, Changes, IdentifierChange, PayloadComputation
+from destinations.rules.contract import Address, Changes, IdentifierChange, PayloadComputation, json_body
 from destinations.rules.sending import ANY
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, text
 from spaces.times import iso
@@ -177,6 +177,16 @@ def _context(about: PayloadComputation) -> dict[str, Any]:
             "space_id": about.space,
         },
     }
+
+
+def deletion(address: Address) -> dict[str, Any]:
+    """Of a person who is to be forgotten: all that they were called by."""
+    return {**_ids(address), **({"email": address.email} if address.email else {}), **address.others}
+
+
+def deletion_id(address: Address) -> str:
+    """The same each time, so that a receiver drops what it has; and it tells nobody who it is about."""
+    return f"delete-{hashlib.blake2b(json_body(deletion(address)), digest_size=12).hexdigest()}"
 
 
 def change_set(changes: Changes, about: PayloadComputation) -> dict[str, Any]:
