@@ -88,7 +88,8 @@ def _definition(version: Version, newest: Mapping[str, Bound]) -> ParsedDefiniti
     slugs = sources_of(node)
     reach = reach_of(node, version.audience.of)
     # A merge brings events of another profile along, a new identifier makes an anonymous person one that counts.
-    always = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED, *([ChangeSet.LINKED] if reach else [])}
+    always = {ChangeSet.CREATED, ChangeSet.MERGED, ChangeSet.IDENTIFIED, ChangeSet.ERASED}
+    always |= {ChangeSet.LINKED} if reach else set()
     triggers = dict.fromkeys(trigger for condition in conditions(node) for trigger in condition.time_triggers())
     by_key: dict[str, tuple[TimeTrigger, ...]] = {}
     for trigger in triggers:

@@ -200,11 +200,12 @@ class Link(InSpace):
 class ChangeSet(InSpace):
     """Whom a resolve batch changed, by what changed. `key` is `event:<name>`, `trait:<key>`, or one of KEYS.
 
-    LINKED: users and accounts that belong together now.
+    LINKED: users and accounts that belong together now. ERASED: of whom nothing is left, and who lost rows with them.
     """
 
     CREATED, MERGED, IDENTIFIED, LINKED, EVERYTHING = "created", "merged", "identified", "linked", "everything"
-    KEYS = (CREATED, MERGED, IDENTIFIED, LINKED, EVERYTHING)
+    ERASED = "erased"
+    KEYS = (CREATED, MERGED, IDENTIFIED, LINKED, ERASED, EVERYTHING)
 
     piece = models.BigIntegerField(help_text="number of the committed resolve batch")
     key = models.CharField(max_length=KEY_LENGTH)

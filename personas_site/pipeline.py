@@ -41,6 +41,8 @@ from personas_site.celery import app  # by name: a web process that only sends t
 from personas_site.health import CHECKS
 from personas_site.retention import retain
 from personas_site.turns import MOST_KNOWN, Turns
+from privacy import erasing
+from privacy.models import Regulation
 from sources import archive
 from sources.events import client
 from sources.events.compaction import compact
@@ -168,6 +170,14 @@ WORK = {
         owners=Deletion,
         waiting=erasure.due,
         turn=lambda deletion, workspace: erasure.advance(deletion, clock.now()),
+        frees=True,
+    ),
+    "regulation": Work(
+        queue="bulk",
+        owners=Regulation,
+        waiting=erasing.due,
+        turn=lambda regulation, workspace: erasing.advance(regulation, clock),
+        feeds=("evaluate", "sync"),
         frees=True,
     ),
     "ending": Work(

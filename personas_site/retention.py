@@ -17,6 +17,7 @@ from audiences.models import Change, Draft
 from destinations.models import Subscription
 from identity.models import Evidence
 from personas_site.erasure import AT_ONCE
+from privacy.models import Regulation
 from sources.events import client
 from sources.events.schema import ARCHIVE, DELIVERY_LOG, MEMBERSHIP_LOG, PROFILE_EVENTS, TIMELINE, TRAIT_LOG, Table
 from sources.events.sql import Sql, moment, sql
@@ -58,6 +59,7 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
     EventName: lambda now: EventName.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
     Evidence: lambda now: Evidence.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
     Deletion: lambda now: Deletion.objects.filter(finished_at__lt=now - _days("KEEP_CHANGES_DAYS")),
+    Regulation: lambda now: Regulation.objects.filter(finished_at__lt=now - _days("KEEP_CHANGES_DAYS")),
     AlertOccurrence: lambda now: AlertOccurrence.objects.filter(ended_at__lt=now - _days("KEEP_CHANGES_DAYS")),
     AlertNotification: lambda now: AlertNotification.objects.filter(at__lt=now - _days("KEEP_CHANGES_DAYS")),
     Draft: lambda now: Draft.objects.filter(updated_at__lt=now - IDLE_DRAFT),

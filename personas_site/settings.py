@@ -56,6 +56,7 @@ MAIL_FOLDER = PERSONAS_HOME / "mail"
 INSTALLED_APPS = [
     "personas_site",
     "console",
+    "privacy",
     "destinations",
     "audiences",
     "identity",

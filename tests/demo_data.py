@@ -19,6 +19,7 @@ from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
 from identity.rules.policy import DEFAULT_POLICY, moved
 from identity.services import change_policy
+from privacy.models import Regulation
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
 from sources.models import Connection, EventName, Replay, Source, Tally
@@ -38,7 +39,7 @@ from tests.factories import (
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
 from tests.factories_sources import ConsumedFactory, RejectFactory
-from tests.sample_rows import make_alert, make_alert_channel, make_cases, make_sql_trait
+from tests.sample_rows import make_alert, make_alert_channel, make_cases, make_regulation, make_sql_trait
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -102,6 +103,7 @@ class Showroom:
             "channel": self.alert.channels.earliest("pk").public_id,
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
+            "regulation": Regulation.objects.filter(space=self.dev).earliest("pk").public_id,
         }
 
 
@@ -131,6 +133,7 @@ def furnish() -> Showroom:
     audience = audiences[0]
     make_cases(audience, trait)
     alert = make_alert(dev, make_alert_channel(dev))
+    make_regulation(dev)
     return Showroom(
         workspace, dev, prod, owner, person, catcher, colleague, audience, trait, sql_trait, alert, first, draft
     )

@@ -13,6 +13,8 @@ from audiences import sql_traits
 from audiences.drafts import begin
 from audiences.models import Audience, Change, ComputedTrait, SqlRun, SqlTrait, Version
 from identity.models import Profile, ProfileSplit
+from privacy.erasing import STEPS
+from privacy.models import Regulation
 from sources.models import Connection, Replay, Source
 from spaces.ids import new_id
 from spaces.models import Space
@@ -76,6 +78,8 @@ def belongings(space: Space) -> dict[str, str]:
         "person": MembershipFactory(workspace=space.workspace).user.public_id,
         "token_id": _token(space).public_id,
         "profile_token_id": create_profile_token(space, name="shop", by=COMMAND)[0].public_id,
+        "regulation_id": (regulation := make_regulation(space)).public_id,
+        "regulation": regulation.public_id,
         "profile": (profile := _profile(space)),
         "profile_id": profile,
         "merged_id": profile,
@@ -114,6 +118,36 @@ def make_alert(space: Space, *channels: AlertChannel) -> AlertRule:
             error="The mail cannot be sent: no route to host",
         )
     return rule
+
+
+def make_regulation(space: Space) -> Regulation:
+    """Somebody of the space was erased, and one destination could not be made to forget them."""
+    report = {
+        "tables": {"identity_profile": {"erased": 2, "left": 0}, "timeline": {"erased": 120, "left": 0}},
+        "destinations": {
+            "dst_crm": {"name": "CRM", "kind": "hubspot", "here": False, "can": False, "taken": True},
+            "dst_hook": {
+                "name": "Hook",
+                "kind": "webhook",
+                "here": False,
+                "can": True,
+                "taken": True,
+                "forgotten": True,
+            },
+        },
+    }
+    return Regulation.objects.create(
+        workspace=space.workspace,
+        space=space,
+        kind="DELETE_ONLY",
+        state=Regulation.State.PARTIAL_SUCCESS,
+        subjects=1,
+        steps_done=len(STEPS),
+        report=report,
+        requested_at=BORN,
+        erased_at=BORN,
+        finished_at=BORN,
+    )
 
 
 def make_cases(*computations: Audience) -> str:

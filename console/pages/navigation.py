@@ -41,6 +41,7 @@ IN_WORKSPACE = (
     NavigationItem("access", "Access", "people", "workspace.read", ("access-invite", "access-person")),
     NavigationItem("tokens", "API tokens", "key", "workspace.read"),
     NavigationItem("audit", "Audit trail", "event", "workspace.manage"),
+    NavigationItem("privacy", "Privacy", "profiles", "workspace.manage", ("regulation-new", "regulation")),
 )
 AUDIENCE_PAGES = (
     "audience", "audience-settings", "audience-connect", "subscription",
@@ -74,6 +75,7 @@ IN_SETTINGS = (
     NavigationItem("space-sources", "Sources", "sources", "space.read", CONNECTION_PAGES),
     NavigationItem("identity-settings", "Identity", "profiles", "space.read"),
     NavigationItem("profile-api", "Profile API", "key", "space.admin"),
+    NavigationItem("space-privacy", "Privacy", "profiles", "space.admin", ("space-regulation-new", "space-regulation")),
     NavigationItem("space-settings", "General", "settings", "space.read", ("space-delete",)),
 )
 # One entry for all settings, which leads to the first tab.

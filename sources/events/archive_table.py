@@ -275,7 +275,9 @@ def _count(condition: Sql) -> int:
 
 def _of_source(workspace_id: int, log: Visible, before: RowPlace | None) -> Sql:
     """The condition that a row is of this log, and, if there is such a place, before it."""
-    mine = sql("workspace = %s AND source = %s AND %s", workspace_id, log.partition, client.seen(log))
+    # Of a message that was erased with a person only the place is left (sources.events.people).
+    there = Sql("message_id != ''")
+    mine = sql("workspace = %s AND source = %s AND %s AND %s", workspace_id, log.partition, client.seen(log), there)
     return (
         mine if before is None else mine + sql(" AND piece <= %s AND (piece < %s OR position < %s)", before[0], *before)
     )

@@ -29,6 +29,7 @@ SKIP = {
     "audience-members",
     "audience-history-people",
     "computed-trait-values",
+    "profile-export",
     "",
 }  # no page of their own
 FRAGMENTS = {
