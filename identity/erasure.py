@@ -50,16 +50,22 @@ def people_of(space: Space, identifiers: Iterable[tuple[str, str]], numbers: Ite
     holders = _rows(
         """SELECT DISTINCT holder.profile FROM unnest(%s::text[], %s::text[]) AS q(type, value)
            CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
-                               WHERE space_id = %s AND type = q.type AND value = q.value LIMIT 1) AS holder""",
+                               WHERE space_id = %s AND type = q.type AND value = q.value LIMIT 1) AS holder
+           WHERE holder.profile <> 0""",
         [list(types), list(values), space.pk],
     )
     everybody = all_numbers(space, [*(number for (number,) in holders), *numbers])
-    if not everybody:
-        return KnownPeople()
+    # What nobody holds any more, since it was split off, is known by its value alone.
     held = _rows(
-        "SELECT number, type, value FROM identity_identifier WHERE space_id = %s AND profile = ANY(%s) ORDER BY number",
-        [space.pk, [*everybody]],
+        """SELECT number, type, value FROM identity_identifier WHERE space_id = %(space)s AND profile = ANY(%(numbers)s)
+           UNION
+           SELECT i.number, i.type, i.value FROM unnest(%(types)s::text[], %(values)s::text[]) AS q(type, value)
+           JOIN identity_identifier i ON i.space_id = %(space)s AND i.type = q.type AND i.value = q.value
+           WHERE i.profile = 0 ORDER BY number""",
+        {"space": space.pk, "numbers": [*everybody], "types": list(types), "values": list(values)},
     )
+    if not (everybody or held):
+        return KnownPeople()
     ends = _rows(
         'SELECT "user", account FROM identity_link WHERE space_id = %s AND ("user" = ANY(%s) OR account = ANY(%s))',
         [space.pk, [*everybody], [*everybody]],
@@ -71,14 +77,15 @@ def people_of(space: Space, identifiers: Iterable[tuple[str, str]], numbers: Ite
 
 # By table, which rows are theirs. Evidence of others may name an identifier of theirs, as one that was refused.
 # As one text for each: PostgreSQL hashes what it looks for among many texts, and would compare pairs one by one.
-NAMED = """EXISTS (SELECT FROM jsonb_array_elements(identifiers || refused || set_aside) AS seen
+NAMED = """EXISTS (SELECT FROM jsonb_array_elements({}) AS seen
                    WHERE (seen ->> 0) || E'\\n' || (seen ->> 1) = ANY(%(named)s))"""
 OF_PEOPLE = {
-    "identity_identifier": "profile = ANY(%(numbers)s)",
+    "identity_identifier": "(profile = ANY(%(numbers)s) OR profile = 0 AND type || E'\\n' || value = ANY(%(named)s))",
     "identity_profile": "number = ANY(%(numbers)s)",
     "identity_merge": "(loser = ANY(%(numbers)s) OR winner = ANY(%(numbers)s))",
     "identity_link": '("user" = ANY(%(numbers)s) OR account = ANY(%(numbers)s))',
-    "identity_evidence": f"(profile = ANY(%(numbers)s) OR {NAMED})",
+    "identity_evidence": f"(profile = ANY(%(numbers)s) OR {NAMED.format('identifiers || refused || set_aside')})",
+    "identity_profilesplit": "(profile = ANY(%(numbers)s) OR " + NAMED.format('taken || "left"') + ")",
 }
 
 

@@ -148,12 +148,12 @@ class _Person:
 
     def events(self) -> Iterator[Row]:
         """Newest first."""
-        scope, before = scope_of(self.space), None
-        while page := timeline.events_of(scope, [*self.numbers], before=before, limit=AT_ONCE):
+        scope, beyond = scope_of(self.space), None
+        while page := timeline.events_of(scope, [*self.numbers], beyond=beyond, limit=AT_ONCE):
             for event in page:
                 at, source = iso(from_milliseconds(event.ts)), self.source(event.source)
                 yield at, event.type, event.event, source, event.message_id, json.loads(event.message)
-            before = page[-1].key
+            beyond = page[-1].key
 
     def deliveries(self) -> Iterator[Row]:
         """Newest first, by identifier. A call about many people is shown with the first of them alone."""

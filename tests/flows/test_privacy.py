@@ -14,7 +14,8 @@ from audiences.models import Audience
 from benchmarks.stack import until
 from destinations.models import Acknowledged, Caught
 from destinations.sync import Sync
-from identity.models import ChangeSet, Evidence, Identifier, Profile
+from identity import erasure
+from identity.models import ChangeSet, Evidence, Identifier, Profile, ProfileSplit
 from identity.resolve import Resolve
 from identity.rules.policy import Definition, Policy
 from privacy import erasing
@@ -361,3 +362,24 @@ def test_no_file_of_any_store_holds_a_planted_value_of_somebody_who_was_erased()
     assert shop.members(shop.buyers) == {"other"}
     assert Caught.objects.filter(destination=shop.destination).exists()
     assert regulation.finished_at >= regulation.requested_at + timedelta(minutes=15)
+
+
+def test_what_was_split_off_and_is_nobodys_goes_too_and_others_of_its_kind_stay():
+    world = World()
+    world.sent(message(userId="ann", anonymousId="tablet"), message(userId="bob", anonymousId="phone"))
+    for profile, (user, device) in enumerate((("ann", "tablet"), ("bob", "phone")), 1):
+        ProfileSplit.objects.create(
+            workspace=world.space.workspace,
+            space=world.space,
+            profile=profile,
+            taken=[["anonymous_id", device]],
+            left=[["user_id", user]],
+        )
+        resolved(world.space)
+    assert set(Identifier.objects.filter(profile=0).values_list("value", flat=True)) == {"tablet", "phone"}
+    people = erasure.people_of(world.space, [("anonymous_id", "tablet")])
+    assert people.pairs == [("anonymous_id", "tablet")]
+    erase = {"clock": world.clock, "keep": lambda *_: None}
+    assert erasure.erase_people(world.space, people.pairs, people.numbers, **erase)
+    assert set(Identifier.objects.filter(profile=0).values_list("value", flat=True)) == {"phone"}
+    assert [split.taken for split in ProfileSplit.objects.all()] == [[["anonymous_id", "phone"]]]
