@@ -49,20 +49,21 @@ def send_changes(
         except StepsBusy:
             raise
         except StepFailed as failed:
-            return refused_batch(changes, failed.attempt, failed.outcome).without(secrets_of(settings))
-        about = replace(about, remembered=taken.remembered)
-        batch = send_batch(
-            changes,
-            # `now` once: batches are halved in threads that must not ask the database.
-            plan=lambda rows: adapter.plan(rows, about, settings, options, now),
-            read=adapter.read,
-            call=lambda request: call(adapter.authorize(request, taken.remembered)),
-            largest=None if can.full else can.batch,
-            concurrency=can.concurrency,
-            seconds=seconds,
-            wait_for_turn=in_turn,
-            largest_body=can.largest_body,
-        )
+            taken, batch = failed.taken, refused_batch(changes, failed.attempt, failed.outcome)
+        else:
+            about = replace(about, remembered=taken.remembered)
+            batch = send_batch(
+                changes,
+                # `now` once: batches are halved in threads that must not ask the database.
+                plan=lambda rows: adapter.plan(rows, about, settings, options, now),
+                read=adapter.read,
+                call=lambda request: call(adapter.authorize(request, taken.remembered)),
+                largest=None if can.full else can.batch,
+                concurrency=can.concurrency,
+                seconds=seconds,
+                wait_for_turn=in_turn,
+                largest_body=can.largest_body,
+            )
     if taken.tokens and not taken.new and batch.any("suspended"):
         # It was taken before: perhaps it was called back. If the next one is refused as well, it is not the token.
         forget_what_ends(destination)

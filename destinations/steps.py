@@ -38,12 +38,22 @@ LOCKED_S = 5.0  # what another process is told meanwhile is waited for; then oth
 Values = dict[str, tuple[str, int | None]]  # {name: (value, end in ms)}
 
 
+@dataclass(frozen=True)
+class TakenSteps:
+    """remembered: all values, by name. tokens: those of them that end. new: whether one of these was given just now."""
+
+    remembered: Mapping[str, str]
+    tokens: tuple[str, ...] = ()
+    new: bool = False
+
+
 class StepFailed(Exception):
-    """A step was refused, or not answered. `attempt`: the call, for no row yet; `outcome`: what it means for all."""
+    """A step was refused, or not answered. `attempt`: the call, for no row yet; `outcome`: what it means for all;
+    `taken`: the steps before it."""
 
     def __init__(self, attempt: Attempt, outcome: CallOutcome) -> None:
         super().__init__(outcome.reason)
-        self.attempt, self.outcome = attempt, outcome
+        self.attempt, self.outcome, self.taken = attempt, outcome, TakenSteps({})
 
 
 class StepsBusy(StepFailed):
@@ -52,15 +62,6 @@ class StepsBusy(StepFailed):
     def __init__(self, name: str) -> None:
         attempt = _unlogged(name, DestinationRequest(id=name, rows=()))
         super().__init__(attempt, CallOutcome("retry", "Another process is asking the tool for the same. Try again"))
-
-
-@dataclass(frozen=True)
-class TakenSteps:
-    """remembered: all values, by name. tokens: those of them that end. new: whether one of these was given just now."""
-
-    remembered: Mapping[str, str]
-    tokens: tuple[str, ...] = ()
-    new: bool = False
 
 
 def take_steps(
@@ -121,7 +122,11 @@ def take_steps(
                 # Steps spend from the same rate as everything else that goes there.
                 if in_turn:
                     in_turn()
-                answered = _ask(step, request, adapter, remembered, call)
+                try:
+                    answered = _ask(step, request, adapter, remembered, call)
+                except StepFailed as failed:
+                    failed.taken = TakenSteps(remembered, tuple(tokens), new)
+                    raise
                 # From when the batch began, not from the answer: a token that ends a little early is only asked for
                 # anew.
                 until = milliseconds(now) + int(answered.lasts_s * 1000) if answered.lasts_s is not None else None
