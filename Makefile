@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE # a console is a dozen processes: compiled once, not by each of them
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart up test check assets test-clients openapi versions oracle house screens docs bench lock clean
+.PHONY: help quickstart up test check assets test-clients openapi versions oracle chaos house screens docs bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ versions: .venv/.tests ## the first command, wherever a machine puts one, and on
 oracle: .venv/.tests ## what audiences and computed traits mean, ten times as many random worlds; and planted faults, each to be found
 	@PERSONAS_ORACLE_TIMES=10 $(BIN)/python -m pytest -n 2 tests/flows/test_audience_meaning.py tests/flows/test_account_meaning.py tests/flows/test_oracle.py
 	@$(BIN)/python -m tests.planted_faults
+
+chaos: .venv/.tests ## whatever goes wrong between workers and tools: each kind of destination ten times, by other dice; SEED=7
+	@CHAOS=10 $(BIN)/python -m pytest -n 0 -q tests/flows/test_faulty_tools.py -k whatever_goes_wrong
 
 house: .venv/.tests ## how the code looks to a stranger, in figures
 	@$(BIN)/python -m tests.house

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+CUT = -1
+
 
 @dataclass
 class Reply:
-    """status 0: never answers, until the test is over."""
+    """status 0: never answers, until the test is over. CUT: it hangs up without an answer."""
 
     status: int = 200
     body: bytes = b"ok"
@@ -75,6 +77,9 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
             reply = receiver.answer(got)
             if reply.status == 0:
                 receiver.over.wait(20)
+                self.close_connection = True
+                return
+            if reply.status == CUT:
                 self.close_connection = True
                 return
             self.send_response(reply.status)

@@ -38,13 +38,17 @@ class Vendor:
             self.calls += 1
             if self.calls % 4 == 2:
                 return self.throttled
-            try:
-                reply = self.take(urlsplit(got.path).path, got)
-            except (AssertionError, LookupError, ValueError, TypeError) as error:
-                self.wrong.append(f"{got.method} {got.path}: {error!r}")
-                return Reply(400)
+            reply = self.do(got)
             lost = self.idempotent and self.calls % 7 == 5 and reply.status < 300
             return Reply(502, b"the answer is lost") if lost else reply
+
+    def do(self, got: Got) -> Reply:
+        """What it is asked for, without a fault."""
+        try:
+            return self.take(urlsplit(got.path).path, got)
+        except (AssertionError, LookupError, ValueError, TypeError) as error:
+            self.wrong.append(f"{got.method} {got.path}: {error!r}")
+            return Reply(400)
 
     def take(self, path: str, got: Got) -> Reply:
         raise NotImplementedError
@@ -192,6 +196,34 @@ class Teams(Channel):
         assert card["contentType"] == "application/vnd.microsoft.card.adaptive"
         self.says(" ".join(block["text"] for block in card["content"]["body"]))
         return Reply(202, b"")
+
+
+@dataclass
+class Hook(Vendor):
+    """A webhook of somebody's own, that believes the newest call about a person. said_at: when that was, by person."""
+
+    said_at: dict[str, str] = field(default_factory=dict)
+
+    refuses = False
+
+    def take(self, path: str, got: Got) -> Reply:
+        assert path == "/example.com/hook"
+        for message in got.json if isinstance(got.json, list) else [got.json]:
+            if message["type"] == "audience":
+                for part in ("added", "removed"):
+                    for entry in message[part]:
+                        self.believe(entry, entry["timestamp"], inside=part == "added")
+            else:
+                traits = message.get("traits") or message["properties"]
+                email = traits.get("email") or message["context"].get("traits", {}).get("email")
+                self.believe({"email": email, **message}, message["timestamp"], inside=traits["shoppers"])
+        return Reply()
+
+    def believe(self, entry: Mapping[str, Any], at: str, *, inside: bool) -> None:
+        person = entry.get("userId") or entry["email"]
+        if at >= self.said_at.get(person, ""):
+            self.said_at[person] = at
+            self.write(person, {"member": inside})
 
 
 class Mixpanel(Vendor):
@@ -548,7 +580,10 @@ ALL_EMAILS = [*(f"p{n}@x.org" for n in range(12)), "only@x.org"]
 
 @dataclass
 class AdsVendor(ListVendor):
-    """A tool that is told hashes of addresses, and refuses nobody."""
+    """A tool that is told hashes of addresses, and refuses nobody. tokens: that it gave; the last of them is good."""
+
+    tokens: list[str] = field(default_factory=list)
+    ended: bool = False  # the last of them, too
 
     refuses = False
     hashes: ClassVar = {hashlib.sha256(email.encode()).hexdigest(): email for email in ALL_EMAILS}
@@ -561,7 +596,15 @@ class AdsVendor(ListVendor):
         form = {name: values[0] for name, values in parse_qs(got.body.decode()).items()}
         assert form["client_secret"] == "client-secret"
         assert form["grant_type"] == "client_credentials" or form["refresh_token"] == "refresh-token"
-        return answer({"access_token": "fresh-token", "expires_in": 1800})
+        self.tokens.append(f"fresh-token-{len(self.tokens)}")
+        self.ended = False
+        return answer({"access_token": self.tokens[-1], "expires_in": 1800})
+
+    def admits(self, got: Got) -> bool:
+        """Whether the call carries the good one of the tokens that it gave."""
+        token = got.headers["authorization"].removeprefix("Bearer ")
+        assert token in self.tokens
+        return token == self.tokens[-1] and not self.ended
 
 
 class MetaAds(AdsVendor):
@@ -604,7 +647,8 @@ class LinkedinAds(AdsVendor):
     def take(self, path: str, got: Got) -> Reply:
         if path == "/www.linkedin.com/oauth/v2/accessToken":
             return self.token(got)
-        assert got.headers["authorization"] == "Bearer fresh-token"
+        if not self.admits(got):
+            return Reply(401, b"the token has ended")
         assert got.headers["linkedin-version"]
         path = path.removeprefix("/api.linkedin.com/rest/dmpSegments")
         if path == "" and got.method == "GET":
@@ -623,7 +667,8 @@ class SnapchatAds(AdsVendor):
     def take(self, path: str, got: Got) -> Reply:
         if path == "/accounts.snapchat.com/login/oauth2/access_token":
             return self.token(got)
-        assert got.headers["authorization"] == "Bearer fresh-token"
+        if not self.admits(got):
+            return Reply(401, b"the token has ended")
         path = path.removeprefix("/adsapi.snapchat.com/v1")
         if path == "/adaccounts/12/segments":
             if got.method == "POST":
@@ -640,7 +685,8 @@ class GoogleAds(AdsVendor):
     def take(self, path: str, got: Got) -> Reply:
         if path == "/oauth2.googleapis.com/token":
             return self.token(got)
-        assert got.headers["authorization"] == "Bearer fresh-token"
+        if not self.admits(got):
+            return Reply(401, b"the token has ended")
         assert got.json["encoding"] == "HEX"
         (destination,) = got.json["destinations"]
         assert destination["operatingAccount"] == {"accountType": "GOOGLE_ADS", "accountId": "1234567890"}
@@ -662,7 +708,8 @@ class Salesforce(AdsVendor):
         path = path.removeprefix("/acme.my.salesforce.com")
         if path == "/services/oauth2/token":
             return self.token(got)
-        assert got.headers["authorization"] == "Bearer fresh-token"
+        if not self.admits(got):
+            return Reply(401, b"the token has ended")
         path = path.removeprefix("/services/data/v62.0")
         query = parse_qs(urlsplit(got.path).query)
         if path == "/query":
@@ -768,4 +815,9 @@ VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str,
     "sendgrid": (Sendgrid, {"apiKey": "SG.secret", "region": "EU"}, {"fieldId": "e1_T"}, {"fieldId": "e2_N"}),
     "slack": (Slack, {"webhookUrl": "https://hooks.slack.com/services/T/B/secret"}, {}, {}),
     "teams": (Teams, {"webhookUrl": "https://example.com/workflow"}, {}, {}),
+}
+
+HOOKS: dict[str, dict[str, Any]] = {
+    "webhook": {"url": "https://example.com/hook", "style": "event"},
+    "webhook list": {"url": "https://example.com/hook", "style": "list", "batchSize": 4},
 }

@@ -147,7 +147,7 @@ def test_a_token_is_asked_for_and_shown_to_nobody(kind: str, receiver: Receiver)
 def test_an_answer_that_repeats_the_token_shows_it_to_nobody(receiver: Receiver) -> None:
     tool, settings, options = LISTS["google_ads"]
     vendor = tool()
-    echo = Reply(403, b"who is fresh-token, of client-secret?")
+    echo = Reply(403, b"who is fresh-token-0, of client-secret?")
     receiver.answer = lambda got: vendor.token(got) if "token" in got.path else echo
     subscription, person = subscribed("google_ads", settings, options)
     sent = send_test(subscription, person, now=NOW, by=COMMAND)

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,7 @@ def killed(
     answer: Callable[[Got], Reply] = lambda got: Reply(),
 ) -> bool:
     """Whether a process of its own, that works until nothing is left, was killed at the named point or call."""
-    connections.close_all()  # a socket must not be used on both sides of the fork
-    pid = os.fork()
-    if pid == 0:
-        _work(subscription.pk, faults)
+    pid = forked(partial(_work, subscription.pk, faults))
     if receiver is not None:
         receiver.answer = killing(pid, after_calls, answer)
     _, status = os.waitpid(pid, 0)
@@ -110,14 +108,22 @@ def killed(
 
 
 def _work(subscription: int, faults: Path | None) -> None:
+    if faults:
+        os.environ["PERSONAS_FAULTS"] = str(faults)
+    workspace = Subscription.objects.get(pk=subscription).workspace_id
+    log = batches.open_log(stage="sync", partition=subscription, workspace_id=workspace)
+    while batches.advance(Sync(clock), log):
+        pass
+
+
+def forked(work: Callable[[], object]) -> int:
+    """The id of a process that does this work, and ends with 0 when it is done."""
+    connections.close_all()  # a socket must not be used on both sides of the fork
+    if pid := os.fork():
+        return pid
     try:
         client._local = threading.local()
-        if faults:
-            os.environ["PERSONAS_FAULTS"] = str(faults)
-        workspace = Subscription.objects.get(pk=subscription).workspace_id
-        log = batches.open_log(stage="sync", partition=subscription, workspace_id=workspace)
-        while batches.advance(Sync(clock), log):
-            pass
+        work()
         os._exit(0)
     except BaseException:
         import traceback
