@@ -14,6 +14,7 @@ from alerts.kinds import all_kinds
 from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, AlertRoute, AlertRule
 from alerts.rules.contract import TEST, AlertMessage
 from spaces.models import Space
+from spaces.outbound import check_settings
 from spaces.secrets import open_sealed, seal
 from spaces.settings_schema import InvalidSetting, parse
 
@@ -28,6 +29,7 @@ def create_channel(space: Space, *, kind: str, name: str, settings: Mapping[str,
     if space.alert_channels.count() >= MOST_CHANNELS:
         raise NotPossible(f"There may be {MOST_CHANNELS} channels.")
     parsed = parse(all_channels()[kind].settings, settings)
+    check_settings(parsed)
     channel = AlertChannel.objects.create(
         workspace_id=space.workspace_id, space=space, kind=kind, name=name, settings=seal(asdict(parsed))
     )
@@ -41,6 +43,7 @@ def change_channel(
     """What is given is changed; what waits to be sent is tried again now. Raises InvalidSetting."""
     if settings is not None:
         parsed = parse(all_channels()[channel.kind].settings, settings, open_sealed(channel.settings))
+        check_settings(parsed)
         channel.settings = seal(asdict(parsed))
         # Whoever mended the settings waits for the messages that could not be sent.
         channel.notifications.filter(state=AlertNotification.State.PENDING).update(retry_at=None)

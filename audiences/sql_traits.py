@@ -23,7 +23,7 @@ from sources import services as sources
 from sources.models import Source
 from spaces.clock import Clock
 from spaces.models import Space
-from spaces.outbound import OutboundError
+from spaces.outbound import OutboundError, check_settings
 from spaces.secrets import open_sealed, seal
 from spaces.settings_schema import InvalidSetting, load_stored, parse, secrets_of, strike
 
@@ -56,6 +56,7 @@ def create_warehouse(space: Space, *, kind: str, name: str, settings: Mapping[st
     if kind not in all_warehouses():
         raise InvalidSetting("kind", f"Must be one of {', '.join(all_warehouses())}")
     parsed = parse(all_warehouses()[kind].settings, settings)
+    check_settings(parsed)
     warehouse = Warehouse.objects.create(
         workspace_id=space.workspace_id, space=space, kind=kind, name=name, settings=seal(asdict(parsed))
     )
@@ -69,7 +70,9 @@ def change_warehouse(
     """What is given is changed. Raises InvalidSetting."""
     if settings is not None:
         declared = all_warehouses()[warehouse.kind].settings
-        warehouse.settings = seal(asdict(parse(declared, settings, open_sealed(warehouse.settings))))
+        parsed = parse(declared, settings, open_sealed(warehouse.settings))
+        check_settings(parsed)
+        warehouse.settings = seal(asdict(parsed))
     warehouse.name = name if name is not None else warehouse.name
     warehouse.save()
     audit(by, "warehouse.changed", warehouse, name=name, settings=sorted(settings or {}))

@@ -24,7 +24,7 @@ from destinations.steps import StepFailed, forget, take_steps
 from destinations.transports import TRANSPORTS
 from spaces import deletions
 from spaces.models import Deletion, Log, Space
-from spaces.outbound import OutboundError, check_url
+from spaces.outbound import check_settings
 from spaces.secrets import open_sealed, seal
 from spaces.settings_schema import (
     InvalidSetting,
@@ -414,12 +414,7 @@ def _parsed(kind: str, given: Mapping[str, Any], stored: Mapping[str, Any] | Non
     settings = parse(adapter_of(kind).settings, given, stored)
     # Asked here as well as at each call: a form should say it at once. At the call, because a name may lead elsewhere
     # by then.
-    for field in fields_of(type(settings)):
-        if field.url:
-            try:
-                check_url(getattr(settings, field.attribute))
-            except OutboundError as error:
-                raise InvalidSetting(field.name, str(error)) from error
+    check_settings(settings)
     return settings
 
 

@@ -23,6 +23,7 @@ import httpx
 from django.conf import settings
 
 from spaces.answers import Answer
+from spaces.settings_schema import InvalidSetting, SettingsDeclaration, fields_of
 
 __all__ = ["Answer", "Caller", "OutboundError", "check_url", "send"]
 
@@ -136,6 +137,40 @@ def check_url(url: str) -> None:
         raise OutboundError("The address has no usable host", permanent=True)
 
 
+def check_place(host: str, port: int) -> None:
+    """The host is no address of a private network, however it is spelt. Raises OutboundError.
+
+    Nothing is looked up: where a name leads may be another place whenever it is called, and is asked then.
+    """
+    name = host.lower().rstrip(".")
+    local = name == "localhost" or name.endswith(".localhost")
+    try:
+        # Whatever the C library takes for an address, which is more than `ipaddress` does: 127.1, 0x7f000001.
+        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(name, port, flags=socket.AI_NUMERICHOST)}
+    except (OSError, UnicodeError):  # a name
+        addresses = {"127.0.0.1"} if local else set()
+    if f"{host}:{port}".lower() not in _allowed():
+        _refuse_private(addresses, port)
+
+
+def check_settings(given: SettingsDeclaration) -> None:
+    """Wherever they lead is a place that may be called, as far as can be told without asking. Raises InvalidSetting."""
+    for field in fields_of(type(given)):
+        value = getattr(given, field.attribute)
+        try:
+            if field.url and value:
+                check_url(value)
+                url = urlsplit(value)
+                check_place(str(url.hostname), url.port or {"http": 80, "https": 443}[url.scheme])
+            for place in value.split(",") if field.place else ():
+                host, port = place.strip(), getattr(given, "port", None)
+                if port is None:
+                    host, _, port = host.rpartition(":")
+                check_place(host.strip("[]"), int(port))
+        except OutboundError as error:
+            raise InvalidSetting(field.name, str(error)) from error
+
+
 def forbidden(address: str) -> bool:
     """Whether this IP address is one that users may not make us call."""
     ip = ip_address(address.split("%")[0])  # the zone of a link-local address
@@ -161,13 +196,19 @@ def checked_addresses(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError(f"the name {host} is not known") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
-    allowed = {place.lower() for place in settings.OUTBOUND_ALLOW}
-    if f"{host}:{port}".lower() in allowed:
-        return addresses
-    for address in addresses:
-        if forbidden(address) and f"{address}:{port}" not in allowed:
-            raise OutboundError(PRIVATE, permanent=True)
+    if f"{host}:{port}".lower() not in _allowed():
+        _refuse_private(addresses, port)
     return addresses
+
+
+def _allowed() -> set[str]:
+    return {place.lower() for place in settings.OUTBOUND_ALLOW}
+
+
+def _refuse_private(addresses: Iterable[str], port: int) -> None:
+    """Raises OutboundError when one of them is forbidden, and whoever runs this has not allowed it."""
+    if any(forbidden(address) and f"{address}:{port}" not in _allowed() for address in addresses):
+        raise OutboundError(PRIVATE, permanent=True)
 
 
 def checked_address(host: str, port: int) -> str:

@@ -49,7 +49,10 @@ Declaration = TypeVar("Declaration", bound=SettingsDeclaration)
 
 @dataclass(frozen=True)
 class SettingField:
-    """A declared field. attribute: its name in Python and in what is stored. generate: fills it when it is empty."""
+    """A declared field. attribute: its name in Python and in what is stored. generate: fills it when it is empty.
+
+    url, place: as `secret` and `text` have it.
+    """
 
     name: str
     attribute: str
@@ -64,6 +67,7 @@ class SettingField:
     max_length: int | None = None
     secret: bool = False
     url: bool = False
+    place: bool = False
     generate: Callable[[], str] | None = None
 
 
@@ -72,9 +76,15 @@ def label(title: str, *, help: str = "", **constraints: Any) -> msgspec.Meta:
     return msgspec.Meta(title=title, description=help or None, **constraints)
 
 
-def text(title: str, *, help: str = "", max_length: int = LONGEST_TEXT) -> msgspec.Meta:
-    """Text that everyone who may read the destination sees."""
-    return label(title, help=help, max_length=max_length)
+def text(
+    title: str, *, help: str = "", max_length: int = LONGEST_TEXT, url: bool = False, place: bool = False
+) -> msgspec.Meta:
+    """Text that everyone who may read the destination sees.
+
+    url: an address that we are to call. place: a host that we are to connect to, at the setting `port`; where there is
+    no such setting, hosts with ports and commas in between.
+    """
+    return label(title, help=help, max_length=max_length, extra={"url": url, "place": place})
 
 
 def secret(title: str, *, help: str = "", generate: Callable[[], str] | None = None, url: bool = False) -> msgspec.Meta:

@@ -25,7 +25,7 @@ class QueryResult:
 class WarehouseSettings(SettingsDeclaration, frozen=True, kw_only=True):
     """What each kind needs."""
 
-    host: Annotated[str, text("Host")]
+    host: Annotated[str, text("Host", place=True)]
     port: Annotated[int, label("Port", ge=1, le=65535)]
     database: Annotated[str, text("Database")]
     user: Annotated[str, text("User", help="Give it the right to read what the queries need, and no other")]

@@ -19,7 +19,7 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, 
 
 class ActivecampaignSettings(SettingsDeclaration, frozen=True):
     api_url: Annotated[
-        str, text("API URL", help="In ActiveCampaign: Settings, Developer; such as https://yours.api-us1.com")
+        str, text("API URL", url=True, help="In ActiveCampaign: Settings, Developer; such as https://yours.api-us1.com")
     ]
     api_key: Annotated[str, secret("API key", help="Beside the URL")]
 

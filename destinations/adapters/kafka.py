@@ -26,7 +26,9 @@ TLS_HELP = "verify: encrypted, and the certificates must be right. off: in clear
 
 
 class KafkaSettings(SettingsDeclaration, frozen=True):
-    brokers: Annotated[str, text("Brokers", help="Some of them, with ports: a.example.com:9093, b.example.com:9093")]
+    brokers: Annotated[
+        str, text("Brokers", place=True, help="Some of them, with ports: a.example.com:9093, b.example.com:9093")
+    ]
     topic: Annotated[str, text("Topic", help="It must be there, unless the cluster creates topics by itself")]
     tls: Annotated[Literal["verify", "off"], label("TLS", help=TLS_HELP)] = "verify"
     mechanism: Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], label("Logs in by")] = "SCRAM-SHA-512"

@@ -28,7 +28,7 @@ class PosthogSettings(SettingsDeclaration, frozen=True):
     ]
     region: Annotated[Literal["US", "EU", "own server"], label("Cloud region")] = "US"
     server: Annotated[
-        str, text("Address of your own server", help="Only for that, such as https://posthog.example")
+        str, text("Address of your own server", url=True, help="Only for that, such as https://posthog.example")
     ] = ""
 
     # Either a region or a server: of both, nobody could say which counts.

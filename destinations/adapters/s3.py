@@ -31,7 +31,12 @@ class S3Settings(SettingsDeclaration, frozen=True):
     secret_access_key: Annotated[str, secret("Secret access key")]
     region: Annotated[str, text("Region")] = "us-east-1"
     endpoint: Annotated[
-        str, text("Endpoint", help="Empty: Amazon S3. Else the address of what speaks as it does, without the bucket")
+        str,
+        text(
+            "Endpoint",
+            url=True,
+            help="Empty: Amazon S3. Else the address of what speaks as it does, without the bucket",
+        ),
     ] = ""
     session_token: Annotated[str, secret("Session token", help="Only with keys that end")] = ""
 

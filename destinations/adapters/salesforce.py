@@ -33,7 +33,7 @@ VERSION = "/services/data/v62.0"
 
 
 class SalesforceSettings(SettingsDeclaration, frozen=True):
-    domain: Annotated[str, text("My Domain", help="Such as https://acme.my.salesforce.com")]
+    domain: Annotated[str, text("My Domain", url=True, help="Such as https://acme.my.salesforce.com")]
     client_id: Annotated[str, text("Consumer key")]
     client_secret: Annotated[str, secret("Consumer secret")]
 

@@ -28,7 +28,7 @@ OTHER = "other"
 class SegmentHttpSettings(SettingsDeclaration, frozen=True):
     write_key: Annotated[str, secret("Write key", help="In Segment: Sources, your HTTP API source, Settings, API keys")]
     receiver: Annotated[Literal["Segment US", "Segment EU", "other"], label("Receiver")] = "Segment US"
-    server: Annotated[str, text("Address of another receiver", help="Without the path /v1/batch")] = ""
+    server: Annotated[str, text("Address of another receiver", url=True, help="Without the path /v1/batch")] = ""
 
     # Either a receiver that is known or an address: of both, nobody could say which counts.
     def check(self) -> None:

@@ -16,7 +16,7 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, s
 
 
 class SftpSettings(SettingsDeclaration, frozen=True):
-    host: Annotated[str, text("Host")]
+    host: Annotated[str, text("Host", place=True)]
     user: Annotated[str, text("User")]
     host_key: Annotated[
         str,

@@ -125,14 +125,16 @@ def test_a_webhook_that_fails_is_tried_again_under_the_same_id(cast, receiver):
     assert (waiting.state, waiting.tries, waiting.error) == ("sent", 2, "")
 
 
-def test_what_no_other_try_changes_is_given_up_and_says_so(cast, receiver):
+def test_what_no_other_try_changes_is_given_up_and_says_so(cast, receiver, settings):
     sized(cast, "Buyers", 20, before=100)
+    settings.OUTBOUND_ALLOW = [receiver.place, "10.0.0.1:80"]  # when it is saved
     rule(
         cast,
         "audience_size",
         channel(cast, "webhook", url=receiver.url),
         channel(cast, "webhook", url="http://10.0.0.1/"),
     )
+    settings.OUTBOUND_ALLOW = [receiver.place]
     receiver.answer = lambda got: Reply(status=404)
     looked(cast, NOON)
     refused, private = AlertNotification.objects.order_by("pk")
@@ -140,10 +142,11 @@ def test_what_no_other_try_changes_is_given_up_and_says_so(cast, receiver):
     assert (private.state, "private network" in private.error) == ("failed", True)
 
 
-def test_a_test_message_says_what_it_is_and_names_no_secret(cast, receiver):
+def test_a_test_message_says_what_it_is_and_names_no_secret(cast, receiver, settings):
     hook = channel(cast, "webhook", url=receiver.url)
     tested = services.test_channel(hook, now=NOON)
     assert (tested.state, receiver.got[0].json["type"]) == ("sent", "test")
+    settings.OUTBOUND_ALLOW = [receiver.place, "127.0.0.1:1"]
     gone = channel(cast, "webhook", url="http://127.0.0.1:1/inside-the-address")
     tested = services.test_channel(gone, now=NOON)
     assert tested.state == "failed"

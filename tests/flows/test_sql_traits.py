@@ -171,9 +171,9 @@ def test_a_run_that_was_killed_is_run_again_and_says_nothing_twice(
 
 
 def test_a_private_address_is_not_asked(world: World, shop: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(django_settings, "OUTBOUND_ALLOW", [])
-    run = ran(world, sql_trait(world, shop))
-    assert "private network" in run.error
+    trait = sql_trait(world, shop)
+    monkeypatch.setattr(django_settings, "OUTBOUND_ALLOW", [])  # it was allowed when it was saved
+    assert "private network" in ran(world, trait).error
 
 
 def test_no_error_says_the_password(world: World, shop: dict[str, Any]) -> None:
