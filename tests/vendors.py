@@ -821,3 +821,24 @@ HOOKS: dict[str, dict[str, Any]] = {
     "webhook": {"url": "https://example.com/hook", "style": "event"},
     "webhook list": {"url": "https://example.com/hook", "style": "list", "batchSize": 4},
 }
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOA1Kg75RDvi6PBQaY/xzX7T+/1xNAQWcwPSta9fh8DF"
+KEYS = {"accessKeyId": "AKIA", "secretAccessKey": "secret-key"}
+DATABASE = {"host": "db.example.com", "database": "crm", "user": "writer", "password": "correct-horse"}
+# kind -> settings that can be saved
+SETTINGS: dict[str, dict[str, Any]] = {
+    **{kind: settings for kind, (_, settings, *_) in [*LISTS.items(), *VENDORS.items()]},
+    "webhook": HOOKS["webhook"],
+    "catcher": {},
+    "postgresql": DATABASE,
+    "mysql": DATABASE,
+    "clickhouse": {"url": "https://clickhouse.example.com:8443", "password": "correct-horse"},
+    "s3": {"bucket": "people", "endpoint": "https://s3.example.com", **KEYS},
+    "sftp": {
+        "host": "files.example.com",
+        "user": "personas",
+        "hostKey": HOST_KEY,
+        "password": "correct-horse",
+    },
+    "kafka": {"brokers": "a.example.com:9093, b.example.com:9093", "topic": "people", "user": "u", "password": "horse"},
+}
