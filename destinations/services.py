@@ -118,21 +118,21 @@ def test_destination(destination: Destination, *, now: datetime) -> TestResult:
     """One harmless call, now. Returns what happened; changes nothing."""
     adapter = adapter_of(destination.kind)
     settings = queries.settings_of(destination)
+    secrets = secrets_of(settings)
     # What is asked once for the destination, such as a token, needs no audience.
     about = PayloadComputation("", "", "", destination.space.public_id)
     try:
         with TRANSPORTS[adapter.transport](destination, settings) as call:
             taken = take_steps(destination, None, adapter, about, settings, None, call=call, now=now)
+            secrets += taken.tokens
             answer = call(adapter.authorize(adapter.test(settings, now), taken.remembered))
     except StepFailed as error:
         attempt = error.attempt
-        return TestResult(
-            False, strike(error.outcome.reason, secrets_of(settings)), attempt.status, attempt.milliseconds
-        )
+        return TestResult(False, strike(error.outcome.reason, secrets), attempt.status, attempt.milliseconds)
     except Unanswered as error:
-        return TestResult(False, strike(error.message, secrets_of(settings)), 0, 0.0)
+        return TestResult(False, strike(error.message, secrets), 0, 0.0)
     message = "It answered as it should." if answer.ok else outcome_of(answer).reason
-    return TestResult(answer.ok, strike(message, secrets_of(settings)), answer.status, answer.milliseconds)
+    return TestResult(answer.ok, strike(message, secrets), answer.status, answer.milliseconds)
 
 
 def subscribe(

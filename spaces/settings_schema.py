@@ -7,10 +7,13 @@
 A field without a default is required. Python and what is stored call it `webhook_url`, the API `webhookUrl`.
 """
 
+import base64
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
 
 import msgspec
 from msgspec import NODEFAULT, inspect
@@ -18,6 +21,7 @@ from msgspec import NODEFAULT, inspect
 MASK = "••••••••"  # stands for a secret in every answer; sent back unchanged, it changes nothing
 LONGEST_TEXT = 2000  # characters; enough for any address or key
 SHORTEST_STRUCK = 4  # characters: striking shorter words out of an answer would make it unreadable
+SHORTEST_CUT = 6  # of the beginning of a word that the end of a text is: fewer are there by chance
 
 ADDRESS_KEY = re.compile(r"(?<=[/?#&=])[^/?#&=]{12,}")
 
@@ -189,7 +193,8 @@ def secrets_of(settings: SettingsDeclaration) -> list[str]:
         for field, value in values
         for word in [value, *(ADDRESS_KEY.findall(value.partition("://")[2]) if field.url else _words(value))]
     }
-    return sorted((word for word in words if len(word) >= SHORTEST_STRUCK), key=len, reverse=True)
+    words = {word for word in words if len(word) >= SHORTEST_STRUCK}
+    return sorted(words | {form for word in words for form in _encoded(word)}, key=len, reverse=True)
 
 
 def _words(value: str) -> list[str]:
@@ -198,10 +203,23 @@ def _words(value: str) -> list[str]:
     return words + [word.strip('{}[]":,') for word in words]
 
 
+def _encoded(word: str) -> set[str]:
+    """As it is in a query, and as what every text in base64 has that holds it: basic authentication is sent so."""
+    forms = {quote(word, safe=""), quote_plus(word), json.dumps(word)[1:-1]}
+    raw = word.encode()
+    for before in range(3):  # of a character of base64, what stands before and after the word is a part
+        whole = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
+        forms.add(whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6])
+    return {form for form in forms if len(form) >= SHORTEST_STRUCK}
+
+
 def strike(text: str, secrets: Sequence[str]) -> str:
-    """The text without any of the secrets."""
-    for word in secrets:
+    """The text without any of the secrets, also where it was cut off in the middle of one."""
+    for word in secrets if text else ():
         text = text.replace(word, MASK)
+        cut = text.rfind(word[:SHORTEST_CUT], max(len(text) - len(word), 0))
+        if cut >= 0 and word.startswith(text[cut:]):
+            text = text[:cut] + MASK
     return text
 
 
