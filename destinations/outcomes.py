@@ -48,25 +48,27 @@ def save_outcomes(
     """
     numbers = [call.identifier for call in calls]
     rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=numbers)
-    acknowledged = {row.identifier: row for row in rows}
+    # The few columns that are asked for: whole rows of a large batch would take longer than to send it.
+    columns = rows.values_list("identifier", "flip", "entering", "due", "pk", "tries")
+    acknowledged = {(number, flip, entering, due): (pk, tries) for number, flip, entering, due, pk, tries in columns}
     changed = []
     for call in calls:
-        row = acknowledged.get(call.identifier)
+        known = acknowledged.get((call.identifier, call.flip, call.entering, True))
         # A row that changed direction or was resynced since the batch was prepared is about another call now.
-        if row is None or (row.flip, row.entering, row.due) != (call.flip, call.entering, True):
+        if known is None:
             continue
+        pk, tries = known
         verdict = batch.verdicts[message_id(subscription, call)] if batch else None
         kind = verdict.kind if verdict else "unsent"
         # A batch that is written again may have been sent before, whatever happened this time.
         touched = bool(verdict and verdict.touched) or not first
-        row.state = state_after(entering=call.entering, was=call.was, kind=kind, touched=touched)
-        row.due = kind not in {"delivered", "refused"}
-        row.refused = verdict.reason[:LONGEST_REASON] if verdict and kind == "refused" else ""
-        row.tries = row.tries + 1 if kind == "retry" else 0 if kind == "delivered" else row.tries
+        state = state_after(entering=call.entering, was=call.was, kind=kind, touched=touched)
+        refused = verdict.reason[:LONGEST_REASON] if verdict and kind == "refused" else ""
+        tries = tries + 1 if kind == "retry" else 0 if kind == "delivered" else tries
         # When others get through, it is this row that has a problem, and it waits alone.
         alone = kind == "retry" and batch is not None and (batch.alive or call.alone)
-        row.retry_at = now + backoff.wait(row.tries) if alone else None
-        changed.append((row.pk, row.state, row.due, row.tries, row.retry_at, row.refused))
+        retry_at = now + backoff.wait(tries) if alone else None
+        changed.append((pk, state, kind not in {"delivered", "refused"}, tries, retry_at, refused))
     execute_with_columns(SAVE_OUTCOMES, [], changed)
 
 

@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -121,6 +121,7 @@ class Caller:
             _deadline.at = None
 
 
+@lru_cache(maxsize=1024)  # asked before each of thousands of calls to the same few addresses
 def check_url(url: str) -> None:
     """The address has a form we call. Says nothing of where its name leads. Raises OutboundError, permanent."""
     try:
