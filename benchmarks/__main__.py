@@ -34,6 +34,7 @@ NAMES = (
     "overload",
     "flood",
     "profile_api",
+    "deliveries",
 )  # idle first: it needs a stack that has done nothing; questions before whatever adds to the events it asks about
 UNLIMITED = '{"space": {"reads_per_second": 1000000}}'  # rates are counted, and none is too high
 RESULTS = Path(__file__).parent / "results.json"
