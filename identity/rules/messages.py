@@ -25,6 +25,8 @@ EMPTY = msgspec.Raw(b"")
 Stamp = tuple[int, int, int, int]  # (event time in ms, source, archive batch, position): which of two traits is newer
 _MAY_STAY_OUT = re.compile(rb'"(?:personas|all)"\s*:\s*false', re.IGNORECASE)
 NO_TRAITS: dict[str, bytes] = {}
+CONSENT = "consent"  # the trait that keeps what events say of consent
+PREFERENCES = b'"categoryPreferences"'
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -54,7 +56,7 @@ class ArchivedEvent(msgspec.Struct, gc=False):
     """One archived event. user: the identifiers of its person, most trusted first; account: that of a group call.
 
     properties, lists: as the timeline keeps them, see `sources.events.properties`. traits: of identify and group
-    calls, their values JSON text that every store takes.
+    calls, and the consent that any call of a person carries; their values are JSON text that every store takes.
     stays_out: it asks not to be in spaces; then it has neither identifiers nor traits.
     set_aside: values of identifiers that are not used.
     """
@@ -156,6 +158,8 @@ class _Reader:
         if outer.type in ("identify", "group") and (raw := storable_json(bytes(outer.traits)))[:1] == b"{":
             sent = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             traits = {key: bytes(value) for key, value in sent.items()}
+        if PREFERENCES in text and outer.type != "group":
+            traits = _consent(text) | traits
         return ArchivedEvent(
             type=outer.type,
             event=event_name(outer.type, outer.event if isinstance(outer.event, str) else None),
@@ -199,6 +203,30 @@ class _LooseOuter:
     category: Any
     properties: msgspec.Raw
     traits: msgspec.Raw
+
+
+class _Preferences(msgspec.Struct):
+    categoryPreferences: dict[str, bool]
+
+
+class _ConsentContext(msgspec.Struct):
+    consent: _Preferences
+
+
+class _Consenting(msgspec.Struct):
+    context: _ConsentContext
+
+
+_CONSENTING = msgspec.json.Decoder(_Consenting)
+
+
+def _consent(text: bytes) -> dict[str, bytes]:
+    """What a consent manager adds to every call of a person, as a trait; nothing where it is not all yes and no."""
+    try:
+        preferences = _CONSENTING.decode(text).context.consent.categoryPreferences
+    except msgspec.DecodeError:
+        return NO_TRAITS
+    return {CONSENT: storable_json(msgspec.json.encode(preferences))}
 
 
 def _decoded(text: bytes) -> dict[str, Any]:

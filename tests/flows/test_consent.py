@@ -41,3 +41,22 @@ def test_consent_that_is_taken_back_takes_out_of_the_destination() -> None:
     assert queries.members_at_catcher(destination, "buyers") == ()
     assert Caught.objects.filter(destination=destination).count() == 4
     assert world.members(audience) == {"u1", "u2"}  # the audience is what it was
+
+
+def test_consent_that_any_event_carries_decides_as_well() -> None:
+    world = World()
+    audience = world.audience("buyers", {"kind": "event", "name": "Ordered"})
+    world.did("u1", "Ordered")
+    world.computed()
+    destination = make_destination(world.space)
+    rules = {"consent": "consent.Advertising"}
+    subscription = services.subscribe(audience, destination, options={}, sending=rules, by=COMMAND)
+    synced(subscription, world.clock)
+    assert queries.members_at_catcher(destination, "buyers") == ()
+    for at, consents in ((1000, True), (2000, False)):
+        world.clock.advance(MINUTE)
+        preferences = {"consent": {"categoryPreferences": {"Advertising": consents}}}
+        world.sent(message(at=at, type="track", event="Looked", userId="u1", context=preferences))
+        world.ticked()
+        synced(subscription, world.clock)
+        assert queries.members_at_catcher(destination, "buyers") == ((("user_id", "u1"),) if consents else ())

@@ -115,3 +115,21 @@ def test_half_a_surrogate_pair_spoils_nothing_else():
     assert found.user == (("user_id", "u1"),)
     assert {key: json.loads(value) for key, value in found.traits.items()} == {"a": "\ufffd", "b": 2}
     assert json.loads(found.properties) == {"x": None}
+
+
+@pytest.mark.parametrize(
+    ("message", "traits"),
+    [
+        ({"type": "track"}, {"consent": {"Ads": True, "Mail": False}}),
+        ({"type": "identify", "traits": {"plan": "pro"}}, {"consent": {"Ads": True, "Mail": False}, "plan": "pro"}),
+        ({"type": "identify", "traits": {"consent": {"Ads": False}}}, {"consent": {"Ads": False}}),
+        ({"type": "group", "groupId": "g"}, {}),
+        ({"type": "track", "context": {"consent": {"categoryPreferences": {"Ads": "yes"}}}}, {}),
+        ({"type": "track", "context": {"consent": ["categoryPreferences"]}}, {}),
+        ({"type": "track", "context": {}, "properties": {"consent": {"categoryPreferences": {"Ads": True}}}}, {}),
+    ],
+)
+def test_consent_that_a_call_of_a_person_carries_is_a_trait(message, traits):
+    preferences = {"consent": {"categoryPreferences": {"Ads": True, "Mail": False}}}
+    (event,) = read_events([json.dumps({"userId": "u1", "context": preferences, **message}).encode()], DEFAULT_POLICY)
+    assert {key: json.loads(value) for key, value in event.traits.items()} == traits
