@@ -1,11 +1,13 @@
 """Which calls a batch makes, prepared and marked MAYBE before the first of them goes out."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from django.db import connection
+from django.db.models import Q
 from pyroaring import BitMap
 
 from audiences.models import Audience
@@ -170,10 +172,12 @@ def call_of(row: Acknowledged) -> DecidedCall:
 
 def everyone_besides(subscription: Subscription, numbers: Set[int]) -> Iterator[IdentifierChange]:
     """Whoever is there, or may be, and is to stay, without these identifiers, which a batch is about."""
-    rows = Acknowledged.objects.filter(subscription=subscription, entering=True).exclude(state=Acknowledged.State.OUT)
-    for row in rows.order_by("identifier").iterator(chunk_size=5000):
+    # Who left and came back before anything arrived is there, though the newest call was to say that they left.
+    back = Q(state=Acknowledged.State.IN, due=False, refused="")
+    rows = Acknowledged.objects.filter(Q(entering=True) | back, subscription=subscription)
+    for row in rows.exclude(state=Acknowledged.State.OUT).order_by("identifier").iterator(chunk_size=5000):
         if row.identifier not in numbers:
-            yield change_of(subscription, call_of(row))
+            yield replace(change_of(subscription, call_of(row)), entering=True)
 
 
 def execute_with_columns(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:

@@ -4,7 +4,7 @@ The stores are real (`tests/stores.py`), and so is the door out.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,35 @@ def test_a_store_ends_with_the_audience(
         assert store.members() == {f"u{n}" for n in inside}
         refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
         assert {row.profile for row in refused} == ({people[3]} if store.refuses else set())
+
+
+def test_who_left_and_came_back_while_nobody_heard_is_still_in_the_file(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, clock: FixedClock
+) -> None:
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    people = [make_person(space, ("user_id", f"u{n}")) for n in range(3)]
+    with stores.s3(**EVERYBODY) as store:
+        settings.OUTBOUND_ALLOW = store.places
+        destination = make_destination(space, "s3", **store.settings)
+        assert services.test_destination(destination, now=clock.now()).ok
+        subscription = make_subscription(audience, destination, **store.options)
+        change(audience, entered=people[:2])
+        settled(subscription, clock)
+
+        def away(request: DestinationRequest) -> Answer:
+            raise Unanswered("nobody hears")
+
+        with monkeypatch.context() as patch:
+            patch.setitem(TRANSPORTS, "s3", lambda *_: nullcontext(away))
+            change(audience, left=people[:1])
+            synced(subscription, clock)
+        change(audience, entered=people[:1])
+        clock.advance(timedelta(hours=1))
+        settled(subscription, clock)
+        change(audience, entered=people[2:])
+        settled(subscription, clock)
+        assert store.members() == {"u0", "u1", "u2"}
 
 
 def test_values_of_a_computed_trait_are_a_column_of_people(settings: Any) -> None:
