@@ -11,6 +11,7 @@ from collections import Counter
 import httpx
 import pytest
 
+from benchmarks import prepared
 from benchmarks.stack import until
 from personas_site.embedded.processes import leftovers
 from quickstart.client import Api
@@ -97,6 +98,7 @@ def test_under_load_destroyed_and_restored_elsewhere(folder, opened):
         for place in (here, there):
             place.home.mkdir(parents=True)
             place.environ["PERSONAS_OUTBOUND_ALLOW"] = tool.place
+        prepared.prepare(here.home, here.environ)
         here.file.write_text("\n".join(Story().lines))
         console = opened(here)
         status, said, before = here.run()

@@ -14,6 +14,7 @@ import httpx
 import psycopg2
 import pytest
 
+from benchmarks import prepared
 from benchmarks.overload import MESSAGES, Outcome, load, probing, slow_clients
 from benchmarks.shop import until_archived
 from benchmarks.stack import Stack, own_environment, stack, until
@@ -239,7 +240,8 @@ def test_workers_keep_their_connections_from_task_to_task(running: Stack, source
 
 
 def test_a_configuration_that_the_server_cannot_take_is_refused_in_one_sentence(tmp_path, running: Stack) -> None:
-    environ = own_environment(tmp_path / "var", PERSONAS_WEB_PROCESSES="9")
+    environ = own_environment(tmp_path, PERSONAS_WEB_PROCESSES="9")
+    prepared.prepare(tmp_path, environ)
     argv = [sys.executable, "-m", "personas_site.up"]
     done = subprocess.run(argv, cwd=PROJECT_ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import prepared
+
 PROJECT = Path(__file__).resolve().parent.parent.parent
 STORES = ("DATABASE_URL", "DATABASE_OWNER_URL", "CLICKHOUSE_URL", "REDIS_URL")
 PEOPLE, MESSAGES, DOUBLED = 40, 400, 25
@@ -105,6 +107,7 @@ def place(tmp_path_factory, story):
     place = Place(tmp_path_factory.mktemp("quickstart"))
     place.file.write_text("\n".join(story.lines))
     place.home.mkdir()
+    prepared.prepare(place.home, place.environ)
     (place.home / "quickstart.json").write_text(json.dumps({"password": PASSWORD}))  # as of a run that did not get far
     return place
 

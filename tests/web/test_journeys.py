@@ -1,6 +1,7 @@
 """The journeys that the console is for, walked with a mouse, with a keyboard alone, and without JavaScript; and how
 many clicks and fields each takes. The eight steps are walked on a console with all its processes, from an empty one."""
 
+import os
 import random
 import socket
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from segment.analytics.client import Client
 
+from benchmarks import prepared
 from destinations import sync
 from destinations.models import Destination
 from quickstart.console import open_console
@@ -32,10 +34,12 @@ def free_port():
 @pytest.fixture(scope="module")
 def console(tmp_path_factory):
     """Personas as `make up` starts it, empty; on ports of its own, since the stores of this run are on the others."""
+    home = tmp_path_factory.mktemp("console")
+    prepared.prepare(home, dict(os.environ))
     with pytest.MonkeyPatch.context() as environment:
         for name in ("PERSONAS_CLICKHOUSE_PORT", "PERSONAS_WEB_PORT"):
             environment.setenv(name, free_port())
-        running = open_console(tmp_path_factory.mktemp("console") / "var")
+        running = open_console(home)
     yield running
     running.stop()
 
