@@ -258,9 +258,9 @@ def test_long_names_break_no_page_and_nothing_scrolls_that_need_not(page, live_s
     room.person.save()
     sign_in(page, live_server, room)
     wrong = []
-    for size in SIZES:
-        page.set_viewport_size(SIZES[size])
-        for route in PAGES:
-            page.goto(live_server.url + route.url(room.ids))
+    for route in PAGES:
+        page.goto(live_server.url + route.url(room.ids))
+        for size in SIZES:
+            page.set_viewport_size(SIZES[size])
             wrong += [f"{route.name} ({size}): {stray}" for stray in page.evaluate(STRAYS)]
     assert not wrong, "\n".join(wrong)
