@@ -12,7 +12,7 @@ from django.test import Client
 from access import roles, services
 from access.models import Membership, User
 from spaces.models import Space, Workspace
-from tests.factories import MembershipFactory, SpaceFactory, UserFactory, WorkspaceFactory
+from tests.factories import SpaceFactory, UserFactory, WorkspaceFactory
 
 PASSWORD = "correct horse battery staple"
 PEOPLE = ("owner", "admin", "user", "read_only", "member", "stranger", "nobody")
@@ -73,11 +73,16 @@ class Cast:
 def make_cast() -> Cast:
     workspace, other = WorkspaceFactory(), WorkspaceFactory()
     space = SpaceFactory(workspace=workspace)
-    people = {who: UserFactory(email=f"{who}-{workspace.pk}@example.com") for who in PEOPLE if who != "nobody"}
-    for who, user in people.items():
-        if who != "stranger":
-            MembershipFactory(workspace=workspace, user=user, role=roles.OWNER if who == "owner" else roles.MEMBER)
-    Membership.objects.create(workspace=other, user=people["stranger"], role=roles.OWNER)
+    people = {who: UserFactory.build(email=f"{who}-{workspace.pk}@example.com") for who in PEOPLE if who != "nobody"}
+    User.objects.bulk_create(people.values())  # together, as hundreds of tests begin with them
+    Membership.objects.bulk_create(
+        Membership(
+            workspace=other if who == "stranger" else workspace,
+            user=user,
+            role=roles.OWNER if who in ("owner", "stranger") else roles.MEMBER,
+        )
+        for who, user in people.items()
+    )
     for who in roles.SPACE_ROLES:
         services.grant(space, people[who], who, by=people["owner"])
     return Cast(workspace, space, other, SpaceFactory(workspace=other), people)

@@ -1,6 +1,7 @@
 """Roles in spaces. A role is the group `space:<id>:<role>`, to which guardian grants permissions on the space."""
 
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import QuerySet
 from guardian.shortcuts import assign_perm, remove_perm
@@ -97,8 +98,17 @@ def _write_permissions(space: Space, group: Group, wanted: frozenset[str]) -> No
     # Only the difference: every grant to a member comes through here, and nearly always there is none.
     for codename in present - wanted:
         remove_perm(codename, group, space)
-    for codename in wanted - present:
-        assign_perm(codename, group, space)
+    if missing := wanted - present:
+        # Together: guardian asks half a dozen questions for each.
+        of_spaces = Permission.objects.filter(content_type=ContentType.objects.get_for_model(Space))
+        same = {"workspace_id": space.workspace_id, "group": group, "content_object": space}
+        SpaceGroupPermission.objects.bulk_create(
+            [
+                SpaceGroupPermission(**same, permission=permission)
+                for permission in of_spaces.filter(codename__in=missing)
+            ],
+            ignore_conflicts=True,
+        )
 
 
 def check_may_grant(by: ActorLike, space: Space, role: str) -> None:
