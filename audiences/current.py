@@ -53,6 +53,7 @@ def current(space_id: int) -> CurrentSpace:
     known = CurrentSpace(known_at, log, [CurrentComputation(*row, members[row[0]]) for row in rows])
     with _lock:
         _known.pop(space_id, None)
+        # The oldest first, as a dict keeps its order; a space that is read goes to its end.
         while len(_known) >= MOST_KNOWN:
             del _known[next(iter(_known))]
         _known[space_id] = known

@@ -94,6 +94,7 @@ class Evaluate:
         place = Evaluation.objects.select_for_update().filter(space=log.partition).first()
         if place is None or (place.touched, place.clock_at) != intake.place:
             return None
+        # Else somebody who stays would leave for one tick, and every destination would be told.
         if moved_after(log.partition, intake.end):  # some people were resolved once more meanwhile
             return None
         intake.calendar.remember(intake.end, milliseconds(intake.now))

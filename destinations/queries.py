@@ -332,6 +332,7 @@ UNSETTLED = """
 def unsettled(subscription: Subscription, members: BitMap) -> BitMap:
     """Identifiers of whoever is no member and a member was merged into, or split from: only the next tick can say who
     is one now."""
+    # Nearly always nobody: splits are made by hand.
     moved = moved_since_tick(subscription)
     split = Identifier.objects.filter(space=subscription.space_id, profile__in=[*(moved - members)])
     with connection.cursor() as cursor:

@@ -75,6 +75,7 @@ class SpaceRead(View):
         try:
             reader = _reader(request)
             _keep_to_rate(reader)
+            # From here on statements keep to what the workspace may take, as those of the console do.
             limits.asking(reader.workspace)
             method = str(request.method).lower()
             read = getattr(self, method, None) if method in METHODS else None
@@ -99,6 +100,7 @@ class SpaceRead(View):
         self, request: HttpRequest, reader: SpaceReader, *, space_id: str = "", collection: str = "", **kwargs: str
     ) -> ProfileQuery:
         """Raises ReadRefused. Another space's id is as unknown as one that nobody has."""
+        # 404 and not 403: whether there is such a space is nobody else's business.
         if space_id != reader.space:
             raise not_found(NO_CALL if not space_id else "Space was not found.")
         if collection not in COLLECTIONS:

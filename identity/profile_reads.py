@@ -106,6 +106,7 @@ def traits(asked: ProfileQuery, name: str) -> Json:
     person = _person(asked, name, _trait_columns(kinds, is_verbose))
     (values,) = _traits_of(asked, [person], kinds, include, is_verbose)
     keys = sorted(key for key in values if after is None or key > after)
+    # By key, not by place: a trait that comes or goes between two pages moves no other.
     last = keys[limit - 1] if len(keys) > limit else None
     return {
         "traits": {key: values[key] for key in keys[:limit]},
@@ -127,6 +128,7 @@ def traits_of_many(asked: ProfileQuery, body: bytes) -> Json:
     statement = f"{MANY} SELECT place, public_id, number, {columns} FROM person"
     people = _execute(statement, asked, ids=ids, types=types, values=values)
     traits = _traits_of(asked, [person[1:] for person in people], kinds, wanted.include, wanted.verbose)
+    # In place of an error for the whole batch: one stale id in a hundred is the usual case.
     nobody = not_found()
     rows: list[Json] = [{"id": text, "error": {"code": nobody.code, "message": nobody.message}} for text in wanted.ids]
     for (place, public_id, *_), own in zip(people, traits, strict=True):

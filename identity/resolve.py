@@ -212,6 +212,7 @@ class Resolve:
         space, wish = intake.space, concerned.wish
         try:
             with transaction.atomic():
+                # Of no events: for the counters alone, which it holds until the transaction ends.
                 graph = graph_store.load(space, [], policy_of(space.identity_policy), {})
                 again = splits.resolve_again(concerned, graph.last_profile, graph.last_identifier)
                 written = splits.record(again, number)
@@ -222,6 +223,7 @@ class Resolve:
             splits.failed(wish, f"{type(error).__name__}: {error}", self.clock.now())
             return PreparedResolve(intake.taken)
         everyone = concerned.numbers | BitMap(written.created)
+        # Without a number it hides nothing yet; but who reads PostgreSQL knows that these people are on the move.
         Replaced.objects.create(workspace_id=log.workspace_id, log=log, keys=[*everyone])
         changed = _change_sets(again.batch, again.resolution, written)
         # By all numbers, also those that are no more: whoever was a member by one of them is looked at.

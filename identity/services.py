@@ -54,6 +54,7 @@ def split(profile: Profile, taken: Collection[Identifier], *, by: ActorLike = CO
 def undo_split(wish: ProfileSplit, *, by: ActorLike = COMMAND) -> None:
     """Both sides may be one person again. Raises NotPossible when it is not done, or is undone already."""
     with transaction.atomic():
+        # In the statement itself: of two who click at once the second is told.
         done = ProfileSplit.objects.filter(pk=wish.pk, state=ProfileSplit.State.DONE)
         if not done.update(state=ProfileSplit.State.UNWANTED, error=""):
             raise NotPossible("Only a split that is done can be undone.")
@@ -87,6 +88,7 @@ def wanted_split(profile: Profile, taken: Collection[Identifier]) -> ProfileSpli
     """The split, not saved. Raises NotPossible."""
     if profile.kind != Profile.Kind.USER:
         raise NotPossible("An account has one identifier: there is nothing to be split.")
+    # By what is held now: two people may be looking at pages of different age.
     own = [(row.type, row.value) for row in queries.identifiers_in_order(profile)]
     unknown = [f"{type} {value}" for type, value in taken if (type, value) not in own]
     if unknown:

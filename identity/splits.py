@@ -186,6 +186,7 @@ def read(wish: ProfileSplit, numbers: BitMap) -> Component:
     traits = timeline.trait_rows(scope, [*numbers])
     kept = set(_places(rows, "source", "piece", "position"))
     orphans = [place not in kept for place in _places(traits, "source", "origin_piece", "origin_position")]
+    # Accounts keep their numbers, so that a link is made again to the very same.
     links = Link.objects.filter(space=space, user__in=[*numbers])
     accounts = Identifier.objects.filter(space=space, type=ACCOUNT_TYPE, profile__in=links.values("account"))
     return Component(
@@ -204,6 +205,7 @@ def resolve_again(concerned: Component, last_profile: int, last_identifier: int)
     rows = event_batch(concerned.rows, policy)
     # Of events that are not kept any more there is still the set of identifiers, and when it was seen first.
     known = {event.user for event in rows.events}
+    # Sets whose events are kept come with these, in their own place; the others come first, since they are older.
     gone = [row for row in concerned.evidence if _identifiers(row) not in known]
     batch = _with_evidence(rows, gone)
     numbers = dict(enumerate([*(row.profile for row in gone), *concerned.rows["profile"].to_pylist()]))
@@ -231,6 +233,7 @@ def came_with(profile: Profile, loser: int) -> list[tuple[str, str]]:
     index = next((pair.index for pair in merged.graph.merged if pair.loser == loser), None)
     if index is None:
         return []
+    # Merges are not recorded with what each side had: it is what the rules make of the events up to then.
     before = IdentityGraph(merged.graph.policy, [], NOBODYS, 0, merged.graph.sides, merged.graph.numbers)
     for place, (event, at) in enumerate(zip(merged.batch.events[:index], merged.batch.times, strict=False)):
         before.resolve(event.user, at, place)
@@ -241,6 +244,7 @@ def came_with(profile: Profile, loser: int) -> list[tuple[str, str]]:
 def record(again: Resolved, number: int) -> graph_store.Written:
     """PostgreSQL has it so. number: of the Prepare. Inside its transaction, with the space's counters held."""
     space = again.component.wish.space
+    # The rows of profiles and identifiers stay: ids, and the numbers that destinations know, are theirs.
     graph_store.forget(space, [*again.component.numbers])
     written = graph_store.record(space, number, again.graph, again.batch, again.resolution)
     graph_store.go_into(space, again.homes)
@@ -288,9 +292,11 @@ def _reach(space: Space, numbers: BitMap) -> BitMap:
                 {"space": space.pk, "numbers": [*numbers]},
             )
             more = BitMap(number for (number,) in cursor.fetchall()) - numbers
+        # Whoever was found may have been refused something as well, and so on: until nobody is new.
         if not more:
             break
         numbers |= more
+    # Accounts are never merged, and an account's page has its members' calls under its own number.
     users = Profile.objects.filter(space=space, number__in=[*numbers], kind=Profile.Kind.USER)
     return BitMap(users.values_list("number", flat=True))
 

@@ -110,6 +110,7 @@ def advance(pk: int, clock: Clock) -> bool:
         return False
     regulation.error, regulation.next_at = "", None
     if not done:
+        # At first it waits for what takes seconds, such as the inbox; later for what takes hours: a tool that is away.
         regulation.next_at = clock.now() + (SOON if clock.now() < regulation.requested_at + LATER else LATER)
         regulation.state = State.RUNNING
     elif name == "check":
@@ -177,6 +178,7 @@ class _Job:
         return not waiting.filter(received_at__lte=self.regulation.requested_at).exists()
 
     def people(self) -> bool:
+        # A space whose log waits is tried again; those before it are erased once more, which finds nobody.
         return all(self._people_of(space, theirs) for space, theirs in self.each())
 
     def _people_of(self, space: Space, theirs: SpaceWork) -> bool:
@@ -192,6 +194,7 @@ class _Job:
         return identity.erase_people(space, pairs, BitMap(theirs.numbers), clock=self.clock, keep=keep)
 
     def archive(self) -> bool:
+        # Blank before people are looked for again: what resolve reads from here on says nothing of them.
         if self.regulation.space_id is None:  # other spaces of the workspace read it as well
             self.erase(stores.archive(self.regulation.workspace_id, self.work.pairs))
         return True
@@ -200,6 +203,8 @@ class _Job:
         return self.people()
 
     def others(self) -> bool:
+        # Before the rows go, since they alone tell whose events these are; kept, since a second turn would not see
+        # them.
         for space, theirs in self.each():
             places, others = stores.of_others(space, theirs.known)
             theirs.places = [*dict.fromkeys([*theirs.places, *places])]
@@ -208,6 +213,7 @@ class _Job:
 
     def events(self) -> bool:
         for space, theirs in self.each():
+            # PostgreSQL first: whether a trait came with such an event is told by its place, which the rows still have.
             identity.forget_traits(space, BitMap(theirs.others), theirs.places)
             self.erase(stores.events(space, theirs.known, theirs.places))
         return True
@@ -224,14 +230,17 @@ class _Job:
         names: dict[str, dict[str, Any]] = self.regulation.report.setdefault("destinations", {})
         is_late = self.clock.now() > self.regulation.requested_at + TOLD_WITHIN
         rows = [self._acknowledged(space, theirs) for space, theirs in self.each()]
+        # Once: a destination that is connected from here on has never been told of them.
         if not self.regulation.report.get("asked_back"):
             for of_space in rows:
                 destinations.take_back(of_space)
                 for told in destinations.told(of_space):
                     self._will_tell(told, names)
             self.regulation.report["asked_back"] = True
+        # Asked anew each time: one that failed for a week may have been mended since.
         for entry in names.values():
             entry["taken"] = True
+        # Passes of sync do the telling, at the destination's own pace; here it is only looked at.
         waiting = [row for of_space in rows for row in destinations.not_yet_out(of_space)]
         for row in waiting:
             if row.subscription.destination.public_id in names:
@@ -261,6 +270,7 @@ class _Job:
             if not destination.enabled:
                 entry["why"] = "It is switched off."
             elif done < len(addresses):
+                # From where the last turn came to: a tool that allows few calls takes many turns.
                 more, entry["why"] = destinations.forward(destination, addresses[done:], now=self.clock.now())
                 self.work.forwarded[pk] = done = done + more
                 waits |= done < len(addresses)
@@ -289,6 +299,7 @@ class _Job:
                 stores.texts(space, known),
             ):
                 self._look_again(each, left)
+            # A profile that came to be since is somebody new, though it has the same identifiers.
             if not regulation.what.suppresses:
                 known.identifiers = []
             for table, rows in identity.count(space.pk, known).items():
@@ -310,6 +321,7 @@ class _Job:
         report["profiles"] = sum(len(theirs.numbers) for theirs in self.work.spaces.values())
         report["identifiers"] = len(self.work.pairs)
         whole = not any(counts["left"] for counts in self.tables.values())
+        # As in the original, one destination that was not told makes the whole of it partial.
         for entry in report.get("destinations", {}).values():
             whole &= entry["taken"]
             whole &= not self.regulation.what.forwards or entry["here"] or entry.get("forgotten", False)

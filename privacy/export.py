@@ -94,6 +94,7 @@ class _Person:
 
     def __init__(self, space: Space, profile: Profile) -> None:
         self.space, self.profile = space, profile
+        # Rows carry the number of their moment: what came before a merge stands under the loser's.
         self.numbers = queries.all_numbers(space, [profile.number])
         self.source_names = dict(Source.everything.filter(workspace=space.workspace_id).values_list("pk", "name"))
         self.held_identifiers = list(Identifier.objects.filter(space=space, profile=profile.number).order_by("number"))
@@ -110,6 +111,7 @@ class _Person:
 
     def traits(self) -> Iterator[Row]:
         for name, value in sorted(self.profile.traits.items()):
+            # A value of which nobody knows whence it is, is theirs all the same.
             at, source, *_ = self.profile.traits_seen.get(name, (None, None))
             yield name, value, at and iso(from_milliseconds(at)), self.source(source)
 
@@ -160,6 +162,7 @@ class _Person:
         subscriptions = Subscription.everything.filter(space=self.space).select_related("destination", "audience")
         names = {each.pk: (each.destination.name, each.audience.name) for each in subscriptions}
         for identifier in self.held_identifiers:
+            # By identifier, as the log is ordered: by person all of it would be read.
             calls = deliveries(subscriptions, space=self.space, identifier=identifier.number)
             start = 0
             while page := calls[start : start + AT_ONCE]:
@@ -204,6 +207,7 @@ def as_json(parts: Iterable[Part]) -> Iterator[str]:
     opening = "{\n"
     for part in parts:
         yield f"{opening}{json.dumps(part.key)}: ["
+        # A list is written row by row, so the comma stands before each but the first.
         separator = "\n"
         for row in part.rows():
             yield separator + json.dumps(dict(zip(part.columns, row, strict=True)), ensure_ascii=False)
@@ -235,6 +239,7 @@ def as_html(parts: Iterable[Part], *, title: str, space: str, now: datetime) -> 
         yield format_html('<section aria-labelledby="{}"><h2 id="{}">{}</h2>', part.key, part.key, part.title)
         is_empty = True
         for row in part.rows():
+            # The heading of a table waits for its first row: an empty table says less than a word does.
             if is_empty:
                 yield format_html(
                     '<div class="scroll" tabindex="0" role="group" aria-label="{}"><table><thead><tr>', part.title

@@ -42,6 +42,8 @@ def regulate(
             suppress(workspace.pk, subjects, now=now)
         if what.unsuppresses:
             unsuppress(workspace.pk, subjects)
+        # Whom it is about is sealed while it runs, and forgotten when it is done: a list of those who asked to be
+        # forgotten would be one more place that knows them.
         regulation = Regulation.objects.create(
             workspace=workspace,
             space=space,

@@ -63,6 +63,7 @@ def after_destinations(space: Space, known: KnownPeople) -> Iterator[Store]:
     mine = sql("workspace = %s AND space = %s", space.workspace_id, space.pk)
     theirs = sql("(identifier IN %s OR profile IN %s)", [*numbers] or [0], [*known.numbers] or [0])
     yield _events(DELIVERY_LOG, sql("%s AND %s", mine, theirs))
+    # A call about several people stands under the first of them: of the others it is known by its text.
     wanted = needles(value for _, _, value in known.identifiers)
     yield _blanked(
         DELIVERY_LOG,
@@ -70,6 +71,7 @@ def after_destinations(space: Space, known: KnownPeople) -> Iterator[Store]:
         partial(people.blank_calls, space.workspace_id),
     )
     yield _rows(SqlValue.objects.filter(sql_trait__space=space, identifier__in=[*numbers]))
+    # They say to whom it is told that somebody left; so this is done in the last step.
     yield _rows(acknowledged_of(space, numbers, known.numbers))
     yield from _naming(Caught.objects.filter(destination__space=space), "body", wanted, _delete)
 
@@ -106,6 +108,8 @@ def _naming(
     is_named = finder(wanted)
 
     def named() -> list[int]:
+        # Here and not in SQL: a value may be spelt in several ways (privacy.rules.needles), each a scan of its own
+        # there.
         texts = rows.annotate(text=Cast(field, TextField())).values_list("pk", "text")
         return [pk for pk, text in texts.iterator(chunk_size=500) if is_named(text)]
 
@@ -138,6 +142,7 @@ def _rejects(workspace_id: int, subjects: Sequence[tuple[str, str]]) -> Store:
     is_named = finder(needles(value for _, value in subjects))
 
     def theirs() -> list[int]:
+        # Read in parts: a workspace may keep a month of rejects, each up to 32 KiB.
         rejects = Reject.objects.filter(workspace=workspace_id).values_list("pk", "message")
         return [
             pk

@@ -181,6 +181,7 @@ def _asked(request: ApiRequest) -> tuple[Profile, list[Identifier]]:
     if ("identifiers" in body) == ("mergedId" in body):
         raise invalid("Give either the identifiers or the id of a merged profile.", "identifiers")
     if "identifiers" in body:
+        # As they are sent: whoever may not see values cannot name them, and has to ask somebody who may.
         return profile, [(row["type"], row["value"]) for row in body["identifiers"]]
     merged = Profile.objects.filter(space=request.space, merged_into=profile.number, public_id=body["mergedId"]).first()
     if merged is None:

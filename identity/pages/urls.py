@@ -12,9 +12,4 @@ urlpatterns = [
     path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>", profiles.profile, name="profile"),
     path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/sheet", profiles.sheet, name="profile-sheet"),
     path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/split", splits.split, name="split-profile"),
-    path(
-        "w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/splits/<str:split>/undo",
-        splits.undo_split,
-        name="undo-split",
-    ),
 ]

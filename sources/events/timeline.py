@@ -199,6 +199,7 @@ def trait_rows(scope: Scope, profiles: Sequence[int]) -> pyarrow.Table:
 
 def erase_replaced(workspace_id: int, space_id: int, number: int, profiles: Sequence[int]) -> None:
     """No row of these profiles is left that is older than the batch of this number."""
+    # A note is kept until all of them are done, so a delete that fails is done once more.
     for table in WRITTEN:
         column = {OVERLAY: "loser", LINKS: "user"}.get(table, "profile")
         mine = sql("workspace = %s AND space = %s AND piece < %s", workspace_id, space_id, number)

@@ -114,9 +114,9 @@ def test_the_page_ticks_what_came_with_a_merge_shows_what_it_comes_to_and_does_i
     done = browser.get(answer.url).content.decode()
     assert "Undo the split" in done
     assert 'hx-trigger="every 2s"' not in done
-    undo = f"{here}/splits/{ProfileSplit.objects.get().public_id}/undo"
-    browser.post(undo)
-    again = browser.post(undo, follow=True).content.decode()  # a double click
+    undo = {"undo": ProfileSplit.objects.get().public_id}
+    browser.post(f"{here}/split", undo)
+    again = browser.post(f"{here}/split", undo, follow=True).content.decode()  # a double click
     assert "Only a split that is done can be undone." in again
     resolved(cast.space)
     assert alive() == [(ann, "Bob")]

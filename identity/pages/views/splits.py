@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
 
 from access.requests import PageRequest
 from access.services import NotPossible
@@ -17,13 +16,16 @@ from spaces.needs import needs
 
 @needs("space.admin")
 def split(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
-    """The identifiers to tick; with `?take=` their numbers, and what the split would come to. A POST does it.
+    """The identifiers to tick; with `?take=` their numbers, and what the split would come to.
 
-    `?merge=` an id ticks what came with that profile when it was merged into this one.
+    `?merge=` an id ticks what came with that profile when it was merged into this one. A POST splits, or undoes a split.
     """
     within, of = request.space, profile_or_404(request, profile)
+    if "undo" in request.POST:
+        return _undo(request, of)
     identifiers = list(queries.identifiers_in_order(of)[: queries.MANY])
     ticked = set((request.POST if request.method == "POST" else request.GET).getlist("take"))
+    # By number, so that a form works for whoever sees values masked.
     taken = [(row.type, row.value) for row in identifiers if str(row.number) in ticked]
     error, parts = "", []
     if merge := request.GET.get("merge"):
@@ -52,13 +54,11 @@ def split(request: PageRequest, workspace: str, space: str, profile: str) -> Htt
     return render(request, "identity/split.html", context, status=422 if request.method == "POST" else 200)
 
 
-@needs("space.admin")
-@require_POST
-def undo_split(request: PageRequest, workspace: str, space: str, profile: str, split: str) -> HttpResponse:
+def _undo(request: PageRequest, of: Profile) -> HttpResponse:
     """Both sides may be one person again."""
-    of = profile_or_404(request, profile)
+    wish = get_object_or_404(ProfileSplit, space=request.space, public_id=request.POST["undo"])
     try:
-        services.undo_split(get_object_or_404(ProfileSplit, space=request.space, public_id=split), by=request)
+        services.undo_split(wish, by=request)
         messages.success(
             request, "They are being put together again. Audiences and destinations follow within seconds."
         )
