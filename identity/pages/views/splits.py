@@ -18,7 +18,7 @@ from spaces.needs import needs
 def split(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """The identifiers to tick; with `?take=` their numbers, and what the split would come to.
 
-    `?merge=` an id ticks what came with that profile when it was merged into this one. A POST splits, or undoes a split.
+    `?merge=` an id ticks what came with that profile when it was merged into this one. A POST splits, or undoes one.
     """
     within, of = request.space, profile_or_404(request, profile)
     if "undo" in request.POST:
