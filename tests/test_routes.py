@@ -56,6 +56,7 @@ OWN = {
     "api-audience-preview",
     "api-computed-trait-preview",
     "api-sql-trait-preview",
+    "api-split-preview",
     "api-audience-cases-run",
     "api-computed-trait-cases-run",
 }  # one's own tokens; a preview changes nothing

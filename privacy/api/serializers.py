@@ -141,7 +141,8 @@ class Known(serializers.Serializer[Any]):
 
 def _rows_field(columns: Sequence[str]) -> serializers.Field[Any, Any, Any, Any]:
     """A value is text, or whatever JSON was sent: a trait, a message."""
-    anything = {"type": ["string", "number", "boolean", "object", "array", "null"]}
+    any_type = ["string", "number", "boolean", "object", "null"]
+    anything = {"type": [*any_type, "array"], "items": {"type": any_type}}
     row = {"type": "object", "required": [*columns], "properties": dict.fromkeys(columns, anything)}
 
     @extend_schema_field({"type": "array", "items": row})

@@ -63,6 +63,7 @@ BOUNDS = {
     "identity.Merge": OF_PEOPLE,
     "identity.Profile": OF_PEOPLE,
     "identity.ProfileSplit": MADE_BY_HAND,
+    "access.ProfileToken": MADE_BY_HAND,
     "identity.ChangeSet": "goes when every version has seen it (audiences.evaluate)",
     "console.Sample": MADE_BY_HAND,
     "sources.Connection": MADE_BY_HAND,

@@ -21,7 +21,7 @@ from tests.asgi import chunks, scope_of
 from tests.cast import Cast
 from tests.factories import WriteKeyFactory
 from tests.loops import run
-from tests.routes import api_routes, example, pages, routes
+from tests.routes import PROFILE_API, api_routes, example, pages, routes
 from tests.sample_rows import belongings, body_ids
 
 pytestmark = pytest.mark.django_db
@@ -180,7 +180,7 @@ def test_no_query_breaks_any_route_or_page(cast, query):
     browser.raise_request_exception = False
     broken = []
     for route in routes():
-        if not route.name or "GET" not in route.methods:
+        if not route.name or route.name in PROFILE_API or "GET" not in route.methods:
             continue
         if "pagination" in query and not route.is_api:
             continue  # pages have no such words
@@ -197,7 +197,7 @@ def test_no_word_in_an_address_breaks_any_route_or_page(cast, word):
     browser, bearer = cast.browser("owner"), cast.bearer("owner")
     browser.raise_request_exception = False
     broken, tried = [], 0
-    for route in (route for route in routes() if route.name):
+    for route in (route for route in routes() if route.name and route.name not in PROFILE_API):
         for name in set(route.kwargs) - {"route"}:
             tried += 1
             url = route.url(ids | {name: "zzz"}).replace("zzz", word)
