@@ -64,7 +64,7 @@ class SpaceWork(msgspec.Struct):
         self.numbers, self.identifiers, self.linked = [*known.numbers], known.identifiers, [*known.linked]
 
 
-class Work(msgspec.Struct):
+class RegulationWork(msgspec.Struct):
     """Whom a regulation is about. By the keys of spaces, as text since it is JSON; by those of destinations, whom to
     forget and how many of them are forgotten."""
 
@@ -80,7 +80,7 @@ class Work(msgspec.Struct):
         return [*dict.fromkeys([*self.subjects, *held])]
 
 
-def sealed(work: Work) -> bytes:
+def sealed(work: RegulationWork) -> bytes:
     return seal(msgspec.to_builtins(work))
 
 
@@ -145,7 +145,7 @@ class _Job:
 
     def __init__(self, regulation: Regulation, clock: Clock) -> None:
         self.regulation, self.clock = regulation, clock
-        self.work = msgspec.convert(open_sealed(regulation.sealed or b""), Work)
+        self.work = msgspec.convert(open_sealed(regulation.sealed or b""), RegulationWork)
         self.tables: dict[str, dict[str, int]] = regulation.report.setdefault("tables", {})
 
     def save(self) -> None:

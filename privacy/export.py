@@ -35,7 +35,7 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class ExportPart:
     """One kind of thing that is known. columns: names as the JSON has them, of the values of each row."""
 
     key: str
@@ -68,7 +68,7 @@ KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def parts_of(space: Space, profile: Profile) -> list[Part]:
+def parts_of(space: Space, profile: Profile) -> list[ExportPart]:
     """profile: the canonical one. What its merged profiles brought is among it."""
     person = _Person(space, profile)
     rows: dict[str, Callable[[], Iterable[Row]]] = {
@@ -86,7 +86,7 @@ def parts_of(space: Space, profile: Profile) -> list[Part]:
         "merges": person.merges,
         "relations": person.relations,
     }
-    return [Part(key, title, columns, rows[key]) for key, (title, columns) in KNOWN.items()]
+    return [ExportPart(key, title, columns, rows[key]) for key, (title, columns) in KNOWN.items()]
 
 
 class _Person:
@@ -202,7 +202,7 @@ class _Person:
             yield other.public_id, other.get_kind_display(), at and iso(at)
 
 
-def as_json(parts: Iterable[Part]) -> Iterator[str]:
+def as_json(parts: Iterable[ExportPart]) -> Iterator[str]:
     """One object: of each part a list of objects."""
     opening = "{\n"
     for part in parts:
@@ -232,7 +232,7 @@ td {{ overflow-wrap: anywhere; white-space: pre-wrap; }}
 """
 
 
-def as_html(parts: Iterable[Part], *, title: str, space: str, now: datetime) -> Iterator[SafeString]:
+def as_html(parts: Iterable[ExportPart], *, title: str, space: str, now: datetime) -> Iterator[SafeString]:
     """A page that needs nothing else: it can be handed on as a file."""
     yield format_html(HEAD, title=title, space=space, at=iso(now))
     for part in parts:

@@ -28,7 +28,9 @@ class Regulation(Owned):
     kind = models.CharField(max_length=40)
     state = models.CharField(max_length=16, choices=State, default=State.INITIALIZED)
     subjects = models.IntegerField(help_text="how many identifiers")
-    sealed = models.BinaryField(null=True, help_text="encrypted JSON of privacy.erasing.Work; null = it is done")
+    sealed = models.BinaryField(
+        null=True, help_text="encrypted JSON of privacy.erasing.RegulationWork; null = it is done"
+    )
     step = models.CharField(max_length=20, blank=True, help_text="the one at work")
     steps_done = models.IntegerField(default=0)
     report = models.JSONField(default=dict, help_text="as privacy.report reads it")

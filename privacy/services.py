@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from access.services import ActorLike, NotPossible, actor_of, audit
-from privacy.erasing import Work, sealed
+from privacy.erasing import RegulationWork, sealed
 from privacy.models import Regulation
 from privacy.rules.kinds import KINDS
 from sources.rules.suppression import Identifier
@@ -49,7 +49,7 @@ def regulate(
             space=space,
             kind=kind,
             subjects=len(subjects),
-            sealed=sealed(Work([*subjects])) if what.erases else None,
+            sealed=sealed(RegulationWork([*subjects])) if what.erases else None,
             state=State.INITIALIZED if what.erases else State.FINISHED,
             requested_by=actor_of(by).user,
             requested_at=now,

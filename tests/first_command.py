@@ -27,19 +27,9 @@ from personas_site.embedded import postgres
 from personas_site.embedded.accounts import Account, Capability, StartError, become, unprivileged
 from personas_site.embedded.paths import PROJECT_ROOT, Paths
 from personas_site.embedded.processes import working_in
+from tests.house import APPS
 
-PARTS = (
-    "personas_site",
-    "console",
-    "destinations",
-    "audiences",
-    "identity",
-    "sources",
-    "access",
-    "spaces",
-    "quickstart",
-)
-PARTS += ("templates", "static", "manage.py")
+PARTS = (*APPS, "quickstart", "templates", "static", "manage.py")
 SPACES_AND_SCRIPTS = "mein Ordner/персоны 日本/100% ça & 'là'"
 LONG = "/".join(["a rather long name of a folder, as some have them"] * 8)
 READY_WITHIN_S = 90

@@ -17,7 +17,10 @@ from pathlib import Path
 import grimp
 
 ROOT = Path(__file__).parents[1]
-APPS = ("personas_site", "console", "destinations", "audiences", "identity", "sources", "alerts", "access", "spaces")
+APPS = (
+    *("personas_site", "console", "privacy", "destinations", "audiences"),
+    *("identity", "sources", "alerts", "access", "spaces"),
+)
 DIALECT = re.compile(r"(?:_|\b)(found|each|made|held|said)(?:_|\b)")
 NOT_NAMES = {"Meta", "Migration", "Command"}  # Django looks for them by these names
 STAGES = ("sources.archive", "identity.resolve", "audiences.evaluate", "destinations.sync")

@@ -107,6 +107,8 @@ def _of_schema(schema: Any, name: str) -> Iterator[str]:
         yield f"{name or 'it'} may be anything"
     for inner, below in schema.get("properties", {}).items():
         yield from _of_schema(below, inner)
+    if {"array", "object"} <= {*schema.get("type", ())}:  # any JSON: what is in its lists is any JSON as well
+        return
     for word in ("items", "oneOf", "anyOf", "allOf"):
         yield from _of_schema(schema.get(word), name)
 

@@ -6,8 +6,8 @@ from django.db import connection, models
 
 from sources.events.schema import TABLES
 from spaces.models import Workspace
+from tests.house import APPS
 
-APPS = ("spaces", "access", "alerts", "sources", "identity", "audiences", "destinations")
 GLOBAL = {"Workspace", "User", "SignedIn", "Installation"}  # a workspace is one itself; a person may belong to several
 OURS = [model for app in APPS for model in apps.get_app_config(app).get_models() if model.__name__ not in GLOBAL]
 

@@ -176,7 +176,7 @@ class RelatedSerializer(serializers.Serializer[Any]):
 ANY_TYPE = ["string", "number", "boolean", "object", "null"]
 
 
-@extend_schema_field({"type": [*ANY_TYPE, "array"], "items": {"type": ANY_TYPE}})
+@extend_schema_field({"type": [*ANY_TYPE, "array"], "items": {}})
 class TraitValueField(serializers.JSONField):
     """Whatever was sent, or is worked out."""
 

@@ -142,14 +142,14 @@ class Known(serializers.Serializer[Any]):
 def _rows_field(columns: Sequence[str]) -> serializers.Field[Any, Any, Any, Any]:
     """A value is text, or whatever JSON was sent: a trait, a message."""
     any_type = ["string", "number", "boolean", "object", "null"]
-    anything = {"type": [*any_type, "array"], "items": {"type": any_type}}
+    anything = {"type": [*any_type, "array"], "items": {}}  # of lists any, however deep
     row = {"type": "object", "required": [*columns], "properties": dict.fromkeys(columns, anything)}
 
     @extend_schema_field({"type": "array", "items": row})
-    class Rows(serializers.ListField):
+    class KnownRows(serializers.ListField):
         pass
 
-    return Rows()
+    return KnownRows()
 
 
 class KnownAnswer(Envelope):

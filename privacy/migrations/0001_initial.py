@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(max_length=40)),
                 ('state', models.CharField(choices=[('INITIALIZED', 'Waiting'), ('RUNNING', 'Running'), ('CHECKING', 'Erased, to be checked'), ('FINISHED', 'Done and checked'), ('PARTIAL_SUCCESS', 'Done here, not everywhere')], default='INITIALIZED', max_length=16)),
                 ('subjects', models.IntegerField(help_text='how many identifiers')),
-                ('sealed', models.BinaryField(help_text='encrypted JSON of privacy.erasing.Work; null = it is done', null=True)),
+                ('sealed', models.BinaryField(help_text='encrypted JSON of privacy.erasing.RegulationWork; null = it is done', null=True)),
                 ('step', models.CharField(blank=True, help_text='the one at work', max_length=20)),
                 ('steps_done', models.IntegerField(default=0)),
                 ('report', models.JSONField(default=dict, help_text='as privacy.report reads it')),

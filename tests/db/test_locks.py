@@ -21,10 +21,10 @@ from spaces.models import Space
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_destinations import AudienceFactory, change, make_destination, make_people, make_subscription
 from tests.factories_identity import NOON, archived, message
+from tests.house import APPS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).parents[2]
-APPS = ("spaces", "access", "alerts", "sources", "identity", "audiences", "destinations", "personas_site")
 
 
 @pytest.fixture
