@@ -13,7 +13,7 @@ from django.db import connection
 from pyroaring import BitMap
 
 from identity.models import ChangeSet, Profile
-from identity.queries import all_numbers, canonical
+from identity.queries import all_numbers, canonical, numbers_of
 from identity.reader import Intake, Taken
 from identity.resolve import PreparedResolve, Resolve
 from spaces.batches import Overtaken, advance, open_log, owning_in_between
@@ -46,15 +46,8 @@ class KnownPeople:
 
 def people_of(space: Space, identifiers: Iterable[tuple[str, str]], numbers: Iterable[int] = ()) -> KnownPeople:
     """Whoever holds one of these identifiers now, or is one of these profiles, with all that they hold."""
-    types, values = zip(*identifiers, strict=True) if (identifiers := list(identifiers)) else ((), ())
-    holders = _rows(
-        """SELECT DISTINCT holder.profile FROM unnest(%s::text[], %s::text[]) AS q(type, value)
-           CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
-                               WHERE space_id = %s AND type = q.type AND value = q.value LIMIT 1) AS holder
-           WHERE holder.profile <> 0""",
-        [list(types), list(values), space.pk],
-    )
-    everybody = all_numbers(space, [*(number for (number,) in holders), *numbers])
+    pairs = list(identifiers)
+    everybody = all_numbers(space, numbers_of(space, pairs) | BitMap(numbers))
     # What nobody holds any more, since it was split off, is known by its value alone.
     held = _rows(
         """SELECT number, type, value FROM identity_identifier WHERE space_id = %(space)s AND profile = ANY(%(numbers)s)
@@ -62,7 +55,12 @@ def people_of(space: Space, identifiers: Iterable[tuple[str, str]], numbers: Ite
            SELECT i.number, i.type, i.value FROM unnest(%(types)s::text[], %(values)s::text[]) AS q(type, value)
            JOIN identity_identifier i ON i.space_id = %(space)s AND i.type = q.type AND i.value = q.value
            WHERE i.profile = 0 ORDER BY number""",
-        {"space": space.pk, "numbers": [*everybody], "types": list(types), "values": list(values)},
+        {
+            "space": space.pk,
+            "numbers": [*everybody],
+            "types": [type for type, _ in pairs],
+            "values": [value for _, value in pairs],
+        },
     )
     if not (everybody or held):
         return KnownPeople()

@@ -24,7 +24,7 @@ from pyroaring import BitMap
 
 from identity import graph_store, history
 from identity.models import Evidence, Identifier, Link, Profile, ProfileSplit
-from identity.queries import all_numbers
+from identity.queries import all_numbers, numbers_of
 from identity.rules import splits as rules
 from identity.rules.graph import ACCOUNT_TYPE, IdentityGraph
 from identity.rules.messages import ArchivedEvent
@@ -163,17 +163,8 @@ def moved_after(space: int, piece: int) -> BitMap:
 
 def component(wish: ProfileSplit) -> Component:
     """All who are concerned by it. Raises TooMuch."""
-    with connection.cursor() as cursor:
-        types, values = zip(*(*wish.taken, *wish.left), strict=True) if wish.taken else ((), ())
-        cursor.execute(
-            """SELECT holder.profile FROM unnest(%s::text[], %s::text[]) AS q(type, value)
-               CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
-                                   WHERE space_id = %s AND type = q.type AND value = q.value LIMIT 1) AS holder
-               WHERE holder.profile <> 0""",
-            [[*types], [*values], wish.space_id],
-        )
-        numbers = BitMap([wish.profile, *(number for (number,) in cursor.fetchall())])
-    return read(wish, _reach(wish.space, numbers))
+    numbers = numbers_of(wish.space, ((type, value) for type, value in (*wish.taken, *wish.left)))
+    return read(wish, _reach(wish.space, numbers | BitMap([wish.profile])))
 
 
 def read(wish: ProfileSplit, numbers: BitMap) -> Component:

@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.schema import register
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import ANY_JSON, AT, Envelope, MomentField
 from identity import derived, queries
 from identity.derived import DerivedTraits
 from identity.models import Merge, Profile
@@ -173,10 +173,7 @@ class RelatedSerializer(serializers.Serializer[Any]):
         return shown_name(profile.traits, [(row["type"], row["value"]) for row in profile.identifiers]) or None
 
 
-ANY_TYPE = ["string", "number", "boolean", "object", "null"]
-
-
-@extend_schema_field({"type": [*ANY_TYPE, "array"], "items": {}})
+@extend_schema_field(ANY_JSON)
 class TraitValueField(serializers.JSONField):
     """Whatever was sent, or is worked out."""
 

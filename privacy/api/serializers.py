@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import ANY_JSON, AT, Envelope, MomentField
 from privacy import queries
 from privacy.export import KNOWN
 from privacy.models import Regulation
@@ -141,9 +141,7 @@ class Known(serializers.Serializer[Any]):
 
 def _rows_field(columns: Sequence[str]) -> serializers.Field[Any, Any, Any, Any]:
     """A value is text, or whatever JSON was sent: a trait, a message."""
-    any_type = ["string", "number", "boolean", "object", "null"]
-    anything = {"type": [*any_type, "array"], "items": {}}  # of lists any, however deep
-    row = {"type": "object", "required": [*columns], "properties": dict.fromkeys(columns, anything)}
+    row = {"type": "object", "required": [*columns], "properties": dict.fromkeys(columns, ANY_JSON)}
 
     @extend_schema_field({"type": "array", "items": row})
     class KnownRows(serializers.ListField):

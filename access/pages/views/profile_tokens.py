@@ -24,7 +24,8 @@ def profile_tokens(request: PageRequest, workspace: str, space: str) -> HttpResp
         return redirect("profile-api", workspace, space)
     if request.method == "GET" and "revoke" in request.GET:
         token = get_object_or_404(live, public_id=request.GET["revoke"])
-        return render(request, "access/revoke_profile_token.html", {"token": token, "here": request.path})
+        asked = {"base": "base_settings.html", "place": "Profile API", "of": "the Profile API"}
+        return render(request, "access/revoke_token.html", asked | {"token": token, "here": request.path})
     form, secret, created = NewProfileToken(request.POST or None), "", None
     if request.method == "POST" and form.is_valid():
         # No redirect: the secret would have to be stored somewhere until the next page.

@@ -24,7 +24,8 @@ def tokens(request: PageRequest, workspace: str) -> HttpResponse:
         return redirect("tokens", workspace=workspace)
     if request.method == "GET" and "revoke" in request.GET:
         token = get_object_or_404(visible, public_id=request.GET["revoke"])
-        return render(request, "access/revoke_token.html", {"token": token, "here": request.path})
+        asked = {"base": "base_workspace.html", "place": "API tokens", "of": token.user.email}
+        return render(request, "access/revoke_token.html", asked | {"token": token, "here": request.path})
     form, secret, created = NewToken(request.POST or None), "", None
     if request.method == "POST" and form.is_valid():
         # No redirect: the secret would have to be stored somewhere until the next page.
