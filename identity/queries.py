@@ -5,6 +5,7 @@ Sets of people are sets of profile numbers. A merge leaves the numbers of both; 
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
@@ -82,15 +83,28 @@ def _all_numbers(space_id: int, wanted: BitMap) -> BitMap:
         return wanted | BitMap([number for (number,) in cursor.fetchall()])
 
 
-def identifiers_of(space_id: int, numbers: Iterable[int], types: Collection[str]) -> list[Identifier]:
+class OwnIdentifier(NamedTuple):
+    """An identifier of a profile; both by number."""
+
+    number: int
+    type: str
+    value: str
+    profile: int
+
+
+def identifiers_of(space_id: int, numbers: Iterable[int], types: Collection[str]) -> list[OwnIdentifier]:
     """What these profiles, named by their canonical numbers, hold of these types; the oldest first."""
-    statement = """SELECT i.* FROM unnest(%(numbers)s::bigint[]) AS q(number)
-                   CROSS JOIN LATERAL (SELECT * FROM identity_identifier
-                                       WHERE space_id = %(space)s AND profile = q.number
-                                       AND type = ANY(%(types)s) OFFSET 0) AS i
-                   ORDER BY i.number"""
-    parameters = {"space": space_id, "numbers": _array(BitMap(numbers)), "types": list(types)}
-    return list(Identifier.objects.raw(statement, parameters))
+    # No model instances: a destination's batch asks for a thousand, and making them took a tenth of its time.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT i.* FROM unnest(%(numbers)s::bigint[]) AS q(number)
+               CROSS JOIN LATERAL (SELECT number, type, value, profile FROM identity_identifier
+                                   WHERE space_id = %(space)s AND profile = q.number
+                                   AND type = ANY(%(types)s) OFFSET 0) AS i
+               ORDER BY i.number""",
+            {"space": space_id, "numbers": _array(BitMap(numbers)), "types": list(types)},
+        )
+        return [OwnIdentifier(*row) for row in cursor.fetchall()]
 
 
 def profile_of(space: Space, public_id: str) -> Profile | None:
