@@ -127,13 +127,17 @@ def message_id(subscription: Subscription, call: DecidedCall) -> str:
 
 def change_of(subscription: Subscription, call: DecidedCall) -> IdentifierChange:
     """The call as adapters read it."""
-    values = {type: value for type, (_, value) in call.sent.items()}
-    user_id, anonymous_id, email = (values.pop(type, None) for type in ("user_id", "anonymous_id", "email"))
-    who = Address(user_id, anonymous_id, email, values)
     value = msgspec.json.decode(call.value) if call.value else None
     fields = msgspec.json.decode(call.fields) if call.fields else {}
     id, at = message_id(subscription, call), from_milliseconds(call.at)
-    return IdentifierChange(id, call.entering, at, who, call.profile, value, fields)
+    return IdentifierChange(id, call.entering, at, address_of(call.sent), call.profile, value, fields)
+
+
+def address_of(recipients: Recipients) -> Address:
+    """Whom a call is about, as adapters read it."""
+    values = {type: value for type, (_, value) in recipients.items()}
+    user_id, anonymous_id, email = (values.pop(type, None) for type in ("user_id", "anonymous_id", "email"))
+    return Address(user_id, anonymous_id, email, values)
 
 
 def filled(

@@ -4,8 +4,10 @@ What it acknowledged is what is known otherwise (`reconciliation`): that is no h
 there, or the tool lost what it had.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -15,21 +17,28 @@ from pyroaring import BitMap
 from access.services import ActorLike, NotPossible, audit
 from destinations import queries
 from destinations.adapters import adapter_of
-from destinations.models import Acknowledged, Destination, Subscription
-from destinations.rules.sending import IdentifierRule
+from destinations.calls import address_of
+from destinations.intake import Recipients, recipients_of
+from destinations.models import Acknowledged, Subscription
+from destinations.rules.send_batch import Unanswered
+from destinations.steps import StepFailed, take_steps
+from destinations.transports import TRANSPORTS
+from destinations.transports.http import LONGEST_LOOK_UP
 from identity.models import Identifier
 from spaces import personal
 from spaces.chunks import chunks
 from spaces.clock import clock
+from spaces.rates import pace
+from spaces.settings_schema import load_stored
 
 FIRST = 50  # of each side that are shown
 MOST = 200_000  # identifiers that are compared while somebody waits
 AT_A_TIME = 5_000
 
-PresentIdentifier = tuple[str, str]  # (type, value), as the destination knows it
+# (type, value), as the destination knows it. Most name a person by one text, which is of no type that we have.
+PresentIdentifier = tuple[str, str]
 
-# How those who are in an audience are read, by the transport of the kind. Where there is none, nobody can ask.
-READERS: dict[str, Callable[[Destination, str], Sequence[PresentIdentifier]]] = {"catcher": queries.members_at_catcher}
+PATIENCE_S = 20.0  # of calls, while somebody waits
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,77 @@ class Holdings:
 
 @dataclass(frozen=True)
 class _Compared:
-    """missing: {identifier: number} that should be there. extra: what is there, number 0 = nobody here has it."""
+    """missing: {as it is known there: numbers of identifiers} that should be there. extra: what is there, without
+    numbers when nobody here has it."""
 
     desired: int
     existing: int
-    missing: dict[PresentIdentifier, int]
-    extra: dict[PresentIdentifier, int]
+    missing: dict[PresentIdentifier, BitMap]
+    extra: dict[PresentIdentifier, BitMap]
+
+
+class _Tool:
+    """How one subscription's destination is asked, and what it calls people. Raises NotPossible where it cannot be."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._adapter = adapter_of(subscription.destination.kind)
+        self._settings = queries.settings_of(subscription.destination)
+        options = self._adapter.options_for(subscription.audience.kind)
+        self._options = load_stored(options, subscription.options)
+        self.rules = queries.identifier_rules(subscription)
+        if self._adapter.members is None and self._adapter.transport != "catcher":
+            raise NotPossible("This destination cannot be asked whom it holds")
+
+    def name(self, type: str, value: str, recipients: Recipients) -> PresentIdentifier:
+        """What an identifier is called there, value as it is shown there. recipients: whom its calls are about."""
+        if self._adapter.members is None:
+            return type, value
+        return self._adapter.members.kind, self._adapter.members.name(address_of(recipients), self._settings)
+
+    def existing(self) -> set[PresentIdentifier] | None:
+        """Who is there, of the types that go there; None when they are too many."""
+        subscription, members = self._subscription, self._adapter.members
+        if members is None:
+            caught = queries.members_at_catcher(subscription.destination, subscription.audience.key)
+            # What goes along with others is there as well, and is not what is compared.
+            return {identifier for identifier in caught if identifier[0] in self.rules}
+        names: set[PresentIdentifier] = set()
+        until, following = time.monotonic() + PATIENCE_S, ""
+        can, about = self._adapter.capabilities, queries.about(subscription)
+        bucket = f"destination:{subscription.destination_id}"  # as what is sent spends it
+        in_turn = partial(pace, bucket, rate=can.per_second, longest_s=PATIENCE_S) if can.per_second else None
+        with TRANSPORTS[self._adapter.transport](subscription.destination, self._settings) as call:
+            try:
+                taken = take_steps(
+                    *(subscription.destination, subscription, self._adapter, about, self._settings, self._options),
+                    call=call,
+                    now=clock.now(),
+                    in_turn=in_turn,
+                )
+                about = replace(about, remembered=taken.remembered)
+                while request := members.ask(about, self._settings, self._options, following):
+                    if time.monotonic() > until or len(names) > MOST or (in_turn and not in_turn()):
+                        return None
+                    answer = call(self._adapter.authorize(request, taken.remembered))
+                    if not answer.ok:
+                        raise NotPossible(f"It answered {answer.status} {answer.text()}".strip())
+                    if len(answer.body) >= LONGEST_LOOK_UP:  # it went on, and was read no further
+                        return None
+                    page = members.read(answer)
+                    names |= {(members.kind, name) for name in page.names}
+                    following = page.following
+                    if not following:
+                        return names
+            except (StepFailed, Unanswered, ValueError, LookupError, TypeError) as error:
+                raise NotPossible(f"It could not be asked: {error}") from error
+        raise NotPossible("As it is set up, it keeps no list that could be read")
 
 
 def readable(subscription: Subscription) -> bool:
     """Whether the destination can be asked whom it holds."""
-    return adapter_of(subscription.destination.kind).transport in READERS
+    adapter = adapter_of(subscription.destination.kind)
+    return adapter.transport == "catcher" or adapter.members is not None
 
 
 def holdings(subscription: Subscription) -> Holdings | None:
@@ -82,7 +151,7 @@ def holdings(subscription: Subscription) -> Holdings | None:
         missing_count=len(compared.missing),
         extra=personal.pairs(sorted(compared.extra)[:FIRST]),
         extra_count=len(compared.extra),
-        strangers=sum(number == 0 for number in compared.extra.values()),
+        strangers=sum(not numbers for numbers in compared.extra.values()),
     )
 
 
@@ -94,31 +163,27 @@ def mend(subscription: Subscription, *, by: ActorLike) -> int:
     compared = _compare(subscription)
     if compared is None:
         raise NotPossible("There are too many to compare at once: a resync sends everybody")
-    extra = {identifier: number for identifier, number in compared.extra.items() if number}
+    rules = queries.identifier_rules(subscription)
+    missing, extra = (BitMap().union(*side.values()) for side in (compared.missing, compared.extra))
     with transaction.atomic():
         # Held: a batch that is being prepared would mark rows that change here.
         Subscription.objects.select_for_update().get(pk=subscription.pk)
         known = Acknowledged.objects.filter(subscription=subscription)
         # What waits for a call already is not touched: that call says what is right. Ids of messages are new, for a
         # receiver that lost what it had must not take these calls for repetitions.
-        for numbers in chunks([*compared.missing.values()], AT_A_TIME):
+        for numbers in chunks([*missing], AT_A_TIME):
             settled = known.filter(identifier__in=numbers, due=False)
             settled.update(state=Acknowledged.State.OUT, flip=F("flip") + 1, refused="")
-        for numbers in chunks([*extra.values()], AT_A_TIME):
+        for numbers in chunks([*extra], AT_A_TIME):
             settled = known.filter(identifier__in=numbers, due=False)
             settled.update(state=Acknowledged.State.IN, entering=True, flip=F("flip") + 1, refused="")
-        unknown = BitMap(extra.values()) - BitMap(known.values_list("identifier", flat=True))
-        owners = dict(
-            Identifier.objects.filter(space=subscription.space_id, number__in=[*unknown]).values_list(
-                "number", "profile"
-            )
-        )
+        unknown = extra - BitMap(known.values_list("identifier", flat=True))
+        identifiers = Identifier.objects.filter(space=subscription.space_id, number__in=[*unknown])
         columns: dict[str, Any] = {"workspace_id": subscription.workspace_id, "subscription": subscription}
         columns |= {"state": Acknowledged.State.IN, "entering": True, "flip": 1, "at": clock.now()}
         Acknowledged.objects.bulk_create(
-            Acknowledged(identifier=number, profile=owners[number], sent={type: [number, value]}, **columns)
-            for (type, value), number in extra.items()
-            if number in owners
+            Acknowledged(identifier=number, profile=owner, sent={type: [number, rules[type].shown(value)]}, **columns)
+            for number, type, value, owner in identifiers.values_list("number", "type", "value", "profile")
         )
         # Compared at once: what is known is not what is wanted any more, and no change says so.
         Subscription.objects.filter(pk=subscription.pk).update(compare_at=None, repeated=0)
@@ -128,42 +193,39 @@ def mend(subscription: Subscription, *, by: ActorLike) -> int:
 
 
 def _compare(subscription: Subscription) -> _Compared | None:
-    read = READERS.get(adapter_of(subscription.destination.kind).transport)
-    if read is None:
-        raise NotPossible("This destination cannot be asked whom it holds")
-    rules = queries.identifier_rules(subscription)
-    people = queries.eligible(subscription, queries.desired_members(subscription))
-    desired = queries.desired_identifiers(subscription, people)
-    # What goes along with others is there as well, and is not what is compared.
-    existing = {
-        identifier for identifier in read(subscription.destination, subscription.audience.key) if identifier[0] in rules
-    }
-    if max(len(desired), len(existing)) > MOST:
+    tool = _Tool(subscription)
+    desired = queries.desired_identifiers(
+        subscription, queries.eligible(subscription, queries.desired_members(subscription))
+    )
+    existing = tool.existing() if len(desired) <= MOST else None
+    if existing is None or len(existing) > MOST:
         return None
-    wanted: dict[PresentIdentifier, int] = {}
+    wanted: dict[PresentIdentifier, BitMap] = {}
     for numbers in chunks([*desired], AT_A_TIME):
         rows = Identifier.objects.filter(space=subscription.space_id, number__in=numbers)
-        for number, type, value in rows.values_list("number", "type", "value"):
-            wanted[type, rules[type].shown(value)] = number
-    missing = {identifier: number for identifier, number in wanted.items() if identifier not in existing}
-    extra = existing - wanted.keys()
-    return _Compared(len(wanted), len(existing), missing, _numbers(subscription, extra, rules))
+        identifiers = list(rows.values_list("number", "type", "value", "profile"))
+        recipients = recipients_of(subscription, identifiers)
+        for number, type, value, _ in identifiers:
+            name = tool.name(type, tool.rules[type].shown(value), recipients[number])
+            wanted.setdefault(name, BitMap()).add(number)
+    missing = {name: numbers for name, numbers in wanted.items() if name not in existing}
+    extra = _numbers(subscription, tool, existing - wanted.keys())
+    return _Compared(len(wanted), len(existing), missing, extra)
 
 
-def _numbers(
-    subscription: Subscription, existing: set[PresentIdentifier], rules: dict[str, IdentifierRule]
-) -> dict[PresentIdentifier, int]:
-    """The number of each in the space; 0 of those that nobody has: of a digest it is known only of who was sent."""
-    numbers = dict.fromkeys(existing, 0)
-    for part in chunks(sorted(existing), AT_A_TIME):
-        rows = Identifier.objects.filter(
-            space=subscription.space_id, type__in={type for type, _ in part}, value__in={value for _, value in part}
-        )
+def _numbers(subscription: Subscription, tool: _Tool, names: set[PresentIdentifier]) -> dict[PresentIdentifier, BitMap]:
+    """The numbers in the space of what is called so there; none of what nobody here has."""
+    numbers = {name: BitMap() for name in names}
+    # Of a digest, and of somebody who is called by another identifier, it is known only of who was sent.
+    for row in Acknowledged.objects.filter(subscription=subscription).iterator() if names else ():
+        own = next(((type, value) for type, (number, value) in row.sent.items() if number == row.identifier), None)
+        if own and (name := tool.name(*own, row.sent)) in numbers:
+            numbers[name].add(row.identifier)
+    by_value = {value: name for name in names if not numbers[name] for value in [name[1]]}
+    for values in chunks([*by_value], AT_A_TIME):
+        rows = Identifier.objects.filter(space=subscription.space_id, type__in=[*tool.rules], value__in=values)
         for number, type, value in rows.values_list("number", "type", "value"):
-            if (type, value) in numbers:
-                numbers[type, value] = number
-    if any(rules[type].hash != "none" for type, _ in existing):
-        for row in Acknowledged.objects.filter(subscription=subscription).iterator():
-            own = ((type, value) for type, (number, value) in row.sent.items() if number == row.identifier)
-            numbers |= {identifier: row.identifier for identifier in own if identifier in numbers}
+            name = by_value[value]
+            if tool.name(type, value, {type: (number, value)}) == name:
+                numbers[name].add(number)
     return numbers

@@ -295,7 +295,7 @@ def _intake(
         # Values are read after the members, and may be of a later tick, whose change is in the next pass.
         desired |= dict.fromkeys(wanted.keys() - values.keys(), False)
     # Of an exit nobody is looked up: it goes to whom the entry went.
-    recipients = _recipients(subscription, [row for row in identifiers if desired[row[0]] is not False])
+    recipients = recipients_of(subscription, [row for row in identifiers if desired[row[0]] is not False])
     rules = queries.sending_of(subscription)
     of_people = BitMap(owners.values())
     traits = queries.traits_of(subscription, of_people, rules.traits) if rules.traits else {}
@@ -319,7 +319,9 @@ def _chosen(subscription: Subscription, rules: Mapping[str, IdentifierRule], peo
     return BitMap(chosen.values())
 
 
-def _recipients(subscription: Subscription, identifiers: Sequence[tuple[int, str, str, int]]) -> dict[int, Recipients]:
+def recipients_of(
+    subscription: Subscription, identifiers: Sequence[tuple[int, str, str, int]]
+) -> dict[int, Recipients]:
     """{identifier number: whom its calls are about}. identifiers: (number, type, value, profile number)."""
     people = BitMap(profile for _, _, _, profile in identifiers)
     by_profile: dict[int, list[tuple[str, int, str]]] = {}

@@ -408,6 +408,10 @@ class IterableLists(ListVendor):
             if got.method == "GET":
                 return answer({"lists": [{"id": int(id), "name": name} for name, id in self.ids_by_name.items()]})
             return answer({"listId": int(self.create(got.json["name"]))})
+        if path == "/getUsers":
+            query = parse_qs(urlsplit(got.path).query)
+            assert query["preferUserId"] == ["true"]
+            return Reply(200, "".join(f"{self.people[id]}\n" for id in self.inside[query["listId"][0]]).encode())
         people = [entry.get("userId") or entry["email"] for entry in got.json["subscribers"]]
         taken = {self.know(person) for person in people if person not in self.bad}
         members = self.inside[str(got.json["listId"])]
@@ -440,6 +444,11 @@ class KlaviyoLists(ListVendor):
             return answer({"data": [{"id": id} for own, id in self.ids_by_name.items() if own == name]})
         if path == "/lists":
             return answer({"data": {"id": self.create(got.json["data"]["attributes"]["name"])}}, 201)
+        if read := re.fullmatch(r"/lists/(\d+)/profiles", path):
+            inside, start = sorted(self.inside[read[1]]), int(query.get("page[cursor]", ["0"])[0])
+            following = f"https://a.klaviyo.com{path}?page%5Bcursor%5D={start + 4}" if start + 4 < len(inside) else None
+            page = [{"id": id, "attributes": {"email": self.people[id]}} for id in inside[start : start + 4]]
+            return answer({"data": page, "links": {"next": following}})
         id = re.fullmatch(r"/lists/(\d+)/relationships/profiles", path)[1]  # type: ignore[index]
         people = {entry["id"] for entry in got.json["data"]}
         assert people <= set(self.people)
@@ -740,7 +749,7 @@ class Salesforce(AdsVendor):
         return [
             {"Id": f"{campaign}m{id}", "ContactId": id, "Contact": {"Email": self.people[id]}}
             for id in inside
-            if self.people[id] in emails
+            if self.people[id] in emails or "Contact.Email IN" not in query
         ]
 
     def add(self, record: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from urllib.parse import quote, urlencode
 from destinations.rules.contract import (
     Adapter,
     AdapterStep,
+    Address,
     CallOutcome,
     Capabilities,
     Changes,
     DestinationRequest,
     IdentifierChange,
+    MembersReading,
     PayloadComputation,
     RememberedAnswer,
     json_body,
@@ -22,7 +24,16 @@ from destinations.rules.contract import (
     test_id,
 )
 from destinations.rules.payloads import batch_id
-from destinations.rules.tables import FIELD_NAMES, IDENTIFIERS, NAME, more_columns, more_of, seconds
+from destinations.rules.tables import (
+    FIELD_NAMES,
+    IDENTIFIERS,
+    MEMBERS_READ,
+    NAME,
+    more_columns,
+    more_of,
+    read_ids,
+    seconds,
+)
 from destinations.rules.vendors import as_text, value_of
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
@@ -60,7 +71,7 @@ def plan(
         {
             **_more(change, about),
             "audience": about.key,
-            "id": _id(change),
+            "id": _id(change.address),
             "user_id": change.address.user_id or "",
             "email": change.address.email or "",
             # No NULLs: columns that may be NULL cost more, and an empty text says the same.
@@ -75,12 +86,11 @@ def plan(
     return [replace(request, rows=changes)]
 
 
-def _id(change: IdentifierChange) -> str:
+def _id(address: Address, settings: object = None) -> str:
     """A person's user ID, or for want of one the address; an identifier of another type has a row of its own.
 
     The newest row counts as it is: that of a telephone number would take the place of its owner's, and the other way.
     """
-    address = change.address
     return next(iter(address.others.values()), "") or address.user_id or address.email or address.anonymous_id or ""
 
 
@@ -144,6 +154,17 @@ def _created(gives: str, request: DestinationRequest, answer: Answer) -> Remembe
     return CallOutcome("suspended", answer.text()) if stands_still else outcome_of(answer)
 
 
+def _members(
+    about: PayloadComputation, settings: ClickhouseTableSettings, options: ClickhouseTableOptions, following: str
+) -> DestinationRequest:
+    inside = "audience = {audience:String} AND member AND id > {after:String}"
+    ids = f"SELECT id FROM {options.table} FINAL WHERE {inside} ORDER BY id LIMIT {MEMBERS_READ}"
+    query = f"SELECT toJSONString(groupArray([id])) FROM ({ids}) FORMAT TSVRaw"
+    request = _query(settings, query, id="members")
+    parameters = urlencode({"param_audience": about.key, "param_after": following})
+    return replace(request, url=f"{request.url}&{parameters}")
+
+
 def test(settings: ClickhouseTableSettings, now: datetime) -> DestinationRequest:
     """Asks for a number."""
     return _query(settings, "SELECT 1", id=test_id(now))
@@ -169,4 +190,5 @@ adapter = Adapter(
         "CREATE USER personas IDENTIFIED BY '…'; GRANT SELECT, INSERT, CREATE TABLE, ALTER ADD COLUMN ON crm.* TO "
         "personas."
     ),
+    members=MembersReading(_members, read_ids, _id, "id"),
 )

@@ -2,18 +2,22 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from destinations.rules.contract import (
     BYTES,
     PEOPLE,
     REQUESTS,
     Adapter,
+    Address,
     CallOutcome,
     Capabilities,
     Changes,
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     read_by_status,
     test_id,
@@ -100,14 +104,34 @@ def _memberships(changes: Changes, settings: IterableSettings, list_id: str) -> 
     return requests
 
 
-def _user(change: IdentifierChange, settings: IterableSettings) -> dict[str, Any]:
-    address = change.address
+def _members(
+    about: PayloadComputation, settings: IterableSettings, options: IterableOptions, following: str
+) -> DestinationRequest | None:
+    """Of a list, a line each. Assumed: who has a user ID is named by it where it is asked for, and by the address else.
+
+    Whether a user has a field can be asked of one user at a time, or by an export that takes hours.
+    """
+    if not about.remembered.get(LIST):
+        return None
+    prefers = str(settings.identify_by != "email").lower()
+    query = urlencode({"listId": about.remembered[LIST], "preferUserId": prefers})
+    return DestinationRequest(
+        "members", [], "GET", f"{HOSTS[settings.region]}/api/lists/getUsers?{query}", _key(settings)
+    )
+
+
+def _name(address: Address, settings: IterableSettings) -> str:
     # A project has one way to know its users; by the other it would create a second one.
     by_email = address.email is not None and (settings.identify_by == "email" or address.user_id is None)
-    if by_email:
-        return {"email": address.email}
+    return str(address.email if by_email else address.user_id)
+
+
+def _user(change: IdentifierChange, settings: IterableSettings) -> dict[str, Any]:
+    name = _name(change.address, settings)
+    if name != change.address.user_id:
+        return {"email": name}
     # Without it, a project that knows its users by e-mail refuses a user ID that it has not seen.
-    return {"userId": address.user_id, "preferUserId": True, **email_to_set(change, wanted=settings.send_email)}
+    return {"userId": name, "preferUserId": True, **email_to_set(change, wanted=settings.send_email)}
 
 
 def _post(settings: IterableSettings, path: str, content: object, id: str, rows: Changes) -> DestinationRequest:
@@ -177,5 +201,8 @@ adapter = Adapter(
         lambda answer, name: id_of_named(looked_up(answer, "lists"), name),
         lambda settings, name: _post(settings, "/api/lists", {"name": name}, "", []),
         lambda answer: decoded(answer.body).get("listId"),
+    ),
+    members=MembersReading(
+        _members, lambda answer: MembersPage(answer.body.decode().split()), _name, "user ID or e-mail address"
     ),
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from destinations.rules.contract import (
     REQUESTS,
@@ -14,12 +14,23 @@ from destinations.rules.contract import (
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     test_id,
 )
 from destinations.rules.lists import LIST, LIST_HELP, LONGEST_NAME, list_steps
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import PropertyOptions, as_json, decoded, email_of, json_request, looked_up, value_of
+from destinations.rules.vendors import (
+    PropertyOptions,
+    as_json,
+    decoded,
+    email_of,
+    in_small_letters,
+    json_request,
+    looked_up,
+    value_of,
+)
 from spaces.answers import Answer
 from spaces.chunks import chunks
 from spaces.settings_schema import SettingsDeclaration, secret, text
@@ -104,6 +115,27 @@ def _place(
     return json_request(url, content, id=batch_id(rows), rows=rows, headers=_headers(settings), method=method)
 
 
+def _members(
+    about: PayloadComputation, settings: KlaviyoSettings, options: KlaviyoOptions, following: str
+) -> DestinationRequest | None:
+    """Of a list. Who has a property can be asked only by a segment, which somebody must have made."""
+    if not about.remembered.get(LIST):
+        return None
+    fields = urlencode({"fields[profile]": "email", "page[size]": str(LOOKED_UP)})
+    # The next page has an address of its own in the answer; nobody but Klaviyo gets the key, whatever it says.
+    cursor = f"&{urlencode({'page[cursor]': following})}" if following else ""
+    url = f"{API}/lists/{about.remembered[LIST]}/profiles?{fields}{cursor}"
+    return DestinationRequest("members", [], "GET", url, _headers(settings))
+
+
+def _members_page(answer: Answer) -> MembersPage:
+    following = urlsplit((decoded(answer.body).get("links") or {}).get("next") or "").query
+    emails = [entry["attributes"]["email"] for entry in looked_up(answer, "data")]
+    return MembersPage(
+        [email.lower() for email in emails if email], next(iter(parse_qs(following).get("page[cursor]", [])), "")
+    )
+
+
 def _find(settings: KlaviyoSettings, name: str) -> DestinationRequest:
     url = f"{API}/lists?{urlencode({'filter': f'equals(name,{as_json(name)})'})}"
     return DestinationRequest("", [], "GET", url, _headers(settings))
@@ -169,4 +201,5 @@ adapter = Adapter(
         _create,
         lambda answer: decoded(answer.body)["data"]["id"],
     ),
+    members=MembersReading(_members, _members_page, in_small_letters, "e-mail address"),
 )

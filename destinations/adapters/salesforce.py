@@ -18,6 +18,8 @@ from destinations.rules.contract import (
     DestinationRequest,
     DocumentedLimit,
     FieldNames,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     read_by_status,
     test_id,
@@ -25,10 +27,11 @@ from destinations.rules.contract import (
 from destinations.rules.lists import LIST, list_steps
 from destinations.rules.oauth import bearer, token_step
 from destinations.rules.payloads import batch_id
-from destinations.rules.vendors import as_text, decoded, email_of, json_request, looked_up
+from destinations.rules.vendors import as_text, decoded, email_of, in_small_letters, json_request, looked_up
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
 
+MEMBERS_READ = 2_000  # in an answer, which has no more by itself
 VERSION = "/services/data/v62.0"
 
 
@@ -131,6 +134,23 @@ def _query(settings: SalesforceSettings, query: str) -> str:
     return f"{settings.domain.rstrip('/')}{VERSION}/query?{urlencode({'q': query})}"
 
 
+def _members(
+    about: PayloadComputation, settings: SalesforceSettings, options: SalesforceOptions, following: str
+) -> DestinationRequest:
+    # In the order of their ids, and from behind the last: what was read may change while it is read.
+    after = f" AND Id > {_quoted(following)}" if following else ""
+    inside = f"CampaignId = {_quoted(about.remembered[LIST])} AND ContactId != null{after}"
+    query = f"SELECT Id, Contact.Email FROM CampaignMember WHERE {inside} ORDER BY Id LIMIT {MEMBERS_READ}"
+    return DestinationRequest("members", [], "GET", _query(settings, query))
+
+
+def _members_page(answer: Answer) -> MembersPage:
+    records = looked_up(answer, "records")
+    emails = [(record["Contact"] or {}).get("Email") for record in records]
+    following = records[-1]["Id"] if len(records) == MEMBERS_READ else ""
+    return MembersPage([email.lower() for email in emails if email], following)
+
+
 def _quoted(text: str) -> str:
     """A text in SOQL."""
     # An address may have a quote in it, and a query of another meaning must not be made of it.
@@ -220,4 +240,5 @@ adapter = Adapter(
         "In Salesforce: Setup, External Client App Manager: a new app with OAuth, the scope api and the client "
         "credentials flow, run as a user who may edit campaigns; then the consumer key and secret."
     ),
+    members=MembersReading(_members, _members_page, in_small_letters, "e-mail address"),
 )

@@ -46,7 +46,7 @@ from destinations.rehearsal import rehearse, send_test
 from destinations.rules.sending import InvalidSending
 from identity.queries import holders
 from spaces.clock import clock
-from spaces.lanes import CALLS, QUERIES, lane
+from spaces.lanes import CALLS, lane
 from spaces.needs import needs
 from spaces.settings_schema import InvalidSetting
 
@@ -366,7 +366,7 @@ class RehearsalView(APIView):
 
 
 @needs("space.read", POST="space.use")
-@lane(QUERIES)
+@lane(CALLS)
 @extend_schema(tags=["subscriptions"])
 class ReconciliationView(APIView):
     @extend_schema(operation_id="reconcile_subscription", responses={200: HoldingsAnswer, 409: Errors})

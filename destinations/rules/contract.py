@@ -192,6 +192,31 @@ class AdapterStep:
     of: Literal["destination", "subscription"] = "subscription"
 
 
+@dataclass(frozen=True)
+class MembersPage:
+    """Some of those whom a tool holds, by what it calls them. following: what the next page is asked with; "" = it is
+    the last."""
+
+    names: Sequence[str]
+    following: str = ""
+
+
+@dataclass(frozen=True)
+class MembersReading:
+    """How a tool is asked whom it holds.
+
+    ask(about, settings, options, following) -> the request for a page, "" = the first; None = with these options there
+    is nothing that could be read. read(answer) -> the page; of an answer that is `ok`.
+    name(address, settings) -> what the tool calls whoever is told of by this address, as the pages say it. kind: which
+    kind of name that is.
+    """
+
+    ask: "Callable[[PayloadComputation, Any, Any, str], DestinationRequest | None]"
+    read: "Callable[[Answer], MembersPage]"
+    name: "Callable[[Address, Any], str]"
+    kind: str
+
+
 def read_by_status(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     """One outcome for all rows, from the status alone."""
     return [outcome_of(answer)] * len(request.rows)
@@ -248,6 +273,7 @@ class Adapter:
     request as it goes out, with a token that a step gave. credentials: how to get them, for whoever sets it up.
     delete(address, settings, now) -> the request that makes the tool forget a person, which is more than to take them
     out of a list; None = it cannot. It may be made again, and is answered well when the person is not there.
+    members: how it is asked whom it holds; None = it cannot be.
     """
 
     kind: str
@@ -268,6 +294,7 @@ class Adapter:
     )
     credentials: str = ""
     delete: Callable[[Address, Any, datetime], DestinationRequest] | None = None
+    members: MembersReading | None = None
 
     def steps_for(self, about: PayloadComputation) -> list[AdapterStep]:
         """All of them, in their order."""

@@ -23,6 +23,8 @@ from destinations.rules.contract import (
     DestinationRequest,
     FieldNames,
     IdentifierChange,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     RememberedAnswer,
     json_body,
@@ -38,6 +40,7 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, t
 # 63 characters: PostgreSQL cuts longer names without a word, MySQL takes 64.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?")
 PEOPLE = "people"
+MEMBERS_READ = 10_000  # in an answer
 KEPT = ("id", "user_id", "email")
 # User ids and addresses have columns of their own; of all other types each has one of its name.
 IDENTIFIERS = ("user_id", "email", ANY)
@@ -49,10 +52,14 @@ FIELD_NAMES = FieldNames(
 
 
 class TableStatement(msgspec.Struct):
-    """A statement and the rows of its parameters; without rows it is run as it is."""
+    """A statement and the rows of its parameters; without rows it is run as it is.
+
+    reads: it is run once, with the first of them, and what it gives is the answer: an array of rows, as JSON.
+    """
 
     sql: str
     rows: list[list[Any]] = []
+    reads: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -277,6 +284,15 @@ def table_adapter(
         """One transaction for all."""
         return plan_rows(dialect, changes, about, options)
 
+    def ask(about: PayloadComputation, settings: Any, options: TableOptions, following: str) -> DestinationRequest:
+        table = dialect.quoted(options.table)
+        inside, parameters = "audience = %s", [about.key]
+        if options.layout == PEOPLE:
+            column = dialect.quoted(options.column or about.key)
+            inside, parameters = column if about.kind == "audience" else f"{column} IS NOT NULL", []
+        query = f"SELECT id FROM {table} WHERE {inside} AND id > %s ORDER BY id LIMIT {MEMBERS_READ}"
+        return _request("members", (), [TableStatement(query, [[*parameters, following]], reads=True)])
+
     return Adapter(
         kind=kind,
         label=name,
@@ -291,7 +307,14 @@ def table_adapter(
         steps=table_steps(dialect),
         field_steps=lambda about: column_steps(dialect, about),
         credentials=credentials,
+        members=MembersReading(ask, read_ids, lambda address, settings: address.person, "id"),
     )
+
+
+def read_ids(answer: Answer) -> MembersPage:
+    """From rows of one column, in its order: a full page is followed by what comes after its last row."""
+    names = [name for (name,) in msgspec.json.decode(answer.body, type=list[tuple[str]])]
+    return MembersPage(names, names[-1] if len(names) == MEMBERS_READ else "")
 
 
 def test_connection(settings: Any, now: datetime) -> DestinationRequest:

@@ -9,6 +9,7 @@ import msgspec
 
 from destinations.rules.contract import (
     DELIVERED,
+    Address,
     CallOutcome,
     Changes,
     DestinationRequest,
@@ -134,7 +135,12 @@ def by_number(entries: Sequence[Mapping[str, Any]], name: str) -> dict[int, Mapp
 
 def email_of(change: IdentifierChange) -> str:
     """In small letters: tools name people in their answers in letters of their own choice."""
-    return str(change.address.email).lower()
+    return in_small_letters(change.address)
+
+
+def in_small_letters(address: Address, settings: object = None) -> str:
+    """The e-mail address, as `MembersReading.name` gives it."""
+    return str(address.email).lower()
 
 
 def id_of_named(entries: Sequence[Mapping[str, Any]], name: str, id: str = "id", *, called: str = "name") -> Any:

@@ -8,7 +8,7 @@ import pymysql
 
 from audiences.warehouses.mysql import connect
 from destinations.models import Destination
-from destinations.rules.contract import DestinationRequest
+from destinations.rules.contract import DestinationRequest, json_body
 from destinations.rules.send_batch import Unanswered
 from destinations.rules.tables import statements_of
 from spaces.answers import Answer
@@ -26,13 +26,19 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
 
 
 def _answer(settings: Any, request: DestinationRequest) -> Answer:
-    is_begun = False
+    is_begun, result = False, b""
     try:
         with closing(connect(settings, request.timeout_s)) as connection, connection.cursor() as cursor:
             is_begun = True
             cursor.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")  # nothing is cut silently
             for statement in statements_of(request.body):
-                cursor.executemany(statement.sql, statement.rows) if statement.rows else cursor.execute(statement.sql)
+                if statement.reads:
+                    cursor.execute(statement.sql, statement.rows[0])
+                    result = json_body(cursor.fetchall())
+                elif statement.rows:
+                    cursor.executemany(statement.sql, statement.rows)
+                else:
+                    cursor.execute(statement.sql)
             connection.commit()
     # Before all others, which are the database's: our own door refused it.
     except OutboundError as error:
@@ -46,4 +52,4 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
             return Answer(403, body=words.encode())
         # Once it was begun nobody knows whether the commit arrived.
         raise Unanswered(words, arrived=is_begun) from error
-    return Answer(200)
+    return Answer(200, body=result)

@@ -9,7 +9,7 @@ from psycopg2.extras import execute_batch
 
 from audiences.warehouses.postgresql import connect, hung_up
 from destinations.models import Destination
-from destinations.rules.contract import DestinationRequest
+from destinations.rules.contract import DestinationRequest, json_body
 from destinations.rules.send_batch import Unanswered
 from destinations.rules.tables import statements_of
 from spaces.answers import Answer
@@ -27,7 +27,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
 
 
 def _answer(settings: Any, request: DestinationRequest) -> Answer:
-    is_begun = False
+    is_begun, result = False, b""
     try:
         with (
             closing(connect(settings, request.timeout_s)) as connection,
@@ -37,7 +37,10 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
         ):
             is_begun = True
             for statement in statements_of(request.body):
-                if statement.rows:
+                if statement.reads:
+                    cursor.execute(statement.sql, statement.rows[0])
+                    result = json_body(cursor.fetchall())
+                elif statement.rows:
                     # 200 in a round trip: `executemany` would make one for each row.
                     execute_batch(cursor, statement.sql, statement.rows, page_size=200)
                 else:
@@ -52,4 +55,4 @@ def _answer(settings: Any, request: DestinationRequest) -> Answer:
         if state[:2] in STANDS_STILL or "authentication failed" in words:
             return Answer(403, body=words.encode())
         raise Unanswered(words, arrived=is_begun) from error
-    return Answer(200)
+    return Answer(200, body=result)

@@ -17,6 +17,7 @@ from audiences import sql_traits
 from audiences.models import Warehouse
 from audiences.rules.sql_rows import RowsError
 from benchmarks.stack import until
+from destinations import holdings
 from destinations.models import Acknowledged
 from destinations.transports import TRANSPORTS
 from spaces.clock import FixedClock
@@ -70,7 +71,8 @@ def test_a_table_ends_with_the_audience(
     layout: str, server: dict[str, Any], settings: Any, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.OUTBOUND_ALLOW = [f"{server['host']}:{server['port']}"]
-    monkeypatch.setitem(TRANSPORTS, "mysql", losing(TRANSPORTS["mysql"]))
+    whole = TRANSPORTS["mysql"]
+    monkeypatch.setitem(TRANSPORTS, "mysql", losing(whole))
     space = SpaceFactory()
     audience = AudienceFactory(space=space, key="shoppers")
     place = {name: server[name] for name in ("host", "port", "database", "password")}
@@ -91,6 +93,10 @@ def test_a_table_ends_with_the_audience(
         assert {id for (id,) in cursor.fetchall()} == {f"u{n}" for n in (1, 2, 3, 4, 6, 7)}
     refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
     assert [row.profile for row in refused] == [long]
+    monkeypatch.setitem(TRANSPORTS, "mysql", whole)
+    result = holdings.holdings(subscription)
+    assert result is not None
+    assert (result.existing, result.missing, result.extra_count) == (6, [("id", "u" * 300)], 0)
 
 
 def answers(port: int) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from access.services import COMMAND
 from audiences import services as audiences
-from destinations import services
+from destinations import holdings, services
 from destinations.adapters import adapter_of
 from destinations.models import Acknowledged, Subscription
 from destinations.rules.contract import DestinationRequest
@@ -83,7 +83,8 @@ def test_a_store_ends_with_the_audience(
         tested = services.test_destination(destination, now=clock.now())
         assert tested.ok, tested.message
         transport = adapter_of(kind).transport
-        monkeypatch.setitem(TRANSPORTS, transport, losing(TRANSPORTS[transport]))
+        whole = TRANSPORTS[transport]
+        monkeypatch.setitem(TRANSPORTS, transport, losing(whole))
         people = {n: make_person(space, ("user_id", f"u{n}"), ("email", f"p{n}@x.org")) for n in range(8)}
         only_email = make_person(space, ("email", "only@x.org"))
         change(audience, entered=[*[people[n] for n in range(6)], only_email])
@@ -97,6 +98,44 @@ def test_a_store_ends_with_the_audience(
         assert store.members() == {f"u{n}" for n in inside}
         refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
         assert {row.profile for row in refused} == ({people[3]} if store.refuses else set())
+        monkeypatch.setitem(TRANSPORTS, transport, whole)
+        if adapter_of(kind).members:
+            result = holdings.holdings(subscription)
+            assert result is not None
+            assert [value for _, value in result.missing] == ["u3"] * store.refuses
+            assert (result.existing, result.extra_count) == (len(inside), 0)
+
+
+@pytest.mark.parametrize("layout", ["memberships", "people"])
+def test_a_table_that_was_changed_by_hand_is_mended(layout: str, settings: Any, clock: FixedClock) -> None:
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    members = [make_person(space, ("user_id", f"u{n}"), ("email", f"p{n}@x.org")) for n in (0, 1, 2, 4)]
+    change(audience, entered=members)
+    with stores.postgresql(layout) as store:
+        settings.OUTBOUND_ALLOW = store.places
+        subscription = make_subscription(
+            audience, make_destination(space, "postgresql", **store.settings), **store.options
+        )
+        settled(subscription, clock)
+        change(audience, left=members[:1])
+        settled(subscription, clock)
+        table, inside = ("people", "shoppers") if layout == "people" else ("personas_members", "audience = 'shoppers'")
+        execute(store.settings, f"DELETE FROM {table} WHERE {inside} AND id = 'u1'")
+        if layout == "people":
+            execute(store.settings, "INSERT INTO people (id, shoppers) VALUES ('their own', true)")
+            execute(store.settings, "UPDATE people SET shoppers = true WHERE id = 'u0'")
+        else:
+            for id in ("u0", "their own"):
+                row = f"'shoppers', '{id}', NULL, NULL, '', '2026-01-01'"
+                execute(store.settings, f"INSERT INTO personas_members VALUES ({row})")
+        result = holdings.holdings(subscription)
+        assert result is not None
+        assert (result.missing, result.extra) == ([("id", "u1")], [("id", "their own"), ("id", "u0")])
+        assert result.strangers == 1
+        holdings.mend(subscription, by=COMMAND)
+        settled(subscription, clock)
+        assert store.members() == {"u1", "u2", "u4", "their own"}
 
 
 def test_who_left_and_came_back_while_nobody_heard_is_still_in_the_file(

@@ -12,7 +12,7 @@ import pytest
 
 from access.services import COMMAND
 from audiences import services as audiences
-from destinations import services
+from destinations import holdings, services
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Acknowledged, Destination, Subscription
 from spaces.clock import FixedClock
@@ -26,7 +26,7 @@ from tests.factories_identity import message
 from tests.flows.test_gaps import synced
 from tests.flows.test_traits_sent import SPENT
 from tests.receiver import Receiver, receiving
-from tests.vendors import LISTS, VENDORS, Channel, Vendor, redirected
+from tests.vendors import LISTS, VENDORS, Channel, ListVendor, Vendor, redirected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BAD = frozenset({"u3", "p3@x.org"})
@@ -100,6 +100,27 @@ def test_a_list_ends_with_the_audience(kind: str, receiver: Receiver, clock: Fix
     refused = Acknowledged.objects.filter(subscription=subscription).exclude(refused="")
     assert {row.profile for row in refused} == ({people[3]} if vendor.refuses else set())
     assert vendor.members == named(kind, inside - ({3} if vendor.refuses else set()))
+    if adapter_of(kind).members:
+        receiver.answer = vendor.do  # without faults: these calls are not made again by themselves
+        what_differs_is_mended(subscription, vendor, clock)
+
+
+def what_differs_is_mended(subscription: Subscription, vendor: ListVendor, clock: FixedClock) -> None:
+    """Somebody changes the list over there by hand: one of theirs comes, one of ours goes, one who had left is back."""
+    ((list_id, before),) = ((id, people) for id, people in vendor.inside.items() if people)
+    names = {vendor.people[id] for id in before}
+    left = next(person for id, person in vendor.people.items() if id not in before)
+    lost = sorted(names)[0]
+    vendor.inside[list_id] = {vendor.know(person) for person in {*names, left, "theirs@x.org"} - {lost}}
+    result = holdings.holdings(subscription)
+    assert result is not None
+    refused = [value for _, value in result.missing if value in BAD]
+    assert [value for _, value in result.missing] == sorted([lost, *refused])
+    assert {value for _, value in result.extra} == {left, "theirs@x.org"}
+    assert result.strangers == 1
+    holdings.mend(subscription, by=COMMAND)
+    settled(subscription, clock)
+    assert vendor.members == names | {"theirs@x.org"}
 
 
 def changed_thrice(

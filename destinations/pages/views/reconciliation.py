@@ -10,12 +10,12 @@ from destinations import holdings
 from destinations.adapters import adapter_of
 from destinations.pages.presenters import status
 from destinations.pages.views.sending import get_subscription_or_404
-from spaces.lanes import QUERIES, lane
+from spaces.lanes import CALLS, lane
 from spaces.needs import needs
 
 
 @needs("space.read", POST="space.use")
-@lane(QUERIES)
+@lane(CALLS)
 def reconciliation(request: PageRequest, workspace: str, space: str, subscription: str) -> HttpResponse:
     """Who is missing over there and who is there without belonging, read at this moment. A POST sends what differs."""
     row = get_subscription_or_404(request, subscription)
@@ -27,13 +27,18 @@ def reconciliation(request: PageRequest, workspace: str, space: str, subscriptio
         else:
             messages.success(request, f"{differed:,} identifiers differed. What is right is sent within seconds.")
         return redirect(request.path)
-    # Of a tool that cannot be asked the page says so, instead of showing an error.
-    readable = holdings.readable(row)
+    # Of a tool that cannot be asked, or does not answer, the page says so.
+    readable, result, wrong = holdings.readable(row), None, ""
+    try:
+        result = holdings.holdings(row) if readable else None
+    except NotPossible as error:
+        wrong = str(error)
     context = {
         "row": row,
         "pill": status(row),
         "label": adapter_of(row.destination.kind).label,
         "readable": readable,
-        "holdings": holdings.holdings(row) if readable else None,
+        "holdings": result,
+        "wrong": wrong,
     }
     return render(request, "destinations/reconciliation.html", context)
