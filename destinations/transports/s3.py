@@ -1,5 +1,6 @@
 """S3 and what speaks as it does: signed by botocore, sent through the door out like every call by HTTP."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,8 @@ from destinations.rules.contract import DestinationRequest
 from destinations.transports import http
 from spaces.answers import Answer
 
+ERROR = re.compile(rb"<Error>.*?<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
+
 
 @contextmanager
 def calls(destination: Destination, settings: Any) -> Iterator[Callable[[DestinationRequest], Answer]]:
@@ -25,6 +28,9 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
         def call(request: DestinationRequest) -> Answer:
             signed = AWSRequest(request.method, request.url, headers=dict(request.headers), data=request.body)
             signer.add_auth(signed)
-            return send(replace(request, headers=dict(signed.headers.items())))
+            answer = send(replace(request, headers=dict(signed.headers.items())))
+            error = ERROR.search(answer.body)
+            # Its two sentences out of a page of XML, for whoever has to mend it.
+            return answer if answer.ok or not error else replace(answer, body=b": ".join(error.groups()))
 
         yield call
