@@ -170,6 +170,33 @@ class Braze(Vendor):
         return answer({"message": "success", **({"errors": errors} if errors else {})}, 201)
 
 
+@dataclass
+class BrazeCohorts(Vendor):
+    inside: dict[str, set[str]] = field(default_factory=dict)
+
+    refuses = False  # whom it does not know it leaves out
+
+    def take(self, path: str, got: Got) -> Reply:
+        content = got.json
+        assert (content.pop("partner_api_key"), content.pop("client_secret")) == ("partner-secret", "import-secret")
+        path = path.removeprefix("/rest.fra-01.braze.eu/partners/personas/")
+        if path == "cohorts":
+            assert content["name"]
+            self.inside.setdefault(content["cohort_id"], set())
+            return answer({"message": "success"})
+        assert path == "cohorts/users"
+        inside = self.inside[content["cohort_id"]]
+        for change in content["cohort_changes"]:
+            assert len(change["user_ids"]) <= 1000
+            (inside.difference_update if change["should_remove"] else inside.update)(change["user_ids"])
+        return answer({"message": "success"})
+
+    @property
+    def members(self) -> set[str]:
+        (only,) = self.inside.values()
+        return only
+
+
 class Channel(Vendor):
     """Where messages are read: it counts what they say. One that comes twice is there twice."""
 
@@ -796,6 +823,12 @@ VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str,
     ),
     "amplitude": (Amplitude, {"apiKey": "secret-key", "region": "EU"}, {}, {}),
     "braze": (Braze, {"apiKey": "secret-key", "instance": "EU-01"}, {}, {}),
+    "braze_cohorts": (
+        BrazeCohorts,
+        {"partner": "personas", "partnerKey": "partner-secret", "importKey": "import-secret", "instance": "EU-01"},
+        {},
+        {},
+    ),
     "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
     "ga4": (
         Ga4,
