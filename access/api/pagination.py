@@ -16,6 +16,7 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from access.errors import invalid
@@ -135,6 +136,13 @@ class Pages(BasePagination):
 
 class PagedView(GenericAPIView[Any]):
     """A view whose `pagination_class` is one of `Pages`."""
+
+    def paged(
+        self, rows: Any, serializer: type[Serializer[Any]], *, context: dict[str, Any] | None = None, **beside: Any
+    ) -> Response:
+        """The page that was asked for. context: what the serializer looks up. beside: what else is in `data`."""
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(serializer(page, many=True, context=context or {}).data, **beside)
 
     def paginate_queryset(self, queryset: Any) -> list[Any]:
         return self._pages.paginate_queryset(queryset, self.request, view=self)

@@ -54,7 +54,34 @@ ERRORS = {  # an answer of each status that says what is wrong
 }
 
 
+# What an operation is filed under, by the last part of its path that is here.
+TAGS = {
+    part: tag
+    for tag, parts in {
+        "workspace": "workspace audit deletions users",
+        "spaces": "spaces",
+        "invites": "invites",
+        "tokens": "tokens profile-tokens",
+        "sources": "sources",
+        "connections": "connections",
+        "replays": "replays",
+        "profiles": "profiles identity-rules resolution splits timeline",
+        "audiences": "audiences condition-kinds seen",
+        "computed traits": "computed-traits",
+        "sql traits": "sql-traits warehouses",
+        "destinations": "destinations delivery-overview",
+        "subscriptions": "destination-connections",
+        "alerts": "alerts alert-channels alert-kinds alert-notifications alert-occurrences",
+        "privacy": "regulations suppressed export",
+    }.items()
+    for part in parts.split()
+}
+
+
 class Schema(AutoSchema):
+    def get_tags(self) -> list[str]:
+        return [next(TAGS[part] for part in reversed(self.path.split("/")) if part in TAGS)]
+
     def get_summary(self) -> str:
         return super().get_summary() or self.get_operation_id().replace("_", " ").capitalize()
 

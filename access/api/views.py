@@ -41,7 +41,6 @@ from spaces.needs import ANYONE, needs
 
 
 @needs("workspace.read")
-@extend_schema(tags=["workspace"])
 class WorkspaceView(APIView):
     @extend_schema(operation_id="get_workspace", responses=WorkspaceAnswer)
     def get(self, request: ApiRequest) -> Response:
@@ -50,15 +49,13 @@ class WorkspaceView(APIView):
 
 
 @needs("workspace.read", POST="workspace.manage")
-@extend_schema(tags=["spaces"])
 class SpacesView(PagedView):
     pagination_class = Pages.of("spaces")
 
     @extend_schema(operation_id="list_spaces", responses=SpaceSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
         """The spaces you can see, oldest first."""
-        spaces = self.paginate_queryset(services.spaces_of(request.membership))
-        return self.get_paginated_response(SpaceSerializer(spaces, many=True).data)
+        return self.paged(services.spaces_of(request.membership), SpaceSerializer)
 
     @extend_schema(operation_id="create_space", request=CreateSpace, responses={201: SpaceAnswer})
     def post(self, request: ApiRequest) -> Response:
@@ -68,7 +65,6 @@ class SpacesView(PagedView):
 
 
 @needs("space.read", PATCH="space.admin", DELETE="workspace.manage")
-@extend_schema(tags=["spaces"])
 class SpaceView(APIView):
     @extend_schema(operation_id="get_space", responses=SpaceAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:
@@ -92,27 +88,23 @@ class SpaceView(APIView):
 
 
 @needs("workspace.manage")
-@extend_schema(tags=["workspace"])
 class AuditView(PagedView):
     pagination_class = Pages.of("entries", order="-id")
 
     @extend_schema(operation_id="list_audit_entries", responses=AuditEntrySerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Who changed what, signed in or took data out, newest first. For owners."""
-        entries = self.paginate_queryset(queries.audit_trail(request.workspace))
-        return self.get_paginated_response(AuditEntrySerializer(entries, many=True).data)
+        return self.paged(queries.audit_trail(request.workspace), AuditEntrySerializer)
 
 
 @needs("workspace.manage")
-@extend_schema(tags=["invites"])
 class InvitesView(PagedView):
     pagination_class = Pages.of("invites")
 
     @extend_schema(operation_id="list_invites", responses=InviteSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Invitations that were not accepted yet. For owners."""
-        invitations = self.paginate_queryset(queries.pending(request.workspace))
-        return self.get_paginated_response(InviteSerializer(invitations, many=True).data)
+        return self.paged(queries.pending(request.workspace), InviteSerializer)
 
     @extend_schema(operation_id="create_invites", request=CreateInvites, responses={201: InvitesAnswer})
     def post(self, request: ApiRequest) -> Response:
@@ -135,7 +127,6 @@ class InvitesView(PagedView):
 
 
 @needs("workspace.manage")
-@extend_schema(tags=["invites"])
 class InviteView(APIView):
     @extend_schema(operation_id="revoke_invite", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, invite_id: str) -> Response:
@@ -149,19 +140,16 @@ class InviteView(APIView):
 
 
 @needs("workspace.manage")
-@extend_schema(tags=["workspace"])
 class DeletionsView(PagedView):
     pagination_class = Pages.of("deletions", order="-id")
 
     @extend_schema(operation_id="list_deletions", responses=DeletionSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
         """What was deleted, newest first, and how far the erasing of it is: rows by table, verified before `done`."""
-        deletions = self.paginate_queryset(Deletion.objects.filter(workspace=request.workspace))
-        return self.get_paginated_response(DeletionSerializer(deletions, many=True).data)
+        return self.paged(Deletion.objects.filter(workspace=request.workspace), DeletionSerializer)
 
 
 @needs("workspace.read")
-@extend_schema(tags=["workspace"])
 class UsersView(PagedView):
     pagination_class = Pages.of("users")
 
@@ -172,21 +160,18 @@ class UsersView(PagedView):
         rows = queries.members(request.workspace)
         if not request.membership.may("workspace.manage"):
             rows = rows.filter(pk=request.membership.pk)
-        members = self.paginate_queryset(rows)
         context = {"grants": queries.grants_by_user(request.workspace)}
-        return self.get_paginated_response(UserSerializer(members, many=True, context=context).data)
+        return self.paged(rows, UserSerializer, context=context)
 
 
 @needs("workspace.read")
-@extend_schema(tags=["tokens"])
 class TokensView(PagedView):
     pagination_class = Pages.of("tokens")
 
     @extend_schema(operation_id="list_tokens", responses=TokenSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
         """Your tokens; for an owner, everybody's. Never their secrets."""
-        tokens = self.paginate_queryset(services.tokens_of(request.membership))
-        return self.get_paginated_response(TokenSerializer(tokens, many=True).data)
+        return self.paged(services.tokens_of(request.membership), TokenSerializer)
 
     @extend_schema(operation_id="create_token", request=CreateToken, responses={201: TokenAnswer})
     def post(self, request: ApiRequest) -> Response:
@@ -198,7 +183,6 @@ class TokensView(PagedView):
 
 
 @needs("workspace.read")
-@extend_schema(tags=["tokens"])
 class TokenView(APIView):
     @extend_schema(operation_id="revoke_token", responses={200: Success})
     def delete(self, request: ApiRequest, token_id: str) -> Response:
@@ -209,15 +193,13 @@ class TokenView(APIView):
 
 
 @needs("space.admin")
-@extend_schema(tags=["tokens"])
 class ProfileTokensView(PagedView):
     pagination_class = Pages.of("tokens")
 
     @extend_schema(operation_id="list_profile_tokens", responses=ProfileTokenSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The tokens of the space's Profile API. Never their secrets."""
-        tokens = self.paginate_queryset(services.profile_tokens_of(request.space))
-        return self.get_paginated_response(ProfileTokenSerializer(tokens, many=True).data)
+        return self.paged(services.profile_tokens_of(request.space), ProfileTokenSerializer)
 
     @extend_schema(operation_id="create_profile_token", request=CreateProfileToken, responses={201: ProfileTokenAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -231,7 +213,6 @@ class ProfileTokensView(PagedView):
 
 
 @needs("space.admin")
-@extend_schema(tags=["tokens"])
 class ProfileTokenView(APIView):
     @extend_schema(operation_id="revoke_profile_token", responses={200: Success})
     def delete(self, request: ApiRequest, space_id: str, profile_token_id: str) -> Response:

@@ -40,7 +40,6 @@ OPEN = OpenApiParameter("open", OpenApiTypes.BOOL, description="Only what is wro
 
 
 @needs("space.read")
-@extend_schema(tags=["alerts"])
 class AlertKindsView(APIView):
     @extend_schema(operation_id="list_alert_kinds", responses=AlertKindsAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:
@@ -49,16 +48,14 @@ class AlertKindsView(APIView):
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["alerts"])
 class AlertRulesView(PagedView):
     pagination_class = Pages.of("alerts")
 
     @extend_schema(operation_id="list_alerts", responses=AlertRuleSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """What is watched for in the space, oldest first."""
-        rules = self.paginate_queryset(queries.rules_of(request.space))
         # `subjects`: filled by the first rule of a kind, for all others of the page.
-        return self.get_paginated_response(AlertRuleSerializer(rules, many=True, context={"subjects": {}}).data)
+        return self.paged(queries.rules_of(request.space), AlertRuleSerializer, context={"subjects": {}})
 
     @extend_schema(operation_id="create_alert", request=CreateAlertRule, responses={201: AlertRuleAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -76,7 +73,6 @@ class AlertRulesView(PagedView):
 
 
 @needs("space.read", PATCH="space.admin", DELETE="space.admin")
-@extend_schema(tags=["alerts"])
 class AlertRuleView(APIView):
     @extend_schema(operation_id="get_alert", responses=AlertRuleAnswer)
     def get(self, request: ApiRequest, space_id: str, alert_id: str) -> Response:
@@ -103,15 +99,13 @@ class AlertRuleView(APIView):
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["alerts"])
 class AlertChannelsView(PagedView):
     pagination_class = Pages.of("channels")
 
     @extend_schema(operation_id="list_alert_channels", responses=AlertChannelSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """By which people of the space can be told, oldest first. Secrets are masked."""
-        channels = self.paginate_queryset(AlertChannel.objects.filter(space=request.space))
-        return self.get_paginated_response(AlertChannelSerializer(channels, many=True).data)
+        return self.paged(AlertChannel.objects.filter(space=request.space), AlertChannelSerializer)
 
     @extend_schema(
         operation_id="create_alert_channel",
@@ -130,7 +124,6 @@ class AlertChannelsView(PagedView):
 
 
 @needs("space.read", PATCH="space.admin", DELETE="space.admin")
-@extend_schema(tags=["alerts"])
 class AlertChannelView(APIView):
     @extend_schema(operation_id="get_alert_channel", responses=AlertChannelAnswer)
     def get(self, request: ApiRequest, space_id: str, channel_id: str) -> Response:
@@ -156,7 +149,6 @@ class AlertChannelView(APIView):
 
 @needs("space.admin")
 @lane(CALLS)
-@extend_schema(tags=["alerts"])
 class AlertChannelTestView(APIView):
     @extend_schema(operation_id="test_alert_channel", request=None, responses=NotificationAnswer)
     def post(self, request: ApiRequest, space_id: str, channel_id: str) -> Response:
@@ -166,7 +158,6 @@ class AlertChannelTestView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["alerts"])
 class OccurrencesView(PagedView):
     pagination_class = Pages.of("occurrences", order="-id")
 
@@ -178,11 +169,10 @@ class OccurrencesView(PagedView):
         if wanted not in ("", "true", "false"):
             raise invalid("Must be true or false.", "open")
         rows = rows.filter(ended_at__isnull=wanted == "true") if wanted else rows
-        return self.get_paginated_response(OccurrenceSerializer(self.paginate_queryset(rows), many=True).data)
+        return self.paged(rows, OccurrenceSerializer)
 
 
 @needs("space.read")
-@extend_schema(tags=["alerts"])
 class NotificationsView(PagedView):
     pagination_class = Pages.of("notifications", order="-id")
 
@@ -190,7 +180,7 @@ class NotificationsView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """What was sent by which channel, newest first, and what became of it."""
         rows = AlertNotification.objects.filter(space=request.space).select_related("rule", "channel")
-        return self.get_paginated_response(NotificationSerializer(self.paginate_queryset(rows), many=True).data)
+        return self.paged(rows, NotificationSerializer)
 
 
 def _rule(request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:

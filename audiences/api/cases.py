@@ -26,7 +26,6 @@ from spaces.needs import needs
 
 @needs("space.read", POST="space.use")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class CasesView(APIView):
     @extend_schema(operation_id="list_test_cases", responses={200: CasesAnswer, 409: Errors})
     def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
@@ -47,7 +46,6 @@ class CasesView(APIView):
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class RunCasesView(APIView):
     body: type[RunCases] | type[RunTraitCases] = RunCases
 
@@ -59,7 +57,6 @@ class RunCasesView(APIView):
 
 @needs("space.read", PUT="space.use", DELETE="space.use")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class CaseView(APIView):
     @extend_schema(operation_id="change_test_case", request=WriteCase, responses={200: CaseAnswer, 409: Errors})
     def put(self, request: ApiRequest, space_id: str, case_id: str, **ids: str) -> Response:

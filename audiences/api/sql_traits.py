@@ -37,15 +37,13 @@ from spaces.settings_schema import InvalidSetting
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["sql traits"])
 class WarehousesView(PagedView):
     pagination_class = Pages.of("warehouses")
 
     @extend_schema(operation_id="list_warehouses", responses=WarehouseSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's warehouses, oldest first. Passwords are masked."""
-        rows = self.paginate_queryset(request.space.warehouses.all())
-        return self.get_paginated_response(WarehouseSerializer(rows, many=True).data)
+        return self.paged(request.space.warehouses.all(), WarehouseSerializer)
 
     @extend_schema(operation_id="create_warehouse", request=CreateWarehouse, responses={201: WarehouseAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -58,7 +56,6 @@ class WarehousesView(PagedView):
 
 
 @needs("space.read", PATCH="space.admin", DELETE="space.admin")
-@extend_schema(tags=["sql traits"])
 class WarehouseView(APIView):
     @extend_schema(operation_id="get_warehouse", responses=WarehouseAnswer)
     def get(self, request: ApiRequest, space_id: str, warehouse_id: str) -> Response:
@@ -87,7 +84,6 @@ class WarehouseView(APIView):
 
 @needs("space.admin")
 @lane(CALLS)
-@extend_schema(tags=["sql traits"])
 class WarehouseTestView(APIView):
     @extend_schema(operation_id="check_warehouse", request=None, responses=WarehouseTestAnswer)
     def post(self, request: ApiRequest, space_id: str, warehouse_id: str) -> Response:
@@ -98,15 +94,13 @@ class WarehouseTestView(APIView):
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["sql traits"])
 class SqlTraitsView(PagedView):
     pagination_class = Pages.of("sqlTraits")
 
     @extend_schema(operation_id="list_sql_traits", responses=SqlTraitSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's SQL traits, oldest first."""
-        rows = self.paginate_queryset(request.space.sql_traits.select_related("warehouse"))
-        return self.get_paginated_response(SqlTraitSerializer(rows, many=True).data)
+        return self.paged(request.space.sql_traits.select_related("warehouse"), SqlTraitSerializer)
 
     @extend_schema(operation_id="create_sql_trait", request=CreateSqlTrait, responses={201: SqlTraitAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -121,7 +115,6 @@ class SqlTraitsView(PagedView):
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
-@extend_schema(tags=["sql traits"])
 class SqlTraitView(APIView):
     @extend_schema(operation_id="get_sql_trait", responses=SqlTraitAnswer)
     def get(self, request: ApiRequest, space_id: str, sql_trait_id: str) -> Response:
@@ -147,7 +140,6 @@ class SqlTraitView(APIView):
 
 @needs("space.use")
 @lane(CALLS)
-@extend_schema(tags=["sql traits"])
 class SqlPreviewView(APIView):
     @extend_schema(operation_id="preview_sql_trait", request=PreviewSqlTrait, responses=SqlPreviewAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -170,7 +162,6 @@ class SqlPreviewView(APIView):
 
 
 @needs("space.use")
-@extend_schema(tags=["sql traits"])
 class SqlTraitRunView(APIView):
     @extend_schema(operation_id="run_sql_trait", request=RunSqlTrait, responses=SqlTraitAnswer)
     def post(self, request: ApiRequest, space_id: str, sql_trait_id: str) -> Response:
@@ -183,15 +174,13 @@ class SqlTraitRunView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["sql traits"])
 class SqlRunsView(PagedView):
     pagination_class = Pages.of("runs", order="-id")
 
     @extend_schema(operation_id="list_sql_trait_runs", responses=SqlRunSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, sql_trait_id: str) -> Response:
         """Its runs, newest first."""
-        runs = self.paginate_queryset(_sql_trait(request, sql_trait_id).runs.all())
-        return self.get_paginated_response(SqlRunSerializer(runs, many=True).data)
+        return self.paged(_sql_trait(request, sql_trait_id).runs.all(), SqlRunSerializer)
 
 
 def _warehouse(request: ApiRequest, public_id: str) -> Warehouse:

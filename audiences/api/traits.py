@@ -50,7 +50,6 @@ of_trait = partial(extend_schema, tags=["computed traits"])  # for views that au
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["computed traits"])
 class ComputedTraitsView(PagedView):
     pagination_class = Pages.of("computedTraits")
 
@@ -83,7 +82,6 @@ class ComputedTraitView(AudienceView):
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["computed traits"])
 class SeveralTraitsView(APIView):
     @extend_schema(operation_id="change_several_computed_traits", request=ChangeTraits, responses=SeveralAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -98,7 +96,6 @@ class DuplicateTraitView(DuplicateView):
 
 
 @needs("space.read")
-@extend_schema(tags=["computed traits"])
 class TraitValuesView(PagedView):
     pagination_class = Pages.of("values")
 
@@ -107,13 +104,11 @@ class TraitValuesView(PagedView):
         """Everybody who has a value, with it."""
         trait = trait_of(request, trait_id)
         # A sequence that reads one page of profiles and values at a time: a trait may have millions.
-        values = self.paginate_queryset(trait_overview.Values(trait))
-        return self.get_paginated_response(PersonValueSerializer(values, many=True).data)
+        return self.paged(trait_overview.Values(trait), PersonValueSerializer)
 
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["computed traits"])
 class TraitPreviewView(APIView):
     @extend_schema(
         operation_id="preview_computed_trait", request=PreviewTrait, responses={200: TraitPreviewAnswer, 503: Errors}
@@ -145,7 +140,6 @@ class TraitPreviewView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["computed traits"])
 class ProfileTraitsView(PagedView):
     pagination_class = Pages.of("computedTraits")
 
@@ -155,5 +149,4 @@ class ProfileTraitsView(PagedView):
         profile = profile_of(request.space, profile_id)
         if profile is None:
             raise NotFound(NOTHING)
-        values = self.paginate_queryset(trait_overview.of_profile(request.space, profile.number))
-        return self.get_paginated_response(KeptValueSerializer(values, many=True).data)
+        return self.paged(trait_overview.of_profile(request.space, profile.number), KeptValueSerializer)

@@ -29,7 +29,6 @@ MOST_VERSIONS = 100  # per page
 
 
 @needs("space.read")
-@extend_schema(tags=["audiences"])
 class VersionsView(PagedView):
     pagination_class = Pages.of("versions", order="-number", most=MOST_VERSIONS)
     # Another one for traits, since the description says of which grammar the definition is.
@@ -44,7 +43,6 @@ class VersionsView(PagedView):
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["audiences"])
 class RestoreVersionView(APIView):
     @extend_schema(
         operation_id="restore_audience_version", request=RestoreVersion, responses={200: AudienceAnswer, 409: Errors}

@@ -81,7 +81,6 @@ logger = logging.getLogger(__name__)
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["audiences"])
 class AudiencesView(PagedView):
     pagination_class = Pages.of("audiences")
 
@@ -102,7 +101,6 @@ class AudiencesView(PagedView):
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
-@extend_schema(tags=["audiences"])
 class AudienceView(APIView):
     body: type[ChangeAudience] = ChangeAudience
 
@@ -141,7 +139,6 @@ class AudienceView(APIView):
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["audiences"])
 class SeveralAudiencesView(APIView):
     @extend_schema(operation_id="change_several_audiences", request=ChangeAudiences, responses=SeveralAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -151,7 +148,6 @@ class SeveralAudiencesView(APIView):
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["audiences"])
 class EndView(APIView):
     @extend_schema(operation_id="end_audience", request=None, responses={200: AudienceAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, audience_id: str) -> Response:
@@ -168,7 +164,6 @@ class EndView(APIView):
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["audiences"])
 class DuplicateView(APIView):
     @extend_schema(
         operation_id="duplicate_audience",
@@ -189,7 +184,6 @@ class DuplicateView(APIView):
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class PreviewView(APIView):
     @extend_schema(
         operation_id="preview_audience",
@@ -224,7 +218,6 @@ class PreviewView(APIView):
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class MembersView(PagedView):
     pagination_class = Pages.of(
         "members",
@@ -253,8 +246,10 @@ class MembersView(PagedView):
             except NotPossible as error:
                 raise invalid(str(error), "at") from error
         members, context = _people(request, standing.members)
-        return self.get_paginated_response(
-            MemberSerializer(self.paginate_queryset(members), many=True, context=context).data,
+        return self.paged(
+            members,
+            MemberSerializer,
+            context=context,
             status=seen.status,
             computed=seen.computed,
             tick=standing.tick,
@@ -264,7 +259,6 @@ class MembersView(PagedView):
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class MovementView(APIView):
     @extend_schema(
         operation_id="get_movement",
@@ -289,7 +283,6 @@ class MovementView(APIView):
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class OverlapView(APIView):
     @extend_schema(
         operation_id="get_overlap",
@@ -308,7 +301,6 @@ class OverlapView(APIView):
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class ForecastView(APIView):
     @extend_schema(
         operation_id="get_forecast",
@@ -334,7 +326,6 @@ class ForecastView(APIView):
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class ChangesView(PagedView):
     pagination_class = Pages.of("changes", order="-id", most=MOST_CHANGES)
 
@@ -345,11 +336,10 @@ class ChangesView(PagedView):
         `count` is exact; of each side the first 100 are named. All of them: by the `id` of the change.
         """
         rows = Change.objects.filter(audience=audience_of(request, audience_id)).select_related("space")
-        return self.get_paginated_response(ChangeSerializer(self.paginate_queryset(rows), many=True).data)
+        return self.paged(rows, ChangeSerializer)
 
 
 @needs("space.read")
-@extend_schema(tags=["audiences"])
 class MovedView(PagedView):
     pagination_class = Pages.of("people")
     side: str
@@ -364,13 +354,11 @@ class MovedView(PagedView):
         if change is None:
             raise NotFound(NOTHING)
         people, context = _people(request, queries.bitmap(getattr(change, self.side)))
-        shown = MovedPersonSerializer(self.paginate_queryset(people), many=True, context=context)
-        return self.get_paginated_response(shown.data)
+        return self.paged(people, MovedPersonSerializer, context=context)
 
 
 @needs("space.read")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class ExplanationView(APIView):
     @extend_schema(operation_id="explain_membership", responses={200: ExplanationAnswer, 409: Errors, 503: Errors})
     def get(self, request: ApiRequest, space_id: str, profile_id: str, audience_id: str) -> Response:
@@ -411,7 +399,6 @@ class LeftView(MovedView):
 
 @needs("space.use")
 @lane(QUERIES)
-@extend_schema(tags=["audiences"])
 class SeenView(APIView):
     @extend_schema(
         operation_id="list_seen",
@@ -440,7 +427,6 @@ class SeenView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["audiences"])
 class ConditionKindsView(APIView):
     @extend_schema(operation_id="list_condition_kinds", responses=ConditionKindsAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:

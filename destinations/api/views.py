@@ -54,7 +54,6 @@ OWNERS = {"audience_id": Audience.objects, "trait_id": ComputedTrait.objects}
 
 
 @needs("workspace.read")
-@extend_schema(tags=["destinations"])
 class CatalogView(APIView):
     @extend_schema(operation_id="list_destination_kinds", responses=CatalogAnswer)
     def get(self, request: ApiRequest) -> Response:
@@ -64,15 +63,13 @@ class CatalogView(APIView):
 
 @needs("space.read", POST="space.admin")
 @lane(POST=CALLS)
-@extend_schema(tags=["destinations"])
 class DestinationsView(PagedView):
     pagination_class = Pages.of("destinations")
 
     @extend_schema(operation_id="list_destinations", responses=DestinationSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's destinations, oldest first."""
-        destinations = self.paginate_queryset(queries.with_subscriptions(request.space.destinations.all()))
-        return self.get_paginated_response(DestinationSerializer(destinations, many=True).data)
+        return self.paged(queries.with_subscriptions(request.space.destinations.all()), DestinationSerializer)
 
     @extend_schema(
         operation_id="create_destination", request=CreateDestination, responses={201: CreatedDestinationAnswer}
@@ -90,7 +87,6 @@ class DestinationsView(PagedView):
 
 
 @needs("space.read", PATCH="space.admin", DELETE="space.admin")
-@extend_schema(tags=["destinations"])
 class DestinationView(APIView):
     @extend_schema(operation_id="get_destination", responses=DestinationAnswer)
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
@@ -116,7 +112,6 @@ class DestinationView(APIView):
 
 @needs("space.admin")
 @lane(CALLS)
-@extend_schema(tags=["destinations"])
 class TestView(APIView):
     @extend_schema(operation_id="check_destination", request=None, responses=CheckAnswer)
     def post(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
@@ -126,7 +121,6 @@ class TestView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["destinations"])
 class DeliveriesView(PagedView):
     pagination_class = Pages.of("deliveries")
 
@@ -157,12 +151,10 @@ class DeliveriesView(PagedView):
             number = queries.identifier_number(request.space, identifier)
             number = -1 if number is None else number  # no call is about what nobody has
         calls = queries.deliveries(subscriptions, space=request.space, outcome=outcome or None, identifier=number)
-        deliveries = DeliverySerializer(self.paginate_queryset(calls), many=True, context={"names": names})
-        return self.get_paginated_response(deliveries.data)
+        return self.paged(calls, DeliverySerializer, context={"names": names})
 
 
 @needs("space.read")
-@extend_schema(tags=["destinations"])
 class DeliveryOverviewView(APIView):
     @extend_schema(
         operation_id="get_delivery_overview",
@@ -190,19 +182,16 @@ class DeliveryOverviewView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["destinations"])
 class CaughtView(PagedView):
     pagination_class = Pages.of("caught", order="-id")
 
     @extend_schema(operation_id="list_caught", responses=CaughtSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """What the catcher received, newest first, each message once; `times` says how often it came."""
-        caught = self.paginate_queryset(Caught.objects.filter(destination=_catcher(request, destination_id)))
-        return self.get_paginated_response(CaughtSerializer(caught, many=True).data)
+        return self.paged(Caught.objects.filter(destination=_catcher(request, destination_id)), CaughtSerializer)
 
 
 @needs("space.read")
-@extend_schema(tags=["destinations"])
 class ListView(PagedView):
     pagination_class = Pages.of("list", beside={"key": {"type": "string", "examples": ["buyers"]}})
 
@@ -218,12 +207,10 @@ class ListView(PagedView):
         if not key:
             raise invalid("Say which audience: its key.", "key")
         # Worked out from what was received, as a receiver would: so it is a proof that the calls say enough.
-        rows = self.paginate_queryset(queries.members_at_catcher(destination, key))
-        return self.get_paginated_response(ListedSerializer(rows, many=True).data, key=key)
+        return self.paged(queries.members_at_catcher(destination, key), ListedSerializer, key=key)
 
 
 @needs("space.read", POST="space.use")
-@extend_schema(tags=["subscriptions"])
 class SubscriptionsView(PagedView):
     pagination_class = Pages.of("subscriptions")
 
@@ -233,8 +220,7 @@ class SubscriptionsView(PagedView):
         rows = _owner(request, ids).subscriptions.select_related("audience", "destination")
         subscriptions = self.paginate_queryset(rows)
         context = {"tallies": queries.latest_counts(subscriptions)}
-        shown = SubscriptionSerializer(subscriptions, many=True, context=context)
-        return self.get_paginated_response(shown.data)
+        return self.get_paginated_response(SubscriptionSerializer(subscriptions, many=True, context=context).data)
 
     @extend_schema(
         operation_id="create_subscription",
@@ -262,7 +248,6 @@ class SubscriptionsView(PagedView):
 
 
 @needs("space.read", PATCH="space.use", DELETE="space.use")
-@extend_schema(tags=["subscriptions"])
 class SubscriptionView(APIView):
     @extend_schema(operation_id="get_subscription", responses=SubscriptionAnswer)
     def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
@@ -289,7 +274,6 @@ class SubscriptionView(APIView):
 
 
 @needs("space.use")
-@extend_schema(tags=["subscriptions"])
 class ResyncView(APIView):
     @extend_schema(operation_id="resync_subscription", request=None, responses=SubscriptionAnswer)
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
@@ -300,7 +284,6 @@ class ResyncView(APIView):
 
 
 @needs("space.use")
-@extend_schema(tags=["subscriptions"])
 class ResumeView(APIView):
     @extend_schema(operation_id="resume_subscription", request=None, responses=SubscriptionAnswer)
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
@@ -311,7 +294,6 @@ class ResumeView(APIView):
 
 
 @needs("space.use")
-@extend_schema(tags=["subscriptions"])
 class RetryView(APIView):
     @extend_schema(
         operation_id="retry_identifier", request=RetryIdentifier, responses={200: SubscriptionAnswer, 409: Errors}
@@ -331,7 +313,6 @@ class RetryView(APIView):
 
 @needs("space.use")
 @lane(CALLS)
-@extend_schema(tags=["subscriptions"])
 class RehearsalView(APIView):
     @extend_schema(
         operation_id="rehearse_subscription", request=CreateRehearsal, responses={200: RehearsalAnswer, 409: Errors}
@@ -367,7 +348,6 @@ class RehearsalView(APIView):
 
 @needs("space.read", POST="space.use")
 @lane(CALLS)
-@extend_schema(tags=["subscriptions"])
 class ReconciliationView(APIView):
     @extend_schema(operation_id="reconcile_subscription", responses={200: HoldingsAnswer, 409: Errors})
     def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
@@ -387,7 +367,6 @@ class ReconciliationView(APIView):
 
 
 @needs("space.admin")
-@extend_schema(tags=["subscriptions"])
 class NodView(APIView):
     @extend_schema(operation_id="nod_subscription", request=None, responses={200: SubscriptionAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
@@ -396,7 +375,6 @@ class NodView(APIView):
 
 
 @needs("space.use")
-@extend_schema(tags=["subscriptions"])
 class RecallView(APIView):
     @extend_schema(operation_id="recall_subscription", request=None, responses={200: SubscriptionAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
@@ -405,7 +383,6 @@ class RecallView(APIView):
 
 
 @needs("space.use")
-@extend_schema(tags=["subscriptions"])
 class SendAgainView(APIView):
     @extend_schema(operation_id="send_subscription", request=None, responses={200: SubscriptionAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:

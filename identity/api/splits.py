@@ -107,7 +107,6 @@ class SplitPreviewAnswer(Envelope):
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["profiles"])
 class SplitsView(PagedView):
     pagination_class = Pages.of("splits", order="-id")
 
@@ -115,8 +114,7 @@ class SplitsView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """Which identifiers were split, the newest first."""
         rows = ProfileSplit.objects.filter(space=request.space).select_related("created_by")
-        page = self.paginate_queryset(rows)
-        return self.get_paginated_response(SplitSerializer(page, many=True, context=_ids(request, page)).data)
+        return self.paged(rows, SplitSerializer, context=_ids(request, page))
 
     @extend_schema(operation_id="split_profile", request=SplitProfile, responses={202: SplitAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -134,7 +132,6 @@ class SplitsView(PagedView):
 
 
 @needs("space.read")
-@extend_schema(tags=["profiles"])
 class SplitPreviewView(APIView):
     @extend_schema(operation_id="preview_split", request=SplitProfile, responses=SplitPreviewAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -149,7 +146,6 @@ class SplitPreviewView(APIView):
 
 
 @needs("space.read", DELETE="space.admin")
-@extend_schema(tags=["profiles"])
 class SplitView(APIView):
     @extend_schema(operation_id="get_split", responses=SplitAnswer)
     def get(self, request: ApiRequest, space_id: str, split_id: str) -> Response:

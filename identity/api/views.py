@@ -50,7 +50,6 @@ MOST_TRAITS, MOST_EVENTS = 200, 100  # on a page
 
 
 @needs("space.read")
-@extend_schema(tags=["profiles"])
 class ResolutionView(APIView):
     @extend_schema(operation_id="get_resolution", responses=ResolutionAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:
@@ -67,7 +66,6 @@ class ResolutionView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["profiles"])
 class TimelineView(PagedView):
     pagination_class = Pages.of("timeline", most=TIMELINE_PAGE)
 
@@ -80,14 +78,11 @@ class TimelineView(PagedView):
             piece, position = _place(after, 2) if after else START
             return history.recorded(space, scope, after=(piece, position), limit=limit)
 
-        rows = self.paginate_queryset(
-            Keyed(read, lambda placed: f"{placed.row.piece}.{placed.row.position}", timeline.count(scope))
-        )
-        return self.get_paginated_response(PlacedSerializer(rows, many=True).data)
+        rows = Keyed(read, lambda placed: f"{placed.row.piece}.{placed.row.position}", timeline.count(scope))
+        return self.paged(rows, PlacedSerializer)
 
 
 @needs("space.read")
-@extend_schema(tags=["profiles"])
 class ProfilesView(PagedView):
     pagination_class = Pages.of("profiles", order="number")
 
@@ -116,9 +111,8 @@ class ProfilesView(PagedView):
             raise invalid("Must be identifiers, traits, or both.", "include")
         if "identifiers" in include:
             rows = queries.with_identifiers(rows)
-        profiles = self.paginate_queryset(rows)
         context = {"include": include}
-        return self.get_paginated_response(ProfileSerializer(profiles, many=True, context=context).data)
+        return self.paged(rows, ProfileSerializer, context=context)
 
 
 CLASS = OpenApiParameter(
@@ -127,7 +121,6 @@ CLASS = OpenApiParameter(
 )
 
 
-@extend_schema(tags=["profiles"])
 class OfProfile(PagedView):
     """What the views below a profile share: it is named by its id, or by `type:value` of an identifier.
 
@@ -260,8 +253,7 @@ class ExternalIdsView(OfProfile):
             "sources": queries.source_ids(rows.values_list("source_id", flat=True)),
             "collection": COLLECTION_OF[profile.kind],
         }
-        shown = SeenIdSerializer(self.paginate_queryset(rows), many=True, context=context)
-        return self.get_paginated_response(shown.data)
+        return self.paged(rows, SeenIdSerializer, context=context)
 
 
 @needs("space.read")
@@ -316,8 +308,7 @@ class MergesView(OfProfile):
             "ids": queries.own_ids(request.space, numbers),
             "sources": queries.source_ids(rows.values_list("source_id", flat=True)),
         }
-        merges = self.paginate_queryset(rows)
-        return self.get_paginated_response(MergeSerializer(merges, many=True, context=context).data)
+        return self.paged(rows, MergeSerializer, context=context)
 
 
 @needs("space.read")
@@ -328,12 +319,10 @@ class RelatedView(OfProfile):
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
         """The accounts of a user, or the users of an account, as they are now."""
         _, numbers = self.profile_or_404(request, profile_id)
-        related = self.paginate_queryset(queries.with_identifiers(queries.relations_of(request.space, numbers)))
-        return self.get_paginated_response(RelatedSerializer(related, many=True).data)
+        return self.paged(queries.with_identifiers(queries.relations_of(request.space, numbers)), RelatedSerializer)
 
 
 @needs("space.read", PUT="space.admin")
-@extend_schema(tags=["profiles"])
 class IdentityRulesView(APIView):
     @extend_schema(operation_id="get_identity_rules", responses=RulesAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:

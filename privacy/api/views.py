@@ -40,8 +40,7 @@ class _Regulations(PagedView):
     pagination_class = Pages.of("regulations", order="-id")
 
     def _listed(self, request: ApiRequest) -> Response:
-        rows = self.paginate_queryset(queries.regulations_of(request.workspace, request.space))
-        return self.get_paginated_response(RegulationSerializer(rows, many=True).data)
+        return self.paged(queries.regulations_of(request.workspace, request.space), RegulationSerializer)
 
     def _created(self, request: ApiRequest) -> Response:
         body = parsed(CreateRegulation, request)
@@ -60,7 +59,6 @@ class _Regulations(PagedView):
 
 
 @needs("workspace.manage")
-@extend_schema(tags=["privacy"])
 class RegulationsView(_Regulations):
     @extend_schema(operation_id="list_regulations", responses=RegulationSerializer(many=True))
     def get(self, request: ApiRequest) -> Response:
@@ -76,7 +74,6 @@ class RegulationsView(_Regulations):
 
 
 @needs("space.admin")
-@extend_schema(tags=["privacy"])
 class SpaceRegulationsView(_Regulations):
     @extend_schema(operation_id="list_regulations_of_space", responses=RegulationSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
@@ -100,7 +97,6 @@ class _Regulation(APIView):
 
 
 @needs("workspace.manage")
-@extend_schema(tags=["privacy"])
 class RegulationView(_Regulation):
     @extend_schema(operation_id="get_regulation", responses=RegulationAnswer)
     def get(self, request: ApiRequest, regulation_id: str) -> Response:
@@ -109,7 +105,6 @@ class RegulationView(_Regulation):
 
 
 @needs("space.admin")
-@extend_schema(tags=["privacy"])
 class SpaceRegulationView(_Regulation):
     @extend_schema(operation_id="get_regulation_of_space", responses=RegulationAnswer)
     def get(self, request: ApiRequest, space_id: str, regulation_id: str) -> Response:
@@ -118,7 +113,6 @@ class SpaceRegulationView(_Regulation):
 
 
 @needs("workspace.manage")
-@extend_schema(tags=["privacy"])
 class SuppressedView(APIView):
     @extend_schema(operation_id="look_up_suppressed", request=LookUpSuppressed, responses=SuppressedAnswer)
     def post(self, request: ApiRequest) -> Response:
@@ -135,7 +129,6 @@ class SuppressedView(APIView):
 
 
 @needs("space.pii")
-@extend_schema(tags=["privacy"])
 class ExportView(APIView):
     @extend_schema(operation_id="export_profile", responses=KnownAnswer)
     def get(self, request: ApiRequest, space_id: str, profile_id: str) -> StreamingHttpResponse:

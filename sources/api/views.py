@@ -38,7 +38,6 @@ from spaces.needs import needs
 
 
 @needs("sources.read", POST="sources.edit")
-@extend_schema(tags=["sources"])
 class SourcesView(PagedView):
     pagination_class = Pages.of("sources")
 
@@ -63,7 +62,6 @@ class SourcesView(PagedView):
 
 
 @needs("sources.read", PATCH="sources.edit", DELETE="sources.edit")
-@extend_schema(tags=["sources"])
 class SourceView(APIView):
     @extend_schema(operation_id="get_source", responses=SourceAnswer)
     def get(self, request: ApiRequest, source_id: str) -> Response:
@@ -86,7 +84,6 @@ class SourceView(APIView):
 
 
 @needs("sources.edit")
-@extend_schema(tags=["sources"])
 class WriteKeysView(APIView):
     @extend_schema(operation_id="create_write_key", request=None, responses={201: SourceAnswer})
     def post(self, request: ApiRequest, source_id: str) -> Response:
@@ -98,7 +95,6 @@ class WriteKeysView(APIView):
 
 
 @needs("sources.edit")
-@extend_schema(tags=["sources"])
 class WriteKeyView(APIView):
     @extend_schema(operation_id="delete_write_key", responses={200: Success})
     def delete(self, request: ApiRequest, source_id: str, key: str) -> Response:
@@ -110,31 +106,26 @@ class WriteKeyView(APIView):
 
 
 @needs("sources.read")
-@extend_schema(tags=["sources"])
 class RejectsView(PagedView):
     pagination_class = Pages.of("rejects", order="-id")
 
     @extend_schema(operation_id="list_rejects", responses=RejectSerializer(many=True))
     def get(self, request: ApiRequest, source_id: str) -> Response:
         """Messages that could not be archived or resolved, newest first, each with the reason."""
-        rejects = self.paginate_queryset(queries.rejects_of(_source(request, source_id)))
-        return self.get_paginated_response(RejectSerializer(rejects, many=True).data)
+        return self.paged(queries.rejects_of(_source(request, source_id)), RejectSerializer)
 
 
 @needs("sources.read")
-@extend_schema(tags=["sources"])
 class RefusedRequestsView(PagedView):
     pagination_class = Pages.of("requests", order="-id")
 
     @extend_schema(operation_id="list_refused_requests", responses=RefusedRequestSerializer(many=True))
     def get(self, request: ApiRequest, source_id: str) -> Response:
         """Requests with a key of the source that were refused: too large, no JSON, at a wrong address, too many."""
-        refused = self.paginate_queryset(queries.refused_requests_of(_source(request, source_id)))
-        return self.get_paginated_response(RefusedRequestSerializer(refused, many=True).data)
+        return self.paged(queries.refused_requests_of(_source(request, source_id)), RefusedRequestSerializer)
 
 
 @needs("sources.edit")
-@extend_schema(tags=["sources"])
 class RejectsAgainView(APIView):
     @extend_schema(operation_id="retry_rejects", request=RetryRejects, responses=RetriedAnswer)
     def post(self, request: ApiRequest, source_id: str) -> Response:
@@ -150,15 +141,13 @@ class RejectsAgainView(APIView):
 
 
 @needs("sources.read")
-@extend_schema(tags=["sources"])
 class EventNamesView(PagedView):
     pagination_class = Pages.of("events")
 
     @extend_schema(operation_id="list_event_names", responses=EventNameSerializer(many=True))
     def get(self, request: ApiRequest, source_id: str) -> Response:
         """The source's schema: which events it sent, how often, first and last by event time."""
-        names = self.paginate_queryset(queries.event_names_of(_source(request, source_id)))
-        return self.get_paginated_response(EventNameSerializer(names, many=True).data)
+        return self.paged(queries.event_names_of(_source(request, source_id)), EventNameSerializer)
 
 
 # What stands beside the connections has no serializer of its own in a page, so its schema is written here.
@@ -166,7 +155,6 @@ NEWEST = {"replay": {"oneOf": [{"$ref": "#/components/schemas/Replay"}, {"type":
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["connections"])
 class ConnectionsView(PagedView):
     pagination_class = Pages.of("connections", beside=NEWEST)
 
@@ -174,10 +162,8 @@ class ConnectionsView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The sources that the space listens to, and its newest replay."""
         newest = Replay.objects.filter(space=request.space).order_by("-id").first()
-        rows = self.paginate_queryset(listening(request.space.pk).select_related("source"))
-        return self.get_paginated_response(
-            ConnectionSerializer(rows, many=True).data, replay=newest and ReplaySerializer(newest).data
-        )
+        rows = listening(request.space.pk).select_related("source")
+        return self.paged(rows, ConnectionSerializer, replay=newest and ReplaySerializer(newest).data)
 
     @extend_schema(
         operation_id="connect_sources", request=ConnectSources, responses={201: ConnectedAnswer, 409: Errors}
@@ -203,7 +189,6 @@ class ConnectionsView(PagedView):
 
 
 @needs("space.admin")
-@extend_schema(tags=["connections"])
 class ConnectionView(APIView):
     @extend_schema(operation_id="disconnect_source", responses={200: Success})
     def delete(self, request: ApiRequest, space_id: str, connection_id: str) -> Response:
@@ -215,15 +200,13 @@ class ConnectionView(APIView):
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["replays"])
 class ReplaysView(PagedView):
     pagination_class = Pages.of("replays", order="-id")
 
     @extend_schema(operation_id="list_replays", responses=ReplaySerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The space's replays, newest first."""
-        replays = self.paginate_queryset(Replay.objects.filter(space=request.space))
-        return self.get_paginated_response(ReplaySerializer(replays, many=True).data)
+        return self.paged(Replay.objects.filter(space=request.space), ReplaySerializer)
 
     @extend_schema(
         operation_id="create_replay",
@@ -245,7 +228,6 @@ class ReplaysView(PagedView):
 
 
 @needs("space.read")
-@extend_schema(tags=["replays"])
 class ReplayView(APIView):
     @extend_schema(operation_id="get_replay", responses=ReplayAnswer)
     def get(self, request: ApiRequest, space_id: str, replay_id: str) -> Response:
@@ -254,7 +236,6 @@ class ReplayView(APIView):
 
 
 @needs("space.admin")
-@extend_schema(tags=["replays"])
 class CancelReplayView(APIView):
     @extend_schema(operation_id="cancel_replay", request=None, responses={200: ReplayAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, replay_id: str) -> Response:
