@@ -4,7 +4,8 @@ The shape is that of Segment's Public API (spec/ecosystem.md §5.3). Views raise
 `access.api.errors` brings them into it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from django.http import HttpRequest, JsonResponse
 from rest_framework.exceptions import APIException, ValidationError
@@ -47,11 +48,15 @@ def invalid(message: str, field: str | None = None) -> ValidationError:
     return ValidationError({field: [message]} if field else [message])  # a list: DRF turns it into the whole's errors
 
 
-def refused(error: InvalidSetting, inside: str, *, beside: Collection[str] = ()) -> ValidationError:
-    """What a declaration refuses, in the object `inside` of the body. beside: fields of the body itself."""
-    if error.field in beside:
-        return invalid(str(error), error.field)
-    return invalid(str(error), f"{inside}.{error.field}" if error.field else inside)
+@contextmanager
+def settings_inside(name: str, *, beside: Collection[str] = ()) -> Iterator[None]:
+    """What a declaration refuses is in the object `name` of the body. beside: fields of the body itself."""
+    try:
+        yield
+    except InvalidSetting as error:
+        inside = error.inside or name
+        path = f"{inside}.{error.field}" if error.field else inside
+        raise invalid(str(error), error.field if error.field in beside else path) from error
 
 
 def plain(status: int, message: str) -> JsonResponse:

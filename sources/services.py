@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils.text import slugify
 
-from access.services import COMMAND, ActorLike, audit
+from access.services import COMMAND, ActorLike, NotPossible, audit
 from sources import queries
 from sources.consumption import complement, keep_stretch, listening
 from sources.events import archive_table
@@ -32,7 +32,7 @@ TEST_EVENT = "Test Event"
 NOTHING = [-1, 0, 0, -1]  # the key of a part of which nothing is consumed yet: before every event
 
 
-class SourceError(Exception):
+class SourceError(NotPossible):
     """A change that cannot be made, with a message fit for the user."""
 
 

@@ -34,7 +34,12 @@ TYPES = {
 
 
 class InvalidSetting(ValueError):
-    """`field` is named as the API names it; "" when several together are at fault."""
+    """`field` is named as the API names it; "" when several together are at fault.
+
+    inside: the object that it is a field of; "" = that of the settings which were read.
+    """
+
+    inside = ""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

@@ -5,6 +5,7 @@ nothing.
 """
 
 import re
+from functools import singledispatch
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -16,7 +17,22 @@ from rest_framework import exceptions
 from rest_framework.exceptions import APIException, NotFound, ParseError, ValidationError
 from rest_framework.response import Response
 
-from access.errors import NOTHING, error_row
+from access.errors import NOTHING, Conflict, error_row
+from access.services import NotPossible
+
+
+@singledispatch
+def as_answered(error: Exception) -> Exception:
+    """What a refusal of a service is to whoever asked. An app registers those of its own; any other stays itself.
+
+    By the exception, since a service means the same by it wherever it is called. A view that knows better catches it.
+    """
+    return error
+
+
+@as_answered.register
+def _(error: NotPossible) -> APIException:
+    return Conflict(str(error))
 
 
 class ErrorHandler(ExceptionHandler):
@@ -29,6 +45,7 @@ class ErrorHandler(ExceptionHandler):
             return exceptions.PermissionDenied(str(exc) or "You may not do this.")
         if isinstance(exc, RecursionError):
             return ParseError("The body is nested too deep.")
+        exc = as_answered(exc)
         if isinstance(exc, ValidationError):
             exc.status_code = 422  # 400 is for what is no request at all; see decision 18
         return exc

@@ -6,7 +6,7 @@ A class named after a thing (`SpaceSerializer`) is that thing in an answer; `Cre
 
 import json
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -38,6 +38,11 @@ class Envelope(serializers.Serializer[Any]):
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         return {"data": super().to_representation(instance)}
+
+
+def enveloped(name: str, **fields: serializers.Field[Any, Any, Any, Any]) -> type[Envelope]:
+    """The envelope of these fields. name: of its component in the API's description."""
+    return cast("type[Envelope]", type(name, (Envelope,), fields))
 
 
 def answer(
@@ -105,10 +110,6 @@ class SpaceSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     kind = serializers.ChoiceField(choices=Space.Kind.choices)
     createdAt = MomentField(source="created_at")
-
-
-class SpaceAnswer(Envelope):
-    space = SpaceSerializer()
 
 
 class CreateSpace(serializers.Serializer[Any]):
@@ -196,10 +197,6 @@ class AuditEntrySerializer(serializers.Serializer[Any]):
         return json.dumps(entry.detail, ensure_ascii=False)
 
 
-class InvitesAnswer(Envelope):
-    invites = InviteSerializer(many=True)
-
-
 class CreateInvite(serializers.Serializer[Any]):
     example: ClassVar = {"email": "grace@example.com", "role": "member", "grants": [GrantSerializer.example]}
 
@@ -269,10 +266,6 @@ class NewTokenSerializer(TokenSerializer):
         return str(self.context["secret"])
 
 
-class TokenAnswer(Envelope):
-    token = NewTokenSerializer()
-
-
 class CreateToken(serializers.Serializer[Any]):
     example: ClassVar = {"name": "Nightly export"}
 
@@ -308,10 +301,6 @@ class NewProfileTokenSerializer(ProfileTokenSerializer):
 
     def get_secret(self, token: Any) -> str:
         return str(self.context["secret"])
-
-
-class ProfileTokenAnswer(Envelope):
-    token = NewProfileTokenSerializer()
 
 
 class CreateProfileToken(serializers.Serializer[Any]):
@@ -351,3 +340,10 @@ class DeletionSerializer(serializers.Serializer[Any]):
 
     def get_table(self, deletion: Deletion) -> str | None:
         return deletion.table or None
+
+
+# Whole answers.
+SpaceAnswer = enveloped("SpaceAnswer", space=SpaceSerializer())
+InvitesAnswer = enveloped("InvitesAnswer", invites=InviteSerializer(many=True))
+TokenAnswer = enveloped("TokenAnswer", token=NewTokenSerializer())
+ProfileTokenAnswer = enveloped("ProfileTokenAnswer", token=NewProfileTokenSerializer())

@@ -32,7 +32,7 @@ from access.api.serializers import (
     answer,
     done,
 )
-from access.errors import Conflict, invalid
+from access.errors import invalid
 from access.models import Invitation
 from access.requests import ApiRequest, origin_of
 from access.services import Invited, NotPossible
@@ -132,10 +132,7 @@ class InviteView(APIView):
     def delete(self, request: ApiRequest, invite_id: str) -> Response:
         """The link in the mail no longer works."""
         invitation = get_object_or_404(Invitation, workspace=request.workspace, public_id=invite_id)
-        try:
-            services.revoke_invitation(invitation, by=request)
-        except NotPossible as error:  # it was accepted, or revoked, since its caller looked
-            raise Conflict(str(error)) from error
+        services.revoke_invitation(invitation, by=request)
         return done()
 
 

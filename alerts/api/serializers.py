@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.declared import DeclaredField
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import AT, MomentField, enveloped
 from alerts import queries
 from alerts.channels import all_channels
 from alerts.kinds import all_kinds
@@ -60,10 +60,6 @@ class AlertChannelSerializer(serializers.Serializer[Any]):
     @extend_schema_field(ChannelSettingsField())
     def get_settings(self, channel: AlertChannel) -> dict[str, Any]:
         return masked(queries.settings_of(channel))
-
-
-class AlertChannelAnswer(Envelope):
-    channel = AlertChannelSerializer()
 
 
 class CreateAlertChannel(serializers.Serializer[Any]):
@@ -130,10 +126,6 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_channelIds(self, rule: AlertRule) -> list[str]:
         return [channel.public_id for channel in rule.channels.all()]
-
-
-class AlertRuleAnswer(Envelope):
-    alert = AlertRuleSerializer()
 
 
 COOLDOWN = "Between two messages about something new; what is still wrong then is told in one."
@@ -236,10 +228,6 @@ class NotificationSerializer(serializers.Serializer[Any]):
         return [message for _, _, message in notification.findings]
 
 
-class NotificationAnswer(Envelope):
-    notification = NotificationSerializer()
-
-
 class SettingFieldSerializer(serializers.Serializer[Any]):
     example: ClassVar = {"name": "percent", "label": "By more than … %", "help": "", "type": "integer"}
 
@@ -267,5 +255,8 @@ class AlertKindSerializer(serializers.Serializer[Any]):
     optionsSchema = serializers.DictField(help_text="The options as JSON Schema.")
 
 
-class AlertKindsAnswer(Envelope):
-    alertKinds = AlertKindSerializer(many=True)
+# Whole answers.
+AlertChannelAnswer = enveloped("AlertChannelAnswer", channel=AlertChannelSerializer())
+AlertRuleAnswer = enveloped("AlertRuleAnswer", alert=AlertRuleSerializer())
+NotificationAnswer = enveloped("NotificationAnswer", notification=NotificationSerializer())
+AlertKindsAnswer = enveloped("AlertKindsAnswer", alertKinds=AlertKindSerializer(many=True))

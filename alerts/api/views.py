@@ -11,9 +11,8 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, Success, answer, done
-from access.errors import Conflict, invalid, refused
+from access.errors import invalid, settings_inside
 from access.requests import ApiRequest
-from access.services import NotPossible
 from alerts import queries, services
 from alerts.api.serializers import (
     AlertChannelAnswer,
@@ -33,7 +32,6 @@ from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, Aler
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
-from spaces.settings_schema import InvalidSetting
 
 BESIDE_OPTIONS = ("kind", "subjectId", "cooldownMinutes")  # fields of the body that a service may refuse
 OPEN = OpenApiParameter("open", OpenApiTypes.BOOL, description="Only what is wrong still, or only what is over.")
@@ -58,17 +56,13 @@ class AlertRulesView(PagedView):
         return self.paged(queries.rules_of(request.space), AlertRuleSerializer, context={"subjects": {}})
 
     @extend_schema(operation_id="create_alert", request=CreateAlertRule, responses={201: AlertRuleAnswer, 409: Errors})
+    @settings_inside("options", beside=BESIDE_OPTIONS)
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new alert. It is looked at within a minute or, where that reads much, within five."""
         body = _rule(request, parsed(CreateAlertRule, request))
-        try:
-            rule = services.create_rule(
-                request.space, **body, origin=request.build_absolute_uri("/").rstrip("/"), by=request
-            )
-        except InvalidSetting as error:
-            raise refused(error, "options", beside=BESIDE_OPTIONS) from error
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        rule = services.create_rule(
+            request.space, **body, origin=request.build_absolute_uri("/").rstrip("/"), by=request
+        )
         return _shown(request, rule, 201)
 
 
@@ -80,15 +74,13 @@ class AlertRuleView(APIView):
         return _shown(request, _rule_of(request, alert_id))
 
     @extend_schema(operation_id="change_alert", request=ChangeAlertRule, responses=AlertRuleAnswer)
+    @settings_inside("options", beside=BESIDE_OPTIONS)
     def patch(self, request: ApiRequest, space_id: str, alert_id: str) -> Response:
         """What is given changes. Switched off, it watches for nothing, and what was wrong is over quietly."""
         # First: a stranger learns nothing from what is wrong with a body.
         rule = _rule_of(request, alert_id)
         body = _rule(request, parsed(ChangeAlertRule, request))
-        try:
-            services.change_rule(rule, **body, now=clock.now(), by=request)
-        except InvalidSetting as error:
-            raise refused(error, "options", beside=BESIDE_OPTIONS) from error
+        services.change_rule(rule, **body, now=clock.now(), by=request)
         return _shown(request, rule)
 
     @extend_schema(operation_id="delete_alert", responses={200: Success})
@@ -112,14 +104,10 @@ class AlertChannelsView(PagedView):
         request=CreateAlertChannel,
         responses={201: AlertChannelAnswer, 409: Errors},
     )
+    @settings_inside("settings", beside=["kind"])
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new channel. Nothing is sent by it until an alert uses it, or until it is tested."""
-        try:
-            channel = services.create_channel(request.space, **parsed(CreateAlertChannel, request), by=request)
-        except InvalidSetting as error:
-            raise refused(error, "settings", beside=["kind"]) from error
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        channel = services.create_channel(request.space, **parsed(CreateAlertChannel, request), by=request)
         return answer(AlertChannelAnswer, 201, channel=channel)
 
 
@@ -131,13 +119,11 @@ class AlertChannelView(APIView):
         return answer(AlertChannelAnswer, channel=_channel(request, channel_id))
 
     @extend_schema(operation_id="change_alert_channel", request=ChangeAlertChannel, responses=AlertChannelAnswer)
+    @settings_inside("settings")
     def patch(self, request: ApiRequest, space_id: str, channel_id: str) -> Response:
         """What is given changes. What waits to be sent is tried again at once."""
         channel = _channel(request, channel_id)
-        try:
-            services.change_channel(channel, **parsed(ChangeAlertChannel, request), by=request)
-        except InvalidSetting as error:
-            raise refused(error, "settings") from error
+        services.change_channel(channel, **parsed(ChangeAlertChannel, request), by=request)
         return answer(AlertChannelAnswer, channel=channel)
 
     @extend_schema(operation_id="delete_alert_channel", responses={200: Success})

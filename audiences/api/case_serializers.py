@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import AT, MomentField, enveloped
 from audiences.api.serializers import (
     DEFINITION,
     TRAIT_DEFINITION,
@@ -108,9 +108,6 @@ class CaseSerializer(serializers.Serializer[Any]):
     reasons = ReasonSerializer(many=True, help_text="What each condition came to, of a case that is broken.")
 
 
-class CaseAnswer(Envelope):
-    case = CaseSerializer()
-
-
-class CasesAnswer(Envelope):
-    cases = CaseSerializer(many=True)
+# Whole answers.
+CaseAnswer = enveloped("CaseAnswer", case=CaseSerializer())
+CasesAnswer = enveloped("CasesAnswer", cases=CaseSerializer(many=True))

@@ -14,8 +14,9 @@ from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences import cases, services
 from audiences.api.case_serializers import CaseAnswer, CasesAnswer, RunCases, RunTraitCases, WriteCase
+from audiences.api.errors import wrong
 from audiences.api.traits import of_trait
-from audiences.api.views import owner_of, wrong
+from audiences.api.views import owner_of
 from audiences.failures import unreadable
 from audiences.models import Audience
 from audiences.rules.cases import DefinitionCase, parse_case
@@ -37,10 +38,7 @@ class CasesView(APIView):
         """A new test case, whether it holds now or not. From now on it is asked whenever a definition is saved."""
         # First: a stranger learns nothing from what is wrong with a body.
         row = owner_of(request, ids)
-        try:
-            kept = services.add_case(row, _read(request, row), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        kept = services.add_case(row, _read(request, row), by=request)
         return _one(row, kept.id, 201)
 
 
@@ -80,24 +78,13 @@ class CaseView(APIView):
         return done()
 
 
-@extend_schema_view(
-    get=of_trait(operation_id="list_trait_test_cases"), post=of_trait(operation_id="create_trait_test_case")
-)
-class TraitCasesView(CasesView):
-    """Of a computed trait: what comes of a test case is a value."""
+TraitCasesView = of_trait(CasesView, get="list_trait_test_cases", post="create_trait_test_case")
+TraitCaseView = of_trait(CaseView, put="change_trait_test_case", delete="delete_trait_test_case")
 
 
-@extend_schema_view(post=of_trait(operation_id="run_trait_test_cases", request=RunTraitCases))
+@extend_schema_view(post=extend_schema(operation_id="run_trait_test_cases", request=RunTraitCases))
 class RunTraitCasesView(RunCasesView):
     body = RunTraitCases
-
-
-@extend_schema_view(
-    put=of_trait(operation_id="change_trait_test_case"),
-    delete=of_trait(operation_id="delete_trait_test_case"),
-)
-class TraitCaseView(CaseView):
-    """Of a computed trait."""
 
 
 def _read(request: ApiRequest, row: Audience) -> DefinitionCase:

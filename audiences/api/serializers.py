@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.schema import register
-from access.api.serializers import AT, Envelope, MomentField, moment
+from access.api.serializers import AT, Envelope, MomentField, enveloped, moment
 from audiences import overview
 from audiences.bulk import ACTIONS, MOST_AT_ONCE
 from audiences.models import Audience, Change, Version
@@ -176,10 +176,6 @@ def folder_of_body(**options: Any) -> serializers.CharField:
     return serializers.CharField(max_length=LONGEST_FOLDER, allow_blank=True, help_text=help_text, **options)
 
 
-class AudienceAnswer(Envelope):
-    audience = AudienceSerializer()
-
-
 class CreateAudience(serializers.Serializer[Any]):
     example: ClassVar = {"name": "Buyers", "definition": DEFINITION}
 
@@ -259,10 +255,6 @@ class BulkOutcomeSerializer(serializers.Serializer[Any]):
 
     def get_done(self, outcome: Any) -> bool:
         return not outcome.problem
-
-
-class SeveralAnswer(Envelope):
-    outcomes = BulkOutcomeSerializer(many=True)
 
 
 class PreviewAudience(serializers.Serializer[Any]):
@@ -347,10 +339,6 @@ class PreviewSerializer(serializers.Serializer[Any]):
     @extend_schema_field(NeverSeenSerializer(many=True))
     def get_neverSeen(self, preview: Any) -> Any:
         return NeverSeenSerializer(self.context["unseen"], many=True).data
-
-
-class PreviewAnswer(Envelope):
-    preview = PreviewSerializer()
 
 
 class MemberSerializer(serializers.Serializer[Any]):
@@ -503,10 +491,6 @@ class ComputedTraitSerializer(AudienceSerializer):
     definition = KeptTraitDefinitionField(source="version.definition")
 
 
-class TraitAnswer(Envelope):
-    computedTrait = ComputedTraitSerializer()
-
-
 class CreateTrait(CreateAudience):
     example: ClassVar = {"name": "Orders, 90 days", "definition": TRAIT_DEFINITION}
 
@@ -642,10 +626,6 @@ class TraitPreviewSerializer(serializers.Serializer[Any]):
         return PersonValueSerializer(self.context["sample"], many=True).data
 
 
-class TraitPreviewAnswer(Envelope):
-    preview = TraitPreviewSerializer()
-
-
 class KeptValueSerializer(serializers.Serializer[Any]):
     """A computed trait of a person."""
 
@@ -710,10 +690,6 @@ class ExplanationSerializer(serializers.Serializer[Any]):
     more = serializers.IntegerField(help_text="Conditions that are not among the reasons.")
 
 
-class ExplanationAnswer(Envelope):
-    explanation = ExplanationSerializer()
-
-
 class MovementSerializer(serializers.Serializer[Any]):
     """Whoever entered and left again in between is in neither number."""
 
@@ -733,14 +709,6 @@ class OverlapSerializer(serializers.Serializer[Any]):
     onlyThat = LengthField(source="only_that", help_text="People in the other one alone.")
 
 
-class OverlapAnswer(Envelope):
-    overlap = OverlapSerializer()
-
-
-class MovementAnswer(Envelope):
-    movement = MovementSerializer()
-
-
 class ForecastSerializer(serializers.Serializer[Any]):
     """Against now."""
 
@@ -752,5 +720,13 @@ class ForecastSerializer(serializers.Serializer[Any]):
     left = serializers.IntegerField()
 
 
-class ForecastAnswer(Envelope):
-    forecast = ForecastSerializer(many=True)
+# Whole answers.
+AudienceAnswer = enveloped("AudienceAnswer", audience=AudienceSerializer())
+SeveralAnswer = enveloped("SeveralAnswer", outcomes=BulkOutcomeSerializer(many=True))
+PreviewAnswer = enveloped("PreviewAnswer", preview=PreviewSerializer())
+TraitAnswer = enveloped("TraitAnswer", computedTrait=ComputedTraitSerializer())
+TraitPreviewAnswer = enveloped("TraitPreviewAnswer", preview=TraitPreviewSerializer())
+ExplanationAnswer = enveloped("ExplanationAnswer", explanation=ExplanationSerializer())
+OverlapAnswer = enveloped("OverlapAnswer", overlap=OverlapSerializer())
+MovementAnswer = enveloped("MovementAnswer", movement=MovementSerializer())
+ForecastAnswer = enveloped("ForecastAnswer", forecast=ForecastSerializer(many=True))

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.declared import DeclaredField
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import AT, MomentField, enveloped
 from audiences.models import SqlRun, SqlTrait, Warehouse
 from audiences.rules.schedules import time_zones
 from audiences.rules.sql_rows import ID_COLUMNS
@@ -59,10 +59,6 @@ class WarehouseSerializer(serializers.Serializer[Any]):
         return masked(settings_of(warehouse))
 
 
-class WarehouseAnswer(Envelope):
-    warehouse = WarehouseSerializer()
-
-
 class CreateWarehouse(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=KINDS)
     name = serializers.CharField(max_length=100)
@@ -85,10 +81,6 @@ class WarehouseTestSerializer(serializers.Serializer[Any]):
 
     ok = serializers.BooleanField()
     message = serializers.CharField(help_text="Why it does not answer, in its own words.")
-
-
-class WarehouseTestAnswer(Envelope):
-    test = WarehouseTestSerializer()
 
 
 class ScheduleFields(serializers.Serializer[Any]):
@@ -205,10 +197,6 @@ class SqlTraitSerializer(serializers.Serializer[Any]):
     createdAt = MomentField(source="created_at")
 
 
-class SqlTraitAnswer(Envelope):
-    sqlTrait = SqlTraitSerializer()
-
-
 class PreviewSqlTrait(serializers.Serializer[Any]):
     example: ClassVar = {"warehouseId": "whs_2qKf0", "query": QUERY}
 
@@ -231,11 +219,14 @@ class SqlPreviewSerializer(serializers.Serializer[Any]):
     rows = PreviewedRowSerializer(many=True)
 
 
-class SqlPreviewAnswer(Envelope):
-    preview = SqlPreviewSerializer()
-
-
 class RunSqlTrait(serializers.Serializer[Any]):
     example: ClassVar = {"approved": False}
 
     approved = serializers.BooleanField(default=False, help_text="However many people lose their values by it.")
+
+
+# Whole answers.
+WarehouseAnswer = enveloped("WarehouseAnswer", warehouse=WarehouseSerializer())
+WarehouseTestAnswer = enveloped("WarehouseTestAnswer", test=WarehouseTestSerializer())
+SqlTraitAnswer = enveloped("SqlTraitAnswer", sqlTrait=SqlTraitSerializer())
+SqlPreviewAnswer = enveloped("SqlPreviewAnswer", preview=SqlPreviewSerializer())

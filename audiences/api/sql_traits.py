@@ -8,9 +8,8 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, Success, answer, done
-from access.errors import Conflict, invalid, refused
+from access.errors import invalid, settings_inside
 from access.requests import ApiRequest
-from access.services import NotPossible
 from audiences import sql_traits as services
 from audiences.api.sql_serializers import (
     ChangeSqlTrait,
@@ -28,12 +27,10 @@ from audiences.api.sql_serializers import (
     WarehouseTestAnswer,
 )
 from audiences.models import SqlTrait, Warehouse
-from audiences.rules.sql_rows import RowsError
 from spaces import personal
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
-from spaces.settings_schema import InvalidSetting
 
 
 @needs("space.read", POST="space.admin")
@@ -46,12 +43,10 @@ class WarehousesView(PagedView):
         return self.paged(request.space.warehouses.all(), WarehouseSerializer)
 
     @extend_schema(operation_id="create_warehouse", request=CreateWarehouse, responses={201: WarehouseAnswer})
+    @settings_inside("settings")
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new warehouse. It is not asked for anything yet."""
-        try:
-            warehouse = services.create_warehouse(request.space, **parsed(CreateWarehouse, request), by=request)
-        except InvalidSetting as error:
-            raise refused(error, "settings") from error
+        warehouse = services.create_warehouse(request.space, **parsed(CreateWarehouse, request), by=request)
         return answer(WarehouseAnswer, 201, warehouse=warehouse)
 
 
@@ -63,22 +58,17 @@ class WarehouseView(APIView):
         return answer(WarehouseAnswer, warehouse=_warehouse(request, warehouse_id))
 
     @extend_schema(operation_id="change_warehouse", request=ChangeWarehouse, responses=WarehouseAnswer)
+    @settings_inside("settings")
     def patch(self, request: ApiRequest, space_id: str, warehouse_id: str) -> Response:
         """What is given changes."""
         warehouse = _warehouse(request, warehouse_id)
-        try:
-            services.change_warehouse(warehouse, **parsed(ChangeWarehouse, request), by=request)
-        except InvalidSetting as error:
-            raise refused(error, "settings") from error
+        services.change_warehouse(warehouse, **parsed(ChangeWarehouse, request), by=request)
         return answer(WarehouseAnswer, warehouse=warehouse)
 
     @extend_schema(operation_id="delete_warehouse", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, warehouse_id: str) -> Response:
         """It is gone, unless SQL traits are asked of it."""
-        try:
-            services.delete_warehouse(_warehouse(request, warehouse_id), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.delete_warehouse(_warehouse(request, warehouse_id), by=request)
         return done()
 
 
@@ -107,10 +97,7 @@ class SqlTraitsView(PagedView):
         """A new SQL trait. Its first run begins at once."""
         body = parsed(CreateSqlTrait, request)
         warehouse = _asked_for(request, body.pop("warehouseId"))
-        try:
-            trait = services.create_sql_trait(request.space, warehouse=warehouse, clock=clock, by=request, **body)
-        except RowsError as error:
-            raise invalid(str(error), "query") from error
+        trait = services.create_sql_trait(request.space, warehouse=warehouse, clock=clock, by=request, **body)
         return answer(SqlTraitAnswer, 201, sqlTrait=trait)
 
 
@@ -125,10 +112,7 @@ class SqlTraitView(APIView):
     def patch(self, request: ApiRequest, space_id: str, sql_trait_id: str) -> Response:
         """What is given changes. A query counts from the next run on."""
         trait = _sql_trait(request, sql_trait_id)
-        try:
-            services.change_sql_trait(trait, clock=clock, by=request, **parsed(ChangeSqlTrait, request))
-        except RowsError as error:
-            raise invalid(str(error), "query") from error
+        services.change_sql_trait(trait, clock=clock, by=request, **parsed(ChangeSqlTrait, request))
         return answer(SqlTraitAnswer, sqlTrait=trait)
 
     @extend_schema(operation_id="delete_sql_trait", responses={200: Success})
@@ -145,10 +129,7 @@ class SqlPreviewView(APIView):
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """The first ten rows of a query, and who of them is known. Changes nothing."""
         body = parsed(PreviewSqlTrait, request)
-        try:
-            preview = services.preview_sql(_asked_for(request, body["warehouseId"]), body["query"])
-        except RowsError as error:
-            raise invalid(str(error), "query") from error
+        preview = services.preview_sql(_asked_for(request, body["warehouseId"]), body["query"])
         # Values of a preview are rows of the customer's database: they are masked like everything personal.
         rows = [
             {

@@ -1,6 +1,6 @@
 """Computed traits by REST: how they are computed, and who has which value."""
 
-from functools import partial
+from typing import cast
 
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import NotFound
@@ -13,6 +13,7 @@ from access.api.serializers import Errors, answer
 from access.errors import NOTHING
 from access.requests import ApiRequest
 from audiences import overview, services, trait_overview
+from audiences.api.errors import wrong
 from audiences.api.serializers import (
     ChangeTrait,
     ChangeTraits,
@@ -36,7 +37,6 @@ from audiences.api.views import (
     shown,
     trait_of,
     unanswered,
-    wrong,
 )
 from audiences.distribution import distribution
 from audiences.queries import Unanswerable
@@ -46,7 +46,13 @@ from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs
 
-of_trait = partial(extend_schema, tags=["computed traits"])  # for views that audiences have as well
+
+def of_trait(view: type[APIView], **operations: str) -> type[APIView]:
+    """A view of audiences at the address of computed traits. operations: the id of each method's."""
+    described = {method: extend_schema(operation_id=id) for method, id in operations.items()}
+    # A class of its own: what is described of a view is kept at the class.
+    copy = cast("type[APIView]", type(f"Trait{view.__name__}", (view,), {}))
+    return extend_schema_view(**described)(copy)
 
 
 @needs("space.read", POST="space.use")
@@ -71,11 +77,11 @@ class ComputedTraitsView(PagedView):
 
 
 @extend_schema_view(
-    get=of_trait(operation_id="get_computed_trait", responses=TraitAnswer),
-    patch=of_trait(
+    get=extend_schema(operation_id="get_computed_trait", responses=TraitAnswer),
+    patch=extend_schema(
         operation_id="change_computed_trait", request=ChangeTrait, responses={200: TraitAnswer, 409: Errors}
     ),
-    delete=of_trait(operation_id="delete_computed_trait"),
+    delete=extend_schema(operation_id="delete_computed_trait"),
 )
 class ComputedTraitView(AudienceView):
     body = ChangeTrait
@@ -90,7 +96,9 @@ class SeveralTraitsView(APIView):
         return changed_several(request, overview.traits_of(request.space), body, body["traitIds"], clock.now())
 
 
-@extend_schema_view(post=of_trait(operation_id="duplicate_computed_trait", responses={201: TraitAnswer, 409: Errors}))
+@extend_schema_view(
+    post=extend_schema(operation_id="duplicate_computed_trait", responses={201: TraitAnswer, 409: Errors})
+)
 class DuplicateTraitView(DuplicateView):
     """Of a computed trait."""
 

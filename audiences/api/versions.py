@@ -19,9 +19,7 @@ from audiences.api.serializers import (
     TraitVersionSerializer,
     VersionSerializer,
 )
-from audiences.api.traits import of_trait
-from audiences.api.views import breaks, owner_of, shown
-from audiences.cases import BrokenCases
+from audiences.api.views import owner_of, shown
 from audiences.rules.validation import DefinitionError
 from spaces.needs import needs
 
@@ -55,22 +53,20 @@ class RestoreVersionView(APIView):
             raise NotFound(NOTHING)
         try:
             services.restore_version(version, **parsed(RestoreVersion, request), by=request)
-        except BrokenCases as error:
-            raise breaks(error) from error
         except (DefinitionError, NotPossible) as error:
             raise Conflict(str(error)) from error
         return shown(request, row)
 
 
 @extend_schema_view(
-    get=of_trait(operation_id="list_computed_trait_versions", responses=TraitVersionSerializer(many=True))
+    get=extend_schema(operation_id="list_computed_trait_versions", responses=TraitVersionSerializer(many=True))
 )
 class TraitVersionsView(VersionsView):
     serializer = TraitVersionSerializer
 
 
 @extend_schema_view(
-    post=of_trait(operation_id="restore_computed_trait_version", responses={200: TraitAnswer, 409: Errors})
+    post=extend_schema(operation_id="restore_computed_trait_version", responses={200: TraitAnswer, 409: Errors})
 )
 class RestoreTraitVersionView(RestoreVersionView):
     """Of a computed trait."""

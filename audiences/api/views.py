@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pyroaring import BitMap
-from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotFound
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -23,6 +23,7 @@ from access.errors import NOTHING, Conflict, Unavailable, invalid
 from access.requests import ApiRequest
 from access.services import NotPossible
 from audiences import bulk, explain, history, overview, queries, services, suggestions
+from audiences.api.errors import NOT_NOW, wrong
 from audiences.api.serializers import (
     AudienceAnswer,
     AudienceSerializer,
@@ -44,20 +45,18 @@ from audiences.api.serializers import (
     SeveralAnswer,
     TraitAnswer,
 )
-from audiences.cases import BrokenCases
 from audiences.conditions import KINDS
 from audiences.failures import unreadable
 from audiences.models import Audience, Change, ComputedTrait
 from audiences.never_seen import never_seen
-from audiences.queries import NotComputed, Unanswerable
+from audiences.queries import Unanswerable
 from audiences.rules import grammar
-from audiences.rules.folders import FolderRefused, tidied_folder
+from audiences.rules.folders import tidied_folder
 from audiences.rules.grammar import DEEPEST, GROUPS, MOST_CONDITIONS
 from audiences.rules.labels import LabelRefused, one_label
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import UNITS
-from audiences.services import KeyRefused
 from audiences.value_types import types_sent
 from identity.queries import profile_of
 from spaces.clock import clock
@@ -75,7 +74,6 @@ LABEL = OpenApiParameter("label", description="Only what has this label.")
 FOLDER = OpenApiParameter("folder", description="Only what is in this folder or below it.")
 # What a definition costs is its own fault, and a store that is away is not: one is refused, the other is 503.
 TOO_HEAVY = "This takes more time or memory than one question may. Ask about a shorter time, or with fewer conditions."
-NOT_NOW = "This cannot be worked out just now. Try again in a moment."
 
 logger = logging.getLogger(__name__)
 
@@ -118,23 +116,12 @@ class AudienceView(APIView):
             services.change_audience(row, by=request, **parsed(self.body, request))
         except DefinitionError as error:
             raise wrong(error) from error
-        except BrokenCases as error:
-            raise breaks(error) from error
-        except LabelRefused as error:
-            raise invalid(str(error), "labels") from error
-        except FolderRefused as error:
-            raise invalid(str(error), "folder") from error
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
         return shown(request, row)
 
     @extend_schema(operation_id="delete_audience", responses={200: Success, 409: Errors})
     def delete(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """It is gone, unless another audience asks about it. Who is in a tool by it stays there."""
-        try:
-            services.delete_audience(owner_of(request, ids), now=clock.now(), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.delete_audience(owner_of(request, ids), now=clock.now(), by=request)
         return done()
 
 
@@ -156,10 +143,7 @@ class EndView(APIView):
         A destination that cannot be reached holds that up; to delete the audience then deletes it at once.
         """
         audience = audience_of(request, audience_id)
-        try:
-            services.end_audience(audience, now=clock.now(), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.end_audience(audience, now=clock.now(), by=request)
         return shown(request, audience)
 
 
@@ -177,8 +161,6 @@ class DuplicateView(APIView):
             copied = services.duplicate(original, by=request, **parsed(DuplicateAudience, request))
         except DefinitionError as error:
             raise Conflict(f"It asks for what cannot be created: {error}.") from error
-        except KeyRefused as error:
-            raise invalid(str(error), "key") from error
         return shown(request, copied, 201)
 
 
@@ -205,8 +187,6 @@ class PreviewView(APIView):
             )
         except DefinitionError as error:
             raise wrong(error) from error
-        except NotComputed as error:
-            raise Conflict(str(error)) from error
         except Unanswerable as error:
             raise unanswered(request, error) from error
         context = {
@@ -317,10 +297,8 @@ class ForecastView(APIView):
         moments = [clock.now() + timedelta(days=day) for day in range(1, int(days) + 1)]
         try:
             forecast = history.forecast(audience.serving, moments)
-        except (DefinitionError, NotComputed) as error:
+        except DefinitionError as error:
             raise Conflict(str(error)) from error
-        except Unanswerable as error:
-            raise Unavailable(NOT_NOW) from error
         return answer(ForecastAnswer, forecast=forecast)
 
 
@@ -372,10 +350,6 @@ class ExplanationView(APIView):
             explanation = explain.explain(request.space, audience, profile, now=clock.now())
         except DefinitionError as error:
             raise Conflict(unreadable(error)) from error
-        except NotComputed as error:
-            raise Conflict(str(error)) from error
-        except Unanswerable as error:
-            raise Unavailable(NOT_NOW) from error
         return answer(ExplanationAnswer, explanation=explanation)
 
 
@@ -458,12 +432,6 @@ def created(
         return create(request.space, include_anonymous=include_anonymous, events_since=since, by=request, **given)
     except DefinitionError as error:
         raise wrong(error) from error
-    except KeyRefused as error:
-        raise invalid(str(error), "key") from error
-    except LabelRefused as error:
-        raise invalid(str(error), "labels") from error
-    except FolderRefused as error:
-        raise invalid(str(error), "folder") from error
 
 
 def changed_several(
@@ -479,8 +447,6 @@ def changed_several(
         folder = tidied_folder(body.get("folder", "")) if body["action"] == bulk.MOVE else ""
     except LabelRefused as error:
         raise invalid(str(error), "label") from error
-    except FolderRefused as error:
-        raise invalid(str(error), "folder") from error
     outcomes = bulk.act(chosen, body["action"], label=label, folder=folder, now=now, by=request)
     return answer(SeveralAnswer, outcomes=outcomes)
 
@@ -492,16 +458,6 @@ def unanswered(request: ApiRequest, error: Unanswerable) -> APIException:
     if error.passes and not error.limit:
         return Unavailable(NOT_NOW)
     return invalid(TOO_HEAVY if error.limit else str(error), "definition")
-
-
-def breaks(error: BrokenCases) -> ValidationError:
-    """One error for each test case that is broken."""
-    return ValidationError({"despiteCases": error.messages})
-
-
-def wrong(error: DefinitionError) -> ValidationError:
-    """The error of a definition at its place in the body: `definition.all[1].within`."""
-    return invalid(error.message, f"definition.{error.path}" if error.path else "definition")
 
 
 def _people(request: ApiRequest, numbers: BitMap) -> tuple[overview.Members, dict[str, Any]]:

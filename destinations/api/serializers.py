@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from access.api.declared import declared_schema
 from access.api.schema import register
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import AT, Envelope, MomentField, enveloped
 from destinations import queries
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
@@ -123,10 +123,6 @@ class DestinationSerializer(serializers.Serializer[Any]):
         return masked(queries.settings_of(destination))
 
 
-class DestinationAnswer(Envelope):
-    destination = DestinationSerializer()
-
-
 class ChangedDestinationAnswer(Envelope):
     destination = DestinationSerializer()
     generated = serializers.DictField(
@@ -189,10 +185,6 @@ class CheckSerializer(serializers.Serializer[Any]):
     message = serializers.CharField()
     status = serializers.IntegerField(help_text="Of the HTTP answer; 0 = there was none.")
     milliseconds = serializers.FloatField()
-
-
-class CheckAnswer(Envelope):
-    test = CheckSerializer()
 
 
 class CreatedDestinationAnswer(ChangedDestinationAnswer):
@@ -281,10 +273,6 @@ class DestinationKindSerializer(serializers.Serializer[Any]):
     traitOptionsSchema = serializers.DictField(allow_null=True, help_text="The same as JSON Schema.")
 
 
-class CatalogAnswer(Envelope):
-    destinationsCatalog = DestinationKindSerializer(many=True)
-
-
 class SubscriptionSerializer(serializers.Serializer[Any]):
     """An audience, or a computed trait, goes to a destination."""
 
@@ -355,10 +343,6 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     @extend_schema_field(SendingField())
     def get_sending(self, subscription: Subscription) -> dict[str, Any]:
         return sending_json(queries.sending_of(subscription))
-
-
-class SubscriptionAnswer(Envelope):
-    subscription = SubscriptionSerializer()
 
 
 class CreateSubscription(serializers.Serializer[Any]):
@@ -444,10 +428,6 @@ class RehearsalSerializer(serializers.Serializer[Any]):
     requests = RehearsedRequestSerializer(many=True)
 
 
-class RehearsalAnswer(Envelope):
-    rehearsal = RehearsalSerializer()
-
-
 class HoldingsSerializer(serializers.Serializer[Any]):
     """Whom a destination says that it holds, against whom it should: identifiers of the types that go there."""
 
@@ -468,10 +448,6 @@ class HoldingsSerializer(serializers.Serializer[Any]):
     extra = IdentifierSerializer(many=True, help_text="The first of those that are there and should not be.")
     extraCount = serializers.IntegerField(source="extra_count")
     strangers = serializers.IntegerField(help_text="Of the extra ones those that nobody in the space has.")
-
-
-class HoldingsAnswer(Envelope):
-    reconciliation = HoldingsSerializer()
 
 
 class RetryIdentifier(serializers.Serializer[Any]):
@@ -586,10 +562,6 @@ class DeliveryOverviewSerializer(serializers.Serializer[Any]):
         }
 
 
-class DeliveryOverviewAnswer(Envelope):
-    overview = DeliveryOverviewSerializer()
-
-
 class CaughtSerializer(serializers.Serializer[Any]):
     """A call as the catcher received it."""
 
@@ -614,3 +586,13 @@ class CaughtSerializer(serializers.Serializer[Any]):
 
 class ListedSerializer(IdentifierSerializer):
     """Whom the catcher holds, by the identifier that it was told."""
+
+
+# Whole answers.
+DestinationAnswer = enveloped("DestinationAnswer", destination=DestinationSerializer())
+CheckAnswer = enveloped("CheckAnswer", test=CheckSerializer())
+CatalogAnswer = enveloped("CatalogAnswer", destinationsCatalog=DestinationKindSerializer(many=True))
+SubscriptionAnswer = enveloped("SubscriptionAnswer", subscription=SubscriptionSerializer())
+RehearsalAnswer = enveloped("RehearsalAnswer", rehearsal=RehearsalSerializer())
+HoldingsAnswer = enveloped("HoldingsAnswer", reconciliation=HoldingsSerializer())
+DeliveryOverviewAnswer = enveloped("DeliveryOverviewAnswer", overview=DeliveryOverviewSerializer())

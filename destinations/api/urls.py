@@ -1,26 +1,36 @@
 from django.urls import path
-from rest_framework.views import APIView
 
+from audiences.api.traits import of_trait
 from destinations.api import views
 
 DESTINATION = "spaces/<str:space_id>/destinations/<str:destination_id>"
 CONNECTIONS = "spaces/<str:space_id>/audiences/<str:audience_id>/destination-connections"
 TRAITS = "spaces/<str:space_id>/computed-traits/<str:trait_id>/destination-connections"
 
-ACTIONS: dict[str, type[APIView]] = {
-    "rehearsals": views.RehearsalView,
-    "reconciliation": views.ReconciliationView,
-    "nod": views.NodView,
-    "recall": views.RecallView,
-    "send-again": views.SendAgainView,
+# By the last part of their address: the view, and its operations of a computed trait.
+ACTIONS = {
+    "resync": (views.ResyncView, {"post": "resync_trait_subscription"}),
+    "resume": (views.ResumeView, {"post": "resume_trait_subscription"}),
+    "retry": (views.RetryView, {"post": "retry_trait_identifier"}),
+    "rehearsals": (views.RehearsalView, {"post": "rehearse_trait_subscription"}),
+    "reconciliation": (
+        views.ReconciliationView,
+        {"get": "reconcile_trait_subscription", "post": "mend_trait_subscription"},
+    ),
+    "nod": (views.NodView, {"post": "nod_trait_subscription"}),
+    "recall": (views.RecallView, {"post": "recall_trait_subscription"}),
+    "send-again": (views.SendAgainView, {"post": "send_trait_subscription"}),
 }
-TRAIT_ACTIONS: dict[str, type[APIView]] = {
-    "rehearsals": views.TraitRehearsalView,
-    "reconciliation": views.TraitReconciliationView,
-    "nod": views.TraitNodView,
-    "recall": views.TraitRecallView,
-    "send-again": views.TraitSendAgainView,
-}
+
+TraitSubscriptionsView = of_trait(
+    views.SubscriptionsView, get="list_trait_subscriptions", post="create_trait_subscription"
+)
+TraitSubscriptionView = of_trait(
+    views.SubscriptionView,
+    get="get_trait_subscription",
+    patch="change_trait_subscription",
+    delete="delete_trait_subscription",
+)
 
 urlpatterns = [
     path("catalog/destinations", views.CatalogView.as_view(), name="api-catalog"),
@@ -33,20 +43,18 @@ urlpatterns = [
     path(f"{DESTINATION}/list", views.ListView.as_view(), name="api-caught-list"),
     path(CONNECTIONS, views.SubscriptionsView.as_view(), name="api-audience-destinations"),
     path(f"{CONNECTIONS}/<str:subscription_id>", views.SubscriptionView.as_view(), name="api-audience-destination"),
-    path(f"{CONNECTIONS}/<str:subscription_id>/resync", views.ResyncView.as_view(), name="api-audience-resync"),
-    path(f"{CONNECTIONS}/<str:subscription_id>/resume", views.ResumeView.as_view(), name="api-audience-resume"),
-    path(f"{CONNECTIONS}/<str:subscription_id>/retry", views.RetryView.as_view(), name="api-audience-retry"),
-    path(TRAITS, views.TraitSubscriptionsView.as_view(), name="api-trait-destinations"),
-    path(f"{TRAITS}/<str:trait_subscription_id>", views.TraitSubscriptionView.as_view(), name="api-trait-destination"),
-    path(f"{TRAITS}/<str:trait_subscription_id>/resync", views.TraitResyncView.as_view(), name="api-trait-resync"),
-    path(f"{TRAITS}/<str:trait_subscription_id>/resume", views.TraitResumeView.as_view(), name="api-trait-resume"),
-    path(f"{TRAITS}/<str:trait_subscription_id>/retry", views.TraitRetryView.as_view(), name="api-trait-retry"),
+    path(TRAITS, TraitSubscriptionsView.as_view(), name="api-trait-destinations"),
+    path(f"{TRAITS}/<str:trait_subscription_id>", TraitSubscriptionView.as_view(), name="api-trait-destination"),
     *(
         path(f"{CONNECTIONS}/<str:subscription_id>/{action}", view.as_view(), name=f"api-audience-{action}")
-        for action, view in ACTIONS.items()
+        for action, (view, _) in ACTIONS.items()
     ),
     *(
-        path(f"{TRAITS}/<str:trait_subscription_id>/{action}", view.as_view(), name=f"api-trait-{action}")
-        for action, view in TRAIT_ACTIONS.items()
+        path(
+            f"{TRAITS}/<str:trait_subscription_id>/{action}",
+            of_trait(view, **operations).as_view(),
+            name=f"api-trait-{action}",
+        )
+        for action, (view, operations) in ACTIONS.items()
     ),
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
@@ -12,9 +12,8 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, Success, answer, done
-from access.errors import NOTHING, Conflict, invalid, refused
+from access.errors import NOTHING, Conflict, invalid, settings_inside
 from access.requests import ApiRequest
-from access.services import NotPossible
 from audiences.models import Audience, ComputedTrait
 from destinations import holdings, queries, services
 from destinations.adapters import adapter_of
@@ -43,12 +42,10 @@ from destinations.api.serializers import (
 from destinations.delivery_overview import RANGES, delivery_overview
 from destinations.models import Caught, Destination, Subscription
 from destinations.rehearsal import rehearse, send_test
-from destinations.rules.sending import InvalidSending
 from identity.queries import holders
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
-from spaces.settings_schema import InvalidSetting
 
 OWNERS = {"audience_id": Audience.objects, "trait_id": ComputedTrait.objects}
 
@@ -74,13 +71,11 @@ class DestinationsView(PagedView):
     @extend_schema(
         operation_id="create_destination", request=CreateDestination, responses={201: CreatedDestinationAnswer}
     )
+    @settings_inside("settings", beside=["kind"])
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """A new destination, and what a first call came to. Secrets that were made for it are in `generated`, once."""
         body = parsed(CreateDestination, request)
-        try:
-            destination, made = services.create_destination(request.space, **body, by=request)
-        except InvalidSetting as error:
-            raise refused(error, "settings", beside=["kind"]) from error
+        destination, made = services.create_destination(request.space, **body, by=request)
         # Created whatever comes of it: a tool that is down for the moment is no reason to type all of it again.
         test = services.test_destination(destination, now=clock.now())
         return answer(CreatedDestinationAnswer, 201, destination=destination, generated=made, test=test)
@@ -94,13 +89,11 @@ class DestinationView(APIView):
         return answer(DestinationAnswer, destination=_destination(request, destination_id))
 
     @extend_schema(operation_id="change_destination", request=ChangeDestination, responses=ChangedDestinationAnswer)
+    @settings_inside("settings")
     def patch(self, request: ApiRequest, space_id: str, destination_id: str) -> Response:
         """What is given changes. A masked secret stays; an empty one is made anew where one is made at all."""
         destination = _destination(request, destination_id)
-        try:
-            made = services.change_destination(destination, **parsed(ChangeDestination, request), by=request)
-        except InvalidSetting as error:
-            raise refused(error, "settings") from error
+        made = services.change_destination(destination, **parsed(ChangeDestination, request), by=request)
         return answer(ChangedDestinationAnswer, destination=destination, generated=made)
 
     @extend_schema(operation_id="delete_destination", responses={200: Success})
@@ -227,6 +220,7 @@ class SubscriptionsView(PagedView):
         request=CreateSubscription,
         responses={201: SubscriptionAnswer, 409: Errors},
     )
+    @settings_inside("options")
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Send it to a destination: all there is once, then whatever changes."""
         audience = _owner(request, ids)  # first: a stranger learns nothing from a wrong body
@@ -234,16 +228,9 @@ class SubscriptionsView(PagedView):
         destination = request.space.destinations.filter(public_id=body["destinationId"]).first()
         if destination is None:
             raise invalid("There is no such destination.", "destinationId")
-        try:
-            subscription = services.subscribe(
-                audience, destination, options=body["options"], sending=body["sending"], by=request
-            )
-        except InvalidSending as error:
-            raise refused(error, "sending") from error
-        except InvalidSetting as error:
-            raise refused(error, "options") from error
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        subscription = services.subscribe(
+            audience, destination, options=body["options"], sending=body["sending"], by=request
+        )
         return answer(SubscriptionAnswer, 201, subscription=subscription)
 
 
@@ -255,15 +242,11 @@ class SubscriptionView(APIView):
         return answer(SubscriptionAnswer, subscription=_subscription(request, ids))
 
     @extend_schema(operation_id="change_subscription", request=ChangeSubscription, responses=SubscriptionAnswer)
+    @settings_inside("options")
     def patch(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Switch it on or off, or change what is sent from now on."""
         subscription = _subscription(request, ids)
-        try:
-            services.change_subscription(subscription, **parsed(ChangeSubscription, request), by=request)
-        except InvalidSending as error:
-            raise refused(error, "sending") from error
-        except InvalidSetting as error:
-            raise refused(error, "options") from error
+        services.change_subscription(subscription, **parsed(ChangeSubscription, request), by=request)
         return answer(SubscriptionAnswer, subscription=subscription)
 
     @extend_schema(operation_id="delete_subscription", responses={200: Success})
@@ -304,10 +287,7 @@ class RetryView(APIView):
         number = queries.identifier_number(request.space, parsed(RetryIdentifier, request)["identifier"])
         if number is None:
             raise invalid("There is no such identifier in the space", "identifier")
-        try:
-            services.retry_one(subscription, number, by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.retry_one(subscription, number, by=request)
         return answer(SubscriptionAnswer, subscription=subscription)
 
 
@@ -317,6 +297,7 @@ class RehearsalView(APIView):
     @extend_schema(
         operation_id="rehearse_subscription", request=CreateRehearsal, responses={200: RehearsalAnswer, 409: Errors}
     )
+    @settings_inside("options")
     def post(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """The exact calls about one person; with `send` they are made, and their answers read."""
         subscription = _subscription(request, ids)
@@ -332,17 +313,9 @@ class RehearsalView(APIView):
         if body["send"]:
             if rules:
                 raise invalid("Only what is saved can be sent", next(iter(rules)))
-            try:
-                sent = send_test(subscription, person, now=now, entering=entering, by=request)
-            except NotPossible as error:
-                raise Conflict(str(error)) from error
+            sent = send_test(subscription, person, now=now, entering=entering, by=request)
             return answer(RehearsalAnswer, rehearsal=sent)
-        try:
-            rehearsal = rehearse(subscription, person, now=now, entering=entering, **rules)
-        except InvalidSending as error:
-            raise refused(error, "sending") from error
-        except InvalidSetting as error:
-            raise refused(error, "options") from error
+        rehearsal = rehearse(subscription, person, now=now, entering=entering, **rules)
         return answer(RehearsalAnswer, rehearsal=rehearsal)
 
 
@@ -352,10 +325,7 @@ class ReconciliationView(APIView):
     @extend_schema(operation_id="reconcile_subscription", responses={200: HoldingsAnswer, 409: Errors})
     def get(self, request: ApiRequest, space_id: str, **ids: str) -> Response:
         """Whom the destination says that it holds, against whom it should; 409 where it cannot be asked."""
-        try:
-            result = holdings.holdings(_subscription(request, ids))
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        result = holdings.holdings(_subscription(request, ids))
         if result is None:
             raise Conflict("There are too many to compare at once: a resync sends everybody")
         return answer(HoldingsAnswer, reconciliation=result)
@@ -390,72 +360,9 @@ class SendAgainView(APIView):
         return _done(services.send_again, _subscription(request, ids), request)
 
 
-@extend_schema_view(
-    get=extend_schema(operation_id="list_trait_subscriptions"),
-    post=extend_schema(operation_id="create_trait_subscription"),
-)
-class TraitSubscriptionsView(SubscriptionsView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(
-    get=extend_schema(operation_id="get_trait_subscription"),
-    patch=extend_schema(operation_id="change_trait_subscription"),
-    delete=extend_schema(operation_id="delete_trait_subscription"),
-)
-class TraitSubscriptionView(SubscriptionView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="resync_trait_subscription"))
-class TraitResyncView(ResyncView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="resume_trait_subscription"))
-class TraitResumeView(ResumeView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="retry_trait_identifier"))
-class TraitRetryView(RetryView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="rehearse_trait_subscription"))
-class TraitRehearsalView(RehearsalView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(
-    get=extend_schema(operation_id="reconcile_trait_subscription"),
-    post=extend_schema(operation_id="mend_trait_subscription"),
-)
-class TraitReconciliationView(ReconciliationView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="nod_trait_subscription"))
-class TraitNodView(NodView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="recall_trait_subscription"))
-class TraitRecallView(RecallView):
-    """Of a computed trait."""
-
-
-@extend_schema_view(post=extend_schema(operation_id="send_trait_subscription"))
-class TraitSendAgainView(SendAgainView):
-    """Of a computed trait."""
-
-
 def _done(change: Callable[..., object], subscription: Subscription, request: ApiRequest) -> Response:
     """The subscription after the change, or why it cannot be."""
-    try:
-        change(subscription, by=request)
-    except NotPossible as error:
-        raise Conflict(str(error)) from error
+    change(subscription, by=request)
     return answer(SubscriptionAnswer, subscription=subscription)
 
 

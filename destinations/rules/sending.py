@@ -163,6 +163,8 @@ class SendingRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
 class InvalidSending(InvalidSetting):
     """Something in the rules is wrong; `field` is its path in them."""
 
+    inside = "sending"
+
 
 def parse_sending(given: object, *, known: Sequence[str], names: FieldNames | None = FIELD_NAMES) -> SendingRules:
     """known: the types of identifiers that the destination knows. names: of its fields; None = it takes none.

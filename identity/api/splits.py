@@ -12,9 +12,8 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import AT, Envelope, MomentField, answer
-from access.errors import Conflict, invalid
+from access.errors import invalid
 from access.requests import ApiRequest
-from access.services import NotPossible
 from identity import queries, services
 from identity.api.serializers import IdentifierSerializer, TraitsField
 from identity.models import Profile, ProfileSplit
@@ -114,7 +113,8 @@ class SplitsView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """Which identifiers were split, the newest first."""
         rows = ProfileSplit.objects.filter(space=request.space).select_related("created_by")
-        return self.paged(rows, SplitSerializer, context=_ids(request, page))
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(SplitSerializer(page, many=True, context=_ids(request, page)).data)
 
     @extend_schema(operation_id="split_profile", request=SplitProfile, responses={202: SplitAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -124,10 +124,7 @@ class SplitsView(PagedView):
         comes later does not link them again. DELETE undoes it.
         """
         profile, taken = _asked(request)
-        try:
-            split = services.split(profile, taken, by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        split = services.split(profile, taken, by=request)
         return answer(SplitAnswer, 202, split=split, context=_ids(request, [split]))
 
 
@@ -137,10 +134,7 @@ class SplitPreviewView(APIView):
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """What a split would come to, of this moment. Changes nothing."""
         profile, taken = _asked(request)
-        try:
-            parts = services.preview_split(profile, taken)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        parts = services.preview_split(profile, taken)
         numbers = [part.number for part in parts if part.number is not None]
         return answer(SplitPreviewAnswer, profiles=parts, context={"ids": queries.own_ids(request.space, numbers)})
 
@@ -157,10 +151,7 @@ class SplitView(APIView):
     def delete(self, request: ApiRequest, space_id: str, split_id: str) -> Response:
         """Both sides may be one person again: within seconds their events are resolved once more, without the split."""
         split = get_object_or_404(ProfileSplit, space=request.space, public_id=split_id)
-        try:
-            services.undo_split(split, by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.undo_split(split, by=request)
         return answer(SplitAnswer, 202, split=split, context=_ids(request, [split]))
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.api.serializers import ANY_JSON, AT, Envelope, MomentField
+from access.api.serializers import ANY_JSON, AT, MomentField, enveloped
 from privacy import queries
 from privacy.export import KNOWN
 from privacy.models import Regulation
@@ -105,10 +105,6 @@ class RegulationSerializer(serializers.Serializer[Any]):
         return queries.unreachable(regulation)
 
 
-class RegulationAnswer(Envelope):
-    regulation = RegulationSerializer()
-
-
 class LookUpSuppressed(serializers.Serializer[Any]):
     example: ClassVar = {"subjects": [SubjectSerializer.example]}
 
@@ -121,10 +117,6 @@ class SuppressedSerializer(serializers.Serializer[Any]):
     type = serializers.CharField()
     value = serializers.CharField()
     suppressed = serializers.BooleanField()
-
-
-class SuppressedAnswer(Envelope):
-    subjects = SuppressedSerializer(many=True)
 
 
 class Known(serializers.Serializer[Any]):
@@ -150,5 +142,7 @@ def _rows_field(columns: Sequence[str]) -> serializers.Field[Any, Any, Any, Any]
     return KnownRows()
 
 
-class KnownAnswer(Envelope):
-    known = Known()
+# Whole answers.
+RegulationAnswer = enveloped("RegulationAnswer", regulation=RegulationSerializer())
+SuppressedAnswer = enveloped("SuppressedAnswer", subjects=SuppressedSerializer(many=True))
+KnownAnswer = enveloped("KnownAnswer", known=Known())

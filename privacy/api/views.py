@@ -13,9 +13,9 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import Errors, answer
-from access.errors import NOTHING, Conflict, invalid
+from access.errors import NOTHING, invalid
 from access.requests import ApiRequest
-from access.services import NotPossible, audit
+from access.services import audit
 from identity.queries import holders, profile_of
 from privacy import queries, services
 from privacy.api.serializers import (
@@ -44,17 +44,14 @@ class _Regulations(PagedView):
 
     def _created(self, request: ApiRequest) -> Response:
         body = parsed(CreateRegulation, request)
-        try:
-            regulation = services.regulate(
-                request.workspace,
-                kind=body["regulationType"],
-                subjects=_subjects(body),
-                space=request.space,
-                now=clock.now(),
-                by=request,
-            )
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        regulation = services.regulate(
+            request.workspace,
+            kind=body["regulationType"],
+            subjects=_subjects(body),
+            space=request.space,
+            now=clock.now(),
+            by=request,
+        )
         return answer(RegulationAnswer, 201, regulation=regulation)
 
 

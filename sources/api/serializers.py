@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import AT, Envelope, MomentField, enveloped
 from sources import queries
 from sources.models import Connection, Reject, Replay, Source
 from sources.services import LONGEST_REPLAY_DAYS
@@ -243,14 +243,6 @@ class ReplaySerializer(serializers.Serializer[Any]):
         return super().to_representation(replay)
 
 
-class ReplayAnswer(Envelope):
-    replay = ReplaySerializer()
-
-
-class AskedReplayAnswer(Envelope):
-    replay = ReplaySerializer(allow_null=True, help_text="null = there is nothing to replay.")
-
-
 class CreateReplay(serializers.Serializer[Any]):
     example: ClassVar = {"sourceIds": ["src_2qKf0"], "days": 30}
 
@@ -269,3 +261,10 @@ class ConnectSources(serializers.Serializer[Any]):
 class ConnectedAnswer(Envelope):
     connections = ConnectionSerializer(many=True)
     replay = ReplaySerializer(allow_null=True)
+
+
+# Whole answers.
+ReplayAnswer = enveloped("ReplayAnswer", replay=ReplaySerializer())
+AskedReplayAnswer = enveloped(
+    "AskedReplayAnswer", replay=ReplaySerializer(allow_null=True, help_text="null = there is nothing to replay.")
+)

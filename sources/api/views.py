@@ -32,7 +32,6 @@ from sources.api.serializers import (
 )
 from sources.consumption import listening
 from sources.models import Replay, Source
-from sources.services import SourceError
 from spaces.clock import clock
 from spaces.needs import needs
 
@@ -54,10 +53,7 @@ class SourcesView(PagedView):
         """A new source, with one write key."""
         wanted = parsed(CreateSource, request)
         settings = wanted.pop("settings", {})  # nested for those who call, columns like any other here
-        try:
-            source = services.create_source(request.workspace, **wanted, **settings, by=request)
-        except SourceError as error:
-            raise Conflict(str(error)) from error
+        source = services.create_source(request.workspace, **wanted, **settings, by=request)
         return _shown(request, source, 201)
 
 
@@ -172,17 +168,14 @@ class ConnectionsView(PagedView):
         """Listen to these sources. Their past is replayed together as one sequence, oldest event first."""
         wanted = parsed(ConnectSources, request)
         sources = _sources(request, wanted["sourceIds"])
-        try:
-            replay = services.connect(
-                request.space,
-                sources,
-                since_days=wanted["replayDays"],
-                replay=wanted["replay"],
-                clock=clock,
-                by=request,
-            )
-        except SourceError as error:
-            raise Conflict(str(error)) from error
+        replay = services.connect(
+            request.space,
+            sources,
+            since_days=wanted["replayDays"],
+            replay=wanted["replay"],
+            clock=clock,
+            by=request,
+        )
         connections = listening(request.space.pk).filter(source__in=sources)
         rows = connections.select_related("source").order_by("id")
         return answer(ConnectedAnswer, 201, connections=rows, replay=replay)
@@ -220,10 +213,7 @@ class ReplaysView(PagedView):
         """
         wanted = parsed(CreateReplay, request)
         sources = _sources(request, wanted["sourceIds"])
-        try:
-            replay = services.replay_more(request.space, sources, since_days=wanted["days"], clock=clock, by=request)
-        except SourceError as error:
-            raise Conflict(str(error)) from error
+        replay = services.replay_more(request.space, sources, since_days=wanted["days"], clock=clock, by=request)
         return answer(AskedReplayAnswer, 201 if replay else 200, replay=replay)
 
 
