@@ -6,6 +6,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.plumbing import ResolvedComponent, force_instance
 from drf_standardized_errors.openapi import AutoSchema
+from rest_framework.serializers import ListSerializer, Serializer, SerializerMethodField
 
 from access.api.pagination import PAGINATION
 from access.errors import NOTHING, TYPES
@@ -109,8 +110,30 @@ class Schema(AutoSchema):
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
         """A serializer's `example` is one of its component."""
         schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
-        example = getattr(force_instance(serializer), "example", None)
+        example = usual_example(serializer)
         return schema if example is None else schema | {"examples": [example]}
+
+
+def usual_example(field: Any) -> Any:
+    """The example of a serializer or a field; None = it has none.
+
+    A serializer need not name what its fields say themselves: the moment of all examples, and other serializers.
+    """
+    field = force_instance(field)
+    if isinstance(field, ListSerializer):
+        example = usual_example(field.child)
+        return None if example is None else [example]
+    if isinstance(field, SerializerMethodField):
+        method = getattr(field.parent, str(field.method_name))
+        return usual_example(getattr(method, "_spectacular_annotation", {}).get("field"))
+    example = getattr(field, "example", None)
+    if example is None or not isinstance(field, Serializer):
+        return example
+    # What may be left out of a body is left out of its example.
+    inner = {name: usual_example(each) for name, each in field.fields.items() if each.required or each.read_only}
+    if not (missing := {name for name, value in inner.items() if value is not None} - {*example}):
+        return example
+    return {name: example.get(name, inner.get(name)) for name in field.fields if name in {*example, *missing}}
 
 
 class EnvelopeExtension(OpenApiSerializerExtension):

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.declared import DeclaredField
-from access.api.serializers import AT, MomentField, enveloped
+from access.api.serializers import MomentField, enveloped
 from alerts import queries
 from alerts.channels import all_channels
 from alerts.kinds import all_kinds
@@ -43,13 +43,7 @@ class ChannelSettingsChangesField(ChannelSettingsField):
 
 
 class AlertChannelSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "alc_2qKf0",
-        "kind": "slack",
-        "name": "#data",
-        "settings": CHANNEL_SETTINGS,
-        "createdAt": AT,
-    }
+    example: ClassVar = {"id": "alc_2qKf0", "kind": "slack", "name": "#data", "settings": CHANNEL_SETTINGS}
 
     id = serializers.CharField(source="public_id")
     kind = serializers.CharField()
@@ -92,7 +86,6 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
         "enabled": True,
         "open": 0,
         "error": "",
-        "createdAt": AT,
     }
 
     id = serializers.CharField(source="public_id")
@@ -175,8 +168,6 @@ class OccurrenceSerializer(serializers.Serializer[Any]):
         "subjectId": "aud_2qKf0",
         "name": "Buyers",
         "message": "Buyers: 20 people, 100 a day ago (80 % fewer).",
-        "beganAt": AT,
-        "toldAt": AT,
         "endedAt": None,
     }
 
@@ -200,10 +191,8 @@ class NotificationSerializer(serializers.Serializer[Any]):
         "type": "alert",
         "title": "Alert: Sizes (Shop)",
         "messages": ["Buyers: 20 people, 100 a day ago (80 % fewer)."],
-        "at": AT,
         "state": "sent",
         "tries": 1,
-        "sentAt": AT,
         "retryAt": None,
         "error": "",
     }
@@ -243,7 +232,6 @@ class AlertKindSerializer(serializers.Serializer[Any]):
         "label": "The size of an audience jumps",
         "description": "More or fewer people than a day ago, by more than a share.",
         "about": "audience",
-        "options": [SettingFieldSerializer.example],
         "optionsSchema": {"type": "object", "properties": {"percent": {"type": "integer"}}},
     }
 

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.declared import DeclaredField
-from access.api.serializers import AT, MomentField, enveloped
+from access.api.serializers import MomentField, enveloped
 from audiences.models import SqlRun, SqlTrait, Warehouse
 from audiences.rules.schedules import time_zones
 from audiences.rules.sql_rows import ID_COLUMNS
@@ -39,13 +39,7 @@ class WarehouseSettingsChangesField(WarehouseSettingsField):
 
 
 class WarehouseSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "whs_2qKf0",
-        "kind": "postgresql",
-        "name": "Shop database",
-        "settings": SETTINGS,
-        "createdAt": AT,
-    }
+    example: ClassVar = {"id": "whs_2qKf0", "kind": "postgresql", "name": "Shop database", "settings": SETTINGS}
 
     id = serializers.CharField(source="public_id")
     kind = serializers.ChoiceField(choices=KINDS)
@@ -137,8 +131,6 @@ class SqlRunSerializer(serializers.Serializer[Any]):
     example: ClassVar = {
         "id": "run_2qKf0",
         "state": "done",
-        "startedAt": AT,
-        "finishedAt": AT,
         "rows": 31,
         "unknown": 2,
         "oversized": 0,
@@ -175,8 +167,6 @@ class SqlTraitSerializer(serializers.Serializer[Any]):
         "mostNulled": 20,
         "enabled": True,
         "traits": ["tier"],
-        "nextAt": AT,
-        "createdAt": AT,
     }
 
     id = serializers.CharField(source="public_id")
@@ -213,7 +203,7 @@ class PreviewedRowSerializer(serializers.Serializer[Any]):
 
 
 class SqlPreviewSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"type": "user_id", "rows": [PreviewedRowSerializer.example]}
+    example: ClassVar = {"type": "user_id"}
 
     type = serializers.ChoiceField(source="id", choices=ID_COLUMNS, help_text="Of the identifiers.")
     rows = PreviewedRowSerializer(many=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import OperationalError, connection, transaction
+from django.shortcuts import get_object_or_404
 from django.utils.timezone import localtime
 from pyroaring import BitMap
 
@@ -53,10 +54,9 @@ class IdentifierCount:
     values: int
 
 
-def get_overview(space: Space, public_id: str) -> Overview | None:
+def overview_or_404(space: Space, public_id: str) -> Overview:
     """The audience of this id, unless it was deleted."""
-    audience = audiences_of(space).filter(public_id=public_id).first()
-    return overview(audience) if audience else None
+    return overview(get_object_or_404(audiences_of(space), public_id=public_id))
 
 
 def steps(seen: Overview) -> list[ComputeStep]:

@@ -88,7 +88,7 @@ class RulesAnswer(Envelope):
 
 
 class ResolutionAnswer(Envelope):
-    example: ClassVar = {"waiting": 0, "replaying": False, "asOf": AT, "piece": 17}
+    example: ClassVar = {"waiting": 0, "replaying": False, "piece": 17}
 
     waiting = serializers.IntegerField(help_text="Archived events that are not resolved yet.")
     replaying = serializers.BooleanField()
@@ -103,7 +103,6 @@ class PlacedSerializer(serializers.Serializer[Any]):
         "sourceId": "src_2qKf0",
         "messageId": "m17",
         "profileId": "use_2qKf0",
-        "timestamp": AT,
         "piece": 17,
         "position": 0,
     }
@@ -135,7 +134,6 @@ class ProfileSerializer(serializers.Serializer[Any]):
     example: ClassVar = {
         "id": "use_2qKf0",
         "collection": "users",
-        "firstSeenAt": AT,
         "traits": TRAITS,
         "identifiers": [IdentifierSerializer.example],
     }
@@ -181,14 +179,7 @@ class TraitValueField(serializers.JSONField):
 class TraitDetailsSerializer(serializers.Serializer[Any]):
     """A trait with what it is and where its value is from."""
 
-    example: ClassVar = {
-        "key": "orders_90d",
-        "kind": "computed_trait",
-        "id": "tra_2qKf0",
-        "value": 3,
-        "sourceId": None,
-        "updatedAt": AT,
-    }
+    example: ClassVar = {"key": "orders_90d", "kind": "computed_trait", "id": "tra_2qKf0", "value": 3, "sourceId": None}
 
     key = serializers.CharField()
     kind = serializers.ChoiceField(choices=derived.KINDS)
@@ -221,13 +212,9 @@ class WholeProfileSerializer(serializers.Serializer[Any]):
         "collection": "users",
         "name": "Ada",
         "traits": {**TRAITS, "orders_90d": 3},
-        "traitDetails": [TraitDetailsSerializer.example],
-        "identifiers": [HeldSerializer.example],
         "mergedIds": [],
         "accounts": [RelatedSerializer.example],
         "relatedTotal": 1,
-        "firstSeenAt": AT,
-        "lastSeenAt": AT,
     }
 
     id = serializers.CharField()
@@ -254,7 +241,7 @@ class ProfileAnswer(Envelope):
 class TraitSerializer(serializers.Serializer[Any]):
     """A trait's value with where it is from, for `verbose`."""
 
-    example: ClassVar = {"kind": "custom", "id": None, "value": "pro", "sourceId": "src_2qKf0", "updatedAt": AT}
+    example: ClassVar = {"kind": "custom", "id": None, "value": "pro", "sourceId": "src_2qKf0"}
 
     kind = serializers.ChoiceField(choices=derived.KINDS)
     id = serializers.CharField(allow_null=True)
@@ -305,12 +292,10 @@ class ProfileEventSerializer(serializers.Serializer[Any]):
     # Context: `collection` of the profile, and `sources`.
 
     example: ClassVar = {
-        "externalIds": [ExternalIdSerializer.example],
         "type": "track",
         "event": "Order Completed",
         "messageId": "m17",
         "sourceId": "src_2qKf0",
-        "timestamp": AT,
         "message": {"type": "track", "event": "Order Completed", "userId": "u1", "properties": {"total": 12}},
     }
 
@@ -338,7 +323,6 @@ class MergeSerializer(serializers.Serializer[Any]):
     example: ClassVar = {
         "id": "use_2qKf1",
         "into": "use_2qKf0",
-        "at": AT,
         "sourceId": "src_2qKf0",
         "messageId": "m17",
         "reason": "shared email",

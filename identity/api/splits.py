@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
-from access.api.serializers import AT, Envelope, MomentField, answer
+from access.api.serializers import Envelope, MomentField, answer
 from access.errors import invalid
 from access.requests import ApiRequest
 from identity import queries, services
@@ -33,10 +33,7 @@ class SplitSerializer(serializers.Serializer[Any]):
         "state": "done",
         "error": None,
         "taken": [{"type": "anonymous_id", "value": "a-17"}],
-        "left": [IdentifierSerializer.example],
         "createdBy": "usr_2qKf0",
-        "createdAt": AT,
-        "doneAt": AT,
     }
 
     id = serializers.CharField(source="public_id")
@@ -59,12 +56,7 @@ class SplitSerializer(serializers.Serializer[Any]):
 class PartSerializer(serializers.Serializer[Any]):
     # Context: `ids`.
 
-    example: ClassVar = {
-        "profileId": None,
-        "identifiers": [IdentifierSerializer.example],
-        "traits": {"plan": "pro"},
-        "events": 3,
-    }
+    example: ClassVar = {"profileId": None, "traits": {"plan": "pro"}, "events": 3}
 
     profileId = serializers.SerializerMethodField(help_text="null = it would be new.")
     identifiers = IdentifierSerializer(many=True)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 
 from access.pages.declared_forms import Declared, declared_form
 from access.pages.tables import Pill, listed
@@ -111,9 +111,7 @@ def alert_new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @needs("space.read", POST="space.admin")
 def alert(request: PageRequest, workspace: str, space: str, alert: str) -> HttpResponse:
     """One alert: what was wrong, and its settings. A POST changes them, or with `confirm` deletes it."""
-    rule = queries.rules_of(request.space).filter(public_id=alert).first()
-    if rule is None:
-        raise Http404
+    rule = get_object_or_404(queries.rules_of(request.space), public_id=alert)
     if "confirm" in request.POST:
         if request.POST["confirm"] == rule.name:
             services.delete_rule(rule, by=request)
@@ -161,9 +159,7 @@ def channel_new(request: PageRequest, workspace: str, space: str) -> HttpRespons
 @lane(POST=CALLS)
 def channel(request: PageRequest, workspace: str, space: str, channel: str) -> HttpResponse:
     """One channel: its settings, a test, and its end."""
-    row = AlertChannel.objects.filter(space=request.space, public_id=channel).select_related("space").first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(AlertChannel.objects.select_related("space"), space=request.space, public_id=channel)
     if request.POST.get("do") == "test":
         tested = services.test_channel(row, now=clock.now())
         return _render_channel(request, row, *_channel_forms(row), tested=tested)

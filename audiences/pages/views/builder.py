@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -45,9 +45,7 @@ SAVED_ELSEWHERE = "Meanwhile somebody saved another definition: {} What you see 
 def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     """Begin a draft, with the starting point `start` or as a copy of an audience; or go on with one that was begun."""
     if "copy" in request.POST:
-        original = audiences_of(request.space).filter(public_id=request.POST["copy"]).first()
-        if original is None:
-            raise Http404
+        original = get_object_or_404(audiences_of(request.space), public_id=request.POST["copy"])
         try:
             copied = drafts.begin_copy(original, request)
         except DefinitionError as error:
@@ -111,9 +109,7 @@ def draft(request: PageRequest, workspace: str, space: str, draft: str) -> HttpR
 @lane(QUERIES)
 def edit(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """The builder of an audience that exists. Nothing changes until it is saved; the form holds the edits."""
-    existing = audiences_of(request.space).filter(public_id=audience).first()
-    if existing is None:
-        raise Http404
+    existing = get_object_or_404(audiences_of(request.space), public_id=audience)
     here = reverse("audience-builder", args=[workspace, space, audience])
     if request.method != "POST":
         return _render_builder(request, existing, _stored_tree(request, existing), here, check=True)

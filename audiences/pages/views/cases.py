@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from access.requests import PageRequest
@@ -124,9 +124,7 @@ def _render_case(
 
 
 def _row(rows: Any, public_id: str) -> Audience:
-    row: Audience | None = rows.filter(public_id=public_id).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(rows, public_id=public_id)
     return row
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 import pyarrow
-from django.http import FileResponse, Http404, HttpResponse
+from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from pyarrow import parquet
@@ -29,9 +29,7 @@ Row = Sequence[str]
 @lane(QUERIES)
 def download(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponseBase:
     """The form; with `?format=` the file. What is taken out is in the audit trail."""
-    details = presenters.get_overview(request.space, audience)
-    if details is None:
-        raise Http404
+    details = presenters.overview_or_404(request.space, audience)
     row = details.audience
     asked = "format" in request.GET
     form = DownloadForm(request.GET if asked else None, initial={"columns": list(presenters.DOWNLOAD)})

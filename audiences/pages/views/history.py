@@ -29,7 +29,7 @@ DAYS = 7  # that are foretold, and looked back at first
 @lane(QUERIES)
 def audience_history(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """Who was in it at `?since=` and `?until=`, how many came and went in between, and how it goes on by time alone."""
-    details, now = _get_or_404(request, audience), clock.now()
+    details, now = presenters.overview_or_404(request.space, audience), clock.now()
     form, moments = _between(request, now)
     movement, error = None, ""
     if not form.errors:
@@ -54,7 +54,7 @@ def audience_history(request: PageRequest, workspace: str, space: str, audience:
 @lane(QUERIES)
 def history_people(request: PageRequest, workspace: str, space: str, audience: str, side: str) -> HttpResponseBase:
     """Whoever was in it at `?until=` (`after`), entered, or left, as a CSV file."""
-    details, now = _get_or_404(request, audience), clock.now()
+    details, now = presenters.overview_or_404(request.space, audience), clock.now()
     form, moments = _between(request, now)
     if side not in ("after", "entered", "left") or form.errors:
         raise Http404
@@ -85,10 +85,3 @@ def _forecast(details: Overview, now: datetime) -> dict[str, Any]:
         return {"forecast": [], "uncertain": str(error)}
     except Unanswerable as error:
         return {"forecast": [], "uncertain": builder.unanswered(error)}
-
-
-def _get_or_404(request: PageRequest, public_id: str) -> Overview:
-    details = presenters.get_overview(request.space, public_id)
-    if details is None:
-        raise Http404
-    return details

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 
@@ -48,9 +48,7 @@ def why(request: PageRequest, workspace: str, space: str, profile: str, audience
     who = _person(request, profile)
     of = explain.whom(who.profile)
     # Of the same kind of profile: an account is in no audience of people.
-    asked_about = Audience.objects.filter(space=request.space, of=of, public_id=audience, deleted_at=None).first()
-    if asked_about is None:
-        raise Http404
+    asked_about = get_object_or_404(Audience, space=request.space, of=of, public_id=audience, deleted_at=None)
     context: dict[str, Any] = {"audience": asked_about, "audience_url": _page_of(request, asked_about)}
     try:
         context["why"] = explain.explain(request.space, asked_about, who.profile, now=clock.now())

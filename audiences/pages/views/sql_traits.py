@@ -3,8 +3,8 @@
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods
 
 from access.pages.tables import Pill
@@ -151,7 +151,5 @@ def _shown(row: SqlTrait, newest: SqlRun | None) -> dict[str, Any]:
 
 
 def _get_or_404(request: PageRequest, public_id: str) -> SqlTrait:
-    row: SqlTrait | None = request.space.sql_traits.select_related("warehouse").filter(public_id=public_id).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(request.space.sql_traits.select_related("warehouse"), public_id=public_id)
     return row

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
@@ -289,7 +289,5 @@ def header(details: Overview) -> dict[str, Any]:
 
 
 def get_trait_or_404(request: PageRequest, public_id: str) -> Overview:
-    row = overview.traits_of(request.space).filter(public_id=public_id).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(overview.traits_of(request.space), public_id=public_id)
     return overview.overview(row)

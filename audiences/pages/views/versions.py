@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 
 from access.pages.tables import Pill, listed
 from access.requests import PageRequest
@@ -33,18 +33,14 @@ MEANWHILE = "Meanwhile somebody saved version {}: look at it below. Nothing was 
 @needs("space.read", POST="space.use")
 def versions(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """What the audience asked for since it exists. A POST restores the version with the number `restore`."""
-    row = audiences_of(request.space).filter(public_id=audience).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(audiences_of(request.space), public_id=audience)
     return _versions(request, row, "audiences/versions.html", {"audience": row})
 
 
 @needs("space.read", POST="space.use")
 def trait_versions(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
     """The same of a computed trait."""
-    row = traits_of(request.space).filter(public_id=trait).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(traits_of(request.space), public_id=trait)
     return _versions(request, row, "audiences/traits/versions.html", {"trait": row, "details": overview(row)})
 
 

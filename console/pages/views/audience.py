@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -61,7 +61,7 @@ MOST_COMPARABLE = 1000  # audiences to choose from
 @needs("space.read", POST="space.use")
 def audience(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """The conditions, size, history, people and destinations of an audience. A POST enables or disables it."""
-    details = _get_or_404(request, audience)
+    details = presenters.overview_or_404(request.space, audience)
     if request.method == "POST":
         action = request.POST.get("do", "")
         if action in ("enable", "disable"):
@@ -96,14 +96,14 @@ def audience(request: PageRequest, workspace: str, space: str, audience: str) ->
 def members(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponseBase:
     """All members as a CSV file, streamed."""
     # In the lane of queries: it reads every member, and must not keep other pages waiting.
-    wanted = _get_or_404(request, audience).audience
+    wanted = presenters.overview_or_404(request.space, audience).audience
     return exported(request, wanted.key, presenters.DOWNLOAD, presenters.download(wanted))
 
 
 @needs("space.read", POST="space.use")
 def settings(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """Name, description and whether it is enabled. A POST changes them, or with `confirm` deletes the audience."""
-    details = _get_or_404(request, audience)
+    details = presenters.overview_or_404(request.space, audience)
     form, error, done = settled(request, details.audience, listing="audiences", misspelt=NOT_DELETED)
     if done:
         return done
@@ -253,7 +253,7 @@ def _header(details: Overview) -> dict[str, Any]:
 def _get_any_or_404(request: PageRequest, public_id: str) -> Overview:
     """The audience or the computed trait of this id."""
     trait = overview.traits_of(request.space).filter(public_id=public_id).first()
-    return overview.overview(trait) if trait else _get_or_404(request, public_id)
+    return overview.overview(trait) if trait else presenters.overview_or_404(request.space, public_id)
 
 
 def _place(row: Audience, request: PageRequest) -> ComputationPlace:
@@ -277,10 +277,3 @@ def _place(row: Audience, request: PageRequest) -> ComputationPlace:
         inside="They are in the audience.",
         outside="They are not in the audience.",
     )
-
-
-def _get_or_404(request: PageRequest, public_id: str) -> Overview:
-    details = presenters.get_overview(request.space, public_id)
-    if details is None:
-        raise Http404
-    return details

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseBadRequest
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from access.pages.tables import Pager, Pill, listed, row_number
@@ -74,9 +74,7 @@ def deliveries(request: PageRequest, workspace: str, space: str) -> HttpResponse
 
 def _retry(request: PageRequest) -> HttpResponse:
     asked, identifier = request.POST["subscription"], request.POST.get("identifier", "")
-    row = request.space.subscriptions.select_related("destination").filter(public_id=asked).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(request.space.subscriptions.select_related("destination"), public_id=asked)
     if request.POST.get("do") == "all":
         services.resume(row, by=request)
         messages.success(request, f"Everything that waits for {row.destination.name} is tried again now.")

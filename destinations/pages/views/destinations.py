@@ -4,8 +4,8 @@ from typing import Any
 
 from django.contrib import messages
 from django.db.models import Count, Q
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from access.pages.declared_forms import Declared, Named, declared_form
@@ -79,9 +79,7 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 @lane(POST=CALLS)
 def destination(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
     """One destination: what goes there, its settings, a test call, and its end."""
-    instance = request.space.destinations.filter(public_id=destination).first()
-    if instance is None:
-        raise Http404
+    instance = get_object_or_404(request.space.destinations, public_id=destination)
     named, settings = _forms(request, instance)
     doing = request.POST.get("do", "")
     if request.method != "POST":

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 
 from access.requests import PageRequest
 from access.services import NotPossible
@@ -110,9 +110,7 @@ def tester(request: PageRequest, workspace: str, space: str, subscription: str) 
 
 def get_subscription_or_404(request: PageRequest, public_id: str) -> Subscription:
     rows = request.space.subscriptions.select_related("audience", "destination", "space")
-    row: Subscription | None = rows.filter(public_id=public_id, audience__deleted_at=None).first()
-    if row is None:
-        raise Http404
+    row = get_object_or_404(rows, public_id=public_id, audience__deleted_at=None)
     return row
 
 
