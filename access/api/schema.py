@@ -126,14 +126,14 @@ def usual_example(field: Any) -> Any:
     if isinstance(field, SerializerMethodField):
         method = getattr(field.parent, str(field.method_name))
         return usual_example(getattr(method, "_spectacular_annotation", {}).get("field"))
-    example = getattr(field, "example", None)
+    example: dict[str, Any] | None = getattr(field, "example", None)
     if example is None or not isinstance(field, Serializer):
         return example
     # What may be left out of a body is left out of its example.
-    inner = {name: usual_example(each) for name, each in field.fields.items() if each.required or each.read_only}
-    if not (missing := {name for name, value in inner.items() if value is not None} - {*example}):
+    usual = {name: usual_example(inner) for name, inner in field.fields.items() if inner.required or inner.read_only}
+    if not (missing := {name for name, value in usual.items() if value is not None} - {*example}):
         return example
-    return {name: example.get(name, inner.get(name)) for name in field.fields if name in {*example, *missing}}
+    return {name: example.get(name, usual.get(name)) for name in map(str, field.fields) if name in {*example, *missing}}
 
 
 class EnvelopeExtension(OpenApiSerializerExtension):

@@ -384,7 +384,7 @@ class RowOutcomeSerializer(serializers.Serializer[Any]):
 class RehearsedRequestSerializer(serializers.Serializer[Any]):
     """A call, as it would go out or went out, with secrets struck out."""
 
-    example: ClassVar = {
+    example: ClassVar[dict[str, Any]] = {
         "method": "POST",
         "url": f"https://example.com/{MASK}",
         "headers": {"content-type": "application/json"},

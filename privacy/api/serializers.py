@@ -102,7 +102,7 @@ class RegulationSerializer(serializers.Serializer[Any]):
 
 
 class LookUpSuppressed(serializers.Serializer[Any]):
-    example: ClassVar = {}
+    example: ClassVar = {"subjects": [SubjectSerializer.example]}
 
     subjects: Any = serializers.ListSerializer(child=SubjectSerializer(), min_length=1, max_length=MOST_SUBJECTS)
 
