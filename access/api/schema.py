@@ -121,8 +121,8 @@ def usual_example(field: Any) -> Any:
     """
     field = force_instance(field)
     if isinstance(field, ListSerializer):
-        example = usual_example(field.child)
-        return None if example is None else [example]
+        of_child = usual_example(field.child)
+        return None if of_child is None else [of_child]
     if isinstance(field, SerializerMethodField):
         method = getattr(field.parent, str(field.method_name))
         return usual_example(getattr(method, "_spectacular_annotation", {}).get("field"))
