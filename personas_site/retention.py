@@ -11,7 +11,7 @@ from django.db.models import F, Min, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from access.models import AuditEntry, Invitation, SignedIn
-from access.services.audit import forget
+from access.services import forget
 from alerts.models import AlertNotification, AlertOccurrence
 from audiences.models import Change, Draft
 from destinations.models import Subscription

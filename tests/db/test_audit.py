@@ -7,8 +7,7 @@ from django.db import ProgrammingError, transaction
 from django.utils import timezone
 
 from access.models import AuditEntry
-from access.services import COMMAND, audit
-from access.services.audit import forget
+from access.services import COMMAND, audit, forget
 from tests.factories import WorkspaceFactory
 
 pytestmark = pytest.mark.django_db

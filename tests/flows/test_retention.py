@@ -34,7 +34,7 @@ BOUNDS = {
     "alerts.AlertRoute": MADE_BY_HAND,
     "alerts.AlertRule": MADE_BY_HAND,
     "destinations.RememberedValues": "one for a destination and for what goes there",
-    "access.AuditEntry": "as long as changes: access.services.audit.forget",
+    "access.AuditEntry": "as long as changes: access.services.forget",
     "access.SpaceGroupPermission": MADE_BY_HAND,
     "access.SpaceUserPermission": MADE_BY_HAND,
     "access.Membership": MADE_BY_HAND,

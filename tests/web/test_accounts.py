@@ -232,7 +232,7 @@ class TestMails:
             if "mate@" in message["recipient_list"][0]:
                 raise smtplib.SMTPRecipientsRefused({"mate@example.com": (550, b"no such mailbox")})
 
-        monkeypatch.setattr("access.services.invitations.send_mail", fail)
+        monkeypatch.setattr("access.services.send_mail", fail)
 
     def test_that_cannot_be_sent_invite_nobody_and_say_why(self, cast, no_server):
         other = services.Invited("other@example.com")
