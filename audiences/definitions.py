@@ -15,7 +15,7 @@ from audiences.rules.grammar import memberships as memberships_of
 from audiences.rules.grammar import reach as reach_of
 from audiences.rules.grammar import sources as sources_of
 from audiences.rules.grammar import traits as traits_of
-from audiences.rules.memberships import PastMembership
+from audiences.rules.references import PastMembership
 from audiences.rules.validation import DefinitionError
 from identity.models import ChangeSet
 

@@ -19,7 +19,7 @@ from audiences.rules.compiler import members as members_sql
 from audiences.rules.grammar import USERS, Group, Node
 from audiences.rules.grammar import audiences as keys_of
 from audiences.rules.grammar import memberships as memberships_of
-from audiences.rules.memberships import PastMembership
+from audiences.rules.references import PastMembership
 from audiences.rules.validation import DefinitionError
 from identity.queries import canonical, with_related
 from sources.events import client

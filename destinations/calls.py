@@ -15,10 +15,10 @@ from destinations import queries
 from destinations.intake import Recipients, SyncIntake, desired_states
 from destinations.models import Acknowledged, Subscription
 from destinations.rules import backoff
+from destinations.rules.comparison import KnownState, NextCall, next_call
 from destinations.rules.contract import Address, IdentifierChange
 from destinations.rules.mapping import MappingFacts
 from destinations.rules.sending import SendingRules
-from destinations.rules.transitions import KnownState, NextCall, next_call
 from identity.models import Identifier
 from spaces.times import from_milliseconds, iso, milliseconds
 

@@ -10,9 +10,9 @@ from destinations.calls import DecidedCall, execute_with_columns, message_id
 from destinations.intake import SyncIntake, due_rows
 from destinations.models import Acknowledged, Subscription
 from destinations.rules import backoff, comparison
+from destinations.rules.comparison import state_after
 from destinations.rules.send_batch import SentBatch
 from destinations.rules.status import ALARMED_AFTER, SubscriptionFacts, status_of
-from destinations.rules.transitions import state_after
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 from audiences.rules.aggregates import Answers
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import AUDIENCE, PastField, TextField, declare
-from audiences.rules.memberships import PastMembership
 from audiences.rules.operators import quoted
+from audiences.rules.references import PastMembership
 from audiences.rules.windows import Duration
 from sources.events.sql import Sql
 

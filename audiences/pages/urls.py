@@ -1,17 +1,6 @@
 from django.urls import path
 
-from audiences.pages.views import (
-    audiences,
-    builder,
-    cases,
-    download,
-    history,
-    person,
-    sql_traits,
-    traits,
-    versions,
-    warehouses,
-)
+from audiences.pages.views import audiences, builder, cases, person, sql_traits, traits, versions, warehouses
 
 AUDIENCES = "w/<slug:workspace>/s/<slug:space>/audiences"
 
@@ -25,13 +14,13 @@ urlpatterns = [
     path(f"{AUDIENCES}/suggest", builder.suggest, name="audience-suggest"),
     path(f"{AUDIENCES}/drafts/<str:draft>", builder.draft, name="audience-draft"),
     path(f"{AUDIENCES}/<str:audience>/builder", builder.edit, name="audience-builder"),
-    path(f"{AUDIENCES}/<str:audience>/history", history.audience_history, name="audience-history"),
+    path(f"{AUDIENCES}/<str:audience>/history", audiences.audience_history, name="audience-history"),
     path(
         f"{AUDIENCES}/<str:audience>/history/<str:side>.csv",
-        history.history_people,
+        audiences.history_people,
         name="audience-history-people",
     ),
-    path(f"{AUDIENCES}/<str:audience>/download", download.download, name="audience-download"),
+    path(f"{AUDIENCES}/<str:audience>/download", audiences.download, name="audience-download"),
     path(f"{AUDIENCES}/<str:audience>/versions", versions.versions, name="audience-versions"),
     path(f"{AUDIENCES}/<str:audience>/cases", cases.audience_cases, name="audience-cases"),
     path(f"{AUDIENCES}/<str:audience>/cases/new", cases.audience_case, name="audience-case-new"),

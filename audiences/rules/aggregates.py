@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audiences.rules import dates
-from audiences.rules.memberships import PastMembership
+from audiences.rules.references import PastMembership
 from audiences.rules.windows import UNITS
 from sources.events.sql import Sql, join, sql
 

@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from audiences.rules.aggregates import LOTS
 from audiences.rules.compiler import KINDS, QueryScope
 from audiences.rules.grammar import ACCOUNTS, USERS
-from audiences.rules.memberships import PastMembership
+from audiences.rules.references import PastMembership
 from audiences.rules.validation import DefinitionError, JsonReader, listed, number, scalar, text
 from sources.events.properties import readable, split, storable_json
 from sources.events.sql import Sql, sql

@@ -33,7 +33,7 @@ from audiences.rules.aggregates import (
 )
 from audiences.rules.conditions import Condition
 from audiences.rules.grammar import ACCOUNTS, USERS, Group, Node, leaves, plain, reach, related, to_sql
-from audiences.rules.memberships import PastMembership
+from audiences.rules.references import PastMembership
 from sources.events.sql import Sql, bitmap, join, not_replaced, sql
 
 MOST_AGGREGATES = 100

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 
 from audiences.rules.aggregates import COUNT, EVENTS, Aggregate, Answers, EventTrigger, TimeTrigger, at
 from audiences.rules.fields import EVENT, ConditionField, EventSources, TextField, declare
-from audiences.rules.memberships import PastMembership
 from audiences.rules.operators import quoted
+from audiences.rules.references import PastMembership
 from audiences.rules.validation import JsonReader
 from audiences.rules.windows import Window
 from sources.events.sql import Sql, sql

@@ -16,7 +16,7 @@ from audiences.conditions import KINDS
 from audiences.conditions.audience import PartOfAudience
 from audiences.conditions.computed import HasComputedTrait
 from audiences.rules.conditions import Condition
-from audiences.rules.memberships import PastMembership
+from audiences.rules.references import PastMembership
 from audiences.rules.validation import DefinitionError, listed
 from audiences.traits import TRAITS
 from sources.events.sql import Sql, join

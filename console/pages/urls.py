@@ -2,18 +2,7 @@
 
 from django.urls import path
 
-from console.pages.views import (
-    audience,
-    audience_draft,
-    computed_trait,
-    deletions,
-    home,
-    sample,
-    search,
-    space_guide,
-    space_overview,
-    spaces,
-)
+from console.pages.views import audience, audience_draft, computed_trait, home, spaces
 
 WORKSPACE = "w/<slug:workspace>"
 SPACE = f"{WORKSPACE}/s/<slug:space>"
@@ -22,13 +11,13 @@ DRAFT = f"{SPACE}/audiences/drafts/<str:draft>"
 
 urlpatterns = [
     path(f"{WORKSPACE}/", home.workspace, name="workspace"),
-    path(f"{WORKSPACE}/search", search.search, name="search"),
-    path(f"{WORKSPACE}/sample", sample.sample, name="sample"),
-    path(f"{WORKSPACE}/deletions", deletions.deletions, name="deletions"),
+    path(f"{WORKSPACE}/search", home.search, name="search"),
+    path(f"{WORKSPACE}/sample", home.sample, name="sample"),
+    path(f"{WORKSPACE}/deletions", home.deletions, name="deletions"),
     path(f"{WORKSPACE}/spaces", spaces.spaces, name="spaces"),
     path(f"{WORKSPACE}/spaces/new", spaces.space_new, name="space-new"),
-    path(f"{SPACE}/", space_overview.space, name="space"),
-    path(f"{SPACE}/guide", space_guide.guide, name="space-guide"),
+    path(f"{SPACE}/", spaces.space, name="space"),
+    path(f"{SPACE}/guide", spaces.guide, name="space-guide"),
     path(f"{SPACE}/settings", spaces.space_settings, name="space-settings"),
     path(f"{SPACE}/settings/delete", spaces.space_delete, name="space-delete"),
     # Two of the three steps of a draft; the first is in audiences, which knows no destinations.

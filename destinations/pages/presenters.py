@@ -1,14 +1,19 @@
-"""How destinations and subscriptions look on every page: pills, styles, cards."""
+"""How destinations look on every page: pills, styles, cards; and the way back to where they are chosen."""
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
 
 from access.pages.tables import Pill
+from access.requests import PageRequest
 from destinations import queries
 from destinations.adapters import adapter_of
 from destinations.models import Destination, Subscription
+from destinations.pages.destination_picker import CHOSEN
 from destinations.rehearsal import RehearsedRequest
 from destinations.rules.status import REFUSED, TONES
 from destinations.rules.status import worst as worst_of
@@ -115,3 +120,22 @@ def with_counts(tally: dict[str, int]) -> dict[str, Any]:
     # More may be acknowledged than desired, while those who left are on their way out.
     percent = min(100.0, round(100 * acknowledged / desired, 1)) if desired else 0.0
     return {"tally": tally, "percent": percent}
+
+
+NEW = "new"  # what the button that leads there sends as `to`
+
+
+def to_make_one(request: PageRequest, back: str) -> str:
+    """The address where a destination is made, and from which one comes back with it."""
+    catalog = reverse("destination-catalog", args=[request.workspace.slug, request.space.slug])
+    return f"{catalog}?{urlencode({'next': back})}"
+
+
+def back_with(destination: Destination, back: str) -> str:
+    """The address `back`, where the new destination is ticked if destinations are chosen there; "" stays so."""
+    return f"{back}{'&' if '?' in back else '?'}{urlencode({CHOSEN: destination.public_id})}" if back else ""
+
+
+def made_meanwhile(request: PageRequest) -> dict[str, dict[str, Any]]:
+    """What the address ticks, with no options yet: it was made a moment ago, or ticked before that."""
+    return {id: {} for id in request.GET.getlist(CHOSEN)}

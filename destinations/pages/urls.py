@@ -1,6 +1,6 @@
 from django.urls import path
 
-from destinations.pages.views import deliveries, delivery_overview, destinations, reconciliation, sending
+from destinations.pages.views import deliveries, destinations, sending
 
 SPACE = "w/<slug:workspace>/s/<slug:space>"
 DESTINATION = f"{SPACE}/destinations/<str:destination>"
@@ -13,8 +13,8 @@ urlpatterns = [
     path(DESTINATION, destinations.destination, name="destination"),
     path(f"{DESTINATION}/caught", deliveries.caught, name="caught"),
     path(f"{SUBSCRIPTION}/sending", sending.sending, name="subscription-sending"),
-    path(f"{SUBSCRIPTION}/reconciliation", reconciliation.reconciliation, name="subscription-reconciliation"),
+    path(f"{SUBSCRIPTION}/reconciliation", sending.reconciliation, name="subscription-reconciliation"),
     path(f"{SUBSCRIPTION}/tester", sending.tester, name="subscription-tester"),
-    path(f"{SPACE}/deliveries/overview", delivery_overview.overview, name="delivery-overview"),
+    path(f"{SPACE}/deliveries/overview", deliveries.overview, name="delivery-overview"),
     path(f"{SPACE}/deliveries", deliveries.deliveries, name="deliveries"),
 ]

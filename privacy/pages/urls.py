@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from privacy.pages.views import export, regulations
+from privacy.pages.views import regulations
 
 WORKSPACE = "w/<slug:workspace>"
 SPACE = f"{WORKSPACE}/s/<slug:space>"
@@ -14,5 +14,5 @@ urlpatterns = [
     path(f"{SPACE}/privacy", regulations.space_regulations, name="space-privacy"),
     path(f"{SPACE}/privacy/new", regulations.space_regulation_new, name="space-regulation-new"),
     path(f"{SPACE}/privacy/<str:regulation>", regulations.space_regulation, name="space-regulation"),
-    path(f"{SPACE}/profiles/<str:profile>/export", export.export, name="profile-export"),
+    path(f"{SPACE}/profiles/<str:profile>/export", regulations.export, name="profile-export"),
 ]

@@ -3,7 +3,7 @@
 import pytest
 
 from audiences.rules.cases import DefinitionCase, memberships_in, parse_case, scope_of
-from audiences.rules.memberships import PastMembership
+from audiences.rules.references import PastMembership
 from audiences.rules.validation import DefinitionError
 from audiences.rules.windows import Duration
 

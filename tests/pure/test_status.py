@@ -10,9 +10,8 @@ from pyroaring import BitMap
 
 from destinations.models import Subscription
 from destinations.rules import comparison
-from destinations.rules.comparison import KnownIdentifiers, compare
+from destinations.rules.comparison import IN, MAYBE, OUT, KnownIdentifiers, KnownState, compare, next_call
 from destinations.rules.status import ALARMED_AFTER, TONES, WORST_FIRST, SubscriptionFacts, status_of, worst
-from destinations.rules.transitions import IN, MAYBE, OUT, KnownState, next_call
 
 CALM = SubscriptionFacts(equal=True)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from destinations.rules.transitions import IN, MAYBE, OUT, KnownState, NextCall, next_call, state_after
+from destinations.rules.comparison import IN, MAYBE, OUT, KnownState, NextCall, next_call, state_after
 
 known_rows = st.none() | st.builds(
     KnownState,

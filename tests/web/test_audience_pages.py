@@ -233,7 +233,7 @@ def test_the_pages_say_what_is_wrong_since_when_and_when_it_is_tried_again(cast,
 
 
 def test_the_pages_say_that_the_clock_ran_ahead(world, text, monkeypatch):
-    for module in ("console.pages.views.audience", "console.pages.views.space_overview"):
+    for module in ("console.pages.views.audience", "console.pages.views.spaces"):
         monkeypatch.setattr(f"{module}.clock", world.clock)
     world.did("u1", "Signed Up")
     audience = world.audience("new", SIGNED_UP)

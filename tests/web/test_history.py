@@ -22,7 +22,7 @@ def world(cast):
 
 @pytest.fixture
 def audience(world, monkeypatch):
-    for module in ("audiences.api.views", "audiences.pages.views.history"):
+    for module in ("audiences.api.views", "audiences.pages.views.audiences"):
         monkeypatch.setattr(f"{module}.clock", world.clock)
     world.did("u1", "Seen")
     audience = world.audience("seen", LATELY)

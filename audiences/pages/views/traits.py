@@ -19,9 +19,8 @@ from audiences.distribution import distribution
 from audiences.failures import unreadable
 from audiences.overview import Overview
 from audiences.pages import builder
-from audiences.pages.computation_settings import settled
 from audiences.pages.forms import TraitForm
-from audiences.pages.lists import Nouns, changed_several, filtered, link_labels, list_context, rows_on_a_page
+from audiences.pages.lists import Nouns, changed_several, filtered, link_labels, list_context, rows_on_a_page, settled
 from audiences.pages.views.audiences import IN_CSV as LIST_IN_CSV
 from audiences.pages.views.audiences import csv_line, pill_of
 from audiences.pages.views.builder import go_to

@@ -21,7 +21,7 @@ from audiences import services as audiences
 from audiences.models import Audience
 from audiences.overview import Overview
 from audiences.pages import presenters
-from audiences.pages.computation_settings import EXITS_FIRST, settled
+from audiences.pages.lists import EXITS_FIRST, settled
 from audiences.pages.views.audiences import pill_of
 from destinations import queries, services
 from destinations.adapters import adapter_of
@@ -29,8 +29,16 @@ from destinations.endings import leaving
 from destinations.holdings import readable
 from destinations.models import Subscription
 from destinations.pages.destination_picker import CHOSEN, choices, picked
-from destinations.pages.presenters import NOT_DELETED, catches, grouped, with_counts, with_tallies
-from destinations.pages.return_to import NEW, made_meanwhile, to_make_one
+from destinations.pages.presenters import (
+    NEW,
+    NOT_DELETED,
+    catches,
+    grouped,
+    made_meanwhile,
+    to_make_one,
+    with_counts,
+    with_tallies,
+)
 from destinations.reconciliation import differing, looked_up
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane

@@ -18,8 +18,7 @@ from audiences.queries import NotComputed, Unanswerable
 from audiences.rules.validation import DefinitionError
 from destinations import services
 from destinations.pages.destination_picker import choices, picked
-from destinations.pages.presenters import grouped
-from destinations.pages.return_to import NEW, made_meanwhile, to_make_one
+from destinations.pages.presenters import NEW, grouped, made_meanwhile, to_make_one
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
 from spaces.needs import needs

@@ -13,8 +13,7 @@ from access.requests import PageRequest
 from destinations import queries, services
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination
-from destinations.pages.presenters import NOT_DELETED, STYLES, catches, grouped, with_tallies, working
-from destinations.pages.return_to import back_with
+from destinations.pages.presenters import NOT_DELETED, STYLES, back_with, catches, grouped, with_tallies, working
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs

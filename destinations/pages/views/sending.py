@@ -1,4 +1,4 @@
-"""Of whom what is sent: the rules of one subscription beside what they make of a person, and the tester."""
+"""Pages about one subscription: of whom what is sent, the tester, and what the destination says that it holds."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 
 from access.requests import PageRequest
 from access.services import NotPossible
-from destinations import queries, services
+from destinations import holdings, queries, services
 from destinations.adapters import adapter_of
 from destinations.models import Subscription
 from destinations.pages.presenters import shown_request, status
@@ -144,3 +144,33 @@ def _person(request: PageRequest, row: Subscription) -> Profile | None:
     # An audience may be empty still; the preview is of whoever there is.
     people = living(request.space, COLLECTIONS[row.audience.of])
     return people.filter(number=members[0]).first() if members else people.order_by("number").first()
+
+
+@needs("space.read", POST="space.use")
+@lane(CALLS)
+def reconciliation(request: PageRequest, workspace: str, space: str, subscription: str) -> HttpResponse:
+    """Who is missing over there and who is there without belonging, read at this moment. A POST sends what differs."""
+    row = get_subscription_or_404(request, subscription)
+    if request.method == "POST":
+        try:
+            differed = holdings.mend(row, by=request)
+        except NotPossible as error:
+            messages.info(request, f"{error}.")
+        else:
+            messages.success(request, f"{differed:,} identifiers differed. What is right is sent within seconds.")
+        return redirect(request.path)
+    # Of a tool that cannot be asked, or does not answer, the page says so.
+    readable, result, wrong = holdings.readable(row), None, ""
+    try:
+        result = holdings.holdings(row) if readable else None
+    except NotPossible as error:
+        wrong = str(error)
+    context = {
+        "row": row,
+        "pill": status(row),
+        "label": adapter_of(row.destination.kind).label,
+        "readable": readable,
+        "holdings": result,
+        "wrong": wrong,
+    }
+    return render(request, "destinations/reconciliation.html", context)

@@ -1,20 +1,22 @@
-"""Pages about privacy: what was asked for, a new request, and what came of one; of a workspace or of one space."""
+"""Pages about privacy: what was asked for, a new request, what came of one; and all that is known of a person."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access.gate import require
 from access.pages.tables import Pill, listed
 from access.requests import PageRequest
-from access.services import NotPossible
+from access.services import NotPossible, audit
 from identity.models import Identifier
 from identity.queries import profile_of
 from identity.rules.policy import policy_of
 from privacy import queries, services
+from privacy.export import as_html, as_json, parts_of
 from privacy.models import Regulation
 from privacy.pages.forms import NewRegulation
 from spaces.clock import clock
@@ -151,3 +153,23 @@ def _url(request: PageRequest, name: str, *args: str) -> str:
     if request.space:
         return reverse(f"space-{name}", args=[request.workspace.slug, request.space.slug, *args])
     return reverse(name, args=[request.workspace.slug, *args])
+
+
+@needs("space.pii")
+def export(request: PageRequest, workspace: str, space: str, profile: str) -> StreamingHttpResponse:
+    """As a file: a page that needs nothing else; with `?as=json` JSON."""
+    person = profile_of(request.space, profile)
+    if person is None:
+        raise Http404
+    audit(request, "privacy.exported", request.space, profile=person.public_id)
+    parts, id = parts_of(request.space, person), person.public_id
+    if request.GET.get("as") == "json":
+        return _file(as_json(parts), f"{id}.json", "application/json")
+    page = as_html(parts, title=id, space=request.space.name, now=clock.now())
+    return _file(page, f"{id}.html", "text/html; charset=utf-8")
+
+
+def _file(content: Iterator[str], name: str, type: str) -> StreamingHttpResponse:
+    # Not shown in the console: it has a style of its own, and values that anybody may have sent.
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingHttpResponse(content, content_type=type, headers=headers)
