@@ -244,17 +244,22 @@ class TokenSerializer(serializers.Serializer[Any]):
     lastUsedAt = MomentField(source="last_used_at", allow_null=True, help_text="To the minute.")
 
 
+class SecretField(serializers.CharField):
+    """Shown this once. Context: `secret`, since only its hash is stored."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(source="*", read_only=True, **options)
+
+    def to_representation(self, value: Any) -> str:
+        return str(self.context["secret"])
+
+
 class NewTokenSerializer(TokenSerializer):
     # Context: `secret`.
 
     example: ClassVar = {**TokenSerializer.example, "secret": "pat_…"}
 
-    secret = serializers.SerializerMethodField(
-        help_text="What to send as `Authorization: Bearer …`; never shown again."
-    )
-
-    def get_secret(self, token: Any) -> str:
-        return str(self.context["secret"])
+    secret = SecretField(help_text="What to send as `Authorization: Bearer …`; never shown again.")
 
 
 class CreateToken(serializers.Serializer[Any]):
@@ -285,12 +290,7 @@ class NewProfileTokenSerializer(ProfileTokenSerializer):
 
     example: ClassVar = {**ProfileTokenSerializer.example, "secret": "prf_…"}
 
-    secret = serializers.SerializerMethodField(
-        help_text="The user name of Basic authorization, with an empty password; never shown again."
-    )
-
-    def get_secret(self, token: Any) -> str:
-        return str(self.context["secret"])
+    secret = SecretField(help_text="The user name of Basic authorization, with an empty password; never shown again.")
 
 
 class CreateProfileToken(serializers.Serializer[Any]):

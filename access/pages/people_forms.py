@@ -127,17 +127,6 @@ class Invite(Rights):
         return [Invited(email, role, grants, personal) for email in self.cleaned_data["emails"]]
 
 
-class NewProfileToken(Styled):
-    """The name of a new token of a space's Profile API."""
-
-    name = forms.CharField(
-        label="Name",
-        max_length=100,
-        help_text="The program and where it runs, such as “shop/production”.",
-        widget=forms.TextInput(attrs={"autocomplete": "off"}),
-    )
-
-
 class NewToken(Styled):
     """The name of a new API token."""
 
@@ -147,3 +136,11 @@ class NewToken(Styled):
         help_text="What will use it, such as “Nightly export”.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
+
+
+class NewProfileToken(NewToken):
+    """The name of a new token of a space's Profile API."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].help_text = "The program and where it runs, such as “shop/production”."

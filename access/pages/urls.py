@@ -1,6 +1,6 @@
 from django.urls import path
 
-from access.pages.views import account, audit, people, profile_tokens, tokens
+from access.pages.views import account, audit, people, tokens
 
 ACCESS = "w/<slug:workspace>/settings/access-management"
 
@@ -21,5 +21,5 @@ urlpatterns = [
     path(f"{ACCESS}/people/<str:person>", people.person, name="access-person"),
     path("w/<slug:workspace>/settings/audit", audit.audit_trail, name="audit"),
     path("w/<slug:workspace>/settings/tokens", tokens.tokens, name="tokens"),
-    path("w/<slug:workspace>/s/<slug:space>/settings/profile-api", profile_tokens.profile_tokens, name="profile-api"),
+    path("w/<slug:workspace>/s/<slug:space>/settings/profile-api", tokens.profile_tokens, name="profile-api"),
 ]
