@@ -1,20 +1,19 @@
 """Forms for what adapters declare: each setting becomes the field that its type, choices and bounds ask for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django import forms
 
 from access.pages.forms import Styled
+from access.services import NotPossible
 from spaces.settings_schema import InvalidSetting, described
 
 
 class Named(Styled):
-    """What a destination is called here."""
+    """What a destination, a channel or a warehouse is called here."""
 
-    name = forms.CharField(
-        label="Name", max_length=100, help_text="How it is called in this space, such as “Newsletter tool”"
-    )
+    name = forms.CharField(label="Name", max_length=100)
 
 
 class Declared(Styled):
@@ -31,6 +30,44 @@ class Declared(Styled):
     def refuse(self, error: InvalidSetting) -> None:
         """Puts the error next to the field that it is about."""
         self.add_error(error.field if error.field in self.fields else None, str(error))
+
+
+class NamedSettings:
+    """The name of something and its settings: two forms that are sent together. like: an example of a name.
+
+    data: what was posted; None = nothing was, or something else than settings.
+    """
+
+    def __init__(
+        self,
+        declared: type[Any],
+        data: Mapping[str, Any] | None,
+        *,
+        name: str,
+        like: str,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.named = Named(data, initial={"name": name})
+        self.named.fields["name"].help_text = f"How it is called in this space, such as “{like}”"
+        self.settings = declared_form(declared, prefix="settings", data=data, values=values)
+        self.saved: Any = None  # what the service gave
+
+    def save(self, service: Callable[..., Any]) -> bool:
+        """Whether the service took them, as `name` and `settings`; else what is wrong stands in the forms."""
+        if not all([self.named.is_valid(), self.settings.is_valid()]):
+            return False
+        try:
+            self.saved = service(name=self.named.cleaned_data["name"], settings=self.settings.given)
+        except InvalidSetting as error:
+            self.settings.refuse(error)
+        except NotPossible as error:
+            self.named.add_error(None, str(error))
+        return self.named.is_valid() and self.settings.is_valid()
+
+    @property
+    def context(self) -> dict[str, Styled]:
+        """For a template."""
+        return {"named": self.named, "settings": self.settings}
 
 
 class DefaultedChoice(forms.ChoiceField):

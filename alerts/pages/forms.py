@@ -39,7 +39,3 @@ class AlertForm(Styled):
         channel.choices = channels
         if not channels:
             channel.help_text = "There is no channel yet. Until one is added, what is wrong only stands on the page."
-
-
-class ChannelName(Styled):
-    name = forms.CharField(max_length=100, help_text="How it is called in this space, such as “Data team”")

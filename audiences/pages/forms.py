@@ -146,10 +146,6 @@ class DownloadForm(Styled):
         super().__init__(*args, initial={"format": "csv", **(initial or {})}, **kwargs)
 
 
-class WarehouseName(Styled):
-    name = forms.CharField(max_length=100, help_text="How it is called in this space, such as “Shop database”")
-
-
 class SqlTraitForm(Styled):
     """A query, and when it is asked. warehouses: (public id, name) of those that can be chosen; none of an old one."""
 

@@ -1,13 +1,14 @@
 """Pages about alerts: what is watched for, by which channels people are told, and what was sent."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
-from access.pages.declared_forms import Declared, declared_form
+from access.pages.declared_forms import Declared, NamedSettings, declared_form
 from access.pages.tables import Pill, listed
 from access.requests import PageRequest
 from access.services import NotPossible
@@ -15,7 +16,7 @@ from alerts import queries, services
 from alerts.channels import all_channels
 from alerts.kinds import all_kinds
 from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, AlertRule
-from alerts.pages.forms import AlertForm, ChannelName
+from alerts.pages.forms import AlertForm
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
@@ -28,6 +29,7 @@ STATES = {
     AlertNotification.State.FAILED: Pill("Failed", "bad"),
 }
 ON_FORM = {"subjectId": "subject", "cooldownMinutes": "cooldown_minutes"}  # fields of errors that the form has itself
+LIKE = "Data team"
 NOT_DELETED = "The name you typed is not its name. Nothing was deleted."
 
 
@@ -136,22 +138,12 @@ def channel_new(request: PageRequest, workspace: str, space: str) -> HttpRespons
     kind = request.GET.get("kind", "")
     if kind not in all_channels():
         return alerts(request, workspace, space)
-    data = request.POST or None
-    named = ChannelName(data, initial={"name": all_channels()[kind].label})
-    settings = declared_form(all_channels()[kind].settings, prefix="settings", data=data)
-    if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
-        try:
-            channel = services.create_channel(
-                request.space, kind=kind, name=named.cleaned_data["name"], settings=settings.given, by=request
-            )
-        except InvalidSetting as error:
-            settings.refuse(error)
-        except NotPossible as error:
-            named.add_error(None, str(error))
-        else:
-            messages.success(request, f"{channel.name} is added. Send a test to see that it arrives.")
-            return redirect("alert-channel", workspace, space, channel.public_id)
-    context = {"kind": all_channels()[kind], "named": named, "settings": settings}
+    about = all_channels()[kind]
+    form = NamedSettings(about.settings, request.POST or None, name=about.label, like=LIKE)
+    if form.save(partial(services.create_channel, request.space, kind=kind, by=request)):
+        messages.success(request, f"{form.saved.name} is added. Send a test to see that it arrives.")
+        return redirect("alert-channel", workspace, space, form.saved.public_id)
+    context = {"kind": about, **form.context}
     return render(request, "alerts/channel.html", context, status=422 if request.method == "POST" else 200)
 
 
@@ -162,23 +154,18 @@ def channel(request: PageRequest, workspace: str, space: str, channel: str) -> H
     row = get_object_or_404(AlertChannel.objects.select_related("space"), space=request.space, public_id=channel)
     if request.POST.get("do") == "test":
         tested = services.test_channel(row, now=clock.now())
-        return _render_channel(request, row, *_channel_forms(row), tested=tested)
+        return _render_channel(request, row, _channel_form(row), tested=tested)
     if "confirm" in request.POST:
         if request.POST["confirm"] == row.name:
             services.delete_channel(row, by=request)
             messages.success(request, f"{row.name} is deleted.")
             return redirect("alerts", workspace, space)
-        return _render_channel(request, row, *_channel_forms(row), error=NOT_DELETED, status=422)
-    named, settings = _channel_forms(row, request.POST or None)
-    if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
-        try:
-            services.change_channel(row, name=named.cleaned_data["name"], settings=settings.given, by=request)
-        except InvalidSetting as error:
-            settings.refuse(error)
-        else:
-            messages.success(request, "Saved.")
-            return redirect(request.path)
-    return _render_channel(request, row, named, settings, status=422 if request.method == "POST" else 200)
+        return _render_channel(request, row, _channel_form(row), error=NOT_DELETED, status=422)
+    form = _channel_form(row, request.POST or None)
+    if form.save(partial(services.change_channel, row, by=request)):
+        messages.success(request, "Saved.")
+        return redirect(request.path)
+    return _render_channel(request, row, form, status=422 if request.method == "POST" else 200)
 
 
 def _pill(rule: Any) -> Pill:
@@ -211,12 +198,9 @@ def _forms_of(request: PageRequest, rule: AlertRule, *, unbound: bool = False) -
     return _forms(request, rule.kind, initial, masked(queries.options_of(rule)), unbound=unbound)
 
 
-def _channel_forms(row: AlertChannel, data: Any = None) -> tuple[ChannelName, Declared]:
-    values = masked(queries.settings_of(row))
-    declared = all_channels()[row.kind].settings
-    return ChannelName(data, initial={"name": row.name}), declared_form(
-        declared, prefix="settings", data=data, values=values
-    )
+def _channel_form(row: AlertChannel, data: Any = None) -> NamedSettings:
+    declared, values = all_channels()[row.kind].settings, masked(queries.settings_of(row))
+    return NamedSettings(declared, data, name=row.name, like=LIKE, values=values)
 
 
 def _entered(request: PageRequest, form: AlertForm, options: Declared) -> dict[str, Any]:
@@ -253,8 +237,7 @@ def _render_alert(
 def _render_channel(
     request: PageRequest,
     row: AlertChannel,
-    named: ChannelName,
-    settings: Declared,
+    form: NamedSettings,
     *,
     tested: AlertNotification | None = None,
     error: str = "",
@@ -263,9 +246,10 @@ def _render_channel(
     context = {
         "channel": row,
         "kind": all_channels()[row.kind],
-        "named": named,
-        "settings": settings,
-        "facts": [(settings.fields[name].label, value) for name, value in masked(queries.settings_of(row)).items()],
+        **form.context,
+        "facts": [
+            (form.settings.fields[name].label, value) for name, value in masked(queries.settings_of(row)).items()
+        ],
         "tested": tested,
         "error": error,
     }

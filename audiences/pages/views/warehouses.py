@@ -1,22 +1,23 @@
 """Pages about warehouses: the list, a new one, and one with its settings, a test and its end."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
-from access.pages.declared_forms import declared_form
+from access.pages.declared_forms import NamedSettings
 from access.requests import PageRequest
 from access.services import NotPossible
 from audiences import sql_traits as services
 from audiences.models import Warehouse
-from audiences.pages.forms import WarehouseName
 from audiences.warehouses import all_warehouses
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
-from spaces.settings_schema import InvalidSetting, masked
+from spaces.settings_schema import masked
 
+LIKE = "Shop database"
 NOT_DELETED = "The name you typed is not the name of this warehouse. Nothing was deleted."
 
 
@@ -36,19 +37,11 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     if kind not in all_warehouses():
         return warehouses(request, workspace, space)
     about = all_warehouses()[kind]
-    named = WarehouseName(request.POST or None, initial={"name": about.label})
-    settings = declared_form(about.settings, prefix="settings", data=request.POST or None)
-    if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
-        try:
-            row = services.create_warehouse(
-                request.space, kind=kind, name=named.cleaned_data["name"], settings=settings.given, by=request
-            )
-        except InvalidSetting as error:
-            settings.refuse(error)
-        else:
-            _tell(request, row)
-            return redirect("warehouse", workspace, space, row.public_id)
-    context = {"about": about, "named": named, "settings": settings}
+    form = NamedSettings(about.settings, request.POST or None, name=about.label, like=LIKE)
+    if form.save(partial(services.create_warehouse, request.space, kind=kind, by=request)):
+        _tell(request, form.saved)
+        return redirect("warehouse", workspace, space, form.saved.public_id)
+    context = {"about": about, **form.context}
     status = 422 if request.method == "POST" else 200
     return render(request, "audiences/warehouses/new.html", context, status=status)
 
@@ -58,8 +51,7 @@ def new(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 def warehouse(request: PageRequest, workspace: str, space: str, warehouse: str) -> HttpResponse:
     """One warehouse. A POST tests it (`do`), deletes it (`confirm`), or saves its settings."""
     row = get_object_or_404(request.space.warehouses, public_id=warehouse)
-    values = masked(services.settings_of(row))
-    declared, error = all_warehouses()[row.kind].settings, ""
+    values, error = masked(services.settings_of(row)), ""
     # Bound only where settings were posted: a test and a deletion post none.
     data: Any = None
     if request.POST.get("do") == "test":
@@ -78,23 +70,16 @@ def warehouse(request: PageRequest, workspace: str, space: str, warehouse: str) 
             error = NOT_DELETED
     elif request.method == "POST":
         data = request.POST
-    named = WarehouseName(data, initial={"name": row.name})
-    settings = declared_form(declared, prefix="settings", data=data, values=values)
-    if data is not None and all([named.is_valid(), settings.is_valid()]):
-        try:
-            services.change_warehouse(row, name=named.cleaned_data["name"], settings=settings.given, by=request)
-        except InvalidSetting as refused:
-            settings.refuse(refused)
-        else:
-            _tell(request, row)
-            return redirect(request.path)
+    form = NamedSettings(all_warehouses()[row.kind].settings, data, name=row.name, like=LIKE, values=values)
+    if form.save(partial(services.change_warehouse, row, by=request)):
+        _tell(request, row)
+        return redirect(request.path)
     context = {
         "warehouse": row,
         "about": all_warehouses()[row.kind],
         "traits": row.sql_traits.order_by("name"),
-        "named": named,
-        "settings": settings,
-        "facts": [(field.label, values[field.html_name.removeprefix("settings-")]) for field in settings],
+        **form.context,
+        "facts": [(field.label, values[field.html_name.removeprefix("settings-")]) for field in form.settings],
         "error": error,
     }
     status = 422 if request.method == "POST" else 200

@@ -1,5 +1,6 @@
 """Pages about destinations: those of the space, the catalogue, and one destination with its settings."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -8,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from access.pages.declared_forms import Declared, Named, declared_form
+from access.pages.declared_forms import NamedSettings
 from access.requests import PageRequest
 from destinations import queries, services
 from destinations.adapters import adapter_of, all_adapters
@@ -17,7 +18,9 @@ from destinations.pages.presenters import NOT_DELETED, STYLES, back_with, catche
 from spaces.clock import clock
 from spaces.lanes import CALLS, lane
 from spaces.needs import needs
-from spaces.settings_schema import InvalidSetting, masked
+from spaces.settings_schema import masked
+
+LIKE = "Newsletter tool"
 
 
 @needs("space.read")
@@ -59,18 +62,10 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
     adapter = adapter_of(kind)
     # The card that was clicked says it; whoever came otherwise chooses in the form.
     chosen = {"style": request.GET["style"]} if request.GET.get("style") in STYLES else {}
-    named = Named(request.POST or None, initial={"name": adapter.label})
-    settings = declared_form(adapter.settings, prefix="settings", data=request.POST or None, values=chosen)
-    if request.method == "POST" and all([named.is_valid(), settings.is_valid()]):
-        try:
-            new_destination, secrets = services.create_destination(
-                request.space, kind=kind, name=named.cleaned_data["name"], settings=settings.given, by=request
-            )
-        except InvalidSetting as error:
-            settings.refuse(error)
-        else:
-            return _created(request, new_destination, secrets)
-    context = {"adapter": adapter, "named": named, "settings": settings, "next": _next(request)}
+    form = NamedSettings(adapter.settings, request.POST or None, name=adapter.label, like=LIKE, values=chosen)
+    if form.save(partial(services.create_destination, request.space, kind=kind, by=request)):
+        return _created(request, *form.saved)
+    context = {"adapter": adapter, **form.context, "next": _next(request)}
     return render(request, "destinations/create.html", context, status=422 if request.method == "POST" else 200)
 
 
@@ -79,18 +74,18 @@ def create(request: PageRequest, workspace: str, space: str) -> HttpResponse:
 def destination(request: PageRequest, workspace: str, space: str, destination: str) -> HttpResponse:
     """One destination: what goes there, its settings, a test call, and its end."""
     instance = get_object_or_404(request.space.destinations, public_id=destination)
-    named, settings = _forms(request, instance)
+    form = _form(instance)
     doing = request.POST.get("do", "")
     if request.method != "POST":
-        return _page(request, instance, named, settings)
+        return _page(request, instance, form)
     if "confirm" in request.POST:
         if request.POST["confirm"] != instance.name:
-            return _page(request, instance, named, settings, wrong=NOT_DELETED, status=422)
+            return _page(request, instance, form, wrong=NOT_DELETED, status=422)
         services.delete_destination(instance, by=request)
         messages.success(request, f"{instance.name} is deleted. Whoever is in the tool stays there.")
         return redirect("destinations", workspace=workspace, space=space)
     if doing == "test":
-        return _page(request, instance, named, settings, tested=services.test_destination(instance, now=clock.now()))
+        return _page(request, instance, form, tested=services.test_destination(instance, now=clock.now()))
     if doing in ("enable", "disable"):
         services.change_destination(instance, enabled=doing == "enable", by=request)
         messages.success(request, f"{instance.name} is {doing}d.")
@@ -100,20 +95,13 @@ def destination(request: PageRequest, workspace: str, space: str, destination: s
 
 def _changed(request: PageRequest, destination: Destination) -> HttpResponse:
     """The page again when something is wrong, or when a secret was generated, which is shown this once."""
-    named, settings = _forms(request, destination, data=request.POST)
-    if all([named.is_valid(), settings.is_valid()]):
-        try:
-            secrets = services.change_destination(
-                destination, name=named.cleaned_data["name"], settings=settings.given, by=request
-            )
-        except InvalidSetting as error:
-            settings.refuse(error)
-        else:
-            if secrets:
-                return _show_secrets_once(request, destination, secrets, "destination")
-            messages.success(request, "The settings are saved. They count from the next call on.")
-            return redirect(request.path)
-    return _page(request, destination, named, settings, status=422)
+    form = _form(destination, request.POST)
+    if not form.save(partial(services.change_destination, destination, by=request)):
+        return _page(request, destination, form, status=422)
+    if form.saved:
+        return _show_secrets_once(request, destination, form.saved, "destination")
+    messages.success(request, "The settings are saved. They count from the next call on.")
+    return redirect(request.path)
 
 
 def _created(request: PageRequest, destination: Destination, secrets: dict[str, str]) -> HttpResponse:
@@ -149,17 +137,15 @@ def _show_secrets_once(
     return response
 
 
-def _forms(request: PageRequest, destination: Destination, *, data: Any = None) -> tuple[Named, Declared]:
-    values = masked(queries.settings_of(destination))
-    named = Named(data, initial={"name": destination.name})
-    return named, declared_form(adapter_of(destination.kind).settings, prefix="settings", data=data, values=values)
+def _form(destination: Destination, data: Any = None) -> NamedSettings:
+    declared, values = adapter_of(destination.kind).settings, masked(queries.settings_of(destination))
+    return NamedSettings(declared, data, name=destination.name, like=LIKE, values=values)
 
 
 def _page(
     request: PageRequest,
     destination: Destination,
-    named: Named,
-    settings: Declared,
+    form: NamedSettings,
     *,
     tested: services.TestResult | None = None,
     wrong: str = "",
@@ -175,8 +161,7 @@ def _page(
         "going": with_tallies(list(going.order_by("audience__name", "id"))),
         "facts": [(field["label"], facts[field["name"]]) for field in declared],
         "secretive": any(field["secret"] for field in declared),
-        "named": named,
-        "settings": settings,
+        **form.context,
         "tested": tested,
         "wrong": wrong,
     }
