@@ -65,11 +65,10 @@ class NotComputed(ValueError):
 
 @dataclass(frozen=True)
 class Matched:
-    """The members of a definition, exact at `as_of`, with all resolve batches up to `resolve_end`."""
+    """The members of a definition, exact at `as_of`."""
 
     members: BitMap
     as_of: datetime
-    resolve_end: int
     rows: Sequence[BitMap] = ()  # whom each of the `parts` means on its own
 
 
@@ -191,7 +190,7 @@ def matching(
     others = others_of(space, node, now)
     asked = [Asked("", each, include_anonymous, of) for each in (node, *parts)]
     members, *rows = answer(scope_of(space, log, now), asked, others)
-    return Matched(members, now, log.end, rows)
+    return Matched(members, now, rows)
 
 
 def others_of(space: Space, node: Node, now: datetime) -> dict[str, BitMap]:

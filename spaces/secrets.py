@@ -24,13 +24,5 @@ def open_sealed(sealed: bytes | memoryview) -> Any:
         raise Unopenable("No key in PERSONAS_FIELD_KEYS opens this secret") from error
 
 
-def reseal(sealed: bytes | memoryview) -> bytes:
-    """The same content under the newest key, so that an old key can be retired."""
-    try:
-        return _keys().rotate(bytes(sealed))
-    except InvalidToken as error:
-        raise Unopenable("No key in PERSONAS_FIELD_KEYS opens this secret") from error
-
-
 def _keys() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.FIELD_KEYS])

@@ -104,10 +104,6 @@ class BuilderRow:
     def id(self) -> str:
         return id_of(self.path)
 
-    @property
-    def movable(self) -> bool:
-        return bool(self.path)
-
 
 @dataclass(frozen=True)
 class DraftPreview:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-HOUR, DAY, WEEK = "hour", "day", "week"
+HOUR, DAY = "hour", "day"  # else a week
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 

@@ -24,8 +24,6 @@ from sources.events.sql import Sql, join, sql
 class TraitKind(EventCondition):
     """As a condition it is true of everybody who has a value."""
 
-    type_of_value: ClassVar[str]  # number, text, list, or any: as it was sent
-
     where: tuple[Question, ...] = declare(WHERE, default=())
     when: Window | None = declare(WindowField(sessions=True), default=None)
     sources: EventSources | None = declare(SourcesField(), default=None, kw_only=True)

@@ -23,7 +23,6 @@ class Aggregation(PropertyTrait):
     kind = "aggregation"
     label = "Aggregation"
     icon = "trait"
-    type_of_value = "number"
     example: ClassVar = {"name": "Order Completed", "property": "revenue", "function": "sum"}
 
     function: str = declare(TextField("function", "Function", options=FUNCTIONS), kw_only=True)

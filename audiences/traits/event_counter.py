@@ -15,7 +15,6 @@ class EventCounter(TraitKind):
     kind = "event_counter"
     label = "Event counter"
     icon = "event"
-    type_of_value = "number"
     example: ClassVar = {"name": "Order Completed", "within": {"days": 90}}
 
     def sentence(self) -> str:

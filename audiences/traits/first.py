@@ -14,7 +14,6 @@ class FirstValue(ValueOfOneEvent):
     kind = "first"
     label = "First"
     icon = "event"
-    type_of_value = "any"
     newest_first = False
     example: ClassVar = {"name": "Order Completed", "property": "currency"}
 

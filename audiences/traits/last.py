@@ -14,7 +14,6 @@ class LastValue(ValueOfOneEvent):
     kind = "last"
     label = "Last"
     icon = "event"
-    type_of_value = "any"
     newest_first = True
     example: ClassVar = {"name": "Order Completed", "property": "currency"}
 

@@ -20,7 +20,6 @@ class MostFrequent(PropertyTrait):
     kind = "most_frequent"
     label = "Most frequent"
     icon = "trait"
-    type_of_value = "any"
     example: ClassVar = {"name": "Product Viewed", "property": "category", "minimum": 3}
 
     least: int = declare(NumberField("minimum", "At least so often", usual=2, least=1), default=2, kw_only=True)

@@ -16,7 +16,6 @@ class UniqueList(DifferentValues):
     kind = "unique_list"
     label = "Unique list"
     icon = "trait"
-    type_of_value = "list"
     example: ClassVar = {"name": "Product Viewed", "property": "sku"}
 
     def sentence(self) -> str:

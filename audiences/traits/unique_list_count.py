@@ -16,7 +16,6 @@ class UniqueListCount(DifferentValues):
     kind = "unique_list_count"
     label = "Unique list count"
     icon = "trait"
-    type_of_value = "number"
     example: ClassVar = {"name": "Product Viewed", "property": "sku", "within": {"days": 30}}
 
     def sentence(self) -> str:

@@ -246,16 +246,6 @@ def event_name(type: str, event: str | None) -> str:
     return event or "" if type == "track" else EVENT_NAMES.get(type, "")
 
 
-def timeline_properties(message: dict[str, Any]) -> dict[str, Any]:
-    """An archived message's properties as conditions see them: a page's name and category are among them."""
-    properties: dict[str, Any] = message.get("properties") or {}
-    type = message["type"]
-    if type not in EVENT_NAMES:
-        return properties
-    named = {f"{type}_{field}": message[field] for field in ("name", "category") if message.get(field) is not None}
-    return named | properties
-
-
 def stays_out_of_spaces(message: Mapping[str, Any]) -> bool:
     """Whether an archived message's `integrations` keep it out of spaces, in small letters or capital ones.
 

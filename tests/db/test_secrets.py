@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from spaces.secrets import Unopenable, open_sealed, reseal, seal
+from spaces.secrets import Unopenable, open_sealed, seal
 
 CONTENT = {"url": "https://example.com", "secret": "hunter2", "ü": [1, None, True]}
 
@@ -22,7 +22,7 @@ def test_an_old_key_still_opens_and_can_be_retired(settings: Any) -> None:
     sealed = seal(CONTENT)
     settings.FIELD_KEYS = [new, old]
     assert open_sealed(sealed) == CONTENT
-    rotated = reseal(sealed)
+    rotated = seal(open_sealed(sealed))
     settings.FIELD_KEYS = [new]
     assert open_sealed(rotated) == CONTENT
     with pytest.raises(Unopenable):
@@ -34,5 +34,3 @@ def test_what_was_tampered_with_is_not_opened() -> None:
     sealed[20] ^= 1
     with pytest.raises(Unopenable):
         open_sealed(bytes(sealed))
-    with pytest.raises(Unopenable):
-        reseal(bytes(sealed))

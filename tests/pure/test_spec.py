@@ -469,12 +469,6 @@ def test_the_timeline_calls_pages_and_screens_by_fixed_names():
     ]
 
 
-def test_the_name_and_category_of_a_page_are_properties_in_the_timeline():
-    message = text(one(GOOD | {"type": "page", "name": "Home", "category": "Docs", "properties": {"url": "/"}}))
-    assert spec.timeline_properties(message) == {"page_name": "Home", "page_category": "Docs", "url": "/"}
-    assert spec.timeline_properties(text(one(GOOD | {"name": "x", "properties": {"a": 1}}))) == {"a": 1}
-
-
 @pytest.mark.parametrize(
     ("integrations", "context", "out"),
     [
