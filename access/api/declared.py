@@ -1,5 +1,6 @@
 """Settings that kinds of things declare (spaces.settings_schema), as fields of a body and as schemas of the API."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -8,30 +9,36 @@ from rest_framework import serializers
 from access.api.schema import register
 from spaces.settings_schema import MASK, SettingsDeclaration, json_schema
 
+Declarations = dict[str, type[SettingsDeclaration]]
+
 
 class DeclaredField(serializers.DictField):
-    """What one of several declarations allows. It is read by the declaration itself, in the service that takes it."""
+    """What one of several declarations allows. It is read by the declaration itself, in the service that takes it.
 
-    is_change = False  # some of it is enough: the rest stays
+    declared() -> the declarations by the names of their components. is_change: some of it is enough: the rest stays.
+    """
 
-    @staticmethod
-    def declared() -> list[type[SettingsDeclaration]]:
-        raise NotImplementedError
+    def __init__(self, declared: Callable[[], Declarations], *, is_change: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.declared, self.is_change = declared, is_change
 
 
 class DeclaredFieldExtension(OpenApiSerializerFieldExtension):
     target_class = DeclaredField
-    match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         prefix = "Change" if self.target.is_change else ""
         more: dict[str, Any] = {"required": []} if self.target.is_change else {}
-        return {
-            "anyOf": [
-                declared_schema(auto_schema, prefix + declared.__name__, declared, **more)
-                for declared in self.target.declared()
-            ]
-        }
+        references = [
+            declared_schema(auto_schema, prefix + name, declared, **more)
+            for name, declared in self.target.declared().items()
+        ]
+        return {"anyOf": references} if len(references) > 1 else references[0]
+
+
+def by_own_name(declarations: Iterable[type[SettingsDeclaration]]) -> Declarations:
+    """Kinds that share a declaration are one component."""
+    return {declared.__name__: declared for declared in declarations}
 
 
 def declared_schema(auto_schema: Any, name: str, declared: type[SettingsDeclaration], **more: Any) -> dict[str, str]:

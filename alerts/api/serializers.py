@@ -5,41 +5,25 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.api.declared import DeclaredField
+from access.api.declared import Declarations, DeclaredField, by_own_name
 from access.api.serializers import MomentField, enveloped
 from alerts import queries
 from alerts.channels import all_channels
 from alerts.kinds import all_kinds
 from alerts.models import AlertChannel, AlertNotification, AlertRule
-from spaces.settings_schema import MASK, SettingsDeclaration, masked
+from spaces.settings_schema import MASK, masked
 
 # Examples of a kind in a folder of another app: this one knows none by itself.
 OPTIONS = {"percent": 50, "least": 100}
 CHANNEL_SETTINGS = {"webhookUrl": f"https://hooks.slack.com/{MASK}"}
 
 
-class AlertOptionsField(DeclaredField):
-    """Options of an alert, as its kind declares them."""
-
-    @staticmethod
-    def declared() -> list[type[SettingsDeclaration]]:
-        return [kind.options for kind in all_kinds().values()]
+def _options() -> Declarations:
+    return by_own_name(kind.options for kind in all_kinds().values())
 
 
-class AlertOptionsChangesField(AlertOptionsField):
-    is_change = True
-
-
-class ChannelSettingsField(DeclaredField):
-    """Settings of a channel, as its kind declares them."""
-
-    @staticmethod
-    def declared() -> list[type[SettingsDeclaration]]:
-        return [channel.settings for channel in all_channels().values()]
-
-
-class ChannelSettingsChangesField(ChannelSettingsField):
-    is_change = True
+def _settings() -> Declarations:
+    return by_own_name(channel.settings for channel in all_channels().values())
 
 
 class AlertChannelSerializer(serializers.Serializer[Any]):
@@ -51,7 +35,7 @@ class AlertChannelSerializer(serializers.Serializer[Any]):
     settings = serializers.SerializerMethodField()
     createdAt = MomentField(source="created_at")
 
-    @extend_schema_field(ChannelSettingsField())
+    @extend_schema_field(DeclaredField(_settings))
     def get_settings(self, channel: AlertChannel) -> dict[str, Any]:
         return masked(queries.settings_of(channel))
 
@@ -61,7 +45,7 @@ class CreateAlertChannel(serializers.Serializer[Any]):
 
     kind = serializers.CharField(max_length=40)
     name = serializers.CharField(max_length=100)
-    settings = ChannelSettingsField(default=dict)
+    settings = DeclaredField(_settings, default=dict)
 
 
 class ChangeAlertChannel(serializers.Serializer[Any]):
@@ -70,7 +54,7 @@ class ChangeAlertChannel(serializers.Serializer[Any]):
     example: ClassVar = {"name": "Data team"}
 
     name = serializers.CharField(max_length=100, required=False)
-    settings = ChannelSettingsChangesField(required=False)
+    settings = DeclaredField(_settings, is_change=True, required=False)
 
 
 class AlertRuleSerializer(serializers.Serializer[Any]):
@@ -112,7 +96,7 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     def get_subjectId(self, rule: AlertRule) -> str | None:
         return rule.subject or None
 
-    @extend_schema_field(AlertOptionsField())
+    @extend_schema_field(DeclaredField(_options))
     def get_options(self, rule: AlertRule) -> dict[str, Any]:
         return masked(queries.options_of(rule))
 
@@ -138,7 +122,7 @@ class CreateAlertRule(serializers.Serializer[Any]):
 
     kind = serializers.CharField(max_length=40)
     name = serializers.CharField(max_length=100)
-    options = AlertOptionsField(default=dict)
+    options = DeclaredField(_options, default=dict)
     channelIds = channel_ids(default=list)
     subjectId = serializers.CharField(
         max_length=40, allow_null=True, default=None, help_text="null = anything of its kind."
@@ -152,7 +136,7 @@ class ChangeAlertRule(serializers.Serializer[Any]):
     example: ClassVar = {"enabled": False}
 
     name = serializers.CharField(max_length=100, required=False)
-    options = AlertOptionsChangesField(required=False)
+    options = DeclaredField(_options, is_change=True, required=False)
     channelIds = channel_ids(required=False)
     subjectId = serializers.CharField(max_length=40, allow_null=True, required=False)
     cooldownMinutes = serializers.IntegerField(required=False, help_text=COOLDOWN)

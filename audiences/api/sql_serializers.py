@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.api.declared import DeclaredField
+from access.api.declared import Declarations, DeclaredField, by_own_name
 from access.api.serializers import MomentField, enveloped
 from audiences.models import SqlRun, SqlTrait, Warehouse
 from audiences.rules.schedules import time_zones
 from audiences.rules.sql_rows import ID_COLUMNS
 from audiences.sql_traits import LONGEST_QUERY, settings_of
 from audiences.warehouses import all_warehouses
-from spaces.settings_schema import MASK, SettingsDeclaration, masked
+from spaces.settings_schema import MASK, masked
 
 KINDS = tuple(all_warehouses())
 QUERY = "SELECT user_id, tier FROM customers"
@@ -26,16 +26,8 @@ SETTINGS = {
 }
 
 
-class WarehouseSettingsField(DeclaredField):
-    """Settings of a warehouse, as its kind declares them."""
-
-    @staticmethod
-    def declared() -> list[type[SettingsDeclaration]]:
-        return [kind.settings for kind in all_warehouses().values()]
-
-
-class WarehouseSettingsChangesField(WarehouseSettingsField):
-    is_change = True
+def _settings() -> Declarations:
+    return by_own_name(kind.settings for kind in all_warehouses().values())
 
 
 class WarehouseSerializer(serializers.Serializer[Any]):
@@ -48,7 +40,7 @@ class WarehouseSerializer(serializers.Serializer[Any]):
     settings = serializers.SerializerMethodField()
     createdAt = MomentField(source="created_at")
 
-    @extend_schema_field(WarehouseSettingsField())
+    @extend_schema_field(DeclaredField(_settings))
     def get_settings(self, warehouse: Warehouse) -> dict[str, Any]:
         return masked(settings_of(warehouse))
 
@@ -56,7 +48,7 @@ class WarehouseSerializer(serializers.Serializer[Any]):
 class CreateWarehouse(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=KINDS)
     name = serializers.CharField(max_length=100)
-    settings = WarehouseSettingsField()
+    settings = DeclaredField(_settings)
 
     example: ClassVar = {"kind": "postgresql", "name": "Shop database", "settings": SETTINGS}
 
@@ -67,7 +59,7 @@ class ChangeWarehouse(serializers.Serializer[Any]):
     example: ClassVar = {"name": "Shop database"}
 
     name = serializers.CharField(max_length=100, required=False)
-    settings = WarehouseSettingsChangesField(required=False)
+    settings = DeclaredField(_settings, is_change=True, required=False)
 
 
 class WarehouseTestSerializer(serializers.Serializer[Any]):

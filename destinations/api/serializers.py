@@ -7,7 +7,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from access.api.declared import declared_schema
+from access.api.declared import Declarations, DeclaredField, by_own_name, declared_schema
 from access.api.schema import register
 from access.api.serializers import AT, Envelope, MomentField, enveloped
 from destinations import queries
@@ -33,29 +33,16 @@ SENDING = {
 CALL = {"type": "track", "event": "Audience Entered", "userId": "u1"}
 
 
-class SettingsField(serializers.DictField):
-    """Settings of a destination, as its adapter declares them."""
-
-    def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
-        return declared_schema(auto_schema, f"{_named(adapter.kind)}Settings", adapter.settings)
-
-    def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
-        return [self.component(auto_schema, adapter)]
+def _settings() -> Declarations:
+    """Of each kind of destination, as its adapter declares them."""
+    return {f"{_named(kind)}Settings": adapter.settings for kind, adapter in all_adapters().items()}
 
 
-class SettingsChangesField(SettingsField):
-    """Some of them: the others stay."""
-
-    def component(self, auto_schema: Any, adapter: Adapter) -> dict[str, str]:
-        return declared_schema(auto_schema, f"Change{_named(adapter.kind)}Settings", adapter.settings, required=[])
-
-
-class OptionsField(SettingsField):
-    """Options of an audience at a destination. Kinds of destinations may share them."""
-
-    def components(self, auto_schema: Any, adapter: Adapter) -> list[dict[str, str]]:
-        declared = [adapter.options, *([adapter.trait_options] if adapter.trait_options else [])]
-        return [declared_schema(auto_schema, options.__name__, options) for options in declared]
+def _options() -> Declarations:
+    """Of an audience, or a computed trait, at a destination."""
+    adapters = all_adapters().values()
+    options = [options for adapter in adapters for options in (adapter.options, adapter.trait_options)]
+    return by_own_name(declared for declared in options if declared)
 
 
 class SendingField(serializers.DictField):
@@ -73,18 +60,6 @@ class SendingFieldExtension(OpenApiSerializerFieldExtension):
             # Generators of clients name their classes by a title, and there is a name already.
             register(auto_schema, name, {key: value for key, value in schema.items() if key != "title"})
         return dict(reference)
-
-
-class SettingsFieldExtension(OpenApiSerializerFieldExtension):
-    target_class = SettingsField
-    match_subclasses = True
-
-    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        adapters = all_adapters().values()
-        references = [one for adapter in adapters for one in self.target.components(auto_schema, adapter)]
-        # Kinds that share their options are one schema.
-        several = [reference for place, reference in enumerate(references) if reference not in references[:place]]
-        return {"anyOf": several} if len(several) > 1 else several[0]
 
 
 def _named(kind: str) -> str:
@@ -117,7 +92,7 @@ class DestinationSerializer(serializers.Serializer[Any]):
             return Subscription.Status.DISABLED
         return status.worst(each.standing for each in queries.current_subscriptions(destination)) or None
 
-    @extend_schema_field(SettingsField())
+    @extend_schema_field(DeclaredField(_settings))
     def get_settings(self, destination: Destination) -> dict[str, Any]:
         return masked(queries.settings_of(destination))
 
@@ -132,7 +107,7 @@ class ChangedDestinationAnswer(Envelope):
 class CreateDestination(serializers.Serializer[Any]):
     kind = serializers.CharField(max_length=40)
     name = serializers.CharField(max_length=100)
-    settings = SettingsField(default=dict)
+    settings = DeclaredField(_settings, default=dict)
 
 
 class CreateDestinationExtension(OpenApiSerializerExtension):
@@ -154,7 +129,7 @@ class CreateDestinationExtension(OpenApiSerializerExtension):
     def _component(self, auto_schema: Any, adapter: Adapter, name: str) -> dict[str, str]:
         # Of the plain serializer, without this extension, which would call itself.
         schema = auto_schema._map_serializer(self.target, direction="request", bypass_extensions=True)
-        settings = SettingsField().component(auto_schema, adapter)
+        settings = declared_schema(auto_schema, f"{_named(adapter.kind)}Settings", adapter.settings)
         properties = schema["properties"] | {
             "kind": {"type": "string", "enum": [adapter.kind]},
             "settings": settings,
@@ -171,7 +146,7 @@ class ChangeDestination(serializers.Serializer[Any]):
     example: ClassVar = {"enabled": False}
 
     name = serializers.CharField(max_length=100, required=False)
-    settings = SettingsChangesField(required=False)
+    settings = DeclaredField(_settings, is_change=True, required=False)
     enabled = serializers.BooleanField(required=False)
 
 
@@ -330,7 +305,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     def get_heldBackBy(self, subscription: Subscription) -> str | None:
         return subscription.held_back_by or None
 
-    @extend_schema_field(OptionsField())
+    @extend_schema_field(DeclaredField(_options))
     def get_options(self, subscription: Subscription) -> dict[str, Any]:
         declared = adapter_of(subscription.destination.kind).options_for(subscription.audience.kind)
         return masked(load_stored(declared, subscription.options))
@@ -344,14 +319,14 @@ class CreateSubscription(serializers.Serializer[Any]):
     example: ClassVar = {"destinationId": "dst_2qKf0", "options": OPTIONS}
 
     destinationId = serializers.CharField(max_length=40)
-    options = OptionsField(default=dict)
+    options = DeclaredField(_options, default=dict)
     sending = SendingField(default=dict, help_text="Of whom what is sent; nothing = what always was.")
 
 
 class ChangeSubscription(serializers.Serializer[Any]):
     example: ClassVar = {"enabled": False}
 
-    options = OptionsField(required=False)
+    options = DeclaredField(_options, required=False)
     sending = SendingField(required=False, help_text="All of it: what is left out is as it always was.")
     enabled = serializers.BooleanField(required=False)
 
@@ -366,7 +341,7 @@ class CreateRehearsal(serializers.Serializer[Any]):
         required=False, allow_null=True, default=None, help_text="As if they entered, or left; null = as it is."
     )
     send = serializers.BooleanField(default=False, help_text="Makes the calls: the tool may act on them.")
-    options = OptionsField(required=False)
+    options = DeclaredField(_options, required=False)
     sending = SendingField(required=False)
 
 
