@@ -35,6 +35,16 @@ class MomentField(serializers.DateTimeField):
         return moment(value)
 
 
+class TextOrNull(serializers.CharField):
+    """A text whose column has "" for none."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(read_only=True, allow_null=True, **options)
+
+    def to_representation(self, value: Any) -> str | None:  # type: ignore[override]
+        return str(value) if value else None
+
+
 class Envelope(serializers.Serializer[Any]):
     # A whole answer: `{"data": {…}}` around its fields. (A docstring here would be everybody's description.)
 
@@ -317,16 +327,13 @@ class DeletionSerializer(serializers.Serializer[Any]):
     of = serializers.CharField(source="target_id", help_text="The id of what was deleted.")
     name = serializers.CharField()
     state = serializers.ChoiceField(choices=Deletion.State.choices)
-    table = serializers.SerializerMethodField(help_text="The one at work.")
+    table = TextOrNull(help_text="The one at work.")
     total = serializers.IntegerField(allow_null=True, help_text="Rows when it began.")
     done = serializers.IntegerField(help_text="Rows erased so far.")
     erased = serializers.DictField(child=serializers.IntegerField(), help_text="The same by table.")
     requestedAt = MomentField(source="requested_at")
     checkAt = MomentField(source="check_at", allow_null=True, help_text="When it is looked at again for late rows.")
     finishedAt = MomentField(source="finished_at", allow_null=True)
-
-    def get_table(self, deletion: Deletion) -> str | None:
-        return deletion.table or None
 
 
 # Whole answers.

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.declared import Declarations, DeclaredField, by_own_name
-from access.api.serializers import MomentField, enveloped
+from access.api.serializers import MomentField, TextOrNull, enveloped
 from alerts import queries
 from alerts.channels import all_channels
 from alerts.kinds import all_kinds
@@ -77,7 +77,7 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     sentence = serializers.SerializerMethodField(help_text="What it watches for, in words.")
     # null rather than "": to a client an id is there or is not.
-    subjectId = serializers.SerializerMethodField(help_text="What it is about; null = anything of its kind.")
+    subjectId = TextOrNull(source="subject", help_text="What it is about; null = anything of its kind.")
     options = serializers.SerializerMethodField()
     channelIds = serializers.SerializerMethodField(help_text="By which people are told.")
     cooldownMinutes = serializers.IntegerField(source="cooldown_minutes")
@@ -92,9 +92,6 @@ class AlertRuleSerializer(serializers.Serializer[Any]):
         if rule.subject and rule.kind not in subjects:
             subjects[rule.kind] = all_kinds()[rule.kind].subjects(rule.space)
         return queries.sentence_of(rule, subjects.get(rule.kind))
-
-    def get_subjectId(self, rule: AlertRule) -> str | None:
-        return rule.subject or None
 
     @extend_schema_field(DeclaredField(_options))
     def get_options(self, rule: AlertRule) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.schema import register
-from access.api.serializers import AT, Envelope, MomentField, enveloped, moment
+from access.api.serializers import AT, Envelope, MomentField, TextOrNull, enveloped, moment
 from audiences import overview
 from audiences.bulk import ACTIONS, MOST_AT_ONCE
 from audiences.models import Audience, Change, Version
@@ -281,14 +281,8 @@ class NeverSeenSerializer(serializers.Serializer[Any]):
     path = serializers.CharField(help_text="Where in the definition.")
     what = serializers.ChoiceField(choices=["event", "property", "trait"])
     name = serializers.CharField()
-    event = serializers.SerializerMethodField(help_text="Whose property it is.")
-    like = serializers.SerializerMethodField(help_text="One that was seen and is called alike.")
-
-    def get_event(self, unseen: Any) -> str | None:
-        return unseen.event or None
-
-    def get_like(self, unseen: Any) -> str | None:
-        return unseen.like or None
+    event = TextOrNull(help_text="Whose property it is.")
+    like = TextOrNull(help_text="One that was seen and is called alike.")
 
 
 class StepSerializer(serializers.Serializer[Any]):

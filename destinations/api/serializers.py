@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from access.api.declared import Declarations, DeclaredField, by_own_name, declared_schema
 from access.api.schema import register
-from access.api.serializers import AT, Envelope, MomentField, enveloped
+from access.api.serializers import AT, Envelope, MomentField, TextOrNull, enveloped
 from destinations import queries
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
@@ -277,7 +277,7 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     destinationId = serializers.CharField(source="destination.public_id")
     enabled = serializers.BooleanField()
     status = serializers.ChoiceField(source="standing", choices=Subscription.Status.choices)
-    heldBackBy = serializers.SerializerMethodField()
+    heldBackBy = TextOrNull(source="held_back_by")
     options = serializers.SerializerMethodField()
     sending = serializers.SerializerMethodField(help_text="Of whom what is sent.")
     cappedPeople = serializers.IntegerField(
@@ -301,9 +301,6 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
         tally = self.context.get("tallies", {}).get(subscription.pk)
         subscription.tally = tally or queries.count_now(subscription)  # type: ignore[attr-defined]
         return super().to_representation(subscription)
-
-    def get_heldBackBy(self, subscription: Subscription) -> str | None:
-        return subscription.held_back_by or None
 
     @extend_schema_field(DeclaredField(_options))
     def get_options(self, subscription: Subscription) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
-from access.api.serializers import Envelope, MomentField, answer
+from access.api.serializers import Envelope, MomentField, TextOrNull, answer
 from access.errors import invalid
 from access.requests import ApiRequest
 from identity import queries, services
@@ -39,7 +39,7 @@ class SplitSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(source="public_id")
     profileId = serializers.SerializerMethodField(help_text="Who had all of these identifiers, as it is now.")
     state = serializers.ChoiceField(choices=ProfileSplit.State.values)
-    error = serializers.SerializerMethodField(help_text="Why it failed; null = it did not.")
+    error = TextOrNull(help_text="Why it failed; null = it did not.")
     taken = IdentifierSerializer(many=True, help_text="None of these may be in one profile …")
     left = IdentifierSerializer(many=True, help_text="… with any of these.")
     createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True)
@@ -48,9 +48,6 @@ class SplitSerializer(serializers.Serializer[Any]):
 
     def get_profileId(self, split: ProfileSplit) -> str:
         return str(self.context["ids"][split.profile])
-
-    def get_error(self, split: ProfileSplit) -> str | None:
-        return split.error or None
 
 
 class PartSerializer(serializers.Serializer[Any]):
