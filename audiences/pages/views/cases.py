@@ -26,7 +26,7 @@ from spaces.needs import needs
 @lane(QUERIES)
 def audience_cases(request: PageRequest, workspace: str, space: str, audience: str) -> HttpResponse:
     """What comes of each test case now. A POST removes the one with the id `remove`."""
-    row = _row(audiences_of(request.space), audience)
+    row = get_object_or_404(audiences_of(request.space), public_id=audience)
     return _cases(request, row, "audiences/cases.html", {"audience": row})
 
 
@@ -34,20 +34,20 @@ def audience_cases(request: PageRequest, workspace: str, space: str, audience: s
 @lane(QUERIES)
 def trait_cases(request: PageRequest, workspace: str, space: str, trait: str) -> HttpResponse:
     """The same of a computed trait."""
-    row = _row(traits_of(request.space), trait)
+    row = get_object_or_404(traits_of(request.space), public_id=trait)
     return _cases(request, row, "audiences/traits/cases.html", {"trait": row, "details": overview(row)})
 
 
 @needs("space.use")
 def audience_case(request: PageRequest, workspace: str, space: str, audience: str, case: str = "") -> HttpResponse:
     """Describe a test case, or change one."""
-    return _case(request, _row(audiences_of(request.space), audience), case)
+    return _case(request, get_object_or_404(audiences_of(request.space), public_id=audience), case)
 
 
 @needs("space.use")
 def trait_case(request: PageRequest, workspace: str, space: str, trait: str, case: str = "") -> HttpResponse:
     """The same of a computed trait."""
-    return _case(request, _row(traits_of(request.space), trait), case)
+    return _case(request, get_object_or_404(traits_of(request.space), public_id=trait), case)
 
 
 def _cases(request: PageRequest, row: Audience, template: str, context: dict[str, Any]) -> HttpResponse:
@@ -121,11 +121,6 @@ def _render_case(
         "events": suggestions.events(request.space),
     }
     return render(request, "audiences/case.html", context, status=status)
-
-
-def _row(rows: Any, public_id: str) -> Audience:
-    row = get_object_or_404(rows, public_id=public_id)
-    return row
 
 
 def _listing(row: Audience, request: PageRequest) -> str:

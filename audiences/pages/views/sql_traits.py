@@ -151,5 +151,4 @@ def _shown(row: SqlTrait, newest: SqlRun | None) -> dict[str, Any]:
 
 
 def _get_or_404(request: PageRequest, public_id: str) -> SqlTrait:
-    row = get_object_or_404(request.space.sql_traits.select_related("warehouse"), public_id=public_id)
-    return row
+    return get_object_or_404(request.space.sql_traits.select_related("warehouse"), public_id=public_id)

@@ -1,5 +1,0 @@
-from django.apps import AppConfig
-
-
-class SpacesConfig(AppConfig):
-    name = "spaces"
