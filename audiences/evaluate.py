@@ -25,7 +25,7 @@ from audiences.evaluation import Subject, Tick
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
 from identity.models import ChangeSet
-from identity.splits import moved_after
+from identity.queries import moved_after
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
 from spaces.batches import unfinished

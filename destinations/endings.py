@@ -8,16 +8,13 @@ still be under way: only a comparison SETTLED after it says that nobody is there
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from django.db.models import F, Q
+from datetime import datetime
 
 from access.services import COMMAND, NotPossible
 from audiences.models import Audience
 from audiences.services import delete_audience
+from destinations.intake import SETTLED
 from destinations.models import Subscription
-
-SETTLED = timedelta(seconds=10)  # longer than a batch is prepared
 
 logger = logging.getLogger(__name__)
 
@@ -29,23 +26,6 @@ class LeavingFrom:
     subscription: Subscription
     left: int | None
     done: bool
-
-
-def to_be_compared(now: datetime) -> Q:
-    """Subscriptions of audiences that end, which were not compared since then, and again once all is settled."""
-    unseen = Q(compared_at=None) | Q(compared_at__lt=F("audience__ending_at"))
-    unsettled = Q(audience__ending_at__lte=now - SETTLED, compared_at__lt=F("audience__ending_at") + SETTLED)
-    return Q(audience__ending_at__lte=now) & (unseen | unsettled)
-
-
-def is_to_be_compared(subscription: Subscription, now: datetime) -> bool:
-    """The same of one subscription."""
-    ending_at, compared_at = subscription.audience.ending_at, subscription.compared_at
-    if ending_at is None or ending_at > now:
-        return False
-    if compared_at is None or compared_at < ending_at:
-        return True
-    return ending_at <= now - SETTLED and compared_at < ending_at + SETTLED
 
 
 def leaving(audience: Audience) -> Sequence[LeavingFrom]:

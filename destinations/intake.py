@@ -5,11 +5,11 @@ Nothing here writes. A pass goes through the changed profiles by profile number;
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.db.models import Max, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 from pyroaring import BitMap
 
 from audiences import trait_values
@@ -23,6 +23,8 @@ from destinations.rules.sending import IdentifierRule
 from identity import queries as identity
 from identity.models import Identifier, Profile
 from spaces.clock import rows_due
+
+SETTLED = timedelta(seconds=10)  # after an audience ended: longer than a batch is prepared
 
 Recipients = dict[str, tuple[int, str]]  # {identifier type: (number, value)}: whom a call is about
 
@@ -362,3 +364,20 @@ def is_over_cap(subscription: Subscription, people: int) -> bool:
     """Whether so many may not go in one go without anybody's nod."""
     cap = cap_of(subscription)
     return cap is not None and people > cap
+
+
+def ending_to_be_compared(now: datetime) -> Q:
+    """Subscriptions of audiences that end, which were not compared since then, and again once all is settled."""
+    unseen = Q(compared_at=None) | Q(compared_at__lt=F("audience__ending_at"))
+    unsettled = Q(audience__ending_at__lte=now - SETTLED, compared_at__lt=F("audience__ending_at") + SETTLED)
+    return Q(audience__ending_at__lte=now) & (unseen | unsettled)
+
+
+def is_ending_to_be_compared(subscription: Subscription, now: datetime) -> bool:
+    """The same of one subscription."""
+    ending_at, compared_at = subscription.audience.ending_at, subscription.compared_at
+    if ending_at is None or ending_at > now:
+        return False
+    if compared_at is None or compared_at < ending_at:
+        return True
+    return ending_at <= now - SETTLED and compared_at < ending_at + SETTLED

@@ -23,8 +23,8 @@ from destinations.rules.mapping import roots
 from destinations.rules.sending import IdentifierRule, SendingRules, Which, load_sending, named_types
 from destinations.transports import catcher
 from identity.models import Identifier
+from identity.queries import moved_after
 from identity.rules.graph import ACCOUNT_TYPE
-from identity.splits import moved_after
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import Sql, join, moment, sql

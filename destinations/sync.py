@@ -21,11 +21,18 @@ import msgspec
 from django.db.models import Exists, OuterRef, Q
 
 from audiences.models import Change as AudienceChange
-from destinations import endings
 from destinations.adapters import adapter_of
 from destinations.calls import DecidedCall, FilteredCall, change_of, decide_calls, everyone_besides, filtered_calls
 from destinations.delivery_log import log_attempts, log_filtered
-from destinations.intake import PassPosition, SyncIntake, read_comparison, read_due_and_changed, retry_is_due
+from destinations.intake import (
+    PassPosition,
+    SyncIntake,
+    ending_to_be_compared,
+    is_ending_to_be_compared,
+    read_comparison,
+    read_due_and_changed,
+    retry_is_due,
+)
 from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
 from destinations.rules import backoff
@@ -86,7 +93,7 @@ class Sync:
         intake = read_due_and_changed(subscription, limit, now) if subscription.sends else None
         longest, noted = backoff.LONGEST_ASKED, subscription.compared_at
         is_time = is_due(subscription.compare_at, now, longest=longest, noted=noted)
-        if not is_time and not endings.is_to_be_compared(subscription, now):
+        if not is_time and not is_ending_to_be_compared(subscription, now):
             return intake
         # In the middle of a long pass it is compared for its counts, at its end for what the pass has overlooked.
         if intake and subscription.pass_tick is None:
@@ -199,7 +206,7 @@ def waiting(now: datetime) -> list[int]:
     to_pass = Q(full=True) | Q(pass_tick__isnull=False) | Exists(changed)
     to_send = (to_pass & Q(capped_people=0)) | Exists(due)
     to_compare = rows_due("compare_at", now, longest=backoff.LONGEST_ASKED, noted="compared_at")
-    to_compare |= endings.to_be_compared(now)
+    to_compare |= ending_to_be_compared(now)
     ready = Subscription.objects.filter(
         retry_is_due(now),
         (sends & to_send) | to_compare,

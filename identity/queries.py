@@ -16,7 +16,7 @@ from pyroaring import BitMap
 from identity.models import SEARCHED, Evidence, Identifier, Link, Merge, Profile, searched_email, searched_name
 from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.models import Source
-from spaces.models import Space
+from spaces.models import Replaced, Space
 
 COLLECTIONS = {"users": Profile.Kind.USER, "accounts": Profile.Kind.ACCOUNT}  # as addresses name them
 MANY = 1_000  # of one profile's rows, where all of them are shown at once
@@ -240,3 +240,13 @@ def source_ids(ids: Iterable[int | None]) -> dict[int, str]:
 def _array(numbers: Iterable[int]) -> str:
     """As one literal: PostgreSQL reads that much faster than an expression of 100,000 numbers."""
     return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def moved_after(space: int, piece: int) -> BitMap:
+    """Whom resolve is resolving once more, or has since the batch of this number: readers of that moment mistake them.
+
+    PostgreSQL has it so from Prepare on, ClickHouse only from Commit on.
+    """
+    replaced = Replaced.objects.filter(log__stage="resolve", log__partition=space)
+    rows = replaced.filter(Q(number=None) | Q(number__gt=piece)).values_list("keys", flat=True)
+    return BitMap(number for keys in rows for number in keys)

@@ -18,7 +18,6 @@ import msgspec
 import numpy
 import pyarrow
 from django.db import connection
-from django.db.models import Q
 from django.utils import timezone
 from pyroaring import BitMap
 
@@ -149,16 +148,6 @@ def came_true(wish: int, now: datetime) -> None:
     done = {ProfileSplit.State.WANTED: ProfileSplit.State.DONE, ProfileSplit.State.UNWANTED: ProfileSplit.State.UNDONE}
     for before, after in done.items():
         ProfileSplit.objects.filter(pk=wish, state=before).update(state=after, error="", done_at=now)
-
-
-def moved_after(space: int, piece: int) -> BitMap:
-    """Whom resolve is resolving once more, or has since the batch of this number: readers of that moment mistake them.
-
-    PostgreSQL has it so from Prepare on, ClickHouse only from Commit on.
-    """
-    replaced = Replaced.objects.filter(log__stage="resolve", log__partition=space)
-    rows = replaced.filter(Q(number=None) | Q(number__gt=piece)).values_list("keys", flat=True)
-    return BitMap(number for keys in rows for number in keys)
 
 
 def component(wish: ProfileSplit) -> Component:
