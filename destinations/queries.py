@@ -24,7 +24,7 @@ from destinations.rules.sending import IdentifierRule, SendingRules, Which, load
 from destinations.transports import catcher
 from identity.models import Identifier
 from identity.queries import moved_after
-from identity.rules.graph import ACCOUNT_TYPE
+from identity.rules.extract import ACCOUNT_TYPE
 from sources.events import client
 from sources.events.schema import DELIVERY_LOG
 from sources.events.sql import Sql, join, moment, sql
