@@ -3,22 +3,14 @@
 from django.conf import settings
 from django.db import models
 
-from spaces.models import Owned, Space, public_id
+from spaces.models import Configured, Owned, Space, public_id
 
 
-class AlertChannel(Owned):
-    """A way in which people of a space are told. `kind` names a file and is never renamed."""
+class AlertChannel(Configured):
+    """A way in which people of a space are told."""
 
     public_id = public_id("alc")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="alert_channels")
-    kind = models.CharField(max_length=40)
-    name = models.CharField(max_length=100)
-    # Sealed as a whole: of some channels the address itself is a secret.
-    settings = models.BinaryField(help_text="encrypted JSON; see spaces.secrets")
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class AlertRule(Owned):

@@ -12,7 +12,7 @@ from audiences.rules.folders import LONGEST_FOLDER
 from audiences.rules.labels import LONGEST_LABEL
 from audiences.rules.whom import WHOM, Whom
 from sources.models import Source
-from spaces.models import Owned, Space, public_id
+from spaces.models import Configured, Owned, Space, public_id
 from spaces.times import milliseconds
 
 
@@ -272,18 +272,11 @@ class Draft(Owned):
         return WHOM[self.of]
 
 
-class Warehouse(Owned):
-    """A database of the customer's own that SQL traits are asked of. `kind` names a file and is never renamed."""
+class Warehouse(Configured):
+    """A database of the customer's own that SQL traits are asked of."""
 
     public_id = public_id("whs")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="warehouses")
-    kind = models.CharField(max_length=40)
-    name = models.CharField(max_length=100)
-    settings = models.BinaryField(help_text="encrypted JSON; see spaces.secrets")
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class SqlTrait(Owned):

@@ -3,7 +3,7 @@
 from django.db import models
 
 from audiences.models import Audience
-from spaces.models import Deletable, Owned, Space, Workspace, public_id
+from spaces.models import Configured, Deletable, Owned, Space, Workspace, public_id
 
 
 class Many(models.Model):
@@ -15,19 +15,12 @@ class Many(models.Model):
         abstract = True
 
 
-class Destination(Deletable, Owned):
-    """A tool where people are needed. `kind` names an adapter and is never renamed."""
+class Destination(Deletable, Configured):
+    """A tool where people are needed. Its kind is an adapter's."""
 
     public_id = public_id("dst")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="destinations")
-    kind = models.CharField(max_length=40)
-    name = models.CharField(max_length=100)
-    settings = models.BinaryField(help_text="encrypted JSON; see spaces.secrets")
     enabled = models.BooleanField(default=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class Subscription(Deletable, Owned):

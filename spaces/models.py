@@ -35,6 +35,22 @@ class Owned(models.Model):
         abstract = True
 
 
+class Configured(Owned):
+    """Something of a kind that a file declares, with its settings. `kind` names that file and is never renamed."""
+
+    kind = models.CharField(max_length=40)
+    name = models.CharField(max_length=100)
+    # Sealed as a whole: of some kinds the address itself is a secret.
+    settings = models.BinaryField(help_text="encrypted JSON; see spaces.secrets")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+
 Row = TypeVar("Row", bound=models.Model, covariant=True)
 
 
