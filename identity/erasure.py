@@ -119,12 +119,18 @@ def _rows(statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-class _Erase(Resolve):
-    """One batch of the resolve log, which takes no events. erase: in its transaction; whom audiences are told of."""
+class OneBatch(Resolve):
+    """A stage that does one batch of the resolve log, and then has nothing to do."""
+
+    is_prepared = False
+
+
+class _Erase(OneBatch):
+    """It takes no events. erase: in its transaction; whom audiences are told of."""
 
     def __init__(self, clock: Clock, erase: Callable[[Space], BitMap]) -> None:
         super().__init__(clock)
-        self._erase, self.is_prepared = erase, False
+        self._erase = erase
 
     def read(self, log: Log, limit: int) -> Intake | None:
         return None if self.is_prepared else Intake(Space.everything.get(pk=log.partition), Taken())
@@ -162,15 +168,16 @@ def erase_people(
         keep(people, erased)
         return BitMap()
 
-    return _advanced(space, _Erase(clock, erase))
+    return advanced(space, _Erase(clock, erase))
 
 
 def tell_of(space: Space, numbers: BitMap, *, clock: Clock) -> bool:
     """Audiences are evaluated anew for these people. False when the log waits."""
-    return _advanced(space, _Erase(clock, lambda within: numbers))
+    return advanced(space, _Erase(clock, lambda within: numbers))
 
 
-def _advanced(space: Space, stage: _Erase) -> bool:
+def advanced(space: Space, stage: OneBatch) -> bool:
+    """The stage's one batch is done. False when the log waits."""
     # Else a batch that resolve has under way would look like one that somebody left.
     with owning_in_between(f"{stage.name}:{space.pk}", within_s=PATIENCE_S) as is_ours:
         if is_ours:

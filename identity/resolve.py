@@ -51,16 +51,21 @@ UNWRITABLE = "unstorable"
 
 
 class PreparedAgain(msgspec.Struct):
-    """People are resolved once more, since a split is wanted or is not any more.
+    """People are resolved once more, since a split is wanted or is not any more, or a source is taken back.
 
     numbers: of their profiles. homes: of those that are no more, where their events are. places: (source, piece,
-    position) in the archive of the rows, as 8-byte integers.
+    position) in the archive of the rows, as 8-byte integers. split, without: which of the two; 0 = not that.
     """
 
     split: int
     numbers: list[int]
     homes: dict[int, int]
     places: bytes
+    without: int = 0
+
+    def is_of(self, component: splits.Component) -> bool:
+        mine = (component.wish.pk if component.wish else 0, component.without, [*component.numbers])
+        return mine == (self.split, self.without, self.numbers)
 
 
 class PreparedResolve(msgspec.Struct):
@@ -102,9 +107,11 @@ class _LastPrepared:
     component: splits.Component | None = None
 
     def is_of(self, prepared: "PreparedResolve") -> bool:
-        mine, split = self.component, prepared.again and prepared.again.split
-        same = (self.taken, self.policy) == (prepared.taken, prepared.policy)
-        return same and (mine.wish.pk if mine else None) == split
+        if (self.taken, self.policy) != (prepared.taken, prepared.policy):
+            return False
+        if self.component is None or prepared.again is None:
+            return self.component is prepared.again
+        return prepared.again.is_of(self.component)
 
 
 class Resolve:
@@ -139,8 +146,8 @@ class Resolve:
         return 1 if intake.rows is None else intake.rows.num_rows
 
     def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
-        if intake.again:
-            return self._prepare_again(log, intake, intake.again, number)
+        if intake.again and intake.again.wish:
+            return self._prepare_again(log, intake, intake.again, intake.again.wish, number)
         if intake.rows is None:
             everyone = {ChangeSet.EVERYTHING: BitMap().serialize()}
             return PreparedResolve(intake.taken, ends=intake.ends, settles=True, change_sets=everyone)
@@ -208,8 +215,10 @@ class Resolve:
         elif prepared.taken.slice:
             graph_store.mark_untouched(log.partition, untouched=True)
 
-    def _prepare_again(self, log: Log, intake: Intake, concerned: splits.Component, number: int) -> PreparedResolve:
-        space, wish = intake.space, concerned.wish
+    def _prepare_again(
+        self, log: Log, intake: Intake, concerned: splits.Component, wish: ProfileSplit, number: int
+    ) -> PreparedResolve:
+        space = intake.space
         try:
             with transaction.atomic():
                 # Of no events: for the counters alone, which it holds until the transaction ends.
@@ -291,9 +300,10 @@ class Resolve:
 
     def _component(self, log: Log, again: PreparedAgain) -> splits.Component:
         last: _LastPrepared | None = getattr(self._thread, "last", None)
-        if last and last.component and last.component.wish.pk == again.split:
+        if last and last.component and again.is_of(last.component):
             return last.component
-        return splits.read(ProfileSplit.objects.get(pk=again.split), BitMap(again.numbers))
+        space, wish = Space.everything.get(pk=log.partition), ProfileSplit.objects.filter(pk=again.split).first()
+        return splits.read(space, BitMap(again.numbers), wish, without=again.without)
 
     def _move(self, log: Log, prepared: PreparedResolve) -> None:
         """What was taken is done, as far as anyone can see."""

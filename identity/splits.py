@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 import msgspec
 import numpy
 import pyarrow
+import pyarrow.compute
 from django.db import connection
 from django.utils import timezone
 from pyroaring import BitMap
@@ -45,24 +46,28 @@ class TooMuch(Exception):
 
 @dataclass
 class Component:
-    """Who is to be resolved once more, because of which wish. numbers: all of theirs, merged ones too. rows: their
-    events, with `profile`.
+    """Who is to be resolved once more. numbers: all of theirs, merged ones too. rows: their events, with `profile`.
 
     evidence: their sets of identifiers. traits: rows of `traits` whose events are not kept any more.
-    accounts: numbers of accounts by their group ids.
+    accounts: numbers of accounts by their group ids. wish: because of which split; None = because of none.
+    without: the source whose events are left out, since they are taken back; 0 = none is.
     """
 
-    wish: ProfileSplit
+    space: Space
     numbers: BitMap
     rows: pyarrow.Table
     evidence: Sequence[Evidence]
     traits: pyarrow.Table
     accounts: Mapping[str, int]
+    wish: ProfileSplit | None = None
+    without: int = 0
 
     @property
     def splits(self) -> list[rules.SplitRule]:
         """By which they are to be resolved."""
-        others = [split for split in active(self.wish.space) if split.id != self.wish.pk]
+        if self.wish is None:
+            return active(self.space)
+        others = [split for split in active(self.space) if split.id != self.wish.pk]
         return others if self.wish.state == ProfileSplit.State.UNWANTED else [*others, _rule(self.wish)]
 
     @property
@@ -153,40 +158,42 @@ def came_true(wish: int, now: datetime) -> None:
 def component(wish: ProfileSplit) -> Component:
     """All who are concerned by it. Raises TooMuch."""
     numbers = numbers_of(wish.space, ((type, value) for type, value in (*wish.taken, *wish.left)))
-    return read(wish, _reach(wish.space, numbers | BitMap([wish.profile])))
+    return read(wish.space, reach(wish.space, numbers | BitMap([wish.profile])), wish)
 
 
-def read(wish: ProfileSplit, numbers: BitMap) -> Component:
-    """What there is of these. Raises TooMuch."""
-    space, scope = wish.space, history.scope_of(wish.space)
+def read(space: Space, numbers: BitMap, wish: ProfileSplit | None = None, *, without: int = 0) -> Component:
+    """What there is of these, but for the events of the source `without`. Raises TooMuch."""
+    scope = history.scope_of(space)
     rows = timeline.component(scope, [*numbers], most=MOST_EVENTS)
     if rows.num_rows > MOST_EVENTS:
         raise TooMuch(f"More than {MOST_EVENTS:,} events belong to these people.")
     evidence = list(Evidence.objects.filter(space=space, profile__in=[*numbers]).order_by("first_seen_at", "pk"))
-    traits = timeline.trait_rows(scope, [*numbers])
+    rows, traits = (_not_of(without, part) for part in (rows, timeline.trait_rows(scope, [*numbers])))
     kept = set(_places(rows, "source", "piece", "position"))
     orphans = [place not in kept for place in _places(traits, "source", "origin_piece", "origin_position")]
     # Accounts keep their numbers, so that a link is made again to the very same.
     links = Link.objects.filter(space=space, user__in=[*numbers])
     accounts = Identifier.objects.filter(space=space, type=ACCOUNT_TYPE, profile__in=links.values("account"))
     return Component(
-        wish,
+        space,
         numbers,
         rows,
         evidence,
         traits.filter(pyarrow.array(orphans, pyarrow.bool_())),
         dict(accounts.values_list("value", "profile")),
+        wish,
+        without,
     )
 
 
 def resolve_again(concerned: Component, last_profile: int, last_identifier: int) -> Resolved:
     """The rules of the space, over all events of these people. Writes nothing. last_…: the newest numbers given out."""
-    policy = policy_of(concerned.wish.space.identity_policy)
+    policy = policy_of(concerned.space.identity_policy)
     rows = event_batch(concerned.rows, policy)
     # Of events that are not kept any more there is still the set of identifiers, and when it was seen first.
     known = {event.user for event in rows.events}
     # Sets whose events are kept come with these, in their own place; the others come first, since they are older.
-    gone = [row for row in concerned.evidence if _identifiers(row) not in known]
+    gone = [row for row in concerned.evidence if identifiers_of(row) not in known]
     batch = _with_evidence(rows, gone)
     numbers = dict(enumerate([*(row.profile for row in gone), *concerned.rows["profile"].to_pylist()]))
     graph = IdentityGraph(policy, [], last_profile, last_identifier, rules.sides_of(concerned.splits), numbers)
@@ -223,7 +230,7 @@ def came_with(profile: Profile, loser: int) -> list[tuple[str, str]]:
 
 def record(again: Resolved, number: int) -> graph_store.Written:
     """PostgreSQL has it so. number: of the Prepare. Inside its transaction, with the space's counters held."""
-    space = again.component.wish.space
+    space = again.component.space
     # The rows of profiles and identifiers stay: ids, and the numbers that destinations know, are theirs.
     graph_store.forget(space, [*again.component.numbers])
     written = graph_store.record(space, number, again.graph, again.batch, again.resolution)
@@ -242,7 +249,7 @@ def sweep() -> None:
         old.delete()
 
 
-def _reach(space: Space, numbers: BitMap) -> BitMap:
+def reach(space: Space, numbers: BitMap) -> BitMap:
     """With all who share with them an identifier that was refused here or there. Raises TooMuch."""
     while True:
         numbers = all_numbers(space, numbers)
@@ -286,7 +293,7 @@ def _rule(split: ProfileSplit) -> rules.SplitRule:
     return rules.SplitRule(split.pk or 0, taken, left)
 
 
-def _identifiers(row: Evidence) -> tuple[tuple[str, str], ...]:
+def identifiers_of(row: Evidence) -> tuple[tuple[str, str], ...]:
     return tuple((type, value) for type, value in row.identifiers)
 
 
@@ -294,7 +301,7 @@ def _with_evidence(rows: EventBatch, gone: Sequence[Evidence]) -> EventBatch:
     """The events; before them, one for each of these sets."""
     empty = ArchivedEvent(type="", event="", user=(), account=None, properties=b"", lists=b"", traits={})
     return EventBatch(
-        events=[*(msgspec.structs.replace(empty, user=_identifiers(row)) for row in gone), *rows.events],
+        events=[*(msgspec.structs.replace(empty, user=identifiers_of(row)) for row in gone), *rows.events],
         times=[*(milliseconds(row.first_seen_at) for row in gone), *rows.times],
         sources=[*(row.first_source_id or 0 for row in gone), *rows.sources],
         pieces=[*(0 for _ in gone), *rows.pieces],
@@ -312,7 +319,8 @@ def _homes(again: Resolved, numbers: Mapping[int, int]) -> dict[int, int]:
             homes[before] = winners.get(now, now)
     # One without any event: wherever the others are.
     rest = [number for number in again.component.numbers if number not in created and number not in homes]
-    if created and rest:
+    # Where events were taken back it may be that it has none: then nobody is left of it.
+    if created and rest and not again.component.without:
         oldest = min(created)
         homes |= dict.fromkeys(rest, winners.get(oldest, oldest))
     return homes
@@ -327,6 +335,10 @@ def _add_traits(again: Resolved) -> None:
         known = again.resolution.traits.setdefault(owner, {})
         if row["key"] not in known or known[row["key"]][0] < stamp:
             known[row["key"]] = trait
+
+
+def _not_of(source: int, rows: pyarrow.Table) -> pyarrow.Table:
+    return rows.filter(pyarrow.compute.not_equal(rows["source"], source)) if source else rows
 
 
 def _places(rows: pyarrow.Table, *names: str) -> list[tuple[int, int, int]]:

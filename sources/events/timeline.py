@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 import pyarrow
+from pyroaring import BitMap
 
 from sources.events import client
 from sources.events.schema import LINKS, OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
@@ -204,6 +205,19 @@ def erase_replaced(workspace_id: int, space_id: int, number: int, profiles: Sequ
         column = {OVERLAY: "loser", LINKS: "user"}.get(table, "profile")
         mine = sql("workspace = %s AND space = %s AND piece < %s", workspace_id, space_id, number)
         client.run(sql(f"DELETE FROM {table.name} WHERE %s AND {column} IN %s", mine, list(profiles)))
+
+
+def profiles_of_source(scope: Scope, source: int) -> BitMap:
+    """The profile numbers that events of the source have."""
+    query = sql("SELECT DISTINCT profile FROM profile_events WHERE %s AND source = %s", scope.condition, source)
+    return BitMap(number for (number,) in client.rows(query))
+
+
+def erase_source(workspace_id: int, space_id: int, source: int) -> None:
+    """No row of the source's events is left of the space."""
+    mine = sql("workspace = %s AND space = %s AND source = %s", workspace_id, space_id, source)
+    for table in (TIMELINE, PROFILE_EVENTS, TRAITS):
+        client.run(sql(f"DELETE FROM {table.name} WHERE %s", mine))
 
 
 def ends_of(scope: Scope, profiles: Sequence[int]) -> tuple[tuple[int, int, str], tuple[int, int, str]] | None:
