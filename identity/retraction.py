@@ -48,7 +48,8 @@ def drained(space: Space, source_id: int) -> bool:
     """Whether the space has resolved everything that the source sent."""
     if Inbox.objects.filter(source=source_id).exists() or source_id in unfinished("archive"):
         return False
-    connections = list(Connection.objects.filter(space=space, source=source_id))
+    heard = Connection.objects.filter(space=space, source=source_id).exclude(state=Connection.State.DISCONNECTED)
+    connections = list(heard)
     return space.pk not in unfinished("resolve") and not any(place.has_more for place in places(connections))
 
 

@@ -36,6 +36,8 @@ from console.models import Sample
 from destinations import endings, sync
 from destinations.models import Subscription
 from identity import resolve, splits
+from imports import running
+from imports.models import ProfileImport
 from personas_site import erasure, keys
 from personas_site.celery import app  # by name: a web process that only sends tasks must know our broker, too
 from personas_site.health import CHECKS
@@ -179,6 +181,13 @@ WORK = {
         turn=lambda regulation, workspace: erasing.advance(regulation, clock),
         feeds=("evaluate", "sync"),
         frees=True,
+    ),
+    "import": Work(
+        queue="bulk",
+        owners=ProfileImport,
+        waiting=running.due,
+        turn=lambda of, workspace: running.advance(of, clock),
+        feeds=("archive", "evaluate"),
     ),
     "ending": Work(
         queue="bulk",

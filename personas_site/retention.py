@@ -16,6 +16,7 @@ from alerts.models import AlertNotification, AlertOccurrence
 from audiences.models import Change, Draft
 from destinations.models import Subscription
 from identity.models import Evidence
+from imports.models import ImportPart, ImportProblem, ProfileImport
 from personas_site.erasure import AT_ONCE
 from privacy.models import Regulation
 from sources.events import client
@@ -52,6 +53,12 @@ def _old_changes(now: datetime) -> "QuerySet[Change]":
     return old.alias(past=past).filter(tick__lt=F("past"))
 
 
+def _of_old_imports(rows: Any, now: datetime) -> "QuerySet[Any]":
+    """What is kept of the files of imports that ended long ago, or that nobody went on with."""
+    old = now - _days("KEEP_IMPORTED_DAYS")
+    return rows.objects.filter(of__changed_at__lt=old).exclude(of__state__in=ProfileImport.AT_WORK)
+
+
 RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
     Reject: lambda now: Reject.objects.filter(received_at__lt=now - _days("KEEP_REJECTS_DAYS")),
     RefusedRequest: lambda now: RefusedRequest.objects.filter(last_at__lt=now - _days("KEEP_REJECTS_DAYS")),
@@ -60,6 +67,11 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
     Evidence: lambda now: Evidence.objects.filter(last_seen_at__lt=now - _days("KEEP_EVENTS_DAYS")),
     Deletion: lambda now: Deletion.objects.filter(finished_at__lt=now - _days("KEEP_CHANGES_DAYS")),
     Regulation: lambda now: Regulation.objects.filter(finished_at__lt=now - _days("KEEP_CHANGES_DAYS")),
+    ImportPart: lambda now: _of_old_imports(ImportPart, now),
+    ImportProblem: lambda now: _of_old_imports(ImportProblem, now),
+    ProfileImport: lambda now: ProfileImport.objects.filter(changed_at__lt=now - _days("KEEP_CHANGES_DAYS")).exclude(
+        state__in=ProfileImport.AT_WORK
+    ),
     AlertOccurrence: lambda now: AlertOccurrence.objects.filter(ended_at__lt=now - _days("KEEP_CHANGES_DAYS")),
     AlertNotification: lambda now: AlertNotification.objects.filter(at__lt=now - _days("KEEP_CHANGES_DAYS")),
     Draft: lambda now: Draft.objects.filter(updated_at__lt=now - IDLE_DRAFT),

@@ -46,6 +46,8 @@ LIMITS = env.read("PERSONAS_LIMITS", Limits)
 # Private addresses that the one door out may reach, as host:port. For tests and closed networks.
 OUTBOUND_ALLOW = env.words("PERSONAS_OUTBOUND_ALLOW")
 SQL_TRAIT_ROWS = env.number("PERSONAS_SQL_TRAIT_ROWS", 1_000_000)
+IMPORT_MB = env.number("PERSONAS_IMPORT_MAX_MB", 1_000)  # of a file that is imported, in UTF-8
+KEEP_IMPORTED_DAYS = env.number("PERSONAS_KEEP_IMPORTED_DAYS", 30)  # the file of an import that has ended
 KEEP_EVENTS_DAYS = env.number("PERSONAS_KEEP_EVENTS_DAYS", 3 * 365)  # of a source that says nothing else
 KEEP_REJECTS_DAYS = env.number("PERSONAS_KEEP_REJECTS_DAYS", 30)
 KEEP_DELIVERIES_DAYS = env.number("PERSONAS_KEEP_DELIVERIES_DAYS", 90)
@@ -59,6 +61,7 @@ INSTALLED_APPS = [
     "privacy",
     "destinations",
     "audiences",
+    "imports",
     "identity",
     "sources",
     "alerts",

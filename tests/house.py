@@ -19,7 +19,7 @@ import grimp
 ROOT = Path(__file__).parents[1]
 APPS = (
     *("personas_site", "console", "privacy", "destinations", "audiences"),
-    *("identity", "sources", "alerts", "access", "spaces"),
+    *("imports", "identity", "sources", "alerts", "access", "spaces"),
 )
 DIALECT = re.compile(r"(?:_|\b)(found|each|made|held|said)(?:_|\b)")
 NOT_NAMES = {"Meta", "Migration", "Command"}  # Django looks for them by these names

@@ -13,6 +13,8 @@ from audiences import sql_traits
 from audiences.drafts import begin
 from audiences.models import Audience, Change, ComputedTrait, SqlRun, SqlTrait, Version
 from identity.models import Profile, ProfileSplit
+from imports import services as imports
+from imports.models import ProfileImport
 from privacy.erasing import STEPS
 from privacy.models import Regulation
 from sources.models import Connection, Replay, Source
@@ -79,6 +81,7 @@ def belongings(space: Space) -> dict[str, str]:
         "profile_token_id": create_profile_token(space, name="shop", by=COMMAND)[0].public_id,
         "regulation_id": (regulation := make_regulation(space)).public_id,
         "regulation": regulation.public_id,
+        "import_id": make_import(space).public_id,
         "profile": (profile := _profile(space)),
         "profile_id": profile,
         "merged_id": profile,
@@ -259,3 +262,12 @@ def make_split(space: Space) -> ProfileSplit:
         left=[["user_id", "u"]],
         state=ProfileSplit.State.DONE,
     )
+
+
+def make_import(space: Space) -> ProfileImport:
+    """A file of two rows, the second of which is wrong, whose columns are to be chosen."""
+    profile_import = imports.begin(space, name="customers.csv", now=BORN)
+    imports.add_part(profile_import, b"email,plan\nada@example.com,pro\nnobody,free\n", offset=0, now=BORN)
+    imports.complete(profile_import, now=BORN)
+    profile_import.refresh_from_db()
+    return profile_import

@@ -30,6 +30,7 @@ PATHS = {
     "change_id": "The change of the audience.",
     "alert_id": "The alert, such as `alr_2qKf0`.",
     "channel_id": "The channel of alerts, such as `alc_2qKf0`.",
+    "import_id": "The import, such as `imp_2qKf0`.",
     "regulation_id": "The request about people, such as `reg_2qKf0`.",
     "replay_id": "The replay.",
     "connection_id": "The connection of the space to a source.",

@@ -63,7 +63,7 @@ DESTINATION_PAGES = (
 ALERT_PAGES = ("alert", "alert-new", "alert-history", "alert-channel", "alert-channel-new")
 IN_SPACE = (
     NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),
-    NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile",)),
+    NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile", "imports", "import")),
     NavigationItem("computed-traits", "Computed traits", "chart", "space.read", TRAIT_PAGES),
     NavigationItem("sql-traits", "SQL traits", "sources", "space.read", SQL_PAGES),
     NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
