@@ -55,6 +55,17 @@ def begin(
     return of
 
 
+def upload(
+    space: Space, content: bytes, *, name: str, charset: str, delimiter: str, now: datetime, by: ActorLike = COMMAND
+) -> ProfileImport:
+    """An import with its whole file, which is small. Raises NotPossible, and then nothing is kept of it."""
+    with transaction.atomic():
+        of = begin(space, name=name, charset=charset, delimiter=delimiter, now=now, by=by)
+        add_part(of, content, offset=0, now=now)
+        complete(of, now=now)
+    return of
+
+
 def add_part(of: ProfileImport, content: bytes, *, offset: int, now: datetime) -> None:
     """These bytes, which begin at `offset` of the file as sent, are kept. What was kept already is not kept again.
 

@@ -106,6 +106,7 @@ def unreachable(regulation: Regulation) -> list[str]:
         f"Backups made before {until} still hold them. Let them expire, and repeat the request after restoring one.",
         "Files of ClickHouse let go of erased rows within about an hour, those of PostgreSQL after its next vacuum.",
         "Mails and chat messages that alerts sent, and files that were downloaded.",
+        "Files of imports that were under way: they go some time after these have ended. All others went.",
         "What people wrote themselves: names and definitions of audiences, test cases, queries of SQL traits.",
         "Files that were sent to destinations such as S3 and SFTP.",
     ]

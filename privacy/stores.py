@@ -18,6 +18,7 @@ from audiences.models import SqlRun, SqlValue
 from destinations.erasure import acknowledged_of
 from destinations.models import Caught, Subscription
 from identity.erasure import KnownPeople
+from imports.models import ImportPart, ImportProblem, ProfileImport
 from privacy.rules.needles import finder, needles
 from sources.events import people
 from sources.events.schema import ARCHIVE, DELIVERY_LOG, Table
@@ -88,6 +89,11 @@ def texts(space: Space, known: KnownPeople) -> Iterator[Store]:
     ):
         forget: Callable[[Any], int] = partial(_forget_words, field=field)
         yield from _naming(rows.exclude(**{field: ""}), field, wanted, forget)
+    # Whole: a file is packed, and what stands in it may be spelt in any way. It can be uploaded again without them.
+    for model in (ImportPart, ImportProblem):
+        idle = model.objects.filter(of__space=space).exclude(of__state__in=ProfileImport.AT_WORK)
+        if known.identifiers:
+            yield Store(model._meta.db_table, idle.count, partial(_delete, idle))
 
 
 def _forget_words(rows: "models.QuerySet[Any]", field: str) -> int:

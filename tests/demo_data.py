@@ -19,6 +19,9 @@ from destinations.models import Destination, Subscription
 from identity.models import Identifier, Profile
 from identity.rules.policy import DEFAULT_POLICY, moved
 from identity.services import change_policy
+from imports import running
+from imports import services as imports
+from imports.models import ProfileImport
 from privacy.models import Regulation
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
@@ -39,7 +42,7 @@ from tests.factories import (
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
 from tests.factories_sources import ConsumedFactory, RejectFactory
-from tests.sample_rows import make_alert, make_alert_channel, make_cases, make_regulation, make_sql_trait
+from tests.sample_rows import make_alert, make_alert_channel, make_cases, make_import, make_regulation, make_sql_trait
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -103,6 +106,7 @@ class Showroom:
             "channel": self.alert.channels.earliest("pk").public_id,
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
+            "import_id": ProfileImport.objects.get(space=self.dev).public_id,
             "regulation": Regulation.objects.filter(space=self.dev).earliest("pk").public_id,
         }
 
@@ -123,6 +127,10 @@ def furnish() -> Showroom:
     _replays(dev, sources)
     audiences = _audiences(dev, owner)
     trait, sql_trait = _trait(dev, owner), make_sql_trait(dev)
+    profile_import = make_import(dev)
+    imports.start_check(profile_import, profile_import.uses, now=clock.now())
+    while running.advance(profile_import.pk, clock):
+        pass
     _wander(audiences[0])
     catcher = _deliver(dev, audiences)
     first = Subscription.objects.get(audience=audiences[0])

@@ -1,6 +1,5 @@
 """An import from the file to profiles and audiences, with workers that die, and its undoing."""
 
-
 import pytest
 
 from access.services import NotPossible

@@ -54,15 +54,14 @@ def imports(request: PageRequest, workspace: str, space: str) -> HttpResponse | 
     form = NewImport(request.POST or None, request.FILES or None)
     if request.method == "POST" and "name" in request.POST:
         try:
-            of = _begun(request, request.POST["name"])
+            of = services.begin(request.space, name=request.POST["name"], **_how_to_read(request))
         except NotPossible as error:
             return JsonResponse({"error": str(error)}, status=422)
         return JsonResponse({"url": _url(request, of)})
     if request.method == "POST" and form.is_valid():
+        file = form.cleaned_data["file"]
         try:
-            of = _begun(request, form.cleaned_data["file"].name)
-            services.add_part(of, form.cleaned_data["file"].read(), offset=0, now=clock.now())
-            services.complete(of, now=clock.now())
+            of = services.upload(request.space, file.read(), name=file.name, **_how_to_read(request))
             return redirect(_url(request, of))
         except NotPossible as error:
             form.add_error("file", str(error))
@@ -152,15 +151,9 @@ def _uploaded(request: PageRequest, of: ProfileImport) -> JsonResponse:
     return JsonResponse({})
 
 
-def _begun(request: PageRequest, name: str) -> ProfileImport:
-    return services.begin(
-        request.space,
-        name=name,
-        charset=request.POST.get("charset", "utf-8"),
-        delimiter=request.POST.get("delimiter", ""),
-        now=clock.now(),
-        by=request,
-    )
+def _how_to_read(request: PageRequest) -> dict[str, Any]:
+    chosen = {"charset": request.POST.get("charset", "utf-8"), "delimiter": request.POST.get("delimiter", "")}
+    return {**chosen, "now": clock.now(), "by": request}
 
 
 def _shown(of: ProfileImport) -> dict[str, Any]:
