@@ -152,6 +152,21 @@ def forget(space: Space, numbers: Sequence[int]) -> None:
             cursor.execute(statement, mine)
 
 
+def forget_evidence(space: Space, numbers: Sequence[int]) -> None:
+    """No set of identifiers was ever seen of these profiles: `record` brings back those that are seen now."""
+    with connection.cursor() as cursor:
+        statement = "DELETE FROM identity_evidence WHERE space_id = %s AND profile = ANY(%s)"
+        cursor.execute(statement, [space.pk, list(numbers)])
+
+
+def remove(space: Space, numbers: Sequence[int]) -> None:
+    """These profiles are nobody's any more; what they held keeps its number (`add_identifiers`)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM identity_profile WHERE space_id = %s AND number = ANY(%s)", [space.pk, list(numbers)]
+        )
+
+
 def go_into(space: Space, homes: Mapping[int, int]) -> None:
     """Each of these profiles stands for another one: its id leads there."""
     with connection.cursor() as cursor:

@@ -185,6 +185,48 @@ class ProfileSplit(InSpace):
         indexes = [models.Index(fields=["space", "state"], name="splits_of_a_space")]
 
 
+class DryRun(InSpace):
+    """Other rules for a space, worked out beside what is; and, once they are applied, how far its people are.
+
+    Nobody's identifiers are in it but those of its samples, which `named` lists, so that erasing finds them.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        RUNNING = "running", "Being worked out"
+        DONE = "done", "Worked out"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+        APPLYING = "applying", "Being compared once more"
+        MOVING = "moving", "Being applied"
+        APPLIED = "applied", "Applied"
+        STOPPED = "stopped", "Stopped"
+
+    COMPARES = (State.WAITING, State.RUNNING, State.APPLYING)
+    UNDER_WAY = (*COMPARES, State.MOVING)
+
+    public_id = public_id("dry")
+    policy = models.JSONField(null=True, help_text="the rules that are tried; null = the default ones")
+    before = models.JSONField(null=True, help_text="the space's rules when they were tried")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    done = models.BigIntegerField(default=0, help_text="events that were looked at")
+    total = models.BigIntegerField(default=0)
+    result = models.JSONField(default=dict, help_text="figures; without anybody's identifiers")
+    samples = models.JSONField(default=list, help_text="people who would be others, now and then")
+    named = models.JSONField(default=list, help_text="[[type, value], …] of all that `samples` names")
+    parts = models.BinaryField(default=b"", help_text="who is resolved once more: msgpack, a bitmap for each batch")
+    parts_total = models.IntegerField(default=0)
+    parts_done = models.IntegerField(default=0)
+    error = models.TextField(blank=True, default="", help_text="why it failed, or stopped")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    as_of = models.DateTimeField(null=True, help_text="the moment whose people were looked at")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["space", "state"], name="dry_runs_of_a_space")]
+
+
 class Link(InSpace):
     """A user belongs to an account. Numbers as of when the link was seen; follow `merged_into`."""
 

@@ -21,17 +21,18 @@ from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 from pyroaring import BitMap
 
-from identity import graph_store, splits
+from identity import graph_store, rule_changes, splits
 from identity.graph_store import Written
 from identity.models import ChangeSet, Graph, ProfileSplit
 from identity.reader import Intake, Taken, next_live, next_rejects, next_slice, read_again
+from identity.rule_changes import NO_IDENTIFIERS
 from identity.rules import event_rows
 from identity.rules.messages import ArchivedEvent, read_events
 from identity.rules.policy import policy_of
 from identity.rules.resolution import EventBatch, Resolution, differing, event_batch, resolve
 from identity.rules.splits import sides_of
 from sources.consumption import consume_all, consume_live, consume_slice
-from sources.events import client, timeline
+from sources.events import archive_table, client, timeline
 from sources.events.archive_table import WHOLE_PIECE
 from sources.events.schema import LINKS, OVERLAY, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS
 from sources.models import Connection, Replay
@@ -44,17 +45,18 @@ logger = logging.getLogger(__name__)
 
 NAME = "resolve"
 REPLAY_ROWS = 40_000
+READ_AGAIN = 1_000  # rows, by their places, in one statement
 LIVE_ROWS = 5_000  # so that what happens now is not long behind
-NO_IDENTIFIERS = "no_identifiers"
 UNUSABLE = "No matching identifiers on event: what it carries is missing or blocked."
 UNWRITABLE = "unstorable"
 
 
 class PreparedAgain(msgspec.Struct):
-    """People are resolved once more, since a split is wanted or is not any more, or a source is taken back.
+    """People are resolved once more: because of a split, of rules that are applied (dry_run), or of a source that is
+    taken back (without); the other two are 0.
 
     numbers: of their profiles. homes: of those that are no more, where their events are. places: (source, piece,
-    position) in the archive of the rows, as 8-byte integers. split, without: which of the two; 0 = not that.
+    position) in the archive of the rows, as 8-byte integers. accounts: whose pages have events of theirs already.
     """
 
     split: int
@@ -62,10 +64,15 @@ class PreparedAgain(msgspec.Struct):
     homes: dict[int, int]
     places: bytes
     without: int = 0
+    dry_run: int = 0
+    accounts: list[int] = []
+
+    @property
+    def cause(self) -> splits.Cause:
+        return splits.Cause(self.split, self.dry_run, self.without)
 
     def is_of(self, component: splits.Component) -> bool:
-        mine = (component.wish.pk if component.wish else 0, component.without, [*component.numbers])
-        return mine == (self.split, self.without, self.numbers)
+        return (component.by.cause, [*component.numbers]) == (self.cause, self.numbers)
 
 
 class PreparedResolve(msgspec.Struct):
@@ -129,7 +136,8 @@ class Resolve:
     def read(self, log: Log, limit: int) -> Intake | None:
         self._thread.last = None
         space = Space.objects.get(pk=log.partition)
-        if again := splits.next_wish(space, self.clock.now()):
+        now = self.clock.now()
+        if again := splits.next_wish(space, now) or rule_changes.next_part(space, now):
             return Intake(space, Taken(), again.rows, again=again)
         running = Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
         if running is None and Graph.objects.filter(space=space, untouched=True).exists():
@@ -146,8 +154,8 @@ class Resolve:
         return 1 if intake.rows is None else intake.rows.num_rows
 
     def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
-        if intake.again and intake.again.wish:
-            return self._prepare_again(log, intake, intake.again, intake.again.wish, number)
+        if intake.again:
+            return self._prepare_again(log, intake, intake.again, number)
         if intake.rows is None:
             everyone = {ChangeSet.EVERYTHING: BitMap().serialize()}
             return PreparedResolve(intake.taken, ends=intake.ends, settles=True, change_sets=everyone)
@@ -187,7 +195,7 @@ class Resolve:
             rows = self._resolved_rows(log, prepared)
             tables |= {
                 TIMELINE: event_rows.timeline(rows),
-                PROFILE_EVENTS: event_rows.profile_events(rows),
+                PROFILE_EVENTS: event_rows.profile_events(rows, prepared.again.accounts if prepared.again else ()),
                 TRAITS: event_rows.traits(rows),
             }
         if prepared.again and prepared.whole:
@@ -202,7 +210,9 @@ class Resolve:
         self._thread.last = None
         if prepared.again:
             log.replaced.filter(number=None).update(number=number)
-            if prepared.whole:
+            if prepared.whole and prepared.again.dry_run:
+                rule_changes.came_true(prepared.again.dry_run, self.clock.now())
+            elif prepared.whole:
                 splits.came_true(prepared.again.split, self.clock.now())
         ChangeSet.objects.bulk_create(
             ChangeSet(workspace_id=log.workspace_id, space_id=log.partition, piece=number, key=key, profiles=profiles)
@@ -215,21 +225,24 @@ class Resolve:
         elif prepared.taken.slice:
             graph_store.mark_untouched(log.partition, untouched=True)
 
-    def _prepare_again(
-        self, log: Log, intake: Intake, concerned: splits.Component, wish: ProfileSplit, number: int
-    ) -> PreparedResolve:
-        space = intake.space
+    def _prepare_again(self, log: Log, intake: Intake, concerned: splits.Component, number: int) -> PreparedResolve:
+        space, cause = intake.space, concerned.by.cause
         try:
             with transaction.atomic():
                 # Of no events: for the counters alone, which it holds until the transaction ends.
-                graph = graph_store.load(space, [], policy_of(space.identity_policy), {})
+                graph = graph_store.load(space, [], concerned.by.policy, {})
                 again = splits.resolve_again(concerned, graph.last_profile, graph.last_identifier)
                 written = splits.record(again, number)
+                self._reject_nobodys(space, again)
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:  # the wish of one person, who is told: it stops nobody's events
-            logger.exception("split %s of space %s failed", wish.pk, space.pk)
-            splits.failed(wish, f"{type(error).__name__}: {error}", self.clock.now())
+            logger.exception("%s of space %s failed", cause, space.pk)
+            why = f"{type(error).__name__}: {error}"
+            if cause.dry_run:
+                rule_changes.stopped(cause.dry_run, why, self.clock.now())
+            else:
+                splits.failed(ProfileSplit.objects.get(pk=cause.split), why, self.clock.now())
             return PreparedResolve(intake.taken)
         everyone = concerned.numbers | BitMap(written.created)
         # Without a number it hides nothing yet; but who reads PostgreSQL knows that these people are on the move.
@@ -249,8 +262,25 @@ class Resolve:
             links=event_rows.pack(written.links),
             change_sets=changed,
             policy=space.identity_policy,
-            again=PreparedAgain(wish.pk, [*concerned.numbers], again.homes, concerned.places),
+            again=PreparedAgain(
+                cause.split,
+                [*concerned.numbers],
+                again.homes,
+                concerned.places,
+                dry_run=cause.dry_run,
+                accounts=[*concerned.accounts.values()],
+            ),
         )
+
+    def _reject_nobodys(self, space: Space, again: splits.Resolved) -> None:
+        """Events on which the rules that are applied find no identifier are rejects of the space."""
+        if not again.component.by.cause.dry_run:
+            return
+        all_places = splits.places_of(again.component.rows)
+        places = [all_places[index - again.skipped] for index in again.resolution.refused if index >= again.skipped]
+        for start in range(0, len(places), READ_AGAIN):
+            rows = archive_table.read_rows(space.workspace_id, places[start : start + READ_AGAIN])
+            graph_store.reject(space.pk, rows, range(rows.num_rows), code=NO_IDENTIFIERS, reason=UNUSABLE)
 
     def split(self, prepared: PreparedResolve) -> Sequence[PreparedResolve]:
         """The first part brings profiles and merges; the last tells about them, and moves the places."""
@@ -302,8 +332,9 @@ class Resolve:
         last: _LastPrepared | None = getattr(self._thread, "last", None)
         if last and last.component and again.is_of(last.component):
             return last.component
-        space, wish = Space.everything.get(pk=log.partition), ProfileSplit.objects.filter(pk=again.split).first()
-        return splits.read(space, BitMap(again.numbers), wish, without=again.without)
+        # Only its rows are asked for now, so it does not matter by which rules it was resolved.
+        by = splits.rules_now(Space.everything.get(pk=log.partition), again.cause)
+        return splits.read(by, BitMap(again.numbers))
 
     def _move(self, log: Log, prepared: PreparedResolve) -> None:
         """What was taken is done, as far as anyone can see."""
@@ -347,6 +378,7 @@ def waiting(now: datetime) -> list[int]:
                UNION SELECT space_id FROM sources_replay WHERE state = 'running'
                UNION SELECT space_id FROM identity_graph WHERE untouched
                UNION SELECT space_id FROM identity_profilesplit WHERE state IN ('wanted', 'unwanted')
+               UNION SELECT space_id FROM identity_dryrun WHERE state = 'moving'
                UNION SELECT r.space_id FROM sources_reject r JOIN sources_source s ON s.id = r.source_id
                WHERE r.again AND s.deleted_at IS NULL""",
             [WHOLE_PIECE],

@@ -96,7 +96,8 @@ class _Retract(OneBatch):
         if self.is_prepared:
             return None
         space = Space.everything.get(pk=log.partition)
-        concerned = splits.read(space, splits.reach(space, self._numbers), without=self._source)
+        by = splits.rules_now(space, splits.Cause(without=self._source))
+        concerned = splits.read(by, splits.reach(space, self._numbers))
         return Intake(space, Taken(), concerned.rows, again=concerned)
 
     def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
@@ -152,16 +153,23 @@ class _Retract(OneBatch):
             links=event_rows.pack(link for link in written.links if link[0] in moved),
             change_sets={ChangeSet.MERGED: moved.serialize()},
             policy=intake.space.identity_policy,
-            again=PreparedAgain(0, [*moved], again.homes, own.places, self._source),
+            again=PreparedAgain(
+                0,
+                [*moved],
+                again.homes,
+                own.places,
+                without=self._source,
+                accounts=[*concerned.accounts.values()],
+            ),
         )
 
 
 def _kept_evidence(concerned: Component) -> Iterator[Evidence]:
     """The sets of identifiers that somebody else has seen as well; where the source was first, from its last sight."""
     for row in concerned.evidence:
-        if row.first_source_id != concerned.without:
+        if row.first_source_id != concerned.by.cause.without:
             yield row
-        elif row.last_source_id != concerned.without:
+        elif row.last_source_id != concerned.by.cause.without:
             row.first_seen_at, row.first_source_id = row.last_seen_at, row.last_source_id
             row.first_message_id = row.last_message_id
             yield row
@@ -169,12 +177,12 @@ def _kept_evidence(concerned: Component) -> Iterator[Evidence]:
 
 def _old_identifiers(concerned: Component) -> Iterator[Evidence]:
     """Of whom nothing is kept any more but identifiers that did not come by the source: these still belong together."""
-    events = event_batch(concerned.rows, policy_of(concerned.space.identity_policy)).events
+    events = event_batch(concerned.rows, policy_of(concerned.by.space.identity_policy)).events
     seen = {identifier for event in events for identifier in event.user}
     seen |= {identifier for row in _kept_evidence(concerned) for identifier in identifiers_of(row)}
-    rows = Identifier.objects.filter(space=concerned.space, profile__in=[*concerned.numbers])
+    rows = Identifier.objects.filter(space=concerned.by.space, profile__in=[*concerned.numbers])
     first: dict[int, tuple[str, str]] = {}
-    for row in rows.exclude(source=concerned.without).order_by("number"):
+    for row in rows.exclude(source=concerned.by.cause.without).order_by("number"):
         identifier = (row.type, row.value)
         joined = first.setdefault(row.profile, identifier)
         if identifier not in seen:
@@ -224,7 +232,7 @@ def _correct_evidence(again: Resolved) -> None:
     """What is kept of each set of identifiers is what the others have seen of it."""
     concerned, batch = again.component, again.batch
     taken = _events_of(concerned)
-    ours = Evidence.objects.filter(space=concerned.space, profile__in=[*concerned.numbers])
+    ours = Evidence.objects.filter(space=concerned.by.space, profile__in=[*concerned.numbers])
     for row in ours:
         identifiers = identifiers_of(row)
         seen = again.graph.seen_sets.get(identifiers)
@@ -233,7 +241,7 @@ def _correct_evidence(again: Resolved) -> None:
             continue
         row.events = max(row.events - taken[identifiers], 0)
         for end, index in (("first", seen.first_index), ("last", seen.last_index)):
-            if getattr(row, f"{end}_source_id") == concerned.without:
+            if getattr(row, f"{end}_source_id") == concerned.by.cause.without:
                 setattr(row, f"{end}_seen_at", from_milliseconds(batch.times[index]))
                 setattr(row, f"{end}_source_id", batch.sources[index] or None)
                 setattr(row, f"{end}_message_id", batch.ids[index])
@@ -243,7 +251,7 @@ def _correct_evidence(again: Resolved) -> None:
 
 def _events_of(concerned: Component) -> Counter[tuple[tuple[str, str], ...]]:
     """How many events of the source had each set of identifiers."""
-    rows = timeline.component(history.scope_of(concerned.space), [*concerned.numbers], most=splits.MOST_EVENTS)
-    rows = rows.filter(pyarrow.compute.equal(rows["source"], concerned.without))
-    events = event_batch(rows, policy_of(concerned.space.identity_policy)).events
+    rows = timeline.component(history.scope_of(concerned.by.space), [*concerned.numbers], most=splits.MOST_EVENTS)
+    rows = rows.filter(pyarrow.compute.equal(rows["source"], concerned.by.cause.without))
+    events = event_batch(rows, policy_of(concerned.by.space.identity_policy)).events
     return Counter(event.user for event in events)

@@ -1,12 +1,14 @@
 """What people change about the identity rules of a space, and about who is one person. Each leaves an audit entry."""
 
 from collections.abc import Collection
+from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from access.services import COMMAND, ActorLike, NotPossible, actor_of, audit, create_space
 from identity import queries, splits
-from identity.models import Profile, ProfileSplit
+from identity.models import DryRun, Profile, ProfileSplit
 from identity.rules.policy import Identifier, Policy
 from identity.rules.splits import SplitPart
 from spaces.models import Space, Workspace
@@ -22,6 +24,10 @@ def change_policy(space: Space, policy: Policy | None, *, by: ActorLike = COMMAN
         locked = Space.objects.select_for_update(no_key=True).get(pk=space.pk)
         before, after = locked.identity_policy, policy and policy.to_json()
         Space.objects.filter(pk=space.pk).update(identity_policy=after)
+        # Whoever is not resolved once more yet would be so by neither these rules nor those.
+        DryRun.objects.filter(space=space, state__in=(DryRun.State.APPLYING, DryRun.State.MOVING)).update(
+            state=DryRun.State.STOPPED, error="The rules were changed meanwhile.", finished_at=timezone.now()
+        )
         audit(by, "space.identity_rules_changed", space, before=before, after=after)
     space.identity_policy = after
 
@@ -35,6 +41,69 @@ def create_space_with_rules(
         if policy is not None:
             change_policy(space, policy, by=by)
     return space
+
+
+def try_rules(space: Space, policy: Policy | None, *, by: ActorLike = COMMAND) -> DryRun:
+    """What other rules would come to is being worked out; None = the default ones. Raises NotPossible."""
+    with transaction.atomic():
+        locked = Space.objects.select_for_update(no_key=True).get(pk=space.pk)
+        if DryRun.objects.filter(space=space, state__in=DryRun.UNDER_WAY).exists():
+            raise NotPossible("Other rules are being worked out or applied: wait for them, or cancel that first.")
+        dry_run = DryRun.objects.create(
+            workspace_id=space.workspace_id,
+            space=space,
+            policy=policy and policy.to_json(),
+            before=locked.identity_policy,
+            created_by=actor_of(by).user,
+        )
+        audit(by, "space.identity_rules_tried", space, dry_run=dry_run.public_id)
+    return dry_run
+
+
+def apply_rules(dry_run: DryRun, *, by: ActorLike = COMMAND) -> None:
+    """The space has the rules that were tried, and whoever would be others by them is resolved once more.
+
+    One that stopped goes on. Raises NotPossible.
+    """
+    with transaction.atomic():
+        # In this order, as whoever changes the rules does.
+        space = Space.objects.select_for_update(no_key=True).get(pk=dry_run.space_id)
+        locked = DryRun.objects.select_for_update().get(pk=dry_run.pk)
+        if locked.state not in (DryRun.State.DONE, DryRun.State.STOPPED):
+            raise NotPossible("Only rules whose dry run is done can be applied.")
+        if DryRun.objects.filter(space=space, state__in=DryRun.UNDER_WAY).exists():
+            raise NotPossible("Other rules are being worked out or applied: wait for them, or cancel that first.")
+        if space.identity_policy != (locked.before if locked.state == DryRun.State.DONE else locked.policy):
+            raise NotPossible("The rules of the space have changed since: try these once more.")
+        if locked.result.get("whyNot"):
+            raise NotPossible(f"{locked.result['whyNot']} That is too much to be resolved once more in parts.")
+        policy = None if locked.policy is None else Policy.from_json(locked.policy)
+        if space.identity_policy != locked.policy:
+            change_policy(space, policy, by=by)
+        # From here on the people themselves show what came of it, and whoever is erased has to be found there alone.
+        nobody: dict[str, Any] = {"samples": [], "named": [], "error": "", "finished_at": None}
+        DryRun.objects.filter(pk=locked.pk).update(state=DryRun.State.APPLYING, done=0, **nobody)
+        audit(by, "space.identity_rules_applied", space, dry_run=locked.public_id)
+    dry_run.refresh_from_db()
+
+
+def stop_dry_run(dry_run: DryRun, *, by: ActorLike = COMMAND) -> None:
+    """It is not worked out any more; of rules that are being applied, the rest of the people stay as they are.
+
+    Raises NotPossible.
+    """
+    state = DryRun.State
+    with transaction.atomic():
+        own = DryRun.objects.filter(pk=dry_run.pk)
+        ended: dict[str, Any] = {"finished_at": timezone.now()}
+        stopped = own.filter(state__in=(state.WAITING, state.RUNNING)).update(state=state.CANCELLED, **ended)
+        stopped += own.filter(state__in=(state.APPLYING, state.MOVING)).update(
+            state=state.STOPPED, error="It was stopped by hand.", **ended
+        )
+        if not stopped:
+            raise NotPossible("It is over already.")
+        audit(by, "space.identity_rules_stopped", dry_run.space, dry_run=dry_run.public_id)
+    dry_run.refresh_from_db()
 
 
 def split(profile: Profile, taken: Collection[Identifier], *, by: ActorLike = COMMAND) -> ProfileSplit:

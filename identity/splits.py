@@ -10,9 +10,10 @@ Numbers, and so ids and memberships, stay where a profile begins with the same e
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import numpy
@@ -26,9 +27,10 @@ from identity import graph_store, history
 from identity.models import Evidence, Identifier, Link, Profile, ProfileSplit
 from identity.queries import all_numbers, numbers_of
 from identity.rules import splits as rules
+from identity.rules.extract import usable
 from identity.rules.graph import ACCOUNT_TYPE, IdentityGraph
 from identity.rules.messages import ArchivedEvent
-from identity.rules.policy import policy_of
+from identity.rules.policy import Policy, policy_of
 from identity.rules.resolution import REMOVED, EventBatch, Resolution, Trait, Traits, event_batch, newest, resolve
 from sources.events import timeline
 from spaces.models import Replaced, Space
@@ -44,41 +46,51 @@ class TooMuch(Exception):
     """So much belongs together that it cannot be resolved once more at a time."""
 
 
-@dataclass
-class Component:
-    """Who is to be resolved once more. numbers: all of theirs, merged ones too. rows: their events, with `profile`.
+@dataclass(frozen=True)
+class Cause:
+    """Why people are resolved once more: because of a split, of rules that are applied (DryRun), or of a source whose
+    events are taken back; by primary key."""
 
-    evidence: their sets of identifiers. traits: rows of `traits` whose events are not kept any more.
-    accounts: numbers of accounts by their group ids. wish: because of which split; None = because of none.
-    without: the source whose events are left out, since they are taken back; 0 = none is.
-    """
+    split: int = 0
+    dry_run: int = 0
+    without: int = 0
+
+
+@dataclass(frozen=True)
+class ResolvedBy:
+    """The rules by which people are resolved once more."""
 
     space: Space
+    cause: Cause
+    policy: Policy
+    splits: Sequence[rules.SplitRule]
+
+
+@dataclass
+class Component:
+    """Who is to be resolved once more, and by which rules. numbers: all of theirs, merged ones too. rows: their
+    events, with `profile`, and with the identifiers that were read from each before.
+
+    evidence: their sets of identifiers whose events are not kept any more. traits: rows of `traits` of such events.
+    accounts: numbers of accounts by their group ids.
+    """
+
+    by: ResolvedBy
     numbers: BitMap
     rows: pyarrow.Table
     evidence: Sequence[Evidence]
     traits: pyarrow.Table
     accounts: Mapping[str, int]
-    wish: ProfileSplit | None = None
-    without: int = 0
-
-    @property
-    def splits(self) -> list[rules.SplitRule]:
-        """By which they are to be resolved."""
-        if self.wish is None:
-            return active(self.space)
-        others = [split for split in active(self.space) if split.id != self.wish.pk]
-        return others if self.wish.state == ProfileSplit.State.UNWANTED else [*others, _rule(self.wish)]
 
     @property
     def places(self) -> bytes:
         """Of the rows in the archive: (source, piece, position) of each, as 8-byte integers."""
-        return numpy.array(_places(self.rows, "source", "piece", "position"), "<u8").tobytes()
+        return numpy.array(places_of(self.rows), "<u8").tobytes()
 
     def rows_at(self, places: bytes) -> tuple[pyarrow.Table, numpy.ndarray]:
         """The rows at these places, and for each place whether its row is still there."""
         wanted = [tuple(place) for place in numpy.frombuffer(places, "<u8").reshape(-1, 3).tolist()]
-        here = _places(self.rows, "source", "piece", "position")
+        here = places_of(self.rows)
         asked, known = set(wanted), set(here)
         rows = self.rows.filter(pyarrow.array([place in asked for place in here], pyarrow.bool_()))
         return rows, numpy.array([place in known for place in wanted], bool)
@@ -98,6 +110,11 @@ class Resolved:
     skipped: int
     resolution: Resolution
     homes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def vanished(self) -> BitMap:
+        """Numbers of those who are nobody any more: none of their events names anybody."""
+        return self.component.numbers - BitMap(self.graph.created) - BitMap(self.homes)
 
     @property
     def parts(self) -> list[rules.SplitPart]:
@@ -158,53 +175,68 @@ def came_true(wish: int, now: datetime) -> None:
 def component(wish: ProfileSplit) -> Component:
     """All who are concerned by it. Raises TooMuch."""
     numbers = numbers_of(wish.space, ((type, value) for type, value in (*wish.taken, *wish.left)))
-    return read(wish.space, reach(wish.space, numbers | BitMap([wish.profile])), wish)
+    return read(because_of(wish), reach(wish.space, numbers | BitMap([wish.profile])))
 
 
-def read(space: Space, numbers: BitMap, wish: ProfileSplit | None = None, *, without: int = 0) -> Component:
-    """What there is of these, but for the events of the source `without`. Raises TooMuch."""
-    scope = history.scope_of(space)
+def because_of(wish: ProfileSplit) -> ResolvedBy:
+    """The rules of the space, with the split, or without it when it is to be undone."""
+    splits = [split for split in active(wish.space) if split.id != wish.pk]
+    if wish.state != ProfileSplit.State.UNWANTED:
+        splits.append(_rule(wish))
+    return ResolvedBy(wish.space, Cause(split=wish.pk or 0), policy_of(wish.space.identity_policy), splits)
+
+
+def rules_now(space: Space, cause: Cause) -> ResolvedBy:
+    """The rules that the space has."""
+    return ResolvedBy(space, cause, policy_of(space.identity_policy), active(space))
+
+
+def read(by: ResolvedBy, numbers: BitMap) -> Component:
+    """What there is of these, without events of a source that is taken back. Raises TooMuch."""
+    space, scope = by.space, history.scope_of(by.space)
     rows = timeline.component(scope, [*numbers], most=MOST_EVENTS)
     if rows.num_rows > MOST_EVENTS:
         raise TooMuch(f"More than {MOST_EVENTS:,} events belong to these people.")
-    evidence = list(Evidence.objects.filter(space=space, profile__in=[*numbers]).order_by("first_seen_at", "pk"))
-    rows, traits = (_not_of(without, part) for part in (rows, timeline.trait_rows(scope, [*numbers])))
-    kept = set(_places(rows, "source", "piece", "position"))
+    traits = timeline.trait_rows(scope, [*numbers])
+    if source := by.cause.without:
+        rows, traits = (part.filter(pyarrow.compute.not_equal(part["source"], source)) for part in (rows, traits))
+    # By what was read from the events then: rules that came later may read something else from the very same.
+    read_then = {_set(identifiers) for identifiers in rows["identifiers"].to_pylist()}
+    evidence = Evidence.objects.filter(space=space, profile__in=[*numbers]).order_by("first_seen_at", "pk")
+    kept = set(places_of(rows))
     orphans = [place not in kept for place in _places(traits, "source", "origin_piece", "origin_position")]
     # Accounts keep their numbers, so that a link is made again to the very same.
     links = Link.objects.filter(space=space, user__in=[*numbers])
     accounts = Identifier.objects.filter(space=space, type=ACCOUNT_TYPE, profile__in=links.values("account"))
     return Component(
-        space,
+        by,
         numbers,
         rows,
-        evidence,
+        [row for row in evidence if frozenset(identifiers_of(row)) not in read_then],
         traits.filter(pyarrow.array(orphans, pyarrow.bool_())),
         dict(accounts.values_list("value", "profile")),
-        wish,
-        without,
     )
 
 
 def resolve_again(concerned: Component, last_profile: int, last_identifier: int) -> Resolved:
-    """The rules of the space, over all events of these people. Writes nothing. last_…: the newest numbers given out."""
-    policy = policy_of(concerned.space.identity_policy)
-    rows = event_batch(concerned.rows, policy)
-    # Of events that are not kept any more there is still the set of identifiers, and when it was seen first.
-    known = {event.user for event in rows.events}
-    # Sets whose events are kept come with these, in their own place; the others come first, since they are older.
-    gone = [row for row in concerned.evidence if identifiers_of(row) not in known]
+    """The rules, over all events of these people. Writes nothing. last_…: the newest numbers given out."""
+    by = concerned.by
+    rows = event_batch(concerned.rows, by.policy)
+    # Of events that are not kept any more there is still the set of identifiers, and when it was seen first. Sets whose
+    # events are kept come with these, in their own place; the others come first, since they are older.
+    gone = [(row, left) for row in concerned.evidence if (left := still_usable(row, by.policy))]
     batch = _with_evidence(rows, gone)
-    numbers = dict(enumerate([*(row.profile for row in gone), *concerned.rows["profile"].to_pylist()]))
-    graph = IdentityGraph(policy, [], last_profile, last_identifier, rules.sides_of(concerned.splits), numbers)
+    numbers = dict(enumerate([*(row.profile for row, _ in gone), *concerned.rows["profile"].to_pylist()]))
+    graph = IdentityGraph(by.policy, [], last_profile, last_identifier, rules.sides_of(by.splits), numbers)
     resolution = resolve(graph, batch, concerned.accounts)
-    for seen in graph.seen_sets.values():
-        seen.events = 0  # they were counted when they came
     again = Resolved(concerned, graph, batch, rows.events, len(gone), resolution)
     again.homes = _homes(again, numbers)
-    for index, profile in enumerate(resolution.profiles):
-        if not profile:  # the rules of today find no identifier on it, those of its time did
-            resolution.profiles[index] = again.homes.get(numbers[index], numbers[index])
+    if not by.cause.dry_run:
+        for seen in graph.seen_sets.values():
+            seen.events = 0  # they were counted when they came
+        for index, profile in enumerate(resolution.profiles):
+            if not profile:  # the rules of today find no identifier on it, those of its time did
+                resolution.profiles[index] = again.homes.get(numbers[index], numbers[index])
     _add_traits(again)
     return again
 
@@ -230,12 +262,17 @@ def came_with(profile: Profile, loser: int) -> list[tuple[str, str]]:
 
 def record(again: Resolved, number: int) -> graph_store.Written:
     """PostgreSQL has it so. number: of the Prepare. Inside its transaction, with the space's counters held."""
-    space = again.component.space
+    space = again.component.by.space
     # The rows of profiles and identifiers stay: ids, and the numbers that destinations know, are theirs.
     graph_store.forget(space, [*again.component.numbers])
+    if again.component.by.cause.dry_run:
+        # Whatever was read from the events by the rules of their time was not there by those of now.
+        graph_store.forget_evidence(space, [*again.component.numbers])
     written = graph_store.record(space, number, again.graph, again.batch, again.resolution)
     graph_store.go_into(space, again.homes)
     written.aliases += again.homes.items()
+    if again.component.by.cause.dry_run:
+        graph_store.remove(space, [*again.vanished])
     return written
 
 
@@ -293,34 +330,48 @@ def _rule(split: ProfileSplit) -> rules.SplitRule:
     return rules.SplitRule(split.pk or 0, taken, left)
 
 
+def still_usable(row: Evidence, policy: Policy) -> tuple[tuple[str, str], ...]:
+    """What this policy would still take of a set of identifiers."""
+    return usable(identifiers_of(row), policy)
+
+
 def identifiers_of(row: Evidence) -> tuple[tuple[str, str], ...]:
     return tuple((type, value) for type, value in row.identifiers)
 
 
-def _with_evidence(rows: EventBatch, gone: Sequence[Evidence]) -> EventBatch:
-    """The events; before them, one for each of these sets."""
+def _set(identifiers: Iterable[Any]) -> frozenset[tuple[str, str]]:
+    """Of a person, as ClickHouse has them: tuples without names for their parts."""
+    pairs = (tuple(one.values() if isinstance(one, dict) else one) for one in identifiers)
+    return frozenset((type, value) for type, value in pairs if type != ACCOUNT_TYPE)
+
+
+def _with_evidence(rows: EventBatch, gone: Sequence[tuple[Evidence, tuple[tuple[str, str], ...]]]) -> EventBatch:
+    """The events; before them, one for each of these rows, with what is left of its identifiers."""
     empty = ArchivedEvent(type="", event="", user=(), account=None, properties=b"", lists=b"", traits={})
     return EventBatch(
-        events=[*(msgspec.structs.replace(empty, user=identifiers_of(row)) for row in gone), *rows.events],
-        times=[*(milliseconds(row.first_seen_at) for row in gone), *rows.times],
-        sources=[*(row.first_source_id or 0 for row in gone), *rows.sources],
+        events=[*(msgspec.structs.replace(empty, user=left) for _, left in gone), *rows.events],
+        times=[*(milliseconds(row.first_seen_at) for row, _ in gone), *rows.times],
+        sources=[*(row.first_source_id or 0 for row, _ in gone), *rows.sources],
         pieces=[*(0 for _ in gone), *rows.pieces],
         positions=[*(0 for _ in gone), *rows.positions],
-        ids=[*(row.first_message_id for row in gone), *rows.ids],
+        ids=[*(row.first_message_id for row, _ in gone), *rows.ids],
     )
 
 
 def _homes(again: Resolved, numbers: Mapping[int, int]) -> dict[int, int]:
     winners, created = again.graph.winners(), again.graph.created
+    accounts = set(again.component.accounts.values())
     homes: dict[int, int] = {}
     for index, before in numbers.items():
         now = again.resolution.profiles[index]
-        if now and before not in created and before not in homes:
+        if now and now not in accounts and before not in created and before not in homes:
             homes[before] = winners.get(now, now)
+    if again.component.by.cause.dry_run:
+        return homes
     # One without any event: wherever the others are.
     rest = [number for number in again.component.numbers if number not in created and number not in homes]
     # Where events were taken back it may be that it has none: then nobody is left of it.
-    if created and rest and not again.component.without:
+    if created and rest and not again.component.by.cause.without:
         oldest = min(created)
         homes |= dict.fromkeys(rest, winners.get(oldest, oldest))
     return homes
@@ -337,8 +388,9 @@ def _add_traits(again: Resolved) -> None:
             known[row["key"]] = trait
 
 
-def _not_of(source: int, rows: pyarrow.Table) -> pyarrow.Table:
-    return rows.filter(pyarrow.compute.not_equal(rows["source"], source)) if source else rows
+def places_of(rows: pyarrow.Table) -> list[tuple[int, int, int]]:
+    """(source, piece, position) in the archive of each."""
+    return _places(rows, "source", "piece", "position")
 
 
 def _places(rows: pyarrow.Table, *names: str) -> list[tuple[int, int, int]]:

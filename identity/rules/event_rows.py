@@ -101,10 +101,11 @@ def timeline(resolved: ResolvedRows) -> pyarrow.Table:
     return resolved.take([*NAMED, "properties_text", "lists"], resolved.owned)
 
 
-def profile_events(resolved: ResolvedRows) -> pyarrow.Table:
-    """The same, and each group call on the page of its account too."""
+def profile_events(resolved: ResolvedRows, there: Sequence[int] = ()) -> pyarrow.Table:
+    """The same, and each group call on the page of its account too. there: accounts whose pages have them already."""
     names = [*NAMED, "identifiers", "message", *resolved.first]
-    own = resolved.take(names, resolved.owned)
+    owned = resolved.owned
+    own = resolved.take(names, owned[~numpy.isin(resolved.profile[owned], list(there))] if there else owned)
     if not resolved.accounts:
         return own
     positions = resolved.position.tolist()

@@ -20,7 +20,7 @@ entry of a type counts: it needs id, type, collection "users" and encoding "none
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -168,6 +168,13 @@ def _places(type: str) -> tuple[Place, ...]:
     keys = dict.fromkeys((type, camel(type)))
     sections = ("traits", "properties", "context.traits")
     return (*((section, key) for section in sections for key in keys), ("externalIds", type))
+
+
+def usable(identifiers: Iterable[Identifier], policy: Policy) -> tuple[Identifier, ...]:
+    """Those of a set that a policy would still take, by its priority; they were read by the rules of another time."""
+    checks = {type: check for readers in _readers(policy) for type, _, check in readers}
+    kept = [one for one in identifiers if one[0] in checks and checks[one[0]](one[1]) is None]
+    return tuple(sorted(kept, key=policy.priority))
 
 
 def is_custom(type: str) -> bool:

@@ -6,7 +6,7 @@ each combination of the values that they can come from: most events of a person 
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -86,6 +86,12 @@ def owner_of_traits(event: ArchivedEvent, profile: int, account: int) -> int:
 def read_events(texts: Sequence[bytes], policy: Policy) -> list[ArchivedEvent]:
     """The events of these JSON texts. Raises ValueError when a text is not a JSON object."""
     read = _readers(policy).read
+    return [read(text) for text in texts]
+
+
+def read_people(texts: Iterable[bytes], policy: Policy) -> list[tuple[Identifier, ...]]:
+    """The identifiers of the person alone in each of these JSON texts: a third of the work of reading it all."""
+    read = _readers(policy).read_person
     return [read(text) for text in texts]
 
 
@@ -170,6 +176,12 @@ class _Reader:
             traits=traits,
             set_aside=extracted.blocked,
         )
+
+    def read_person(self, text: bytes) -> tuple[Identifier, ...]:
+        try:
+            return self._identifiers(text, self._outer.decode(text)).user
+        except msgspec.DecodeError:
+            return identifiers(_decoded(text), self.policy).user
 
     def _identifiers(self, text: bytes, outer: Any) -> Extracted:
         """Worked out once for all messages whose identifiers can come from the same values."""

@@ -175,19 +175,54 @@ def _events(
 
 
 def component(scope: Scope, profiles: Sequence[int], *, most: int) -> pyarrow.Table:
-    """The events of these numbers, as `archive_table` has them, with the profile; in the order of their first resolve.
+    """The events of these numbers, as `archive_table` has them, with the profile and the identifiers that were read
+    from each when it was resolved; in the order of their first resolve.
 
     At most so many, and one more where there are more.
     """
     query = sql(
         "SELECT source, origin_piece AS piece, origin_position AS position, ts, message_id, message, profile,"
-        " first_piece, first_position FROM (SELECT * FROM profile_events WHERE %s AND profile IN %s)"
+        " first_piece, first_position, identifiers FROM (SELECT * FROM profile_events WHERE %s AND profile IN %s)"
         " ORDER BY first_piece, first_position LIMIT %s",
         scope.condition,
         list(profiles),
         most + 1,
     )
     return client.arrow(query)
+
+
+def events_by_profile(scope: Scope) -> list[tuple[int, int]]:
+    """(number, events) of each profile that any event has, by number."""
+    return [
+        (int(profile), int(events))
+        for profile, events in client.rows(
+            sql(
+                "SELECT profile, count() FROM profile_events WHERE %s GROUP BY profile ORDER BY profile",
+                scope.condition,
+            )
+        )
+    ]
+
+
+def messages_of(scope: Scope, first: int, last: int) -> pyarrow.Table:
+    """The events of the profiles with these numbers and those between, with their place in the order of their first
+    resolve; in no order."""
+    # A range of numbers is a range of the table: each row of it is read once, whoever reads all of it range by range.
+    query = sql(
+        "SELECT profile, toUnixTimestamp64Milli(ts) AS at, message, first_piece, first_position FROM profile_events"
+        " WHERE %s AND profile >= %s AND profile <= %s",
+        scope.condition,
+        first,
+        last,
+    )
+    return client.arrow(query)
+
+
+def oldest(scope: Scope) -> int | None:
+    """The event time in ms of the oldest event that is kept; None when none is."""
+    query = sql("SELECT count(), toUnixTimestamp64Milli(min(ts)) FROM profile_events WHERE %s", scope.condition)
+    ((count, at),) = client.rows(query)
+    return int(at) if count else None
 
 
 def trait_rows(scope: Scope, profiles: Sequence[int]) -> pyarrow.Table:

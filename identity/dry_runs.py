@@ -1,0 +1,317 @@
+"""Other rules for a space are worked out beside what is: who would be who. Nothing of the space changes.
+
+What is compared is read at one moment between two batches of the space, then resolved in memory
+(identity.rules.comparison). So it takes as long as reading every event once, says how far it is, and can be cancelled.
+Rules that are applied are compared once more, as of a moment after which nothing is resolved by the older ones.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy
+from django.db import InterfaceError, OperationalError, connection
+
+from identity import history, rule_changes, splits
+from identity.models import DryRun, Evidence, Graph, Profile
+from identity.rules.comparison import DifferingPeople, FutureProfile, RulesComparison
+from identity.rules.graph import ACCOUNT_TYPE, Node
+from identity.rules.messages import read_people
+from identity.rules.policy import Identifier, Policy, policy_of
+from identity.rules.splits import sides_of
+from identity.splits import TooMuch
+from sources.events import archive_table, timeline
+from sources.events.timeline import Scope
+from sources.models import Reject
+from spaces.batches import owning_in_between
+from spaces.clock import Clock
+from spaces.models import Batch, Space
+from spaces.text import storable
+from spaces.times import milliseconds
+
+logger = logging.getLogger(__name__)
+
+KEPT = timedelta(days=7)
+PATIENCE_S = 10  # resolve lets go of a space between two batches
+READ_AT_ONCE = 50_000  # events
+REJECTS_AT_ONCE = 1_000
+# All of them are in memory, about 1 KB each with whoever has them: no worker has more than a few GB.
+MOST_IDENTIFIERS = 2_000_000
+SAMPLED, SHOWN_PROFILES, SHOWN_IDENTIFIERS, SHOWN_NUMBERS = 20, 5, 10, 5
+State = DryRun.State
+Sizes = Callable[[DryRun, Sequence[DifferingPeople]], Any]
+
+
+class Cancelled(Exception):
+    """Somebody does not want to know any more."""
+
+
+@dataclass
+class SpaceNow:
+    """The people of a space at one moment. left: of each number that was merged, the one that is left."""
+
+    scope: Scope
+    at: datetime
+    people: dict[int, Node]
+    left: dict[int, int]
+
+    def stands_for(self) -> dict[int, int]:
+        """How many numbers each number that is left stands for, itself included."""
+        count = dict.fromkeys(self.people, 1)
+        for winner in self.left.values():
+            if winner in count:
+                count[winner] += 1
+        return count
+
+
+def due() -> list[int]:
+    """The primary keys of those that are to be worked out."""
+    return list(DryRun.objects.filter(state__in=DryRun.COMPARES).values_list("pk", flat=True))
+
+
+def run(pk: int, clock: Clock, sizes: Sizes | None = None) -> bool:
+    """It is worked out, or has failed. False when it has to wait, or was cancelled.
+
+    sizes: works out the sizes of audiences; its answer is kept with the figures.
+    """
+    DryRun.objects.filter(pk=pk, state=State.WAITING).update(state=State.RUNNING)
+    dry_run = DryRun.objects.select_related("space").filter(pk=pk, state__in=(State.RUNNING, State.APPLYING)).first()
+    if dry_run is None:
+        return False
+    job = _Job(dry_run, clock)
+    try:
+        with _at_rest(dry_run.space, clock) as now:
+            if now is None:
+                return False  # the space is in the middle of something: beat tries again
+        outcome = job.compare(now)
+        if dry_run.state == State.RUNNING and sizes:
+            outcome["result"]["audiences"] = sizes(dry_run, job.differing)
+    except Cancelled:
+        return False
+    except (OperationalError, InterfaceError):
+        raise
+    except TooMuch as error:
+        job.end(State.STOPPED if dry_run.state == State.APPLYING else State.FAILED, error=str(error))
+        return True
+    except Exception as error:  # of one person's question: it is answered, and stops nobody else
+        logger.exception("dry run %s failed", dry_run.public_id)
+        state = State.STOPPED if dry_run.state == State.APPLYING else State.FAILED
+        job.end(state, error=storable(f"{type(error).__name__}: {error}")[:2_000])
+        return True
+    if dry_run.state == State.RUNNING:
+        job.end(State.DONE, **outcome)
+    else:
+        job.move()
+    return True
+
+
+def sweep(now: datetime) -> None:
+    """Those that ended a while ago are gone."""
+    old = DryRun.objects.filter(created_at__lt=now - KEPT)
+    old.exclude(state__in=DryRun.UNDER_WAY).delete()
+
+
+class _Job:
+    """One comparison. differing: who would be others by what was resolved; without what would be resolved only now."""
+
+    def __init__(self, dry_run: DryRun, clock: Clock) -> None:
+        self.dry_run, self.clock = dry_run, clock
+        self.policy = policy_of(dry_run.policy)
+        self.differing: list[DifferingPeople] = []
+        self.why_not, self.parts = "", b""
+        self.parts_total = 0
+
+    def compare(self, now: SpaceNow) -> dict[str, Any]:
+        """What is kept of it."""
+        space = self.dry_run.space
+        comparison = RulesComparison(self.policy, sides_of(splits.active(space)), now.people)
+        for identifiers, at, profile in _gone(space, now, self.policy):
+            comparison.see(identifiers, at, profile, events=0)
+        for identifiers, at, profile in self._events(now):
+            comparison.see(identifiers, at, profile)
+        self.differing = comparison.differing()
+        try:
+            parts = rule_changes.in_parts(self.differing, now.stands_for())
+            self.parts, self.parts_total = rule_changes.packed(parts), len(parts)
+        except TooMuch as error:
+            self.why_not = str(error)
+        # They are resolved after everything else, as they will be when the rules are applied.
+        for identifiers, at in _rejects(space, self.policy):
+            comparison.see(identifiers, at, 0)
+        shown = [people for people in self.differing if people.is_shown]
+        samples = [_sample(people) for people in _spread(shown, SAMPLED)]
+        pairs = (pair for sample in samples for after in sample["after"] for pair in after["identifiers"])
+        result = asdict(comparison.figures()) | {
+            "largest": [_largest(profile) for profile in comparison.largest()],
+            "differing": len(shown),
+            "toMove": sum(len(people.now) for people in self.differing),
+            "whyNot": self.why_not,
+        }
+        named = sorted({tuple(pair) for pair in pairs})
+        return {"result": result, "samples": samples, "named": named, "as_of": now.at}
+
+    def move(self) -> None:
+        """Resolve is to go on with whoever differs, if anybody does."""
+        if self.why_not:
+            self.end(State.STOPPED, error=self.why_not)
+        elif not self.parts_total:
+            self.end(State.APPLIED)
+            rule_changes.try_rejects_again(self.dry_run.space_id)
+        else:
+            moving = {"parts": self.parts, "parts_total": self.parts_total, "parts_done": 0}
+            self._still().update(state=State.MOVING, **moving)
+
+    def end(self, state: State, **fields: Any) -> None:
+        self._still().update(state=state, finished_at=self.clock.now(), **fields)
+
+    def _still(self) -> Any:
+        # By its state: who cancels in this moment is not overruled.
+        return DryRun.objects.filter(pk=self.dry_run.pk, state=self.dry_run.state)
+
+    def _events(self, now: SpaceNow) -> Iterator[tuple[tuple[Identifier, ...], int, int]]:
+        """(identifiers of the person, time in ms, whose it is) of every event, in the order of their first resolve."""
+        # By profile, as the table has them, each read once; of each only what the rules find on it is kept.
+        sets: dict[tuple[Identifier, ...], int] = {}
+        columns: list[list[numpy.ndarray]] = []
+        counts = timeline.events_by_profile(now.scope)
+        self._progress(0, total=sum(count for _, count in counts))
+        for first, last, done in _ranges(counts):
+            rows = timeline.messages_of(now.scope, first, last)
+            # Calls of accounts are among their members' events as well, or name nobody.
+            owners = [now.left.get(number, number) for number in rows["profile"].to_pylist()]
+            people = numpy.array([owner in now.people for owner in owners], bool)
+            read = read_people(rows["message"].cast("binary").to_pylist(), self.policy)
+            columns.append(
+                [
+                    numpy.array([sets.setdefault(identifiers, len(sets)) for identifiers in read], "<i8")[people],
+                    rows["at"].to_numpy()[people],
+                    numpy.array(owners, "<i8")[people],
+                    rows["first_piece"].to_numpy()[people],
+                    rows["first_position"].to_numpy()[people],
+                ]
+            )
+            self._progress(done)
+        if not columns:
+            return
+        place, at, owner, piece, position = (numpy.concatenate(parts) for parts in zip(*columns, strict=True))
+        in_order, known = numpy.lexsort((position, piece)), list(sets)
+        for start in range(0, len(in_order), READ_AT_ONCE):
+            some = in_order[start : start + READ_AT_ONCE]
+            yield from zip(
+                [known[index] for index in place[some].tolist()], at[some].tolist(), owner[some].tolist(), strict=True
+            )
+            self._progress(None)
+
+    def _progress(self, done: int | None, **fields: int) -> None:
+        fields |= {} if done is None else {"done": done}
+        still = self._still()
+        if not (still.update(**fields) if fields else still.exists()):
+            raise Cancelled
+
+
+@contextmanager
+def _at_rest(space: Space, clock: Clock) -> Iterator[SpaceNow | None]:
+    """The space as of now, between two batches: both stores say the same. None when it does not come to rest."""
+    with owning_in_between(f"resolve:{space.pk}", within_s=PATIENCE_S) as is_ours:
+        # What was prepared and not committed is in one store alone, and may be by older rules.
+        if not is_ours or Batch.objects.filter(log__stage="resolve", log__partition=space.pk).exists():
+            yield None
+        else:
+            yield _space_now(space, clock)
+
+
+def _space_now(space: Space, clock: Clock) -> SpaceNow:
+    known = Graph.objects.filter(space=space).values_list("last_identifier", flat=True).first() or 0
+    if known > MOST_IDENTIFIERS:
+        raise TooMuch(f"The space has {known:,} identifiers; at most {MOST_IDENTIFIERS:,} are worked out in memory.")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT number, merges FROM identity_profile WHERE space_id = %s AND merged_into IS NULL AND kind = %s",
+            [space.pk, Profile.Kind.USER],
+        )
+        people = {number: Node(number, {}, merges) for number, merges in cursor.fetchall()}
+        cursor.execute(
+            "SELECT number, merged_into FROM identity_profile WHERE space_id = %s AND merged_into IS NOT NULL",
+            [space.pk],
+        )
+        left = dict(cursor.fetchall())
+        cursor.execute(
+            """SELECT profile, type, value, (extract(epoch FROM first_seen_at) * 1000)::bigint
+               FROM identity_identifier WHERE space_id = %s AND type <> %s AND profile <> 0 ORDER BY number""",
+            [space.pk, ACCOUNT_TYPE],
+        )
+        for number, type, value, at in cursor.fetchall():
+            if number in people:
+                people[number].identifiers[type, value] = at
+        return SpaceNow(history.scope_of(space), clock.now(), people, left)
+
+
+def _gone(space: Space, now: SpaceNow, policy: Policy) -> Iterator[tuple[tuple[Identifier, ...], int, int]]:
+    """Sets of identifiers whose events are not kept any more, the oldest first, and whose they were."""
+    oldest = timeline.oldest(now.scope)
+    for row in Evidence.objects.filter(space=space).order_by("first_seen_at", "pk").iterator():
+        owner = now.left.get(row.profile, row.profile)
+        # Of a set that was seen last before the oldest event, none is kept. Others are seen among the events.
+        is_gone = oldest is None or milliseconds(row.last_seen_at) < oldest
+        if is_gone and owner in now.people and (left := splits.still_usable(row, policy)):
+            yield left, milliseconds(row.first_seen_at), owner
+
+
+def _rejects(space: Space, policy: Policy) -> Iterator[tuple[tuple[Identifier, ...], int]]:
+    """Events on which no identifier was found, and that have one by this policy; in the order in which resolve takes
+    them again."""
+    rejects = Reject.objects.filter(space=space, code=rule_changes.NO_IDENTIFIERS, source__deleted_at=None)
+    rows_of = rejects.order_by("id").values_list("source", "piece", "position")
+    places = [(source, piece or 0, position or 0) for source, piece, position in rows_of]
+    for start in range(0, len(places), REJECTS_AT_ONCE):
+        rows = archive_table.read_rows(space.workspace_id, places[start : start + REJECTS_AT_ONCE])
+        times = rows["ts"].cast(archive_table.MILLISECONDS).cast("int64").to_pylist()
+        read = read_people(rows["message"].cast("binary").to_pylist(), policy)
+        yield from ((identifiers, at) for identifiers, at in zip(read, times, strict=True) if identifiers)
+
+
+def _ranges(counts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """(first number, last number, events so far) of neighbours who have about as many events as are read at once."""
+    first, own, done = None, 0, 0
+    for number, events in counts:
+        first = number if first is None else first
+        own, done = own + events, done + events
+        if own >= READ_AT_ONCE:
+            yield first, number, done
+            first, own = None, 0
+    if first is not None:
+        yield first, counts[-1][0], done
+
+
+def _spread(people: Sequence[DifferingPeople], size: int) -> list[DifferingPeople]:
+    """At most so many, evenly from those with most events to those with least."""
+    count = min(size, len(people))
+    return [people[place * len(people) // count] for place in range(count)]
+
+
+def _sample(people: DifferingPeople) -> dict[str, Any]:
+    """What they are today is read when it is shown: from today's profiles, by their numbers."""
+    return {
+        "now": people.now[:SHOWN_PROFILES],
+        "moreNow": max(len(people.now) - SHOWN_PROFILES, 0),
+        "moreAfter": max(len(people.future) - SHOWN_PROFILES, 0),
+        "events": people.events,
+        "after": [
+            {
+                "identifiers": profile.identifiers[:SHOWN_IDENTIFIERS],
+                "more": max(len(profile.identifiers) - SHOWN_IDENTIFIERS, 0),
+                "events": profile.events,
+                "of": profile.of[:SHOWN_NUMBERS],
+            }
+            for profile in people.future[:SHOWN_PROFILES]
+        ],
+    }
+
+
+def _largest(profile: FutureProfile) -> dict[str, Any]:
+    """Nobody's identifiers: how many, and whose they are today."""
+    own = profile.of[:SHOWN_NUMBERS]
+    return {"identifiers": len(profile.identifiers), "events": profile.events, "of": own, "profiles": len(profile.of)}
