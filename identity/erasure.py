@@ -83,6 +83,8 @@ OF_PEOPLE = {
     "identity_merge": "(loser = ANY(%(numbers)s) OR winner = ANY(%(numbers)s))",
     "identity_link": '("user" = ANY(%(numbers)s) OR account = ANY(%(numbers)s))',
     "identity_evidence": f"(profile = ANY(%(numbers)s) OR {NAMED.format('identifiers || refused || set_aside')})",
+    # Rules that are being applied name nobody (`services.apply_rules`): what is done of them stays.
+    "identity_dryrun": NAMED.format("named"),
     "identity_profilesplit": "(profile = ANY(%(numbers)s) OR " + NAMED.format('taken || "left"') + ")",
 }
 

@@ -35,7 +35,8 @@ from console import sample
 from console.models import Sample
 from destinations import endings, sync
 from destinations.models import Subscription
-from identity import resolve, splits
+from identity import dry_runs, resolve, splits
+from identity.models import DryRun
 from imports import running
 from imports.models import ProfileImport
 from personas_site import erasure, keys
@@ -188,6 +189,13 @@ WORK = {
         waiting=running.due,
         turn=lambda of, workspace: running.advance(of, clock),
         feeds=("archive", "evaluate"),
+    ),
+    "dry_run": Work(
+        queue="bulk",
+        owners=DryRun,
+        waiting=lambda now: dry_runs.due(),
+        turn=lambda dry_run, workspace: dry_runs.run(dry_run, clock),
+        feeds=("resolve",),
     ),
     "ending": Work(
         queue="bulk",
@@ -472,6 +480,7 @@ def clean(**_: Any) -> None:
             except Exception:
                 logger.exception("what %s abandoned is not cleaned", stage.name)
         splits.sweep()
+        dry_runs.sweep(clock.now())
         retain(clock.now())
         compact()
 

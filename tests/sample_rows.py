@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
+import msgspec
 from pyroaring import BitMap
 
 from access.models import Invitation, Token
@@ -12,7 +13,8 @@ from alerts.models import AlertChannel, AlertNotification, AlertOccurrence, Aler
 from audiences import sql_traits
 from audiences.drafts import begin
 from audiences.models import Audience, Change, ComputedTrait, SqlRun, SqlTrait, Version
-from identity.models import Profile, ProfileSplit
+from identity.models import DryRun, Profile, ProfileSplit
+from identity.rules.policy import DEFAULT_POLICY
 from imports import services as imports
 from imports.models import ProfileImport
 from privacy.erasing import STEPS
@@ -62,6 +64,8 @@ def belongings(space: Space) -> dict[str, str]:
         "channel": channel.public_id,
         "alert_id": (alert := make_alert(space, channel)).public_id,
         "alert": alert.public_id,
+        "dry_run_id": (dry_run := make_dry_run(space)).public_id,
+        "dry_run": dry_run.public_id,
         "split_id": make_split(space).public_id,
         "subject_id": audience.public_id,
         "trait_subscription_id": make_subscription(trait, destination).public_id,
@@ -251,6 +255,38 @@ def _invitation(space: Space) -> Invitation:
 def _token(space: Space) -> Token:
     member = MembershipFactory(workspace=space.workspace)
     return create_token(space.workspace, member.user, name="theirs", by=COMMAND)[0]
+
+
+def make_dry_run(space: Space) -> DryRun:
+    """Worked out: a person would be two."""
+    policy = msgspec.structs.replace(DEFAULT_POLICY, max_merges=3)
+    Profile.objects.create(workspace=space.workspace, space=space, number=7_000, first_seen_at=BORN)
+    future = {"identifiers": [["email", "ada@example.com"]], "more": 0, "events": 3, "of": [7_000]}
+    figures = {"before": 100, "after": 101, "unchanged": 99, "merged": 0, "split": 1, "gone": 0, "new": 0, "nobodys": 0}
+    sizes = [
+        {"id": "aud_none", "name": "Buyers", "before": 20, "after": 21, "why": None},
+        {"id": "aud_none", "name": "Companies", "before": 3, "after": None, "why": "It is about accounts."},
+    ]
+    return DryRun.objects.create(
+        workspace=space.workspace,
+        space=space,
+        policy=policy.to_json(),
+        state=DryRun.State.DONE,
+        done=1200,
+        total=1200,
+        result=figures
+        | {
+            "largest": [{"identifiers": 12, "events": 300, "of": [7_000], "profiles": 1}],
+            "differing": 1,
+            "toMove": 1,
+            "whyNot": "",
+            "audiences": sizes,
+        },
+        samples=[{"now": [7_000], "moreNow": 0, "after": [future, future], "moreAfter": 0, "events": 6}],
+        named=[["email", "ada@example.com"]],
+        as_of=BORN,
+        finished_at=BORN,
+    )
 
 
 def make_split(space: Space) -> ProfileSplit:

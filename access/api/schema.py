@@ -24,6 +24,7 @@ PATHS = {
     "subscription_id": "The connection of the audience to a destination.",
     "trait_subscription_id": "The connection of the computed trait to a destination.",
     "profile_id": "The profile: its id, or `type:value` of one of its identifiers.",
+    "dry_run_id": "The dry run of identity rules, such as `dry_2qKf0`.",
     "split_id": "The split, such as `spl_2qKf0`.",
     "version_number": "The number of the version.",
     "case_id": "The test case, such as `cas_2qKf0`.",

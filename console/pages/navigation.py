@@ -73,7 +73,7 @@ IN_SPACE = (
 )
 IN_SETTINGS = (
     NavigationItem("space-sources", "Sources", "sources", "space.read", CONNECTION_PAGES),
-    NavigationItem("identity-settings", "Identity", "profiles", "space.read"),
+    NavigationItem("identity-settings", "Identity", "profiles", "space.read", ("identity-dry-run",)),
     NavigationItem("profile-api", "Profile API", "key", "space.admin"),
     NavigationItem("space-privacy", "Privacy", "profiles", "space.admin", ("space-regulation-new", "space-regulation")),
     NavigationItem("space-settings", "General", "settings", "space.read", ("space-delete",)),

@@ -1,7 +1,7 @@
 """What the API takes and answers about people, their events and their merges, and the rules that tell who is who."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,13 +11,14 @@ from rest_framework import serializers
 
 from access.api.schema import register
 from access.api.serializers import ANY_JSON, AT, Envelope, MomentField
+from access.errors import invalid
 from identity import derived, queries
 from identity.derived import DerivedTraits
 from identity.models import Merge, Profile
 from identity.naming import shown_name
 from identity.queries import COLLECTIONS, MANY
 from identity.rules.extract import ACCOUNT_TYPE
-from identity.rules.policy import Policy
+from identity.rules.policy import Policy, PolicyError
 from sources.events.timeline import ProfileEvent
 from spaces import personal
 from spaces.times import from_milliseconds, iso_of
@@ -80,6 +81,16 @@ class RulesFieldExtension(OpenApiSerializerFieldExtension):
 
 class ChangeRules(serializers.Serializer[Any]):
     identityRules = RulesField(allow_null=True, help_text="null = the default ones")
+
+
+def policy_in(body: Mapping[str, Any]) -> Policy | None:
+    """The rules of a body; None = the default ones."""
+    wanted = body["identityRules"]
+    # By the policy's own parser, as the page does it: a serializer of our own would allow something else.
+    try:
+        return None if wanted is None else Policy.from_json(wanted)
+    except PolicyError as error:
+        raise invalid(error.message, f"identityRules.{error.path}" if error.path else "identityRules") from error
 
 
 class RulesAnswer(Envelope):

@@ -1,8 +1,9 @@
 from django.urls import URLPattern, path
 
-from identity.api import splits, views
+from identity.api import dry_runs, splits, views
 from identity.derived import DerivedReader
 
+RUNS = "spaces/<str:space_id>/identity-rules/dry-runs"
 PROFILE = "spaces/<str:space_id>/profiles/<str:profile_id>"
 
 
@@ -12,6 +13,9 @@ def urls(*, derived: DerivedReader) -> list[URLPattern]:
         path("spaces/<str:space_id>/resolution", views.ResolutionView.as_view(), name="api-resolution"),
         path("spaces/<str:space_id>/timeline", views.TimelineView.as_view(), name="api-timeline"),
         path("spaces/<str:space_id>/identity-rules", views.IdentityRulesView.as_view(), name="api-identity-rules"),
+        path(RUNS, dry_runs.DryRunsView.as_view(), name="api-dry-runs"),
+        path(f"{RUNS}/<str:dry_run_id>", dry_runs.DryRunView.as_view(), name="api-dry-run"),
+        path(f"{RUNS}/<str:dry_run_id>/apply", dry_runs.ApplyDryRunView.as_view(), name="api-dry-run-apply"),
         path("spaces/<str:space_id>/splits", splits.SplitsView.as_view(), name="api-splits"),
         path("spaces/<str:space_id>/splits/preview", splits.SplitPreviewView.as_view(), name="api-split-preview"),
         path("spaces/<str:space_id>/splits/<str:split_id>", splits.SplitView.as_view(), name="api-split"),

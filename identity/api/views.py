@@ -33,12 +33,13 @@ from identity.api.serializers import (
     TraitSerializer,
     by_key,
     details_of,
+    policy_in,
 )
 from identity.derived import DerivedReader, none_derived
 from identity.history import Placed
 from identity.models import Profile
 from identity.naming import shown_name
-from identity.rules.policy import Policy, PolicyError, policy_of
+from identity.rules.policy import policy_of
 from identity.services import change_policy
 from sources.events import timeline
 from sources.events.timeline import START, ProfileEvent, Which
@@ -332,13 +333,7 @@ class IdentityRulesView(APIView):
     @extend_schema(operation_id="change_identity_rules", request=ChangeRules, responses=RulesAnswer)
     def put(self, request: ApiRequest, space_id: str) -> Response:
         """Other rules for what comes from now on; null = the default ones. What was resolved before stays."""
-        wanted = parsed(ChangeRules, request)["identityRules"]
-        # By the policy's own parser, as the page does it: a serializer of our own would allow something else.
-        try:
-            policy = None if wanted is None else Policy.from_json(wanted)
-        except PolicyError as error:
-            raise invalid(error.message, f"identityRules.{error.path}" if error.path else "identityRules") from error
-        change_policy(request.space, policy, by=request)
+        change_policy(request.space, policy_in(parsed(ChangeRules, request)), by=request)
         return _rules(request)
 
 

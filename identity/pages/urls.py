@@ -1,12 +1,17 @@
 from django.urls import path
 
-from identity.pages.views import identity_rules, profiles, splits
+from identity.pages.views import dry_runs, identity_rules, profiles, splits
 
 urlpatterns = [
     path(
         "w/<slug:workspace>/s/<slug:space>/settings/identity",
         identity_rules.identity_settings,
         name="identity-settings",
+    ),
+    path(
+        "w/<slug:workspace>/s/<slug:space>/settings/identity/dry-runs/<str:dry_run>",
+        dry_runs.dry_run,
+        name="identity-dry-run",
     ),
     path("w/<slug:workspace>/s/<slug:space>/profiles", profiles.profiles, name="profiles"),
     path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>", profiles.profile, name="profile"),

@@ -61,6 +61,7 @@ BOUNDS = {
     "identity.Identifier": OF_PEOPLE,
     "identity.Link": OF_PEOPLE,
     "identity.Merge": OF_PEOPLE,
+    "identity.DryRun": "goes a week after it ended (identity.dry_runs.sweep)",
     "identity.Profile": OF_PEOPLE,
     "identity.ProfileSplit": MADE_BY_HAND,
     "access.ProfileToken": MADE_BY_HAND,

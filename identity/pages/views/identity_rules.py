@@ -9,13 +9,18 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from access.requests import PageRequest
+from access.services import NotPossible
 from identity import queries
+from identity.dry_run_reads import changes_of
+from identity.models import DryRun
 from identity.pages.forms import NewIdentifier, Rules, rules_form
+from identity.pages.views.dry_runs import PILLS
 from identity.rules.extract import is_custom, places_of
 from identity.rules.policy import Policy, moved, policy_of
-from identity.services import change_policy
+from identity.services import change_policy, try_rules
 from spaces.needs import needs
 
+LATEST = 5  # dry runs that are listed
 SAVED = "The rules are saved. They count for events that come in from now on."
 EXAMPLE = "loyalty_id"
 RESET = "The space has the default rules again. They count for events that come in from now on."
@@ -35,6 +40,8 @@ def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpR
         form = NewIdentifier(request.POST, current=policy)
         if not form.is_valid():
             return _adding(request, form, status=422)
+        if request.POST["add"] == "try":
+            return _tried(request, form.policy)
         change_policy(within, form.policy, by=request)
         messages.success(request, f"{form.cleaned_data['name']} is an identifier of this space. {SAVED}")
         return redirect("identity-settings", workspace=workspace, space=space)
@@ -48,6 +55,8 @@ def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpR
 
 def _change(request: PageRequest, policy: Policy) -> HttpResponse:
     here = reverse("identity-settings", args=[request.workspace.slug, request.space.slug])
+    if request.POST.get("reset") == "try":
+        return _tried(request, None)
     if "reset" in request.POST:
         change_policy(request.space, None, by=request)
         messages.success(request, RESET)
@@ -55,11 +64,24 @@ def _change(request: PageRequest, policy: Policy) -> HttpResponse:
     form = rules_form(request.POST, current=policy)
     if not form.is_valid():
         return _page(request, policy, form=form, status=422)
+    if "try" in request.POST:
+        return _tried(request, form.policy)
     # A button that moves a row sends the whole form: what was typed before it is saved with it, not lost.
     way, _, type = request.POST.get("move", "").partition(":")
     change_policy(request.space, moved(form.policy, type, up=way == "up") if type else form.policy, by=request)
     messages.success(request, f"{type} was moved {way}. {SAVED}" if type else SAVED)
     return redirect(f"{here}?edit=1" if type else here)
+
+
+def _tried(request: PageRequest, policy: Policy | None) -> HttpResponse:
+    """What these rules would come to is being worked out; its page is what follows."""
+    here = (request.workspace.slug, request.space.slug)
+    try:
+        dry_run = try_rules(request.space, policy, by=request)
+    except NotPossible as error:
+        messages.error(request, str(error))
+        return redirect("identity-settings", *here)
+    return redirect("identity-dry-run", *here, dry_run.public_id)
 
 
 def _adding(request: PageRequest, form: NewIdentifier, *, status: int = 200) -> HttpResponse:
@@ -83,5 +105,9 @@ def _page(request: PageRequest, policy: Policy, *, form: Rules | None = None, st
         "policy": policy,
         "is_default": request.space.identity_policy is None,
         "form": form,
+        "tried": [
+            (dry_run, PILLS[DryRun.State(dry_run.state)], changes_of(dry_run))
+            for dry_run in DryRun.objects.filter(space=request.space).order_by("-id")[:LATEST]
+        ],
     }
     return render(request, "identity/settings.html", context, status=status)
