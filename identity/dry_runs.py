@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy
 from django.db import InterfaceError, OperationalError, connection
+from pyroaring import BitMap
 
 from identity import history, rule_changes, splits
 from identity.models import DryRun, Evidence, Graph, Profile
@@ -42,7 +43,8 @@ REJECTS_AT_ONCE = 1_000
 MOST_IDENTIFIERS = 2_000_000
 SAMPLED, SHOWN_PROFILES, SHOWN_IDENTIFIERS, SHOWN_NUMBERS = 20, 5, 10, 5
 State = DryRun.State
-Sizes = Callable[[DryRun, Sequence[DifferingPeople]], Any]
+PIECE = 1  # the batch of all rows that are nowhere
+Sizes = Callable[[DryRun, Sequence[BitMap] | None, datetime], Any]
 
 
 class Cancelled(Exception):
@@ -67,6 +69,11 @@ class SpaceNow:
         return count
 
 
+def nowhere(pk: int) -> int:
+    """Under this number of no space a dry run may write rows to the event tables, and deletes them again."""
+    return 2**32 - 1 - pk  # spaces count from 1: none is ever near it
+
+
 def due() -> list[int]:
     """The primary keys of those that are to be worked out."""
     return list(DryRun.objects.filter(state__in=DryRun.COMPARES).values_list("pk", flat=True))
@@ -88,7 +95,7 @@ def run(pk: int, clock: Clock, sizes: Sizes | None = None) -> bool:
                 return False  # the space is in the middle of something: beat tries again
         outcome = job.compare(now)
         if dry_run.state == State.RUNNING and sizes:
-            outcome["result"]["audiences"] = sizes(dry_run, job.differing)
+            outcome["result"]["audiences"] = sizes(dry_run, job.parts, now.at)
     except Cancelled:
         return False
     except (OperationalError, InterfaceError):
@@ -110,19 +117,24 @@ def run(pk: int, clock: Clock, sizes: Sizes | None = None) -> bool:
 
 def sweep(now: datetime) -> None:
     """Those that ended a while ago are gone."""
-    old = DryRun.objects.filter(created_at__lt=now - KEPT)
-    old.exclude(state__in=DryRun.UNDER_WAY).delete()
+    old = DryRun.objects.filter(created_at__lt=now - KEPT).exclude(state__in=DryRun.UNDER_WAY)
+    for dry_run in old:
+        timeline.erase(nowhere(dry_run.pk), [PIECE])  # of one whose process died while it was cancelled
+        dry_run.delete()
 
 
 class _Job:
-    """One comparison. differing: who would be others by what was resolved; without what would be resolved only now."""
+    """One comparison. differing: who would be others by what was resolved; without what would be resolved only now.
+
+    parts: these, batch by batch; None = they cannot be resolved in parts, and why_not says why.
+    """
 
     def __init__(self, dry_run: DryRun, clock: Clock) -> None:
         self.dry_run, self.clock = dry_run, clock
         self.policy = policy_of(dry_run.policy)
         self.differing: list[DifferingPeople] = []
-        self.why_not, self.parts = "", b""
-        self.parts_total = 0
+        self.why_not = ""
+        self.parts: list[BitMap] | None = None
 
     def compare(self, now: SpaceNow) -> dict[str, Any]:
         """What is kept of it."""
@@ -134,8 +146,7 @@ class _Job:
             comparison.see(identifiers, at, profile)
         self.differing = comparison.differing()
         try:
-            parts = rule_changes.in_parts(self.differing, now.stands_for())
-            self.parts, self.parts_total = rule_changes.packed(parts), len(parts)
+            self.parts = rule_changes.in_parts(self.differing, now.stands_for())
         except TooMuch as error:
             self.why_not = str(error)
         # They are resolved after everything else, as they will be when the rules are applied.
@@ -155,14 +166,14 @@ class _Job:
 
     def move(self) -> None:
         """Resolve is to go on with whoever differs, if anybody does."""
-        if self.why_not:
+        if self.parts is None:
             self.end(State.STOPPED, error=self.why_not)
-        elif not self.parts_total:
+        elif not self.parts:
             self.end(State.APPLIED)
             rule_changes.try_rejects_again(self.dry_run.space_id)
         else:
-            moving = {"parts": self.parts, "parts_total": self.parts_total, "parts_done": 0}
-            self._still().update(state=State.MOVING, **moving)
+            packed = rule_changes.packed(self.parts)
+            self._still().update(state=State.MOVING, parts=packed, parts_total=len(self.parts), parts_done=0)
 
     def end(self, state: State, **fields: Any) -> None:
         self._still().update(state=state, finished_at=self.clock.now(), **fields)

@@ -29,7 +29,7 @@ from django.db import DatabaseError, connection
 
 from alerts import sending, watching
 from alerts.models import AlertNotification
-from audiences import backfill, evaluate, sql_runs
+from audiences import backfill, dry_run_sizes, evaluate, sql_runs
 from audiences.models import Audience, SqlTrait, Version
 from console import sample
 from console.models import Sample
@@ -194,7 +194,7 @@ WORK = {
         queue="bulk",
         owners=DryRun,
         waiting=lambda now: dry_runs.due(),
-        turn=lambda dry_run, workspace: dry_runs.run(dry_run, clock),
+        turn=lambda dry_run, workspace: dry_runs.run(dry_run, clock, dry_run_sizes.sizes),
         feeds=("resolve",),
     ),
     "ending": Work(

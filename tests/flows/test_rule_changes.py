@@ -1,15 +1,41 @@
 """Other rules for a space: a dry run says what they would come to, and what is applied is what it said."""
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from identity import dry_runs, services
+from access.services import COMMAND, NotPossible
+from audiences import dry_run_sizes, queries
+from destinations import services as destinations
+from destinations.models import Caught
+from identity import dry_runs, rule_changes, services, splits
+from identity.models import DryRun, Evidence, Identifier, Profile
 from identity.rules.policy import DEFAULT_POLICY, Blocked, Definition, Policy
+from sources.events import client
+from sources.events.sql import sql
+from sources.models import Reject
+from spaces import batches
+from spaces.batches import advance
 from spaces.clock import FixedClock
-from tests.factories_identity import NOON, as_sets, at_ms, links, people, recorded, resolved, stage
+from tests.factories_audiences import World
+from tests.factories_destinations import make_destination
+from tests.factories_identity import (
+    NOON,
+    archived,
+    as_sets,
+    at_ms,
+    links,
+    message,
+    people,
+    recorded,
+    resolve_log,
+    resolved,
+    stage,
+)
+from tests.flows.test_gaps import synced
 from tests.flows.test_resolve_properties import TYPES, limits, times, values
-from tests.flows.test_splits import Stream, by_clickhouse, by_postgresql
+from tests.flows.test_splits import BUYERS, MINUTE, Killed, Stream, at_the_catcher, by_clickhouse, by_postgresql
 from tests.reference.resolver import Fed, Reference
 
 pytestmark = pytest.mark.django_db
@@ -140,3 +166,256 @@ def test_applied_rules_end_where_the_slow_resolver_ends_under_them(old, new, bef
     assert (people(space.space), links(space.space)) == space.becomes(new)
     # And nothing is left to be applied.
     assert tried(space.space, new).result["toMove"] == 0
+
+
+# what follows from it
+
+SHARED = "team@example.org"
+PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
+NO_TEAM = msgspec.structs.replace(
+    DEFAULT_POLICY,
+    identifiers=tuple(
+        Definition(one.type, one.limit, Blocked((SHARED,))) if one.type == "email" else one
+        for one in DEFAULT_POLICY.identifiers
+    ),
+)
+
+
+def team():
+    """Two people whom a mailbox made one, one whom it did not, and a stranger."""
+    world = World()
+    mailbox = {"properties": {"email": SHARED}}
+    world.sent(
+        message("identify", anonymousId="a1", traits={"name": "Ann", "plan": "pro"}),
+        message("identify", anonymousId="a2", traits={"name": "Bob"}),
+        message(anonymousId="a1", event="Ordered", **mailbox),
+        message(anonymousId="a2", event="Seen", **mailbox),
+        message(userId="eve", anonymousId="a3", event="Ordered"),
+    )
+    return world
+
+
+def buyers_of(world):
+    buyers = world.audience("buyers", BUYERS, include_anonymous=True)
+    known = world.audience("known", {"kind": "audience", "key": "buyers"})
+    pro = world.audience("pro", PRO, include_anonymous=True)
+    seen = world.audience("seen", BUYERS | {"name": "Seen"}, include_anonymous=True)
+    world.computed()
+    return buyers, known, pro, seen
+
+
+def with_sizes(dry_run, world):
+    assert dry_runs.run(dry_run.pk, world.clock, dry_run_sizes.sizes)
+    dry_run.refresh_from_db()
+    assert (dry_run.state, dry_run.error) == ("done", "")
+    return {size["name"]: (size["before"], size["after"]) for size in dry_run.result["audiences"]}
+
+
+def test_sizes_of_audiences_are_those_that_there_are_once_the_rules_are_applied():
+    world = team()
+    audiences = buyers_of(world)
+    dry_run = services.try_rules(world.space, NO_TEAM)
+    rows = client.rows(sql("SELECT count() FROM timeline"))
+    sizes = with_sizes(dry_run, world)
+    assert client.rows(sql("SELECT count() FROM timeline")) == rows
+    before = {audience.key: len(queries.members(audience)) for audience in audiences}
+    assert {name: size[0] for name, size in sizes.items()} == before
+    services.apply_rules(dry_run)
+    assert dry_runs.run(dry_run.pk, world.clock)
+    resolved(world.space)
+    world.later(MINUTE)
+    after = {audience.key: len(queries.members(audience)) for audience in audiences}
+    assert {name: size[1] for name, size in sizes.items()} == after
+    assert before != after
+
+
+def test_destinations_are_told_of_the_difference_alone():
+    world = team()
+    buyers = world.audience("buyers", BUYERS, include_anonymous=True)
+    world.computed()
+    subscription = destinations.subscribe(buyers, make_destination(world.space), options={}, by=COMMAND)
+    synced(subscription, world.clock)
+    before = at_the_catcher(subscription)
+    told = Caught.objects.count()
+    dry_run = services.try_rules(world.space, NO_TEAM)
+    assert dry_runs.run(dry_run.pk, world.clock)
+    services.apply_rules(DryRun.objects.get(pk=dry_run.pk))
+    assert dry_runs.run(dry_run.pk, world.clock)
+    resolved(world.space)
+    synced(subscription, world.clock)
+    assert at_the_catcher(subscription) == before  # resolved and not evaluated: nobody is told to leave
+    world.later(MINUTE)
+    synced(subscription, world.clock)
+    assert before - at_the_catcher(subscription) == {("anonymous_id", "a2"), ("email", SHARED)}
+    assert world.members(buyers) == world.asked(buyers)
+    # Of these two, each by an identify and a track; of nobody else, and nobody entered.
+    since = [caught.body for caught in Caught.objects.order_by("pk")[told:]]
+    assert [body.get("event") or body["traits"]["buyers"] for body in since] == [False, "Audience Exited"] * 2
+
+
+@pytest.mark.parametrize("place", ["prepared", "written", "committed"])
+def test_whoever_dies_while_rules_are_applied_loses_nothing(place, monkeypatch):
+    monkeypatch.setattr(splits, "MOST_PROFILES", 4)  # so that there are several parts
+    space = Tried(DEFAULT_POLICY)
+    space.send(
+        [("track", 3 * n, {"anonymousId": f"a{n}", "userId": f"u{n}"}, 0) for n in range(4)]
+        + [("track", 3 * n + 1, {"anonymousId": f"b{n}", "userId": f"u{n}"}, 1) for n in range(4)]
+    )
+    one_each = msgspec.structs.replace(DEFAULT_POLICY, max_mappings=2)
+    dry_run = tried(space.space, one_each)
+    services.apply_rules(dry_run)
+    assert dry_runs.run(dry_run.pk, FixedClock(NOON))
+    dry_run.refresh_from_db()
+    assert (dry_run.state, dry_run.parts_total) == ("moving", 2)
+    deaths = 0
+
+    def die(point):
+        if point == f"resolve:{place}":
+            raise Killed(point)
+
+    for _ in range(2):  # in each part
+        with monkeypatch.context() as patched:
+            patched.setattr(batches, "reach", die)
+            with pytest.raises(Killed):
+                advance(stage(), resolve_log(space.space))
+        deaths += 1
+        if place != "committed":
+            advance(stage(), resolve_log(space.space))
+    resolved(space.space, stage())
+    dry_run.refresh_from_db()
+    assert (dry_run.state, dry_run.parts_done, deaths) == ("applied", 2, 2)
+    assert (people(space.space), links(space.space)) == space.becomes(one_each)
+    assert by_clickhouse(space.space) == by_postgresql(space.space)
+
+
+def test_events_that_come_while_rules_are_applied_are_resolved_by_them():
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", 0, {"properties": {"email": SHARED}, "anonymousId": "a1"}, 0)])
+    dry_run = tried(space.space, NO_TEAM)
+    services.apply_rules(dry_run)
+    assert dry_runs.run(dry_run.pk, FixedClock(NOON))
+    # Before resolve comes to the part: somebody who is linked to its people only now.
+    one = message("track", id="late", at=5, userId="u1", anonymousId="a1", properties={"email": SHARED})
+    space.sent[space.sources[0].pk, "late"] = (archived(space.sources[0], one), one)
+    resolved(space.space)
+    space.notes()
+    assert (people(space.space), links(space.space)) == space.becomes(NO_TEAM)
+
+
+def test_whoever_is_nobody_any_more_is_gone_and_their_events_are_rejects_that_can_come_back():
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", 0, {"properties": {"email": SHARED}}, 0), ("track", 1, {"userId": "u1"}, 0)])
+    dry_run = tried(space.space, NO_TEAM)
+    assert {name: dry_run.result[name] for name in ("before", "after", "gone", "nobodys")} == {
+        "before": 2,
+        "after": 1,
+        "gone": 1,
+        "nobodys": 1,
+    }
+    applied(dry_run)
+    assert Profile.objects.filter(space=space.space).count() == 1
+    assert not Evidence.objects.filter(space=space.space, identifiers__contains=[["email", SHARED]]).exists()
+    assert Reject.objects.get(space=space.space).code == "no_identifiers"
+    applied(tried(space.space, DEFAULT_POLICY))
+    assert not Reject.objects.filter(space=space.space).exists()
+    assert (people(space.space), links(space.space)) == space.becomes(DEFAULT_POLICY)
+
+
+def test_a_group_call_that_names_nobody_any_more_is_its_accounts_alone():
+    space = Tried(DEFAULT_POLICY)
+    space.send([("group", 0, {"userId": "u1", "groupId": "g1"}, 0), ("track", 1, {"userId": "u2"}, 0)])
+    no_u1 = msgspec.structs.replace(
+        DEFAULT_POLICY,
+        identifiers=(Definition("user_id", blocked=Blocked(("u1",))), *DEFAULT_POLICY.identifiers[1:]),
+    )
+    applied(tried(space.space, no_u1))
+    assert (people(space.space), links(space.space)) == space.becomes(no_u1)
+    assert len(people(space.space, Profile.Kind.ACCOUNT)) == 1
+    assert [row.message_id for row in recorded(space.space)].count("m0") == 1
+
+
+def test_identifiers_of_events_that_are_not_kept_any_more_stay_with_the_rest():
+    space = Tried(DEFAULT_POLICY)
+    space.send(
+        [
+            ("identify", 0, {"userId": "u1", "anonymousId": "a1", "traits": {"plan": "pro"}}, 0),
+            ("track", 10, {"anonymousId": "a2", "userId": "u1", "properties": {"email": SHARED}}, 0),
+        ]
+    )
+    for table in ("timeline", "profile_events"):
+        client.run(sql(f"DELETE FROM {table} WHERE space = %s AND message_id = 'm0'", space.space.pk))
+    applied(tried(space.space, NO_TEAM))
+    held = Identifier.objects.filter(space=space.space).exclude(profile=0).values_list("value", flat=True)
+    assert sorted(held) == ["a1", "a2", "u1"]
+    assert by_clickhouse(space.space) == by_postgresql(space.space) == {1: (1, {"plan": "pro"})}
+
+
+def test_rules_that_reach_too_far_are_not_applied_and_say_so(monkeypatch):
+    monkeypatch.setattr(rule_changes, "MOST_MOVED", 1)
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", n, {"userId": f"u{n}", "anonymousId": f"a{n}"}, 0) for n in range(2)])
+    dry_run = tried(space.space, msgspec.structs.replace(DEFAULT_POLICY, max_mappings=1))
+    assert dry_run.result["whyNot"] == "More than 1 profiles would be others."
+    with pytest.raises(NotPossible, match="too much to be resolved once more in parts"):
+        services.apply_rules(dry_run)
+    space.space.refresh_from_db()
+    assert space.space.identity_policy is None
+
+
+def test_what_is_stopped_goes_on_and_other_rules_stop_it():
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", n, {"userId": "u1", "anonymousId": f"a{n}"}, 0) for n in range(2)])
+    two = msgspec.structs.replace(DEFAULT_POLICY, max_mappings=2)
+    dry_run = tried(space.space, two)
+    services.apply_rules(dry_run)
+    services.stop_dry_run(dry_run)
+    assert (dry_run.state, dry_run.error) == ("stopped", "It was stopped by hand.")
+    assert resolved(space.space) == 0
+    applied(dry_run)
+    assert (people(space.space), links(space.space)) == space.becomes(two)
+    back = tried(space.space, DEFAULT_POLICY)
+    services.apply_rules(back)
+    services.change_policy(space.space, two)
+    back.refresh_from_db()
+    assert (back.state, back.error) == ("stopped", "The rules were changed meanwhile.")
+
+
+def test_a_dry_run_that_is_cancelled_while_it_runs_says_nothing(monkeypatch):
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", 0, {"userId": "u1"}, 0)])
+    dry_run = services.try_rules(space.space, NO_TEAM)
+    monkeypatch.setattr(dry_runs, "_gone", lambda *_: [services.stop_dry_run(DryRun.objects.get(pk=dry_run.pk))][1:])
+    assert not dry_runs.run(dry_run.pk, FixedClock(NOON))
+    dry_run.refresh_from_db()
+    assert (dry_run.state, dry_run.result) == ("cancelled", {})
+    assert dry_runs.due() == []
+
+
+def test_a_space_in_the_middle_of_a_batch_is_waited_for(monkeypatch):
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", 0, {"userId": "u1"}, 0)])
+    one = message("track", id="late", at=5, userId="u2")
+    archived(space.sources[0], one)
+
+    def die(point):
+        if point == "resolve:prepared":
+            raise Killed(point)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batches, "reach", die)
+        with pytest.raises(Killed):
+            advance(stage(), resolve_log(space.space))
+    dry_run = services.try_rules(space.space, NO_TEAM)
+    assert not dry_runs.run(dry_run.pk, FixedClock(NOON))
+    resolved(space.space)
+    assert dry_runs.run(dry_run.pk, FixedClock(NOON))
+
+
+def test_old_dry_runs_go_and_those_under_way_stay():
+    space = Tried(DEFAULT_POLICY)
+    old = [services.try_rules(space.space, NO_TEAM)]
+    services.stop_dry_run(old[0])
+    running = services.try_rules(space.space, NO_TEAM)
+    DryRun.objects.update(created_at=NOON - dry_runs.KEPT - MINUTE)
+    dry_runs.sweep(NOON)
+    assert [dry_run.pk for dry_run in DryRun.objects.all()] == [running.pk]
