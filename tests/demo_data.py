@@ -16,7 +16,7 @@ from audiences.models import Audience, Change, ComputedTrait, Draft, Evaluation,
 from audiences.rules import draft_form
 from destinations import sync
 from destinations.models import Destination, Subscription
-from identity.models import Identifier, Profile
+from identity.models import DryRun, Identifier, Profile
 from identity.rules.policy import DEFAULT_POLICY, moved
 from identity.services import change_policy
 from imports import running
@@ -42,7 +42,15 @@ from tests.factories import (
 from tests.factories_destinations import make_destination, make_subscription
 from tests.factories_identity import DAY_MS, NOON, archived, listening, message, resolved
 from tests.factories_sources import ConsumedFactory, RejectFactory
-from tests.sample_rows import make_alert, make_alert_channel, make_cases, make_import, make_regulation, make_sql_trait
+from tests.sample_rows import (
+    make_alert,
+    make_alert_channel,
+    make_cases,
+    make_dry_run,
+    make_import,
+    make_regulation,
+    make_sql_trait,
+)
 
 NAMES = ("Ada Obi", "Björn Lund", "Chen Wei", "Dana Whitfield-Montgomery", "Elif Kaya", "Femi Adé", "Grace Hopper")
 EVENTS = ("Product Viewed", "Product Added", "Checkout Started", "Order Completed")
@@ -107,6 +115,7 @@ class Showroom:
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
             "import_id": ProfileImport.objects.get(space=self.dev).public_id,
+            "dry_run": DryRun.objects.get(space=self.dev).public_id,
             "regulation": Regulation.objects.filter(space=self.dev).earliest("pk").public_id,
         }
 
@@ -142,6 +151,7 @@ def furnish() -> Showroom:
     make_cases(audience, trait)
     alert = make_alert(dev, make_alert_channel(dev))
     make_regulation(dev)
+    make_dry_run(dev)
     return Showroom(
         workspace, dev, prod, owner, person, catcher, colleague, audience, trait, sql_trait, alert, first, draft
     )

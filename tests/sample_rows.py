@@ -64,8 +64,6 @@ def belongings(space: Space) -> dict[str, str]:
         "channel": channel.public_id,
         "alert_id": (alert := make_alert(space, channel)).public_id,
         "alert": alert.public_id,
-        "dry_run_id": (dry_run := make_dry_run(space)).public_id,
-        "dry_run": dry_run.public_id,
         "split_id": make_split(space).public_id,
         "subject_id": audience.public_id,
         "trait_subscription_id": make_subscription(trait, destination).public_id,
@@ -89,6 +87,8 @@ def belongings(space: Space) -> dict[str, str]:
         "profile": (profile := _profile(space)),
         "profile_id": profile,
         "merged_id": profile,
+        "dry_run_id": (dry_run := make_dry_run(space)).public_id,
+        "dry_run": dry_run.public_id,
     }
 
 
@@ -260,8 +260,7 @@ def _token(space: Space) -> Token:
 def make_dry_run(space: Space) -> DryRun:
     """Worked out: a person would be two."""
     policy = msgspec.structs.replace(DEFAULT_POLICY, max_merges=3)
-    Profile.objects.create(workspace=space.workspace, space=space, number=7_000, first_seen_at=BORN)
-    future = {"identifiers": [["email", "ada@example.com"]], "more": 0, "events": 3, "of": [7_000]}
+    future = {"identifiers": [["email", "ada@example.com"]], "more": 0, "events": 3, "of": [1]}
     figures = {"before": 100, "after": 101, "unchanged": 99, "merged": 0, "split": 1, "gone": 0, "new": 0, "nobodys": 0}
     sizes = [
         {"id": "aud_none", "name": "Buyers", "before": 20, "after": 21, "why": None},
@@ -276,13 +275,13 @@ def make_dry_run(space: Space) -> DryRun:
         total=1200,
         result=figures
         | {
-            "largest": [{"identifiers": 12, "events": 300, "of": [7_000], "profiles": 1}],
+            "largest": [{"identifiers": 12, "events": 300, "of": [1], "profiles": 1}],
             "differing": 1,
             "toMove": 1,
             "whyNot": "",
             "audiences": sizes,
         },
-        samples=[{"now": [7_000], "moreNow": 0, "after": [future, future], "moreAfter": 0, "events": 6}],
+        samples=[{"now": [1], "moreNow": 0, "after": [future, future], "moreAfter": 0, "events": 6}],
         named=[["email", "ada@example.com"]],
         as_of=BORN,
         finished_at=BORN,

@@ -60,10 +60,12 @@ DESTINATION_PAGES = (
     "destination", "destination-catalog", "destination-create", "caught", "subscription-sending", "subscription-tester",
     "subscription-reconciliation",
 )  # fmt: skip
+RULES_PAGES = ("identity-dry-run", "identity-insights")
+PROFILE_PAGES = ("profile", "identifier-owner", "imports", "import")
 ALERT_PAGES = ("alert", "alert-new", "alert-history", "alert-channel", "alert-channel-new")
 IN_SPACE = (
     NavigationItem("space", "Overview", "overview", "space.read", ("space-guide",)),
-    NavigationItem("profiles", "Profiles", "profiles", "space.read", ("profile", "imports", "import")),
+    NavigationItem("profiles", "Profiles", "profiles", "space.read", PROFILE_PAGES),
     NavigationItem("computed-traits", "Computed traits", "chart", "space.read", TRAIT_PAGES),
     NavigationItem("sql-traits", "SQL traits", "sources", "space.read", SQL_PAGES),
     NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
@@ -73,7 +75,7 @@ IN_SPACE = (
 )
 IN_SETTINGS = (
     NavigationItem("space-sources", "Sources", "sources", "space.read", CONNECTION_PAGES),
-    NavigationItem("identity-settings", "Identity", "profiles", "space.read", ("identity-dry-run",)),
+    NavigationItem("identity-settings", "Identity", "profiles", "space.read", RULES_PAGES),
     NavigationItem("profile-api", "Profile API", "key", "space.admin"),
     NavigationItem("space-privacy", "Privacy", "profiles", "space.admin", ("space-regulation-new", "space-regulation")),
     NavigationItem("space-settings", "General", "settings", "space.read", ("space-delete",)),

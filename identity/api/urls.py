@@ -1,6 +1,6 @@
 from django.urls import URLPattern, path
 
-from identity.api import dry_runs, splits, views
+from identity.api import dry_runs, insights, splits, views
 from identity.derived import DerivedReader
 
 RUNS = "spaces/<str:space_id>/identity-rules/dry-runs"
@@ -16,6 +16,8 @@ def urls(*, derived: DerivedReader) -> list[URLPattern]:
         path(RUNS, dry_runs.DryRunsView.as_view(), name="api-dry-runs"),
         path(f"{RUNS}/<str:dry_run_id>", dry_runs.DryRunView.as_view(), name="api-dry-run"),
         path(f"{RUNS}/<str:dry_run_id>/apply", dry_runs.ApplyDryRunView.as_view(), name="api-dry-run-apply"),
+        path("spaces/<str:space_id>/identity-insights", insights.InsightsView.as_view(), name="api-identity-insights"),
+        path("spaces/<str:space_id>/identifier-owner", insights.OwnerView.as_view(), name="api-identifier-owner"),
         path("spaces/<str:space_id>/splits", splits.SplitsView.as_view(), name="api-splits"),
         path("spaces/<str:space_id>/splits/preview", splits.SplitPreviewView.as_view(), name="api-split-preview"),
         path("spaces/<str:space_id>/splits/<str:split_id>", splits.SplitView.as_view(), name="api-split"),

@@ -278,8 +278,8 @@ class ProfileEventsView(OfProfile):
         which = Which(
             include=_words(request, "include"),
             exclude=_words(request, "exclude"),
-            start=_asked_moment(request, "start"),
-            end=_asked_moment(request, "end"),
+            start=asked_moment(request, "start"),
+            end=asked_moment(request, "end"),
         )
 
         def read(after: str | None, limit: int) -> list[ProfileEvent]:
@@ -355,7 +355,7 @@ def _words(request: ApiRequest, name: str) -> list[str]:
     return [word for word in request.query_params.get(name, "").split(",") if word]
 
 
-def _asked_moment(request: ApiRequest, name: str) -> datetime | None:
+def asked_moment(request: ApiRequest, name: str) -> datetime | None:
     if not (asked := request.query_params.get(name)):
         return None
     try:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from identity.pages.views import dry_runs, identity_rules, profiles, splits
+from identity.pages.views import dry_runs, identity_rules, insights, profiles, splits
 
 urlpatterns = [
     path(
@@ -8,6 +8,8 @@ urlpatterns = [
         identity_rules.identity_settings,
         name="identity-settings",
     ),
+    path("w/<slug:workspace>/s/<slug:space>/settings/identity/insights", insights.insights, name="identity-insights"),
+    path("w/<slug:workspace>/s/<slug:space>/identifier-owner", insights.identifier_owner, name="identifier-owner"),
     path(
         "w/<slug:workspace>/s/<slug:space>/settings/identity/dry-runs/<str:dry_run>",
         dry_runs.dry_run,

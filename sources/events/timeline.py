@@ -218,6 +218,19 @@ def messages_of(scope: Scope, first: int, last: int) -> pyarrow.Table:
     return client.arrow(query)
 
 
+def profile_at(scope: Scope, profiles: Sequence[int], *, source: int, message_id: str) -> int | None:
+    """Which of these numbers the event had at its own moment; None when it is not kept."""
+    query = sql(
+        "SELECT profile FROM profile_events WHERE %s AND profile IN %s AND source = %s AND message_id = %s LIMIT 1",
+        scope.condition,
+        list(profiles),
+        source,
+        message_id,
+    )
+    rows = client.rows(query)
+    return int(rows[0][0]) if rows else None
+
+
 def oldest(scope: Scope) -> int | None:
     """The event time in ms of the oldest event that is kept; None when none is."""
     query = sql("SELECT count(), toUnixTimestamp64Milli(min(ts)) FROM profile_events WHERE %s", scope.condition)

@@ -1,7 +1,7 @@
 """Settings → Identity: the rules by which a space tells who is who, to be read and, for its admins, changed."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -12,12 +12,14 @@ from access.requests import PageRequest
 from access.services import NotPossible
 from identity import queries
 from identity.dry_run_reads import changes_of
-from identity.models import DryRun
-from identity.pages.forms import NewIdentifier, Rules, rules_form
+from identity.models import DryRun, Identifier
+from identity.pages.forms import MOST_OF_A_TYPE, NewIdentifier, Rules, rules_form
 from identity.pages.views.dry_runs import PILLS
 from identity.rules.extract import is_custom, places_of
-from identity.rules.policy import Policy, moved, policy_of
+from identity.rules.insights import with_block, with_limit
+from identity.rules.policy import PER, Limit, Period, Policy, moved, policy_of
 from identity.services import change_policy, try_rules
+from spaces import personal
 from spaces.needs import needs
 
 LATEST = 5  # dry runs that are listed
@@ -49,7 +51,7 @@ def identity_settings(request: PageRequest, workspace: str, space: str) -> HttpR
     if "add" in request.GET and request.membership.may("space.admin", within):
         return _adding(request, NewIdentifier(current=policy))
     if "edit" in request.GET and request.membership.may("space.admin", within):
-        return _page(request, policy, form=rules_form(None, current=policy))
+        return _filled_in(request, policy)
     return _page(request, policy)
 
 
@@ -73,6 +75,22 @@ def _change(request: PageRequest, policy: Policy) -> HttpResponse:
     return redirect(f"{here}?edit=1" if type else here)
 
 
+def _filled_in(request: PageRequest, policy: Policy) -> HttpResponse:
+    """The form, with what an address asks for: `block=` the number of an identifier, `limit=anonymous_id:5:weekly`."""
+    said = ""
+    if (number := request.GET.get("block", "")).isdecimal() and len(number) < 19:
+        hub = Identifier.objects.filter(space=request.space, number=int(number), type__in=policy.rank).first()
+        if hub:
+            policy = with_block(policy, (hub.type, hub.value))
+            said = f"{hub.type} {personal.value(hub.type, hub.value)} is blocked in this form."
+    type, _, limit = request.GET.get("limit", "").partition(":")
+    count, _, period = limit.partition(":")
+    if type in policy.rank and count.isdecimal() and 0 < int(count[:9]) <= MOST_OF_A_TYPE and period in PER:
+        advised = Limit(int(count[:9]), cast(Period, period))
+        policy, said = with_limit(policy, type, advised), f"{type} has the limit {advised} in this form."
+    return _page(request, policy, form=rules_form(None, current=policy), filled_in=said)
+
+
 def _tried(request: PageRequest, policy: Policy | None) -> HttpResponse:
     """What these rules would come to is being worked out; its page is what follows."""
     here = (request.workspace.slug, request.space.slug)
@@ -93,7 +111,9 @@ def _adding(request: PageRequest, form: NewIdentifier, *, status: int = 200) -> 
     return render(request, "identity/add_identifier.html", {"form": form, "places": examples}, status=status)
 
 
-def _page(request: PageRequest, policy: Policy, *, form: Rules | None = None, status: int = 200) -> HttpResponse:
+def _page(
+    request: PageRequest, policy: Policy, *, form: Rules | None = None, status: int = 200, filled_in: str = ""
+) -> HttpResponse:
     types = list(policy.rank)
     context: dict[str, Any] = {
         "rules": [
@@ -105,6 +125,7 @@ def _page(request: PageRequest, policy: Policy, *, form: Rules | None = None, st
         "policy": policy,
         "is_default": request.space.identity_policy is None,
         "form": form,
+        "filled_in": filled_in,
         "tried": [
             (dry_run, PILLS[DryRun.State(dry_run.state)], changes_of(dry_run))
             for dry_run in DryRun.objects.filter(space=request.space).order_by("-id")[:LATEST]

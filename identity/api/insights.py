@@ -1,0 +1,173 @@
+"""What the evidence of a space says about its identity rules, and whose an identifier was, by REST."""
+
+from datetime import date
+from typing import Any, ClassVar
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from access.api.serializers import AT, Envelope, MomentField, answer
+from access.errors import invalid
+from access.requests import ApiRequest
+from identity.api.serializers import IdentifierSerializer
+from identity.api.views import asked_moment
+from identity.insights import insights_of
+from identity.owners import owner_at, owners
+from identity.rules.insights import KINDS, Hub, Recommendation
+from spaces.clock import clock
+from spaces.needs import needs
+
+
+class DayCountSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"day": "2026-06-15", "count": 3}
+
+    day = serializers.DateField()
+    count = serializers.IntegerField()
+
+
+class ViolationsSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"kind": "value_limit", "days": [DayCountSerializer.example]}
+
+    kind = serializers.ChoiceField(choices=list(KINDS))
+    days = DayCountSerializer(many=True, help_text="New sets of identifiers; days without any are missing.")
+
+
+class HubSerializer(serializers.Serializer[Any]):
+    # Context: `ids`, public ids of profiles by number.
+
+    example: ClassVar = {"identifier": IdentifierSerializer.example, "sets": 12, "events": 40, "profileId": "use_2qKf0"}
+
+    identifier = IdentifierSerializer()
+    sets = serializers.IntegerField(help_text="Different sets of identifiers that carried it in vain.")
+    events = serializers.IntegerField(help_text="Events of these.")
+    profileId = serializers.SerializerMethodField(help_text="Who has it; null = nobody.")
+
+    def get_profileId(self, hub: Hub) -> str | None:
+        return self.context["ids"].get(hub.profile)
+
+
+class LargestProfileSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"profileId": "use_2qKf0", "identifiers": 120}
+
+    profileId = serializers.CharField(source="id")
+    identifiers = serializers.IntegerField()
+
+
+class TypeInsightSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"type": "anonymous_id", "identifiers": 1000, "alone": 700}
+
+    type = serializers.CharField()
+    identifiers = serializers.IntegerField(help_text="That somebody has.")
+    alone = serializers.IntegerField(help_text="Of these, all that is known of somebody: they never joined another.")
+
+
+class RecommendationSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "why": "It came with 12 different sets of identifiers, and was refused.",
+        "block": IdentifierSerializer.example,
+        "type": "email",
+        "limit": None,
+    }
+
+    why = serializers.CharField()
+    block = IdentifierSerializer(source="block.identifier", default=None, allow_null=True, help_text="To be blocked.")
+    type = serializers.SerializerMethodField(help_text="Of the identifier that is to be blocked, or limited.")
+    limit = serializers.SerializerMethodField(help_text="What its limit is to be, such as `5 per week`.")
+
+    def get_type(self, advice: Recommendation) -> str:
+        return advice.block.identifier[0] if advice.block else advice.type
+
+    def get_limit(self, advice: Recommendation) -> str | None:
+        return str(advice.limit) if advice.limit else None
+
+
+class InsightsAnswer(Envelope):
+    example: ClassVar = {
+        "since": AT,
+        "violations": [ViolationsSerializer.example],
+        "merges": [DayCountSerializer.example],
+        "hubs": [HubSerializer.example],
+        "largest": [LargestProfileSerializer.example],
+        "types": [TypeInsightSerializer.example],
+        "recommendations": [RecommendationSerializer.example],
+    }
+
+    since = MomentField(help_text="From here on days are counted.")
+    violations = ViolationsSerializer(many=True)
+    merges = DayCountSerializer(many=True, help_text="Profiles that were merged into others, by the day of the event.")
+    hubs = HubSerializer(many=True, help_text="Identifiers that were refused with most different sets.")
+    largest = LargestProfileSerializer(many=True, help_text="The profiles with most identifiers.")
+    types = TypeInsightSerializer(many=True)
+    recommendations = RecommendationSerializer(many=True, source="recommended")
+
+
+class OwnershipSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {
+        "profileId": "use_2qKf0",
+        "since": AT,
+        "until": None,
+        "sourceId": "src_2qKf0",
+        "messageId": "m-17",
+        "merged": False,
+    }
+
+    profileId = serializers.CharField(
+        source="profile_id",
+        allow_null=True,
+        help_text="Its own id, also of one that was merged since; null = the event is not kept any more.",
+    )
+    since = MomentField()
+    until = MomentField(allow_null=True, help_text="null = to this day.")
+    sourceId = serializers.CharField(source="source_id", allow_null=True)
+    messageId = serializers.CharField(source="message_id", help_text="The event that brought it.")
+    merged = serializers.BooleanField(help_text="It came by a merge.")
+
+
+class OwnerAnswer(Envelope):
+    owner = OwnershipSerializer(allow_null=True, help_text="At the moment asked for; null = nobody.")
+    history = OwnershipSerializer(many=True, help_text="Who had it, one after the other.")
+
+
+@needs("space.read")
+@extend_schema(tags=["profiles"])
+class InsightsView(APIView):
+    @extend_schema(operation_id="get_identity_insights", responses=InsightsAnswer)
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """What breaks the identity rules, who is large, what never joins, and which other rules that speaks for."""
+        insights = insights_of(request.space, clock.now())
+        violations = [{"kind": kind, "days": _days(days)} for kind, days in sorted(insights.violations.items())]
+        fields: dict[str, Any] = {
+            name: getattr(insights, name) for name in ("since", "hubs", "largest", "types", "recommended")
+        }
+        context = {"ids": insights.ids}
+        return answer(InsightsAnswer, **fields, violations=violations, merges=_days(insights.merges), context=context)
+
+
+@needs("space.read")
+@extend_schema(tags=["profiles"])
+class OwnerView(APIView):
+    @extend_schema(
+        operation_id="get_identifier_owner",
+        parameters=[
+            OpenApiParameter("identifier", required=True, description="`type:value`, the whole value."),
+            OpenApiParameter("at", OpenApiTypes.DATETIME, description="The moment; now when it is not given."),
+        ],
+        responses=OwnerAnswer,
+    )
+    def get(self, request: ApiRequest, space_id: str) -> Response:
+        """Whose an identifier was at a moment, by the times of events, and who had it before and since."""
+        type, colon, value = request.query_params.get("identifier", "").partition(":")
+        if not (type and colon and value):
+            raise invalid(
+                "Must be the type and the value of an identifier, such as email:ada@example.com.", "identifier"
+            )
+        periods = owners(request.space, type, value)
+        at = asked_moment(request, "at") or clock.now()
+        return answer(OwnerAnswer, owner=owner_at(periods, at), history=periods)
+
+
+def _days(days: dict[date, int]) -> list[dict[str, Any]]:
+    return [{"day": day, "count": count} for day, count in sorted(days.items())]

@@ -1,0 +1,134 @@
+"""What a space's evidence says about its rules. Reads only.
+
+The kept evidence has each set of identifiers once, with when it was seen first; so a day counts the sets that came new
+on it, and not every event that carried one of them again.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from identity.queries import public_ids
+from identity.rules.insights import Hub, Recommendation, kind_of, recommendations, type_of
+from identity.rules.policy import policy_of
+from spaces.models import Space
+
+DAYS = 30
+MOST_HUBS, MOST_LARGE = 20, 10
+Days = dict[date, int]
+
+
+@dataclass(frozen=True)
+class TypeInsight:
+    """How many identifiers of a type somebody has, and how many of them are all that is known of somebody."""
+
+    type: str
+    identifiers: int
+    alone: int
+
+
+@dataclass(frozen=True)
+class LargestProfile:
+    id: str
+    identifiers: int
+
+
+@dataclass(frozen=True)
+class SpaceInsights:
+    """violations: by kind, new sets of identifiers by day. merges: by day of the event. ids: of profiles by number."""
+
+    since: datetime
+    violations: dict[str, Days]
+    merges: Days
+    hubs: Sequence[Hub]
+    largest: Sequence[LargestProfile]
+    types: Sequence[TypeInsight]
+    recommended: Sequence[Recommendation]
+    ids: dict[int, str]
+
+
+def insights_of(space: Space, now: datetime) -> SpaceInsights:
+    """Of the last thirty days where it says when; else of all that is kept. Reads the space's evidence once."""
+    since = (now - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    violations: dict[str, Days] = {}
+    broken: Counter[str] = Counter()
+    for day, reason, sets in _violations(space, since):
+        days = violations.setdefault(kind_of(reason), {})
+        days[day] = days.get(day, 0) + sets
+        if type := type_of(reason):
+            broken[type] += sets
+    hubs = _hubs(space)
+    numbers = _rows(
+        """SELECT profile, count(*) AS own FROM identity_identifier WHERE space_id = %s AND profile <> 0
+           GROUP BY profile ORDER BY own DESC, profile LIMIT %s""",
+        [space.pk, MOST_LARGE],
+    )
+    ids = public_ids(space, {number for number, _ in numbers} | {hub.profile for hub in hubs if hub.profile})
+    return SpaceInsights(
+        since=since,
+        violations=violations,
+        merges=dict(
+            _rows(
+                """SELECT (at AT TIME ZONE 'UTC')::date, count(*) FROM identity_merge
+                   WHERE space_id = %s AND at >= %s GROUP BY 1 ORDER BY 1""",
+                [space.pk, since],
+            )
+        ),
+        hubs=hubs,
+        largest=[LargestProfile(ids[number], own) for number, own in numbers if number in ids],
+        types=_types(space),
+        recommended=recommendations(policy_of(space.identity_policy), hubs, broken),
+        ids=ids,
+    )
+
+
+def _violations(space: Space, since: datetime) -> list[tuple[date, str, int]]:
+    return _rows(
+        """SELECT (e.first_seen_at AT TIME ZONE 'UTC')::date, one ->> 2, count(*) FROM identity_evidence e
+           CROSS JOIN LATERAL jsonb_array_elements(e.refused || e.set_aside) AS one
+           WHERE e.space_id = %s AND e.first_seen_at >= %s AND (e.refused <> '[]' OR e.set_aside <> '[]')
+           GROUP BY 1, 2 ORDER BY 1, 2""",
+        [space.pk, since],
+    )
+
+
+def _hubs(space: Space) -> list[Hub]:
+    """The identifiers that were refused with most different sets."""
+    rows = _rows(
+        """WITH hub AS (
+               SELECT one ->> 0 AS type, one ->> 1 AS value, count(*) AS sets, sum(e.events) AS events
+               FROM identity_evidence e CROSS JOIN LATERAL jsonb_array_elements(e.refused) AS one
+               WHERE e.space_id = %(space)s AND e.refused <> '[]' GROUP BY 1, 2
+               ORDER BY sets DESC, events DESC, type, value LIMIT %(most)s)
+           SELECT hub.type, hub.value, holder.number, hub.sets, hub.events, coalesce(holder.profile, 0) FROM hub
+           LEFT JOIN LATERAL (SELECT number, profile FROM identity_identifier
+                              WHERE space_id = %(space)s AND type = hub.type AND value = hub.value LIMIT 1) AS holder
+           ON true ORDER BY hub.sets DESC, hub.events DESC, hub.type, hub.value""",
+        {"space": space.pk, "most": MOST_HUBS},
+    )
+    return [
+        Hub((type, value), number, sets, int(events), profile) for type, value, number, sets, events, profile in rows
+    ]
+
+
+def _types(space: Space) -> list[TypeInsight]:
+    rows = _rows(
+        """WITH own AS (SELECT profile, count(*) AS count, min(type) AS type FROM identity_identifier
+                        WHERE space_id = %(space)s AND profile <> 0 GROUP BY profile),
+           alone AS (SELECT type, count(*) AS count FROM own WHERE count = 1 GROUP BY type)
+           SELECT i.type, count(*), coalesce(max(alone.count), 0) FROM identity_identifier i
+           LEFT JOIN alone ON alone.type = i.type WHERE i.space_id = %(space)s AND i.profile <> 0
+           GROUP BY i.type ORDER BY i.type""",
+        {"space": space.pk},
+    )
+    return [TypeInsight(*row) for row in rows]
+
+
+def _rows(statement: str, parameters: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
