@@ -39,8 +39,8 @@ KEPT = timedelta(days=7)
 PATIENCE_S = 10  # resolve lets go of a space between two batches
 READ_AT_ONCE = 50_000  # events
 REJECTS_AT_ONCE = 1_000
-# All of them are in memory, about 1 KB each with whoever has them: no worker has more than a few GB.
-MOST_IDENTIFIERS = 2_000_000
+# All of them are in memory, about 2 KB each with whoever has them now and would have them.
+MOST_IDENTIFIERS = 1_000_000
 SAMPLED, SHOWN_PROFILES, SHOWN_IDENTIFIERS, SHOWN_NUMBERS = 20, 5, 10, 5
 State = DryRun.State
 PIECE = 1  # the batch of all rows that are nowhere
@@ -88,7 +88,7 @@ def run(pk: int, clock: Clock, sizes: Sizes | None = None) -> bool:
     dry_run = DryRun.objects.select_related("space").filter(pk=pk, state__in=(State.RUNNING, State.APPLYING)).first()
     if dry_run is None:
         return False
-    job = _Job(dry_run, clock)
+    job = _DryRunJob(dry_run, clock)
     try:
         with _at_rest(dry_run.space, clock) as now:
             if now is None:
@@ -123,7 +123,7 @@ def sweep(now: datetime) -> None:
         dry_run.delete()
 
 
-class _Job:
+class _DryRunJob:
     """One comparison. differing: who would be others by what was resolved; without what would be resolved only now.
 
     parts: these, batch by batch; None = they cannot be resolved in parts, and why_not says why.

@@ -13,6 +13,7 @@ from typing import Any
 from django.db import connection
 
 from identity.queries import public_ids
+from identity.rules.graph import ACCOUNT_TYPE
 from identity.rules.insights import Hub, Recommendation, kind_of, recommendations, type_of
 from identity.rules.policy import policy_of
 from spaces.models import Space
@@ -122,8 +123,9 @@ def _types(space: Space) -> list[TypeInsight]:
            alone AS (SELECT type, count(*) AS count FROM own WHERE count = 1 GROUP BY type)
            SELECT i.type, count(*), coalesce(max(alone.count), 0) FROM identity_identifier i
            LEFT JOIN alone ON alone.type = i.type WHERE i.space_id = %(space)s AND i.profile <> 0
+           AND i.type <> %(account)s
            GROUP BY i.type ORDER BY i.type""",
-        {"space": space.pk},
+        {"space": space.pk, "account": ACCOUNT_TYPE},
     )
     return [TypeInsight(*row) for row in rows]
 

@@ -260,7 +260,8 @@ def _token(space: Space) -> Token:
 def make_dry_run(space: Space) -> DryRun:
     """Worked out: a person would be two."""
     policy = msgspec.structs.replace(DEFAULT_POLICY, max_merges=3)
-    future = {"identifiers": [["email", "ada@example.com"]], "more": 0, "events": 3, "of": [1]}
+    person = {"identifiers": [["user_id", "person-0"], ["email", "ada@example.com"]], "more": 2, "events": 9, "of": [1]}
+    kiosk = {"identifiers": [["anonymous_id", "kiosk-0"]], "more": 0, "events": 3, "of": [1]}
     figures = {"before": 100, "after": 101, "unchanged": 99, "merged": 0, "split": 1, "gone": 0, "new": 0, "nobodys": 0}
     sizes = [
         {"id": "aud_none", "name": "Buyers", "before": 20, "after": 21, "why": None},
@@ -281,7 +282,7 @@ def make_dry_run(space: Space) -> DryRun:
             "whyNot": "",
             "audiences": sizes,
         },
-        samples=[{"now": [1], "moreNow": 0, "after": [future, future], "moreAfter": 0, "events": 6}],
+        samples=[{"now": [1], "moreNow": 0, "after": [person, kiosk], "moreAfter": 0, "events": 6}],
         named=[["email", "ada@example.com"]],
         as_of=BORN,
         finished_at=BORN,

@@ -4,15 +4,16 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
 from access.services import COMMAND, NotPossible
 from audiences import dry_run_sizes, queries
 from destinations import services as destinations
 from destinations.models import Caught
-from identity import dry_runs, rule_changes, services, splits
+from identity import dry_runs, erasure, rule_changes, services, splits
 from identity.models import DryRun, Evidence, Identifier, Profile
-from identity.rules.policy import DEFAULT_POLICY, Blocked, Definition, Policy
-from sources.events import client
+from identity.rules.policy import DEFAULT_POLICY, Blocked, Definition, Policy, extended
+from sources.events import client, timeline
 from sources.events.sql import sql
 from sources.models import Reject
 from spaces import batches
@@ -31,6 +32,7 @@ from tests.factories_identity import (
     recorded,
     resolve_log,
     resolved,
+    scope,
     stage,
 )
 from tests.flows.test_gaps import synced
@@ -302,6 +304,41 @@ def test_events_that_come_while_rules_are_applied_are_resolved_by_them():
     assert (people(space.space), links(space.space)) == space.becomes(NO_TEAM)
 
 
+def test_whoever_came_to_be_linked_to_a_part_before_its_turn_is_resolved_with_it():
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", 0, {"anonymousId": "a1", "properties": {"crm": "c1"}}, 0)])
+    with_crm = extended(DEFAULT_POLICY, Definition("crm"), after="user_id")
+    dry_run = tried(space.space, with_crm)
+    services.apply_rules(dry_run)
+    assert dry_runs.run(dry_run.pk, FixedClock(NOON))
+    DryRun.objects.update(state="stopped")  # so that the event comes first
+    space.send([("track", 5, {"userId": "u1", "properties": {"crm": "c1"}}, 0)])
+    assert len(people(space.space)) == 2
+    DryRun.objects.update(state="moving")
+    resolved(space.space)
+    assert (people(space.space), links(space.space)) == space.becomes(with_crm)
+    dry_run.refresh_from_db()
+    assert (dry_run.state, dry_run.error) == ("applied", "")
+
+
+def test_whoever_differs_only_in_what_later_events_go_by_is_resolved_once_more_and_not_shown():
+    space = Tried(msgspec.structs.replace(DEFAULT_POLICY, max_mappings=1))
+    pair = {"userId": "u1", "anonymousId": "a1"}
+    space.send([("track", 0, pair, 0)])
+    services.change_policy(space.space, None)
+    space.send([("track", 9, pair, 0)])
+    dry_run = tried(space.space, None)
+    assert {name: dry_run.result[name] for name in ("unchanged", "differing", "toMove")} == {
+        "unchanged": 1,
+        "differing": 0,
+        "toMove": 1,
+    }
+    applied(dry_run)
+    assert {at_ms(message(at=0))} == {
+        round(row.first_seen_at.timestamp() * 1000) for row in Identifier.objects.filter(space=space.space)
+    }
+
+
 def test_whoever_is_nobody_any_more_is_gone_and_their_events_are_rejects_that_can_come_back():
     space = Tried(DEFAULT_POLICY)
     space.send([("track", 0, {"properties": {"email": SHARED}}, 0), ("track", 1, {"userId": "u1"}, 0)])
@@ -332,6 +369,8 @@ def test_a_group_call_that_names_nobody_any_more_is_its_accounts_alone():
     assert (people(space.space), links(space.space)) == space.becomes(no_u1)
     assert len(people(space.space, Profile.Kind.ACCOUNT)) == 1
     assert [row.message_id for row in recorded(space.space)].count("m0") == 1
+    account = Profile.objects.get(space=space.space, kind=Profile.Kind.ACCOUNT)
+    assert len(timeline.events_of(scope(space.space), [account.number], limit=10)) == 1
 
 
 def test_identifiers_of_events_that_are_not_kept_any_more_stay_with_the_rest():
@@ -409,6 +448,16 @@ def test_a_space_in_the_middle_of_a_batch_is_waited_for(monkeypatch):
     assert not dry_runs.run(dry_run.pk, FixedClock(NOON))
     resolved(space.space)
     assert dry_runs.run(dry_run.pk, FixedClock(NOON))
+
+
+def test_a_dry_run_that_names_somebody_who_is_erased_goes_with_them():
+    world = team()
+    dry_run = services.try_rules(world.space, NO_TEAM)
+    assert dry_runs.run(dry_run.pk, world.clock)
+    for value, left in (("eve", 1), ("a1", 0)):
+        (number,) = Identifier.objects.filter(space=world.space, value=value).values_list("profile", flat=True)
+        assert erasure.erase_people(world.space, [], BitMap([number]), clock=world.clock, keep=lambda *_: None)
+        assert DryRun.objects.count() == left
 
 
 def test_old_dry_runs_go_and_those_under_way_stay():
