@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated
 
 from destinations.rules.contract import (
-    REQUESTS,
     Adapter,
     Capabilities,
     Changes,
@@ -91,7 +90,7 @@ adapter = Adapter(
         per_second=5,
         concurrency=2,
         identifiers=("email",),
-        limits=(DocumentedLimit(5, REQUESTS, "2026-11", 'developers.activecampaign.com, "Rate limits"'),),
+        limits=(DocumentedLimit.requests(5, "2026-11", 'developers.activecampaign.com, "Rate limits"'),),
     ),
     plan=plan,
     test=test,

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
-    BYTES,
     Adapter,
     CallOutcome,
     Capabilities,
@@ -106,7 +105,7 @@ adapter = Adapter(
         largest_body=1000000,
         limits=(
             DocumentedLimit(2000, "events in a request", "2026-11", "amplitude.com/docs/apis/analytics/http-v2"),
-            DocumentedLimit(1000000, BYTES, "2026-11", "amplitude.com/docs/apis/analytics/http-v2"),
+            DocumentedLimit.bytes(1000000, "2026-11", "amplitude.com/docs/apis/analytics/http-v2"),
             DocumentedLimit(
                 1000, "events a second, in the free plan", "2026-11", "amplitude.com/docs/apis/analytics/http-v2"
             ),

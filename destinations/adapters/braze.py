@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
-    REQUESTS,
     Adapter,
     Address,
     CallOutcome,
@@ -120,7 +119,7 @@ adapter = Adapter(
         identifiers=("user_id", "email"),
         limits=(
             DocumentedLimit(75, "objects in a request", "2026-11", "braze.com/docs/api/api_limits"),
-            DocumentedLimit(1000, REQUESTS, "2026-11", "braze.com/docs/api/api_limits"),
+            DocumentedLimit.requests(1000, "2026-11", "braze.com/docs/api/api_limits"),
         ),
     ),
     plan=plan,

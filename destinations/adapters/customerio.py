@@ -5,8 +5,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from destinations.rules.contract import (
-    BYTES,
-    REQUESTS,
     Adapter,
     Address,
     CallOutcome,
@@ -110,8 +108,8 @@ adapter = Adapter(
         identifiers=("user_id", "email"),
         largest_body=500000,
         limits=(
-            DocumentedLimit(500000, BYTES, "2026-11", "docs.customer.io, Track API"),
-            DocumentedLimit(100, REQUESTS, "2026-11", "docs.customer.io, Track API, fair use"),
+            DocumentedLimit.bytes(500000, "2026-11", "docs.customer.io, Track API"),
+            DocumentedLimit.requests(100, "2026-11", "docs.customer.io, Track API, fair use"),
         ),
     ),
     plan=plan,

@@ -13,7 +13,6 @@ from destinations.rules.advertising import (
     read_unnamed,
 )
 from destinations.rules.contract import (
-    PEOPLE,
     Adapter,
     Changes,
     DestinationRequest,
@@ -105,7 +104,7 @@ adapter = Adapter(
     settings=GoogleAdsSettings,
     options=GoogleAdsOptions,
     capabilities=list_capabilities(
-        COMPARED, DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.google.com/data-manager, Limits")
+        COMPARED, DocumentedLimit.people(10_000, "2026-11", "developers.google.com/data-manager, Limits")
     ),
     plan=plan,
     read=read_unnamed,

@@ -8,8 +8,6 @@ from urllib.parse import quote
 
 from destinations.rules.contract import (
     DELIVERED,
-    PEOPLE,
-    REQUESTS,
     Adapter,
     CallOutcome,
     Capabilities,
@@ -169,8 +167,8 @@ adapter = Adapter(
         per_second=5,
         identifiers=("email",),
         limits=(
-            DocumentedLimit(100, PEOPLE, "2026-11", 'developers.hubspot.com, "Batch upsert"'),
-            DocumentedLimit(10, REQUESTS, "2026-11", 'developers.hubspot.com, "Usage guidelines", the smallest plan'),
+            DocumentedLimit.people(100, "2026-11", 'developers.hubspot.com, "Batch upsert"'),
+            DocumentedLimit.requests(10, "2026-11", 'developers.hubspot.com, "Usage guidelines", the smallest plan'),
         ),
     ),
     plan=plan,

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from destinations.rules.contract import (
     DELIVERED,
-    REQUESTS,
     Adapter,
     AdapterStep,
     CallOutcome,
@@ -139,7 +138,7 @@ adapter = Adapter(
         batch=100,
         per_second=50,
         identifiers=("user_id", "email"),
-        limits=(DocumentedLimit(10_000 / 60, REQUESTS, "2026-11", "developers.intercom.com, Rate limiting"),),
+        limits=(DocumentedLimit.requests(10_000 / 60, "2026-11", "developers.intercom.com, Rate limiting"),),
     ),
     plan=plan,
     read=read,

@@ -5,9 +5,6 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from destinations.rules.contract import (
-    BYTES,
-    PEOPLE,
-    REQUESTS,
     Adapter,
     Address,
     CallOutcome,
@@ -188,9 +185,9 @@ adapter = Adapter(
         identifiers=("user_id", "email"),
         largest_body=4000000,
         limits=(
-            DocumentedLimit(1000, PEOPLE, "2026-11", "api.iterable.com/api/docs, as RudderStack quotes it"),
-            DocumentedLimit(4000000, BYTES, "2026-11", "api.iterable.com/api/docs, as RudderStack quotes it"),
-            DocumentedLimit(5, REQUESTS, "2026-11", "api.iterable.com/api/docs, bulk updates, as Hookdeck quotes it"),
+            DocumentedLimit.people(1000, "2026-11", "api.iterable.com/api/docs, as RudderStack quotes it"),
+            DocumentedLimit.bytes(4000000, "2026-11", "api.iterable.com/api/docs, as RudderStack quotes it"),
+            DocumentedLimit.requests(5, "2026-11", "api.iterable.com/api/docs, bulk updates, as Hookdeck quotes it"),
         ),
     ),
     plan=plan,

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from destinations.rules.contract import (
-    REQUESTS,
     Adapter,
     Capabilities,
     Changes,
@@ -188,8 +187,8 @@ adapter = Adapter(
         identifiers=("email",),
         limits=(
             DocumentedLimit(75, "requests in a burst", "2026-11", 'developers.klaviyo.com, "Create or Update Profile"'),
-            DocumentedLimit(
-                700 / 60, REQUESTS, "2026-11", 'developers.klaviyo.com, "Create or Update Profile", 700 a minute'
+            DocumentedLimit.requests(
+                700 / 60, "2026-11", 'developers.klaviyo.com, "Create or Update Profile", 700 a minute'
             ),
         ),
     ),

@@ -16,8 +16,6 @@ from destinations.rules.advertising import (
 )
 from destinations.rules.contract import (
     DELIVERED,
-    PEOPLE,
-    REQUESTS,
     Adapter,
     CallOutcome,
     Changes,
@@ -116,8 +114,8 @@ adapter = Adapter(
     options=AdvertisingOptions,
     capabilities=list_capabilities(
         COMPARED,
-        DocumentedLimit(5_000, PEOPLE, "2026-11", "learn.microsoft.com, LinkedIn, DMP Segment Users"),
-        DocumentedLimit(10, REQUESTS, "2026-11", "learn.microsoft.com, LinkedIn, DMP Segment Users, 600 a minute"),
+        DocumentedLimit.people(5_000, "2026-11", "learn.microsoft.com, LinkedIn, DMP Segment Users"),
+        DocumentedLimit.requests(10, "2026-11", "learn.microsoft.com, LinkedIn, DMP Segment Users, 600 a minute"),
     ),
     plan=plan,
     read=read,

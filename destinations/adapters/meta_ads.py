@@ -16,7 +16,6 @@ from destinations.rules.advertising import (
 )
 from destinations.rules.contract import (
     DELIVERED,
-    PEOPLE,
     Adapter,
     CallOutcome,
     Changes,
@@ -112,7 +111,7 @@ adapter = Adapter(
     options=AdvertisingOptions,
     capabilities=list_capabilities(
         COMPARED,
-        DocumentedLimit(10_000, PEOPLE, "2026-11", "developers.facebook.com, Custom Audience Users"),
+        DocumentedLimit.people(10_000, "2026-11", "developers.facebook.com, Custom Audience Users"),
         per_second=2,
     ),
     plan=plan,

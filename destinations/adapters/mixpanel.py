@@ -4,8 +4,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from destinations.rules.contract import (
-    BYTES,
-    PEOPLE,
     Adapter,
     CallOutcome,
     Capabilities,
@@ -124,8 +122,8 @@ adapter = Adapter(
         identifiers=("user_id", "anonymous_id"),
         largest_body=10000000,
         limits=(
-            DocumentedLimit(2000, PEOPLE, "2026-11", 'docs.mixpanel.com, "Import events" and "Limits"'),
-            DocumentedLimit(10000000, BYTES, "2026-11", 'docs.mixpanel.com, "Import events" and "Limits"'),
+            DocumentedLimit.people(2000, "2026-11", 'docs.mixpanel.com, "Import events" and "Limits"'),
+            DocumentedLimit.bytes(10000000, "2026-11", 'docs.mixpanel.com, "Import events" and "Limits"'),
         ),
     ),
     plan=plan,

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from destinations.rules.contract import (
-    BYTES,
     Adapter,
     Capabilities,
     Changes,
@@ -92,7 +91,7 @@ adapter = Adapter(
         concurrency=2,
         identifiers=("user_id", "anonymous_id"),
         largest_body=20000000,
-        limits=(DocumentedLimit(20000000, BYTES, "2026-11", "posthog.com/docs/api/capture"),),
+        limits=(DocumentedLimit.bytes(20000000, "2026-11", "posthog.com/docs/api/capture"),),
     ),
     plan=plan,
     test=test,

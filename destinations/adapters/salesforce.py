@@ -9,7 +9,6 @@ from urllib.parse import urlencode, urlsplit
 from destinations.rules.advertising import by_direction
 from destinations.rules.contract import (
     DELIVERED,
-    PEOPLE,
     Adapter,
     AdapterStep,
     CallOutcome,
@@ -227,7 +226,7 @@ adapter = Adapter(
         identifiers=("email",),
         fields=FieldNames(r"[A-Za-z][A-Za-z0-9_]{0,79}", "The API name of a field of contacts, such as Tier__c"),
         limits=(
-            DocumentedLimit(200, PEOPLE, "2026-11", "developer.salesforce.com, sObject Collections"),
+            DocumentedLimit.people(200, "2026-11", "developer.salesforce.com, sObject Collections"),
             DocumentedLimit(16_000, "characters in the address of a query", "2026-11", "developer.salesforce.com"),
         ),
     ),

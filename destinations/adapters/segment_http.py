@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from destinations.rules.contract import (
-    BYTES,
     Adapter,
     Capabilities,
     Changes,
@@ -77,7 +76,7 @@ adapter = Adapter(
         accounts=True,
         largest_body=500000,
         limits=(
-            DocumentedLimit(500000, BYTES, "2026-11", 'segment.com/docs, "HTTP Tracking API"'),
+            DocumentedLimit.bytes(500000, "2026-11", 'segment.com/docs, "HTTP Tracking API"'),
             DocumentedLimit(1000, "calls a second", "2026-11", 'segment.com/docs, "HTTP Tracking API"'),
         ),
     ),

@@ -7,10 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from destinations.rules.contract import (
-    BYTES,
     DELIVERED,
-    PEOPLE,
-    REQUESTS,
     Adapter,
     CallOutcome,
     Capabilities,
@@ -153,9 +150,9 @@ adapter = Adapter(
         identifiers=("email",),
         largest_body=6000000,
         limits=(
-            DocumentedLimit(30000, PEOPLE, "2026-11", 'twilio.com/docs/sendgrid, "Add or update a contact"'),
-            DocumentedLimit(6000000, BYTES, "2026-11", 'twilio.com/docs/sendgrid, "Add or update a contact"'),
-            DocumentedLimit(1.5, REQUESTS, "2026-11", "not confirmed: that of its predecessor, 3 in 2 seconds"),
+            DocumentedLimit.people(30000, "2026-11", 'twilio.com/docs/sendgrid, "Add or update a contact"'),
+            DocumentedLimit.bytes(6000000, "2026-11", 'twilio.com/docs/sendgrid, "Add or update a contact"'),
+            DocumentedLimit.requests(1.5, "2026-11", "not confirmed: that of its predecessor, 3 in 2 seconds"),
         ),
     ),
     plan=plan,

@@ -14,7 +14,6 @@ from destinations.rules.advertising import (
     read_unnamed,
 )
 from destinations.rules.contract import (
-    PEOPLE,
     Adapter,
     Changes,
     DestinationRequest,
@@ -98,7 +97,7 @@ adapter = Adapter(
     settings=SnapchatAdsSettings,
     options=AdvertisingOptions,
     capabilities=list_capabilities(
-        COMPARED, DocumentedLimit(100_000, PEOPLE, "2026-11", "developers.snap.com, Customer List Audiences")
+        COMPARED, DocumentedLimit.people(100_000, "2026-11", "developers.snap.com, Customer List Audiences")
     ),
     plan=plan,
     read=read_unnamed,

@@ -116,6 +116,9 @@ class CallOutcome:
 DELIVERED = CallOutcome("delivered")
 
 
+PEOPLE, REQUESTS, BYTES = "people in a request", "requests a second", "bytes in a request"
+
+
 @dataclass(frozen=True)
 class DocumentedLimit:
     """What a tool takes at most, as its maker said on a date: what `Capabilities` keep within."""
@@ -125,9 +128,18 @@ class DocumentedLimit:
     date: str  # YYYY-MM, when it was read
     source: str  # whose page
 
+    # Those that `Capabilities` are compared with (tests/pure/test_adapters.py).
+    @classmethod
+    def people(cls, value: float, date: str, source: str) -> "DocumentedLimit":
+        return cls(value, PEOPLE, date, source)
 
-# Limits that `Capabilities` are compared with (tests/pure/test_adapters.py).
-PEOPLE, REQUESTS, BYTES = "people in a request", "requests a second", "bytes in a request"
+    @classmethod
+    def requests(cls, value: float, date: str, source: str) -> "DocumentedLimit":
+        return cls(value, REQUESTS, date, source)
+
+    @classmethod
+    def bytes(cls, value: float, date: str, source: str) -> "DocumentedLimit":
+        return cls(value, BYTES, date, source)
 
 
 @dataclass(frozen=True)
