@@ -63,6 +63,7 @@ TAGS = {
     for tag, parts in {
         "workspace": "workspace audit deletions users",
         "spaces": "spaces",
+        "imports": "imports",
         "invites": "invites",
         "tokens": "tokens profile-tokens",
         "sources": "sources",

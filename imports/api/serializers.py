@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from access.api.serializers import AT, Envelope, MomentField
+from access.api.serializers import Envelope, MomentField, TextOrNull, enveloped
 from imports import queries
 from imports.models import ImportProblem, ProfileImport
 from imports.rules.files import CHARSETS, DELIMITERS, MOST_COLUMNS, Record
@@ -52,7 +52,6 @@ class ImportSerializer(serializers.Serializer[Any]):
         "received": 1_048_576,
         "header": ["email", "plan"],
         "columns": [{"use": "identifier", "name": "email", "type": "text"}, ImportColumnSerializer.example],
-        "check": ImportCountsSerializer.example,
         "rules": {"email": 2},
         "sent": {"good": 0, "rejected": 0},
         "done": 1.0,
@@ -61,14 +60,13 @@ class ImportSerializer(serializers.Serializer[Any]):
         "sourceId": None,
         "fileKept": True,
         "createdBy": "usr_2qKf0",
-        "createdAt": AT,
         "endedAt": None,
     }
 
     id = serializers.CharField(source="public_id")
     name = serializers.CharField(help_text="Of the file.")
     state = serializers.ChoiceField(choices=ProfileImport.State.values)
-    error = serializers.SerializerMethodField(help_text="Why it does not go on at this moment; null = it does.")
+    error = TextOrNull(help_text="Why it does not go on at this moment; null = it does.")
     received = serializers.IntegerField(help_text="Bytes of the file so far: where the next part begins.")
     header = serializers.ListField(child=serializers.CharField())
     columns = ImportColumnSerializer(many=True, help_text="In the order of the header; a guess until it is checked.")
@@ -83,9 +81,6 @@ class ImportSerializer(serializers.Serializer[Any]):
     createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True)
     createdAt = MomentField(source="created_at")
     endedAt = MomentField(source="ended_at", allow_null=True)
-
-    def get_error(self, of: ProfileImport) -> str | None:
-        return of.error or None
 
     def get_done(self, of: ProfileImport) -> float:
         return round(queries.progress(of, clock.now()).done, 4)
@@ -170,15 +165,6 @@ class CheckImport(serializers.Serializer[Any]):
     )
 
 
-class ImportAnswer(Envelope):
-    # `import` is no name that Python takes for a field.
-    profileImport = ImportSerializer()
-
-
-class ImportPreviewAnswer(Envelope):
-    rows = ImportRowSerializer(many=True, help_text="The first ten.")
-
-
 class RejectedRowSerializer(serializers.Serializer[Any]):
     example: ClassVar = {"row": 17, "reason": "email: This is no e-mail address.", "values": ["ada", "pro"]}
 
@@ -187,11 +173,13 @@ class RejectedRowSerializer(serializers.Serializer[Any]):
     values = serializers.ListField(child=serializers.CharField())
 
 
-class RejectedAnswer(Envelope):
-    rows = RejectedRowSerializer(many=True)
-
-
 class ImportTemplateAnswer(Envelope):
     example: ClassVar = {"columns": ["user_id", "email", "plan"]}
 
     columns = serializers.ListField(child=serializers.CharField())
+
+
+# Whole answers. `import` is no name that Python takes for a field.
+ImportAnswer = enveloped("ImportAnswer", profileImport=ImportSerializer())
+ImportPreviewAnswer = enveloped("ImportPreviewAnswer", rows=ImportRowSerializer(many=True, help_text="The first ten."))
+RejectedAnswer = enveloped("RejectedAnswer", rows=RejectedRowSerializer(many=True))

@@ -36,15 +36,13 @@ from spaces.needs import needs
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["imports"])
 class ImportsView(PagedView):
     pagination_class = Pages.of("imports", order="-id")
 
     @extend_schema(operation_id="list_imports", responses=ImportSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """The imports of the space, the newest first."""
-        rows = self.paginate_queryset(queries.imports_of(request.space))
-        return self.get_paginated_response(ImportSerializer(rows, many=True).data)
+        return self.paged(queries.imports_of(request.space), ImportSerializer)
 
     @extend_schema(operation_id="create_import", request=CreateImport, responses={201: ImportAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
@@ -62,7 +60,6 @@ class _Import(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["imports"])
 class ImportView(_Import):
     @extend_schema(operation_id="get_import", responses=ImportAnswer)
     def get(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
@@ -71,34 +68,25 @@ class ImportView(_Import):
 
 
 @needs("space.admin")
-@extend_schema(tags=["imports"])
 class ImportPartsView(_Import):
     @extend_schema(operation_id="send_import_part", request=ImportPartBody, responses={200: ImportAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
         """A part of the file, of at most 4 MB. One that was sent before changes nothing."""
         of, body = self.import_of(request, import_id), parsed(ImportPartBody, request)
-        try:
-            services.add_part(of, body["content"], offset=body["offset"], now=clock.now())
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.add_part(of, body["content"], offset=body["offset"], now=clock.now())
         return self.shown(request, import_id)
 
 
 @needs("space.admin")
-@extend_schema(tags=["imports"])
 class ImportCompleteView(_Import):
     @extend_schema(operation_id="complete_import", request=None, responses={200: ImportAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
         """That was the last part. The header is read, and what its columns are is guessed."""
-        try:
-            services.complete(self.import_of(request, import_id), now=clock.now())
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.complete(self.import_of(request, import_id), now=clock.now())
         return self.shown(request, import_id)
 
 
 @needs("space.read")
-@extend_schema(tags=["imports"])
 class ImportPreviewView(_Import):
     @extend_schema(operation_id="preview_import", responses=ImportPreviewAnswer)
     def get(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
@@ -108,7 +96,6 @@ class ImportPreviewView(_Import):
 
 
 @needs("space.admin")
-@extend_schema(tags=["imports"])
 class ImportCheckView(_Import):
     @extend_schema(operation_id="check_import", request=CheckImport, responses={202: ImportAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
@@ -124,46 +111,33 @@ class ImportCheckView(_Import):
 
 
 @needs("space.admin")
-@extend_schema(tags=["imports"])
 class ImportStartView(_Import):
     @extend_schema(operation_id="start_import", request=None, responses={202: ImportAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
         """The good rows of an import that is checked are imported, in the background."""
-        try:
-            services.start(self.import_of(request, import_id), clock=clock, by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.start(self.import_of(request, import_id), clock=clock, by=request)
         return self.shown(request, import_id, 202)
 
 
 @needs("space.admin")
-@extend_schema(tags=["imports"])
 class ImportCancelView(_Import):
     @extend_schema(operation_id="cancel_import", request=None, responses={200: ImportAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
         """No more of it is sent. What was sent stays until it is undone."""
-        try:
-            services.cancel(self.import_of(request, import_id), now=clock.now(), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.cancel(self.import_of(request, import_id), now=clock.now(), by=request)
         return self.shown(request, import_id)
 
 
 @needs("space.admin")
-@extend_schema(tags=["imports"])
 class ImportUndoView(_Import):
     @extend_schema(operation_id="undo_import", request=None, responses={202: ImportAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
         """Profiles, traits, audiences and destinations become as if it had never been, in the background."""
-        try:
-            services.undo(self.import_of(request, import_id), now=clock.now(), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.undo(self.import_of(request, import_id), now=clock.now(), by=request)
         return self.shown(request, import_id, 202)
 
 
 @needs("space.read")
-@extend_schema(tags=["imports"])
 class ImportProblemsView(PagedView):
     pagination_class = Pages.of("problems", order="id")
 
@@ -171,12 +145,10 @@ class ImportProblemsView(PagedView):
     def get(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
         """The first 200 that the check has found; `rejected` has all."""
         of = get_object_or_404(queries.imports_of(request.space), public_id=import_id)
-        rows = self.paginate_queryset(of.problems.all())
-        return self.get_paginated_response(ImportProblemSerializer(rows, many=True).data)
+        return self.paged(of.problems.all(), ImportProblemSerializer)
 
 
 @needs("space.admin")
-@extend_schema(tags=["imports"])
 class ImportRejectedView(_Import):
     @extend_schema(operation_id="list_rejected_rows", responses=RejectedAnswer)
     def get(self, request: ApiRequest, space_id: str, import_id: str) -> StreamingHttpResponse:
@@ -192,7 +164,6 @@ class ImportRejectedView(_Import):
 
 
 @needs("space.read")
-@extend_schema(tags=["imports"])
 class ImportTemplateView(APIView):
     @extend_schema(operation_id="import_template", responses=ImportTemplateAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:
