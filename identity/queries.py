@@ -151,13 +151,22 @@ def holders(space: Space, type: str, value: str) -> "QuerySet[Profile]":
 
 def identified(spaces: Collection[Space], text: str) -> "QuerySet[Identifier]":
     """The identifiers of these spaces that this is: a whole value, or `type:value`; capital letters do not count."""
-    text = text.strip()
+    return identified_by_any(spaces, [text.strip()])
+
+
+def identified_by_any(spaces: Collection[Space], texts: Collection[str]) -> "QuerySet[Identifier]":
+    """The same for several at once."""
     ranks = (policy_of(space.identity_policy).rank for space in spaces)
+    values = {*texts, *(text.lower() for text in texts)}
     # All known types are named because the index is (space, type, value): by value alone every row would be read.
-    wanted = Q(type__in={*DEFAULT_TYPES, *chain.from_iterable(ranks)}, value__in={text, text.lower()})
-    type, _, value = (part.strip() for part in text.partition(":"))
-    if value:
-        wanted |= Q(type=type, value__in={value, value.lower()})
+    wanted = Q(type__in={*DEFAULT_TYPES, *chain.from_iterable(ranks)}, value__in=values)
+    of_type: dict[str, set[str]] = {}
+    for text in texts:
+        type, _, value = (part.strip() for part in text.partition(":"))
+        if value:
+            of_type.setdefault(type, set()).update((value, value.lower()))
+    for type, own in of_type.items():
+        wanted |= Q(type=type, value__in=own)
     return Identifier.objects.filter(wanted, space__in=[space.pk for space in spaces])
 
 

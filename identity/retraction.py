@@ -232,21 +232,23 @@ def _correct_evidence(again: Resolved) -> None:
     """What is kept of each set of identifiers is what the others have seen of it."""
     concerned, batch = again.component, again.batch
     taken = _events_of(concerned)
-    ours = Evidence.objects.filter(space=concerned.by.space, profile__in=[*concerned.numbers])
-    for row in ours:
+    nobodys, others = [], []
+    for row in Evidence.objects.filter(space=concerned.by.space, profile__in=[*concerned.numbers]):
         identifiers = identifiers_of(row)
         seen = again.graph.seen_sets.get(identifiers)
         if seen is None:
-            row.delete()  # nobody else has seen it
-            continue
-        row.events = max(row.events - taken[identifiers], 0)
-        for end, index in (("first", seen.first_index), ("last", seen.last_index)):
-            if getattr(row, f"{end}_source_id") == concerned.by.cause.without:
-                setattr(row, f"{end}_seen_at", from_milliseconds(batch.times[index]))
-                setattr(row, f"{end}_source_id", batch.sources[index] or None)
-                setattr(row, f"{end}_message_id", batch.ids[index])
-        if taken[identifiers]:
-            row.save()
+            nobodys.append(row.pk)  # nobody else has seen it
+        elif taken[identifiers]:
+            row.events = max(row.events - taken[identifiers], 0)
+            for end, index in (("first", seen.first_index), ("last", seen.last_index)):
+                if getattr(row, f"{end}_source_id") == concerned.by.cause.without:
+                    setattr(row, f"{end}_seen_at", from_milliseconds(batch.times[index]))
+                    setattr(row, f"{end}_source_id", batch.sources[index] or None)
+                    setattr(row, f"{end}_message_id", batch.ids[index])
+            others.append(row)
+    Evidence.objects.filter(pk__in=nobodys).delete()
+    ends = [f"{end}_{what}" for end in ("first", "last") for what in ("seen_at", "source", "message_id")]
+    Evidence.objects.bulk_update(others, ["events", *ends])
 
 
 def _events_of(concerned: Component) -> Counter[tuple[tuple[str, str], ...]]:

@@ -3,18 +3,18 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from functools import reduce
 from operator import or_
-from typing import cast
+from typing import Any, cast
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from pyroaring import BitMap
 
 from identity import history, queries
-from identity.models import Identifier, Profile, ProfileSplit
+from identity.models import KEY_LENGTH, Identifier, Profile, ProfileSplit
 from identity.naming import shown_name
 from identity.pages.event_view import EventSection, parts
 from identity.rules.display_name import email_of
@@ -37,6 +37,8 @@ SET_ASIDE = {  # why a value is not used (identity.rules.extract.Why)
 }
 MANY = 200  # rows of one profile that a page shows, of each kind
 MOST_MATCHES = 500  # of those whom a search finds by name, and as many again by e-mail address
+MOST_PASTED, MOST_COLUMNS = 200, 8
+MOST_NAMES = 200  # of a person's events, to choose from
 CSV_ROWS = 500  # read at a time
 DAYS = 30
 DELETED = "a deleted source"
@@ -59,6 +61,15 @@ class Person:
         # Of what is here anyway: to ask for the newest event of each of fifty people is a query for each.
         times = [from_milliseconds(seen[0]) for seen in self.profile.traits_seen.values()]
         return max(times + [row.first_seen_at for row in self.identifiers], default=self.profile.first_seen_at)
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """names, sources: (value, label, whether it is chosen) of what there is to choose from."""
+
+    which: timeline.Which
+    names: Sequence[tuple[str, str, bool]]
+    sources: Sequence[tuple[str, str, bool]]
 
 
 @dataclass(frozen=True)
@@ -172,6 +183,33 @@ def search(space: Space, text: str) -> "QuerySet[Profile]":
     return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])
 
 
+def listed_people(space: Space, text: str) -> "tuple[QuerySet[Profile], list[str]]":
+    """The profiles that hold one of the identifiers of a pasted list, one a line; and the lines that are nobody's."""
+    lines = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))[:MOST_PASTED]
+    numbers: dict[str, int] = {}
+    for row in queries.identified_by_any([space], lines):
+        if row.profile:
+            values = (row.value, f"{row.type}:{row.value}")
+            numbers.update(dict.fromkeys(values, row.profile))
+    ids = Profile.objects.filter(space=space, public_id__in=lines).values_list("public_id", "number", "merged_into")
+    numbers |= {id: merged_into or number for id, number, merged_into in ids}
+    # In any spelling, as a search for one of them: addresses are kept in small letters.
+    unknown = [line for line in lines if line not in numbers and line.lower() not in numbers]
+    held = BitMap(numbers.values())
+    return Profile.objects.filter(space=space, merged_into=None, number__in=[*held]), unknown
+
+
+def trait_columns(text: str) -> list[str]:
+    """Names of traits, parted by commas, that are shown as columns."""
+    return list(dict.fromkeys(name.strip()[:KEY_LENGTH] for name in text.split(",") if name.strip()))[:MOST_COLUMNS]
+
+
+def trait_cells(profile: Profile, columns: Sequence[str]) -> list[str]:
+    """Their values as text, "" where there is none."""
+    values = personal.traits({name: profile.traits[name] for name in columns if name in profile.traits})
+    return [_plain(values[name]) if name in values else "" for name in columns]
+
+
 def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
     """As a list shows them. One query, however many there are."""
     by_profile: dict[int, list[Identifier]] = defaultdict(list)
@@ -225,7 +263,7 @@ def traits(profile: Profile) -> list[Trait]:
     sources = _SourceNames(source for _, source, *_ in profile.traits_seen.values())
     rows = []
     for key, value in sorted(personal.traits(profile.traits).items()):
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = _plain(value)
         # A value of which nobody knows whence it is, is shown all the same.
         if seen := profile.traits_seen.get(key):
             at, source, *_ = seen
@@ -280,10 +318,7 @@ def split_parts(space: Space, parts: Iterable[SplitPart]) -> list[PartRow]:
             name=shown_name(part.values, list(part.identifiers)) or "Anonymous visitor",
             profile=None if part.number is None else profiles[part.number].public_id,
             identifiers=[(type, personal.value(type, value)) for type, value in part.identifiers],
-            traits=[
-                (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-                for key, value in personal.traits(part.values).items()
-            ],
+            traits=[(key, _plain(value)) for key, value in personal.traits(part.values).items()],
             events=part.events,
         )
         for part in parts
@@ -316,14 +351,37 @@ def relations(space: Space, numbers: BitMap) -> tuple[list[Person], int]:
     return people(space, list(rows[:NAMED])), rows.count()
 
 
-def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History:
+def event_filter(space: Space, numbers: BitMap, *, name: str, source: str) -> EventFilter:
+    """name: a call and a name as `track:Order Completed`. source: a public id. What is no choice filters nothing."""
+    scope = history.scope_of(space)
+    counts = timeline.counts_of(scope, [*numbers])
+    names = {f"{type}:{event}": event or type.capitalize() for type, event, *_ in counts[:MOST_NAMES]}
+    sources = Source.objects.filter(pk__in=timeline.sources_of(scope, [*numbers])).order_by("name")
+    ids = {row.public_id: row for row in sources}
+    type, _, event = name.partition(":") if name in names else ("", "", "")
+    which = timeline.Which(
+        types=[type] if type else (),
+        include=[event] if type else (),
+        sources=[ids[source].pk] if source in ids else (),
+    )
+    return EventFilter(
+        which,
+        [(value, label, value == name) for value, label in names.items()],
+        [(row.public_id, row.name, row.public_id == source) for row in ids.values()],
+    )
+
+
+def events_by_day(
+    space: Space, numbers: BitMap, *, before: str = "", which: timeline.Which = timeline.EVERY
+) -> History:
     """The newest events of the profile and of all that were merged into it; those before a place in it."""
     place = before.split(".")
     # From the address: what is no place begins at the newest event, as an address without one does.
     is_place = len(place) == 4 and all(part.isascii() and part.isdigit() and len(part) < 14 for part in place)
     key = cast(Key, tuple(map(int, place))) if is_place else None
     # One more than is shown tells whether there are older ones.
-    events = timeline.events_of(history.scope_of(space), [*numbers], beyond=key, limit=EVENTS_SHOWN + 1)
+    scope = history.scope_of(space)
+    events = timeline.events_of(scope, [*numbers], which=which, beyond=key, limit=EVENTS_SHOWN + 1)
     page = events[:EVENTS_SHOWN]
     sources = _SourceNames(event.source for event in page)
     days: dict[datetime, list[Event]] = {}
@@ -344,15 +402,21 @@ def events_by_day(space: Space, numbers: BitMap, *, before: str = "") -> History
     return History(list(days.items()), older)
 
 
-def per_day(space: Space, numbers: BitMap, *, until: datetime) -> list[tuple[date, int]]:
+def per_day(
+    space: Space, numbers: BitMap, *, until: datetime, which: timeline.Which = timeline.EVERY
+) -> list[tuple[date, int]]:
     """Of each of the reader's last 30 days, the last one being that of `until`, how many events there were."""
     # Days of the reader's calendar, bounded as moments: what is asked of the events is a span, and they know no zones.
     last, zone = timezone.localdate(until), timezone.get_current_timezone()
     days = [last - timedelta(days=ago) for ago in reversed(range(DAYS))]
     start, end = (datetime.combine(day, time(), zone) for day in (days[0], last + timedelta(days=1)))
-    scope, which = history.scope_of(space), timeline.Which(start=start, end=end)
+    scope, which = history.scope_of(space), replace(which, start=start, end=end)
     counted = timeline.per_day(scope, [*numbers], which=which, zone=timezone.get_current_timezone_name())
     return [(day, counted.get(day, 0)) for day in days]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class _SourceNames(dict[int | None, str]):

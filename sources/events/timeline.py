@@ -79,11 +79,12 @@ class ProfileEvent:
 
 @dataclass(frozen=True)
 class Which:
-    """Which events: of these calls and names, without those, of times in [start, end)."""
+    """Which events: of these calls, names and sources, without those, of times in [start, end)."""
 
     types: Sequence[str] = ()
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    sources: Sequence[int] = ()
     start: datetime | None = None
     end: datetime | None = None
 
@@ -93,6 +94,7 @@ class Which:
         parts += [sql("type IN %s", list(self.types))] if self.types else []
         parts += [sql("event IN %s", list(self.include))] if self.include else []
         parts += [sql("event NOT IN %s", list(self.exclude))] if self.exclude else []
+        parts += [sql("source IN %s", list(self.sources))] if self.sources else []
         parts += [sql("ts >= %s", moment(self.start))] if self.start else []
         parts += [sql("ts < %s", moment(self.end))] if self.end else []
         return join(" AND ", parts)
@@ -292,6 +294,12 @@ def counts_of(scope: Scope, profiles: Sequence[int], *, which: Which = EVERY) ->
         which.condition,
     )
     return [tuple(row) for row in client.rows(query)]
+
+
+def sources_of(scope: Scope, profiles: Sequence[int]) -> list[int]:
+    """Which sources sent the events of these profile numbers."""
+    query = "SELECT DISTINCT source FROM profile_events WHERE %s AND profile IN %s"
+    return [source for (source,) in client.rows(sql(query, scope.condition, list(profiles)))]
 
 
 def per_day(scope: Scope, profiles: Sequence[int], *, which: Which, zone: str) -> dict[date, int]:

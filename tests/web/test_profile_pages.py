@@ -414,3 +414,47 @@ def test_a_chart_has_the_days_of_the_reader(cast, source):
             days = presenters.per_day(cast.space, numbers, until=late + timedelta(hours=1))
         assert [each for each, count in days if count] == [day]
         assert len(days) == presenters.DAYS
+
+
+def test_events_are_filtered_by_name_and_by_source(cast, source):
+    shop = SourceFactory(workspace=cast.workspace, name="Shop")
+    listening(cast.space, shop)
+    heard(cast, source, *(message(userId="u1", event="Seen", at=n) for n in range(60)), message("page", userId="u1"))
+    heard(cast, shop, message(userId="u1", event="Seen"), message(userId="u1", event="Paid"))
+
+    def shown(**query):
+        context, text = of(cast, 1, tab="events", **query)
+        return [(event.name, event.source) for _, events in context["history"].days for event in events], text
+
+    assert shown(event="track:Paid")[0] == [("Paid", "Shop")]
+    assert {*shown(source=shop.public_id)[0]} == {("Seen", "Shop"), ("Paid", "Shop")}
+    assert shown(event="track:Seen", source=shop.public_id)[0] == [("Seen", "Shop")]
+    names = of(cast, 1, tab="events")[0]["filter"].names
+    (viewed,) = [value for value, *_ in names if value.startswith("page:")]
+    assert len(shown(event=viewed)[0]) == 1
+    _, text = shown(event="track:Seen", source=source.public_id)
+    assert f"event=track%3ASeen&amp;source={source.public_id}&amp;before=" in text  # the next page is of the same
+    assert len(shown(event="no:such", source="src_none")[0]) == 50
+
+
+def test_a_pasted_list_finds_whoever_has_one_of_them_and_says_who_is_nobody(cast, source):
+    heard(
+        cast,
+        source,
+        message(
+            "identify", userId="u1", traits={"email": "Ada@Example.com", "plan": "pro", "phone": "+41 79 123 45 67"}
+        ),
+        message("identify", userId="u2", traits={"plan": "free"}),
+        message("identify", userId="u3"),
+    )
+    second = Profile.objects.get(space=cast.space, number=2).public_id
+    asked = f"ADA@example.com\n{second}\nuser_id:u2\nnobody@example.com\n\n"
+    answer = page(cast, "profiles", list=asked, columns="plan, phone")
+    assert [person.profile.number for person in answer.context["people"]] == [2, 1]
+    assert answer.context["unknown"] == ["nobody@example.com"]
+    assert [cells for _, cells in answer.context["rows"]] == [["free", ""], ["pro", "+41 79 123 45 67"]]
+    rows = page(cast, "profiles", list=asked, columns="plan", format="csv")
+    lines = list(csv.reader(io.StringIO(b"".join(rows.streaming_content).decode())))
+    assert [(line[1], line[-1]) for line in lines] == [("E-mail", "plan"), ("", "free"), ("Ada@Example.com", "pro")]
+    masked = page(cast, "profiles", who="read_only", list=asked, columns="plan, phone")
+    assert [cells for _, cells in masked.context["rows"]] == [["free", ""], ["pro", "•••"]]

@@ -20,12 +20,14 @@ from identity.models import Profile
 from identity.pages import presenters
 from identity.pages.graph_svg import Fact, picture
 from identity.pages.presenters import IdentifierRow, MergeRow, Person
+from sources.events.timeline import EVERY
 from spaces.clock import clock
 from spaces.models import Space
 from spaces.needs import needs
 
 KINDS = (("users", "People"), ("accounts", "Accounts"))
 CSV_HEADER = ("Name", "E-mail", "Identifiers", "First seen", "Last changed", "Profile id")
+LONGEST_LIST = 12_000  # characters of a pasted list: it is in the address, so that it can be sent to somebody
 IN_SHEET = 8  # traits and identifiers that the side sheet shows
 
 
@@ -35,11 +37,16 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
     within = request.space
     wanted = filtered_by(request)
     kind = request.GET.get("kind", "users") if request.GET.get("kind") in queries.COLLECTIONS else "users"
-    rows = (
-        presenters.search(within, wanted).filter(kind=queries.COLLECTIONS[kind])
-        if wanted
-        else queries.living(within, queries.COLLECTIONS[kind])
-    )
+    pasted = request.GET.get("list", "")[:LONGEST_LIST].strip()
+    unknown: list[str] = []
+    columns = presenters.trait_columns(request.GET.get("columns", ""))
+    if pasted:
+        rows, unknown = presenters.listed_people(within, pasted)
+    elif wanted:
+        rows = presenters.search(within, wanted)
+    else:
+        rows = queries.living(within, queries.COLLECTIONS[kind])
+    rows = rows.filter(kind=queries.COLLECTIONS[kind])
     if wants_csv(request):
         require(request, "space.pii")  # a file is out of our hands: nothing in it could be masked later
         lines = (
@@ -50,19 +57,28 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
                 person.profile.first_seen_at,
                 person.changed_at,
                 person.profile.public_id,
+                *presenters.trait_cells(person.profile, columns),
             )
             for person in presenters.all_people(within, rows)
         )
-        return exported(request, kind, CSV_HEADER, lines)
+        return exported(request, kind, [*CSV_HEADER, *columns], lines)
     page, pager = listed(request, rows, order="-number")
     may = request.membership.may("space.pii", within)
-    csv = _url(request, kind=kind, q=wanted, format="csv") if may else ""
+    asked = {"q": wanted, "list": pasted, "columns": ", ".join(columns)}
+    csv = _url(request, kind=kind, **asked, format="csv") if may else ""
+    people = presenters.people(within, page)
     context = {
-        "people": presenters.people(within, page),
+        "people": people,
+        "rows": [(person, presenters.trait_cells(person.profile, columns)) for person in people],
+        "columns": columns,
+        "pasted": pasted,
+        "unknown": unknown,
+        "asked": asked,
         "table": TablePage(page, [], pager, wanted, "", csv),
-        "kinds": [(label, _url(request, kind=name, q=wanted), name == kind) for name, label in KINDS],
+        "kinds": [(label, _url(request, kind=name, **asked), name == kind) for name, label in KINDS],
         "kind": kind,
         "most": presenters.MOST_MATCHES,
+        "most_pasted": presenters.MOST_PASTED,
     }
     return render(request, "identity/profiles.html", context)
 
@@ -140,11 +156,17 @@ def _traits(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, 
 
 def _events(request: PageRequest, person: Person, numbers: BitMap) -> dict[str, Any]:
     before = request.GET.get("before", "")
-    days = presenters.per_day(request.space, numbers, until=clock.now())
+    chosen = presenters.event_filter(
+        request.space, numbers, name=request.GET.get("event", ""), source=request.GET.get("source", "")
+    )
+    days = presenters.per_day(request.space, numbers, until=clock.now(), which=chosen.which)
     total = sum(count for _, count in days)
     label = f"Events per day of the last {len(days)} days: {total:,} in all"
     return {
-        "history": presenters.events_by_day(request.space, numbers, before=before),
+        "history": presenters.events_by_day(request.space, numbers, before=before, which=chosen.which),
+        "filter": chosen,
+        "is_filtered": chosen.which != EVERY,
+        "same": urlencode({name: request.GET[name] for name in ("event", "source") if request.GET.get(name)}),
         "before": before,
         "raw": request.GET.get("view") == "raw",
         "chart": bars([(f"{day:%-d %b}", count) for day, count in days], label=label) if total else None,
