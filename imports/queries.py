@@ -33,6 +33,8 @@ def imports_of(space: Space) -> "QuerySet[ProfileImport]":
 
 def read(of: ProfileImport, *, start: int = 0, row: int = 0) -> Iterator[Record]:
     """The records after this row, whose last byte is before `start`. One part of the file at a time is in memory."""
+    if not of.delimiter:  # the file is not complete, and what parts its fields is not known
+        return iter(())
     return records(_parts(of, start), of.delimiter, row=row, start=start)
 
 

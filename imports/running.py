@@ -124,12 +124,12 @@ def _messages(of: ProfileImport, rows: Sequence[GoodRow]) -> list[dict[str, obje
         caller: dict[str, str] = {}
         if not row.message.keys() & DIRECT.values():
             known = [names[holders[one]] for one in row.identifiers if holders.get(one) in names]
-            caller = known[0] if known else {"anonymousId": _made_up(of.space, row)}
+            caller = known[0] if known else {"anonymousId": _generated_id(of.space, row)}
         messages.append(identify(row, caller, of.public_id, at))
     return messages
 
 
-def _made_up(space: Space, row: GoodRow) -> str:
+def _generated_id(space: Space, row: GoodRow) -> str:
     """An anonymous id for somebody who is known by no id that a message can be sent with. The same in every import."""
     # By a key: a bare hash of an e-mail address would tell it to whoever tries addresses.
     type, value = row.identifiers[0]
@@ -182,7 +182,7 @@ def _undo(of: ProfileImport, clock: Clock) -> bool:
     few = retraction.AT_ONCE
     while True:
         try:
-            return retraction.retract(space, source.pk, BitMap([*waiting][:few]), clock=clock, keep=keep_up)
+            return retraction.retract(space, source.pk, waiting[:few], clock=clock, keep=keep_up)
         except retraction.TooMuch:
             if few == 1:
                 raise

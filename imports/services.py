@@ -162,9 +162,9 @@ def start(of: ProfileImport, *, clock: Clock, by: ActorLike = COMMAND) -> None:
         )
         if not of.counts.get("good"):
             raise NotPossible("There is no row that could be imported.")
-        of.source = sources.create_source(
-            of.space.workspace, name=f"Import of {of.name}"[:LONGEST_SOURCE], kind=Source.SourceKind.SERVER, by=by
-        )
+        # With a part of the id: files of the same name are imported again and again.
+        name = f"Import {of.public_id[-6:]} of {of.name}"[:LONGEST_SOURCE]
+        of.source = sources.create_source(of.space.workspace, name=name, kind=Source.SourceKind.SERVER, by=by)
         # Nobody else is to send by it: what it brought is what an undoing takes back.
         WriteKey.objects.filter(source=of.source).delete()
         sources.connect(of.space, [of.source], replay=False, clock=clock, by=by)

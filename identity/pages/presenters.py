@@ -195,8 +195,7 @@ def listed_people(space: Space, text: str) -> "tuple[QuerySet[Profile], list[str
     numbers |= {id: merged_into or number for id, number, merged_into in ids}
     # In any spelling, as a search for one of them: addresses are kept in small letters.
     unknown = [line for line in lines if line not in numbers and line.lower() not in numbers]
-    held = BitMap(numbers.values())
-    return Profile.objects.filter(space=space, merged_into=None, number__in=[*held]), unknown
+    return Profile.objects.filter(space=space, merged_into=None, number__in={*numbers.values()}), unknown
 
 
 def trait_columns(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 MOST_COLUMNS, LONGEST_HEADER = 299, 200  # spec/segment.md §6
-LONGEST_FIELD = 128 * 1024  # characters: a quote that is never closed takes so much of the file with it, and no more
+LONGEST_FIELD = csv.field_size_limit()  # characters: a quote that is never closed takes so many with it, and no more
 CHARSETS = {
     "utf-8": "UTF-8",
     "windows-1252": "Windows, Western (1252)",
@@ -99,7 +99,6 @@ def records(parts: Iterable[bytes], delimiter: str, *, row: int = 0, start: int 
             end += len(line)
             yield line.decode()
 
-    csv.field_size_limit(LONGEST_FIELD)  # of the process: nobody else reads CSV with it
     reader = csv.reader(asked(), delimiter=delimiter, strict=True)
     while True:
         row += 1

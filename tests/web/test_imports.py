@@ -114,6 +114,8 @@ def test_the_api_takes_a_file_in_parts_and_does_all_the_rest(cast, api):
         body = {"offset": offset, "content": base64.b64encode(content).decode()}
         return cast.call("admin", "POST", f"{one}/parts", body)
 
+    for page in ("preview", "rejected", "problems"):
+        assert cast.call("admin", "GET", f"{one}/{page}").status_code == 200  # of a file that is not complete
     assert part(0, FILE[:20]).json()["data"]["profileImport"]["received"] == 20
     assert part(0, FILE[:20]).status_code == 200
     assert part(30, b"x").status_code == 409
