@@ -6,14 +6,14 @@ Rules that are applied are compared once more, as of a moment after which nothin
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from pyroaring import BitMap
 
 from identity import history, rule_changes, splits
@@ -29,6 +29,7 @@ from sources.events.timeline import Scope
 from sources.models import Reject
 from spaces.batches import owning_in_between
 from spaces.clock import Clock
+from spaces.errors import is_ours
 from spaces.models import Batch, Space
 from spaces.text import storable
 from spaces.times import milliseconds
@@ -36,6 +37,7 @@ from spaces.times import milliseconds
 logger = logging.getLogger(__name__)
 
 KEPT = timedelta(days=7)
+ROUND_S = 2.0  # then somebody else has a turn
 PATIENCE_S = 10  # resolve lets go of a space between two batches
 READ_AT_ONCE = 50_000  # events
 REJECTS_AT_ONCE = 1_000
@@ -45,6 +47,10 @@ SAMPLED, SHOWN_PROFILES, SHOWN_IDENTIFIERS, SHOWN_NUMBERS = 20, 5, 10, 5
 State = DryRun.State
 PIECE = 1  # the batch of all rows that are nowhere
 Sizes = Callable[[DryRun, Sequence[BitMap] | None, datetime], Any]
+
+
+class Unsettled(Exception):
+    """The space is in the middle of a batch."""
 
 
 class Cancelled(Exception):
@@ -74,44 +80,45 @@ def nowhere(pk: int) -> int:
     return 2**32 - 1 - pk  # spaces count from 1: none is ever near it
 
 
+# Of this process, by primary key: what is not worked out to the end yet.
+_jobs: "dict[int, _DryRunJob]" = {}
+
+
 def due() -> list[int]:
     """The primary keys of those that are to be worked out."""
     return list(DryRun.objects.filter(state__in=DryRun.COMPARES).values_list("pk", flat=True))
 
 
 def run(pk: int, clock: Clock, sizes: Sizes | None = None) -> bool:
-    """It is worked out, or has failed. False when it has to wait, or was cancelled.
+    """It is worked out further, for about two seconds. False when it has to wait, or is over.
 
-    sizes: works out the sizes of audiences; its answer is kept with the figures.
+    What is known so far is in this process alone: another one begins anew. sizes: works out the sizes of audiences; its
+    answer is kept with the figures.
     """
     DryRun.objects.filter(pk=pk, state=State.WAITING).update(state=State.RUNNING)
     dry_run = DryRun.objects.select_related("space").filter(pk=pk, state__in=(State.RUNNING, State.APPLYING)).first()
+    for other in _jobs.keys() - set(due()):  # cancelled, or done by another process
+        del _jobs[other]
     if dry_run is None:
         return False
-    job = _DryRunJob(dry_run, clock)
+    job = _jobs.pop(pk, None)
+    if job is None or job.dry_run.state != dry_run.state:
+        job = _DryRunJob(dry_run, clock, sizes)
+    end = time.monotonic() + ROUND_S
     try:
-        with _at_rest(dry_run.space, clock) as now:
-            if now is None:
-                return False  # the space is in the middle of something: beat tries again
-        outcome = job.compare(now)
-        if dry_run.state == State.RUNNING and sizes:
-            outcome["result"]["audiences"] = sizes(dry_run, job.parts, now.at)
-    except Cancelled:
+        for _ in job.steps:
+            if time.monotonic() > end:
+                _jobs[pk] = job
+                return True
+    except (Unsettled, Cancelled):
         return False
-    except (OperationalError, InterfaceError):
-        raise
     except TooMuch as error:
-        job.end(State.STOPPED if dry_run.state == State.APPLYING else State.FAILED, error=str(error))
-        return True
-    except Exception as error:  # of one person's question: it is answered, and stops nobody else
+        job.fail(str(error))
+    except Exception as error:
+        if not is_ours(error):  # a store is away: beat tries again
+            raise
         logger.exception("dry run %s failed", dry_run.public_id)
-        state = State.STOPPED if dry_run.state == State.APPLYING else State.FAILED
-        job.end(state, error=storable(f"{type(error).__name__}: {error}")[:2_000])
-        return True
-    if dry_run.state == State.RUNNING:
-        job.end(State.DONE, **outcome)
-    else:
-        job.move()
+        job.fail(f"{type(error).__name__}: {error}")
     return True
 
 
@@ -129,28 +136,47 @@ class _DryRunJob:
     parts: these, batch by batch; None = they cannot be resolved in parts, and why_not says why.
     """
 
-    def __init__(self, dry_run: DryRun, clock: Clock) -> None:
-        self.dry_run, self.clock = dry_run, clock
+    def __init__(self, dry_run: DryRun, clock: Clock, sizes: Sizes | None) -> None:
+        self.dry_run, self.clock, self.sizes = dry_run, clock, sizes
+        self.steps = self._steps()
         self.policy = policy_of(dry_run.policy)
         self.differing: list[DifferingPeople] = []
         self.why_not = ""
         self.parts: list[BitMap] | None = None
 
-    def compare(self, now: SpaceNow) -> dict[str, Any]:
-        """What is kept of it."""
+    def _steps(self) -> Iterator[None]:
+        """All of it, with stops at which something else may have a turn. Raises Unsettled, Cancelled, TooMuch."""
         space = self.dry_run.space
+        now = _at_rest(space, self.clock)
         comparison = RulesComparison(self.policy, sides_of(splits.active(space)), now.people)
         for identifiers, at, profile in _gone(space, now, self.policy):
             comparison.see(identifiers, at, profile, events=0)
-        for identifiers, at, profile in self._events(now):
-            comparison.see(identifiers, at, profile)
+        for event in self._events(now):
+            if event is None:
+                yield
+            else:
+                comparison.see(*event)
+        outcome = self._outcome(comparison, now)
+        if self.dry_run.state == State.APPLYING:
+            return self._move()
+        if self.sizes:
+            yield
+            outcome["result"]["audiences"] = self.sizes(self.dry_run, self.parts, now.at)
+        self._end(State.DONE, **outcome)
+
+    def fail(self, error: str) -> None:
+        state = State.STOPPED if self.dry_run.state == State.APPLYING else State.FAILED
+        self._end(state, error=storable(error)[:2_000])
+
+    def _outcome(self, comparison: RulesComparison, now: SpaceNow) -> dict[str, Any]:
+        """What is kept of it."""
         self.differing = comparison.differing()
         try:
             self.parts = rule_changes.in_parts(self.differing, now.stands_for())
         except TooMuch as error:
             self.why_not = str(error)
         # They are resolved after everything else, as they will be when the rules are applied.
-        for identifiers, at in _rejects(space, self.policy):
+        for identifiers, at in _rejects(self.dry_run.space, self.policy):
             comparison.see(identifiers, at, 0)
         shown = [people for people in self.differing if people.is_shown]
         samples = [_sample(people) for people in _spread(shown, SAMPLED)]
@@ -164,26 +190,29 @@ class _DryRunJob:
         named = sorted({tuple(pair) for pair in pairs})
         return {"result": result, "samples": samples, "named": named, "as_of": now.at}
 
-    def move(self) -> None:
+    def _move(self) -> None:
         """Resolve is to go on with whoever differs, if anybody does."""
         if self.parts is None:
-            self.end(State.STOPPED, error=self.why_not)
+            self._end(State.STOPPED, error=self.why_not)
         elif not self.parts:
-            self.end(State.APPLIED)
+            self._end(State.APPLIED)
             rule_changes.try_rejects_again(self.dry_run.space_id)
         else:
             packed = rule_changes.packed(self.parts)
             self._still().update(state=State.MOVING, parts=packed, parts_total=len(self.parts), parts_done=0)
 
-    def end(self, state: State, **fields: Any) -> None:
+    def _end(self, state: State, **fields: Any) -> None:
         self._still().update(state=state, finished_at=self.clock.now(), **fields)
 
     def _still(self) -> Any:
         # By its state: who cancels in this moment is not overruled.
         return DryRun.objects.filter(pk=self.dry_run.pk, state=self.dry_run.state)
 
-    def _events(self, now: SpaceNow) -> Iterator[tuple[tuple[Identifier, ...], int, int]]:
-        """(identifiers of the person, time in ms, whose it is) of every event, in the order of their first resolve."""
+    def _events(self, now: SpaceNow) -> Iterator[tuple[tuple[Identifier, ...], int, int] | None]:
+        """(identifiers of the person, time in ms, whose it is) of every event, in the order of their first resolve.
+
+        None now and then: much was done since.
+        """
         # By profile, as the table has them, each read once; of each only what the rules find on it is kept.
         sets: dict[tuple[Identifier, ...], int] = {}
         columns: list[list[numpy.ndarray]] = []
@@ -205,6 +234,7 @@ class _DryRunJob:
                 ]
             )
             self._progress(done)
+            yield None
         if not columns:
             return
         place, at, owner, piece, position = (numpy.concatenate(parts) for parts in zip(*columns, strict=True))
@@ -215,6 +245,7 @@ class _DryRunJob:
                 [known[index] for index in place[some].tolist()], at[some].tolist(), owner[some].tolist(), strict=True
             )
             self._progress(None)
+            yield None
 
     def _progress(self, done: int | None, **fields: int) -> None:
         fields |= {} if done is None else {"done": done}
@@ -223,15 +254,13 @@ class _DryRunJob:
             raise Cancelled
 
 
-@contextmanager
-def _at_rest(space: Space, clock: Clock) -> Iterator[SpaceNow | None]:
-    """The space as of now, between two batches: both stores say the same. None when it does not come to rest."""
+def _at_rest(space: Space, clock: Clock) -> SpaceNow:
+    """The space as of now, between two batches: both stores say the same. Raises Unsettled, TooMuch."""
     with owning_in_between(f"resolve:{space.pk}", within_s=PATIENCE_S) as is_ours:
         # What was prepared and not committed is in one store alone, and may be by older rules.
         if not is_ours or Batch.objects.filter(log__stage="resolve", log__partition=space.pk).exists():
-            yield None
-        else:
-            yield _space_now(space, clock)
+            raise Unsettled
+        return _space_now(space, clock)
 
 
 def _space_now(space: Space, clock: Clock) -> SpaceNow:

@@ -15,7 +15,7 @@ from access.errors import Conflict
 from access.requests import ApiRequest
 from access.services import NotPossible
 from identity import dry_run_reads, services
-from identity.api.serializers import ChangeRules, IdentifierSerializer, RulesField, policy_in
+from identity.api.serializers import RULES, ChangeRules, IdentifierSerializer, RulesField, policy_in
 from identity.dry_run_reads import SampledChange
 from identity.models import DryRun
 from identity.rules.policy import policy_of
@@ -71,7 +71,12 @@ class SampledProfileSerializer(serializers.Serializer[Any]):
 
 
 class SampledChangeSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"now": [SampledProfileSerializer.example], "after": [SampledProfileSerializer.example]}
+    example: ClassVar = {
+        "now": [SampledProfileSerializer.example],
+        "after": [SampledProfileSerializer.example],
+        "moreNow": 0,
+        "moreAfter": 0,
+    }
 
     now = SampledProfileSerializer(many=True)
     after = SampledProfileSerializer(many=True)
@@ -99,6 +104,7 @@ class DryRunSerializer(serializers.Serializer[Any]):
         "error": None,
         "percent": 100,
         "changes": ["email: the limit is 2 ever instead of 5 ever."],
+        "identityRules": RULES,
         "figures": RulesFiguresSerializer.example,
         "createdBy": "usr_2qKf0",
         "createdAt": AT,

@@ -77,7 +77,7 @@ policies = st.just(DEFAULT_POLICY) | st.builds(
     st.sampled_from([2, 4, 1000]),
 )
 quick = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -468,3 +468,18 @@ def test_old_dry_runs_go_and_those_under_way_stay():
     DryRun.objects.update(created_at=NOON - dry_runs.KEPT - MINUTE)
     dry_runs.sweep(NOON)
     assert [dry_run.pk for dry_run in DryRun.objects.all()] == [running.pk]
+
+
+def test_a_long_dry_run_makes_way_for_others_and_goes_on_where_it_was(monkeypatch):
+    monkeypatch.setattr(dry_runs, "ROUND_S", 0)
+    monkeypatch.setattr(dry_runs, "READ_AT_ONCE", 1)
+    space = Tried(DEFAULT_POLICY)
+    space.send([("track", n, {"userId": f"u{n}", "properties": {"email": SHARED}}, 0) for n in range(2)])
+    dry_run = services.try_rules(space.space, NO_TEAM)
+    turns, seen = 0, []
+    while dry_runs.run(dry_run.pk, FixedClock(NOON)):
+        turns += 1
+        dry_run.refresh_from_db()
+        seen.append(dry_run.done)
+    assert (dry_run.state, turns, seen[:2]) == ("done", 5, [1, 2])
+    assert not dry_runs._jobs
