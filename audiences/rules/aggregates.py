@@ -14,6 +14,7 @@ from audiences.rules import dates
 from audiences.rules.references import PastMembership
 from audiences.rules.windows import UNITS
 from sources.events.sql import Sql, join, sql
+from spaces.times import from_milliseconds
 
 LOTS = 1_000_000  # that a random split is made of
 
@@ -79,8 +80,9 @@ def event_row(bits: Sql, texts: Sequence[Sql]) -> Sql:
 
 
 def at(milliseconds: int) -> Sql:
-    """A moment given in milliseconds since 1970."""
-    return sql("fromUnixTimestamp64Milli(toInt64(%s), 'UTC')", min(max(milliseconds, EARLIEST), LATEST))
+    """A moment given in milliseconds since 1970, to compare `ts` with: as text, which is the shortest to plan."""
+    moment = from_milliseconds(min(max(milliseconds, EARLIEST), LATEST))
+    return sql("%s", f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class EventTrigger(TimeTrigger):
     after: int
 
     def due(self, since: int, now: int) -> Sql:
+        if since >= now:  # as of a version that has just been computed
+            return Sql("0")
         return sql("%s AND ts > %s AND ts <= %s", self.rows, at(since - self.after), at(now - self.after))
 
     def coming(self, now: int, until: int, most: int) -> Sql:
@@ -144,9 +148,8 @@ class DateTrigger(TimeTrigger):
     after: int
 
     def due(self, since: int, now: int) -> Sql:
-        after = dates.compares(Sql("date"), ">", since - self.after)
-        until = dates.compares(Sql("date"), "<=", now - self.after)
-        return sql("(key = %s AND arrayExists(date -> %s AND %s, %s))", self.name, after, until, self.texts)
+        within = dates.within(Sql("date"), since - self.after, now - self.after)
+        return sql("(key = %s AND arrayExists(date -> %s, %s))", self.name, within, self.texts)
 
     def coming(self, now: int, until: int, most: int) -> Sql:
         moments = sql("arrayFlatten(arrayMap(date -> %s, %s))", dates.moments(Sql("date")), self.texts)

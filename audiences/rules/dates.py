@@ -47,10 +47,19 @@ def milliseconds(text: str) -> int | None:
 def compares(text: Sql, sign: str, bound: int) -> Sql:
     """Whether the text is a moment of which this is true: before (<) the bound in milliseconds, after it (>), or at it
     as well (<=, >=). text: '' when there is none."""
-    usual = sql(f"ifNull(toUnixTimestamp64Milli({READ}) {sign} %s, 0)", text, bound)
+    return _holds(text, f"%s {sign} {bound}")
+
+
+def within(text: Sql, after: int, until: int) -> Sql:
+    """The same of a moment in (after, until]."""
+    # The moment is written once: working it out is most of the statement.
+    return _holds(text, f"arrayExists(ms -> ms > {after} AND ms <= {until}, [%s])")
+
+
+def _holds(text: Sql, condition: str) -> Sql:
+    usual = sql(f"ifNull({condition % f'toUnixTimestamp64Milli({READ})'}, 0)", text)
     other = sql(
-        f"arrayExists(at -> at[2] != '' AND {VALID} AND {MILLISECONDS} {sign} %s, [extractGroups(%s, %s)])",
-        bound,
+        f"arrayExists(at -> at[2] != '' AND {VALID} AND {condition % MILLISECONDS}, [extractGroups(%s, %s)])",
         text,
         MOMENT,
     )
@@ -85,16 +94,14 @@ def _number(group: int) -> str:
     return f"toInt64OrZero(at[{group}])"
 
 
-_Y, _M, _D, _h, _m, _s = map(_number, range(1, 7))
-_y = f"({_Y} - ({_M} <= 2))"
-_leap = f"(modulo({_Y}, 4) = 0 AND (modulo({_Y}, 100) != 0 OR modulo({_Y}, 400) = 0))"
-VALID = f"{_Y} > 0 AND {_D} <= multiIf({_M} = 2, 28 + {_leap}, {_M} IN (4, 6, 9, 11), 30, 31)"
-_days = (
-    f"(365 * {_y} + intDiv({_y}, 4) - intDiv({_y}, 100) + intDiv({_y}, 400)"
-    f" + intDiv(153 * modulo({_M} + 9, 12) + 2, 5) + {_D} - 1 - {DAYS_BEFORE_1970})"
-)
+# A calendar repeats itself after 400 years, which are 146,097 days: one of the years 1900 to 2299, which ClickHouse
+# knows, stands for each of the others. A day that does not exist is one of the next month there.
+_year = f"({_number(1)} + 100)"
+_day = f"makeDate32(1900 + modulo({_year}, 400), {_number(2)}, {_number(3)})"
+VALID = f"at[1] != '0000' AND toDayOfMonth({_day}) = {_number(3)}"
+_days = f"(toInt64({_day}) + 146097 * (intDiv({_year}, 400) - 5))"
 _offset = f"(({_number(9)} * 60 + {_number(10)}) * if(at[8] = '-', -1, 1))"
 MILLISECONDS = (
-    f"((({_days} * 24 + {_h}) * 60 + {_m} - {_offset}) * 60000 + {_s} * 1000"
+    f"((({_days} * 24 + {_number(4)}) * 60 + {_number(5)} - {_offset}) * 60000 + {_number(6)} * 1000"
     " + toInt64OrZero(substring(concat(at[7], '000'), 1, 3)))"
 )

@@ -194,8 +194,9 @@ def _moment_in(operand: Operand, opens: int | None, closes: int | None) -> Sql:
     """Whether it is a moment in (opens, closes]."""
     # No moment is read from a text that is not there.
     text = sql("ifNull(%s, '')", operand.text)
-    bounds = [dates.compares(text, sign, bound) for sign, bound in ((">", opens), ("<=", closes)) if bound is not None]
-    return sql("(%s)", join(" AND ", bounds))
+    if opens is not None and closes is not None:
+        return dates.within(text, opens, closes)
+    return dates.compares(text, "<=", closes or 0) if opens is None else dates.compares(text, ">", opens)
 
 
 def _anniversary(operand: Operand, days: int, now: int) -> Sql:

@@ -42,9 +42,17 @@ class TraitKind(EventCondition):
 
     def value(self, answers: Answers) -> Sql:
         """JSON text; '' when there is none. Never NULL."""
-        if isinstance(self.when, Session):
-            return self.value_of(self.of_events(sessions.newest(answers.columns[0], self.when, answers.now)))
-        return self.value_of([Sql(column) for column in answers.columns])
+        if not isinstance(self.when, Session):
+            return self.value_of([Sql(column) for column in answers.columns])
+        # By names, since the events and what is measured of them are asked for many times: written out at each place,
+        # a statement would be four times as long, and it is planned for longer than it runs.
+        measured = self.of_events(Sql("own"))
+        names = [f"measure{number}" for number in range(len(measured))]
+        value = self.value_of([Sql(name) for name in names])
+        each = join(", ", [sql("[%s]", column) for column in measured])
+        named = sql(f"arrayMap(({', '.join(names)}) -> %s, %s)[1]", value, each)
+        events = sessions.newest(answers.columns[0], self.when, answers.now)
+        return sql("arrayMap(own -> %s, [%s])[1]", named, events)
 
     def measures(self, now: int) -> tuple[Aggregate, ...]:
         """What the value is made of."""

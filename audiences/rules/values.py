@@ -63,12 +63,10 @@ def amount(value: Operand) -> Sql:
     """The number in whole millionths, as Int128; NULL when it is none, or beyond MOST_AMOUNT."""
     whole, float_, unsigned = value.numbers
     millionths = sql(
-        "multiIf(isNotNull(%s), toInt128(%s) * 1000000, isNotNull(%s), toInt128(%s) * 1000000, abs(%s) <= %s,"
+        "coalesce(toInt128(%s) * 1000000, toInt128(%s) * 1000000, if(abs(%s) <= %s,"
         # Whole and broken part apart: the product of a large double is not exact.
-        " toInt128(trunc(%s)) * 1000000 + toInt128(round((%s - trunc(%s)) * 1000000)), NULL)",
+        " toInt128(trunc(%s)) * 1000000 + toInt128(round((%s - trunc(%s)) * 1000000)), NULL))",
         whole,
-        whole,
-        unsigned,
         unsigned,
         float_,
         MOST_AMOUNT,
