@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pyarrow
 from django.db import connection
-from django.db.models import F, Min
+from django.db.models import Count, F, Min, OuterRef, Subquery
 from pyroaring import BitMap
 
 from audiences import evaluation, failures, queries
@@ -319,13 +319,15 @@ def _join(version: Version, number: int, members: BitMap) -> None:
 
 def _keep_snapshots(prepared: PreparedTick) -> None:
     """Reading the members never means going through many changes."""
+    newer = Change.objects.filter(audience=OuterRef("audience"), tick__gt=OuterRef("snapshot_tick")).order_by()
     changed = Version.objects.filter(audience__in=[change.audience for change in prepared.changes])
-    serving = changed.filter(audience__serving=F("pk")).select_related("audience")
+    many = changed.annotate(changes=Subquery(newer.values("audience").values(count=Count("pk"))))
+    serving = many.filter(audience__serving=F("pk"), changes__gte=SNAPSHOT_EVERY).select_related("audience")
     for version in serving.defer("snapshot", "computed", "definition"):
-        ticks = list(queries.changes_after(version.audience, version.snapshot_tick).values_list("tick", flat=True))
-        if len(ticks) >= SNAPSHOT_EVERY:
-            version.snapshot, version.snapshot_tick = queries.members(version.audience).serialize(), ticks[-1]
-            version.save(update_fields=["snapshot", "snapshot_tick"])
+        last = queries.changes_after(version.audience, version.snapshot_tick).last()
+        assert last is not None  # they were counted
+        version.snapshot, version.snapshot_tick = queries.members(version.audience).serialize(), last.tick
+        version.save(update_fields=["snapshot", "snapshot_tick"])
 
 
 def _forget_change_sets(place: Evaluation) -> None:
