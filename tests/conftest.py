@@ -1,5 +1,6 @@
 """Stores for the tests that need them: real ones, embedded, in a folder of this run."""
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/pure/" in str(item.path):
             item.add_marker(pytest.mark.disable_socket)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import stay: the garbage collector need not go through them any more."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
