@@ -153,16 +153,18 @@ def named(kind: str, numbers: set[int]) -> set[str]:
 def test_a_tool_ends_with_the_values_of_a_computed_trait(kind: str, receiver: Receiver) -> None:
     world = World()
     vendor, destination = connected(kind, receiver, world.space)
-    for n, total in enumerate((10, 2.5, 7, 4)):
-        world.sent(message("identify", userId=f"u{n}", traits={"email": f"p{n}@x.org"}))
-        world.did(f"u{n}", "Ordered", properties={"total": total})
+    totals = dict(enumerate((10, 2.5, 7, 4)))
+    world.sent(
+        *(message("identify", userId=f"u{n}", traits={"email": f"p{n}@x.org"}) for n in totals),
+        *(message(userId=f"u{n}", event="Ordered", properties={"total": total}) for n, total in totals.items()),
+    )
     trait = audiences.create_trait(world.space, name="Spent", definition=SPENT, by=COMMAND)
     world.computed()
     subscription = services.subscribe(trait, destination, options=VENDORS[kind][3], by=COMMAND)
     settled(subscription, world.clock)
     known = {n: person for n in range(4) for person in named(kind, {n}) - {"only@x.org"}}
     refused = {3} if vendor.refuses else set()
-    assert vendor.numbers == {known[n]: total for n, total in enumerate((10, 2.5, 7, 4)) if n not in refused}
+    assert vendor.numbers == {known[n]: total for n, total in totals.items() if n not in refused}
     world.did("u1", "Ordered", properties={"total": 3})
     world.ticked()
     settled(subscription, world.clock)
