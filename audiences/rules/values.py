@@ -98,11 +98,11 @@ def exact_json(value: Operand) -> Sql:
     """As `as_json`, and a whole double is written as the whole number that it is, however large."""
     whole, float_, unsigned = value.numbers
     number = sql(
-        "multiIf(isNotNull(%s), toString(%s), isNotNull(%s), toString(%s), isNull(%s) OR trunc(%s) != %s, toString(%s),"
-        f" %s >= {-(2**63)} AND %s < {2**63}, toString(toInt64(%s)),"
-        f" %s >= 0 AND %s < {2**64}, toString(toUInt64(%s)), toString(%s))",
-        *(whole, whole, unsigned, unsigned),
-        *(float_,) * 11,
+        f"coalesce(toString(%s), toString(%s), if(trunc(%s) = %s AND %s >= {-(2**63)} AND %s < {2**64},"
+        " toString(toInt128(%s)), toString(%s)))",
+        whole,
+        unsigned,
+        *(float_,) * 6,
     )
     return sql(
         "coalesce(if(isNotNull(%s), toJSONString(%s), NULL), %s, %s)", value.text, value.text, number, _truth(value)
