@@ -70,15 +70,15 @@ FAULTS = (
     Fault(
         "events of merged people that are not put in order",
         f"{RULES}/sequences.py",
-        "arraySort({column}) AS",
-        "({column}) AS",
+        "arraySort({self.columns[0]}) AS",
+        "({self.columns[0]}) AS",
     ),
     Fault("a NULL that is not guarded", f"{RULES}/operators.py", '"ifNull(%s, 0)"', '"ifNull(%s, 1)"'),
     Fault("a value that need not exist", f"{RULES}/operators.py", '"(%s AND NOT %s)"', '"(%s OR NOT %s)"'),
     Fault("NOT that is forgotten", f"{RULES}/grammar.py", 'return "NOT ("', 'return "("'),
     Fault("anonymous people who are counted", f"{RULES}/compiler.py", '"known AND "', '""'),
     Fault("batches that were given up", "sources/events/client.py", "NOT IN", "IN"),
-    Fault("the oldest value of a trait", "audiences/conditions/trait.py", "maxIf(", "minIf("),
+    Fault("the oldest value of a trait", f"{RULES}/person_traits.py", "maxIf(", "minIf("),
     Fault("an event that follows itself", f"{RULES}/sequences.py", ">= n + {number}", ">= n + {number} - 1"),
     Fault(
         "a sequence that is open at its end", f"{RULES}/sequences.py", "<= e.1 + {step.within}", "< e.1 + {step.within}"
@@ -86,7 +86,7 @@ FAULTS = (
     Fault(
         "what did not happen, before the time is over",
         f"{RULES}/sequences.py",
-        "AND e.1 + {step.within} <= {now})",
+        "AND e.1 + {step.within} <= {self.now})",
         "AND 1)",
     ),
     Fault("a step that is like every event before it", f"{RULES}/sequences.py", "sipHash64(k, v)", "sipHash64(k)"),
@@ -108,7 +108,8 @@ FAULTS = (
     Fault("a current session that stays", f"{RULES}/sessions.py", "].1 + {gap} >= {now}", "].1 + {gap} >= 0"),
     Fault("the end of a session that is not named", f"{RULES}/windows.py", "(0, self.gap.milliseconds + 1)", "(0,)"),
     Fault("a step that follows another one", f"{RULES}/sequences.py", "step.follows == place", "place == 0"),
-    Fault("an average of everything", f"{RULES}/amounts.py", "{columns[1]} > 0 AND", ""),
+    Fault("an average of everything", f"{RULES}/amounts.py", "(%s > 0 AND", "(%s >= 0 AND"),
+    Fault("a year that stands for others", f"{RULES}/dates.py", "400) - 5", "400) - 4"),
     Fault("a smallest that is the largest", f"{RULES}/amounts.py", '"-%s", amount', '"%s", amount'),
     Fault("texts and numbers that are one", f"{RULES}/values.py", "sipHash64('{kind}', %s)", "sipHash64(%s)"),
     Fault(
