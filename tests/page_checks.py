@@ -35,13 +35,13 @@ def sign_in(page, live_server, room, user=None):
     page.context.add_cookies([{"name": name, "value": browser.cookies[name].value, "url": live_server.url}])
 
 
-def look_at(page, address, places):
+def look_at(page, address, places, *, also=()):
     """The same for each of these places, by the names of their pictures, below this address."""
     wrong = []
     for name, place in places.items():
         assert page.goto(f"{address}{place}").status == 200, name
         settle(page)
-        wrong += look(page, name)
+        wrong += look(page, name, also=also)
     return wrong
 
 
@@ -50,13 +50,14 @@ def settle(page):
     expect(page.locator(".htmx-request")).to_have_count(0)  # htmx marks so what is on its way
 
 
-def look(page, name):
-    """Everything that must hold for any page, in both colours and both widths."""
+def look(page, name, *, also=()):
+    """Everything that must hold for any page, in both colours and both widths. also: what else finds problems."""
     folder, wrong = os.environ.get("PERSONAS_SCREENS"), []
     for theme, size in product(("light", "dark"), SIZES) if folder else LOOKS:
         page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # no colour half-way to the other
         page.set_viewport_size(SIZES[size])
-        wrong += [f"{name} {theme} {size}: {problem}" for problem in _problems(page)]
+        problems = (problem for find in (_problems, *also) for problem in find(page))
+        wrong += [f"{name} {theme} {size}: {problem}" for problem in problems]
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
             page.evaluate("scrollTo(0, 0)")

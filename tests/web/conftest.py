@@ -71,6 +71,29 @@ def browser_type_launch_args(browser_type_launch_args):
     return {**browser_type_launch_args, "executable_path": chromium(), "args": ARGS}
 
 
+@pytest.fixture(scope="session")
+def tab(browser):
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def page(tab, monkeypatch):
+    """As new, in a process that has the scripts and styles of the console: a new one costs what most tests do."""
+    listeners, listen = [], tab.on
+    monkeypatch.setattr(tab, "on", lambda event, hear: (listeners.append((event, hear)), listen(event, hear)))
+    tab.set_viewport_size({"width": 1280, "height": 720})
+    tab.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    yield tab
+    for event, hear in listeners:
+        tab.remove_listener(event, hear)
+    tab.unroute_all()
+    tab.context.clear_permissions()
+    tab.context.clear_cookies()
+    tab.goto("about:blank")
+
+
 @pytest.fixture
 def room():
     return demo_data.furnish()
