@@ -35,7 +35,9 @@ def whole(answer: HttpResponseBase) -> None:
         answer.__class__ = type("Whole", (answer.__class__,), {"content": content})
 
 
+@cache
 def described() -> dict[str, Any]:
+    """docs/openapi.json, which nobody changes: to read it takes 20 ms, and tests ask for it at every route."""
     document: dict[str, Any] = json.loads(OPENAPI.read_text())
     return document
 
