@@ -13,7 +13,7 @@ from tests.routes import pages
 
 pytestmark = pytest.mark.django_db
 
-FEW, MANY = 10, 300
+FEW, MANY = 10, 60
 
 
 @pytest.fixture
