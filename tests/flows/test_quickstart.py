@@ -1,4 +1,7 @@
-"""The quickstart on a small file of one's own, as a user runs it: three times on the same folder."""
+"""The quickstart on a small file of one's own, as a user runs it: three times on the same folder.
+
+The first time it starts a console and ends it; then one is running in the folder, which it uses.
+"""
 
 import json
 import os
@@ -15,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import prepared
+from quickstart.console import open_console
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 STORES = ("DATABASE_URL", "DATABASE_OWNER_URL", "CLICKHOUSE_URL", "REDIS_URL")
@@ -118,7 +122,19 @@ def first(place):
 
 
 @pytest.fixture(scope="module")
-def second(place, first):
+def open_place(place, first):
+    """A console runs in the folder."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in place.environ.items():
+            environment.setenv(name, value)
+        console = open_console(place.home)
+    yield
+    assert console.process.poll() is None  # nobody ended what was not theirs
+    console.stop()
+
+
+@pytest.fixture(scope="module")
+def second(place, open_place):
     return place.run()
 
 
