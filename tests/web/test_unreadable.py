@@ -33,20 +33,20 @@ def ids(cast):
 
 @pytest.fixture
 def unreadable(cast):
-    """Audiences of every state, each with a definition that cannot be read."""
+    """Audiences whose definitions cannot be read, for every reason there is, and in every state."""
     made = []
-    for number, definition in enumerate(GARBAGE):
-        for state in ("computing", "failed", "live"):
-            name = f"Old {state} {number}"
-            audience = Audience.objects.create(
-                workspace=cast.workspace, space=cast.space, name=name, key=f"{state}{number}"
-            )
-            version = Version.objects.create(
-                workspace=cast.workspace, audience=audience, number=1, definition=definition, state=state
-            )
-            if state == "live":
-                Audience.objects.filter(pk=audience.pk).update(serving=version, size=0)
-            made.append(audience)
+    states = [*((definition, "live") for definition in GARBAGE), (GARBAGE[0], "computing"), (GARBAGE[0], "failed")]
+    for number, (definition, state) in enumerate(states):
+        name = f"Old {state} {number}"
+        audience = Audience.objects.create(
+            workspace=cast.workspace, space=cast.space, name=name, key=f"{state}{number}"
+        )
+        version = Version.objects.create(
+            workspace=cast.workspace, audience=audience, number=1, definition=definition, state=state
+        )
+        if state == "live":
+            Audience.objects.filter(pk=audience.pk).update(serving=version, size=0)
+        made.append(audience)
     return made
 
 
