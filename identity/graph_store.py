@@ -180,11 +180,10 @@ def go_into(space: Space, homes: Mapping[int, int]) -> None:
         )
 
 
-def reject(space_id: int, rows: pyarrow.Table, indexes: Sequence[int], *, code: str, reason: str) -> None:
+def reject(space_id: int, refused: pyarrow.Table, *, code: str, reason: str) -> None:
     """These archived rows are rejects of their sources, each once for the space."""
-    if not indexes:
+    if not refused.num_rows:
         return
-    refused = rows.take(pyarrow.array(indexes))
     statement = f"""INSERT INTO sources_reject (workspace_id, source_id, space_id, piece, position, received_at,
                                                 code, reason, path, message_id, message, messages,
                                                 call, whole, again)

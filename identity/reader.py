@@ -14,6 +14,8 @@ import msgspec
 import numpy
 import pyarrow
 
+from identity.rules.extract import inputs
+from identity.rules.policy import policy_of
 from identity.splits import Component
 from sources.consumption import places as places_of
 from sources.consumption import reach_of
@@ -115,7 +117,8 @@ def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
     """The next slice of the replay, or word that it is at its end."""
     reach = reach_of(replaying)
     after = tuple(replaying.cursor) if replaying.cursor else None
-    rows = archive_table.read_replay_slice(space.workspace_id, reach, after, limit)
+    paths = inputs(policy_of(space.identity_policy))
+    rows = archive_table.read_replay_texts(space.workspace_id, reach, after, limit, paths)
     if not rows.num_rows:
         return Intake(space, Taken(), ends=replaying.pk)
     cutoffs = [(log.partition, log.end) for log in reach.logs]
@@ -123,10 +126,13 @@ def next_slice(space: Space, replaying: Replay, limit: int) -> Intake:
     return Intake(space, _taken(rows, slice=taken), rows)
 
 
-def read_again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.ndarray]:
+def read_again(
+    workspace_id: int, taken: Taken, paths: Sequence[tuple[str, ...]] | None = None
+) -> tuple[pyarrow.Table, numpy.ndarray]:
     """The rows of the batch, read a second time, and for each row taken whether it is still there.
 
-    Rows of a source that was deleted meanwhile are not. Raises RowsLost when others are missing.
+    paths: of a slice, the rows as they were read for it. Rows of a source that was deleted meanwhile are not there.
+    Raises RowsLost when others are missing.
     """
     if taken.rejects:
         rows = archive_table.read_rows(workspace_id, taken.rejects)
@@ -135,7 +141,8 @@ def read_again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.nd
         ends = tuple(up_to(logs[source], end) for source, end in part.cutoffs)
         reach = Reach(ends, part.since, part.until, tuple(part.consumed))
         # Without a source that was deleted since, as many rows reach further than the batch did.
-        rows = archive_table.read_replay_slice(workspace_id, reach, part.after, taken.rows)
+        at = workspace_id, reach, part.after, taken.rows
+        rows = archive_table.read_replay_slice(*at) if paths is None else archive_table.read_replay_texts(*at, paths)
         rows = rows.slice(0, bisect(range(rows.num_rows), part.upto, key=partial(key_of, rows)))
     else:
         logs = visible_logs(stage=ARCHIVE, partitions=[live.source for live in taken.live])
@@ -153,13 +160,25 @@ def read_again(workspace_id: int, taken: Taken) -> tuple[pyarrow.Table, numpy.nd
         for live in taken.live:
             within |= (source == live.source) & ((piece < live.piece) | (position <= live.position))
         rows = rows.filter(pyarrow.array(within))
-    living = set(Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True))
-    rows = rows.filter(pyarrow.array(numpy.isin(rows["source"].to_numpy(), list(living))))
-    here = numpy.array([source in living for source in taken.sources])[numpy.frombuffer(taken.whose, "<u2")]
+    is_living = _is_living(taken, rows["source"])
+    rows = rows.filter(pyarrow.array(is_living))
+    here = _is_living(taken, pyarrow.array(taken.sources))[numpy.frombuffer(taken.whose, "<u2")]
     # Everything that was prepared goes by a row's place: with one row too few all others would get another's profile.
     if rows.num_rows != here.sum():
         raise RowsLost(f"{rows.num_rows} of {here.sum()} rows are still in the archive")
     return rows, here
+
+
+def expect_copied(taken: Taken, rows: pyarrow.Table, copied: int) -> None:
+    """Raises RowsLost when the archive had fewer of these rows of the batch, other than those of deleted sources."""
+    if copied < rows.num_rows and copied < (expected := _is_living(taken, rows["source"]).sum()):
+        raise RowsLost(f"{copied} of {expected} rows are still in the archive")
+
+
+def _is_living(taken: Taken, sources: pyarrow.Array) -> numpy.ndarray:
+    """For each of these sources of the batch, whether it was not deleted meanwhile."""
+    living = Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True)
+    return numpy.isin(sources.to_numpy(), list(living))
 
 
 def _taken(

@@ -24,12 +24,14 @@ from pyroaring import BitMap
 from identity import graph_store, rule_changes, splits
 from identity.graph_store import Written
 from identity.models import ChangeSet, Graph, ProfileSplit
-from identity.reader import Intake, Taken, next_live, next_rejects, next_slice, read_again
+from identity.reader import Intake, Taken, expect_copied, next_live, next_rejects, next_slice, read_again
 from identity.rule_changes import NO_IDENTIFIERS
 from identity.rules import event_rows
+from identity.rules.extract import inputs
 from identity.rules.messages import ArchivedEvent, read_events
 from identity.rules.policy import policy_of
 from identity.rules.resolution import EventBatch, Resolution, differing, event_batch, resolve
+from identity.rules.slices import SliceRows, resolve_slice, slice_rows
 from identity.rules.splits import sides_of
 from sources.consumption import consume_all, consume_live, consume_slice
 from sources.events import archive_table, client, timeline
@@ -44,7 +46,7 @@ from spaces.models import Log, Replaced, Space
 logger = logging.getLogger(__name__)
 
 NAME = "resolve"
-REPLAY_ROWS = 40_000
+REPLAY_ROWS = 100_000  # the more, the fewer of them are the same person's of two batches
 READ_AGAIN = 1_000  # rows, by their places, in one statement
 LIVE_ROWS = 5_000  # so that what happens now is not long behind
 UNUSABLE = "No matching identifiers on event: what it carries is missing or blocked."
@@ -105,12 +107,15 @@ class PreparedResolve(msgspec.Struct):
 
 @dataclass(frozen=True)
 class _LastPrepared:
-    """The batch that this thread prepared last, so that writing it need not read its rows again."""
+    """The batch that this thread prepared last, so that writing it need not read its rows again.
+
+    events: of its rows, or of the slice that it is.
+    """
 
     taken: Taken
     policy: Any
     rows: pyarrow.Table
-    events: list[ArchivedEvent]
+    events: list[ArchivedEvent] | SliceRows
     component: splits.Component | None = None
 
     def is_of(self, prepared: "PreparedResolve") -> bool:
@@ -162,16 +167,20 @@ class Resolve:
         space, taken, rows = intake.space, intake.taken, intake.rows
         with _no_garbage_collection():
             policy = policy_of(space.identity_policy)
-            batch = event_batch(rows, policy)
+            batch = slice_rows(rows, policy) if taken.slice else event_batch(rows, policy)
             graph_store.take_again(space.pk, taken.rejects)
             sides = sides_of(splits.active(space))
             graph = graph_store.load(
                 space, batch.events, policy, sides
             )  # from here on the space's graph is this batch's
-            resolution = resolve(graph, batch)
+            resolution = resolve_slice(graph, batch) if isinstance(batch, SliceRows) else resolve(graph, batch)
             written = graph_store.record(space, number, graph, batch, resolution)
-            graph_store.reject(space.pk, rows, resolution.refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
-            self._thread.last = _LastPrepared(taken, space.identity_policy, rows, batch.events)
+            refused = rows.take(pyarrow.array(resolution.refused, pyarrow.int64()))
+            if taken.slice:  # of which there are no messages here
+                refused = archive_table.read_rows(space.workspace_id, [*map(batch.place, resolution.refused)])
+            graph_store.reject(space.pk, refused, code=NO_IDENTIFIERS, reason=UNUSABLE)
+            events = batch if isinstance(batch, SliceRows) else batch.events
+            self._thread.last = _LastPrepared(taken, space.identity_policy, rows, events)
             return PreparedResolve(
                 taken,
                 stop=taken.rows,
@@ -192,7 +201,7 @@ class Resolve:
             LINKS: event_rows.links(prepared.links),
         }
         if prepared.stop > prepared.start:
-            rows = self._resolved_rows(log, prepared)
+            rows = self._copied(log, prepared, number) if prepared.taken.slice else self._resolved_rows(log, prepared)
             tables |= {
                 TIMELINE: event_rows.timeline(rows),
                 PROFILE_EVENTS: event_rows.profile_events(rows, prepared.again.accounts if prepared.again else ()),
@@ -299,7 +308,7 @@ class Resolve:
             raise error  # numbers alone: nothing in them can be refused
         refused = self._resolved_rows(log, prepared).rows
         self._thread.last = None
-        graph_store.reject(log.partition, refused, range(refused.num_rows), code=UNWRITABLE, reason=str(error))
+        graph_store.reject(log.partition, refused, code=UNWRITABLE, reason=str(error))
         _count(prepared)
         return msgspec.structs.replace(prepared, start=prepared.stop, profiles=b"")
 
@@ -307,7 +316,8 @@ class Resolve:
         if intake.rows is None:
             raise error
         graph_store.take_again(log.partition, intake.taken.rejects)
-        graph_store.reject(log.partition, intake.rows, range(intake.rows.num_rows), code=UNWRITABLE, reason=str(error))
+        rows = read_again(log.workspace_id, intake.taken)[0] if intake.taken.slice else intake.rows
+        graph_store.reject(log.partition, rows, code=UNWRITABLE, reason=str(error))
         self._move(log, PreparedResolve(intake.taken, stop=intake.taken.rows))
 
     def erase(self, log: Log, numbers: Sequence[int]) -> None:
@@ -317,7 +327,7 @@ class Resolve:
         """The prepared rows, with the profiles it gave them."""
         last: _LastPrepared | None = getattr(self._thread, "last", None)
         # The rules are part of it: identifiers on the events are those that the rules of the time found on them.
-        if last and last.is_of(prepared):
+        if last and last.is_of(prepared) and not isinstance(last.events, SliceRows):
             rows, events, here = last.rows, last.events, numpy.ones(last.rows.num_rows, bool)
         else:
             if prepared.again:
@@ -327,6 +337,21 @@ class Resolve:
             events = read_events(rows["message"].cast(pyarrow.binary()).to_pylist(), policy_of(prepared.policy))
         within = range(prepared.start, prepared.stop)
         return event_rows.resolved_rows(rows, events, here, within, prepared.profiles, prepared.accounts)
+
+    def _copied(self, log: Log, prepared: PreparedResolve, number: int) -> event_rows.ResolvedRows:
+        """Those of a prepared slice that ClickHouse cannot copy from the archive by itself; the others are copied."""
+        last: _LastPrepared | None = getattr(self._thread, "last", None)
+        if last and last.is_of(prepared) and isinstance(last.events, SliceRows):
+            rows, slice, here = last.rows, last.events, numpy.ones(last.rows.num_rows, bool)
+        else:
+            policy = policy_of(prepared.policy)
+            rows, here = read_again(log.workspace_id, prepared.taken, inputs(policy))
+            slice = slice_rows(rows, policy)
+        within = range(prepared.start, prepared.stop)
+        places, others = event_rows.parted(rows, slice, here, within, prepared.profiles, prepared.accounts)
+        copied = timeline.copy(places, workspace_id=log.workspace_id, space_id=log.partition, piece=number)
+        expect_copied(prepared.taken, places, copied)
+        return others
 
     def _component(self, log: Log, again: PreparedAgain) -> splits.Component:
         last: _LastPrepared | None = getattr(self._thread, "last", None)

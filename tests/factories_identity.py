@@ -77,9 +77,7 @@ def archived(source, *messages, abandoned=False, received=NOON_MS):
     log = open_log(stage="archive", partition=source.pk, workspace_id=source.workspace_id)
     number = log.last_number + 1
     rows = [
-        ArchivedRow(
-            at_ms(each), received, each["type"], each.get("event", ""), each["messageId"], json.dumps(each).encode()
-        )
+        ArchivedRow(at_ms(each), received, each["type"], each.get("event", ""), each["messageId"], _as_archived(each))
         for each in messages
     ]
     if rows:
@@ -88,6 +86,14 @@ def archived(source, *messages, abandoned=False, received=NOON_MS):
         log.abandoned.create(workspace_id=source.workspace_id, number=number)
     Log.objects.filter(pk=log.pk).update(last_number=number, committed=number)
     return number
+
+
+def _as_archived(message):
+    """As the archive stage writes it; with escapes where UTF-8 has no letters."""
+    try:
+        return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(message).encode()
 
 
 def listening(space, source):

@@ -11,10 +11,11 @@ import pyarrow
 from identity.rules.graph import NO_PROFILE
 from identity.rules.messages import ArchivedEvent, owner_of_traits
 from identity.rules.policy import Identifier
+from identity.rules.slices import SliceRows
 from sources.events.properties import readable
 
 TIMES = pyarrow.timestamp("ms", tz="UTC")
-PAIRS = pyarrow.list_(pyarrow.struct([("type", pyarrow.string()), ("value", pyarrow.string())]))
+PAIR = pyarrow.schema([("type", pyarrow.string()), ("value", pyarrow.string())])
 RENAMED = {"piece": "origin_piece", "position": "origin_position"}
 COMMON = ("position", "profile", "ts", "source", "origin_piece", "origin_position")
 NAMED = (*COMMON, "type", "event", "message_id")
@@ -38,10 +39,6 @@ class ResolvedRows:
     def columns(self) -> pyarrow.Table:
         """Everything that any of the tables takes, for all rows."""
         archived = ("source", "piece", "position", "message_id", "message", *self.first)
-        # Most sets of identifiers are there many times: each is made once and taken by its place.
-        places: dict[tuple[Identifier, ...], int] = {}
-        indexes = [places.setdefault(event.identifiers, len(places)) for event in self.events]
-        sets = [[{"type": type, "value": value} for type, value in identifiers] for identifiers in places]
         return pyarrow.table(
             {RENAMED.get(name, name): self.rows[name] for name in archived}
             | {
@@ -52,7 +49,7 @@ class ResolvedRows:
                 "event": pyarrow.array([event.event for event in self.events], pyarrow.string()),
                 "properties_text": pyarrow.array([event.properties for event in self.events], pyarrow.binary()),
                 "lists": pyarrow.array([event.lists for event in self.events], pyarrow.binary()),
-                "identifiers": pyarrow.array(sets, PAIRS).take(pyarrow.array(indexes, pyarrow.int32())),
+                "identifiers": _identifiers(self.events),
             }
         )
 
@@ -94,6 +91,42 @@ def resolved_rows(
         profile=numpy.frombuffer(profiles, "<u4")[position - within.start],
         accounts=dict(numpy.frombuffer(accounts, "<u4").reshape(-1, 2).tolist()),
     )
+
+
+def parted(
+    rows: pyarrow.Table, slice: SliceRows, here: numpy.ndarray, within: range, profiles: bytes, accounts: bytes
+) -> tuple[pyarrow.Table, ResolvedRows]:
+    """The part `within` of a slice: the plain rows as `sources.events.timeline.copy` takes them, and the others."""
+    is_plain = rows["plain"].to_numpy().astype(bool)
+    indexes = numpy.flatnonzero(~is_plain)
+    position = numpy.flatnonzero(here)
+    is_other = numpy.zeros(len(here), bool)
+    is_other[position[indexes]] = True
+    names = ["source", "piece", "position", "ts", "message_id", "text"]
+    others = rows.select(names).take(pyarrow.array(indexes)).rename_columns([*names[:-1], "message"])
+    rest = resolved_rows(
+        others, [slice.event(index) for index in indexes.tolist()], is_other, within, profiles, accounts
+    )
+    chosen = numpy.flatnonzero(is_plain & (position >= within.start) & (position < within.stop))
+    profile = numpy.frombuffer(profiles, "<u4")[position[chosen] - within.start]
+    chosen, profile = chosen[profile != NO_PROFILE], profile[profile != NO_PROFILE]
+    copied = rows.select(["source", "piece", "position", "ts"]).take(pyarrow.array(chosen))
+    plain = {RENAMED.get(name, name): copied[name] for name in copied.column_names} | {
+        "position": pyarrow.array(position[chosen], pyarrow.uint32()),
+        "profile": pyarrow.array(profile, pyarrow.uint32()),
+        "identifiers": _identifiers(slice.events).take(pyarrow.array(slice.which[chosen])),
+    }
+    return pyarrow.table(plain), rest
+
+
+def _identifiers(events: Sequence[ArchivedEvent]) -> pyarrow.Array:
+    # Most sets of identifiers are there many times: each is made once and taken by its place.
+    places: dict[tuple[Identifier, ...], int] = {}
+    indexes = [places.setdefault(event.identifiers, len(places)) for event in events]
+    columns = [[pair[place] for identifiers in places for pair in identifiers] for place in (0, 1)]
+    pairs = pyarrow.StructArray.from_arrays([pyarrow.array(column, pyarrow.string()) for column in columns], PAIR.names)
+    ends = numpy.cumsum([0, *map(len, places)], dtype="i4")
+    return pyarrow.ListArray.from_arrays(ends, pairs).take(pyarrow.array(indexes, pyarrow.int32()))
 
 
 def timeline(resolved: ResolvedRows) -> pyarrow.Table:

@@ -190,6 +190,21 @@ def places_of(type: str) -> list[tuple[str, tuple[str, ...]]]:
     return [("context." * (section == "externalIds") + section, tuple(keys)) for section, keys in by_section.items()]
 
 
+def inputs(policy: Policy) -> list[tuple[str, ...]]:
+    """The places of a message that `identifiers` reads: with nothing else in it, a message identifies the same."""
+    types = {definition.type for definition in policy.identifiers}
+    custom = sorted(filter(is_custom, types))
+    names = sorted({"email"} & types | set(custom) | set(map(camel, custom)))
+    sections = (("traits",), ("properties",), ("context", "traits"))
+    return [
+        *((key,) for key in ("type", "userId", "anonymousId", "groupId")),
+        *((*section, name) for section in sections for name in names),
+        *(("context", "device", key) for key in ("id", "type", "advertisingId", "adTrackingEnabled", "token")),
+        ("context", "integrations", "Google Analytics", "clientId"),
+        *(("context", "externalIds", key) for key in ("id", "type", "collection", "encoding") if custom),
+    ]
+
+
 def camel(name: str) -> str:
     return re.sub(r"[_.-]+([a-z0-9])", lambda match: match[1].upper(), name)
 

@@ -1,7 +1,7 @@
 """PURE. The events of a batch in order, and what becomes of each: whose it is, and which traits and links it brings."""
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -29,10 +29,13 @@ class EventBatch:
     sources: list[int]
     pieces: list[int]
     positions: list[int]
-    ids: list[str]
+    ids: Sequence[str]
 
     def stamp(self, index: int) -> Stamp:
         return self.times[index], self.sources[index], self.pieces[index], self.positions[index]
+
+    def place(self, index: int) -> tuple[int, int, int]:
+        return self.sources[index], self.pieces[index], self.positions[index]
 
 
 @dataclass

@@ -4,21 +4,24 @@
 replay. Both readers go on from a place, so a reader that stops anywhere can be taken up by another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import pyarrow
 from pyarrow import compute
 
-from sources.events import client
+from sources.events import client, plain
 from sources.events.schema import ARCHIVE
 from sources.events.sql import Sql, join, moment, sql
 from spaces.batches import Visible
+from spaces.times import milliseconds
 
 WHOLE_PIECE = 2**32 - 1  # a position after every row of a batch
+PARTS = (64, 8, 1)  # how much of the time that is left is looked through for the end of a slice, one after another
+AT_ONCE = 1_000  # places that one statement asks for
 LOOKED_AT = 5_000  # how many of the newest rows, and of the newest batches, a look at them may touch
 BEGINNING = (0, -1)  # before the first row of any source
 COLUMNS = "source, piece, position, ts, received_at, type, event, message_id, message"
@@ -208,31 +211,64 @@ def has_before(workspace_id: int, log: Visible, place: RowPlace) -> bool:
 def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit: int) -> pyarrow.Table:
     """The next `limit` rows of the reach in event order, after the key `after`; fewer when they are the last.
 
-    Columns as of `read_live`. In two steps: first the key of the last row, from narrow columns alone, then the
-    messages between the two keys, so that a long replay does not read and sort all messages for every slice.
+    Columns as of `read_live`.
     """
+    return _replay_slice(workspace_id, reach, after, limit, Sql(COLUMNS))
+
+
+def read_replay_texts(
+    workspace_id: int, reach: Reach, after: Key | None, limit: int, paths: Iterable[plain.Path]
+) -> pyarrow.Table:
+    """The same rows, without what nobody needs of most of them.
+
+    Columns: source, piece, position, ts, message_id, text, plain. plain: whether the row can be copied (`plain`); then
+    its text is a message with nothing but what stands at these paths, else the whole message.
+    """
+    text, is_plain = plain.text(paths)
+    columns = sql("source, piece, position, ts, message_id, %s AS plain, %s AS text", is_plain, text)
+    return _replay_slice(workspace_id, reach, after, limit, columns, **plain.SETTINGS)
+
+
+def _replay_slice(
+    workspace_id: int, reach: Reach, after: Key | None, limit: int, columns: Sql, **limits: Any
+) -> pyarrow.Table:
+    """In two steps: first the key of the last row, from narrow columns alone, then the messages between the two keys,
+    so that a long replay does not read and sort all messages for every slice."""
     if not reach.logs:
         return _nothing()
     rest = _within(workspace_id, reach)
     if after is not None:
         rest += _compared(">", after)
-    last = client.rows(
-        sql(
-            f"SELECT toUnixTimestamp64Milli(ts), source, piece, position FROM archive WHERE %s "
-            f"ORDER BY {EVENT_ORDER} LIMIT 1 OFFSET %s",
-            rest,
-            limit - 1,
+    begin, end = milliseconds(reach.since), milliseconds(reach.until)
+    begin = max(begin, after[0]) if after else begin
+    for parts in PARTS:
+        # Of what is earlier every row comes first, so the first part of time that has enough of them has the end. What
+        # is left may be long, and a source's batches are mostly in the order of time: little of it is read.
+        part = sql(" AND ts <= %s", _ts(begin + (end - begin) // parts)) if parts > 1 else Sql("")
+        last = client.rows(
+            sql(
+                f"SELECT toUnixTimestamp64Milli(ts), source, piece, position FROM archive WHERE %s "
+                f"ORDER BY {EVENT_ORDER} LIMIT 1 OFFSET %s",
+                rest + part,
+                limit - 1,
+            )
         )
-    )
-    if last:
-        rest += _compared("<=", tuple(last[0]))
-    return client.arrow(sql(f"SELECT {COLUMNS} FROM archive WHERE %s ORDER BY {EVENT_ORDER}", rest))
+        if last:
+            rest += _compared("<=", tuple(last[0]))
+            break
+    return client.arrow(sql(f"SELECT %s FROM archive WHERE %s ORDER BY {EVENT_ORDER}", columns, rest), **limits)
 
 
 def read_rows(workspace_id: int, places: Sequence[tuple[int, int, int]]) -> pyarrow.Table:
     """The rows at these places, each (source, piece, position), in event order. Columns as of `read_live`."""
-    if not places:
-        return _nothing()
+    # A statement has its values as text, and takes longer for each the more they are.
+    parts = [_read_rows(workspace_id, places[start : start + AT_ONCE]) for start in range(0, len(places), AT_ONCE)]
+    if len(parts) < 2:
+        return parts[0] if parts else _nothing()
+    return pyarrow.concat_tables(parts).sort_by([(name, "ascending") for name in EVENT_ORDER.split(", ")])
+
+
+def _read_rows(workspace_id: int, places: Sequence[tuple[int, int, int]]) -> pyarrow.Table:
     at = join(", ", [sql("(%s, %s, %s)", *place) for place in places])
     asked = sql("workspace = %s AND source IN %s", workspace_id, sorted({source for source, _, _ in places}))
     # The condition on `source` above says nothing new; it is the one that the order of the table understands.

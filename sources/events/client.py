@@ -124,9 +124,16 @@ def insert(table: Table, batch: pyarrow.Table) -> None:
 def put(table: Table, batch: pyarrow.Table) -> None:
     """As `insert`, but now, also while others are gathered."""
     reach(f"insert:{table.name}")
-    try:
+    with _refusing_rows():
         # Not as bytes: those the driver sends a second time when the connection breaks before the answer.
         client().insert_arrow(table.name, batch)
+
+
+@contextmanager
+def _refusing_rows() -> Iterator[None]:
+    """What the store says of rows that it does not take is Unwritable."""
+    try:
+        yield
     except DatabaseError as error:
         if getattr(error, "code", None) in ROW_CODES:
             raise Unwritable(str(error)[:1000]) from error
@@ -157,17 +164,31 @@ class Gathered:
         """All of them are in their tables. Raises as `insert`.
 
         All tables at once: each insert waits for the disk, and while one is being packed here another is being
-        unpacked there. When it raises, none is under way any more. That a store is away counts before that it refuses
-        rows: of these, it is known only when everything else went well.
+        unpacked there. When it raises, none is under way any more.
         """
         inserts = [(table, pyarrow.concat_tables(batches)) for (table, _), batches in self._batches.items()]
         if len(inserts) == 1:
             put(*inserts[0])
             return
-        writing = [_writers().submit(put, *batch) for batch in inserts]
-        errors = [error for future in writing if (error := future.exception())]
-        for error in sorted(errors, key=lambda error: isinstance(error, Unwritable)):
-            raise error
+        _wait_for([_writers().submit(put, *batch) for batch in inserts])
+
+
+def run_at_once(statements: Sequence[Sql]) -> None:
+    """Run statements that answer nothing, all at once. Raises as `insert`, when none is under way any more."""
+
+    def one(statement: Sql) -> None:
+        with _refusing_rows():
+            run(statement)
+
+    _wait_for([_writers().submit(one, statement) for statement in statements])
+
+
+def _wait_for(running: Sequence[Future[None]]) -> None:
+    """All of them are done. That a store is away counts before that it refuses rows: of these, it is known only when
+    everything else went well."""
+    errors = [error for future in running if (error := future.exception())]
+    for error in sorted(errors, key=lambda error: isinstance(error, Unwritable)):
+        raise error
 
 
 @contextmanager

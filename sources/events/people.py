@@ -9,6 +9,7 @@ from sources.events.schema import (
     LINKS,
     MEMBERSHIP_LOG,
     OVERLAY,
+    PLACES,
     PROFILE_EVENTS,
     PROFILES,
     TIMELINE,
@@ -23,8 +24,8 @@ Place = tuple[int, int, int]  # of a row: (source, piece, position) of the archi
 # What is left of a message that is erased. Its place stays, since batches that are under way go by places; and it stays
 # out of every space that reads the archive again.
 ERASED = '{"type":"track","integrations":{"All":false}}'
-BY_PROFILE = (TIMELINE, TRAITS, MEMBERSHIP_LOG, TRAIT_LOG, PROFILES, PROFILE_EVENTS)
-BY_PLACE = (TIMELINE, TRAITS, PROFILE_EVENTS)  # the last is what tells which rows these are: it goes last
+BY_PROFILE = (TIMELINE, TRAITS, MEMBERSHIP_LOG, TRAIT_LOG, PROFILES, PLACES, PROFILE_EVENTS)
+BY_PLACE = (TIMELINE, TRAITS, PLACES, PROFILE_EVENTS)  # the last is what tells which rows these are: it goes last
 AT_ONCE = 20_000  # values in one statement
 MOST_NEEDLES = 200  # texts that one statement looks for; the engine takes 255
 ANY_TIME = Sql("1")

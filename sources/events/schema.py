@@ -114,6 +114,13 @@ LINKS = Table(
     columns={"workspace": "UInt32", "space": "UInt32", "piece": "UInt64", "user": "UInt32", "account": "UInt32"},
     order="workspace, space, account, user",
 )  # a user belongs to an account: one row for ever, by the numbers that they had when it was seen
+PLACES = Table(
+    name="places",
+    log=("resolve", "space"),
+    columns={**WRITTEN, **ORIGIN, "identifiers": f"Array(Tuple({WORD}, String))"},
+    order="workspace, space, piece, source, origin_piece, origin_position",
+    partition="(space, piece)",
+)  # while a batch copies rows of the archive: whose each is. A partition for each batch, dropped when they are copied
 MEMBERSHIP_LOG = Table(
     name="membership_log",
     log=("evaluate", "space"),
@@ -167,4 +174,7 @@ DELIVERY_LOG = Table(
     order="workspace, subscription, piece, position",
     partition="toYYYYMM(at)",
 )
-TABLES = (ARCHIVE, TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES, LINKS, MEMBERSHIP_LOG, TRAIT_LOG, DELIVERY_LOG)
+TABLES = (
+    *(ARCHIVE, TIMELINE, PROFILE_EVENTS, TRAITS, OVERLAY, PROFILES, LINKS, PLACES),
+    *(MEMBERSHIP_LOG, TRAIT_LOG, DELIVERY_LOG),
+)

@@ -155,7 +155,7 @@ def small_month(space):
 
 def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anything(monkeypatch):
     """Whoever works on the space dies at the first point it passes; another space's worker at the second; and so on."""
-    put, points, fate = client.put, [], Fate(0)
+    put, run_at_once, points, fate = client.put, client.run_at_once, [], Fate(0)
 
     def put_by_fate(table, rows):
         if table is ARCHIVE:
@@ -165,7 +165,13 @@ def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anyt
             put(table, rows)
             fate.at("inserted")
 
+    def copy_by_fate(statements):
+        fate.at("copy")
+        run_at_once(statements)
+        fate.at("copied")
+
     monkeypatch.setattr(client, "put", put_by_fate)
+    monkeypatch.setattr(client, "run_at_once", copy_by_fate)
     monkeypatch.setattr(batches, "reach", lambda point: fate.at(point))
     for number in itertools.count():
         space, fate = SpaceFactory(), Fate(number)
@@ -189,6 +195,8 @@ def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anyt
         "resolve:prepared",
         "insert",
         "inserted",
+        "copy",
+        "copied",
         "resolve:written",
         "in publish",
         "resolve:committing",

@@ -95,6 +95,7 @@ EVENT_BOUNDS = {
     "overlay": OF_PEOPLE,
     "profiles": OF_PEOPLE,
     "links": OF_PEOPLE,
+    "places": "the batches that are under way: what is of one goes when its rows are copied",
 }
 LATER = timedelta(days=3 * 365 + 1)
 
