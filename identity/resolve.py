@@ -47,7 +47,6 @@ logger = logging.getLogger(__name__)
 
 NAME = "resolve"
 REPLAY_ROWS = 100_000  # the more, the fewer of them are the same person's of two batches
-READ_AGAIN = 1_000  # rows, by their places, in one statement
 LIVE_ROWS = 5_000  # so that what happens now is not long behind
 UNUSABLE = "No matching identifiers on event: what it carries is missing or blocked."
 UNWRITABLE = "unstorable"
@@ -287,9 +286,8 @@ class Resolve:
             return
         all_places = splits.places_of(again.component.rows)
         places = [all_places[index - again.skipped] for index in again.resolution.refused if index >= again.skipped]
-        for start in range(0, len(places), READ_AGAIN):
-            rows = archive_table.read_rows(space.workspace_id, places[start : start + READ_AGAIN])
-            graph_store.reject(space.pk, rows, range(rows.num_rows), code=NO_IDENTIFIERS, reason=UNUSABLE)
+        rows = archive_table.read_rows(space.workspace_id, places)
+        graph_store.reject(space.pk, rows, code=NO_IDENTIFIERS, reason=UNUSABLE)
 
     def split(self, prepared: PreparedResolve) -> Sequence[PreparedResolve]:
         """The first part brings profiles and merges; the last tells about them, and moves the places."""
