@@ -69,7 +69,7 @@ TAGS = {
         "sources": "sources",
         "connections": "connections",
         "replays": "replays",
-        "profiles": "profiles identity-rules resolution splits timeline",
+        "profiles": "profiles identity-rules identity-insights identifier-owner resolution splits timeline",
         "audiences": "audiences condition-kinds seen",
         "computed traits": "computed-traits",
         "sql traits": "sql-traits warehouses",

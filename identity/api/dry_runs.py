@@ -11,9 +11,7 @@ from rest_framework.views import APIView
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import AT, Envelope, MomentField, answer
-from access.errors import Conflict
 from access.requests import ApiRequest
-from access.services import NotPossible
 from identity import dry_run_reads, services
 from identity.api.serializers import RULES, ChangeRules, IdentifierSerializer, RulesField, policy_in
 from identity.dry_run_reads import SampledChange
@@ -157,7 +155,6 @@ class DryRunDetailsAnswer(Envelope):
 
 
 @needs("space.read", POST="space.admin")
-@extend_schema(tags=["profiles"])
 class DryRunsView(PagedView):
     pagination_class = Pages.of("dryRuns", order="-id")
 
@@ -165,20 +162,16 @@ class DryRunsView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """Which rules were tried in the last week, the newest first."""
         rows = DryRun.objects.filter(space=request.space).select_related("created_by")
-        return self.get_paginated_response(DryRunSerializer(self.paginate_queryset(rows), many=True).data)
+        return self.paged(rows, DryRunSerializer)
 
     @extend_schema(operation_id="try_identity_rules", request=ChangeRules, responses={202: DryRunAnswer})
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """What other rules would come to is worked out: nothing of the space changes. null = the default ones."""
-        try:
-            dry_run = services.try_rules(request.space, policy_in(parsed(ChangeRules, request)), by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        dry_run = services.try_rules(request.space, policy_in(parsed(ChangeRules, request)), by=request)
         return answer(DryRunAnswer, 202, dryRun=dry_run)
 
 
 @needs("space.read", DELETE="space.admin")
-@extend_schema(tags=["profiles"])
 class DryRunView(APIView):
     @extend_schema(operation_id="get_dry_run", responses=DryRunDetailsAnswer)
     def get(self, request: ApiRequest, space_id: str, dry_run_id: str) -> Response:
@@ -191,15 +184,11 @@ class DryRunView(APIView):
     def delete(self, request: ApiRequest, space_id: str, dry_run_id: str) -> Response:
         """It is not worked out any more; of rules that are being applied, the rest of the people stay as they are."""
         dry_run = _dry_run(request, dry_run_id)
-        try:
-            services.stop_dry_run(dry_run, by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.stop_dry_run(dry_run, by=request)
         return answer(DryRunAnswer, 202, dryRun=dry_run)
 
 
 @needs("space.admin")
-@extend_schema(tags=["profiles"])
 class ApplyDryRunView(APIView):
     @extend_schema(operation_id="apply_identity_rules", request=None, responses={202: DryRunAnswer})
     def post(self, request: ApiRequest, space_id: str, dry_run_id: str) -> Response:
@@ -208,10 +197,7 @@ class ApplyDryRunView(APIView):
         One that stopped goes on. Audiences and destinations follow, and are told of the difference alone.
         """
         dry_run = _dry_run(request, dry_run_id)
-        try:
-            services.apply_rules(dry_run, by=request)
-        except NotPossible as error:
-            raise Conflict(str(error)) from error
+        services.apply_rules(dry_run, by=request)
         return answer(DryRunAnswer, 202, dryRun=dry_run)
 
 

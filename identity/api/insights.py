@@ -132,7 +132,6 @@ class OwnerAnswer(Envelope):
 
 
 @needs("space.read")
-@extend_schema(tags=["profiles"])
 class InsightsView(APIView):
     @extend_schema(operation_id="get_identity_insights", responses=InsightsAnswer)
     def get(self, request: ApiRequest, space_id: str) -> Response:
@@ -147,7 +146,6 @@ class InsightsView(APIView):
 
 
 @needs("space.read")
-@extend_schema(tags=["profiles"])
 class OwnerView(APIView):
     @extend_schema(
         operation_id="get_identifier_owner",
