@@ -32,7 +32,7 @@ from spaces.clock import Clock
 from spaces.errors import is_ours
 from spaces.models import Batch, Space
 from spaces.text import storable
-from spaces.times import milliseconds
+from spaces.times import from_milliseconds, milliseconds
 
 logger = logging.getLogger(__name__)
 
@@ -291,12 +291,13 @@ def _space_now(space: Space, clock: Clock) -> SpaceNow:
 
 def _gone(space: Space, now: SpaceNow, policy: Policy) -> Iterator[tuple[tuple[Identifier, ...], int, int]]:
     """Sets of identifiers whose events are not kept any more, the oldest first, and whose they were."""
-    oldest = timeline.oldest(now.scope)
-    for row in Evidence.objects.filter(space=space).order_by("first_seen_at", "pk").iterator():
-        owner = now.left.get(row.profile, row.profile)
+    rows, oldest = Evidence.objects.filter(space=space), timeline.oldest(now.scope)
+    if oldest is not None:
         # Of a set that was seen last before the oldest event, none is kept. Others are seen among the events.
-        is_gone = oldest is None or milliseconds(row.last_seen_at) < oldest
-        if is_gone and owner in now.people and (left := splits.still_usable(row, policy)):
+        rows = rows.filter(last_seen_at__lt=from_milliseconds(oldest))
+    for row in rows.order_by("first_seen_at", "pk").iterator():
+        owner = now.left.get(row.profile, row.profile)
+        if owner in now.people and (left := splits.still_usable(row, policy)):
             yield left, milliseconds(row.first_seen_at), owner
 
 

@@ -30,14 +30,14 @@ class Ownership:
 def owners(space: Space, type: str, value: str) -> list[Ownership]:
     """Who had this identifier, one after the other, by the times of events; empty when nobody has it."""
     value = value.lower() if type == "email" else value  # as `identity.rules.extract` reads them
-    held = Identifier.objects.filter(space=space, type=type, value=value).exclude(profile=0).first()
-    if held is None:
+    kept = Identifier.objects.filter(space=space, type=type, value=value).exclude(profile=0).first()
+    if kept is None:
         return []
-    numbers = all_numbers(space, [held.profile])
-    first = held.profile
+    numbers = all_numbers(space, [kept.profile])
+    first = kept.profile
     if len(numbers) > 1:
         scope = history.scope_of(space)
-        first = timeline.profile_at(scope, [*numbers], source=held.source_id or 0, message_id=held.message_id) or 0
+        first = timeline.profile_at(scope, [*numbers], source=kept.source_id or 0, message_id=kept.message_id) or 0
     merges = {merge.loser: merge for merge in queries.merges_of(space, numbers)}
     chain: list[Merge] = []
     number = first
@@ -45,11 +45,11 @@ def owners(space: Space, type: str, value: str) -> list[Ownership]:
         chain.append(merge)
         number = merge.winner
     if not first:  # without the event only the last of its owners is known
-        last = (merge for merge in merges.values() if merge.winner == held.profile)
+        last = (merge for merge in merges.values() if merge.winner == kept.profile)
         chain = sorted(last, key=lambda merge: merge.at)[-1:]
-    ids, sources = own_ids(space, numbers), source_ids([held.source_id, *(merge.source_id for merge in chain)])
+    ids, sources = own_ids(space, numbers), source_ids([kept.source_id, *(merge.source_id for merge in chain)])
     periods: list[Ownership] = []
-    came = [(first, held.first_seen_at, held.source_id, held.message_id, False)]
+    came = [(first, kept.first_seen_at, kept.source_id, kept.message_id, False)]
     for merge in chain:
         # An event that came late is of before: it is from the event that brought the identifier on.
         since = max(came[-1][1], merge.at)

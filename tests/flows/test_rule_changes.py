@@ -290,6 +290,63 @@ def test_whoever_dies_while_rules_are_applied_loses_nothing(place, monkeypatch):
     assert by_clickhouse(space.space) == by_postgresql(space.space)
 
 
+def test_whoever_took_over_in_the_middle_writes_no_rows_of_another_part(monkeypatch):
+    monkeypatch.setattr(splits, "MOST_PROFILES", 4)
+    space = Tried(DEFAULT_POLICY)
+    space.send(
+        [
+            ("track", n, {"anonymousId": f"a{n}", "userId": f"u{n}", "properties": {"email": SHARED}}, 0)
+            for n in range(1)
+        ]
+        + [("track", 9 + n, {"anonymousId": f"b{n}", "userId": f"v{n}"}, 0) for n in range(4)]
+        + [("track", 20 + n, {"anonymousId": f"c{n}", "userId": f"v{n}"}, 0) for n in range(4)]
+    )
+    two = msgspec.structs.replace(DEFAULT_POLICY, max_mappings=2)
+    dry_run = tried(space.space, two)
+    services.apply_rules(dry_run)
+    assert dry_runs.run(dry_run.pk, FixedClock(NOON))
+    one, other = stage(), stage()
+
+    def killed_at(point, using):
+        def die(reached):
+            if reached == point:
+                raise Killed(point)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(batches, "reach", die)
+            with pytest.raises(Killed):
+                advance(using, resolve_log(space.space))
+
+    killed_at("resolve:written", one)  # it remembers the rows of the first part
+    advance(other, resolve_log(space.space))
+    killed_at("resolve:prepared", other)
+    resolved(space.space, one)
+    dry_run.refresh_from_db()
+    assert (dry_run.state, dry_run.error) == ("applied", "")
+    assert dry_run.parts_total > 1
+    assert (people(space.space), links(space.space)) == space.becomes(two)
+    assert by_clickhouse(space.space) == by_postgresql(space.space)
+
+
+def test_whoever_is_nobody_any_more_leaves_audiences_and_destinations():
+    world = World()
+    world.sent(message(event="Ordered", properties={"email": SHARED}), message(userId="eve", event="Ordered"))
+    buyers = world.audience("buyers", BUYERS, include_anonymous=True)
+    world.computed()
+    subscription = destinations.subscribe(buyers, make_destination(world.space), options={}, by=COMMAND)
+    synced(subscription, world.clock)
+    assert at_the_catcher(subscription) == {("email", SHARED), ("user_id", "eve")}
+    dry_run = services.try_rules(world.space, NO_TEAM)
+    assert with_sizes(dry_run, world) == {"buyers": (2, 1)}
+    services.apply_rules(dry_run)
+    assert dry_runs.run(dry_run.pk, world.clock)
+    resolved(world.space)
+    world.later(MINUTE)
+    synced(subscription, world.clock)
+    assert world.members(buyers) == {"eve"}
+    assert at_the_catcher(subscription) == {("user_id", "eve")}
+
+
 def test_events_that_come_while_rules_are_applied_are_resolved_by_them():
     space = Tried(DEFAULT_POLICY)
     space.send([("track", 0, {"properties": {"email": SHARED}, "anonymousId": "a1"}, 0)])

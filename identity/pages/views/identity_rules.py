@@ -77,18 +77,18 @@ def _change(request: PageRequest, policy: Policy) -> HttpResponse:
 
 def _filled_in(request: PageRequest, policy: Policy) -> HttpResponse:
     """The form, with what an address asks for: `block=` the number of an identifier, `limit=anonymous_id:5:weekly`."""
-    said = ""
+    noted = ""
     if (number := request.GET.get("block", "")).isdecimal() and len(number) < 19:
         hub = Identifier.objects.filter(space=request.space, number=int(number), type__in=policy.rank).first()
         if hub:
             policy = with_block(policy, (hub.type, hub.value))
-            said = f"{hub.type} {personal.value(hub.type, hub.value)} is blocked in this form."
+            noted = f"{hub.type} {personal.value(hub.type, hub.value)} is blocked in this form."
     type, _, limit = request.GET.get("limit", "").partition(":")
     count, _, period = limit.partition(":")
     if type in policy.rank and count.isdecimal() and 0 < int(count[:9]) <= MOST_OF_A_TYPE and period in PER:
         advised = Limit(int(count[:9]), cast(Period, period))
-        policy, said = with_limit(policy, type, advised), f"{type} has the limit {advised} in this form."
-    return _page(request, policy, form=rules_form(None, current=policy), filled_in=said)
+        policy, noted = with_limit(policy, type, advised), f"{type} has the limit {advised} in this form."
+    return _page(request, policy, form=rules_form(None, current=policy), filled_in=noted)
 
 
 def _tried(request: PageRequest, policy: Policy | None) -> HttpResponse:
