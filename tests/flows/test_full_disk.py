@@ -86,7 +86,7 @@ def running_on(disk: Disk, reserve_mb: int) -> Iterator[tuple[Stack, World, Coun
         world.furnish()
         assert world.connect(SOURCES[1])
         world.sender.start()
-        until(lambda: answers["200"] > 100, within_s=WITHIN_S)
+        until(lambda: answers["200"] > 20, within_s=WITHIN_S)
         answers.clear()
         yield running, world, answers
     finally:
@@ -103,7 +103,7 @@ def described(answer: httpx.Response) -> str:
 def test_it_refuses_in_time_and_goes_on_by_itself(disk: Disk, tmp_path_factory: pytest.TempPathFactory) -> None:
     with running_on(disk, disk.reserve_mb) as (running, world, answers):
         disk.fill()
-        until(lambda: answers["503 disk_full True"] > 20, within_s=WITHIN_S)
+        until(lambda: answers["503 disk_full True"] > 8, within_s=WITHIN_S)
         # A request may come before anybody has looked: then PostgreSQL refuses it.
         assert set(answers) <= {"200", "503 disk_full True", "503 unavailable True"}
         ready = running.http.get(f"{running.address}/readyz")
@@ -111,7 +111,7 @@ def test_it_refuses_in_time_and_goes_on_by_itself(disk: Disk, tmp_path_factory: 
         assert ready.json()["disk"] == "not ready"
         before = answers["200"]
         disk.clear()
-        until(lambda: answers["200"] > before + 20, within_s=WITHIN_S)
+        until(lambda: answers["200"] > before + 8, within_s=WITHIN_S)
         world.sender.end()
         verified(running, tmp_path_factory.mktemp("expected") / "expected.json", world)
         assert running.http.get(f"{running.address}/readyz").status_code == 200
@@ -121,15 +121,15 @@ def test_stores_that_run_into_it_go_on_as_well(disk: Disk, tmp_path_factory: pyt
     """Without a reserve they do: another program may take all that is left at once. And some processes die."""
     with running_on(disk, reserve_mb=0) as (running, world, answers):
         disk.fill()
-        until(lambda: answers["200"] > 20 or answers["503 unavailable True"] > 20, within_s=WITHIN_S)
+        until(lambda: answers["200"] > 8 or answers["503 unavailable True"] > 8, within_s=WITHIN_S)
         for name in ("clickhouse", "valkey", "beat", "worker-archive", "web", "postgres"):
             until(lambda name=name: running.kill(name), within_s=WITHIN_S)
             if disk.mounted:
                 disk.fill()  # also what the dead one may have left free
-        until(lambda: answers["503 unavailable True"] > 20 or not disk.mounted, within_s=WITHIN_S)
+        until(lambda: answers["503 unavailable True"] > 8 or not disk.mounted, within_s=WITHIN_S)
         before = answers["200"]
         disk.clear()
-        until(lambda: answers["200"] > before + 20, within_s=WITHIN_S)
+        until(lambda: answers["200"] > before + 8, within_s=WITHIN_S)
         world.sender.end()
         verified(running, tmp_path_factory.mktemp("expected") / "expected.json", world)
         assert running.supervisor
