@@ -21,12 +21,12 @@ from tests.receiver import receiving
 
 EVENT = "Joined"
 AFTERWARDS = 20  # messages that come after the backup
-PAUSE_S = 0.02  # between batches
+PAUSE_S = 0.1  # between batches
 WITHIN_S = 60
 
 
 class Load:
-    """Somebody new joins, again and again, as fast as the console takes it, until told to stop."""
+    """Five new people join, again and again, until told to stop."""
 
     def __init__(self, address, key):
         self.url, self.key, self.sent = f"{address}/v1/batch", key, []
