@@ -102,7 +102,7 @@ def test_half_sent_bodies_stop_nobody_and_are_given_up(running: Stack, source: J
     ):
         given_up = first[0]
         with probing(running.address) as livez, probing(running.address, "/sign-in") as pages:
-            found = load(running, source["writeKeys"][0], clients=8, seconds=3)
+            found = load(running, source["writeKeys"][0], clients=8, seconds=2)
         assert set(found.counts) == {200}
         assert max(livez) < AT_MOST_S
         assert max(pages) < AT_MOST_S
@@ -117,7 +117,7 @@ def test_a_gzip_of_many_empty_members_stops_nobody(running: Stack, source: Json)
         return lambda: client.post(f"{running.address}/v1/batch", content=bomb)
 
     with repeating(10, thrower), probing(running.address) as livez:
-        found = load(running, source["writeKeys"][0], clients=4, seconds=4)
+        found = load(running, source["writeKeys"][0], clients=4, seconds=2)
     assert found.accepted > 10
     assert found.percentile(0.99) < AT_MOST_S
     assert max(livez) < AT_MOST_S
@@ -168,7 +168,7 @@ def test_a_test_of_a_silent_webhook_holds_up_no_page_and_no_event(
         thread.start()
     until(lambda: silent.got, within_s=20)
     with probing(running.address, "/sign-in") as pages:
-        found = load(running, source["writeKeys"][0], clients=4, seconds=3)
+        found = load(running, source["writeKeys"][0], clients=4, seconds=2)
     assert any(thread.is_alive() for thread in threads)  # it was meanwhile
     for thread in threads:
         thread.join()
@@ -186,7 +186,7 @@ def test_guesses_of_passwords_slow_nobody_down(running: Stack, source: Json) -> 
         return lambda: client.post(f"{running.address}/sign-in", data=form)
 
     with repeating(16, guesser), probing(running.address) as livez:
-        found = load(running, source["writeKeys"][0], clients=4, seconds=4)
+        found = load(running, source["writeKeys"][0], clients=4, seconds=2)
     assert set(found.counts) == {200}
     assert found.percentile(0.99) < AT_MOST_S
     assert max(livez) < AT_MOST_S
