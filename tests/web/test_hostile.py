@@ -205,9 +205,7 @@ class WordsRead:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.words: set[str] = set()
         self.all = False
-        for method in ("__getitem__", "__contains__", "getlist"):
-            monkeypatch.setattr(QueryDict, method, self._noting(getattr(QueryDict, method)))
-        for method in ("__iter__", "lists", "items", "keys"):
+        for method in ("__getitem__", "__contains__", "getlist", "__iter__", "lists", "items", "keys"):
             monkeypatch.setattr(QueryDict, method, self._noting(getattr(QueryDict, method)))
 
     def _noting(self, look: Any) -> Any:
