@@ -150,6 +150,10 @@ def assert_same(expected, actual):
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(policies, streams)
 def test_a_replay_makes_the_rows_that_looking_at_every_event_makes(policy, stream):
+    assert_replay_is_live(policy, stream)
+
+
+def assert_replay_is_live(policy, stream):
     stored = None if policy is DEFAULT_POLICY else policy.to_json()
     workspace = WorkspaceFactory()
     live, replayed, sliced = (SpaceFactory(workspace=workspace, identity_policy=stored) for _ in range(3))
@@ -164,6 +168,48 @@ def test_a_replay_makes_the_rows_that_looking_at_every_event_makes(policy, strea
     assert_same(rows_of(live), rows_of(replayed))
     by_event = {"left_out": OWN | OF_BATCHES, "tables": (TIMELINE, TRAITS), "more": ", piece, position"}
     assert_same(rows_of(live, **by_event), rows_of(sliced, **by_event))
+
+
+CRM = Policy((*DEFAULT_POLICY.identifiers, Definition("crm_id")))
+DEVICE = {"id": "d1", "type": "ios", "advertisingId": "ad"}
+ENTRY = {"id": "c1", "type": "crm_id", "collection": "users", "encoding": "none"}
+
+
+AWKWARD = (
+    *({"properties": {"email": value}} for value in ("1", 1, 1.0, True, "true", 1e20, "100000000000000000000", -0.0)),
+    *({"properties": {"email": value}} for value in (["a@x.org"], {"a": 1}, '{"a":1}', 12345678901234567890123)),
+    *({"context": {"traits": value}} for value in (["t@x.org"], {"email": "t@x.org"}, 5)),
+    *({"context": {"device": DEVICE | {"adTrackingEnabled": value}}} for value in (True, False, "true", 1, None)),
+    *({"context": {"device": {"id": "d1", "type": value}}} for value in ("ios", " IOS", 5)),
+    {"context": {"device": ["d2", "ios"]}},
+    *({"context": {"externalIds": value}} for value in ([ENTRY], [{**ENTRY, "id": 1.0}], [{**ENTRY, "id": 1}], 5)),
+    {"context": {"externalIds": [["c2", "crm_id", "users", "none"], ENTRY]}},
+    {"context": {"externalIds": [{**ENTRY, "type": 5}, {**ENTRY, "id": {"id": "c3"}}, {**ENTRY, "id": "c4"}]}},
+    *({"context": {"integrations": {"Google Analytics": value}}} for value in ({"clientId": "g"}, ["g"], True)),
+    *({"traits": {"crmId": value}} for value in ("c5", 6, 6.0)),
+    {"context": {"properties": {"a": 1}}},
+    {"properties": {"properties": {"a": 1}}},
+    *({"properties": {"a": value}} for value in ("\\", '"', "[", "{", "}", 10**20, "1" * 19, 1.0, None, "")),
+    *({"integrations": value} for value in ({"All": False}, {"all": False, "PERSONAS": True}, {"Mail": False})),
+    {"context": {"consent": {"categoryPreferences": {"ads": True}}}},
+)  # fmt: skip
+NAMED = [
+    {"name": name, "category": "C", "properties": properties}
+    for name in ("N", "{", '"', "1" * 19)
+    for properties in ({}, {"a": 1}, {"screen_name": "own"}, {"a": {"screen_name": "deeper"}})
+]
+
+
+def test_messages_that_the_engine_would_read_in_another_way_are_read_as_they_are():
+    sent = [(kind, fields) for fields in AWKWARD for kind in ("track", "page")]
+    sent += [("screen", fields) for fields in NAMED]
+    assert_replay_is_live(
+        CRM,
+        [
+            (kind, place - len(sent), {"anonymousId": f"a{place}", **fields}, 0)
+            for place, (kind, fields) in enumerate(sent)
+        ],
+    )
 
 
 @pytest.fixture
