@@ -80,6 +80,7 @@ NAMED = """EXISTS (SELECT FROM jsonb_array_elements({}) AS seen
 OF_PEOPLE = {
     "identity_identifier": "(profile = ANY(%(numbers)s) OR profile = 0 AND type || E'\\n' || value = ANY(%(named)s))",
     "identity_profile": "number = ANY(%(numbers)s)",
+    "identity_profilenote": "number = ANY(%(numbers)s)",
     "identity_merge": "(loser = ANY(%(numbers)s) OR winner = ANY(%(numbers)s))",
     "identity_link": '("user" = ANY(%(numbers)s) OR account = ANY(%(numbers)s))',
     "identity_evidence": f"(profile = ANY(%(numbers)s) OR {NAMED.format('identifiers || refused || set_aside')})",

@@ -227,6 +227,20 @@ class DryRun(InSpace):
         indexes = [models.Index(fields=["space", "state"], name="dry_runs_of_a_space")]
 
 
+class ProfileNote(InSpace):
+    """What somebody of the team wrote about a person, for the others of the team. It is nothing that audiences ask."""
+
+    number = models.BigIntegerField(help_text="of the profile, as of when it was written; follow `merged_into`")
+    label = models.CharField(max_length=60, blank=True)
+    text = models.TextField(blank=True)
+    changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "number"], name="note_once_per_profile")]
+        indexes = [models.Index(fields=["space", "label"], name="notes_by_label")]
+
+
 class Link(InSpace):
     """A user belongs to an account. Numbers as of when the link was seen; follow `merged_into`."""
 

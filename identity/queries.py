@@ -13,7 +13,17 @@ from django.db.models import OuterRef, Q, QuerySet
 from django.db.models.functions import JSONObject
 from pyroaring import BitMap
 
-from identity.models import SEARCHED, Evidence, Identifier, Link, Merge, Profile, searched_email, searched_name
+from identity.models import (
+    SEARCHED,
+    Evidence,
+    Identifier,
+    Link,
+    Merge,
+    Profile,
+    ProfileNote,
+    searched_email,
+    searched_name,
+)
 from identity.rules.policy import DEFAULT_TYPES, policy_of
 from sources.models import Source
 from spaces.models import Replaced, Space
@@ -168,6 +178,18 @@ def identified_by_any(spaces: Collection[Space], texts: Collection[str]) -> "Que
     for type, own in of_type.items():
         wanted |= Q(type=type, value__in=own)
     return Identifier.objects.filter(wanted, space__in=[space.pk for space in spaces])
+
+
+def note_of(space: Space, numbers: Iterable[int]) -> ProfileNote | None:
+    """The newest note about the person of these numbers."""
+    rows = ProfileNote.objects.filter(space=space, number__in=[*numbers]).select_related("changed_by")
+    return rows.order_by("-changed_at").first()
+
+
+def labelled(space: Space, label: str, most: int) -> BitMap:
+    """Numbers of profiles with this label, at most so many."""
+    rows = ProfileNote.objects.filter(space=space, label=label).values_list("number", flat=True)[:most]
+    return BitMap(canonical(space, rows).values())
 
 
 def called(space: Space, text: str, most: int) -> BitMap:

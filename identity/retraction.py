@@ -17,7 +17,7 @@ from pyroaring import BitMap
 
 from identity import graph_store, history, splits
 from identity.erasure import OneBatch, advanced, tell_of
-from identity.models import ChangeSet, Evidence, Identifier, Link, Merge, Profile
+from identity.models import ChangeSet, Evidence, Identifier, Link, Merge, Profile, ProfileNote
 from identity.queries import canonical
 from identity.reader import Intake, Taken
 from identity.resolve import PreparedAgain, PreparedResolve
@@ -117,7 +117,12 @@ class _Retract(OneBatch):
         gone = concerned.numbers - BitMap(again.graph.created) - BitMap(again.homes)
         _correct_evidence(again)
         written = splits.record(again, number)
-        for model, columns in ((Merge, ("loser", "winner")), (Link, ("user",)), (Profile, ("number",))):
+        for model, columns in (
+            (Merge, ("loser", "winner")),
+            (Link, ("user",)),
+            (ProfileNote, ("number",)),
+            (Profile, ("number",)),
+        ):
             for column in columns:
                 model._base_manager.filter(space=space, **{f"{column}__in": [*gone]}).delete()
         self._keep(concerned.numbers | BitMap(written.created), gone)

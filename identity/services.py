@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from access.services import COMMAND, ActorLike, NotPossible, actor_of, audit, create_space
 from identity import queries, splits
-from identity.models import DryRun, Profile, ProfileSplit
+from identity.models import DryRun, Profile, ProfileNote, ProfileSplit
 from identity.rules.policy import Identifier, Policy
 from identity.rules.splits import SplitPart
 from spaces.models import Space, Workspace
@@ -118,6 +118,25 @@ def split(profile: Profile, taken: Collection[Identifier], *, by: ActorLike = CO
         # Without the identifiers: whoever reads the audit trail need not be one who may see personal data.
         audit(by, "profile.split", profile, split=wish.public_id, taken=len(wish.taken), left=len(wish.left))
     return wish
+
+
+def write_note(profile: Profile, *, label: str, text: str, by: ActorLike = COMMAND) -> None:
+    """The team reads this on the profile; blank = nothing any more."""
+    numbers = queries.all_numbers(profile.space, [profile.number])
+    with transaction.atomic():
+        # What was written of a profile that was merged into this one is a part of what is replaced.
+        ProfileNote.objects.filter(space=profile.space_id, number__in=[*numbers]).delete()
+        if label or text:
+            ProfileNote.objects.create(
+                workspace_id=profile.workspace_id,
+                space=profile.space,
+                number=profile.number,
+                label=label,
+                text=text,
+                changed_by=actor_of(by).user,
+            )
+        # Without the words: whoever reads the audit trail need not be one who may see personal data.
+        audit(by, "profile.note_written", profile)
 
 
 def undo_split(wish: ProfileSplit, *, by: ActorLike = COMMAND) -> None:

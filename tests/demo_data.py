@@ -114,7 +114,7 @@ class Showroom:
             "channel": self.alert.channels.earliest("pk").public_id,
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
-            "import_id": ProfileImport.objects.get(space=self.dev).public_id,
+            "import_id": ProfileImport.objects.filter(space=self.dev).earliest("pk").public_id,
             "dry_run": DryRun.objects.get(space=self.dev).public_id,
             "regulation": Regulation.objects.filter(space=self.dev).earliest("pk").public_id,
         }

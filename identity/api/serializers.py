@@ -14,7 +14,7 @@ from access.api.serializers import ANY_JSON, AT, Envelope, MomentField
 from access.errors import invalid
 from identity import derived, queries
 from identity.derived import DerivedTraits
-from identity.models import Merge, Profile
+from identity.models import Merge, Profile, ProfileNote
 from identity.naming import shown_name
 from identity.queries import COLLECTIONS, MANY
 from identity.rules.extract import ACCOUNT_TYPE
@@ -386,3 +386,29 @@ def by_key(details: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if row["key"] not in rows or row["kind"] in (derived.CUSTOM, derived.SQL):
             rows[row["key"]] = row
     return rows
+
+
+class NoteSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"label": "VIP", "text": "Calls on Mondays.", "changedBy": "usr_2qKf0", "changedAt": AT}
+
+    label = serializers.SerializerMethodField()  # type: ignore[assignment]
+    text = serializers.SerializerMethodField()
+    changedBy = serializers.CharField(source="changed_by.public_id", default=None, allow_null=True)
+    changedAt = MomentField(source="changed_at")
+
+    def get_label(self, note: ProfileNote) -> str:
+        return personal.text(note.label)
+
+    def get_text(self, note: ProfileNote) -> str:
+        return personal.text(note.text)
+
+
+class WriteNote(serializers.Serializer[Any]):
+    example: ClassVar = {"label": "VIP", "text": "Calls on Mondays."}
+
+    label = serializers.CharField(max_length=60, allow_blank=True, default="")  # type: ignore[assignment]
+    text = serializers.CharField(max_length=2_000, allow_blank=True, default="")
+
+
+class NoteAnswer(Envelope):
+    note = NoteSerializer(allow_null=True, help_text="null = there is none.")

@@ -27,5 +27,6 @@ def urls(*, derived: DerivedReader) -> list[URLPattern]:
         path(f"{PROFILE}/external_ids", views.ExternalIdsView.as_view(), name="api-profile-external-ids"),
         path(f"{PROFILE}/events", views.ProfileEventsView.as_view(), name="api-profile-events"),
         path(f"{PROFILE}/related", views.RelatedView.as_view(), name="api-profile-related"),
+        path(f"{PROFILE}/note", views.NoteView.as_view(), name="api-profile-note"),
         path(f"{PROFILE}/merges", views.MergesView.as_view(), name="api-profile-merges"),
     ]

@@ -22,6 +22,7 @@ from identity.api.serializers import (
     INCLUDED,
     ChangeRules,
     MergeSerializer,
+    NoteAnswer,
     PlacedSerializer,
     ProfileAnswer,
     ProfileEventSerializer,
@@ -31,6 +32,7 @@ from identity.api.serializers import (
     RulesAnswer,
     SeenIdSerializer,
     TraitSerializer,
+    WriteNote,
     by_key,
     details_of,
     policy_in,
@@ -40,7 +42,7 @@ from identity.history import Placed
 from identity.models import Profile
 from identity.naming import shown_name
 from identity.rules.policy import policy_of
-from identity.services import change_policy
+from identity.services import change_policy, write_note
 from sources.events import timeline
 from sources.events.timeline import START, ProfileEvent, Which
 from spaces.clock import clock
@@ -294,6 +296,22 @@ class ProfileEventsView(OfProfile):
             "sources": queries.source_ids(event.source for event in events),
         }
         return self.get_paginated_response(ProfileEventSerializer(events, many=True, context=context).data)
+
+
+@needs("space.read", PUT="space.use")
+class NoteView(OfProfile):
+    @extend_schema(operation_id="get_profile_note", responses=NoteAnswer)
+    def get(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """What the team wrote about them."""
+        _, numbers = self.profile_or_404(request, profile_id)
+        return answer(NoteAnswer, note=queries.note_of(request.space, numbers))
+
+    @extend_schema(operation_id="write_profile_note", request=WriteNote, responses=NoteAnswer)
+    def put(self, request: ApiRequest, space_id: str, profile_id: str) -> Response:
+        """A label and a note for the team, in place of what was there; blank = none."""
+        profile, numbers = self.profile_or_404(request, profile_id)
+        write_note(profile, **parsed(WriteNote, request), by=request)
+        return answer(NoteAnswer, note=queries.note_of(request.space, numbers))
 
 
 @needs("space.read")

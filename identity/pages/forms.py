@@ -12,6 +12,8 @@ MOST_OF_A_TYPE = 1_000_000
 LINES = {"rows": 4, "spellcheck": "false", "autocomplete": "off", "class": "mono"}
 PARTS = {"limit.count": "count", "limit.period": "period", "blocked.values": "values", "blocked.patterns": "patterns"}
 
+LONGEST_NOTE = 2_000
+
 
 class Rules(Styled):
     """Limit, period and blocked values of each identifier. `policy` is what the entries mean, once they are valid."""
@@ -149,3 +151,12 @@ def rules_form(entries: Any, *, current: Policy) -> Rules:
 def _lines_field(label: str, lines: tuple[str, ...]) -> forms.Field:
     text = "\n".join(lines)
     return forms.CharField(label=label, required=False, initial=text, widget=forms.Textarea(attrs=dict(LINES)))
+
+
+class NoteForm(Styled):
+    """What the team wants to remember of a person."""
+
+    label = forms.CharField(max_length=60, required=False, help_text="Such as VIP. A search finds it.")
+    text = forms.CharField(
+        label="Note", max_length=LONGEST_NOTE, required=False, widget=forms.Textarea(attrs={"rows": 3})
+    )

@@ -178,6 +178,7 @@ def search(space: Space, text: str) -> "QuerySet[Profile]":
         profile = queries.profile_of(space, text)
         return Profile.objects.filter(pk=profile.pk) if profile else Profile.objects.none()
     numbers = BitMap(queries.identified([space], text).values_list("profile", flat=True)[:MOST_MATCHES])
+    numbers |= queries.labelled(space, text, MOST_MATCHES)
     if not personal.masked():  # letter by letter a search would tell what the page does not
         numbers |= queries.called(space, text, MOST_MATCHES)
     return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])

@@ -63,6 +63,7 @@ BOUNDS = {
     "identity.Merge": OF_PEOPLE,
     "identity.DryRun": "goes a week after it ended (identity.dry_runs.sweep)",
     "identity.Profile": OF_PEOPLE,
+    "identity.ProfileNote": MADE_BY_HAND,
     "identity.ProfileSplit": MADE_BY_HAND,
     "access.ProfileToken": MADE_BY_HAND,
     "identity.ChangeSet": "goes when every version has seen it (audiences.evaluate)",

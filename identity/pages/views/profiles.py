@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -15,12 +16,14 @@ from access.gate import require
 from access.pages.charts import bars
 from access.pages.tables import Pager, TablePage, exported, filtered_by, listed, wants_csv
 from access.requests import PageRequest
-from identity import queries
+from identity import queries, services
 from identity.models import Profile
 from identity.pages import presenters
+from identity.pages.forms import NoteForm
 from identity.pages.graph_svg import Fact, picture
 from identity.pages.presenters import IdentifierRow, MergeRow, Person
 from sources.events.timeline import EVERY
+from spaces import personal
 from spaces.clock import clock
 from spaces.models import Space
 from spaces.needs import needs
@@ -83,19 +86,37 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
     return render(request, "identity/profiles.html", context)
 
 
-@needs("space.read")
+@needs("space.read", POST="space.use")
 def profile(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
-    """One person, a tab at a time. An id that was merged away leads to the profile it is part of now."""
+    """One person, a tab at a time. An id that was merged away leads to the profile it is part of now.
+
+    A POST writes the note of the team about them.
+    """
     within, canonical = request.space, profile_or_404(request, profile)
     if canonical.public_id != profile:  # links in mails and tickets outlive merges
         return redirect("profile", workspace=workspace, space=space, profile=canonical.public_id)
     numbers = queries.all_numbers(within, [canonical.number])
+    note = queries.note_of(within, numbers)
+    known = {"label": personal.text(note.label), "text": personal.text(note.text)} if note else {}
+    form = NoteForm(request.POST or None, initial=known)
+    # Whoever sees it masked would save the mask in its place.
+    may_write = note is None or known == {"label": note.label, "text": note.text}
+    if request.method == "POST" and not may_write:
+        form.add_error(None, "The note has personal data, which you may not see: ask somebody who may.")
+    if request.method == "POST" and form.is_valid():
+        services.write_note(canonical, **form.cleaned_data, by=request)
+        messages.success(request, "The note is saved.")
+        return redirect("profile", workspace=workspace, space=space, profile=canonical.public_id)
     identifiers = list(queries.identifiers_in_order(canonical)[: queries.MANY])
     tab = request.GET.get("tab") if request.GET.get("tab") in TABS else "traits"
     person = presenters.person(canonical, identifiers)
     relations, total = presenters.relations(within, numbers)
     context = {
         "person": person,
+        "note": note,
+        "known": known,
+        "form": form,
+        "may_write": may_write or request.method == "POST",
         "relations": relations,
         "more_relations": total - len(relations),
         "tab": tab,
@@ -111,7 +132,7 @@ def profile(request: PageRequest, workspace: str, space: str, profile: str) -> H
     context |= TABS[str(tab)][1](request, person, numbers)
     if "HX-Request" in request.headers and not context.get("is_coming"):
         return HttpResponse(headers={"HX-Refresh": "true"})  # it waited for a split, which concerns the whole page
-    return render(request, "identity/profile.html", context)
+    return render(request, "identity/profile.html", context, status=422 if form.errors else 200)
 
 
 @needs("space.read")
