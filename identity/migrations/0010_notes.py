@@ -6,29 +6,53 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('identity', '0008_splits'),
-        ('spaces', '0007_replaced'),
+        ("identity", "0009_dry_runs"),
+        ("spaces", "0007_replaced"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ProfileNote',
+            name="ProfileNote",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.BigIntegerField(help_text='of the profile, as of when it was written; follow `merged_into`')),
-                ('label', models.CharField(blank=True, max_length=60)),
-                ('text', models.TextField(blank=True)),
-                ('changed_at', models.DateTimeField(auto_now=True)),
-                ('changed_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('space', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.space')),
-                ('workspace', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='spaces.workspace')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "number",
+                    models.BigIntegerField(help_text="of the profile, as of when it was written; follow `merged_into`"),
+                ),
+                ("label", models.CharField(blank=True, max_length=60)),
+                ("text", models.TextField(blank=True)),
+                ("changed_at", models.DateTimeField(auto_now=True)),
+                (
+                    "changed_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "space",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="spaces.space"
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="spaces.workspace",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['space', 'label'], name='notes_by_label')],
-                'constraints': [models.UniqueConstraint(fields=('space', 'number'), name='note_once_per_profile')],
+                "indexes": [models.Index(fields=["space", "label"], name="notes_by_label")],
+                "constraints": [models.UniqueConstraint(fields=("space", "number"), name="note_once_per_profile")],
             },
         ),
     ]
