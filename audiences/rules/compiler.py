@@ -39,7 +39,7 @@ from sources.events.sql import Sql, bitmap, join, not_replaced, sql
 MOST_AGGREGATES = 100
 LISTED = 1000  # up to so many profiles are a list, which the order key can use; more are a bitmap
 # This pass of the planner costs 2 ms for every AND of three comparisons (chdb 26.9: 60 columns 225 ms -> 94). None of
-# 45 others, switched off alone, gains more than a tenth. What counts is how much is written: about 4 ms per 1,000
+# 40 others, switched off alone, gains more than a tenth. What counts is how much is written: about 4 ms per 1,000
 # characters, a third of it for parsing (twice), a third for types, the rest for passes and the plan.
 SETTINGS = {"optimize_and_compare_chain": 0}
 KINDS = {USERS: 1, ACCOUNTS: 2}  # as `profiles` has them
