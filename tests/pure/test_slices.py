@@ -1,7 +1,7 @@
 """A slice of a replay, resolved by its sets of identifiers, is what looking at each of its events makes of it."""
 
 import numpy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from identity.rules.graph import IdentityGraph, Node
@@ -14,8 +14,9 @@ TYPES = ["user_id", "email", "anonymous_id", "group_id"]
 users = st.lists(
     st.tuples(st.sampled_from(["user_id", "email", "anonymous_id"]), st.sampled_from("xyz")),
     unique_by=lambda identifier: identifier[0],
+    min_size=1,
     max_size=3,
-).map(tuple)
+).map(tuple) | st.just(())
 events = st.builds(
     ArchivedEvent,
     type=st.sampled_from(["track", "identify", "group"]),
@@ -34,7 +35,7 @@ policies = st.builds(
     st.sampled_from([0, 1, 100]),
     st.sampled_from([2, 4, 1000]),
 )
-rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * 86_400_000)), max_size=40)
+rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * 86_400_000)), min_size=12, max_size=40)
 
 
 def graph(policy):
@@ -56,6 +57,17 @@ def outcome(graph, resolution):
     return resolution, seen, graph.created, graph.merged, graph.gained, graph.last_profile
 
 
+def event(*user):
+    return ArchivedEvent("track", "", user, None, b"", b"", {})
+
+
+USER, OTHER, MAIL, MORE = ("user_id", "u"), ("anonymous_id", "a"), ("email", "1"), ("email", "2")
+DAY = 86_400_000
+ONE_A_DAY = Policy(tuple(Definition(type, Limit(1, "daily")) for type in TYPES))
+
+
+@example(ONE_A_DAY, [event(USER, MAIL), event(USER, MORE)], [(0, 0), (1, 1), (1, 2), (1, 2 * DAY), (1, 3 * DAY)])
+@example(ONE_A_DAY, [event(USER), event(OTHER), event(USER, OTHER)], [(0, 0), (1, 1), (1, 2), (2, 3), (1, 4), (1, 5)])
 @given(policies, st.lists(events, min_size=6, max_size=6), rows)
 def test_by_sets_is_one_by_one(policy, different, rows):
     which, times = [number for number, _ in rows], sorted(at for _, at in rows)
