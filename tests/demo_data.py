@@ -115,7 +115,7 @@ class Showroom:
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
             "import_id": ProfileImport.objects.filter(space=self.dev).earliest("pk").public_id,
-            "dry_run": DryRun.objects.get(space=self.dev).public_id,
+            "dry_run": DryRun.objects.filter(space=self.dev).earliest("pk").public_id,
             "regulation": Regulation.objects.filter(space=self.dev).earliest("pk").public_id,
         }
 

@@ -159,9 +159,7 @@ class OwnerView(APIView):
         """Whose an identifier was at a moment, by the times of events, and who had it before and since."""
         type, colon, value = request.query_params.get("identifier", "").partition(":")
         if not (type and colon and value):
-            raise invalid(
-                "Must be the type and the value of an identifier, such as email:ada@example.com.", "identifier"
-            )
+            raise invalid("Must be the type and the value of an identifier, such as user_id:u1.", "identifier")
         periods = owners(request.space, type, value)
         at = asked_moment(request, "at") or clock.now()
         return answer(OwnerAnswer, owner=owner_at(periods, at), history=periods)

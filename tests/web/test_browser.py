@@ -51,7 +51,9 @@ NOTE_FOCUS = """() => {
     let last = document.body;
     addEventListener("keydown", () => {
         const at = document.activeElement;
-        if (at === last && at !== document.body) traps.push(at.outerHTML.slice(0, 80));
+        // Year, month and day are stops of their own.
+        const parted = at.matches("[type^=date], [type=time], [type=month]");
+        if (at === last && at !== document.body && !parted) traps.push(at.outerHTML.slice(0, 80));
         last = at;
     });
     addEventListener("focusin", ({ target: at }) => {

@@ -176,7 +176,7 @@ def test_the_rules_are_a_table_for_everyone_who_can_see_the_space(cast):
     shown = words(page(cast, settings_at(cast, "/identity"), "read_only", edit="1"))
     assert "user_id 1 Not yet 1 ever -1 null" in shown
     assert "email 2 Seen 5 ever" in shown
-    assert "counts for new events only" in shown
+    assert "count for new events only" in shown
     assert "Edit the rules" not in shown
     assert "Edit the rules" in page(cast, settings_at(cast, "/identity"), "admin")
 

@@ -160,10 +160,17 @@ def test_nobody_is_found_by_an_identifier_of_another_workspace(cast):
         assert cast.call("owner", "GET", route.url(ids)).status_code == 404, route.path
 
 
+def text_of(view):
+    try:
+        return inspect.getsource(view)
+    except OSError:  # of audiences, at the address of computed traits: a class without a text of its own
+        return inspect.getsource(view.__base__)
+
+
 def test_a_view_that_reads_the_query_says_what_may_be_asked():
     """Else the next test would not ask it."""
     for route in (route for route in api_routes() if route.name not in ("api-schema", "api-docs")):
-        if "query_params" in inspect.getsource(view_class(route.view)):
+        if "query_params" in text_of(view_class(route.view)):
             assert route.asks(), route.path
 
 
