@@ -49,6 +49,7 @@ def sizes(dry_run: DryRun, parts: Sequence[BitMap] | None, now: datetime) -> lis
     """
     space = dry_run.space
     audiences = list(Audience.objects.filter(space=space, serving__isnull=False).select_related("serving", "space"))
+    # Members of one tick: sizes of different moments could not be compared.
     before = queries.members_of([audience.pk for audience in audiences])
     after = {pk: BitMap(members) for pk, members in before.items()}
     nodes, why = _askable(audiences)
@@ -91,6 +92,7 @@ def _askable(audiences: Sequence[Audience]) -> tuple[dict[int, Node], dict[int, 
         elif memberships_of(node):
             why[audience.pk] = ABOUT_THE_PAST
     by_key = {audience.key: audience.pk for audience in audiences}
+    # Whoever asks about one that cannot be asked cannot be asked either, and so on.
     while later := [
         pk
         for pk, node in nodes.items()
@@ -116,6 +118,7 @@ def _count(
     nowhere = dry_runs.nowhere(dry_run.pk)
     scope = QueryScope(space.workspace_id, nowhere, client.seen(Visible(nowhere, dry_runs.PIECE)), milliseconds(now))
     with _written(space, nowhere, again):
+        # Members among these people alone: everybody else stays as they are.
         known: dict[str, BitMap] = {}
         waiting = [audience for audience in audiences if audience.pk not in why]
         while waiting:

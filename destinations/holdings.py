@@ -105,6 +105,7 @@ class _Tool:
         in_turn = partial(pace, bucket, rate=can.per_second, longest_s=PATIENCE_S) if can.per_second else None
         with TRANSPORTS[self._adapter.transport](subscription.destination, self._settings) as call:
             try:
+                # A token, and the id of the list: as a batch would ask for them, so that both know the same.
                 taken = take_steps(
                     *(subscription.destination, subscription, self._adapter, about, self._settings, self._options),
                     call=call,
@@ -112,10 +113,12 @@ class _Tool:
                     in_turn=in_turn,
                 )
                 about = replace(about, remembered=taken.remembered)
+                # A page names the next one: the tool may change while it is read, and is compared again after a mend.
                 while request := members.ask(about, self._settings, self._options, following):
                     if time.monotonic() > until or len(names) > MOST or (in_turn and not in_turn()):
                         return None
                     answer = call(self._adapter.authorize(request, taken.remembered))
+                    # Said in the tool's own words: whoever set it up knows what they mean.
                     if not answer.ok:
                         raise NotPossible(f"It answered {answer.status} {answer.text()}".strip())
                     if len(answer.body) >= LONGEST_LOOK_UP:  # it went on, and was read no further
@@ -197,6 +200,7 @@ def _compare(subscription: Subscription) -> _Compared | None:
     desired = queries.desired_identifiers(
         subscription, queries.eligible(subscription, queries.desired_members(subscription))
     )
+    # The tool is not asked at all when ours alone are too many.
     existing = tool.existing() if len(desired) <= MOST else None
     if existing is None or len(existing) > MOST:
         return None
@@ -207,6 +211,7 @@ def _compare(subscription: Subscription) -> _Compared | None:
         recipients = recipients_of(subscription, identifiers)
         for number, type, value, _ in identifiers:
             name = tool.name(type, tool.rules[type].shown(value), recipients[number])
+            # Several identifiers of one person may go by one name there, such as a row of a table.
             wanted.setdefault(name, BitMap()).add(number)
     missing = {name: numbers for name, numbers in wanted.items() if name not in existing}
     extra = _numbers(subscription, tool, existing - wanted.keys())
@@ -217,6 +222,7 @@ def _numbers(subscription: Subscription, tool: _Tool, names: set[PresentIdentifi
     """The numbers in the space of what is called so there; none of what nobody here has."""
     numbers = {name: BitMap() for name in names}
     # Of a digest, and of somebody who is called by another identifier, it is known only of who was sent.
+    # Only when somebody is too many, since all that was sent is read for it.
     for row in Acknowledged.objects.filter(subscription=subscription).iterator() if names else ():
         own = next(((type, value) for type, (number, value) in row.sent.items() if number == row.identifier), None)
         if own and (name := tool.name(*own, row.sent)) in numbers:

@@ -54,12 +54,14 @@ class SpaceInsights:
 
 def insights_of(space: Space, now: datetime) -> SpaceInsights:
     """Of the last thirty days where it says when; else of all that is kept. Reads the space's evidence once."""
+    # Whole days, so that the first bar of a chart is not half of one.
     since = (now - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     violations: dict[str, Days] = {}
     broken: Counter[str] = Counter()
     for day, reason, sets in _violations(space, since):
         days = violations.setdefault(kind_of(reason), {})
         days[day] = days.get(day, 0) + sets
+        # Reasons that are about no type, such as a profile that is full, recommend no rule of one.
         if type := type_of(reason):
             broken[type] += sets
     hubs = _hubs(space)
@@ -68,6 +70,7 @@ def insights_of(space: Space, now: datetime) -> SpaceInsights:
            GROUP BY profile ORDER BY own DESC, profile LIMIT %s""",
         [space.pk, MOST_LARGE],
     )
+    # One look-up for both lists. Whoever was erased meanwhile has no id any more, and is left out below.
     ids = public_ids(space, {number for number, _ in numbers} | {hub.profile for hub in hubs if hub.profile})
     return SpaceInsights(
         since=since,
@@ -87,6 +90,7 @@ def insights_of(space: Space, now: datetime) -> SpaceInsights:
     )
 
 
+# By day and reason in the store: a space may have millions of sets, and a page shows thirty bars.
 def _violations(space: Space, since: datetime) -> list[tuple[date, str, int]]:
     return _rows(
         """SELECT (e.first_seen_at AT TIME ZONE 'UTC')::date, one ->> 2, count(*) FROM identity_evidence e
@@ -99,6 +103,7 @@ def _violations(space: Space, since: datetime) -> list[tuple[date, str, int]]:
 
 def _hubs(space: Space) -> list[Hub]:
     """The identifiers that were refused with most different sets."""
+    # The holder is looked up for the few that are left, not joined before they are counted.
     rows = _rows(
         """WITH hub AS (
                SELECT one ->> 0 AS type, one ->> 1 AS value, count(*) AS sets, sum(e.events) AS events
@@ -117,6 +122,7 @@ def _hubs(space: Space) -> list[Hub]:
 
 
 def _types(space: Space) -> list[TypeInsight]:
+    # min(type) is the type of the only one, where there is one.
     rows = _rows(
         """WITH own AS (SELECT profile, count(*) AS count, min(type) AS type FROM identity_identifier
                         WHERE space_id = %(space)s AND profile <> 0 GROUP BY profile),

@@ -97,6 +97,7 @@ class _Retract(OneBatch):
             return None
         space = Space.everything.get(pk=log.partition)
         by = splits.rules_now(space, splits.Cause(without=self._source))
+        # With whoever shares an identifier that was refused: without the source it may be theirs.
         concerned = splits.read(by, splits.reach(space, self._numbers))
         return Intake(space, Taken(), concerned.rows, again=concerned)
 
@@ -113,8 +114,10 @@ class _Retract(OneBatch):
         )
         concerned = replace(concerned, evidence=[*_kept_evidence(concerned), *_old_identifiers(concerned)])
         again = splits.resolve_again(concerned, graph.last_profile, graph.last_identifier)
+        # Before it is known who is gone: a number that leads elsewhere is not.
         _follow(again, before)
         gone = concerned.numbers - BitMap(again.graph.created) - BitMap(again.homes)
+        # Before the record, since it compares with what is kept from before.
         _correct_evidence(again)
         written = splits.record(again, number)
         for model, columns in (
@@ -125,9 +128,11 @@ class _Retract(OneBatch):
         ):
             for column in columns:
                 model._base_manager.filter(space=space, **{f"{column}__in": [*gone]}).delete()
+        # In this transaction, so that a death leaves either both or none.
         self._keep(concerned.numbers | BitMap(written.created), gone)
         self.is_prepared = True
         moved = _moved(again, before, known)
+        # Nobody's rows change their owner: those of the source are deleted at the end, and the rest is right.
         if not moved:
             return PreparedResolve(intake.taken)
         return self._moving(log, intake, again, written, moved)

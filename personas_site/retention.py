@@ -48,6 +48,7 @@ def _days(setting: str) -> timedelta:
 def _old_changes(now: datetime) -> "QuerySet[Change]":
     """Changes that nobody reads any more: behind the snapshot of members and behind every subscription."""
     read_to = Subscription.objects.filter(audience=OuterRef("audience")).values("audience").annotate(least=Min("tick"))
+    # An audience that goes nowhere has no reader but its own snapshot.
     past = Coalesce(Subquery(read_to.values("least")), F("audience__serving__snapshot_tick"))
     old = Change.objects.filter(at__lt=now - _days("KEEP_CHANGES_DAYS"), tick__lt=F("audience__serving__snapshot_tick"))
     return old.alias(past=past).filter(tick__lt=F("past"))
@@ -84,6 +85,7 @@ RULES: dict[Any, Callable[[datetime], "QuerySet[Any]"]] = {
 def _row_eraser(old: Callable[[datetime], "QuerySet[Any]"]) -> Callable[[datetime], None]:
     def erase(now: datetime) -> None:
         rows = old(now)
+        # In parts, each its own transaction: no lock and no log of a million rows.
         while keys := list(rows.values_list("pk", flat=True)[:AT_ONCE]):
             rows.model._base_manager.filter(pk__in=keys).delete()
 
@@ -93,9 +95,11 @@ def _row_eraser(old: Callable[[datetime], "QuerySet[Any]"]) -> Callable[[datetim
 def _erase_events(now: datetime) -> None:
     """No source has older events than it keeps, in the archive or in the spaces that are connected to it."""
     for source in Source.objects.all():
+        # Source by source, since each may keep its events for another time.
         days = source.keep_days or settings.KEEP_EVENTS_DAYS
         old = sql("ts < %s", moment(now - timedelta(days=days)))
         condition = sql("workspace = %s AND source = %s AND %s", source.workspace_id, source.pk, old)
+        # The archive first: a replay in between must not bring back what was just erased of the others.
         for table in (ARCHIVE, TIMELINE, PROFILE_EVENTS):
             _erase(table, condition)
 

@@ -117,6 +117,7 @@ class _Person:
 
     def trait_history(self) -> Iterator[Row]:
         """Each value that ever came, oldest first; null where a trait was taken away."""
+        # From the events' own rows: PostgreSQL keeps the newest value alone.
         query = sql(
             f"SELECT key, value, toUnixTimestamp64Milli(ts), source FROM {TRAITS.name}"
             " WHERE %s AND profile IN %s ORDER BY key, ts, source, origin_piece, origin_position",
@@ -135,6 +136,7 @@ class _Person:
             yield membership.audience.name, membership.audience.key, membership.at and iso(membership.at)
 
     def past(self) -> Iterator[Row]:
+        # Deleted ones, too: that somebody was in them is known as long as the log is kept.
         names = dict(Audience.everything.filter(space=self.space).values_list("pk", "name"))
         seen = client.seen(visible_logs(stage="evaluate", partitions=[self.space.pk])[self.space.pk])
         query = sql(
@@ -151,6 +153,7 @@ class _Person:
     def events(self) -> Iterator[Row]:
         """Newest first."""
         scope, beyond = scope_of(self.space), None
+        # By pages: a person may have more events than fit into memory.
         while page := timeline.events_of(scope, [*self.numbers], beyond=beyond, limit=AT_ONCE):
             for event in page:
                 at, source = iso(from_milliseconds(event.ts)), self.source(event.source)

@@ -19,6 +19,7 @@ class Workspace(models.Model):
 
     public_id = public_id("wsp")
     name = models.CharField(max_length=100)
+    # In every address of the console, and so unique over all tenants.
     slug = models.SlugField(max_length=60, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -67,6 +68,7 @@ class Deletable(models.Model):
     deleted_at = models.DateTimeField(null=True, editable=False)
 
     objects = Living()
+    # For the jobs that erase it: everybody else must not find what is deleted.
     everything = models.Manager()
 
     class Meta:
@@ -112,6 +114,7 @@ class Log(Owned):
         CODE = "code", "A fault of this release"
 
     stage = models.CharField(max_length=16)
+    # A plain number: logs belong to rows of several tables, and outlive them until they are erased.
     partition = models.BigIntegerField(db_column="owner", help_text="id of the source, space or subscription")
     last_number = models.BigIntegerField(default=0, help_text="newest number given out")
     committed = models.BigIntegerField(db_column="published", default=0, help_text="the log's end")
@@ -193,6 +196,7 @@ class Deletion(Owned):
 
     public_id = public_id("del")
     kind = models.CharField(max_length=16, choices=TargetKind)
+    # No foreign key: the row that it is about is gone long before the deletion is done.
     target = models.BigIntegerField(help_text="its key; keys are never given out again")
     target_id = models.CharField(max_length=40, help_text="its public id")
     name = models.CharField(max_length=200)

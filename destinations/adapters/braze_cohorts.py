@@ -54,6 +54,7 @@ def plan(
     now: datetime,
 ) -> list[DestinationRequest]:
     """One request for all. Whom Braze does not know it leaves out, and says nothing of it."""
+    # Leaves come first: who is in both, is in.
     cohort_changes = [
         {"user_ids": [row.address.user_id for row in rows], "should_remove": not entering}
         for entering, rows in by_direction(changes)

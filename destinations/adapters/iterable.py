@@ -110,6 +110,7 @@ def _members(
     """
     if not about.remembered.get(LIST):
         return None
+    # As people are sent: else the same person would have two names.
     prefers = str(settings.identify_by != "email").lower()
     query = urlencode({"listId": about.remembered[LIST], "preferUserId": prefers})
     return DestinationRequest(

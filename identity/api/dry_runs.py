@@ -140,6 +140,7 @@ class DryRunSerializer(serializers.Serializer[Any]):
         kept = dry_run.result
         if not kept:
             return None
+        # There are no audiences where sizes were not asked for.
         plain = kept | {"why_not": kept["whyNot"] or None, "audiences": kept.get("audiences", [])}
         return dict(RulesFiguresSerializer(plain).data)
 
@@ -161,6 +162,7 @@ class DryRunsView(PagedView):
     @extend_schema(operation_id="list_dry_runs", responses=DryRunSerializer(many=True))
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """Which rules were tried in the last week, the newest first."""
+        # With who made it: else each line of the list would ask for its own.
         rows = DryRun.objects.filter(space=request.space).select_related("created_by")
         return self.paged(rows, DryRunSerializer)
 

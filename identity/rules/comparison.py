@@ -77,6 +77,7 @@ class _Disjoint:
         small, large = self.root(one), self.root(other)
         if small == large:
             return
+        # The smaller below the larger, so that no path gets long.
         if self.size[small] > self.size[large]:
             small, large = large, small
         self.parent[small] = large
@@ -95,14 +96,17 @@ class RulesComparison:
         self._count = 0
         for number, node in now.items():
             for identifier in node.identifiers:
+                # What they hold today keeps them together, whatever the other rules would read.
                 self._together.union(number, identifier)
 
     def see(self, identifiers: tuple[Identifier, ...], at: int, profile: int, *, events: int = 1) -> None:
         """An event with these identifiers of a person, at a time in ms. profile: whose it is today, by the number that
         is left; 0 = nobody's. events: 0 for a set whose events are not kept any more."""
         self._count += 1
+        # One by one, as live events come: limits depend on the order.
         future = self.graph.resolve(identifiers, at, self._count)
         self._events[profile, future] += events
+        # By the same set of the same person again only the graph learns something.
         if (identifiers, profile) in self._seen:
             return
         self._seen.add((identifiers, profile))
@@ -118,8 +122,10 @@ class RulesComparison:
         for (before, _), count in events.items():
             events_of[before] += count
         same, exact = self._kept(alive, events)
+        # Whole components: one person cannot be resolved once more without whoever shares an identifier.
         roots = {self._together.root(number) for number in self.now if number not in exact}
         for number, node in alive.items():
+            # Somebody who would be new is nobody's neighbour of today, and counts by their own identifiers.
             if number not in exact.values():
                 roots.add(self._together.root(next(iter(node.identifiers))))
         now: defaultdict[Hashable, list[int]] = defaultdict(list)
@@ -143,12 +149,14 @@ class RulesComparison:
             )
             for root in roots
         ]
+        # By number, too: a dry run that is repeated shows the same samples.
         return sorted(parts, key=lambda part: (-part.events, part.now))
 
     def figures(self) -> RulesFigures:
         alive, events = self.graph.alive(), self._final_events()
         same, _ = self._kept(alive, events)
         homes = {number: self._homes(node) for number, node in self.now.items()}
+        # How many of today's people each future profile has identifiers of.
         crowd = Counter(home for own in homes.values() for home in own)
         holders = self._holders_now()
         return RulesFigures(
@@ -171,6 +179,7 @@ class RulesComparison:
     def _final_events(self) -> Counter[tuple[int, int]]:
         winners = self.graph.winners()
         events: Counter[tuple[int, int]] = Counter()
+        # It was noted by the number of its moment; merges that came later moved it on.
         for (before, after), count in self._events.items():
             events[before, winners.get(after, after)] += count
         return events
@@ -181,6 +190,7 @@ class RulesComparison:
         """Of today's numbers those who stay the same, and of those who stay so in everything, by whom they would be."""
         goes_to, comes_from = defaultdict(set), defaultdict(set)
         for (before, after), count in events.items():
+            # Sets whose events are gone move no events.
             if count:
                 goes_to[before].add(after)
                 comes_from[after].add(before)
@@ -191,6 +201,7 @@ class RulesComparison:
                 continue
             (home,) = homes
             future = alive[home]
+            # The same person with one identifier more is a change that destinations are told of.
             if future.identifiers.keys() != node.identifiers.keys():
                 continue
             if goes_to[number] <= {home} and comes_from[home] <= {number}:

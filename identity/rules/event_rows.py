@@ -98,8 +98,10 @@ def parted(
 ) -> tuple[pyarrow.Table, ResolvedRows]:
     """The part `within` of a slice: the plain rows as `sources.events.timeline.copy` takes them, and the others."""
     is_plain = rows["plain"].to_numpy().astype(bool)
+    # Whatever ClickHouse cannot copy by itself takes the way of live events.
     indexes = numpy.flatnonzero(~is_plain)
     position = numpy.flatnonzero(here)
+    # Among all rows that were prepared, since profiles are counted by these.
     is_other = numpy.zeros(len(here), bool)
     is_other[position[indexes]] = True
     names = ["source", "piece", "position", "ts", "message_id", "text"]
@@ -109,6 +111,7 @@ def parted(
     )
     chosen = numpy.flatnonzero(is_plain & (position >= within.start) & (position < within.stop))
     profile = numpy.frombuffer(profiles, "<u4")[position[chosen] - within.start]
+    # Rows that are nobody's are rejects, and in no table.
     chosen, profile = chosen[profile != NO_PROFILE], profile[profile != NO_PROFILE]
     copied = rows.select(["source", "piece", "position", "ts"]).take(pyarrow.array(chosen))
     plain = {RENAMED.get(name, name): copied[name] for name in copied.column_names} | {

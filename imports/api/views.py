@@ -72,6 +72,7 @@ class ImportPartsView(_Import):
     @extend_schema(operation_id="send_import_part", request=ImportPartBody, responses={200: ImportAnswer, 409: Errors})
     def post(self, request: ApiRequest, space_id: str, import_id: str) -> Response:
         """A part of the file, of at most 4 MB. One that was sent before changes nothing."""
+        # The offset makes a repetition harmless, for clients that did not hear the answer.
         of, body = self.import_of(request, import_id), parsed(ImportPartBody, request)
         services.add_part(of, body["content"], offset=body["offset"], now=clock.now())
         return self.shown(request, import_id)
@@ -103,6 +104,7 @@ class ImportCheckView(_Import):
         of, uses = self.import_of(request, import_id), parsed(CheckImport, request)["columns"]
         try:
             services.start_check(of, msgspec.convert(uses, list[ColumnUse]), now=clock.now(), by=request)
+        # Named by the place of the column: the caller sent a list of them.
         except services.MappingError as error:
             raise invalid(str(error), f"columns[{error.place}]") from error
         except NotPossible as error:
@@ -154,11 +156,13 @@ class ImportRejectedView(_Import):
     def get(self, request: ApiRequest, space_id: str, import_id: str) -> StreamingHttpResponse:
         """All rows that cannot be imported, with the reason. It is streamed, however many there are."""
         of = self.import_of(request, import_id)
+        # The values of rejected rows are of people, as those of an export are.
         audit(request, "exported", request.space, id=of.public_id)
         rows = (
             json.dumps({"row": int(row), "reason": reason, "values": values})
             for row, reason, *values in rejected_rows(of)
         )
+        # Written by hand: DRF would render all rows before the first is sent.
         parts = (f", {row}" if place else row for place, row in enumerate(rows))
         return StreamingHttpResponse(chain(['{"data": {"rows": ['], parts, ["]}}"]), content_type="application/json")
 

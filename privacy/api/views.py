@@ -89,6 +89,7 @@ class SpaceRegulationsView(_Regulations):
 
 class _Regulation(APIView):
     def _shown(self, request: ApiRequest, regulation_id: str) -> Response:
+        # Of this space or workspace alone: another one's regulation is not found, and not refused.
         rows = queries.regulations_of(request.workspace, request.space)
         return answer(RegulationAnswer, regulation=get_object_or_404(rows, public_id=regulation_id))
 
@@ -114,6 +115,7 @@ class SuppressedView(APIView):
     @extend_schema(operation_id="look_up_suppressed", request=LookUpSuppressed, responses=SuppressedAnswer)
     def post(self, request: ApiRequest) -> Response:
         """Whether each of these is suppressed. Only hashes are kept, so the list cannot be read, only asked."""
+        # In a body and by POST: addresses of people must not be in the logs of proxies.
         wanted = _subjects(parsed(LookUpSuppressed, request))
         known = suppressed(request.workspace.pk, wanted)
         return answer(
@@ -134,8 +136,10 @@ class ExportView(APIView):
         profile = holders(request.space, type, value).first() if colon else profile_of(request.space, profile_id)
         if profile is None:
             raise NotFound(NOTHING)
+        # Before the first byte: whoever breaks it off has seen some of it, too.
         audit(request, "privacy.exported", request.space, profile=profile.public_id)
         known = as_json(parts_of(request.space, profile))
+        # The envelope by hand: a serializer would need all of it in memory first.
         return StreamingHttpResponse(chain(['{"data": {"known": '], known, ["}}"]), content_type="application/json")
 
 

@@ -142,6 +142,7 @@ def copy(rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -
         moment(bounds["min"]),
         moment(bounds["max"]),
     )
+    # `position` is the place in the batch, by which pages go on; the archive's own is `origin_position`.
     columns = "position, profile, source, origin_piece, origin_position, ts, type, event, message_id"
     values = f"p.position, p.profile, a.source, a.piece, a.position, a.ts, a.type, {plain.EVENT}, a.message_id"
     more = {TIMELINE: ("properties_text, lists", f"{plain.PROPERTIES}, '{{}}'"),
@@ -156,6 +157,7 @@ def copy(rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -
             for table, (names, taken) in more.items()
         ]
     )
+    # Counted by the batch's own number: what the inserts answer says nothing of rows that the archive no longer had.
     copied = sql("SELECT count() FROM timeline WHERE workspace = %s AND %s", workspace_id, mine)
     count = int(client.rows(copied)[0][0])
     client.run(sql("ALTER TABLE places DROP PARTITION (%s, %s)", space_id, piece))
@@ -176,6 +178,7 @@ def page(scope: Scope, *, after: tuple[int, int] = START, limit: int) -> list[Re
     """
     rest = sql("%s AND piece >= %s AND (piece > %s OR position > %s)", scope.condition, after[0], *after)
     in_order = "WHERE %s ORDER BY piece, position LIMIT"
+    # Narrow columns alone: of a long timeline the wide ones are the most part.
     last = client.rows(sql(f"SELECT piece FROM timeline {in_order} 1 OFFSET %s", rest, limit - 1))
     if last:
         rest += sql(" AND piece <= %s", last[0][0])
@@ -229,6 +232,7 @@ def component(scope: Scope, profiles: Sequence[int], *, most: int) -> pyarrow.Ta
 
     At most so many, and one more where there are more.
     """
+    # One more than may be: so the caller knows that there are others, without a count.
     query = sql(
         "SELECT source, origin_piece AS piece, origin_position AS position, ts, message_id, message, profile,"
         " first_piece, first_position, identifiers FROM (SELECT * FROM profile_events WHERE %s AND profile IN %s)"
@@ -299,6 +303,7 @@ def erase_replaced(workspace_id: int, space_id: int, number: int, profiles: Sequ
     """No row of these profiles is left that is older than the batch of this number."""
     # A note is kept until all of them are done, so a delete that fails is done once more.
     for table in WRITTEN:
+        # These two say in columns of their own whom a row is about.
         column = {OVERLAY: "loser", LINKS: "user"}.get(table, "profile")
         mine = sql("workspace = %s AND space = %s AND piece < %s", workspace_id, space_id, number)
         client.run(sql(f"DELETE FROM {table.name} WHERE %s AND {column} IN %s", mine, list(profiles)))
@@ -313,6 +318,7 @@ def profiles_of_source(scope: Scope, source: int) -> BitMap:
 def erase_source(workspace_id: int, space_id: int, source: int) -> None:
     """No row of the source's events is left of the space."""
     mine = sql("workspace = %s AND space = %s AND source = %s", workspace_id, space_id, source)
+    # The others have no source: what they say of these people is written anew by whoever calls this.
     for table in (TIMELINE, PROFILE_EVENTS, TRAITS):
         client.run(sql(f"DELETE FROM {table.name} WHERE %s", mine))
 
@@ -351,6 +357,7 @@ def sources_of(scope: Scope, profiles: Sequence[int]) -> list[int]:
 
 def per_day(scope: Scope, profiles: Sequence[int], *, which: Which, zone: str) -> dict[date, int]:
     """How many events of these profile numbers there are on each day, in this time zone, that has any."""
+    # By the zone of whoever looks: a day of UTC would end in the middle of their evening.
     query = sql(
         "SELECT toDate(ts, %s) AS day, count() FROM profile_events WHERE %s AND profile IN %s AND %s GROUP BY day",
         zone,

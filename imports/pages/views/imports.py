@@ -52,6 +52,7 @@ def imports(request: PageRequest, workspace: str, space: str) -> HttpResponse | 
     if wants_csv(request):
         return csv_of("template", template_row(request.space), [])
     form = NewImport(request.POST or None, request.FILES or None)
+    # The script sends a name in place of the file: of any size, since it comes in parts.
     if request.method == "POST" and "name" in request.POST:
         try:
             of = services.begin(request.space, name=request.POST["name"], **_how_to_read(request))
@@ -86,6 +87,7 @@ def one_import(
     """
     of = get_object_or_404(queries.imports_of(request.space), public_id=import_id)
     if wants_csv(request):
+        # All values in clear, which the page masks for whoever may not see them.
         require(request, "space.admin")
         return exported(request, f"rejected-{of.public_id}", ["row", "reason", *of.header], rejected_rows(of))
     if request.method == "POST" and request.POST.get("do") in ("part", "complete"):
@@ -93,6 +95,7 @@ def one_import(
     error, form, records = "", None, []
     if of.header and of.state in (State.UPLOADED, State.CHECKED):
         records = queries.preview(of)
+        # Another button's POST has no columns in it, and would show all of them as left out.
         is_chosen = request.method == "POST" and request.POST.get("do") == "check"
         form = ColumnsForm(
             request.POST if is_chosen else None,
@@ -142,6 +145,7 @@ def _uploaded(request: PageRequest, of: ProfileImport) -> JsonResponse:
     try:
         if request.POST["do"] == "complete":
             services.complete(of, now=clock.now())
+        # An offset that is no number is refused: taken for 0 it would look like a repetition.
         elif (part := request.FILES.get("part")) and (offset := row_number(request.POST.get("offset", ""))) is not None:
             services.add_part(of, part.read(), offset=offset, now=clock.now())
         else:
