@@ -39,6 +39,7 @@ def read(of: ProfileImport, *, start: int = 0, row: int = 0) -> Iterator[Record]
 
 
 def _parts(of: ProfileImport, start: int) -> Iterator[bytes]:
+    # Also the part in the middle of which `start` is.
     parts = ImportPart.objects.filter(of=of, start__gt=start - F("length")).order_by("start")
     for place, length in parts.values_list("start", "length"):
         if place + length > start:
@@ -101,6 +102,7 @@ def holders_of(space: Space, identifiers: Iterable[Identifier]) -> dict[Identifi
 def callers(space: Space, profiles: Iterable[int]) -> dict[int, dict[str, str]]:
     """By profile how it is called in a message: by its oldest user id, or else anonymous id; no entry without one."""
     names: dict[int, dict[str, str]] = {}
+    # Backwards, user_id is before anonymous_id; the sort is stable, so that of each the oldest stays first.
     for row in sorted(identifiers_of(space.pk, profiles, tuple(DIRECT)), key=lambda row: row.type, reverse=True):
         names.setdefault(row.profile, {DIRECT[row.type]: row.value})
     return names
@@ -115,4 +117,5 @@ def progress(of: ProfileImport, now: datetime) -> ImportProgress:
         done, rows = (of.position / of.size if of.size else 0.0), of.row
     elapsed = (now - of.began_at).total_seconds() if of.began_at else 0.0
     rate = rows / elapsed if elapsed > 0 else 0.0
+    # Before that it would be a guess from a few rows.
     return ImportProgress(done, rate, elapsed * (1 - done) / done if done > 0.001 and elapsed > 1 else None)

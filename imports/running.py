@@ -107,6 +107,7 @@ def _send(of: ProfileImport, clock: Clock) -> bool:
     sent = Counter(of.sent) + Counter(good=len(part.good), rejected=part.rejected)
     sender = Sender(of.source.pk, of.workspace_id, enabled=True)
     with transaction.atomic():
+        # First: of two processes with the same part the second waits here, and then sends nothing.
         if not _moves_on(of, part, State.DONE, clock, sent=sent):
             return False
         for some in chunks(messages, PER_CALL):
@@ -186,11 +187,13 @@ def _undo(of: ProfileImport, clock: Clock) -> bool:
         except retraction.TooMuch:
             if few == 1:
                 raise
+            # Too much is everybody whom any of them is linked to: fewer are linked to fewer.
             few = max(few // 4, 1)
 
 
 def _finish(of: ProfileImport, source: int, told: BitMap, gone: BitMap, clock: Clock) -> bool:
     """All are resolved once more: the rows go, audiences hear of it, and with its source its archive goes."""
+    # Done again each time that telling has to wait: then nothing is left to be erased.
     retraction.erase_rows(of.space, source, gone)
     if told and not retraction.tell_of(of.space, told, clock=clock):
         return False

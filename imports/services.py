@@ -74,6 +74,7 @@ def add_part(of: ProfileImport, content: bytes, *, offset: int, now: datetime) -
     if len(content) > LARGEST_PART:
         raise NotPossible(f"A part may have {LARGEST_PART:,} bytes.")
     with transaction.atomic():
+        # Locked, so that of two parts sent side by side the second sees where the first ended.
         of = ProfileImport.objects.select_for_update().get(pk=of.pk)
         if of.state != State.UPLOADING:
             raise NotPossible("The file is complete.")
@@ -95,6 +96,7 @@ def add_part(of: ProfileImport, content: bytes, *, offset: int, now: datetime) -
 def complete(of: ProfileImport, *, now: datetime) -> None:
     """That was the whole file: its header is read. Raises NotPossible, and then nothing is kept of it."""
     with transaction.atomic():
+        # Locked, so that a part that is being kept is in the file, or refused.
         of = ProfileImport.objects.select_for_update().get(pk=of.pk)
         if of.state != State.UPLOADING:
             raise NotPossible("The file is complete already.")
@@ -160,6 +162,7 @@ def start(of: ProfileImport, *, clock: Clock, by: ActorLike = COMMAND) -> None:
             changed_at=now,
             event_time=now,
         )
+        # By what `_moved` has just read; refused, its change is taken back with all of this.
         if not of.counts.get("good"):
             raise NotPossible("There is no row that could be imported.")
         # With a part of the id: files of the same name are imported again and again.

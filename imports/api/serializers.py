@@ -145,6 +145,7 @@ class CreateImport(serializers.Serializer[Any]):
 class Base64Field(serializers.CharField):
     def to_internal_value(self, data: Any) -> bytes:  # type: ignore[override]
         try:
+            # validate: without it, whatever is no base64 is left out, and the file is another.
             return base64.b64decode(super().to_internal_value(data), validate=True)
         except ValueError as error:
             raise serializers.ValidationError("This is no base64.") from error
