@@ -101,7 +101,9 @@ def run(pk: int, clock: Clock, sizes: Sizes | None = None) -> bool:
         del _jobs[other]
     if dry_run is None:
         return False
+    # Taken out while it is at work: after a failure there is nothing half done to go on with.
     job = _jobs.pop(pk, None)
+    # What was begun before the rules were applied is of a moment too early.
     if job is None or job.dry_run.state != dry_run.state:
         job = _DryRunJob(dry_run, clock, sizes)
     end = time.monotonic() + ROUND_S
@@ -238,6 +240,7 @@ class _DryRunJob:
         if not columns:
             return
         place, at, owner, piece, position = (numpy.concatenate(parts) for parts in zip(*columns, strict=True))
+        # lexsort goes by its last key first: by piece, then by position.
         in_order, known = numpy.lexsort((position, piece)), list(sets)
         for start in range(0, len(in_order), READ_AT_ONCE):
             some = in_order[start : start + READ_AT_ONCE]
@@ -264,6 +267,7 @@ def _at_rest(space: Space, clock: Clock) -> SpaceNow:
 
 
 def _space_now(space: Space, clock: Clock) -> SpaceNow:
+    # The newest number: there are no more than that, and nothing has to be counted.
     known = Graph.objects.filter(space=space).values_list("last_identifier", flat=True).first() or 0
     if known > MOST_IDENTIFIERS:
         raise TooMuch(f"The space has {known:,} identifiers; at most {MOST_IDENTIFIERS:,} are worked out in memory.")

@@ -41,6 +41,7 @@ def owners(space: Space, type: str, value: str) -> list[Ownership]:
     merges = {merge.loser: merge for merge in queries.merges_of(space, numbers)}
     chain: list[Merge] = []
     number = first
+    # No longer than there are numbers: it ends even if merges led in a circle.
     while (merge := merges.get(number)) and len(chain) < len(numbers):
         chain.append(merge)
         number = merge.winner

@@ -87,6 +87,7 @@ class Intake:
 def next_live(space: Space, limit: int) -> Intake | None:
     """The next live rows; None when no live connection has any."""
     connections = Connection.objects.filter(space=space, state=Connection.State.LIVE).order_by("source_id")
+    # Each gives one row at least, so a batch of few rows is of as few sources.
     starts = [start for start in places_of(list(connections)) if start.has_more][:limit]
     if not starts:
         return None
@@ -152,6 +153,7 @@ def read_again(
                 LogPlace(up_to(logs[live.source], live.piece), live.after_piece, live.after_position)
                 for live in taken.live
             ],
+            # More than there are: the ends say how far.
             2**31,
         )
         # Read up to the ends of the batches: of the last one only the first rows may have been taken.
@@ -177,6 +179,7 @@ def expect_copied(taken: Taken, rows: pyarrow.Table, copied: int) -> None:
 
 def _is_living(taken: Taken, sources: pyarrow.Array) -> numpy.ndarray:
     """For each of these sources of the batch, whether it was not deleted meanwhile."""
+    # `objects` has no deleted ones, whose rows may go from the archive at any moment.
     living = Source.objects.filter(pk__in=taken.sources).values_list("pk", flat=True)
     return numpy.isin(sources.to_numpy(), list(living))
 

@@ -135,6 +135,7 @@ class Resolve:
         self, clock: Clock = database_clock, *, replay_rows: int = REPLAY_ROWS, live_rows: int = LIVE_ROWS
     ) -> None:
         self.clock, self.batch_size, self.live_rows = clock, replay_rows, live_rows
+        # STAGE is one object for the whole process: what was prepared last is each thread's own.
         self._thread = threading.local()
 
     def read(self, log: Log, limit: int) -> Intake | None:
@@ -217,6 +218,7 @@ class Resolve:
     def commit(self, log: Log, prepared: PreparedResolve, number: int, outcome: None) -> None:
         self._thread.last = None
         if prepared.again:
+            # Only now older rows are hidden: in the same moment the new ones can be read.
             log.replaced.filter(number=None).update(number=number)
             if prepared.whole and prepared.again.dry_run:
                 rule_changes.came_true(prepared.again.dry_run, self.clock.now())
@@ -393,6 +395,7 @@ STAGE = Resolve()
 
 def waiting(now: datetime) -> list[int]:
     """Spaces with events that are archived and not resolved, a replay to go on with, or a batch to finish."""
+    # The pairs compare as `LogPlace.has_more` does. `untouched`: a cancelled replay moved people, and told nobody.
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT c.space_id FROM sources_connection c

@@ -99,6 +99,7 @@ def closed(by: ResolvedBy, numbers: BitMap) -> Component:
 def came_true(pk: int, now: datetime) -> None:
     """One more part is done."""
     DryRun.objects.filter(pk=pk).update(parts_done=F("parts_done") + 1)
+    # One that was stopped while its last part was under way stays stopped.
     finished = DryRun.objects.filter(pk=pk, state=State.MOVING, parts_done__gte=F("parts_total"))
     if finished.update(state=State.APPLIED, finished_at=now, error=""):
         try_rejects_again(DryRun.objects.get(pk=pk).space_id)
@@ -118,6 +119,7 @@ def stopped(pk: int, error: str, now: datetime) -> None:
 def _refused(space: Space, identifiers: Iterable[Identifier]) -> BitMap:
     """Whose events carried one of these in vain."""
     types, values = zip(*pairs, strict=True) if (pairs := list(identifiers)) else ((), ())
+    # OFFSET 0 keeps it one look-up for each identifier; `refused <> '[]'` is the condition of the index it goes by.
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT DISTINCT other.profile FROM unnest(%(types)s::text[], %(values)s::text[]) AS known(type, value)

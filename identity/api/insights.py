@@ -157,6 +157,7 @@ class OwnerView(APIView):
     )
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """Whose an identifier was at a moment, by the times of events, and who had it before and since."""
+        # At the first colon: no type has one, and a value may.
         type, colon, value = request.query_params.get("identifier", "").partition(":")
         if not (type and colon and value):
             raise invalid("Must be the type and the value of an identifier, such as user_id:u1.", "identifier")

@@ -102,6 +102,7 @@ class SplitsView(PagedView):
     def get(self, request: ApiRequest, space_id: str) -> Response:
         """Which identifiers were split, the newest first."""
         rows = ProfileSplit.objects.filter(space=request.space).select_related("created_by")
+        # By hand, since the ids of all profiles of a page are looked up at once.
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(SplitSerializer(page, many=True, context=_ids(request, page)).data)
 

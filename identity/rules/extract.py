@@ -154,6 +154,7 @@ def _external_ids(entries: object) -> Mapping[str, Any]:
     return ids
 
 
+# With them lives what `checked` remembers of each policy.
 @lru_cache(maxsize=1024)
 def _readers(policy: Policy) -> tuple[tuple[Reader, ...], tuple[Reader, ...]]:
     """How to read each of the policy's identifiers, by priority: those of users, and those of accounts."""
@@ -187,6 +188,7 @@ def places_of(type: str) -> list[tuple[str, tuple[str, ...]]]:
     by_section: dict[str, list[str]] = {}
     for section, key in _places(type):
         by_section.setdefault(section, []).append(key)
+    # The one section whose name does not say that it is in the context.
     return [("context." * (section == "externalIds") + section, tuple(keys)) for section, keys in by_section.items()]
 
 

@@ -26,6 +26,7 @@ def _changes(before: Policy, after: Policy) -> Iterator[str]:
             yield from _blocked(type, values_of, was.blocked, definition.blocked)
     for type in old:
         yield f"{type} is no identifier any more."
+    # Of those that both have: a new one between two others does not change their order.
     kept = [definition.type for definition in before.identifiers if definition.type in after.rank]
     order = [definition.type for definition in after.identifiers if definition.type in before.rank]
     if kept != order:
