@@ -43,6 +43,7 @@ class ErrorHandler(ExceptionHandler):
             return NotFound(NOTHING)
         if isinstance(exc, PermissionDenied):
             return exceptions.PermissionDenied(str(exc) or "You may not do this.")
+        # As Python's reader of JSON gives up: the body is at fault, and not we.
         if isinstance(exc, RecursionError):
             return ParseError("The body is nested too deep.")
         exc = as_answered(exc)

@@ -175,6 +175,7 @@ def _rule(request: ApiRequest, body: dict[str, Any]) -> dict[str, Any]:
     if "channelIds" in body:
         ids = body["channelIds"]
         fields["channels"] = list(AlertChannel.objects.filter(space=request.space, public_id__in=ids))
+        # Those of other spaces are refused like those that do not exist.
         if len(fields["channels"]) < len(set(ids)):
             raise invalid("There is no such channel in this space.", "channelIds")
     # null in a body is "" in the table: anything of its kind.

@@ -50,6 +50,7 @@ class JsonBox(forms.CharField):
             return {} if self.is_object else None
         try:
             read = json.loads(text)
+        # RecursionError: of thousands of brackets.
         except (ValueError, RecursionError) as error:
             if self.is_object:
                 raise forms.ValidationError('Must be a JSON object, such as {"revenue": 60}.') from error
@@ -143,6 +144,7 @@ class CaseForms:
         if not of_trait:
             self.form.fields["expected"].label = f"The {of.whom.one} is to be"
         self.rows: dict[str, BaseFormSet[Styled]] = {
+            # absolute_max: by default a thousand more are made for whoever asks for them.
             name: formset_factory(row, extra=1, max_num=most, absolute_max=most)(
                 posted, initial=rows.get(name, []), prefix=name
             )

@@ -158,9 +158,11 @@ def _members(
     about: PayloadComputation, settings: ClickhouseTableSettings, options: ClickhouseTableOptions, following: str
 ) -> DestinationRequest:
     inside = "audience = {audience:String} AND member AND id > {after:String}"
+    # FINAL: else older rows that are not merged away yet would count as well.
     ids = f"SELECT id FROM {options.table} FINAL WHERE {inside} ORDER BY id LIMIT {MEMBERS_READ}"
     query = f"SELECT toJSONString(groupArray([id])) FROM ({ids}) FORMAT TSVRaw"
     request = _query(settings, query, id="members")
+    # Apart from the statement, so that no value has to be quoted in it.
     parameters = urlencode({"param_audience": about.key, "param_after": following})
     return replace(request, url=f"{request.url}&{parameters}")
 

@@ -96,6 +96,7 @@ def plan(
             content["merge_fields"] = merge_fields
         if content:
             # PATCH changes members alone: PUT would make one of whoever is not.
+            # skip_merge_validation: else members are refused for want of other fields that the audience requires.
             path, method = f"{member}?skip_merge_validation=true", "PUT" if creates else "PATCH"
             requests.append(_call(settings, path, content, f"{change.id}-member", [change], method))
         if tag:
@@ -125,6 +126,7 @@ def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
 def _merge_field_steps(gives: str, name: Callable[[Any], str]) -> tuple[AdapterStep, AdapterStep]:
     """A merge field is looked for by its tag, and created. name(options) -> the tag; "" = none is needed."""
     return list_steps(
+        # The most that it gives at once; without a count it gives ten.
         lambda settings, tag: _call(settings, "/merge-fields?count=1000", None, "", [], "GET"),
         lambda answer, tag: id_of_named(looked_up(answer, "merge_fields"), tag, "merge_id", called="tag"),
         lambda settings, tag: _call(

@@ -182,4 +182,5 @@ def _catalog(request: PageRequest) -> HttpResponse:
 def _next(request: PageRequest) -> str:
     """Where somebody came from to make a destination, if that is a page of ours."""
     wanted = request.POST.get("next") or request.GET.get("next", "")
+    # No host is allowed: a link must not lead from here to somebody else's page.
     return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else ""

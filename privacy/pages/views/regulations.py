@@ -79,6 +79,7 @@ def _list(request: PageRequest) -> HttpResponse:
 
 def _new(request: PageRequest) -> HttpResponse:
     spaces = [request.space] if request.space else list(Space.objects.filter(workspace=request.workspace))
+    # A request for the whole workspace may name an identifier that one of its spaces alone knows.
     types = {type for space in spaces for type in policy_of(space.identity_policy).rank}
     form = NewRegulation(
         request.POST or None,
@@ -109,6 +110,7 @@ def _identifiers_of(request: PageRequest) -> str:
     """One a line, of the person whom the address names."""
     if not request.space or not (public_id := request.GET.get("profile", "")):
         return ""
+    # They are shown in clear: a permission to ask for erasures is none to see values.
     require(request, "space.pii")
     profile = profile_of(request.space, public_id)
     if profile is None:
@@ -161,6 +163,7 @@ def export(request: PageRequest, workspace: str, space: str, profile: str) -> St
     person = profile_of(request.space, profile)
     if person is None:
         raise Http404
+    # Before the first byte: whoever breaks it off has seen some of it, too.
     audit(request, "privacy.exported", request.space, profile=person.public_id)
     parts, id = parts_of(request.space, person), person.public_id
     if request.GET.get("as") == "json":
