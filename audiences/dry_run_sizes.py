@@ -120,16 +120,23 @@ def _count(
     with _written(space, nowhere, again):
         # Members among these people alone: everybody else stays as they are.
         known: dict[str, BitMap] = {}
+        unknown = {audience.key for audience in audiences if audience.pk in why}  # since an earlier part
         waiting = [audience for audience in audiences if audience.pk not in why]
         while waiting:
             # Those first that others ask about; there is no circle among audiences.
-            audience = next(one for one in waiting if keys_of(nodes[one.pk]) <= known.keys())
+            audience = next(one for one in waiting if keys_of(nodes[one.pk]) <= known.keys() | unknown)
             waiting.remove(audience)
+            if keys_of(nodes[audience.pk]) & unknown:
+                why[audience.pk] = ABOUT_ANOTHER
+                unknown.add(audience.key)
+                continue
             asked = Asked(audience.key, nodes[audience.pk], audience.include_anonymous)
             try:
                 (members,) = queries.answer(scope, [asked], known)
             except (Unanswerable, DefinitionError) as error:
-                why[audience.pk], members = str(error), BitMap()
+                why[audience.pk] = str(error)
+                unknown.add(audience.key)
+                continue
             known[audience.key] = members
             after[audience.pk] = (after[audience.pk] - again.component.numbers) | members
 

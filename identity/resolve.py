@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy
 import pyarrow
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 from pyroaring import BitMap
@@ -41,6 +41,7 @@ from sources.models import Connection, Replay
 from spaces.batches import unfinished
 from spaces.clock import Clock
 from spaces.clock import clock as database_clock
+from spaces.errors import is_ours
 from spaces.models import Log, Replaced, Space
 
 logger = logging.getLogger(__name__)
@@ -244,9 +245,10 @@ class Resolve:
                 again = splits.resolve_again(concerned, graph.last_profile, graph.last_identifier)
                 written = splits.record(again, number)
                 self._reject_nobodys(space, again)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:  # the wish of one person, who is told: it stops nobody's events
+        except Exception as error:
+            if not is_ours(error):  # a store is away: it is tried again
+                raise
+            # The wish of one person, who is told: it stops nobody's events.
             logger.exception("%s of space %s failed", cause, space.pk)
             why = f"{type(error).__name__}: {error}"
             if cause.dry_run:

@@ -175,7 +175,13 @@ def _undo(of: ProfileImport, clock: Clock) -> bool:
 
     def keep_up(done: BitMap, no_more: BitMap) -> None:
         """In the transaction in which they are resolved once more."""
-        kept = {"waiting": waiting - done, "told": told | done, "gone": gone | no_more}
+        # As it is now, and locked: what another process has done meanwhile must not be lost.
+        row = ProfileImport.objects.select_for_update().get(pk=of.pk)
+        kept = {
+            "waiting": bitmap_of(row.waiting) - done,
+            "told": bitmap_of(row.told) | done,
+            "gone": bitmap_of(row.gone) | no_more,
+        }
         ProfileImport.objects.filter(pk=of.pk).update(
             **{name: people.serialize() for name, people in kept.items()}, error="", retry_at=None
         )

@@ -231,6 +231,23 @@ def test_sizes_of_audiences_are_those_that_there_are_once_the_rules_are_applied(
     assert before != after
 
 
+def test_whoever_asks_about_an_audience_that_has_no_answer_has_none_either(monkeypatch):
+    world = team()
+    buyers_of(world)
+    answer = queries.answer
+
+    def but_buyers(scope, asked, known):
+        if asked[0].key == "buyers":
+            raise queries.Unanswerable("It took too long.")
+        return answer(scope, asked, known)
+
+    monkeypatch.setattr(queries, "answer", but_buyers)
+    sizes = with_sizes(services.try_rules(world.space, NO_TEAM), world)
+    assert sizes["buyers"][1] is None
+    assert sizes["known"][1] is None  # and not a figure that counts nobody of these people
+    assert sizes["pro"][1] is not None
+
+
 def test_destinations_are_told_of_the_difference_alone():
     world = team()
     buyers = world.audience("buyers", BUYERS, include_anonymous=True)
