@@ -13,10 +13,10 @@ from destinations.adapters import adapter_of
 from destinations.models import Acknowledged, Destination, Subscription
 from destinations.rules.contract import Address, PayloadComputation
 from destinations.rules.send_batch import Unanswered
+from destinations.send import turns_of
 from destinations.steps import StepFailed, StepsBusy, take_steps
 from destinations.transports import TRANSPORTS
 from spaces.models import Space
-from spaces.rates import pace
 
 TURN_S = 20.0  # of calls: no destination keeps a worker for longer
 KEPT_HERE = "catcher"  # the transport whose calls never leave the installation
@@ -86,7 +86,7 @@ def forward(destination: Destination, addresses: Iterable[Address], *, now: date
     adapter = adapter_of(destination.kind)
     if adapter.delete is None:
         raise ValueError(f"{destination.kind} cannot delete")
-    settings, rate = queries.settings_of(destination), adapter.capabilities.per_second
+    settings, in_turn = queries.settings_of(destination), turns_of(destination, longest_s=TURN_S)
     about = PayloadComputation("", "", "", destination.space.public_id)
     done, end = 0, time.monotonic() + TURN_S
     try:
@@ -95,8 +95,8 @@ def forward(destination: Destination, addresses: Iterable[Address], *, now: date
             for address in addresses:
                 if time.monotonic() > end:
                     break
-                if rate:
-                    pace(f"destination:{destination.pk}", rate=rate, longest_s=TURN_S)
+                if in_turn:
+                    in_turn()
                 request = adapter.authorize(adapter.delete(address, settings, now), taken.remembered)
                 answer = call(request)
                 # Only where the address names the person does 404 say that nobody of that name is there.

@@ -7,7 +7,6 @@ there, or the tool lost what it had.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -21,6 +20,7 @@ from destinations.calls import address_of
 from destinations.intake import Recipients, recipients_of
 from destinations.models import Acknowledged, Subscription
 from destinations.rules.send_batch import Unanswered
+from destinations.send import turns_of
 from destinations.steps import StepFailed, take_steps
 from destinations.transports import TRANSPORTS
 from destinations.transports.http import LONGEST_LOOK_UP
@@ -28,7 +28,6 @@ from identity.models import Identifier
 from spaces import personal
 from spaces.chunks import chunks
 from spaces.clock import clock
-from spaces.rates import pace
 from spaces.settings_schema import load_stored
 
 FIRST = 50  # of each side that are shown
@@ -100,9 +99,7 @@ class _Tool:
             return {identifier for identifier in caught if identifier[0] in self.rules}
         names: set[PresentIdentifier] = set()
         until, following = time.monotonic() + PATIENCE_S, ""
-        can, about = self._adapter.capabilities, queries.about(subscription)
-        bucket = f"destination:{subscription.destination_id}"  # as what is sent spends it
-        in_turn = partial(pace, bucket, rate=can.per_second, longest_s=PATIENCE_S) if can.per_second else None
+        about, in_turn = queries.about(subscription), turns_of(subscription.destination, longest_s=PATIENCE_S)
         with TRANSPORTS[self._adapter.transport](subscription.destination, self._settings) as call:
             try:
                 # A token, and the id of the list: as a batch would ask for them, so that both know the same.

@@ -7,7 +7,7 @@ from functools import partial
 
 from destinations import queries
 from destinations.adapters import adapter_of
-from destinations.models import Subscription
+from destinations.models import Destination, Subscription
 from destinations.rules.contract import CallOutcome, Changes, IdentifierChange
 from destinations.rules.send_batch import SentBatch, refused_batch, send_batch
 from destinations.steps import StepFailed, StepsBusy, forget_what_ends, take_steps
@@ -15,6 +15,13 @@ from destinations.transports import TRANSPORTS
 from spaces.rates import pace
 from spaces.secrets import Unopenable
 from spaces.settings_schema import load_stored, secrets_of
+
+
+def turns_of(destination: Destination, *, longest_s: float) -> Callable[[], bool] | None:
+    """Waits for the next turn, but no longer than this, and says whether it has come; None = there is no rate."""
+    # The rate is the destination's: whatever other audiences go there spend from it as well.
+    rate = adapter_of(destination.kind).capabilities.per_second
+    return partial(pace, f"destination:{destination.pk}", rate=rate, longest_s=longest_s) if rate else None
 
 
 def send_changes(
@@ -38,9 +45,7 @@ def send_changes(
         raise ConnectionError(f"The settings of {destination.public_id} cannot be read: {error}") from error
     options = load_stored(adapter.options_for(audience.kind), subscription.options)
     about = queries.about(subscription, everyone=everyone)
-    # The rate is the destination's: whatever other audiences go there spend from it as well.
-    bucket = f"destination:{destination.pk}"
-    in_turn = partial(pace, bucket, rate=can.per_second, longest_s=seconds) if can.per_second else None
+    in_turn = turns_of(destination, longest_s=seconds)
     with TRANSPORTS[adapter.transport](destination, settings) as call:
         try:
             taken = take_steps(
