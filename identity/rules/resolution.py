@@ -54,6 +54,15 @@ class Resolution:
     refused: list[int] = field(default_factory=list)
     set_aside: dict[tuple[Identifier, ...], dict[SetAside, None]] = field(default_factory=dict)
 
+    def learn(self, owner: int, event: ArchivedEvent, stamp: Stamp) -> None:
+        """The event's traits are the owner's, where it is the newest that says something of them."""
+        known = self.traits.setdefault(owner, {})
+        for key, value in event.traits.items():
+            before = known.get(key)
+            # By event time, then by place: an old event that arrives late never overwrites a newer value.
+            if before is None or before[0] < stamp:
+                known[key] = (stamp, value)
+
 
 def event_batch(rows: pyarrow.Table, policy: Policy) -> EventBatch:
     """From columns of `sources.events.archive_table.read_live`. Raises ValueError when a message cannot be read."""
@@ -93,12 +102,7 @@ def resolve(graph: IdentityGraph, batch: EventBatch, accounts: Mapping[str, int]
             resolution.refused.append(index)
         owner = owner_of_traits(event, user, account)
         if owner and (accounts is None or owner == user):
-            known, stamp = resolution.traits.setdefault(owner, {}), batch.stamp(index)
-            for key, value in event.traits.items():
-                before = known.get(key)
-                # By event time, then by place: an old event that arrives late never overwrites a newer value.
-                if before is None or before[0] < stamp:
-                    known[key] = (stamp, value)
+            resolution.learn(owner, event, batch.stamp(index))
     return resolution
 
 

@@ -122,11 +122,7 @@ def resolve_slice(graph: IdentityGraph, batch: SliceRows) -> Resolution:
         event = batch.event(index)
         owner = owner_of_traits(event, int(users[index]), int(accounts[index]))
         if owner:
-            known, stamp = resolution.traits.setdefault(owner, {}), batch.stamp(index)
-            for key, value in event.traits.items():
-                before = known.get(key)
-                if before is None or before[0] < stamp:
-                    known[key] = (stamp, value)
+            resolution.learn(owner, event, batch.stamp(index))
     return resolution
 
 
