@@ -138,18 +138,23 @@ def with_identifiers(rows: "QuerySet[Profile]") -> "QuerySet[Profile]":
 
 
 def numbers_of(space: Space, identifiers: Iterable[tuple[str, str]]) -> BitMap:
-    """The numbers of the profiles that hold any of these now. One statement, however many they are."""
+    """The numbers of the profiles that hold any of these now."""
+    return BitMap(holder_numbers(space, identifiers).values())
+
+
+def holder_numbers(space: Space, identifiers: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The number of the profile that holds each of these now, where one does. One statement, however many they are."""
     types, values = zip(*pairs, strict=True) if (pairs := list(identifiers)) else ((), ())
     with connection.cursor() as cursor:
         # LIMIT keeps a look-up a look-up, as above. 0 is nobody: what was split off, and has no event of its own.
         cursor.execute(
-            """SELECT holder.profile FROM unnest(%s::text[], %s::text[]) AS q(type, value)
+            """SELECT q.type, q.value, holder.profile FROM unnest(%s::text[], %s::text[]) AS q(type, value)
                CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
                                    WHERE space_id = %s AND type = q.type AND value = q.value LIMIT 1) AS holder
                WHERE holder.profile <> 0""",
             [[*types], [*values], space.pk],
         )
-        return BitMap(number for (number,) in cursor.fetchall())
+        return {(type, value): profile for type, value, profile in cursor.fetchall()}
 
 
 def holders(space: Space, type: str, value: str) -> "QuerySet[Profile]":

@@ -16,7 +16,7 @@ import pyarrow.compute
 from pyroaring import BitMap
 
 from identity import graph_store, history, splits
-from identity.erasure import OneBatch, advanced, tell_of
+from identity.erasure import OneBatch, advanced
 from identity.models import ChangeSet, Evidence, Identifier, Link, Merge, Profile, ProfileNote
 from identity.queries import canonical
 from identity.reader import Intake, Taken
@@ -25,7 +25,7 @@ from identity.rules import event_rows
 from identity.rules.graph import KNOWN_TYPES
 from identity.rules.policy import policy_of
 from identity.rules.resolution import event_batch
-from identity.splits import Component, Resolved, TooMuch, identifiers_of
+from identity.splits import Component, Resolved, identifiers_of
 from sources.consumption import places
 from sources.events import client, timeline
 from sources.events.schema import PROFILES
@@ -40,8 +40,6 @@ from spaces.times import from_milliseconds
 AT_ONCE = 1_000  # people of one batch, when nobody of them has much
 MOST_MOVED = 20_000  # numbers whose rows wait to be deleted: each is in the text of every statement about the space
 ROWS_AT_ONCE = 50_000  # numbers in one DELETE
-
-__all__ = ["TooMuch", "crowded", "drained", "erase_rows", "people_of_source", "retract", "tell_of"]
 
 
 def drained(space: Space, source_id: int) -> bool:

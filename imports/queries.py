@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from identity.queries import identifiers_of
-from identity.rules.policy import Identifier, policy_of
+from identity.rules.policy import policy_of
 from imports.models import ImportPart, ProfileImport, bitmap_of
 from imports.rules.files import Record, records
 from imports.rules.rows import DIRECT, Checked, RowProblem, check
@@ -28,7 +27,10 @@ class ImportProgress:
 
 
 def imports_of(space: Space) -> "QuerySet[ProfileImport]":
-    return ProfileImport.objects.filter(space=space).select_related("created_by", "source")
+    """Each with `file_kept`, and without what only its undoing reads of it."""
+    kept = Exists(ImportPart.objects.filter(of=OuterRef("pk")))
+    rows = ProfileImport.objects.filter(space=space).annotate(file_kept=kept).defer("told", "gone")
+    return rows.select_related("created_by", "source")
 
 
 def read(of: ProfileImport, *, start: int = 0, row: int = 0) -> Iterator[Record]:
@@ -41,10 +43,9 @@ def read(of: ProfileImport, *, start: int = 0, row: int = 0) -> Iterator[Record]
 def _parts(of: ProfileImport, start: int) -> Iterator[bytes]:
     # Also the part in the middle of which `start` is.
     parts = ImportPart.objects.filter(of=of, start__gt=start - F("length")).order_by("start")
-    for place, length in parts.values_list("start", "length"):
-        if place + length > start:
-            content = zlib.decompress(ImportPart.objects.values_list("content", flat=True).get(of=of, start=place))
-            yield content[max(start - place, 0) :]
+    for place in parts.values_list("start", flat=True):
+        content = zlib.decompress(ImportPart.objects.values_list("content", flat=True).get(of=of, start=place))
+        yield content[max(start - place, 0) :]
 
 
 def has_file(of: ProfileImport) -> bool:
@@ -82,21 +83,6 @@ def rejected(of: ProfileImport) -> Iterator[tuple[Record, list[RowProblem]]]:
     for record in read(of):
         if record.row > 1 and isinstance(outcome := check(record, of.header, uses, policy), list):
             yield record, outcome
-
-
-def holders_of(space: Space, identifiers: Iterable[Identifier]) -> dict[Identifier, int]:
-    """Whose these are now: the number of the profile, for each that somebody holds."""
-    pairs = list(identifiers)
-    with connection.cursor() as cursor:
-        # LIMIT keeps a look-up a look-up, as in identity.queries.
-        cursor.execute(
-            """SELECT q.type, q.value, holder.profile FROM unnest(%s::text[], %s::text[]) AS q(type, value)
-               CROSS JOIN LATERAL (SELECT profile FROM identity_identifier
-                                   WHERE space_id = %s AND type = q.type AND value = q.value LIMIT 1) AS holder
-               WHERE holder.profile <> 0""",
-            [[type for type, _ in pairs], [value for _, value in pairs], space.pk],
-        )
-        return {(type, value): profile for type, value, profile in cursor.fetchall()}
 
 
 def callers(space: Space, profiles: Iterable[int]) -> dict[int, dict[str, str]]:

@@ -17,6 +17,9 @@ from pyroaring import BitMap
 
 from access.services import COMMAND
 from identity import retraction
+from identity.erasure import tell_of
+from identity.queries import holder_numbers
+from identity.splits import TooMuch
 from imports import queries
 from imports.models import ImportProblem, ProfileImport, bitmap_of
 from imports.rules.rows import DIRECT, Checked, GoodRow, identify
@@ -56,7 +59,7 @@ def advance(pk: int, clock: Clock) -> bool:
         return step(of, clock)
     except InboxFull as full:
         _waits(of, str(full), clock.now() + SOON)
-    except retraction.TooMuch as error:
+    except TooMuch as error:
         _waits(of, f"{error} It is tried again, with fewer of them.", clock.now() + SOON)
     except Exception as error:
         logger.exception("import %s", of.public_id)
@@ -71,7 +74,7 @@ def _waits(of: ProfileImport, error: str, until: datetime) -> None:
 def _check(of: ProfileImport, clock: Clock) -> bool:
     part = queries.checked(of, AT_A_TIME)
     counts = Counter(of.counts) + Counter(good=len(part.good), rejected=part.rejected)
-    holders = queries.holders_of(of.space, {identifier for row in part.good for identifier in row.identifiers})
+    holders = holder_numbers(of.space, {identifier for row in part.good for identifier in row.identifiers})
     for row in part.good:
         people = {holders[identifier] for identifier in row.identifiers if identifier in holders}
         counts["known" if people else "new"] += 1
@@ -117,7 +120,7 @@ def _send(of: ProfileImport, clock: Clock) -> bool:
 
 def _messages(of: ProfileImport, rows: Sequence[GoodRow]) -> list[dict[str, object]]:
     nameless = [row for row in rows if not row.message.keys() & DIRECT.values()]
-    holders = queries.holders_of(of.space, {identifier for row in nameless for identifier in row.identifiers})
+    holders = holder_numbers(of.space, {identifier for row in nameless for identifier in row.identifiers})
     names = queries.callers(of.space, BitMap(holders.values()))
     at = of.event_time or of.created_at
     messages = []
@@ -150,7 +153,7 @@ def _moves_on(of: ProfileImport, part: Checked, end: str, clock: Clock, **counts
 
 
 def _undo(of: ProfileImport, clock: Clock) -> bool:
-    """Raises retraction.TooMuch."""
+    """Raises TooMuch."""
     now, space, source = clock.now(), of.space, of.source
     if source is None:
         raise LookupError("the import's source")
@@ -190,7 +193,7 @@ def _undo(of: ProfileImport, clock: Clock) -> bool:
     while True:
         try:
             return retraction.retract(space, source.pk, waiting[:few], clock=clock, keep=keep_up)
-        except retraction.TooMuch:
+        except TooMuch:
             if few == 1:
                 raise
             # Too much is everybody whom any of them is linked to: fewer are linked to fewer.
@@ -201,7 +204,7 @@ def _finish(of: ProfileImport, source: int, told: BitMap, gone: BitMap, clock: C
     """All are resolved once more: the rows go, audiences hear of it, and with its source its archive goes."""
     # Done again each time that telling has to wait: then nothing is left to be erased.
     retraction.erase_rows(of.space, source, gone)
-    if told and not retraction.tell_of(of.space, told, clock=clock):
+    if told and not tell_of(of.space, told, clock=clock):
         return False
     with transaction.atomic():
         # Another space may listen to it as well: then it has nothing to do with this undoing.

@@ -48,7 +48,7 @@ class ImportsView(PagedView):
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """An import without its file, which is sent next, in parts."""
         of = services.begin(request.space, **parsed(CreateImport, request), now=clock.now(), by=request)
-        return answer(ImportAnswer, 201, profileImport=of)
+        return answer(ImportAnswer, 201, profileImport=queries.imports_of(request.space).get(pk=of.pk))
 
 
 class _Import(APIView):

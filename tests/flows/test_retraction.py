@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from identity import retraction
+from identity.erasure import tell_of
 from identity.models import Evidence, Identifier, Profile
 from spaces.clock import FixedClock
 from spaces.models import Replaced
@@ -38,7 +39,7 @@ def taken_back(stream, few=2):
         assert retraction.retract(stream.space, source, part, clock=FixedClock(NOON), keep=keep)
         assert not waiting & part
     retraction.erase_rows(stream.space, source, gone)
-    assert not told or retraction.tell_of(stream.space, told, clock=FixedClock(NOON))
+    assert not told or tell_of(stream.space, told, clock=FixedClock(NOON))
     stream.sent = {key: value for key, value in stream.sent.items() if key[0] != source}
     stream.order = [key for key in stream.order if key[0] != source]
     return gone
