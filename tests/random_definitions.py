@@ -58,6 +58,8 @@ FUNCTIONS = ["sum", "average", "minimum", "maximum"]
 OTHERS = {"entered": {"days": 7}, "ever": True}
 
 Json = Any
+Recipes = dict[str, Callable[[], Json]]
+Draw = Callable[[Recipes, Counter[str]], Json]
 
 
 class Instant(int):
@@ -87,25 +89,30 @@ class Drawn:
     def definitions(self, count: int, varied: Counter[str], *, most: int = 0) -> list[Json]:
         """Trees of conditions, each of which asks for what was asked for least. varied: how often what was so far.
         most: so many, if there was too little of something."""
-        recipes = self.recipes()
-        drawn = [self._tree(recipes, varied) for _ in range(count)]
-        while len(drawn) < most and any(varied[name] < LEAST for name in recipes):
-            drawn.append(self._tree(recipes, varied))
-        return drawn
+        return self._drawn(self.recipes(), self._tree, count, varied, most)
 
-    def trait_definitions(self, count: int, varied: Counter[str]) -> list[Json]:
-        recipes = self.trait_recipes()
-        return [self._neediest(recipes, varied, self.moment.value) for _ in range(count)]
+    def trait_definitions(self, count: int, varied: Counter[str], *, most: int = 0) -> list[Json]:
+        """As `definitions`, of traits."""
+        return self._drawn(self.trait_recipes(), self._trait, count, varied, most)
 
-    def trait_recipes(self) -> dict[str, Callable[[], Json]]:
-        recipes: dict[str, Callable[[], Json]] = {}
+    def trait_recipes(self) -> Recipes:
+        recipes: Recipes = {}
         for kind in (*FUNCTIONS, *VALUE_KINDS):
             recipes[f"value {kind}"] = lambda kind=kind: self.trait(kind)
         for window in (*SPANS, *SESSIONS):
             recipes[f"value {window}"] = lambda window=window: self.trait("", self.window(window))
         return recipes
 
-    def _tree(self, recipes: dict[str, Callable[[], Json]], varied: Counter[str]) -> Json:
+    def _drawn(self, recipes: Recipes, draw: Draw, count: int, varied: Counter[str], most: int) -> list[Json]:
+        drawn = [draw(recipes, varied) for _ in range(count)]
+        while len(drawn) < most and any(varied[name] < LEAST for name in recipes):
+            drawn.append(draw(recipes, varied))
+        return drawn
+
+    def _trait(self, recipes: Recipes, varied: Counter[str]) -> Json:
+        return self._neediest(recipes, varied, self.moment.value)
+
+    def _tree(self, recipes: Recipes, varied: Counter[str]) -> Json:
         leaf = self._neediest(recipes, varied, self.moment.holds)
         node = {"not": leaf} if self.random.random() < 0.15 else leaf
         if self.random.random() < 0.5:
@@ -114,9 +121,7 @@ class Drawn:
         tree = {word: [node, *(self._neediest(recipes, varied, self.moment.holds) for _ in range(self.any([1, 1, 2])))]}
         return {"not": tree} if self.random.random() < 0.15 else tree
 
-    def _neediest(
-        self, recipes: dict[str, Callable[[], Json]], varied: Counter[str], answer: Callable[[Json, int], Json]
-    ) -> Json:
+    def _neediest(self, recipes: Recipes, varied: Counter[str], answer: Callable[[Json, int], Json]) -> Json:
         """What was drawn least often so far; tried again if it is the same for everybody at all times."""
         least = min(recipes, key=lambda name: (varied[name], self.random.random()))
         for _ in range(8):
@@ -301,9 +306,9 @@ class Drawn:
 
     # What has its turn
 
-    def recipes(self) -> dict[str, Callable[[], Json]]:
+    def recipes(self) -> Recipes:
         """By what each draws for certain."""
-        every: dict[str, Callable[[], Json]] = {}
+        every: Recipes = {}
         for op in PLAIN_OPS:
             every[f"op {op}"] = lambda op=op: self.any([self.of_property, self.of_trait, self.of_computed])(op)
         for op in DATE_OPS:
