@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from audiences import suggestions
+from audiences.conditions.page import view_rows
 from audiences.rules import grammar
 from audiences.rules.conditions import Condition
 from audiences.rules.fields import EVENT, FrequencyField, QuestionField, QuestionsField, StepsField, TextField
@@ -16,6 +17,7 @@ from audiences.rules.values import read_list_name, trait_keys
 from identity.history import scope_of
 from sources.events import seen
 from sources.events.sql import join, sql
+from sources.rules.spec import EVENT_NAMES
 from spaces.models import Space
 
 TRAIT, PROPERTY = "trait", "property"
@@ -24,7 +26,8 @@ ALIKE = 0.75  # of 1, as difflib has it: one or two letters of a word
 
 @dataclass(frozen=True)
 class NeverSeen:
-    """path: in the definition. what: an event, a property of `event`, or a trait. like: one that was seen, or ""."""
+    """path: in the definition. what: an event, a page or screen, a property of `event`, or a trait. like: one that was
+    seen, or ""."""
 
     path: str
     what: str
@@ -34,7 +37,7 @@ class NeverSeen:
 
     @property
     def sentence(self) -> str:
-        of = f" of “{self.event}”" if self.event else ""
+        of = f" of “{self.event}”" if self.what == PROPERTY else ""
         like = f" Did you mean “{self.like}”?" if self.like else ""
         article = "An" if self.what == EVENT else "A"
         return f"{article} {self.what} “{self.name}”{of} was never seen in this space.{like}"
@@ -54,6 +57,8 @@ def never_seen(space: Space, node: Node) -> list[NeverSeen]:
             return not traits.isdisjoint(keys[name])
         if name.what == EVENT:
             return name.name in events
+        if name.what in EVENT_NAMES:
+            return seen.has_property(scope, name.event, join(" AND ", view_rows(name.what, name.name)))
         # Of an event that was never seen, that alone is worth saying.
         if name.event not in events:
             return True
@@ -72,16 +77,18 @@ def _names(path: str, condition: Condition) -> Iterator[NeverSeen]:
         value = getattr(condition, attribute)
         if isinstance(field, TextField) and field.changes == EVENT:
             yield NeverSeen(f"{at}{field.key}", EVENT, value)
+        elif attribute == "name" and condition.kind in EVENT_NAMES:
+            yield NeverSeen(f"{at}name", condition.kind, value, EVENT_NAMES[condition.kind])
         elif isinstance(field, QuestionField) and not condition.traits():  # what is no computed trait is refused
             yield NeverSeen(f"{at}{field.key}", TRAIT, value.name)
         elif isinstance(field, QuestionsField):
-            yield from _properties(at, field, value, str(getattr(condition, "name", "")))
+            yield from _properties(at, field, value, str(getattr(condition, "event", "")))
         elif isinstance(field, FrequencyField) and value.measure:
-            yield NeverSeen(f"{at}{value.measure}", PROPERTY, value.of, str(getattr(condition, "name", "")))
+            yield NeverSeen(f"{at}{value.measure}", PROPERTY, value.of, str(getattr(condition, "event", "")))
         elif isinstance(field, StepsField):
             for i, step in enumerate(value):
                 yield NeverSeen(f"{at}{field.key}[{i}].name", EVENT, step.name)
-                before = value[step.follows - 1].name if step.follows else str(getattr(condition, "name", ""))
+                before = value[step.follows - 1].name if step.follows else str(getattr(condition, "event", ""))
                 yield from _properties(f"{at}{field.key}[{i}].", field.questions, step.where, step.name, before)
 
 
@@ -101,6 +108,8 @@ def _with_one_alike(space: Space, unseen: NeverSeen) -> NeverSeen:
     known: Sequence[str]
     if unseen.what == EVENT:
         known = list(suggestions.events(space))
+    elif unseen.what in EVENT_NAMES:
+        known = list(suggestions.property_values(space, event=unseen.event, name=f"{unseen.what}_name"))
     elif unseen.what == TRAIT:
         known = list(suggestions.traits(space))
     else:

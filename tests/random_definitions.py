@@ -39,6 +39,7 @@ DAYS = ["2027-10-31", "2027-12-31", "2028-01-01", "2028-02-29", "2028-03-01", "2
 MOMENTS = [*DAYS, "2027-10-31T01:00:00Z", "2028-02-29T00:00:00+01:00", "2028-02-28T12:00:00.001Z"]
 WINDOWS = [{"minutes": 1}, {"hours": 1}, {"days": 1}, {"weeks": 1}, {"days": 60}]
 NAMES = ["Seen", "Bought", "O'Brien's 100 %s `x` \\ é"]
+VIEWS, VIEWED = {"page": "Page Viewed", "screen": "Screen Viewed"}, ["home", "plans"]
 TOLD = ["plan", "plan.b", "budget"]  # traits
 OF_EVENTS, OF_PEOPLE = ["p", "p", "p", "q", "p.b", "p[]", "p[].b"], ["plan", "plan", "budget", "plan[]", "plan.b"]
 COMMON = [1, 1, 2, 1.5, "x", "x", "y", "xy", True, False, "1", ["x", "y"], [1, "x"], {"b": 1}, {"b": "x"}, [{"b": "x"}]]
@@ -150,7 +151,9 @@ class Drawn:
         for place in range(PEOPLE * 14):
             owner, at = self.any(owners), self._time()
             came = max(born.get(owner, 0), self._came(at))
-            event = Event(owner, self.any([*NAMES, NAMES[0], NAMES[0]]), at, self._properties(), self.any([1, 1, 2]))
+            name, properties = self.any([*NAMES, NAMES[0], NAMES[0], *VIEWS.values()]), self._properties()
+            properties |= {f"{view}_name": self.any(VIEWED) for view in VIEWS if VIEWS[view] == name}
+            event = Event(owner, name, at, properties, self.any([1, 1, 2]))
             events += [(came, event)] * (2 if place % 40 == 0 else 1)  # under two message ids
         for place in range(PEOPLE * 5):
             owner, at = self.any(owners), self._time()
@@ -329,7 +332,7 @@ class Drawn:
         every["step follows"] = lambda: self.event({"then": [self.step(), self.step(follows=1)]})
         for word in ("only", "except"):
             every[f"sources {word}"] = lambda word=word: self.event(self.sources(word))
-        for kind in ("event", "trait", "sql_trait", "computed", "split", "audience"):
+        for kind in ("event", *VIEWS, "trait", "sql_trait", "computed", "split", "audience"):
             every[f"kind {kind}"] = lambda kind=kind: self.of_kind(kind)
         for key in OTHERS:
             every[f"audience {key}"] = lambda key=key: {"kind": "audience", "key": "other", key: OTHERS[key]}
@@ -352,6 +355,8 @@ class Drawn:
             return self.of_trait(self.any([*PLAIN_OPS, *DATE_OPS]), kind)
         if kind == "computed":
             return self.of_computed(self.any(PLAIN_OPS))
+        if kind in VIEWS:
+            return self.event() | {"kind": kind, "name": self.any(VIEWED)}
         if kind == "split":
             first = self.any([0, 20, 30.5])
             return {"kind": "split", "name": self.any(SPLITS), "from": first, "to": self.any([60, 90.25, 100])}
@@ -372,7 +377,7 @@ def features(leaf: Json) -> set[str]:
     if kind in (*FUNCTIONS, *VALUE_KINDS):
         return {f"value {each}" for each in (kind, *_when(leaf))}
     found = {f"kind {kind}", *(f"audience {key}" for key in OTHERS if key in leaf)}
-    found |= {f"when {each}" for each in _when(leaf)} if kind == "event" else set()
+    found |= {f"when {each}" for each in _when(leaf)} if kind in ("event", *VIEWS) else set()
     measures = leaf.keys() & {*MEASURES}
     found |= {f"measure {each}" for each in measures} | {f"sources {word}" for word in leaf.get("sources", ())}
     found |= {f"often {bound}" for bound in BOUNDS if bound in leaf and not measures}

@@ -279,7 +279,7 @@ class NeverSeenSerializer(serializers.Serializer[Any]):
     example: ClassVar = {"path": "all[1].not.name", "what": "event", "name": "Orderd", "event": None, "like": "Ordered"}
 
     path = serializers.CharField(help_text="Where in the definition.")
-    what = serializers.ChoiceField(choices=["event", "property", "trait"])
+    what = serializers.ChoiceField(choices=["event", "page", "screen", "property", "trait"])
     name = serializers.CharField()
     event = TextOrNull(help_text="Whose property it is.")
     like = TextOrNull(help_text="One that was seen and is called alike.")

@@ -37,6 +37,7 @@ class Performed(EventCondition):
     label = "Performed an event"
     icon = "event"
     example: ClassVar = {"name": "Order Completed", "atLeast": 2, "within": {"days": 7}}
+    verbs: ClassVar = ("performed", "did not perform")
 
     frequency: Frequency = declare(FrequencyField(), default=Frequency())
     where: tuple[Question, ...] = declare(filters(TRAIT), default=())
@@ -55,14 +56,14 @@ class Performed(EventCondition):
 
     def sentence(self) -> str:
         window = f" {self.when.sentence()}" if self.when else ""
-        performed = _performed(self.event_sentence(), self.where, self.frequency)
+        performed = _performed(self.verbs, self.event_sentence(), self.where, self.frequency)
         return performed + window + "".join(self._step_sentence(step) for step in self.then)
 
     def _step_sentence(self, step: NextStep) -> str:
-        of = quoted(self.name)
+        of = self.called
         if step.follows:
             of = f"{quoted(self.then[step.follows - 1].name)} (step {step.follows})"
-        performed = _performed(quoted(step.name), step.where, step.frequency, of)
+        performed = _performed(Performed.verbs, quoted(step.name), step.where, step.frequency, of)
         return f" and then {performed} {f'within {step.within} of' if step.within else 'after'} {of}"
 
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
@@ -72,7 +73,7 @@ class Performed(EventCondition):
             return super().aggregates(now)
         rows, since = self.counted(now), self.opens(now)
         expressions = amounts.expressions(self.frequency.measure, place(self.frequency.of), rows)
-        return tuple(Aggregate(shape, (self.name,), expression, since, rows) for shape, expression in expressions)
+        return tuple(Aggregate(shape, (self.event,), expression, since, rows) for shape, expression in expressions)
 
     def test(self, answers: Answers) -> Sql:
         sign, number = self.frequency.sign, self.frequency.number
@@ -101,7 +102,7 @@ class Performed(EventCondition):
     @property
     def _steps(self) -> list[Step]:
         """The event itself, and what comes after it."""
-        first = Step(self.name, self.rows(), compared=_compared(self.where))
+        first = Step(self.event, self.rows(), compared=_compared(self.where))
         return [first, *map(self._step, self.then)]
 
     def _step(self, step: NextStep) -> Step:
@@ -138,11 +139,14 @@ def _compared(where: Sequence[Question]) -> tuple[Question, ...]:
     return tuple(question for question in where if question.reference)
 
 
-def _performed(event: str, where: tuple[Question, ...], frequency: Frequency, parent: str = "") -> str:
+def _performed(
+    verbs: tuple[str, str], event: str, where: tuple[Question, ...], frequency: Frequency, parent: str = ""
+) -> str:
     event += questions_sentence(where, parent)
     # "Exactly 0 times" and "at most 0 times" read as what they mean; a sum of 0 is a sum.
     never = frequency.number == 0 and not frequency.measure
-    return f"did not perform {event}" if never else f"performed {event} {frequency.sentence()}"
+    did, did_not = verbs
+    return f"{did_not} {event}" if never else f"{did} {event} {frequency.sentence()}"
 
 
 condition = Performed

@@ -13,7 +13,7 @@ from audiences.models import Audience, Draft
 from audiences.never_seen import never_seen
 from audiences.queries import NotComputed, Unanswerable
 from audiences.rules import draft_form, grammar
-from audiences.rules.conditions import Condition
+from audiences.rules.conditions import Condition, EventCondition
 from audiences.rules.draft_form import Flaw, Tree
 from audiences.rules.operators import OPERATORS
 from audiences.rules.validation import DefinitionError
@@ -147,7 +147,9 @@ class Adding:
     icon: str
 
 
-OFFERED = sorted(KINDS.values(), key=lambda kind: (kind.kind != "event", kind.label))
+OFFERED = sorted(
+    KINDS.values(), key=lambda kind: (kind.kind != "event", not issubclass(kind, EventCondition), kind.label)
+)
 ADDING = [
     *(Adding(kind.kind, kind.label, kind.icon) for kind in OFFERED),
     Adding(draft_form.GROUP, "Group of conditions", "group"),

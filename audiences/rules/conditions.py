@@ -149,6 +149,11 @@ class Condition(ABC):
         return self
 
     @classmethod
+    def event_of(cls, entries: Mapping[str, Any]) -> str:
+        """The event whose properties the form's entries ask about; "" = there is none."""
+        return str(entries.get("name", ""))
+
+    @classmethod
     def of_older(cls, entries: dict[str, Any]) -> dict[str, Any]:
         """The entries of a draft that an older release has kept, as they are now."""
         return entries
@@ -173,13 +178,23 @@ class EventCondition(Condition):
     since: int | None = dataclasses.field(default=None, kw_only=True)
 
     @property
+    def event(self) -> str:
+        """What the events are called in the timeline."""
+        return self.name
+
+    @property
+    def called(self) -> str:
+        """What the sentence calls them."""
+        return quoted(self.name)
+
+    @property
     def window(self) -> Window | None:
         """None = at any time."""
         return None
 
     def rows(self) -> Sql:
         """Which rows of the timeline are such events, whenever they were."""
-        event = sql("event = %s", self.name)
+        event = sql("event = %s", self.event)
         if self.sources is None:
             return event
         if self.sources.numbers is None:
@@ -191,7 +206,7 @@ class EventCondition(Condition):
 
     def event_sentence(self) -> str:
         """The event, and where it has to come from."""
-        return f"{quoted(self.name)}{self.sources.sentence() if self.sources else ''}"
+        return f"{self.called}{self.sources.sentence() if self.sources else ''}"
 
     def opens(self, now: int) -> int | None:
         """Events up to this moment do not count; None = all do."""
@@ -210,12 +225,12 @@ class EventCondition(Condition):
     def aggregates(self, now: int) -> tuple[Aggregate, ...]:
         """How many such events there are."""
         rows = self.counted(now)
-        return (Aggregate(COUNT, (self.name,), sql("countIf(%s)", rows), self.opens(now), rows),)
+        return (Aggregate(COUNT, (self.event,), sql("countIf(%s)", rows), self.opens(now), rows),)
 
     def time_triggers(self) -> tuple[TimeTrigger, ...]:
         """An event comes into the window, and leaves it."""
         turns = self.window.turns() if self.window else ()
-        return tuple(EventTrigger(EVENTS, self.name, self.rows(), turn) for turn in turns)
+        return tuple(EventTrigger(EVENTS, self.event, self.rows(), turn) for turn in turns)
 
     def beginning(self, since: int) -> "Condition":
         return replace(self, since=since)

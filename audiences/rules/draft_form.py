@@ -80,17 +80,21 @@ def questions(tree: Tree) -> Iterator[WrittenQuestion]:
                 computed = node["kind"] == HasComputedTrait.kind
                 yield WrittenQuestion(place.path, node, node[field.key], computed=computed)
             elif isinstance(field, QuestionsField):
-                yield from _property_questions(field, node, place.path)
+                yield from _property_questions(field, node, place.path, FORMS[node["kind"]].event_of(node))
             elif isinstance(field, StepsField):
                 for i, step in enumerate(node[field.key]):
-                    yield from _property_questions(field.questions, step, _below(place.path, f"{field.key}.{i}"))
+                    yield from _property_questions(
+                        field.questions, step, _below(place.path, f"{field.key}.{i}"), step["name"]
+                    )
 
 
-def _property_questions(field: QuestionsField, entries: dict[str, Any], path: str) -> Iterator[WrittenQuestion]:
-    """Those about the properties of an event, which the entries name."""
+def _property_questions(
+    field: QuestionsField, entries: dict[str, Any], path: str, event: str
+) -> Iterator[WrittenQuestion]:
+    """Those about the properties of the event."""
     for i, row in enumerate(entries[field.key]):
         prefix = _below(path, f"{field.key}.{i}")
-        yield WrittenQuestion(prefix, row, row[field.question.key], entries.get("name", ""))
+        yield WrittenQuestion(prefix, row, row[field.question.key], event)
 
 
 def of_definition(value: Any) -> Tree:

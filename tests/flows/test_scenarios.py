@@ -1,7 +1,8 @@
 """What becomes of people, step by step, as `tests/scenarios` tells it: each audience with its stories.
 
 `ann: Event` or `ann: {event: …, ago: 2 days, anonymous: true, account: acme, any: property}` happens;
-`ann is: {trait: value}`; `ann was: {trait: value, ago: …}` arrives late; `ann joins: acme`, or `ann joins: {account:
+`ann views: {page: Pricing, any: property}`, or `screen`; `ann is: {trait: value}`;
+`ann was: {trait: value, ago: …}` arrives late; `ann joins: acme`, or `ann joins: {account:
 acme, trait: value}` with traits of the account, is a group call, which `anonymous: true` makes a visitor's;
 `merge: [visitor, ann]`; `after: 3 days` the clock has moved; `edit: definition`, or `edit key: definition` of another
 audience or a computed trait; `switch: off` and `switch: on`;
@@ -184,6 +185,9 @@ class Story:
             elif verb == "joins":
                 about = {"account": about} if isinstance(about, str) else about
                 self.send("group", who, about, "traits", groupId=self.mark + about.pop("account"))
+            elif verb == "views":
+                view = "page" if "page" in about else "screen"
+                self.send(view, who, about, "properties", name=about.pop(view))
             elif who not in TURNS and verb != "has":
                 about = {"event": about} if isinstance(about, str) else about
                 context = {"context": {"groupId": self.mark + about.pop("account")}} if "account" in about else {}

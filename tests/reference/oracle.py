@@ -156,6 +156,8 @@ class Moment:
             return not self.holds(node["not"], person)
         kinds = {
             "event": self.performed,
+            "page": self.viewed,
+            "screen": self.viewed,
             "trait": self.has_trait,
             "sql_trait": self.has_trait,
             "computed": self.has_computed,
@@ -163,6 +165,11 @@ class Moment:
             "split": self.is_in_part,
         }
         return kinds[node["kind"]](node, person)
+
+    def viewed(self, node: Json, person: int) -> bool:
+        named = _named(node["kind"], node["name"])
+        name = f"{node['kind'].capitalize()} Viewed"
+        return self.performed({**node, "name": name, "where": [*node.get("where", []), named]}, person)
 
     def performed(self, node: Json, person: int) -> bool:
         own = self.world.events_of(person)
@@ -413,6 +420,11 @@ def inside(tree: Json, name: str) -> Json:
         if value is not None:
             return value
     return None
+
+
+@cache  # the same question each time: its answers are remembered
+def _named(view: str, name: str) -> Json:
+    return {"property": f"{view}_name", "op": "equals", "value": name}
 
 
 def answers(question: Json, values: list[Json]) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -39,6 +40,7 @@ def world(cast):
             user, sent = f"{name}-{number}", {name: value}
             messages.append(message("identify", userId=user, traits=sent))
             messages.append(message("track", userId=user, event="Used", properties=sent))
+    messages.append(message("page", userId="viewer", name="Pricing", properties={"plan": "pro"}))
     world.sent(*messages)  # at once: a batch for each takes a tenth of a second
     names = {"type": "track", "event": "Used", "first_seen_at": NOON, "last_seen_at": NOON}
     EventName.objects.create(workspace=cast.workspace, source=world.source, **names)
@@ -174,6 +176,9 @@ def found(world, definition):
             {"kind": "event", "name": "Gone", "where": [{"property": "x", "op": "exists"}]},
             [("name", "event", "Gone", "")],
         ),
+        ({"kind": "page", "name": "Pricing", "where": [{"property": "plan", "op": "exists"}]}, []),
+        ({"kind": "page", "name": "pricing"}, [("name", "page", "pricing", "Pricing")]),
+        ({"kind": "screen", "name": "Pricing"}, [("name", "screen", "Pricing", "")]),
         ({"kind": "trait", "name": "nubmer", "op": "exists"}, [("name", "trait", "nubmer", "number")]),
         ({"kind": "trait", "name": "inside.level", "op": "exists"}, []),
         ({"kind": "trait", "name": "lists[]", "op": "exists"}, []),
@@ -201,3 +206,22 @@ def test_another_space_has_seen_nothing_for_this_one(world, cast):
     elsewhere = World(cast.other_space)
     elsewhere.sent(message("track", userId="x", event="Elsewhere"))
     assert found(world, {"kind": "event", "name": "Elsewhere"}) == [("name", "event", "Elsewhere", "")]
+
+
+def test_pages_and_their_properties_are_suggested(world, cast):
+    made = drafts.begin(cast.space, cast.people["owner"])
+    url = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/audiences/drafts/{made.public_id}"
+    row = draft_form.condition("page") | {"name": "Pri"}
+    row["where"] = [{**draft_form.FORMS["page"].blank_rows["where"], "property": "plan"}]
+    user = cast.browser("user")
+    page = user.post(url, fields_of({"all": [row]}) | {"act": "show"}, headers={"HX-Request": "true"}).content.decode()
+    fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', page))
+    asked = re.findall(r'hx-get="([^"]+of=property[^"]*)"', page)
+    addresses = (urlsplit(unescape(address)) for address in asked)
+    offered = [user.get(to.path, dict(parse_qsl(to.query)) | fields).content.decode() for to in addresses]
+    assert [re.findall(r'value="([^"]*)"', options) for options in offered] == [
+        ["Pricing"],  # of its name
+        ["page_name", "plan"],  # of what is measured
+        ["plan"],  # of a property: those that have in them what is typed
+        ["pro"],
+    ]
