@@ -93,7 +93,7 @@ def measure(running: Stack) -> list[Figure]:
     key, path = source["writeKeys"][0], f"spaces/{space}/audiences"
     people = traffic.Traffic(Random(2), world.user_id(BUSY), BUSY_SHARE)
     with _made(running, path, _definitions()):
-        with _made(running, path, [_windowed(number) for number in range(WINDOWED, WINDOWED + MORE_WINDOWED)]):
+        with _made(running, path, [windowed(number) for number in range(WINDOWED, WINDOWED + MORE_WINDOWED)]):
             many = _watched(running)
         idle = _watched(running)
         with _made(running, path, [_probed(), _probed(within={"minutes": 1})]) as (ever, lately):
@@ -208,7 +208,7 @@ def _definitions() -> list[dict[str, Any]]:
     return [
         *(_of_traits(number) for number in range(TRAITS)),
         *(_sequence(number) for number in range(SEQUENCES)),
-        *(_windowed(number) for number in range(WINDOWED)),
+        *(windowed(number) for number in range(WINDOWED)),
     ]
 
 
@@ -227,7 +227,7 @@ def _sequence(number: int) -> dict[str, Any]:
     return {"kind": "event", "name": first, "atLeast": 1, "within": {"days": 30}, "then": then}
 
 
-def _windowed(number: int) -> dict[str, Any]:
+def windowed(number: int) -> dict[str, Any]:
     """Each window of its own, so that they close at different times."""
     window = ({"days": 1 + number}, {"hours": 1 + number}, {"days": 90 - number * 4 // 5}, {"weeks": 1 + number // 8})[
         number % 4

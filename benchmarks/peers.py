@@ -22,13 +22,16 @@ import psutil
 from pyroaring import BitMap
 
 from benchmarks import traffic, world
+from benchmarks.audiences import windowed
 from benchmarks.figures import Figure
 from benchmarks.live import in_timeline
 from benchmarks.questions import AUDIENCES
 from benchmarks.stack import Stack, until
-from benchmarks.world import DAY_MS
+from benchmarks.world import DAY_MS, PLANS
 
-INTERVAL_S, PER_SECOND, TICKS = 10, 200, 8
+INTERVAL_S, PER_SECOND, TICKS = 10, 200, 4
+UNITS_MS = {"hours": DAY_MS // 24, "days": DAY_MS, "weeks": 7 * DAY_MS}
+MANY, OF_TRAITS = 100, 30  # audiences, and how many of these ask about a trait
 PATIENCE_S = 600
 PRO = {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"}
 TEAM = {"kind": "trait", "name": "plan", "op": "equals", "value": "team"}
@@ -42,12 +45,12 @@ WITH_TRAITS = {
 
 @dataclass(frozen=True)
 class Leaf:
-    """A condition as both peers have it. operator: ">=", "=" or "<"; "<" means everybody else. days: None = ever."""
+    """A condition as both peers have it. operator: ">=", "=" or "<"; "<" means everybody else. within: None = ever."""
 
     name: str
     operator: str = ">="
     number: int = 1
-    days: int | None = None
+    within: int | None = None  # milliseconds
     where: tuple[str, str] | None = None  # a property and its value
     trait: str | None = None  # `name` is a trait, and this its value
 
@@ -85,7 +88,7 @@ class Cost:
 
 
 def measure(running: Stack) -> list[Figure]:
-    segments = [segment for name, each in _definitions().items() if (segment := _translated(name, each))]
+    segments = _segments()
     where = dict(world.furnished(running))
     source = running.api.post("sources", {"name": "Peers", "kind": "server"})["source"]
     with _audiences(running, where, segments) as (space, keys):
@@ -158,8 +161,19 @@ def _agreed(
 # The audiences
 
 
-def _definitions() -> dict[str, dict[str, Any]]:
-    return {question.name: question.definition for question in AUDIENCES} | WITH_TRAITS
+def _segments() -> list[Segment]:
+    """The ten that are asked one by one elsewhere, as far as the peers can say them, and more of their kinds."""
+    definitions = {question.name: question.definition for question in AUDIENCES} | WITH_TRAITS
+    segments = [segment for name, each in definitions.items() if (segment := _translated(name, each))]
+    for number in range(MANY - len(segments)):
+        event = windowed(number)
+        if number < OF_TRAITS - len(WITH_TRAITS):
+            plan = {"kind": "trait", "name": "plan", "op": "equals", "value": PLANS[number % len(PLANS)]}
+            event = {("all", "any")[number % 2]: [plan, {"not": event} if number % 3 == 0 else event]}
+        segment = _translated(f"number {number}", event)
+        assert segment
+        segments.append(segment)
+    return segments
 
 
 def _translated(name: str, definition: dict[str, Any]) -> Segment | None:
@@ -173,17 +187,18 @@ def _translated(name: str, definition: dict[str, Any]) -> Segment | None:
 def _leaf(node: dict[str, Any]) -> Leaf | None:
     if "not" in node:
         inner = _leaf(node["not"])
-        return inner and Leaf(inner.name, "<", inner.number, inner.days, inner.where)
+        return inner and Leaf(inner.name, "<", inner.number, inner.within, inner.where)
     if node["kind"] == "trait":
         return Leaf(node["name"], trait=node["value"])
     if {"sum", "distinct", "then"} & node.keys():
         return None
     (question,) = node.get("where", [None])
+    ((unit, count),) = node.get("within", {"days": None}).items()
     operator, number = ("=", node["exactly"]) if "exactly" in node else (">=", node["atLeast"])
     if (operator, number) == ("=", 0):
         operator, number = "<", 1  # neither has rows of somebody who did nothing
     where = question and (question["property"], question["value"])
-    return Leaf(node["name"], operator, number, node.get("within", {}).get("days"), where)
+    return Leaf(node["name"], operator, number, count and count * UNITS_MS[unit], where)
 
 
 @contextmanager
@@ -351,7 +366,7 @@ def _at(ms: int) -> str:
 
 
 def _within(column: str, leaf: Leaf, now: int) -> str:
-    since = "" if leaf.days is None else f" AND {column} > {_at(now - leaf.days * DAY_MS)}"
+    since = "" if leaf.within is None else f" AND {column} > {_at(now - leaf.within)}"
     return f"{column} <= {_at(now)}{since}"
 
 
