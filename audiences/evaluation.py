@@ -33,7 +33,6 @@ from spaces.models import Space
 from spaces.times import from_milliseconds, milliseconds
 
 HORIZON = timedelta(hours=1)  # how far ahead the next moment is looked for; then it is looked for again
-MOST_SPANS = 50  # per statement
 MOST_MOMENTS = 200_000  # of a space that are remembered, about; beyond, the horizon is nearer …
 LEAST_MOMENTS = 1_000  # … but so many of each time trigger are
 MOST_TRAITS = 20  # per statement
@@ -400,7 +399,7 @@ def _look_through(
     keys = {change_key(span.trigger) for span in spans}
     shared = {trigger for subject in subjects if not subject.alone for trigger in subject.triggers(keys)}
     ask = partial(moments.read, scope, until=until, most=most)
-    for alone, run in _runs(spans, lambda span: span.trigger not in shared, most=MOST_SPANS):
+    for alone, run in _runs(spans, lambda span: span.trigger not in shared):
         for span, answer in _ask_each(run, ask, problems, alone=alone):
             if isinstance(answer, tuple):
                 yield span.trigger, answer

@@ -7,20 +7,25 @@ whether the tick is committed or not; another process reads the same again.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+import numpy
 from pyroaring import BitMap
 
 from audiences import queries
 from audiences.definitions import change_key
 from audiences.recent import Recent
-from audiences.rules.aggregates import TimeTrigger
-from audiences.rules.compiler import SETTINGS, QueryScope, Span, time_triggers
+from audiences.rules.aggregates import EventTrigger, TimeTrigger
+from audiences.rules.compiler import SETTINGS, QueryScope, Span, event_times, time_triggers
 from identity.models import ChangeSet
 from sources.events import client
+from sources.events.sql import Sql
+from spaces.chunks import chunks
 
 MOST_REMEMBERED = 5_000_000  # of all spaces, 12 bytes each …
+MOST_SPANS = 50  # per statement
+MOST_EVENTS = 100_000  # that are read at once for all time triggers on them, 12 bytes each; beyond, for each apart
 TRIGGER_SIZE = 30  # … and for each time trigger as much as so many, even if there are none
 
 
@@ -68,14 +73,53 @@ def read(scope: QueryScope, spans: Sequence[Span], *, until: int, most: int) -> 
 
     Raises queries.Unanswerable.
     """
+    known = _read_events(scope, spans, until=until, most=most) if scope.numbers is not None else {}
+    others = [span for span in spans if span not in known]
+    known |= dict(zip(others, _read_each(scope, others, until=until, most=most), strict=True))
+    return [known[span] for span in spans]
+
+
+def _read_events(
+    scope: QueryScope, spans: Sequence[Span], *, until: int, most: int
+) -> dict[Span, tuple[BitMap, Moments]]:
+    """Those on events, of few people: the events are read once for all windows that begin or end with them. Not those
+    of which there are too many for that."""
+    families: dict[Sql, list[Span]] = {}
+    for span in spans:
+        if isinstance(span.trigger, EventTrigger):
+            families.setdefault(span.trigger.rows, []).append(span)
+    if not families:
+        return {}
     with queries.answering():
-        statement = time_triggers(scope, spans, until=until, most=most)
+        statement = event_times(scope, [*families.values()], until=until, most=MOST_EVENTS)
         (row,) = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
-    answers = []
-    for due, coming in zip(row[::2], row[1::2], strict=True):
-        # Of the last moment there may be more than the engine was asked for.
-        answers.append((BitMap(due), moments(scope.now, until if len(coming) < most else coming[-1][0], coming)))
+    answers = {}
+    for family, pairs in zip(families.values(), row, strict=True):
+        if len(pairs) == MOST_EVENTS:
+            continue
+        times, profiles = numpy.array(pairs, "i8").reshape(-1, 2).T
+        for span in family:
+            moment = times + span.trigger.after  # type: ignore[attr-defined]
+            due = profiles[(moment > span.since) & (moment <= scope.now)]
+            is_coming = (moment > scope.now) & (moment <= until)
+            coming = sorted(zip(moment[is_coming].tolist(), profiles[is_coming].tolist(), strict=True))
+            answers[span] = _answer(due.tolist(), coming[:most], scope.now, until, most)
     return answers
+
+
+def _read_each(scope: QueryScope, spans: Sequence[Span], *, until: int, most: int) -> Iterator[tuple[BitMap, Moments]]:
+    for some in chunks(spans, MOST_SPANS):
+        with queries.answering():
+            statement = time_triggers(scope, some, until=until, most=most)
+            (row,) = client.rows(statement, **SETTINGS, max_execution_time=queries.LONGEST_S)
+        yield from (_answer(*both, scope.now, until, most) for both in zip(row[::2], row[1::2], strict=True))
+
+
+def _answer(
+    due: Sequence[int], coming: Sequence[tuple[int, int]], now: int, until: int, most: int
+) -> tuple[BitMap, Moments]:
+    # Of the last moment there may be more than were asked for.
+    return BitMap(due), moments(now, until if len(coming) < most else coming[-1][0], coming)
 
 
 class Calendar:

@@ -206,6 +206,32 @@ def time_triggers(scope: QueryScope, spans: Sequence[Span], *, until: int, most:
     return sql(f"SELECT {both} FROM %s", join(", ", scans))
 
 
+def event_times(scope: QueryScope, families: Sequence[Sequence[Span]], *, until: int, most: int) -> Sql:
+    """One row with a column per family: the rows with a moment in (since, until] of any of its spans, at most `most`,
+    as an array of (time, raw profile). In milliseconds.
+
+    The triggers of a family are about the same rows of events, at other times after them. A column for each of them,
+    as `time_triggers` has it, would be planned for longer than few people's rows are read.
+    """
+    columns, edges = [], []
+    for family in families:
+        spans = [span.trigger.span(span.since, until) for span in family]
+        lows, highs = ([ends[place] for ends in spans if ends] for place in (0, 1))
+        edges.append((min(lows), max(highs)))
+        within = sql("arrayExists((low, high) -> ms > low AND ms <= high, %s, %s)", lows, highs)
+        rows = family[0].trigger.rows  # type: ignore[attr-defined]
+        columns.append(sql(f"groupArrayIf({most})((ms, profile), %s AND %s)", rows, within))
+    return sql(
+        "SELECT %s FROM (SELECT *, toUnixTimestamp64Milli(ts) AS ms FROM timeline"
+        " WHERE %s AND event IN %s AND ts > %s AND ts <= %s)",
+        join(", ", columns),
+        scope.rows(),
+        sorted({family[0].trigger.name for family in families}),
+        at(min(low for low, _ in edges)),
+        at(max(high for _, high in edges)),
+    )
+
+
 def _columns(asked: Sequence[Aggregate]) -> dict[Shape, list[Aggregate]]:
     """The aggregates by shape, at the places they have in its array."""
     columns: dict[Shape, list[Aggregate]] = {}
