@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from pyroaring import BitMap
+
 from access.authentication import SpaceReader
 from identity.models import Profile
 from spaces.models import Space
@@ -42,6 +44,29 @@ DerivedReader = Callable[[Space, Profile, Collection[str]], DerivedTraits]
 
 def none_derived(space: Space, profile: Profile, kinds: Collection[str]) -> DerivedTraits:
     return DerivedTraits()
+
+
+@dataclass(frozen=True)
+class TraitQuery:
+    """A trait with this value, whoever's. name: a dot in it goes into an object, `[]` to the elements of a list. text:
+    the value as text, in letters of either size; "" = any value. begins: it need only begin so."""
+
+    name: str
+    text: str = ""
+    begins: bool = False
+
+
+class SearchFailed(Exception):
+    """The event store is away, or the search took more than a statement may. The message is for whoever searches."""
+
+
+# Canonical numbers of those of a collection who have it: of traits of all kinds but audiences. Nobody where whoever asks
+# may not see such a value. Raises SearchFailed.
+TraitSearch = Callable[[Space, str, TraitQuery], BitMap]
+
+
+def nobody(space: Space, collection: str, wanted: TraitQuery) -> BitMap:
+    return BitMap()
 
 
 class DerivedReads(Protocol):

@@ -5,8 +5,10 @@ from functools import partial
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from audiences.profile_traits import CurrentReads, derived_of
+from audiences.trait_search import having
 from identity import profile_api
 from identity.api import urls as identity_urls
+from identity.pages import urls as identity_pages
 from personas_site import errors, health, metrics
 from personas_site.pipeline import wake
 from personas_site.waking import Waker
@@ -26,7 +28,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api.urls")),
     path("api/", include("alerts.api.urls")),
     path("api/", include("sources.api.urls")),
-    path("api/", include(identity_urls.urls(derived=derived_of))),
+    path("api/", include(identity_urls.urls(derived=derived_of, having=having))),
     path("api/", include("imports.api.urls")),
     path("api/", include("audiences.api.urls")),
     path("api/", include("destinations.api.urls")),
@@ -34,7 +36,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("access.pages.urls")),
     path("", include("alerts.pages.urls")),
     *source_urls.urls(wake=lambda source_id: wake("archive")),
-    path("", include("identity.pages.urls")),
+    *identity_pages.urls(having=having),
     path("", include("imports.pages.urls")),
     path("", include("audiences.pages.urls")),
     path("", include("destinations.pages.urls")),

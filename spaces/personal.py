@@ -63,6 +63,11 @@ def value(name: str, content: str, *, names: frozenset[str] = NAMES) -> str:
     return MASK if content and masked() and _plain(name) in names else text(content)
 
 
+def hides(name: str) -> bool:
+    """Whether whoever asks may see nothing of that name, such as a trait; nor of what is inside of it."""
+    return masked() and any(_plain(part) in OF_PEOPLE for part in name.split("."))
+
+
 def pairs(identifiers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """(type, value) of identifiers."""
     return [(type, value(type, content)) for type, content in identifiers]

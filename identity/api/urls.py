@@ -1,14 +1,14 @@
 from django.urls import URLPattern, path
 
 from identity.api import dry_runs, insights, splits, views
-from identity.derived import DerivedReader
+from identity.derived import DerivedReader, TraitSearch
 
 RUNS = "spaces/<str:space_id>/identity-rules/dry-runs"
 PROFILE = "spaces/<str:space_id>/profiles/<str:profile_id>"
 
 
-def urls(*, derived: DerivedReader) -> list[URLPattern]:
-    """derived: reads computed traits and audiences of a person."""
+def urls(*, derived: DerivedReader, having: TraitSearch) -> list[URLPattern]:
+    """derived: reads computed traits and audiences of a person. having: finds people by the value of a trait."""
     return [
         path("spaces/<str:space_id>/resolution", views.ResolutionView.as_view(), name="api-resolution"),
         path("spaces/<str:space_id>/timeline", views.TimelineView.as_view(), name="api-timeline"),
@@ -21,7 +21,7 @@ def urls(*, derived: DerivedReader) -> list[URLPattern]:
         path("spaces/<str:space_id>/splits", splits.SplitsView.as_view(), name="api-splits"),
         path("spaces/<str:space_id>/splits/preview", splits.SplitPreviewView.as_view(), name="api-split-preview"),
         path("spaces/<str:space_id>/splits/<str:split_id>", splits.SplitView.as_view(), name="api-split"),
-        path("spaces/<str:space_id>/profiles", views.ProfilesView.as_view(), name="api-profiles"),
+        path("spaces/<str:space_id>/profiles", views.ProfilesView.as_view(having=having), name="api-profiles"),
         path(PROFILE, views.ProfileView.as_view(derived=derived), name="api-profile"),
         path(f"{PROFILE}/traits", views.TraitsView.as_view(derived=derived), name="api-profile-traits"),
         path(f"{PROFILE}/external_ids", views.ExternalIdsView.as_view(), name="api-profile-external-ids"),

@@ -7,14 +7,14 @@ from typing import Any
 from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pyroaring import BitMap
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from access.api.pagination import Keyed, PagedView, Pages
 from access.api.parsers import parsed
 from access.api.serializers import answer
-from access.errors import NOTHING, invalid
+from access.errors import NOTHING, Unavailable, invalid
 from access.requests import ApiRequest
 from identity import derived, history, queries
 from identity.api.serializers import (
@@ -37,19 +37,22 @@ from identity.api.serializers import (
     details_of,
     policy_in,
 )
-from identity.derived import DerivedReader, none_derived
+from identity.derived import DerivedReader, SearchFailed, TraitQuery, TraitSearch, nobody, none_derived
 from identity.history import Placed
-from identity.models import Profile
+from identity.models import KEY_LENGTH, Profile
 from identity.naming import shown_name
 from identity.rules.policy import policy_of
 from identity.services import change_policy, write_note
 from sources.events import timeline
 from sources.events.timeline import START, ProfileEvent, Which
+from spaces import personal
 from spaces.clock import clock
 from spaces.needs import needs
 
 TIMELINE_PAGE = 10_000
 MOST_TRAITS, MOST_EVENTS = 200, 100  # on a page
+MATCHES = ("exact", "begins")
+SPARE = 1_000  # profiles that are looked up beside those of a page, since some may be merged by now
 
 
 @needs("space.read")
@@ -87,7 +90,10 @@ class TimelineView(PagedView):
 
 @needs("space.read")
 class ProfilesView(PagedView):
+    """having: finds people by the value of a trait; handed over in `personas_site.urls`."""
+
     pagination_class = Pages.of("profiles", order="number")
+    having: TraitSearch = staticmethod(nobody)
 
     @extend_schema(
         operation_id="list_profiles",
@@ -96,6 +102,17 @@ class ProfilesView(PagedView):
                 "collection", enum=list(queries.COLLECTIONS), default="users", description="People, or accounts."
             ),
             OpenApiParameter("identifier", description="Only who holds it: `type:value`, the whole value."),
+            OpenApiParameter(
+                "trait",
+                description="Only who has this trait, or what a dot leads to inside of it: sent, SQL, computed.",
+            ),
+            OpenApiParameter(
+                "value",
+                description="Only who has this value of `trait`, in letters of either size; of a list one of it.",
+            ),
+            OpenApiParameter(
+                "match", enum=MATCHES, default=MATCHES[0], description="Whether `value` is all of it, or its beginning."
+            ),
             OpenApiParameter("include", description="`identifiers`, `traits`, or both with a comma between them."),
         ],
         responses=ProfileSerializer(many=True),
@@ -114,8 +131,30 @@ class ProfilesView(PagedView):
             raise invalid("Must be identifiers, traits, or both.", "include")
         if "identifiers" in include:
             rows = queries.with_identifiers(rows)
-        context = {"include": include}
-        return self.paged(rows, ProfileSerializer, context=context)
+        if trait := request.query_params.get("trait", "")[:KEY_LENGTH]:
+            rows = self._of_numbers(rows, self._holders_of(request, collection, trait))
+        return self.paged(rows, ProfileSerializer, context={"include": include})
+
+    def _holders_of(self, request: ApiRequest, collection: str, trait: str) -> BitMap:
+        if personal.hides(trait):
+            raise PermissionDenied("You may not see personal data, nor search for it.")
+        match = request.query_params.get("match", MATCHES[0])
+        if match not in MATCHES:
+            raise invalid(f"Must be {' or '.join(MATCHES)}.", "match")
+        wanted = TraitQuery(trait, request.query_params.get("value", ""), begins=match == "begins")
+        try:
+            return self.having(request.space, collection, wanted)
+        except SearchFailed as error:
+            raise Unavailable(str(error)) from error
+
+    def _of_numbers(self, rows: QuerySet[Profile], numbers: BitMap) -> Keyed:
+        """Those of these numbers, which may be a million: a page of them is looked up at a time."""
+
+        def read(after: str | None, limit: int) -> list[Profile]:
+            begun = numbers.rank(min(max(_place(after, 1)[0], 0), 2**32 - 1)) if after else 0
+            return list(rows.filter(number__in=numbers[begun : begun + limit + SPARE]).order_by("number")[:limit])
+
+        return Keyed(read, lambda profile: str(profile.number), len(numbers))
 
 
 CLASS = OpenApiParameter(

@@ -40,6 +40,8 @@ MOST_MATCHES = 500  # of those whom a search finds by name, and as many again by
 MOST_PASTED, MOST_COLUMNS = 200, 8
 MOST_NAMES = 200  # of a person's events, to choose from
 CSV_ROWS = 500  # read at a time
+# Of those whom a search finds, so many are looked up for a page: more than it shows, since some may be merged by now.
+LOOKED_UP = 2_000
 DAYS = 30
 DELETED = "a deleted source"
 
@@ -170,22 +172,23 @@ class History:
     older: str = ""
 
 
-def search(space: Space, text: str) -> "QuerySet[Profile]":
-    """Profiles, merged ones aside, that have this as their id, as an identifier, or as `type:value`; and those whose
-    name or e-mail address begins with it, the first that are found if they are many."""
+def search(space: Space, text: str) -> BitMap:
+    """Numbers of profiles that have this as their id, as an identifier, or as `type:value`; and of those whose name or
+    e-mail address begins with it, the first that are found if they are many."""
     text = text.strip()
     if text.startswith("use_"):
         profile = queries.profile_of(space, text)
-        return Profile.objects.filter(pk=profile.pk) if profile else Profile.objects.none()
+        return BitMap([profile.number] if profile else [])
     numbers = BitMap(queries.identified([space], text).values_list("profile", flat=True)[:MOST_MATCHES])
     numbers |= queries.labelled(space, text, MOST_MATCHES)
     if not personal.masked():  # letter by letter a search would tell what the page does not
         numbers |= queries.called(space, text, MOST_MATCHES)
-    return Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])
+    return numbers
 
 
-def listed_people(space: Space, text: str) -> "tuple[QuerySet[Profile], list[str]]":
-    """The profiles that hold one of the identifiers of a pasted list, one a line; and the lines that are nobody's."""
+def listed_people(space: Space, text: str) -> tuple[BitMap, list[str]]:
+    """Numbers of profiles that hold one of the identifiers of a pasted list, one a line; and the lines that are
+    nobody's."""
     lines = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))[:MOST_PASTED]
     numbers: dict[str, int] = {}
     for row in queries.identified_by_any([space], lines):
@@ -196,7 +199,13 @@ def listed_people(space: Space, text: str) -> "tuple[QuerySet[Profile], list[str
     numbers |= {id: merged_into or number for id, number, merged_into in ids}
     # In any spelling, as a search for one of them: addresses are kept in small letters.
     unknown = [line for line in lines if line not in numbers and line.lower() not in numbers]
-    return Profile.objects.filter(space=space, merged_into=None, number__in={*numbers.values()}), unknown
+    return BitMap(numbers.values()), unknown
+
+
+def newest_of(numbers: BitMap, below: int | None, most: int) -> BitMap:
+    """The greatest of them that are below this one: at most so many."""
+    end = len(numbers) if below is None else numbers.rank(max(min(below, 2**32) - 1, 0))
+    return numbers[max(end - most, 0) : end]
 
 
 def trait_columns(text: str) -> list[str]:
@@ -219,17 +228,18 @@ def people(space: Space, profiles: Sequence[Profile]) -> list[Person]:
     return [person(profile, by_profile[profile.number]) for profile in profiles]
 
 
-def all_people(space: Space, profiles: "QuerySet[Profile]") -> Iterator[Person]:
-    """All of them, newest first, read a part at a time: for downloads."""
+def all_people(space: Space, profiles: "QuerySet[Profile]", among: BitMap | None) -> Iterator[Person]:
+    """All of them, newest first, read a part at a time: for downloads. among: only those of these numbers."""
     # Behind the last number, not by offset: a download of a million people reads each once.
     last: int | None = None
     while True:
         rest = profiles if last is None else profiles.filter(number__lt=last)
-        page = list(rest.order_by("-number")[:CSV_ROWS])
-        if not page:
-            return
+        part = None if among is None else newest_of(among, last, CSV_ROWS)
+        page = list((rest if part is None else rest.filter(number__in=part)).order_by("-number")[:CSV_ROWS])
         yield from people(space, page)
-        last = page[-1].number
+        if not (part if part is not None else page):
+            return
+        last = part.min() if part is not None else page[-1].number
 
 
 def person(profile: Profile, identifiers: Sequence[Identifier]) -> Person:

@@ -1,22 +1,24 @@
-from django.urls import path
+"""The pages about people, and about the rules that tell who is who."""
 
+from django.urls import URLPattern, path
+
+from identity.derived import TraitSearch
 from identity.pages.views import dry_runs, identity_rules, insights, profiles, splits
 
-urlpatterns = [
-    path(
-        "w/<slug:workspace>/s/<slug:space>/settings/identity",
-        identity_rules.identity_settings,
-        name="identity-settings",
-    ),
-    path("w/<slug:workspace>/s/<slug:space>/settings/identity/insights", insights.insights, name="identity-insights"),
-    path("w/<slug:workspace>/s/<slug:space>/identifier-owner", insights.identifier_owner, name="identifier-owner"),
-    path(
-        "w/<slug:workspace>/s/<slug:space>/settings/identity/dry-runs/<str:dry_run>",
-        dry_runs.dry_run,
-        name="identity-dry-run",
-    ),
-    path("w/<slug:workspace>/s/<slug:space>/profiles", profiles.profiles, name="profiles"),
-    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>", profiles.profile, name="profile"),
-    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/sheet", profiles.sheet, name="profile-sheet"),
-    path("w/<slug:workspace>/s/<slug:space>/profiles/<str:profile>/split", splits.split, name="split-profile"),
-]
+SPACE = "w/<slug:workspace>/s/<slug:space>"
+RULES = f"{SPACE}/settings/identity"
+PROFILE = f"{SPACE}/profiles/<str:profile>"
+
+
+def urls(*, having: TraitSearch) -> list[URLPattern]:
+    """having: finds people by the value of a trait."""
+    return [
+        path(RULES, identity_rules.identity_settings, name="identity-settings"),
+        path(f"{RULES}/insights", insights.insights, name="identity-insights"),
+        path(f"{SPACE}/identifier-owner", insights.identifier_owner, name="identifier-owner"),
+        path(f"{RULES}/dry-runs/<str:dry_run>", dry_runs.dry_run, name="identity-dry-run"),
+        path(f"{SPACE}/profiles", profiles.profiles, {"having": having}, name="profiles"),
+        path(PROFILE, profiles.profile, name="profile"),
+        path(f"{PROFILE}/sheet", profiles.sheet, name="profile-sheet"),
+        path(f"{PROFILE}/split", splits.split, name="split-profile"),
+    ]

@@ -32,7 +32,9 @@ def tab_to(page, name):
 def test_the_explorer_and_every_tab_are_clean(page, live_server, room, complaints):
     sign_in(page, live_server, room)
     found, nobody = space(live_server, "profiles?q=ada"), space(live_server, "profiles?q=nobody@example.com")
-    wrong = look_at(page, "", {"profiles-found": found, "profiles-not-found": nobody})
+    having = space(live_server, "profiles?trait=plan&value=p&match=begins&columns=plan")
+    places = {"profiles-found": found, "profiles-not-found": nobody, "profiles-having": having}
+    wrong = look_at(page, "", places)
     for tab in TABS:
         page.goto(space(live_server, f"profiles/{room.person.public_id}?tab={tab}"))
         settle(page)

@@ -14,10 +14,11 @@ from pyroaring import BitMap
 
 from access.gate import require
 from access.pages.charts import bars
-from access.pages.tables import Pager, TablePage, exported, filtered_by, listed, wants_csv
+from access.pages.tables import Pager, TablePage, exported, filtered_by, listed, row_number, wants_csv
 from access.requests import PageRequest
 from identity import queries, services
-from identity.models import Profile
+from identity.derived import SearchFailed, TraitQuery, TraitSearch
+from identity.models import KEY_LENGTH, Profile
 from identity.pages import presenters
 from identity.pages.forms import NoteForm
 from identity.pages.graph_svg import Fact, picture
@@ -31,25 +32,37 @@ from spaces.needs import needs
 KINDS = (("users", "People"), ("accounts", "Accounts"))
 CSV_HEADER = ("Name", "E-mail", "Identifiers", "First seen", "Last changed", "Profile id")
 LONGEST_LIST = 12_000  # characters of a pasted list: it is in the address, so that it can be sent to somebody
+LONGEST_VALUE = 200
 IN_SHEET = 8  # traits and identifiers that the side sheet shows
 
 
 @needs("space.read")
-def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBase:
+def profiles(request: PageRequest, workspace: str, space: str, having: TraitSearch) -> HttpResponseBase:
     """People, or accounts, newest first; or those whom a search finds. All of them as CSV."""
     within = request.space
     wanted = filtered_by(request)
     kind = request.GET.get("kind", "users") if request.GET.get("kind") in queries.COLLECTIONS else "users"
     pasted = request.GET.get("list", "")[:LONGEST_LIST].strip()
+    trait = TraitQuery(
+        request.GET.get("trait", "").strip()[:KEY_LENGTH],
+        request.GET.get("value", "").strip()[:LONGEST_VALUE],
+        begins=request.GET.get("match") == "begins",
+    )
     unknown: list[str] = []
+    problem = ""
     columns = presenters.trait_columns(request.GET.get("columns", ""))
+    found: BitMap | None = None  # None = everybody
     if pasted:
-        rows, unknown = presenters.listed_people(within, pasted)
+        found, unknown = presenters.listed_people(within, pasted)
     elif wanted:
-        rows = presenters.search(within, wanted)
-    else:
-        rows = queries.living(within, queries.COLLECTIONS[kind])
-    rows = rows.filter(kind=queries.COLLECTIONS[kind])
+        found = presenters.search(within, wanted)
+    if trait.name:
+        try:
+            holders = having(within, kind, trait)
+        except SearchFailed as error:
+            holders, problem = BitMap(), str(error)
+        found = holders if found is None else found & holders
+    rows = queries.living(within, queries.COLLECTIONS[kind])
     if wants_csv(request):
         require(request, "space.pii")  # a file is out of our hands: nothing in it could be masked later
         lines = (
@@ -62,12 +75,17 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
                 person.profile.public_id,
                 *presenters.trait_cells(person.profile, columns),
             )
-            for person in presenters.all_people(within, rows)
+            for person in presenters.all_people(within, rows, found)
         )
         return exported(request, kind, [*CSV_HEADER, *columns], lines)
+    if found is not None:
+        after = row_number(request.GET.get("after", ""))
+        rows = rows.filter(number__in=presenters.newest_of(found, after, presenters.LOOKED_UP))
     page, pager = listed(request, rows, order="-number")
     may = request.membership.may("space.pii", within)
     asked = {"q": wanted, "list": pasted, "columns": ", ".join(columns)}
+    if trait.name:
+        asked |= {"trait": trait.name, "match": "begins" if trait.begins else "", "value": trait.text}
     csv = _url(request, kind=kind, **asked, format="csv") if may else ""
     people = presenters.people(within, page)
     context = {
@@ -76,6 +94,11 @@ def profiles(request: PageRequest, workspace: str, space: str) -> HttpResponseBa
         "columns": columns,
         "pasted": pasted,
         "unknown": unknown,
+        "trait": trait,
+        "hidden": personal.hides(trait.name),
+        "problem": problem,
+        "holders": len(found) if found is not None and trait.name else None,
+        "is_search": found is not None,
         "asked": asked,
         "table": TablePage(page, [], pager, wanted, "", csv),
         "kinds": [(label, _url(request, kind=name, **asked), name == kind) for name, label in KINDS],
