@@ -1,4 +1,5 @@
-"""SIGKILL of every process of the whole stack, at random moments and at named points: nothing lost, doubled or false.
+"""SIGKILL of every process of the whole stack, at random moments and at named points, while 64 senders write about the
+same people: nothing lost, doubled or false.
 
 For longer runs: `KILLS=200 SEED=7 make test TESTS=tests/flows/test_kills.py`.
 """
@@ -9,6 +10,7 @@ import random
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
@@ -43,6 +45,7 @@ PROCESSES = {
 }
 LONGEST_BETWEEN_S = 1.5
 BACK_WITHIN_S = 60
+WRITERS, ALL_EVERY_S = 64, 4.0
 PAST = 60  # requests that are there before the space listens
 STAGES = ("archive", "resolve", "evaluate", "sync")
 STEPS = ("preparing", "prepared", "written", "committing", "committed")
@@ -62,8 +65,8 @@ def test_whatever_is_killed_nothing_is_lost_doubled_or_false(
     faults = tmp_path / "faults"
     with stack(PERSONAS_FAULTS=str(faults)) as running:
         world = World(running)
+        sender = world.sender = Writers(running.address, world.sources)
         world.furnish()
-        sender = world.sender
         sender.start()
         killed = kill_at_random(world, random.Random(SEED))
         for step in STEPS:
@@ -73,6 +76,7 @@ def test_whatever_is_killed_nothing_is_lost_doubled_or_false(
         sender.end()
         told = verified(running, tmp_path / "expected.json", world)
         assert running.http.get(f"{running.address}/sign-in").status_code == 200
+        assert not [log.name for log in running.paths.logs.iterdir() if "deadlock" in log.read_text(errors="replace")]
         with capsys.disabled():
             named = len(STAGES) * len(STEPS)
             print(f"\nseed {SEED}: {killed.total()} kills at random {dict(killed)}, {named} at named points")
@@ -131,6 +135,19 @@ class Sender(threading.Thread):
         if 400 <= answer.status_code < 500:  # a client would drop what it sent
             self.failure = f"{answer.status_code} {answer.text}"
         return answer.status_code == 200 or bool(self.failure)
+
+
+class Writers(Sender):
+    """So many requests at the same moment, again and again; their messages are about the same few people."""
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(WRITERS) as writers:
+            while not self.failure and not self.ended.wait(ALL_EVERY_S):
+                now, spread = datetime.now(UTC), timedelta(seconds=2)
+                requests = [self.crowd.batch(now, size=1, spread=spread) for _ in range(WRITERS)]
+                # All of them are waited for: so many begin at once, however long those before took to be accepted.
+                for done in [writers.submit(self.post, *request) for request in requests]:
+                    done.result()
 
 
 class World:
