@@ -24,6 +24,7 @@ class CurrentComputation:
     key: str
     kind: str
     of: str
+    version: int
     members: BitMap
 
 
@@ -48,7 +49,7 @@ def current(space_id: int) -> CurrentSpace:
     known_at = time.monotonic()  # before it is read: what is older than it says would be too old
     log = visible_logs(stage="evaluate", partitions=[space_id])[space_id]
     serving = Audience.everything.filter(space=space_id, deleted_at=None, serving__isnull=False).order_by("key")
-    rows = list(serving.values_list("pk", "public_id", "key", "kind", "of"))
+    rows = list(serving.values_list("pk", "public_id", "key", "kind", "of", "serving"))
     members = members_again_of([pk for pk, *_ in rows])
     known = CurrentSpace(known_at, log, [CurrentComputation(*row, members[row[0]]) for row in rows])
     with _lock:

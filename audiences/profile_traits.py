@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pyroaring import BitMap
 
 from access.authentication import SpaceReader
-from audiences import explain, trait_overview
+from audiences import explain, known_values, trait_overview
 from audiences.current import current
 from audiences.models import Audience, SqlTrait
 from identity.derived import AUDIENCE, COMPUTED, SQL, DerivedTrait, DerivedTraits
@@ -34,8 +34,8 @@ def derived_of(space: Space, profile: Profile, kinds: Collection[str]) -> Derive
 
 
 class CurrentReads:
-    """An `identity.derived.DerivedReads`: from what this process keeps of memberships, with the values of computed
-    traits, and moments where they are asked for, from the event store."""
+    """An `identity.derived.DerivedReads`: from what this process keeps of memberships and of the values of computed
+    traits, with the values that it does not keep, and moments where they are asked for, from the event store."""
 
     def traits(
         self,
@@ -56,20 +56,31 @@ class CurrentReads:
         }
         traits: dict[int, list[DerivedTrait]] = {}
         here = sql("workspace = %s AND space = %s AND %s", space.workspace_id, space.space_id, client.seen(now.log))
-        computed = [pk for pk, (computation, _) in inside.items() if computation.kind == Audience.Kind.TRAIT]
-        if computed:  # whoever has no value of any is spared the look
+        computed = [computation for computation, _ in inside.values() if computation.kind == Audience.Kind.TRAIT]
+        columns = known_values.columns(space, now, computed) if computed and not dated else {}
+        unknown: dict[int, list[int]] = {}
+        for trait in computed:
+            for number in inside[trait.pk][1]:
+                if trait.pk in columns and (value := columns[trait.pk].value(number)) is not None:
+                    known = DerivedTrait(trait.key, COMPUTED, trait.public_id, value, None)
+                    traits.setdefault(number, []).append(known)
+                else:
+                    unknown.setdefault(trait.pk, []).append(number)
+        if unknown:
             query = sql(
                 "SELECT trait, profile, argMax(value, piece) AS last, toUnixTimestamp64Milli(argMax(at, piece))"
                 " FROM trait_log WHERE %s AND trait IN %s AND profile IN %s GROUP BY trait, profile HAVING last != ''",
                 here,
-                computed,
-                [*people],
+                [*unknown],
+                [*{number for numbers in unknown.values() for number in numbers}],
             )
             for pk, number, value, ms in client.rows(query):
+                if number not in unknown[pk]:
+                    continue
                 trait, _ = inside[pk]
                 read = DerivedTrait(trait.key, COMPUTED, trait.public_id, value, from_milliseconds(ms))
                 traits.setdefault(number, []).append(read)
-        audiences = [pk for pk in inside if pk not in computed]
+        audiences = [pk for pk, (computation, _) in inside.items() if computation.kind == Audience.Kind.AUDIENCE]
         entered = {}
         if audiences and dated:
             query = sql(

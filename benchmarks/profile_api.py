@@ -1,5 +1,6 @@
 """Reads a second of the Profile API, by eight programs at once, of a million people with fifty traits each, in ten
-audiences and with five computed traits; beside an empty view on the same server."""
+audiences and with five computed traits; beside an empty view on the same server. And how long a search by the value of
+a trait takes among them."""
 
 import json
 import os
@@ -20,7 +21,7 @@ PEOPLE = int(os.environ.get("BENCH_PROFILES", "1_000_000"))
 TRAITS, AUDIENCES, COMPUTED, EVENTS = 50, 10, 5, 20
 DIFFERENT = 100  # sets of trait values
 WITH_EVENTS = min(PEOPLE, 10_000)  # the first so many people have some
-CLIENTS, SECONDS, RUNS = 8, 5.0, 3
+CLIENTS, SECONDS, RUNS, SEARCHES = 8, float(os.environ.get("BENCH_SECONDS", "5")), 3, 7
 BATCH = 100
 AT_ONCE = 100_000
 
@@ -67,6 +68,28 @@ def measure(running: Stack) -> list[Figure]:
         )
         figures.append(Figure(f"reads of {name}" if figures else name, rate, "/s", RUNS, "an empty view", floor, note))
         floor = floor or rate
+    return figures + _searches(running, space)
+
+
+def _searches(running: Stack, space: str) -> list[Figure]:
+    """The first page of those who have a value of a trait: of one of them, of a hundredth, of whoever begins so."""
+    wanted = {
+        "one person's value": {"trait": f"trait_{TRAITS - 1}", "value": str(PEOPLE // 3)},
+        "a hundredth's value": {"trait": "trait_7", "value": "VALUE 55 of some length"},
+        "how most begin": {"trait": "trait_7", "value": "value 1", "match": "begins"},
+        "one person's computed trait": {"trait": "computed_0", "value": str(PEOPLE // 3)},
+    }
+    figures = []
+    for name, query in wanted.items():
+        with watching(running) as cost:
+            took = []
+            for _ in range(SEARCHES):
+                begun = time.perf_counter()
+                answer = running.api.get(f"spaces/{space}/profiles", **query)
+                took.append((time.perf_counter() - begun) * 1000)
+        people, spent = answer["pagination"]["totalEntries"], cost.cpu_s / SEARCHES * 1000
+        note = f"{people:,} found, worst {max(took):,.0f} ms; {spent:,.0f} ms of CPU each; {cost}"
+        figures.append(Figure(f"a search by {name}", median(took), "ms", SEARCHES, note=note))
     return figures
 
 
@@ -135,6 +158,19 @@ def _furnished(running: Stack) -> tuple[str, str]:
                 own,
             )
     here = f"{where['workspace']}, {where['space']}"
+    client.run(
+        Sql(f"INSERT INTO profiles SELECT {here}, {where['piece']}, 1 + number, 1, 1 FROM numbers({PEOPLE})"),
+    )
+    at = f"fromUnixTimestamp64Milli(toInt64({where['now']}), 'UTC')"
+    for number in range(TRAITS):  # a trait at a time, as the table is ordered
+        kind = f"concat('\"value ', toString(({number * 7} + person % {DIFFERENT}) % 1000), ' of some length\"')"
+        value = kind if number < TRAITS - 1 else "toString(person)"
+        client.run(
+            Sql(
+                f"INSERT INTO traits SELECT {here}, {where['piece']}, person, person, 'trait_{number}', {value}, {at},"
+                f" 1, 1, person FROM (SELECT 1 + number AS person FROM numbers({PEOPLE}))"
+            )
+        )
     client.run(
         Sql(
             "INSERT INTO profile_events (workspace, space, piece, position, profile, source, origin_piece,"

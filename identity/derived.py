@@ -60,8 +60,8 @@ class SearchFailed(Exception):
     """The event store is away, or the search took more than a statement may. The message is for whoever searches."""
 
 
-# Canonical numbers of those of a collection who have it: of traits of all kinds but audiences. Nobody where whoever asks
-# may not see such a value. Raises SearchFailed.
+# Canonical numbers of those of a collection who have it: of traits of all kinds but audiences. Nobody where whoever
+# asks may not see such a value. Raises SearchFailed.
 TraitSearch = Callable[[Space, str, TraitQuery], BitMap]
 
 

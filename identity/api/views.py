@@ -131,9 +131,11 @@ class ProfilesView(PagedView):
             raise invalid("Must be identifiers, traits, or both.", "include")
         if "identifiers" in include:
             rows = queries.with_identifiers(rows)
+        context = {"include": include}
         if trait := request.query_params.get("trait", "")[:KEY_LENGTH]:
-            rows = self._of_numbers(rows, self._holders_of(request, collection, trait))
-        return self.paged(rows, ProfileSerializer, context={"include": include})
+            having = self._of_numbers(rows, self._holders_of(request, collection, trait))
+            return self.paged(having, ProfileSerializer, context=context)
+        return self.paged(rows, ProfileSerializer, context=context)
 
     def _holders_of(self, request: ApiRequest, collection: str, trait: str) -> BitMap:
         if personal.hides(trait):

@@ -172,7 +172,12 @@ class History:
     older: str = ""
 
 
-def search(space: Space, text: str) -> BitMap:
+def search(space: Space, text: str) -> "QuerySet[Profile]":
+    """The profiles that `searched` finds, merged ones aside."""
+    return Profile.objects.filter(space=space, merged_into=None, number__in=[*searched(space, text)])
+
+
+def searched(space: Space, text: str) -> BitMap:
     """Numbers of profiles that have this as their id, as an identifier, or as `type:value`; and of those whose name or
     e-mail address begins with it, the first that are found if they are many."""
     text = text.strip()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from access import authentication, services
 from access.models import AuditEntry, ProfileToken
-from audiences import current
-from audiences.models import SqlTrait
+from audiences import current, known_values
+from audiences.models import Audience, SqlTrait
 from identity import profile_reads
 from identity.models import Profile
 from identity.rules.profile_requests import cursor
@@ -23,6 +23,7 @@ from sources.services import delete_source
 from spaces import rates
 from spaces.clock import clock
 from spaces.limits import Limits
+from spaces.models import Log
 from tests.factories import SourceFactory, SpaceFactory
 from tests.factories_audiences import World
 from tests.factories_identity import (
@@ -45,6 +46,7 @@ READS = ("traits", "external_ids", "events", "metadata", "links", "audiences?inc
 @pytest.fixture(autouse=True)
 def nothing_is_remembered():
     current.forget()
+    known_values.forget()
 
 
 @pytest.fixture
@@ -526,6 +528,75 @@ def test_who_enters_and_leaves_is_seen_within_a_second(cast, world, get, monkeyp
     world.ticked()
     now[0] += current.AGE_S
     assert get("user_id:bob", "traits", include="orders")["traits"] == {"orders": 2}
+
+
+@pytest.fixture
+def often(world, get, monkeypatch):
+    """The computed traits of the world are asked about so often that this process keeps their values."""
+    monkeypatch.setattr(known_values, "ASKED_OFTEN", 1)
+    now = [1000.0]
+    monkeypatch.setattr(current.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(known_values, "MANY_CHANGED", 1)
+    monkeypatch.setattr(known_values, "MUCH_CHANGED", 0)
+
+    def asked(user, *, later=current.AGE_S):
+        now[0] += later
+        traits = get(f"user_id:{user}", "traits", **{"class": "computed_trait"})["traits"]
+        known_values._reader.submit(int).result()  # what it began to read is read
+        return traits
+
+    return asked
+
+
+def store_is_asked(monkeypatch):
+    """What is asked of the event store from now on."""
+    statements, rows = [], clickhouse.rows
+    monkeypatch.setattr(clickhouse, "rows", lambda query, **more: statements.append(query) or rows(query, **more))
+    return statements
+
+
+def test_values_that_are_asked_for_often_are_kept_and_only_who_changed_is_looked_up(world, often, monkeypatch):
+    world.did("bob", "Paid")
+    world.ticked()
+    assert often("ada") == {"orders": 1, "tags": ["x"]}
+    statements = store_is_asked(monkeypatch)
+    assert (often("ada"), often("bob")) == ({"orders": 1, "tags": ["x"]}, {"orders": 1})
+    assert statements == []
+    world.did("ada", "Paid")
+    world.ticked()
+    statements.clear()
+    assert often("bob") == {"orders": 1}
+    assert statements == []
+    assert often("ada") == {"orders": 2, "tags": ["x"]}
+    assert len(statements) == 1
+    world.did("bob", "Paid")
+    world.ticked()
+    assert often("bob") == {"orders": 2}  # two have changed, which is many: the column was read anew
+    statements.clear()
+    assert (often("ada"), often("bob")) == ({"orders": 2, "tags": ["x"]}, {"orders": 2})
+    assert statements == []
+
+
+def test_values_are_kept_for_a_while_of_one_version_and_one_log(cast, world, often, monkeypatch):
+    often("ada")
+    statements = store_is_asked(monkeypatch)
+    assert often("ada", later=known_values.KEPT_S)["orders"] == 1
+    assert len(statements) == 1
+    orders = Audience.everything.get(space=cast.space, key="orders")
+    world.version(orders, {"kind": "event_counter", "name": "Never"})
+    world.computed()
+    assert often("ada") == {"tags": ["x"]}
+    Log.objects.filter(stage="evaluate", partition=cast.space.pk).update(committed=1)
+    statements.clear()
+    often("ada")
+    assert len(statements) == 1
+
+
+def test_values_that_are_too_many_to_keep_are_looked_up(often, monkeypatch):
+    monkeypatch.setattr(known_values, "MOST_BYTES", 2)
+    statements = store_is_asked(monkeypatch)
+    assert [often("ada")["orders"] for _ in range(3)] == [1, 1, 1]
+    assert len(statements) == 3
 
 
 def test_an_audience_that_is_deleted_is_no_trait_any_more(cast, world, get):

@@ -26,7 +26,7 @@ def world(cast):
 
 @pytest.fixture
 def crowd(cast, world):
-    """Ada is pro; Bob was, and tries it; Cyd's device was, before Cyd; Dan's traits are odd ones; Acme is an account."""
+    """Ada is pro; Bob was, and tries it; Cyd's device was, before Cyd; Dan's traits are odd; Acme is an account."""
     world.sent(
         message("identify", at=-9, userId="ada", traits={"name": "Ada", "plan": "Pro", "seats": 42, "ok": True}),
         message("identify", at=-8, userId="ada", traits={"address": {"city": "Köln"}, "tags": ["x", {"a": 1}, "Y z"]}),

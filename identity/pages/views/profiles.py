@@ -55,7 +55,7 @@ def profiles(request: PageRequest, workspace: str, space: str, having: TraitSear
     if pasted:
         found, unknown = presenters.listed_people(within, pasted)
     elif wanted:
-        found = presenters.search(within, wanted)
+        found = presenters.searched(within, wanted)
     if trait.name:
         try:
             holders = having(within, kind, trait)
