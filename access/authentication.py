@@ -17,7 +17,7 @@ from spaces.clock import clock
 
 # last_used_at is written at most this often: a busy client would otherwise rewrite one row with every request.
 USED_EVERY = timedelta(minutes=1)
-KNOWN_FOR_S = 3.0  # how long a process remembers a token of a Profile API, which comes hundreds of times a second
+KNOWN_FOR_S = 1.0  # how long a process remembers a token of a Profile API, which comes hundreds of times a second
 MOST_KNOWN = 10_000
 UNKNOWN = "This token is unknown or was revoked."
 

@@ -568,7 +568,7 @@ def create_profile_token(space: Space, *, name: str, by: ActorLike) -> tuple[Pro
 
 
 def revoke_profile_token(token: ProfileToken, *, by: ActorLike) -> None:
-    """The Profile API refuses the token from now on: other processes within three seconds."""
+    """The Profile API refuses the token from now on: other processes within a second."""
     with transaction.atomic():
         # It does not belong to whoever made it: a program goes on when its author has left, until somebody revokes it.
         ProfileToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=clock.now())

@@ -250,7 +250,7 @@ class Link(InSpace):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["space", "user", "account"], name="link_once")]
-        indexes = [models.Index(fields=["space", "account"], name="links_of_an_account")]
+        indexes = [models.Index(fields=["space", "account", "user"], name="users_of_an_account")]
 
 
 class ChangeSet(InSpace):

@@ -71,6 +71,35 @@ OLD_NUMBERS = """ARRAY(SELECT number FROM identity_profile
                         WHERE space_id = %(space)s AND merged_into = person.number)"""
 IDENTIFIER = """i.number, i.type, i.value, s.public_id, (extract(epoch FROM i.first_seen_at) * 1000)::bigint,
                 i.message_id"""
+# Who belongs to the person, as (place, number): by the place a page goes on. Accounts of a user are few, and never
+# merged (they have one identifier). Users of an account may be a million: in the order of the index, only as many are
+# read as a page has; of those who are one person now, the first link is theirs.
+LINKED = {
+    "users": """
+        SELECT DISTINCT account AS place, account AS number FROM identity_link
+        WHERE space_id = %(space)s AND account > %(after)s AND "user" = ANY(ARRAY(
+            SELECT number FROM person UNION ALL
+            SELECT loser.number FROM person CROSS JOIN LATERAL (
+                SELECT number FROM identity_profile
+                WHERE space_id = %(space)s AND merged_into = person.number OFFSET 0) AS loser))
+        ORDER BY place LIMIT %(limit)s + 1""",
+    "accounts": """
+        SELECT link.place, holder.number FROM (
+            SELECT "user" AS place FROM identity_link
+            WHERE space_id = %(space)s AND account = (SELECT number FROM person) AND "user" > %(after)s
+            ORDER BY place) AS link
+        CROSS JOIN LATERAL (
+            SELECT coalesce(merged_into, number) AS number FROM identity_profile
+            WHERE space_id = (SELECT %(space)s) AND number = link.place LIMIT 1) AS holder
+        WHERE NOT EXISTS (
+            SELECT 1 FROM (
+                SELECT number FROM identity_profile WHERE space_id = %(space)s AND merged_into = holder.number
+                UNION ALL SELECT holder.number) AS same
+            JOIN identity_link earlier ON earlier.space_id = %(space)s AND earlier."user" = same.number
+                AND earlier.account = (SELECT number FROM person)
+            WHERE same.number < link.place)
+        ORDER BY link.place LIMIT %(limit)s + 1""",
+}
 SOURCE = "LEFT JOIN sources_source s ON s.id = i.source_id AND s.deleted_at IS NULL"
 
 
@@ -220,31 +249,16 @@ def metadata(asked: ProfileQuery, name: str) -> Json:
 def links(asked: ProfileQuery, name: str) -> Json:
     """The accounts of a user, or the users of an account, as they are now, each with what identifies it."""
     limit = limit_of(asked.query, default=MOST_LINKS, most=MOST_LINKS)
-    near, far = ('"user"', "account") if asked.collection == "users" else ("account", '"user"')
     to_collection = "accounts" if asked.collection == "users" else "users"
     rows = _rows(
-        f"""{ONE},
-            near AS (
-                SELECT number FROM person UNION ALL
-                SELECT loser.number FROM person CROSS JOIN LATERAL (
-                    SELECT number FROM identity_profile
-                    WHERE space_id = %(space)s AND merged_into = person.number OFFSET 0) AS loser),
-            far AS (
-                SELECT DISTINCT coalesce(p.merged_into, p.number) AS number FROM near
-                CROSS JOIN LATERAL (
-                    SELECT {far} AS number FROM identity_link
-                    WHERE space_id = %(space)s AND {near} = near.number OFFSET 0) AS link
-                CROSS JOIN LATERAL (
-                    SELECT number, merged_into FROM identity_profile
-                    WHERE space_id = (SELECT %(space)s) AND number = link.number LIMIT 1) AS p)
-            SELECT person.public_id, linked.number, i.* FROM person
-            LEFT JOIN LATERAL (
-                SELECT number FROM far WHERE number > %(after)s ORDER BY number LIMIT %(limit)s + 1) AS linked ON true
+        f"""{ONE}, far AS MATERIALIZED ({LINKED[asked.collection]})
+            SELECT person.public_id, far.place, i.* FROM person
+            LEFT JOIN far ON true
             LEFT JOIN LATERAL (
                 SELECT {IDENTIFIER} FROM identity_identifier i {SOURCE}
-                WHERE i.space_id = %(space)s AND i.profile = linked.number
+                WHERE i.space_id = %(space)s AND i.profile = far.number
                 ORDER BY i.number LIMIT {MOST_ROWS}) AS i ON true
-            ORDER BY linked.number, i.number""",
+            ORDER BY far.place, i.number""",
         asked,
         name,
         after=cursor_of(asked.query, Number) or 0,

@@ -299,6 +299,9 @@ def test_links(cast, source, ada, get, walk):
 def test_all_users_of_an_account_are_linked_once_each_merged_ones_too(cast, ada, token, get):
     crowd(cast.space, account=4, first=1000, count=45)
     Profile.objects.filter(space=cast.space, number__in=(1003, 1004)).update(merged_into=1002)
+    # One of these is on the first page and the other on the last; whom they went into belongs to no account.
+    ProfileFactory(space=cast.space, number=9)
+    Profile.objects.filter(space=cast.space, number__in=(1001, 1044)).update(merged_into=9)
     rows, after = 0, {}
     while True:
         page = get("group_id:g1", "links", collection="accounts", **after)
@@ -306,7 +309,7 @@ def test_all_users_of_an_account_are_linked_once_each_merged_ones_too(cast, ada,
         if not page["cursor"]["has_more"]:
             break
         after = {"next": page["cursor"]["next"]}
-    assert rows == 1 + 45 - 2
+    assert rows == 1 + 45 - 2 - 1
 
 
 def test_everybody_is_listed_but_those_who_were_merged(cast, ada, token):
@@ -427,7 +430,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(cast, ada):
     assert list(actions) == [(f"profile_token.{what}", cast.people["admin"].email) for what in ("created", "revoked")]
 
 
-def test_a_token_that_was_revoked_elsewhere_is_known_for_three_seconds_at_most(cast, ada, token, monkeypatch):
+def test_a_token_that_was_revoked_elsewhere_is_known_for_a_second_at_most(cast, ada, token, monkeypatch):
     now, path = [1000.0], f"{base(cast.space)}/{ada}/traits"
     monkeypatch.setattr(authentication.time, "monotonic", lambda: now[0])
     assert ask(token, path).status_code == 200
