@@ -37,6 +37,9 @@ from spaces.times import from_milliseconds, milliseconds
 logger = logging.getLogger(__name__)
 
 NAME = "evaluate"
+# A space with many windows has somebody whose window ends at nearly every moment: for the clock alone it is evaluated no
+# more often than this. Whoever does something does not wait.
+CLOCK_EVERY = timedelta(seconds=2)
 SNAPSHOT_EVERY = 64  # changes, until the members are written down again
 Cause = Change.Cause
 
@@ -157,8 +160,9 @@ def waiting(now: datetime) -> list[int]:
         cursor.execute(
             """SELECT t.space_id FROM identity_touch t LEFT JOIN audiences_evaluation e USING (space_id)
                WHERE t.piece > coalesce(e.touched, 0)
-               UNION SELECT space_id FROM audiences_evaluation WHERE next_at <= %s OR clock_at > %s""",
-            [now, now + UNSTEADY],
+               UNION SELECT space_id FROM audiences_evaluation
+               WHERE (next_at <= %s AND coalesce(clock_at <= %s, true)) OR clock_at > %s""",
+            [now, now - CLOCK_EVERY, now + UNSTEADY],
         )
         moved = {space for (space,) in cursor.fetchall()}
     joins = queries.kept_versions().filter(
