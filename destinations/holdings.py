@@ -82,7 +82,7 @@ class _Tool:
         self._options = load_stored(options, subscription.options)
         self.rules = queries.identifier_rules(subscription)
         if self._adapter.members is None and self._adapter.transport != "catcher":
-            raise NotPossible("This destination cannot be asked whom it holds")
+            raise NotPossible(f"{self._adapter.label} cannot be asked whom it holds. {self._adapter.unread}")
 
     def name(self, type: str, value: str, recipients: Recipients) -> PresentIdentifier:
         """What an identifier is called there, value as it is shown there. recipients: whom its calls are about."""
@@ -120,14 +120,14 @@ class _Tool:
                         raise NotPossible(f"It answered {answer.status} {answer.text()}".strip())
                     if len(answer.body) >= LONGEST_LOOK_UP:  # it went on, and was read no further
                         return None
-                    page = members.read(answer)
+                    page = members.read(request, answer)
                     names |= {(members.kind, name) for name in page.names}
                     following = page.following
                     if not following:
                         return names
             except (StepFailed, Unanswered, ValueError, LookupError, TypeError) as error:
                 raise NotPossible(f"It could not be asked: {error}") from error
-        raise NotPossible("As it is set up, it keeps no list that could be read")
+        raise NotPossible(f"As it is set up, it keeps no list that could be read. {members.wants}")
 
 
 def readable(subscription: Subscription) -> bool:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -72,6 +72,10 @@ class Vendor:
     def members(self) -> set[str]:
         return {person for person, value in self.values.items() if value in (True, "true")}
 
+    def changed_by_hand(self, person: str, *, inside: bool) -> None:
+        """Somebody puts a person in over there, or takes them out."""
+        self.write(person, {"": "true" if inside else None})
+
     @property
     def numbers(self) -> dict[str, float]:
         return {person: float(value) for person, value in self.values.items()}
@@ -86,6 +90,12 @@ def redirected(send: Any, server: Receiver) -> Any:
         return send(caller, method, f"http://{server.place}/{rest}", **more)
 
     return sent
+
+
+def page(people: Sequence[str], got: Got, cursor: str) -> tuple[Sequence[str], str]:
+    """Four of them, and where the next ones begin. cursor: what the query calls it."""
+    start = int(parse_qs(urlsplit(got.path).query).get(cursor, ["0"])[0])
+    return people[start : start + 4], str(start + 4) if start + 4 < len(people) else ""
 
 
 def answer(content: object, status: int = 200) -> Reply:
@@ -105,6 +115,13 @@ def without_email(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 class Customerio(Vendor):
     def take(self, path: str, got: Got) -> Reply:
+        if path == "/api-eu.customer.io/v1/customers":
+            assert got.headers["authorization"] == "Bearer app-secret"
+            ((condition,),) = got.json["filter"].values()
+            assert condition == {"attribute": {"field": "shoppers", "operator": "eq", "value": "true"}}
+            people, following = page(sorted(self.members), got, "start")
+            ids = [{"cio_id": "1", "id": one, "email": ""} if "@" not in one else {"email": one} for one in people]
+            return answer({"identifiers": ids, "ids": [], "next": following})
         assert (path, user_of(got)) == ("/track-eu.customer.io/api/v2/batch", "site:secret-key")
         assert len(got.body) < 500_000
         batch = got.json["batch"]
@@ -390,7 +407,18 @@ class Hubspot(Vendor):
 
 class Activecampaign(Vendor):
     def take(self, path: str, got: Got) -> Reply:
-        assert (path, got.headers["api-token"]) == ("/yours.api-us1.com/api/3/contact/sync", "secret-key")
+        assert got.headers["api-token"] == "secret-key"
+        path, query = path.removeprefix("/yours.api-us1.com/api/3/"), parse_qs(urlsplit(got.path).query)
+        ids = {f"1{number}": person for number, person in enumerate(self.values)}
+        if path == "fieldValues":
+            assert (query["filters[fieldid]"], query["filters[val]"]) == (["7"], ["true"])
+            inside = [id for id, person in ids.items() if person in self.members]
+            values = [{"contact": id, "field": "7", "value": "true"} for id in page(inside, got, "offset")[0]]
+            return answer({"fieldValues": values, "meta": {"total": str(len(inside))}})
+        if path == "contacts":
+            assert len(query["ids[]"]) <= int(query["limit"][0])
+            return answer({"contacts": [{"id": id, "email": ids[id]} for id in query["ids[]"]]})
+        assert path == "contact/sync"
         contact = got.json["contact"]
         if contact["email"] in self.bad:
             return answer({"errors": [{"title": "Email address is not valid"}]}, 422)
@@ -425,6 +453,10 @@ class ListVendor(Vendor):
     def members(self) -> set[str]:
         (only,) = self.inside.values()
         return {self.people[id] for id in only}
+
+    def changed_by_hand(self, person: str, *, inside: bool) -> None:
+        (only,) = self.inside.values()
+        (only.add if inside else only.discard)(self.know(person))
 
 
 class IterableLists(ListVendor):
@@ -519,14 +551,20 @@ class HubspotLists(ListVendor):
             assert (got.json["objectTypeId"], got.json["processingType"]) == ("0-1", "MANUAL")
             return answer({"list": {"listId": self.create(got.json["name"])}})
         if path.startswith("/objects/contacts/batch/"):
-            return self.contacts(path.rpartition("/")[2], got.json["inputs"])
+            return self.contacts(path.rpartition("/")[2], got.json["inputs"], by=got.json.get("idProperty", "id"))
+        if read := re.fullmatch(r"/lists/(\d+)/memberships", path):
+            ids, after = page(sorted(self.inside[read[1]]), got, "after")
+            paging = {"paging": {"next": {"after": after}}} if after else {}
+            return answer({"results": [{"recordId": id} for id in ids], **paging})
         id, verb = re.fullmatch(r"/lists/(\d+)/memberships/(add|remove)", path).groups()  # type: ignore[union-attr]
         assert got.method == "PUT"
         people = set(got.json)
         self.inside[id] = self.inside[id] | people if verb == "add" else self.inside[id] - people
         return answer({"recordIdsAdded": [], "recordIdsMissing": []})
 
-    def contacts(self, verb: str, inputs: list[dict[str, Any]]) -> Reply:
+    def contacts(self, verb: str, inputs: list[dict[str, Any]], by: str) -> Reply:
+        if verb == "read" and by == "id":
+            return answer({"results": [{"properties": {"email": self.people[entry["id"]]}} for entry in inputs]})
         known = {person: id for id, person in self.people.items()}
         if verb == "upsert":
             known = {entry["id"]: self.know(entry["id"]) for entry in inputs if entry["id"] not in self.bad}
@@ -556,6 +594,11 @@ class Mailchimp(Vendor):
             assert len(got.json["tag"]) <= 10
             self.fields.append({"tag": got.json["tag"], "merge_id": 2})
             return answer(self.fields[-1])
+        if path == "/tag-search":
+            return answer({"tags": [{"id": 8, "name": "Shoppers, too"}, {"id": 7, "name": "Shoppers"}]})
+        if path == "/segments/7/members":
+            people, _ = page(sorted(self.tagged), got, "offset")
+            return answer({"members": [{"email_address": one} for one in people], "total_items": len(self.tagged)})
         hash, _, rest = path.removeprefix("/members/").partition("/")
         email = next(one for one in ALL_EMAILS if hashlib.md5(one.encode()).hexdigest() == hash)
         if email in self.bad:
@@ -575,6 +618,10 @@ class Mailchimp(Vendor):
         assert super().members == self.tagged
         return self.tagged
 
+    def changed_by_hand(self, person: str, *, inside: bool) -> None:
+        super().changed_by_hand(person, inside=inside)
+        self.tagged = self.tagged | {person} if inside else self.tagged - {person}
+
 
 @dataclass
 class Intercom(Vendor):
@@ -589,6 +636,13 @@ class Intercom(Vendor):
         contacts = self.contacts
         if path == "/tags":
             return answer({"type": "tag", "id": "77", "name": got.json["name"]})
+        if path == "/contacts/search" and got.json["query"]["field"] == "tag_id":
+            assert got.json["query"]["value"] == "77"
+            start = int(got.json["pagination"].get("starting_after", 0))
+            following = {"next": {"starting_after": str(start + 4)}} if start + 4 < len(self.members) else {}
+            people = sorted(self.members)[start : start + 4]
+            entries = [{"external_id": None, "email": one} if "@" in one else {"external_id": one} for one in people]
+            return answer({"data": entries, "pages": following})
         if path == "/contacts/search":
             value = got.json["query"]["value"]
             return answer({"data": [{"id": id} for id, own in contacts.items() if own == value]})
@@ -829,7 +883,12 @@ VENDORS: dict[str, tuple[type[Vendor], dict[str, Any], dict[str, Any], dict[str,
         {},
         {},
     ),
-    "customerio": (Customerio, {"siteId": "site", "apiKey": "secret-key", "region": "EU"}, {}, {}),
+    "customerio": (
+        Customerio,
+        {"siteId": "site", "apiKey": "secret-key", "region": "EU", "appApiKey": "app-secret"},
+        {},
+        {},
+    ),
     "ga4": (
         Ga4,
         {"measurementId": "G-1", "apiSecret": "secret-key", "region": "EU"},

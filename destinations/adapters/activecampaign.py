@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated
+from urllib.parse import urlencode
 
 from destinations.rules.contract import (
     Adapter,
@@ -9,11 +10,23 @@ from destinations.rules.contract import (
     Changes,
     DestinationRequest,
     DocumentedLimit,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     test_id,
 )
-from destinations.rules.vendors import as_text, json_request, value_of
+from destinations.rules.vendors import (
+    as_text,
+    decoded,
+    in_small_letters,
+    json_request,
+    looked_up,
+    value_of,
+)
+from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, text
+
+READ = 100  # of anything that is listed, in a page at most
 
 
 class ActivecampaignSettings(SettingsDeclaration, frozen=True):
@@ -68,6 +81,38 @@ def plan(
     ]
 
 
+def _members(
+    about: PayloadComputation, settings: ActivecampaignSettings, options: ActivecampaignOptions, following: str
+) -> DestinationRequest | None:
+    """Who has "true" in the field, by the ids of contacts, and then the addresses of these.
+
+    developers.activecampaign.com, "List all custom field values" and "List, search, and filter contacts", 2026-11.
+    """
+    if about.kind == "trait":
+        return None
+    offset, *ids = following.split(" ")
+    if ids:
+        # The id says which page of values comes next, of which the answer, about contacts, knows nothing.
+        path, id = f"contacts?{urlencode([('limit', READ), *(('ids[]', id) for id in ids)])}", offset
+    else:
+        query = {"filters[fieldid]": options.field_id, "filters[val]": "true", "limit": READ, "offset": offset or 0}
+        path, id = f"fieldValues?{urlencode(query)}", offset or "0"
+    return DestinationRequest(id, [], "GET", f"{_api(settings)}/{path}", {"api-token": settings.api_key})
+
+
+def _members_page(request: DestinationRequest, answer: Answer) -> MembersPage:
+    content = decoded(answer.body)
+    if "contacts" in content:
+        emails = [entry["email"] for entry in looked_up(answer, "contacts")]
+        return MembersPage([email.lower() for email in emails if email], request.id)
+    values = looked_up(answer, "fieldValues")
+    # A filter that it does not know it leaves out, without a word.
+    ids = [str(entry["contact"]) for entry in values if entry["value"] == "true"]
+    read = int(request.id) + len(values)
+    following = str(read) if values and read < int(content["meta"]["total"]) else ""
+    return MembersPage([], " ".join([following, *ids]))
+
+
 def _api(settings: ActivecampaignSettings) -> str:
     return f"{settings.api_url.rstrip('/')}/api/3"
 
@@ -94,4 +139,7 @@ adapter = Adapter(
     ),
     plan=plan,
     test=test,
+    members=MembersReading(
+        _members, _members_page, in_small_letters, "e-mail address", wants="Only whom an audience holds is compared"
+    ),
 )

@@ -126,4 +126,5 @@ adapter = Adapter(
     read=read,
     test=test,
     delete=delete,
+    unread="It tells only who is in a segment, in files, some minutes later",
 )

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from destinations.rules.contract import (
     Adapter,
@@ -12,6 +12,8 @@ from destinations.rules.contract import (
     Changes,
     DestinationRequest,
     DocumentedLimit,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     read_by_status,
     test_id,
@@ -20,18 +22,27 @@ from destinations.rules.payloads import CallOptions, EventOptions, TraitOptions,
 from destinations.rules.vendors import (
     EMAIL_HELP,
     basic,
+    bearer_header,
     by_number,
     decoded,
     email_to_set,
     entries_of,
     event_properties,
     json_request,
+    looked_up,
+    named_by,
     refused_rows,
+    user_id_or_email,
 )
 from spaces.answers import Answer
 from spaces.settings_schema import SettingsDeclaration, label, secret, text
 
 HOSTS = {"US": "https://track.customer.io", "EU": "https://track-eu.customer.io"}
+APP_HOSTS = {"US": "https://api.customer.io", "EU": "https://api-eu.customer.io"}
+READ = 1000  # people in an answer of the App API, at most
+APP_KEY_HELP = (
+    "Only to check what exists: Settings, Account settings, API credentials, App API keys. Empty: it is not asked"
+)
 
 
 class CustomerioSettings(SettingsDeclaration, frozen=True):
@@ -39,6 +50,7 @@ class CustomerioSettings(SettingsDeclaration, frozen=True):
     api_key: Annotated[str, secret("Track API key", help="Beside the site ID")]
     region: Annotated[Literal["US", "EU"], label("Region", help="Where the workspace is: Settings, Privacy")] = "US"
     send_email: Annotated[bool, label("Send e-mail addresses", help=EMAIL_HELP)] = True
+    app_api_key: Annotated[str, secret("App API key", help=APP_KEY_HELP)] = ""
 
 
 def plan(
@@ -61,6 +73,26 @@ def plan(
             batch.append({**person, "action": "event", **event, "attributes": attributes})
     url, headers = f"{HOSTS[settings.region]}/api/v2/batch", basic(settings.site_id, settings.api_key)
     return [json_request(url, {"batch": batch}, id=batch_id(changes), rows=changes, headers=headers)]
+
+
+def _members(
+    about: PayloadComputation, settings: CustomerioSettings, options: CallOptions, following: str
+) -> DestinationRequest | None:
+    """Whose attribute is true. docs.customer.io, App API, "Search for customers", November 2026.
+
+    Assumed: attributes are compared as texts, so that true is "true".
+    """
+    if about.kind == "trait" or not (settings.app_api_key and options.send_identify):
+        return None
+    query = {"limit": READ, **({"start": following} if following else {})}
+    condition = {"attribute": {"field": about.key, "operator": "eq", "value": "true"}}
+    url, headers = f"{APP_HOSTS[settings.region]}/v1/customers?{urlencode(query)}", bearer_header(settings.app_api_key)
+    return json_request(url, {"filter": {"and": [condition]}}, id="members", rows=[], headers=headers)
+
+
+def _members_page(request: DestinationRequest, answer: Answer) -> MembersPage:
+    names = named_by(looked_up(answer, "identifiers"), "id")
+    return MembersPage(names, str(decoded(answer.body).get("next") or ""))
 
 
 def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
@@ -116,4 +148,11 @@ adapter = Adapter(
     read=read,
     test=test,
     delete=delete,
+    members=MembersReading(
+        _members,
+        _members_page,
+        user_id_or_email,
+        "user ID or e-mail address",
+        wants="It needs an App API key in the settings, and an audience whose attribute is sent",
+    ),
 )

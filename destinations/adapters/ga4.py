@@ -149,4 +149,5 @@ adapter = Adapter(
     ),
     plan=plan,
     test=test,
+    unread="The Measurement Protocol only takes events",
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from destinations.rules.advertising import (
     ANDROID_ID,
     IDFA,
+    UNREAD,
     ComparedTypes,
     by_direction_and_type,
     list_capabilities,
@@ -116,4 +117,5 @@ adapter = Adapter(
         "once with the scope https://www.googleapis.com/auth/datamanager as somebody with access to the Google Ads "
         "account; the answer has a refresh token. The terms of Customer Match must be accepted in Google Ads."
     ),
+    unread=UNREAD,
 )

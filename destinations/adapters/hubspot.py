@@ -15,6 +15,8 @@ from destinations.rules.contract import (
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     read_by_status,
     test_id,
@@ -28,6 +30,7 @@ from destinations.rules.vendors import (
     decoded,
     email_of,
     entries_of,
+    in_small_letters,
     json_request,
     looked_up,
     refused_rows,
@@ -39,6 +42,7 @@ from spaces.settings_schema import InvalidSetting, SettingsDeclaration, secret, 
 LISTS = "https://api.hubapi.com/crm/v3/lists"
 CONTACT = "0-1"  # the type of object
 CONTACTS = "https://api.hubapi.com/crm/v3/objects/contacts"
+READ = 100  # contacts that are read at once: a batch, at most
 
 
 class HubspotSettings(SettingsDeclaration, frozen=True):
@@ -118,6 +122,36 @@ def _look_up(rows: Changes, settings: HubspotSettings, list_id: str) -> Destinat
     return replace(request, then=placed)
 
 
+def _members(
+    about: PayloadComputation, settings: HubspotSettings, options: HubspotAudienceOptions, following: str
+) -> DestinationRequest | None:
+    """Of a list the ids, and then the addresses of these. Who has a property a search tells only of 10,000 people.
+
+    developers.hubspot.com, "Lists" (memberships) and "Contacts" (batch/read), November 2026.
+    """
+    if not about.remembered.get(LIST):
+        return None
+    after, *ids = following.split(" ")
+    headers = bearer_header(settings.access_token)
+    if ids:
+        content = {"properties": ["email"], "inputs": [{"id": id} for id in ids]}
+        # The id says which page of the list comes next: the answer is about contacts, and knows of no list.
+        return json_request(f"{CONTACTS}/batch/read", content, id=after, rows=[], headers=headers)
+    url = f"{LISTS}/{about.remembered[LIST]}/memberships?limit={READ}{f'&after={quote(after)}' if after else ''}"
+    return DestinationRequest("members", [], "GET", url, headers)
+
+
+def _members_page(request: DestinationRequest, answer: Answer) -> MembersPage:
+    results = looked_up(answer, "results")
+    if request.url.endswith("/batch/read"):
+        # A contact may have lost its address, which is all that we know of it.
+        emails = [entry["properties"].get("email") for entry in results]
+        return MembersPage([email.lower() for email in emails if email], request.id)
+    following = (decoded(answer.body).get("paging") or {}).get("next") or {}
+    after = str(following.get("after") or "")
+    return MembersPage([], " ".join([after, *(str(entry["recordId"]) for entry in results)]))
+
+
 def _find(settings: HubspotSettings, name: str) -> DestinationRequest:
     url = f"{LISTS}/object-type-id/{CONTACT}/name/{quote(name, safe='')}"
     return DestinationRequest("", [], "GET", url, bearer_header(settings.access_token))
@@ -180,4 +214,5 @@ adapter = Adapter(
         _create,
         lambda answer: decoded(answer.body)["list"]["listId"],
     ),
+    members=MembersReading(_members, _members_page, in_small_letters, "e-mail address"),
 )

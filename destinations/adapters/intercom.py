@@ -15,18 +15,28 @@ from destinations.rules.contract import (
     DestinationRequest,
     DocumentedLimit,
     IdentifierChange,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     RememberedAnswer,
     outcome_of,
     read_by_status,
     test_id,
 )
-from destinations.rules.vendors import bearer_header, decoded, json_request, looked_up
+from destinations.rules.vendors import (
+    bearer_header,
+    decoded,
+    json_request,
+    looked_up,
+    named_by,
+    user_id_or_email,
+)
 from spaces.answers import Answer
 from spaces.settings_schema import SettingsDeclaration, label, secret, text
 
 HOSTS = {"US": "https://api.intercom.io", "EU": "https://api.eu.intercom.io", "AU": "https://api.au.intercom.io"}
 VERSION = "2.11"  # of the API
+READ = 150  # contacts in an answer, at most
 
 
 class IntercomSettings(SettingsDeclaration, frozen=True):
@@ -102,6 +112,23 @@ def _call(
     return json_request(url, content, id=id, rows=rows, headers=headers, method=method)
 
 
+def _members(
+    about: PayloadComputation, settings: IntercomSettings, options: Any, following: str
+) -> DestinationRequest | None:
+    """Who has the tag. developers.intercom.com, "Search contacts", November 2026."""
+    if not isinstance(options, IntercomOptions):
+        return None
+    pages = {"per_page": READ, **({"starting_after": following} if following else {})}
+    query = {"field": "tag_id", "operator": "=", "value": about.remembered["tag_id"]}
+    return _call(settings, "/contacts/search", {"query": query, "pagination": pages}, "members", None)
+
+
+def _members_page(request: DestinationRequest, answer: Answer) -> MembersPage:
+    following = (decoded(answer.body).get("pages") or {}).get("next") or {}
+    names = named_by(looked_up(answer, "data"), "external_id")
+    return MembersPage(names, str(following.get("starting_after") or ""))
+
+
 def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     """Whoever leaves need not be there; whoever enters is refused while contacts are not created."""
     if answer.status == 404 and request.method == "DELETE":
@@ -151,6 +178,13 @@ adapter = Adapter(
                 RememberedAnswer({"tag_id": str(decoded(answer.body)["id"])}) if answer.ok else outcome_of(answer)
             ),
         ),
+    ),
+    members=MembersReading(
+        _members,
+        _members_page,
+        user_id_or_email,
+        "user ID or e-mail address",
+        wants="Only whom an audience holds is compared",
     ),
     credentials="In Intercom: Settings, Integrations, Developer hub, New app, Authentication: the access token.",
 )

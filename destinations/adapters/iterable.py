@@ -201,6 +201,6 @@ adapter = Adapter(
         lambda answer: decoded(answer.body).get("listId"),
     ),
     members=MembersReading(
-        _members, lambda answer: MembersPage(answer.body.decode().split()), _name, "user ID or e-mail address"
+        _members, lambda request, answer: MembersPage(answer.body.decode().split()), _name, "user ID or e-mail address"
     ),
 )

@@ -119,4 +119,5 @@ adapter = Adapter(
         "--entity-name personas --add-config 'SCRAM-SHA-512=[password=…]', then kafka-acls --add --allow-principal "
         "User:personas --producer --topic people. In Confluent Cloud: an API key, with PLAIN."
     ),
+    unread="A topic has what was said, one after the other, and not who is in it",
 )

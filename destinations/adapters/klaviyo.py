@@ -127,7 +127,7 @@ def _members(
     return DestinationRequest("members", [], "GET", url, _headers(settings))
 
 
-def _members_page(answer: Answer) -> MembersPage:
+def _members_page(request: DestinationRequest, answer: Answer) -> MembersPage:
     following = urlsplit((decoded(answer.body).get("links") or {}).get("next") or "").query
     emails = [entry["attributes"]["email"] for entry in looked_up(answer, "data")]
     return MembersPage(

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from destinations.rules.advertising import (
     ANDROID_ID,
+    UNREAD,
     AdvertisingOptions,
     ComparedTypes,
     audience_steps,
@@ -135,4 +136,5 @@ adapter = Adapter(
         "In LinkedIn: Developers, an app that is approved for the Audiences programme; Auth has the client's ID and "
         "secret. Its token generator gives a refresh token, with rw_ads and rw_dmp_segments, which lasts for a year."
     ),
+    unread=UNREAD,
 )

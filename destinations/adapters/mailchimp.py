@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 from hashlib import md5
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from destinations.rules.contract import (
     DELIVERED,
@@ -16,6 +17,8 @@ from destinations.rules.contract import (
     DestinationRequest,
     DocumentedLimit,
     FieldNames,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     RememberedAnswer,
     outcome_of,
@@ -23,12 +26,22 @@ from destinations.rules.contract import (
     test_id,
 )
 from destinations.rules.lists import list_steps
-from destinations.rules.vendors import as_text, basic, decoded, id_of_named, json_request, looked_up, value_of
+from destinations.rules.vendors import (
+    as_text,
+    basic,
+    decoded,
+    id_of_named,
+    in_small_letters,
+    json_request,
+    looked_up,
+    value_of,
+)
 from spaces.answers import Answer
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 
 LONGEST_MERGE_TAG = 10  # mailchimp.com/help/manage-audience-signup-form-fields, November 2026
 LEAVE_OUT = "leave out"
+READ = 1000  # members in an answer, at most
 NEW_HELP = (
     "People who are no members yet. transactional: they get no campaigns. subscribed: only with their consent. Nobody "
     "who has unsubscribed is subscribed again"
@@ -115,6 +128,40 @@ def _call(
     return json_request(url, content, id=id, rows=rows, headers=headers, method=method)
 
 
+def _members(
+    about: PayloadComputation,
+    settings: MailchimpSettings,
+    options: MailchimpOptions | MailchimpTraitOptions,
+    following: str,
+) -> DestinationRequest | None:
+    """Of a tag, which is a segment with an id of its own. Who has a value in a merge field cannot be asked.
+
+    mailchimp.com/developer, "Tag search" and "List members in segment", November 2026.
+    """
+    tag = getattr(options, "tag", "")
+    if not tag:
+        return None
+    if not following:
+        # The name is the request's id: tags that begin with it are answered as well.
+        return _call(settings, f"/tag-search?{urlencode({'name': tag})}", None, tag, [], "GET")
+    segment, offset = following.split(" ")
+    # Left out by default, and yet they have the tag.
+    everybody = {f"include_{status}": "true" for status in ("cleaned", "transactional", "unsubscribed")}
+    query = {"fields": "members.email_address,total_items", "count": READ, "offset": offset, **everybody}
+    return _call(settings, f"/segments/{segment}/members?{urlencode(query)}", None, following, [], "GET")
+
+
+def _members_page(request: DestinationRequest, answer: Answer) -> MembersPage:
+    if "/tag-search" in request.url:
+        id = id_of_named(looked_up(answer, "tags"), request.id)
+        # A tag that nobody ever had is not there.
+        return MembersPage([], f"{id} 0" if id else "")
+    emails = [entry["email_address"].lower() for entry in looked_up(answer, "members")]
+    segment, offset = request.id.split(" ")
+    read = int(offset) + len(emails)
+    return MembersPage(emails, f"{segment} {read}" if emails and read < decoded(answer.body)["total_items"] else "")
+
+
 def read(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
     """404 is about the member: whether the audience is there, the first step has asked."""
     if answer.status == 404:
@@ -185,5 +232,6 @@ adapter = Adapter(
     field_steps=lambda about: [
         step for tag in about.fields for step in _merge_field_steps(f"merge_field {tag}", partial(_always, tag))
     ],
+    members=MembersReading(_members, _members_page, in_small_letters, "e-mail address", wants="Choose a tag for it"),
     credentials="In Mailchimp: your profile, Extras, API keys, Create a key.",
 )

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from destinations.rules.advertising import (
     ANDROID_ID,
     IDFA,
+    UNREAD,
     AdvertisingOptions,
     ComparedTypes,
     audience_steps,
@@ -128,4 +129,5 @@ adapter = Adapter(
         "In Meta: Business settings, System users: one with the ad account assigned; Generate new token, with "
         "ads_management. The terms of Custom Audiences must be accepted once in the Ads Manager."
     ),
+    unread=UNREAD,
 )

@@ -98,4 +98,5 @@ adapter = Adapter(
         "In AWS: IAM, Users, a user of its own with a policy that allows s3:PutObject on arn:aws:s3:::your-bucket/*; "
         "then Security credentials, Create access key."
     ),
+    unread="Files are read by whoever they are for; the right to write is all that is needed here",
 )

@@ -143,7 +143,7 @@ def _members(
     return DestinationRequest("members", [], "GET", _query(settings, query))
 
 
-def _members_page(answer: Answer) -> MembersPage:
+def _members_page(request: DestinationRequest, answer: Answer) -> MembersPage:
     records = looked_up(answer, "records")
     emails = [(record["Contact"] or {}).get("Email") for record in records]
     following = records[-1]["Id"] if len(records) == MEMBERS_READ else ""

@@ -168,4 +168,5 @@ adapter = Adapter(
         ),
         lambda answer: decoded(answer.body).get("id"),
     ),
+    unread="It tells of 50 contacts of a list at once, and of all of them only in a file, some minutes later",
 )

@@ -70,4 +70,5 @@ adapter = Adapter(
         "host key: all after the name. ssh-keygen -t ed25519 -N '' makes a private key; its .pub belongs in "
         "authorized_keys."
     ),
+    unread="Files are read by whoever they are for",
 )

@@ -52,4 +52,5 @@ adapter = Adapter(
     capabilities=Capabilities(styles=("event",), batch=1000, per_second=1, fields=None),
     plan=plan,
     test=test,
+    unread="A channel has messages, and no people",
 )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from destinations.rules.advertising import (
     ANDROID_ID,
     IDFA,
+    UNREAD,
     AdvertisingOptions,
     ComparedTypes,
     audience_steps,
@@ -116,4 +117,5 @@ adapter = Adapter(
         "In Snapchat: Business settings, Business details, OAuth apps: the client's ID and secret. Authorise it once "
         "with snapchat-marketing-api; the answer has a refresh token, which does not end."
     ),
+    unread=UNREAD,
 )

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from destinations.rules.advertising import (
     ANDROID_ID,
     IDFA,
+    UNREAD,
     AdvertisingOptions,
     ComparedTypes,
     audience_steps,
@@ -141,4 +142,5 @@ adapter = Adapter(
         "In TikTok for Business: My apps, an app with Audience Management; authorise it for the advertiser, and "
         "exchange the code for a long-term access token, which does not end."
     ),
+    unread=UNREAD,
 )

@@ -19,6 +19,7 @@ from spaces.settings_schema import SettingsDeclaration, text
 
 # {type of identifier: (its name over there, how a value is compared)}
 ComparedTypes = Mapping[str, tuple[str, Callable[[str], str]]]
+UNREAD = "It compares hashes, and tells nobody who is in an audience there"
 IDFA, ANDROID_ID = "ios.idfa", "android.idfa"  # the advertising ids, as Segment's mobile libraries send them
 
 

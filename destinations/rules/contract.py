@@ -206,8 +206,10 @@ class AdapterStep:
 
 @dataclass(frozen=True)
 class MembersPage:
-    """Some of those whom a tool holds, by what it calls them. following: what the next page is asked with; "" = it is
-    the last."""
+    """Some of those whom a tool holds, by what it calls them; nobody, where it is told first what they are asked with.
+
+    following: what the next page is asked with; "" = it is the last.
+    """
 
     names: Sequence[str]
     following: str = ""
@@ -218,15 +220,16 @@ class MembersReading:
     """How a tool is asked whom it holds.
 
     ask(about, settings, options, following) -> the request for a page, "" = the first; None = with these options there
-    is nothing that could be read. read(answer) -> the page; of an answer that is `ok`.
+    is nothing that could be read. read(request, answer) -> the page; of an answer that is `ok`.
     name(address, settings) -> what the tool calls whoever is told of by this address, as the pages say it. kind: which
-    kind of name that is.
+    kind of name that is. wants: what to do where `ask` has nothing to ask.
     """
 
     ask: "Callable[[PayloadComputation, Any, Any, str], DestinationRequest | None]"
-    read: "Callable[[Answer], MembersPage]"
+    read: "Callable[[DestinationRequest, Answer], MembersPage]"
     name: "Callable[[Address, Any], str]"
     kind: str
+    wants: str = "Choose a list for it"
 
 
 def read_by_status(request: DestinationRequest, answer: Answer) -> list[CallOutcome]:
@@ -285,7 +288,7 @@ class Adapter:
     request as it goes out, with a token that a step gave. credentials: how to get them, for whoever sets it up.
     delete(address, settings, now) -> the request that makes the tool forget a person, which is more than to take them
     out of a list; None = it cannot. It may be made again, and is answered well when the person is not there.
-    members: how it is asked whom it holds; None = it cannot be.
+    members: how it is asked whom it holds; None = it cannot be. unread: why, for whoever wants to compare.
     """
 
     kind: str
@@ -307,6 +310,7 @@ class Adapter:
     credentials: str = ""
     delete: Callable[[Address, Any, datetime], DestinationRequest] | None = None
     members: MembersReading | None = None
+    unread: str = "It takes people and answers each call, and has no way to be asked whom it holds"
 
     def steps_for(self, about: PayloadComputation) -> list[AdapterStep]:
         """All of them, in their order."""

@@ -311,7 +311,7 @@ def table_adapter(
     )
 
 
-def read_ids(answer: Answer) -> MembersPage:
+def read_ids(request: DestinationRequest, answer: Answer) -> MembersPage:
     """From rows of one column, in its order: a full page is followed by what comes after its last row."""
     names = [name for (name,) in msgspec.json.decode(answer.body, type=list[tuple[str]])]
     return MembersPage(names, names[-1] if len(names) == MEMBERS_READ else "")

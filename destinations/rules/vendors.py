@@ -143,6 +143,17 @@ def in_small_letters(address: Address, settings: object = None) -> str:
     return str(address.email).lower()
 
 
+def user_id_or_email(address: Address, settings: object = None) -> str:
+    """The same where people are looked for by a user ID first."""
+    return address.user_id or in_small_letters(address)
+
+
+def named_by(entries: Sequence[Mapping[str, Any]], user_id: str) -> list[str]:
+    """What `user_id_or_email` calls these people of an answer. user_id: where it is in the object."""
+    names = [entry.get(user_id) or str(entry.get("email") or "").lower() for entry in entries]
+    return [name for name in names if name]
+
+
 def id_of_named(entries: Sequence[Mapping[str, Any]], name: str, id: str = "id", *, called: str = "name") -> Any:
     """The id of the first object that is called this, or None. id, called: where each is in the object."""
     return next((entry[id] for entry in entries if entry.get(called) == name), None)

@@ -165,11 +165,13 @@ def reconciliation(request: PageRequest, workspace: str, space: str, subscriptio
         result = holdings.holdings(row) if readable else None
     except NotPossible as error:
         wrong = str(error)
+    adapter = adapter_of(row.destination.kind)
     context = {
         "row": row,
         "pill": status(row),
-        "label": adapter_of(row.destination.kind).label,
+        "label": adapter.label,
         "readable": readable,
+        "unread": adapter.unread,
         "holdings": result,
         "wrong": wrong,
     }
