@@ -76,13 +76,16 @@ class Caller:
     """Calls for one owner while the block lasts, over connections that nobody else gets. For any number of threads."""
 
     def __init__(self) -> None:
-        self._transport = _Transport()
+        # Each thread has connections of its own: over those of one pool, they would wait for its lock at every call.
+        self._of_thread = threading.local()
+        self._transports: list[_Transport] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._transport.close()
+        for transport in self._transports:
+            transport.close()
 
     def send(
         self,
@@ -108,7 +111,7 @@ class Caller:
         started = time.monotonic()
         _deadline.at = started + timeout_s
         try:
-            return _send(self._transport, method, url, ours | kept, body, started, timeout_s, largest)
+            return _send(self._transport(), method, url, ours | kept, body, started, timeout_s, largest)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError) as error:
             raise OutboundError(f"The address cannot be used: {_plain(error)}", permanent=True) from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -119,6 +122,13 @@ class Caller:
             raise OutboundError(f"{_place(url)} broke off: {_plain(error)}", arrived=True) from error
         finally:
             _deadline.at = None
+
+    def _transport(self) -> "_Transport":
+        transport: _Transport | None = getattr(self._of_thread, "transport", None)
+        if transport is None:
+            transport = self._of_thread.transport = _Transport()
+            self._transports.append(transport)
+        return transport
 
 
 @lru_cache(maxsize=1024)  # asked before each of thousands of calls to the same few addresses

@@ -1,7 +1,9 @@
 """A webhook: each change, or each batch of changes, posted to an address of the user's own."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -97,7 +99,8 @@ class WebhookSettings(SettingsDeclaration, frozen=True):
         own_headers(self.headers)
 
 
-def own_headers(text: str) -> dict[str, str]:
+@lru_cache(maxsize=256)  # asked for each of thousands of calls
+def own_headers(text: str) -> Mapping[str, str]:
     """From the JSON of the setting. Raises InvalidSetting."""
     try:
         headers = msgspec.json.decode(text or "{}", type=dict[str, str])

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +15,8 @@ from spaces.chunks import chunks
 from spaces.settings_schema import strike
 
 LOGGED_REQUEST = 8000  # characters of a body: a batch of a thousand changes would be megabytes in every line
+# The order says what helps: settings to be changed, a row to be looked at, or only time.
+WORST_FIRST = ("suspended", "refused", "retry")
 NOT_DONE = "The tool took this, and was not done with it in time"
 
 logger = logging.getLogger(__name__)
@@ -83,11 +85,16 @@ class SentBatch:
             # Cut before it is decoded: no character takes more than four bytes.
             start = request.body[: LOGGED_REQUEST * 4].decode("utf-8", "replace")[:LOGGED_REQUEST]
             request = replace(request, shown=strike(request.shown or start, secrets))
-            outcomes = [replace(outcome, reason=strike(outcome.reason, secrets)) for outcome in attempt.outcomes]
+            # What has no reason is as it was: of thousands nearly all.
+            outcomes = [
+                replace(outcome, reason=strike(outcome.reason, secrets)) if outcome.reason else outcome
+                for outcome in attempt.outcomes
+            ]
             response = strike(attempt.response, secrets)
             attempts.append(replace(attempt, request=request, response=response, outcomes=outcomes))
         verdicts = {
-            id: replace(verdict, reason=strike(verdict.reason, secrets)) for id, verdict in self.verdicts.items()
+            id: replace(verdict, reason=strike(verdict.reason, secrets)) if verdict.reason else verdict
+            for id, verdict in self.verdicts.items()
         }
         return replace(self, attempts=attempts, verdicts=verdicts)
 
@@ -233,8 +240,19 @@ def send_batch(
         for lane in lanes:
             work_off(lane)
     else:
-        with ThreadPoolExecutor(max_workers=min(concurrency, len(lanes))) as pool:
-            list(pool.map(work_off, lanes))  # as a list, for else nobody would see what a lane raises
+        waiting, threads = deque(lanes), min(concurrency, len(lanes))
+
+        def work_off_what_waits(_: int) -> None:
+            # Not a task for each of thousands of lanes: that took a tenth of the time.
+            while not breaker.open:
+                try:
+                    lane = waiting.popleft()
+                except IndexError:
+                    return
+                work_off(lane)
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work_off_what_waits, range(threads)))  # as a list, for else nobody would see what one raises
     return _sum_up(changes, attempts, owed, touched)
 
 
@@ -305,10 +323,9 @@ def _sum_up(changes: Changes, attempts: Sequence[Attempt], owed: Mapping[str, in
                 waits.append(outcome.retry_after_s)
     verdicts: dict[str, Verdict] = {}
     for id, own in outcomes.items():
-        # The order says what helps: settings to be changed, a row to be looked at, or only time.
-        ranked = (outcome for kind in ("suspended", "refused", "retry") for outcome in own if outcome.kind == kind)
-        worst = next(ranked, None)
-        if worst:
+        failed = [outcome for outcome in own if outcome.kind != "delivered"]
+        if failed:
+            worst = min(failed, key=lambda outcome: WORST_FIRST.index(outcome.kind))
             verdicts[id] = Verdict(worst.kind, worst.reason, id in touched)
         else:
             verdicts[id] = Verdict("delivered" if own and owed[id] <= 0 else "unsent", "", id in touched)
