@@ -7,6 +7,7 @@ of these stays as it was: the call about somebody's user ID says no telephone nu
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,11 +56,13 @@ class TableStatement(msgspec.Struct):
     """A statement and the rows of its parameters; without rows it is run as it is.
 
     reads: it is run once, with the first of them, and what it gives is the answer: an array of rows, as JSON.
+    key: of an upsert, how many of a row's first values it is found by.
     """
 
     sql: str
     rows: list[list[Any]] = []
     reads: bool | msgspec.UnsetType = msgspec.UNSET
+    key: int | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def memberships(
     ]
     left = [[about.key, row.address.person, dialect.at(row.at)] for row in changes if not row.entering]
     # Leaves first: several identifiers may stand for one row, and whoever is in with one of them is in.
-    statements = [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered)] * bool(entered)
+    statements = [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered, key=2)] * bool(entered)
     # A telephone number that went to somebody else leaves alone, and the row that it was in stays.
     for name in [dialect.quoted(column_of(type)) for type in about.types if column_of(type) in more]:
         gone = [
@@ -171,7 +174,7 @@ def people(
         if row.entering
     ]
     left = [[_value(row, about), *_more(row, more), row.address.person] for row in changes if not row.entering]
-    return [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered)] * bool(entered)
+    return [TableStatement(leave, left)] * bool(left) + [TableStatement(enter, entered, key=1)] * bool(entered)
 
 
 def table_steps(dialect: Dialect) -> tuple[AdapterStep, ...]:
@@ -320,6 +323,22 @@ def read_ids(request: DestinationRequest, answer: Answer) -> MembersPage:
 def test_connection(settings: Any, now: datetime) -> DestinationRequest:
     """Asks for a number."""
     return _request(test_id(now), (), [TableStatement("SELECT 1")])
+
+
+def upserted_together(rows: Sequence[list[Any]], key: int) -> list[list[list[Any]]]:
+    """The rows of an upsert in as few parts as can be, none of which has two of one key: in order, key by key.
+
+    key: how many of the first values that is.
+    """
+    parts: list[list[list[Any]]] = []
+    before: Counter[tuple[Any, ...]] = Counter()
+    for row in rows:
+        place = before[tuple(row[:key])]
+        before[tuple(row[:key])] += 1
+        if place == len(parts):
+            parts.append([])
+        parts[place].append(row)
+    return parts
 
 
 def statements_of(body: bytes) -> list[TableStatement]:

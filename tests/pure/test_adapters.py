@@ -16,6 +16,7 @@ import pytest
 from destinations.adapters import adapter_of, all_adapters
 from destinations.rules.contract import BYTES, PEOPLE, REQUESTS, Address, IdentifierChange, PayloadComputation
 from destinations.rules.sending import parse_sending
+from destinations.rules.tables import upserted_together
 from sources.rules import spec
 from sources.rules.spec import Request
 from spaces.answers import Answer
@@ -211,6 +212,13 @@ def test_a_digest_is_not_hashed_again(kind: str) -> None:
         (request,) = adapter.plan([change(1, entering=True, email=email)], about, *chosen, NOW)
         bodies.append(request.body)
     assert bodies[0] == bodies[1]
+
+
+def test_an_upsert_of_many_rows_has_no_key_twice() -> None:
+    rows = [["a", "u1", "1"], ["a", "u2", "2"], ["a", "u1", "3"], ["b", "u1", "4"], ["a", "u1", "5"]]
+    parts = upserted_together(rows, 2)
+    assert [[row[-1] for row in part] for part in parts] == [["1", "2", "4"], ["3"], ["5"]]
+    assert upserted_together([], 2) == []
 
 
 def test_list_style_posts_in_batches() -> None:
