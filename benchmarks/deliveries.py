@@ -236,7 +236,6 @@ def _sent_by(subscription: Any) -> list[Any]:
     from destinations.calls import call_of, change_of
     from destinations.models import Acknowledged
     from destinations.queries import about, settings_of
-    from destinations.sync import BATCH
     from spaces.chunks import chunks
     from spaces.clock import clock
     from spaces.settings_schema import load_stored
@@ -246,7 +245,7 @@ def _sent_by(subscription: Any) -> list[Any]:
     rows = Acknowledged.objects.filter(subscription=subscription).order_by("identifier")
     changes = [change_of(subscription, call_of(row)) for row in rows]
     told, now = about(subscription), clock.now()
-    parts = chunks(changes, BATCH)
+    parts = chunks(changes, adapter.capabilities.batch)
     return [request for part in parts for request in adapter.plan(part, told, settings, options, now)]
 
 

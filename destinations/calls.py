@@ -19,7 +19,8 @@ from destinations.rules.comparison import KnownState, NextCall, next_call
 from destinations.rules.contract import Address, IdentifierChange
 from destinations.rules.mapping import MappingFacts
 from destinations.rules.sending import SendingRules
-from identity.models import Identifier
+from identity.queries import identifiers_by_number
+from spaces.among import among
 from spaces.times import from_milliseconds, iso, milliseconds
 
 
@@ -51,8 +52,8 @@ class DecidedCall(msgspec.Struct, array_like=True):
 
 def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) -> list[DecidedCall]:
     """The calls that bring the destination nearer to what is desired, marked MAYBE; in the caller's transaction."""
-    rows = Acknowledged.objects.select_for_update().filter(subscription=subscription, identifier__in=[*intake.numbers])
-    acknowledged = {row.identifier: row for row in rows}
+    rows = Acknowledged.objects.filter(among("identifier", intake.numbers), subscription=subscription)
+    acknowledged = {row.identifier: row for row in rows.select_for_update()}
     calls: dict[int, NextCall] = {}
     settled: list[int] = []
     unsettled: list[int] = []
@@ -81,31 +82,25 @@ def decide_calls(subscription: Subscription, intake: SyncIntake, now: datetime) 
     rules = queries.sending_of(subscription)
     decided = [
         # A repetition says again what it said, byte for byte: its fields are those of then.
-        call if calls[call.identifier].again else filled(subscription, call, rules, intake.traits.get(call.profile, {}))
+        call
+        if calls[call.identifier].again or not rules.fills
+        else filled(subscription, call, rules, intake.traits.get(call.profile, {}))
         for call in decided
     ]
     if decided:
         newest = from_milliseconds(max(call.at for call in decided))
         Subscription.objects.filter(pk=subscription.pk).update(said_at=newest)
-    owner = [subscription.workspace_id, subscription.pk, Acknowledged.State.MAYBE]
-    # Committed before anything is sent, so that a crash in between is known as one.
-    execute_with_columns(
-        MARK_MAYBE,
-        owner,
-        [
-            (
-                call.identifier,
-                call.entering,
-                call.flip,
-                from_milliseconds(call.at),
-                call.profile,
-                msgspec.json.encode(call.sent).decode(),
-                call.value,
-                call.fields,
+        # Committed before anything is sent, so that a crash in between is known as one.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                MARK_MAYBE,
+                {
+                    "workspace": subscription.workspace_id,
+                    "subscription": subscription.pk,
+                    "maybe": Acknowledged.State.MAYBE,
+                    "calls": msgspec.json.encode([msgspec.structs.asdict(call) for call in decided]).decode(),
+                },
             )
-            for call in decided
-        ],
-    )
     return decided
 
 
@@ -184,13 +179,6 @@ def everyone_besides(subscription: Subscription, numbers: Set[int]) -> Iterator[
             yield replace(change_of(subscription, call_of(row)), entering=True)
 
 
-def execute_with_columns(statement: str, first: Sequence[Any], rows: Sequence[Sequence[Any]]) -> None:
-    """Run a statement that takes each column of `rows` as an array: what the ORM would send is far slower."""
-    if rows:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [*first, *map(list, zip(*rows, strict=True))])
-
-
 def _still_desired(subscription: Subscription, leaving: Sequence[Acknowledged], members: BitMap) -> set[int]:
     """Identifiers that were sent along with one that leaves, and that stay themselves.
 
@@ -199,8 +187,8 @@ def _still_desired(subscription: Subscription, leaving: Sequence[Acknowledged], 
     beside = {number for row in leaving for number, _ in row.sent.values() if number != row.identifier}
     if not beside:
         return set()
-    existing = Identifier.objects.filter(space=subscription.space_id, number__in=beside)
-    owners = {number: (type, profile) for number, type, profile in existing.values_list("number", "type", "profile")}
+    existing = identifiers_by_number(subscription.space_id, beside)
+    owners = {row.number: (row.type, row.profile) for row in existing}
     states = desired_states(subscription, members, owners)
     return {number for number, desired in states.items() if desired is not False}
 
@@ -228,15 +216,16 @@ def _decided_call(
     return DecidedCall(number, profile, call.entering, call.flip, at, was, sent, alone, value, fields)
 
 
+# All calls as one text: as an array of each column, to write them down for PostgreSQL took longer than to decide them.
 MARK_MAYBE = """
     INSERT INTO destinations_acknowledged
         (workspace_id, subscription_id, identifier, state, entering, flip, at, profile, sent, value, fields, due, tries,
          refused)
-    SELECT %s, %s, call.identifier, %s, call.entering, call.flip, call.at, call.profile, call.sent, call.value,
-           call.fields, true, 0, ''
-    FROM unnest(%s::bigint[], %s::bool[], %s::int[], %s::timestamptz[], %s::bigint[], %s::jsonb[], %s::text[],
-                %s::text[])
-        AS call(identifier, entering, flip, at, profile, sent, value, fields)
+    SELECT %(workspace)s, %(subscription)s, call.identifier, %(maybe)s, call.entering, call.flip,
+           timestamptz 'epoch' + call.at * interval '1 millisecond', call.profile, call.sent, call.value, call.fields,
+           true, 0, ''
+    FROM json_to_recordset(%(calls)s::json) AS call(identifier bigint, entering bool, flip int, at bigint,
+                                                    profile bigint, sent jsonb, value text, fields text)
     ON CONFLICT (subscription_id, identifier) DO UPDATE
     SET state = excluded.state, entering = excluded.entering, flip = excluded.flip, at = excluded.at,
         profile = excluded.profile, sent = excluded.sent, value = excluded.value, fields = excluded.fields,

@@ -21,7 +21,9 @@ from destinations.rules import backoff
 from destinations.rules.comparison import Comparison
 from destinations.rules.sending import IdentifierRule
 from identity import queries as identity
-from identity.models import Identifier, Profile
+from identity.models import Profile
+from identity.queries import OwnIdentifier
+from spaces.among import among
 from spaces.clock import rows_due
 
 SETTLED = timedelta(seconds=10)  # after an audience ended: longer than a batch is prepared
@@ -106,11 +108,14 @@ def read_due_and_changed(subscription: Subscription, limit: int, now: datetime) 
     if position is None:
         return _intake(subscription, before, before, members, due, due) if due else None
     profiles = _next_profiles(subscription, position, members, room)
+    held = _held(subscription, profiles)
     if len(profiles) == room:  # as many as asked for: others may follow
         after = replace(position, cursor=max(profiles))
     else:
         after = PassPosition(position.pass_tick or 0, full=False, pass_tick=None, cursor=0)
-    return _intake(subscription, before, after, members, due, due | _identifiers_to_check(subscription, profiles))
+    types = queries.types_of(subscription)
+    numbers = due | BitMap(row.number for row in held if row.type in types) | _acknowledged_of(subscription, profiles)
+    return _intake(subscription, before, after, members, due, numbers, held)
 
 
 def read_comparison(subscription: Subscription, intake: SyncIntake | None, limit: int) -> SyncIntake:
@@ -264,14 +269,19 @@ def _changed(audience: int, after: int, up_to: int) -> _ChangedPeople:
     return _ChangedPeople(moved, moved | refreshed)
 
 
-def _identifiers_to_check(subscription: Subscription, profiles: BitMap) -> BitMap:
-    """Identifiers of these people, and what was acknowledged of them and is no longer theirs: it has to leave."""
+def _held(subscription: Subscription, profiles: BitMap) -> list[OwnIdentifier]:
+    """What these people have of the types that go, and of those that go along."""
     canonical = BitMap(identity.canonical(subscription.space, profiles).values())
-    current = identity.identifiers_of(subscription.space_id, canonical, queries.types_of(subscription))
+    types = {*queries.types_of(subscription), *_companions(subscription)}
+    return identity.identifiers_of(subscription.space_id, canonical, types)
+
+
+def _acknowledged_of(subscription: Subscription, profiles: BitMap) -> BitMap:
+    """What was acknowledged of these people: of what is theirs no longer, it has to leave."""
     # What was sent about a profile that lost a merge belongs to the winner now.
     merged = identity.all_numbers(subscription.space, profiles)
-    acknowledged = Acknowledged.objects.filter(subscription=subscription, profile__in=[*merged])
-    return BitMap([row.number for row in current]) | BitMap(acknowledged.values_list("identifier", flat=True))
+    acknowledged = Acknowledged.objects.filter(among("profile", merged), subscription=subscription)
+    return BitMap(acknowledged.values_list("identifier", flat=True))
 
 
 def _intake(
@@ -281,10 +291,12 @@ def _intake(
     members: BitMap,
     due: BitMap,
     numbers: BitMap,
+    held: Sequence[OwnIdentifier] = (),
 ) -> SyncIntake:
-    """With what is desired of each of `numbers`."""
-    existing = Identifier.objects.filter(space=subscription.space_id, number__in=[*numbers])
-    identifiers = list(existing.values_list("number", "type", "value", "profile"))
+    """With what is desired of each of `numbers`. held: all that some of the people have, as `_held` gives it."""
+    identifiers = [row for row in held if row.number in numbers]
+    others = numbers - BitMap(row.number for row in identifiers)
+    identifiers += identity.identifiers_by_number(subscription.space_id, others) if others else []
     owners = {number: profile for number, _, _, profile in identifiers}
     desired = desired_states(subscription, members, {number: (type, owner) for number, type, _, owner in identifiers})
     values: dict[int, str] = {}
@@ -297,7 +309,7 @@ def _intake(
         # Values are read after the members, and may be of a later tick, whose change is in the next pass.
         desired |= dict.fromkeys(wanted.keys() - values.keys(), False)
     # Of an exit nobody is looked up: it goes to whom the entry went.
-    recipients = recipients_of(subscription, [row for row in identifiers if desired[row[0]] is not False])
+    recipients = recipients_of(subscription, [row for row in identifiers if desired[row[0]] is not False], held)
     rules = queries.sending_of(subscription)
     of_people = BitMap(owners.values())
     traits = queries.traits_of(subscription, of_people, rules.traits) if rules.traits else {}
@@ -322,18 +334,21 @@ def _chosen(subscription: Subscription, rules: Mapping[str, IdentifierRule], peo
 
 
 def recipients_of(
-    subscription: Subscription, identifiers: Sequence[tuple[int, str, str, int]]
+    subscription: Subscription,
+    identifiers: Sequence[tuple[int, str, str, int]],
+    held: Sequence[OwnIdentifier] = (),
 ) -> dict[int, Recipients]:
-    """{identifier number: whom its calls are about}. identifiers: (number, type, value, profile number)."""
-    people = BitMap(profile for _, _, _, profile in identifiers)
+    """{identifier number: whom its calls are about}. identifiers: (number, type, value, profile number).
+
+    held: all that some of these people have, as `_held` gives it; of the others it is read.
+    """
     by_profile: dict[int, list[tuple[str, int, str]]] = {}
-    rules = queries.identifier_rules(subscription)
-    # Where somebody has chosen what goes, nothing else goes along with it.
-    companions = [
-        type for type in queries.PEOPLES_TYPES if type in rules or not queries.sending_of(subscription).identifiers
-    ]
-    for row in identity.identifiers_of(subscription.space_id, people, companions):
-        by_profile.setdefault(row.profile, []).append((row.type, row.number, row.value))
+    rules, companions = queries.identifier_rules(subscription), _companions(subscription)
+    others = BitMap(profile for _, _, _, profile in identifiers) - BitMap(row.profile for row in held)
+    read = identity.identifiers_of(subscription.space_id, others, companions) if others else []
+    for row in (*held, *read):
+        if row.type in companions:
+            by_profile.setdefault(row.profile, []).append((row.type, row.number, row.value))
     # Only who has several addresses needs the trait to say which is the main one.
     several = [
         profile for profile, own in by_profile.items() if sum(identifier[0] == "email" for identifier in own) > 1
@@ -348,6 +363,12 @@ def recipients_of(
         number: address(type, number, value, by_profile.get(profile, []), rules, emails.get(profile))
         for number, type, value, profile in identifiers
     }
+
+
+def _companions(subscription: Subscription) -> list[str]:
+    """Types that go along with others. Where somebody has chosen what goes, nothing else goes along with it."""
+    rules, chosen = queries.identifier_rules(subscription), queries.sending_of(subscription).identifiers
+    return [type for type in queries.PEOPLES_TYPES if type in rules or not chosen]
 
 
 def cap_of(subscription: Subscription) -> int | None:

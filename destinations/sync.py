@@ -11,6 +11,7 @@ Only a comparison says that a subscription is in step.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +37,7 @@ from destinations.intake import (
 from destinations.models import Acknowledged, Subscription
 from destinations.outcomes import refusal, save_comparison, save_outcomes, update_health, update_status
 from destinations.rules import backoff
+from destinations.rules.batch_size import LARGEST, SMALLEST, next_size
 from destinations.rules.send_batch import SentBatch, postponed_batch
 from destinations.send import send_changes
 from destinations.steps import StepsBusy
@@ -47,7 +49,6 @@ from spaces.models import Log
 
 logger = logging.getLogger(__name__)
 
-BATCH = 500  # people, or due rows
 BUSY_S = 2.0  # until another process was told what this one needs as well
 SENDING_S = 20.0  # of calls per batch: no destination keeps a worker for longer
 
@@ -73,10 +74,12 @@ class Sync:
 
     name = "sync"
     prepared = PreparedSync
-    batch_size = BATCH
+    batch_size = LARGEST  # people, or due rows
 
     def __init__(self, clock: Clock = clock, sending_s: float = SENDING_S) -> None:
         self.clock, self.sending_s = clock, sending_s
+        # By subscription, where it is more than the smallest. Of this process: after a kill it begins small again.
+        self._sizes: dict[int, int] = {}
 
     def read(self, log: Log, limit: int) -> SyncIntake | None:
         now = self.clock.now()
@@ -89,7 +92,8 @@ class Sync:
         # Where each call says everybody who is there, as few calls as can be.
         people = adapter_of(subscription.destination.kind).capabilities.people
         # In the same proportion, since the mechanism takes fewer while it searches for a row that cannot be prepared.
-        limit = limit * people // BATCH if people else limit
+        usual = self._sizes.get(subscription.pk, SMALLEST)
+        limit = limit * people // self.batch_size if people else min(limit, usual)
         intake = read_due_and_changed(subscription, limit, now) if subscription.sends else None
         longest, noted = backoff.LONGEST_ASKED, subscription.compared_at
         is_time = is_due(subscription.compare_at, now, longest=longest, noted=noted)
@@ -132,10 +136,17 @@ class Sync:
             raise ConnectionError("The delivery log is away: nothing is sent that could not be shown")
         changes = [change_of(subscription, decided) for decided in prepared.rows]
         everyone = partial(everyone_besides, subscription, {decided.identifier for decided in prepared.rows})
+        begun = time.monotonic()
         try:
             batch = send_changes(subscription, changes, everyone=everyone, now=self.clock.now(), seconds=self.sending_s)
         except StepsBusy:
             batch = postponed_batch(changes, BUSY_S)
+        self._sizes[subscription.pk] = next_size(
+            self._sizes.get(subscription.pk, SMALLEST),
+            settled=sum(verdict.kind in ("delivered", "refused") for verdict in batch.verdicts.values()),
+            of=len(batch.verdicts),
+            seconds=time.monotonic() - begun,
+        )
         log_attempts(subscription, prepared.rows, batch, number, self.clock.now())
         return SyncOutcome(batch)
 

@@ -117,6 +117,17 @@ def identifiers_of(space_id: int, numbers: Iterable[int], types: Collection[str]
         return [OwnIdentifier(*row) for row in cursor.fetchall()]
 
 
+def identifiers_by_number(space_id: int, numbers: Iterable[int]) -> list[OwnIdentifier]:
+    """These identifiers, of those that exist."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT number, type, value, profile FROM identity_identifier
+               WHERE space_id = %s AND number = ANY(%s::bigint[])""",
+            [space_id, _array(numbers)],
+        )
+        return [OwnIdentifier(*row) for row in cursor.fetchall()]
+
+
 def profile_of(space: Space, public_id: str) -> Profile | None:
     """The profile of this id, or the one it was merged into."""
     profile = Profile.objects.filter(space=space, public_id=public_id).first()

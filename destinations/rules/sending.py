@@ -153,6 +153,11 @@ class SendingRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rena
         ]
         return identifiers + [(f"fields[{place}].to", rule.to) for place, rule in enumerate(self.fields)]
 
+    @property
+    def fills(self) -> bool:
+        """Whether anything goes besides."""
+        return bool(self.fields or any(rule.name for rule in self.identifiers))
+
     def filled(self, facts: MappingFacts) -> dict[str, Any]:
         """{field over there: value} for one change. What there is no value for is left out."""
         named = {rule.name: facts.identifiers.get(rule.type) for rule in self.identifiers if rule.name}

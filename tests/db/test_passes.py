@@ -55,6 +55,23 @@ def test_a_pass_reads_members_and_changes_once(clock: FixedClock) -> None:
     assert len(queries.members_at_catcher(destination, "shoppers")) == 3
 
 
+def test_a_batch_is_so_many_statements(clock: FixedClock) -> None:
+    """In the middle of a first sync. Each costs about a millisecond, whatever it asks: none is to come by itself."""
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    subscription = make_subscription(audience, make_destination(space))
+    change(audience, entered=make_people(space, PEOPLE))
+    stage: Any = Sync(clock)
+    stage.batch_size = BATCH
+    log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
+    for _ in range(2):  # the first reads the members, the second compares
+        assert batches.advance(stage, log)
+    with CaptureQueriesContext(connection) as captured:
+        assert batches.advance(stage, log)
+    ours = [text for query in captured if "destinations_caught" not in (text := query["sql"])]  # the receiver's own
+    assert len(ours) == 33, "\n".join(ours)
+
+
 def test_members_are_right_whatever_happened_meanwhile() -> None:
     """Each way in which what a process knows of an audience can be out of date."""
     audience = AudienceFactory(space=SpaceFactory(), key="shoppers")
