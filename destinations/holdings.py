@@ -40,6 +40,14 @@ PresentIdentifier = tuple[str, str]
 PATIENCE_S = 20.0  # of calls, while somebody waits
 
 
+class CannotBeAsked(NotPossible):
+    """By its kind, or as it is set up. reason: a sentence without its end."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"{label} cannot be asked whom it holds. {reason}")
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Holdings:
     """Whom the destination holds, and whom it should. missing, extra: the first, to be shown, and how many there are.
@@ -77,12 +85,12 @@ class _Tool:
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
         self._adapter = adapter_of(subscription.destination.kind)
+        if self._adapter.members is None and self._adapter.transport != "catcher":
+            raise CannotBeAsked(self._adapter.label, self._adapter.unread)
         self._settings = queries.settings_of(subscription.destination)
         options = self._adapter.options_for(subscription.audience.kind)
         self._options = load_stored(options, subscription.options)
         self.rules = queries.identifier_rules(subscription)
-        if self._adapter.members is None and self._adapter.transport != "catcher":
-            raise NotPossible(f"{self._adapter.label} cannot be asked whom it holds. {self._adapter.unread}")
 
     def name(self, type: str, value: str, recipients: Recipients) -> PresentIdentifier:
         """What an identifier is called there, value as it is shown there. recipients: whom its calls are about."""
@@ -127,13 +135,7 @@ class _Tool:
                         return names
             except (StepFailed, Unanswered, ValueError, LookupError, TypeError) as error:
                 raise NotPossible(f"It could not be asked: {error}") from error
-        raise NotPossible(f"As it is set up, it keeps no list that could be read. {members.wants}")
-
-
-def readable(subscription: Subscription) -> bool:
-    """Whether the destination can be asked whom it holds."""
-    adapter = adapter_of(subscription.destination.kind)
-    return adapter.transport == "catcher" or adapter.members is not None
+        raise CannotBeAsked(self._adapter.label, members.wants)
 
 
 def holdings(subscription: Subscription) -> Holdings | None:

@@ -18,6 +18,7 @@ from destinations.rules.files import (
     FileOptions,
     body_of,
     file_capabilities,
+    members_in_file,
     name_of,
     read_whole,
 )
@@ -60,6 +61,15 @@ def plan(
 def _put(
     settings: S3Settings, name: str, body: bytes, content_type: str, id: str, rows: Changes, shown: str
 ) -> DestinationRequest:
+    headers = {"content-type": content_type}
+    return DestinationRequest(id, rows, "PUT", _url(settings, name), headers, body, TIMEOUT_S, shown=shown)
+
+
+def _get(settings: S3Settings, name: str) -> DestinationRequest:
+    return DestinationRequest("", (), "GET", _url(settings, name), timeout_s=TIMEOUT_S)
+
+
+def _url(settings: S3Settings, name: str) -> str:
     # The bucket is in the path where it cannot be in the host: elsewhere, and in a name with dots, for its certificate.
     if settings.endpoint:
         base = f"{settings.endpoint.rstrip('/')}/{settings.bucket}"
@@ -67,8 +77,7 @@ def _put(
         base = f"https://s3.{settings.region}.amazonaws.com/{settings.bucket}"
     else:
         base = f"https://{settings.bucket}.s3.{settings.region}.amazonaws.com"
-    url, headers = f"{base}/{quote(name)}", {"content-type": content_type}
-    return DestinationRequest(id, rows, "PUT", url, headers, body, TIMEOUT_S, shown=shown)
+    return f"{base}/{quote(name)}"
 
 
 def test(settings: S3Settings, now: datetime) -> DestinationRequest:
@@ -96,7 +105,7 @@ adapter = Adapter(
     transport="s3",
     credentials=(
         "In AWS: IAM, Users, a user of its own with a policy that allows s3:PutObject on arn:aws:s3:::your-bucket/*; "
-        "then Security credentials, Create access key."
+        "then Security credentials, Create access key. s3:GetObject is needed only to check what exists."
     ),
-    unread="Files are read by whoever they are for; the right to write is all that is needed here",
+    members=members_in_file(_get),
 )

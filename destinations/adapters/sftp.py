@@ -10,7 +10,15 @@ from destinations.rules.contract import (
     PayloadComputation,
     test_id,
 )
-from destinations.rules.files import TIMEOUT_S, FileOptions, body_of, file_capabilities, name_of, read_whole
+from destinations.rules.files import (
+    TIMEOUT_S,
+    FileOptions,
+    body_of,
+    file_capabilities,
+    members_in_file,
+    name_of,
+    read_whole,
+)
 from destinations.rules.payloads import batch_id
 from spaces.settings_schema import InvalidSetting, SettingsDeclaration, label, secret, text
 
@@ -42,10 +50,18 @@ def plan(
 ) -> list[DestinationRequest]:
     """One file for all."""
     # The transport writes beside it and moves it there, so nobody reads half of a file.
-    path = f"{settings.folder.rstrip('/')}/{name_of(changes, about, options)}"
+    path = _path(settings, name_of(changes, about, options))
     body, rows = body_of(changes, about, options)
     shown = f"PUT {path}: {rows} rows, {len(body)} bytes"
     return [DestinationRequest(batch_id(changes), changes, "PUT", path, body=body, timeout_s=TIMEOUT_S, shown=shown)]
+
+
+def _get(settings: SftpSettings, name: str) -> DestinationRequest:
+    return DestinationRequest("", (), "READ", _path(settings, name), timeout_s=TIMEOUT_S)
+
+
+def _path(settings: SftpSettings, name: str) -> str:
+    return f"{settings.folder.rstrip('/')}/{name}"
 
 
 def test(settings: SftpSettings, now: datetime) -> DestinationRequest:
@@ -70,5 +86,5 @@ adapter = Adapter(
         "host key: all after the name. ssh-keygen -t ed25519 -N '' makes a private key; its .pub belongs in "
         "authorized_keys."
     ),
-    unread="Files are read by whoever they are for",
+    members=members_in_file(_get),
 )

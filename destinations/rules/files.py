@@ -3,9 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,6 +22,8 @@ from destinations.rules.contract import (
     DocumentedLimit,
     FieldNames,
     IdentifierChange,
+    MembersPage,
+    MembersReading,
     PayloadComputation,
     outcome_of,
 )
@@ -108,6 +111,40 @@ def read_whole(request: DestinationRequest, answer: Answer) -> list[CallOutcome]
     return [outcome] * len(request.rows)
 
 
+def members_in_file(get: Callable[[Any, str], DestinationRequest]) -> MembersReading:
+    """Of a file that says everybody. get(settings, name) -> the request for what is in it."""
+    return MembersReading(
+        partial(_ask_for_file, get),
+        _in_file,
+        lambda address, settings: address.person,
+        "id",
+        wants="Only a file that says everybody is read, and whose name is always the same",
+    )
+
+
+def _ask_for_file(
+    get: Callable[[Any, str], DestinationRequest],
+    about: PayloadComputation,
+    settings: Any,
+    options: FileOptions,
+    following: str,
+) -> DestinationRequest | None:
+    template = options.name or EVERYBODY
+    if options.contents != "everybody" or re.search(r"\{(date|time|batch)\}", template):
+        return None
+    # The id says how it is read: a name need not.
+    return replace(get(settings, template.format(audience=about.key, format=options.format)), id=options.format)
+
+
+def _in_file(request: DestinationRequest, answer: Answer) -> MembersPage:
+    names = []
+    for row in READERS[request.id](answer.body):
+        others = {name: value for name, value in row.items() if value and name not in (*PEOPLES_TYPES, "at", "value")}
+        address = Address(row["user_id"] or None, row["anonymous_id"] or None, row["email"] or None, others)
+        names.append(address.person)
+    return MembersPage(names)
+
+
 def file_capabilities(*limits: DocumentedLimit) -> Capabilities:
     """Of a place where a batch is a file: as large as they may be, since a file for each few people helps nobody."""
     return Capabilities(
@@ -166,3 +203,8 @@ def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes
 
 
 WRITERS: dict[str, Any] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+READERS: dict[str, Callable[[bytes], Iterable[dict[str, Any]]]] = {
+    "csv": lambda body: csv.DictReader(io.StringIO(body.decode())),
+    "jsonl": lambda body: map(msgspec.json.decode, body.splitlines()),
+    "parquet": lambda body: parquet.read_table(pyarrow.BufferReader(body)).to_pylist(),
+}

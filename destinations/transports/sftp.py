@@ -12,6 +12,7 @@ import asyncssh
 from destinations.models import Destination
 from destinations.rules.contract import DestinationRequest
 from destinations.rules.send_batch import Unanswered
+from destinations.transports.http import LONGEST_LOOK_UP
 from spaces.answers import Answer
 from spaces.outbound import CONNECT_S, OutboundError
 from spaces.outbound_loop import checked_loop
@@ -32,7 +33,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
     client: asyncssh.SFTPClient | None = None
     connection: asyncssh.SSHClientConnection | None = None
 
-    async def ask(request: DestinationRequest) -> None:
+    async def ask(request: DestinationRequest) -> bytes:
         nonlocal client, connection
         if connection is None or client is None:
             connection = await _connected(settings)
@@ -40,7 +41,11 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
         path = PurePosixPath(request.url)
         if request.method == "GET":
             await client.listdir(str(path))
-            return
+            return b""
+        if request.method == "READ":
+            async with client.open(str(path), "rb") as file:
+                content: bytes = await file.read(LONGEST_LOOK_UP)
+            return content
         # The name of a file may have folders in it, such as a date.
         await client.makedirs(str(path.parent), exist_ok=True)
         # A dot before it: whoever takes every file of a folder leaves such out.
@@ -53,6 +58,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
             if await client.exists(str(path)):
                 await client.remove(str(path))
             await client.rename(str(beside), str(path))
+        return b""
 
     async def hang_up(connection: asyncssh.SSHClientConnection) -> None:
         # Not closed in peace: a server that is silent would hold the worker up.
@@ -63,7 +69,7 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
 
         def call(request: DestinationRequest) -> Answer:
             try:
-                run(request.timeout_s, ask(request))
+                return Answer(200, body=run(request.timeout_s, ask(request)))
             except OutboundError as error:
                 raise Unanswered(str(error), permanent=error.permanent) from error
             except asyncssh.SFTPError as error:
@@ -77,7 +83,6 @@ def calls(destination: Destination, settings: Any) -> Iterator[Callable[[Destina
                 raise Unanswered(f"The key cannot be read: {error}", permanent=True) from error
             except (asyncssh.Error, OSError, TimeoutError) as error:
                 raise Unanswered(str(error) or type(error).__name__, arrived=True) from error
-            return Answer(200)
 
         try:
             yield call

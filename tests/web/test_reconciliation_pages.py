@@ -117,6 +117,23 @@ def test_what_cannot_be_asked_says_so(cast: Cast, api: Callable[..., Any], audie
     api("POST", path, status=409)
 
 
+@pytest.mark.parametrize(
+    ("kind", "given", "reason"),
+    [
+        ("customerio", {"siteId": "site", "apiKey": "key"}, "It needs an App API key in the settings"),
+        ("s3", {"bucket": "people", "accessKeyId": "a", "secretAccessKey": "b"}, "Only a file that says everybody"),
+        ("kafka", {"brokers": "a.example.com:9093", "topic": "people"}, "A topic has what was said"),
+    ],
+)
+def test_what_cannot_be_asked_says_why(
+    kind: str, given: dict[str, str], reason: str, cast: Cast, audience: Audience
+) -> None:
+    subscription = made.make_subscription(audience, made.make_destination(cast.space, kind, **given))
+    page = cast.browser("user").get(at(cast, subscription, "subscriptions/{id}/reconciliation")).content.decode()
+    assert "cannot be asked" in page
+    assert reason in page
+
+
 def test_a_nod_a_recall_and_a_pause_on_the_page(cast: Cast, audience: Audience) -> None:
     change(audience, entered=make_people(cast.space, 4))
     subscription = made.make_subscription(audience, made.make_destination(cast.space, "catcher"))

@@ -26,7 +26,6 @@ from audiences.pages.views.audiences import pill_of
 from destinations import queries, services
 from destinations.adapters import adapter_of
 from destinations.endings import leaving
-from destinations.holdings import readable
 from destinations.models import Subscription
 from destinations.pages.destination_picker import CHOSEN, choices, picked
 from destinations.pages.presenters import (
@@ -214,7 +213,6 @@ def subscription(request: PageRequest, workspace: str, space: str, audience: str
         **with_counts(comparison.counts),
         "queued": comparison,
         "cap": queries.sending_of(row).cap_percent,
-        "readable": readable(row),
         "label": adapter_of(row.destination.kind).label,
         "catches": catches(row.destination),
         "computing": details.audience.serving_id is None,

@@ -160,18 +160,18 @@ def reconciliation(request: PageRequest, workspace: str, space: str, subscriptio
             messages.success(request, f"{differed:,} identifiers differed. What is right is sent within seconds.")
         return redirect(request.path)
     # Of a tool that cannot be asked, or does not answer, the page says so.
-    readable, result, wrong = holdings.readable(row), None, ""
+    result, unread, wrong = None, "", ""
     try:
-        result = holdings.holdings(row) if readable else None
+        result = holdings.holdings(row)
+    except holdings.CannotBeAsked as error:
+        unread = error.reason
     except NotPossible as error:
         wrong = str(error)
-    adapter = adapter_of(row.destination.kind)
     context = {
         "row": row,
         "pill": status(row),
-        "label": adapter.label,
-        "readable": readable,
-        "unread": adapter.unread,
+        "label": adapter_of(row.destination.kind).label,
+        "unread": unread,
         "holdings": result,
         "wrong": wrong,
     }
