@@ -1,7 +1,7 @@
 """PostgreSQL, through the door out: the statements of a request in one transaction."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -22,42 +22,60 @@ ROWS_AT_FAULT, STANDS_STILL = {"22", "23"}, {"28", "3D", "3F", "42", "0L", "0P"}
 
 @contextmanager
 def calls(destination: Destination, settings: Any) -> Iterator[Callable[[DestinationRequest], Answer]]:
-    """A connection for each request: one of another thread would be in another's transaction."""
-    yield lambda request: _answer(settings, request)
+    """One connection for all calls of the block, opened with the first, and anew after a failure.
 
+    For one thread: of two, one would be in the other's transaction.
+    """
+    connections: list[Any] = []
 
-def _answer(settings: Any, request: DestinationRequest) -> Answer:
-    is_begun, result = False, b""
-    try:
-        with (
-            closing(connect(settings, request.timeout_s)) as connection,
-            hung_up(connection, request.timeout_s + GRACE_S),
-            connection,
-            connection.cursor() as cursor,
-        ):
+    def call(request: DestinationRequest) -> Answer:
+        is_begun = False
+        try:
+            if not connections:
+                connections.append(connect(settings, request.timeout_s))
             is_begun = True
-            for statement in statements_of(request.body):
-                if statement.reads:
-                    cursor.execute(statement.sql, statement.rows[0])
-                    result = json_body(cursor.fetchall())
-                elif statement.key:
-                    _upsert(cursor, statement)
-                elif statement.rows:
-                    # 200 in a round trip: `executemany` would make one for each row.
-                    execute_batch(cursor, statement.sql, statement.rows, page_size=200)
-                else:
-                    cursor.execute(statement.sql)
-    # Before all others, which are the database's: our own door refused it.
-    except OutboundError as error:
-        raise Unanswered(str(error), permanent=error.permanent) from error
-    except psycopg2.Error as error:
-        state, words = str(error.pgcode or ""), str(error).strip()
-        if state[:2] in ROWS_AT_FAULT:
-            return Answer(422, body=words.encode())
-        if state[:2] in STANDS_STILL or "authentication failed" in words:
-            return Answer(403, body=words.encode())
-        raise Unanswered(words, arrived=is_begun) from error
-    return Answer(200, body=result)
+            return Answer(200, body=_run(connections[0], request))
+        # Before all others, which are the database's: our own door refused it.
+        except OutboundError as error:
+            raise Unanswered(str(error), permanent=error.permanent) from error
+        except psycopg2.Error as error:
+            while connections:
+                connections.pop().close()
+            return _failed(error, is_begun=is_begun)
+
+    try:
+        yield call
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _run(connection: Any, request: DestinationRequest) -> bytes:
+    """What the statement that reads gives; of others nothing."""
+    result = b""
+    with hung_up(connection, request.timeout_s + GRACE_S), connection, connection.cursor() as cursor:
+        for statement in statements_of(request.body):
+            if statement.reads:
+                cursor.execute(statement.sql, statement.rows[0])
+                result = json_body(cursor.fetchall())
+            elif statement.key:
+                _upsert(cursor, statement)
+            elif statement.rows:
+                # 200 in a round trip: `executemany` would make one for each row.
+                execute_batch(cursor, statement.sql, statement.rows, page_size=200)
+            else:
+                cursor.execute(statement.sql)
+    return result
+
+
+def _failed(error: psycopg2.Error, *, is_begun: bool) -> Answer:
+    """As a status. Raises Unanswered where the rows and the settings are not at fault."""
+    state, words = str(error.pgcode or ""), str(error).strip()
+    if state[:2] in ROWS_AT_FAULT:
+        return Answer(422, body=words.encode())
+    if state[:2] in STANDS_STILL or "authentication failed" in words:
+        return Answer(403, body=words.encode())
+    raise Unanswered(words, arrived=is_begun) from error
 
 
 def _upsert(cursor: Any, statement: TableStatement) -> None:
