@@ -1,5 +1,6 @@
 """What a pass over many people costs: its members and changes are read once, not again for each batch of it."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from pyroaring import BitMap
 
 from audiences import queries as audiences
 from audiences.models import Change, Version
-from destinations import queries
+from destinations import queries, sync
 from destinations.models import Subscription
+from destinations.rules import batch_size
 from destinations.sync import Sync
 from spaces import batches
 from spaces.clock import FixedClock
@@ -53,6 +55,22 @@ def test_a_pass_reads_members_and_changes_once(clock: FixedClock) -> None:
     # Once for who is in it, and once for whom the pass is about; before, it was each of them in each batch.
     assert statements(subscription, clock) == {"batches": 10, "snapshots": 0, "changes": 2}
     assert len(queries.members_at_catcher(destination, "shoppers")) == 3
+
+
+def test_batches_grow_while_their_destination_is_quick(clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sync, batch_size):
+        monkeypatch.setattr(module, "SMALLEST", 4)
+    space = SpaceFactory()
+    audience = AudienceFactory(space=space, key="shoppers")
+    subscription = make_subscription(audience, make_destination(space))
+    change(audience, entered=make_people(space, PEOPLE))
+    stage = Sync(clock)
+    log = batches.open_log(stage="sync", partition=subscription.pk, workspace_id=subscription.workspace_id)
+    sent = [0]
+    while batches.advance(stage, log):
+        sent.append(subscription.acknowledged.count())
+    sizes = [after - before for before, after in pairwise(sent)]
+    assert [size for size in sizes if size] == [4, 8, 16, 12]
 
 
 def test_a_batch_is_so_many_statements(clock: FixedClock) -> None:
