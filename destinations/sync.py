@@ -78,7 +78,7 @@ class Sync:
 
     def __init__(self, clock: Clock = clock, sending_s: float = SENDING_S) -> None:
         self.clock, self.sending_s = clock, sending_s
-        # By subscription, where it is more than the smallest. Of this process: after a kill it begins small again.
+        # Of batches, by subscription, as this process has learnt them: after a kill they are small again.
         self._sizes: dict[int, int] = {}
 
     def read(self, log: Log, limit: int) -> SyncIntake | None:

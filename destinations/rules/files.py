@@ -118,7 +118,7 @@ def members_in_file(get: Callable[[Any, str], DestinationRequest]) -> MembersRea
         _in_file,
         lambda address, settings: address.person,
         "id",
-        wants="Only a file that says everybody is read, and whose name is always the same",
+        wants="Only a file that says everybody is read, under a name that is always the same",
     )
 
 
