@@ -37,8 +37,8 @@ from spaces.times import from_milliseconds, milliseconds
 logger = logging.getLogger(__name__)
 
 NAME = "evaluate"
-# A space with many windows has somebody whose window ends at nearly every moment: for the clock alone it is evaluated no
-# more often than this. Whoever does something does not wait.
+# In a space with many windows somebody's ends at nearly every moment: for the clock alone it is evaluated no more often
+# than this. Whoever does something does not wait.
 CLOCK_EVERY = timedelta(seconds=2)
 SNAPSHOT_EVERY = 64  # changes, until the members are written down again
 Cause = Change.Cause
