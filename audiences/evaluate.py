@@ -24,7 +24,7 @@ from audiences import evaluation, failures, queries
 from audiences.evaluation import Subject, Tick
 from audiences.failures import Trouble
 from audiences.models import Audience, Change, Evaluation, Version
-from identity.models import ChangeSet
+from identity.models import ChangeReader, ChangeSet
 from identity.queries import moved_after
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
@@ -335,8 +335,9 @@ def _keep_snapshots(prepared: PreparedTick) -> None:
 
 
 def _forget_change_sets(place: Evaluation) -> None:
-    """Change sets that every version has seen are of no use any more. `place` is locked (audiences.backfill)."""
+    """Change sets that all their readers have seen are of no use any more. `place` is locked (audiences.backfill)."""
     coming = queries.kept_versions().filter(audience__space=place.space_id).exclude(state=Version.State.LIVE)
     behind = coming.aggregate(oldest=Min("touched"))["oldest"]
-    seen = place.touched if behind is None else min(place.touched, behind)
+    others = ChangeReader.objects.filter(space=place.space_id).aggregate(oldest=Min("piece"))["oldest"]
+    seen = min(read for read in (place.touched, behind, others) if read is not None)
     ChangeSet.objects.filter(space=place.space_id, piece__lte=seen).delete()

@@ -281,3 +281,13 @@ class ChangeSet(InSpace):
     @staticmethod
     def trait(name: str) -> str:
         return f"trait:{storable(name)}"[:KEY_LENGTH]
+
+
+class ChangeReader(InSpace):
+    """Who reads change sets besides audiences, and how far: until then they are kept."""
+
+    name = models.CharField(max_length=40)
+    piece = models.BigIntegerField(help_text="number of the last resolve batch whose change sets it has read")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["space", "name"], name="change_reader_once")]

@@ -57,6 +57,7 @@ BOUNDS = {
     "destinations.Subscription": MADE_BY_HAND,
     "guardian.GroupObjectPermission": MADE_BY_HAND,
     "guardian.UserObjectPermission": MADE_BY_HAND,
+    "identity.ChangeReader": OF_ONE,
     "identity.Graph": OF_ONE,
     "identity.Identifier": OF_PEOPLE,
     "identity.Link": OF_PEOPLE,
