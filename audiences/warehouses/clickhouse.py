@@ -18,7 +18,7 @@ class ClickhouseWarehouseSettings(WarehouseSettings, frozen=True, kw_only=True):
     port: Annotated[int, label("Port", ge=1, le=65535)] = 8443
 
 
-class _NoRedirects(urllib3.PoolManager):
+class NoRedirects(urllib3.PoolManager):
     """Where an answer points is no address that was checked."""
 
     def urlopen(self, method: str, url: str, *arguments: Any, **more: Any) -> Any:
@@ -29,7 +29,7 @@ class _NoRedirects(urllib3.PoolManager):
 def ask(settings: ClickhouseWarehouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
     verified = settings.tls == "verify"
     names: dict[str, Any] = {"server_hostname": settings.host, "assert_hostname": settings.host} if verified else {}
-    pool = _NoRedirects(**get_pool_manager_options(verify=verified, **names))
+    pool = NoRedirects(**get_pool_manager_options(verify=verified, **names))
     try:
         client = clickhouse_connect.get_client(
             host=checked_address(settings.host, settings.port),

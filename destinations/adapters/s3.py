@@ -62,14 +62,15 @@ def _put(
     settings: S3Settings, name: str, body: bytes, content_type: str, id: str, rows: Changes, shown: str
 ) -> DestinationRequest:
     headers = {"content-type": content_type}
-    return DestinationRequest(id, rows, "PUT", _url(settings, name), headers, body, TIMEOUT_S, shown=shown)
+    return DestinationRequest(id, rows, "PUT", url_of(settings, name), headers, body, TIMEOUT_S, shown=shown)
 
 
 def _get(settings: S3Settings, name: str) -> DestinationRequest:
-    return DestinationRequest("", (), "GET", _url(settings, name), timeout_s=TIMEOUT_S)
+    return DestinationRequest("", (), "GET", url_of(settings, name), timeout_s=TIMEOUT_S)
 
 
-def _url(settings: S3Settings, name: str) -> str:
+def url_of(settings: S3Settings, name: str) -> str:
+    """Of a file. name: with the folders that it is in."""
     # The bucket is in the path where it cannot be in the host: elsewhere, and in a name with dots, for its certificate.
     if settings.endpoint:
         base = f"{settings.endpoint.rstrip('/')}/{settings.bucket}"
