@@ -46,6 +46,8 @@ from personas_site.retention import retain
 from personas_site.turns import MOST_KNOWN, Turns
 from privacy import erasing
 from privacy.models import Regulation
+from profiles_sync import running as syncs
+from profiles_sync.models import ProfilesSync
 from sources import archive
 from sources.events import client
 from sources.events.compaction import compact
@@ -160,6 +162,13 @@ WORK = {
         waiting=sql_runs.due,
         turn=lambda trait, workspace: sql_runs.run(trait, clock),
         feeds=("archive",),
+    ),
+    # As well; a turn is a batch, and whoever is far behind takes many.
+    "profiles_sync": Work(
+        queue="sync",
+        owners=ProfilesSync,
+        waiting=syncs.due,
+        turn=lambda sync, workspace: syncs.advance(sync, clock),
     ),
     "compute": Work(
         queue="bulk",

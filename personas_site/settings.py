@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "personas_site",
     "console",
     "privacy",
+    "profiles_sync",
     "destinations",
     "audiences",
     "imports",

@@ -7,6 +7,8 @@ from django.db.models import QuerySet
 
 from privacy.erasing import STEPS
 from privacy.models import Regulation
+from profiles_sync.models import ProfilesSync
+from profiles_sync.stores import all_stores
 from sources.events.schema import TABLES
 from spaces.models import Space, Workspace
 
@@ -110,6 +112,10 @@ def unreachable(regulation: Regulation) -> list[str]:
         "What people wrote themselves: names and definitions of audiences, test cases, queries of SQL traits.",
         "Files that were sent to destinations such as S3 and SFTP.",
     ]
+    syncs = ProfilesSync.objects.filter(workspace=regulation.workspace_id, space__deleted_at=None).order_by("pk")
+    for sync in syncs.filter(space=regulation.space_id) if regulation.space_id else syncs:
+        when = "takes them out in its next run" if sync.enabled else "is switched off, and does so once it is on"
+        places.append(f"The warehouse {sync.name} of Profiles Sync {when}. {all_stores()[sync.kind].keeps}".strip())
     if regulation.space_id:
         places.insert(0, "The archive and the rejects, which are all spaces'. A request for the workspace erases them.")
     return places

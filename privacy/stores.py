@@ -20,6 +20,7 @@ from destinations.models import Caught, Subscription
 from identity.erasure import KnownPeople
 from imports.models import ImportPart, ImportProblem, ProfileImport
 from privacy.rules.needles import finder, needles
+from profiles_sync.models import SyncRun
 from sources.events import people
 from sources.events.schema import ARCHIVE, DELIVERY_LOG, Table
 from sources.events.sql import Sql, sql
@@ -83,6 +84,7 @@ def texts(space: Space, known: KnownPeople) -> Iterator[Store]:
     for rows, field in (
         (Subscription.everything.filter(space=space), "error"),
         (SqlRun.objects.filter(sql_trait__space=space), "error"),
+        (SyncRun.objects.filter(sync__space=space), "error"),
         (AlertOccurrence.objects.filter(space=space), "message"),
         (AlertNotification.objects.filter(space=space), "error"),
         (Log.objects.filter(workspace=space.workspace_id), "error"),

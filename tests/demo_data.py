@@ -23,6 +23,7 @@ from imports import running
 from imports import services as imports
 from imports.models import ProfileImport
 from privacy.models import Regulation
+from profiles_sync.models import ProfilesSync
 from sources.events import client
 from sources.events.schema import MEMBERSHIP_LOG, TRAIT_LOG
 from sources.models import Connection, EventName, Replay, Source, Tally
@@ -48,6 +49,7 @@ from tests.sample_rows import (
     make_cases,
     make_dry_run,
     make_import,
+    make_profiles_sync,
     make_regulation,
     make_sql_trait,
 )
@@ -115,6 +117,7 @@ class Showroom:
             "draft": self.draft.public_id,
             "subscription": self.subscription.public_id,
             "import_id": ProfileImport.objects.filter(space=self.dev).earliest("pk").public_id,
+            "profiles_sync": ProfilesSync.objects.filter(space=self.dev).earliest("pk").public_id,
             "dry_run": DryRun.objects.filter(space=self.dev).earliest("pk").public_id,
             "regulation": Regulation.objects.filter(space=self.dev).earliest("pk").public_id,
         }
@@ -152,6 +155,7 @@ def furnish() -> Showroom:
     alert = make_alert(dev, make_alert_channel(dev))
     make_regulation(dev)
     make_dry_run(dev)
+    make_profiles_sync(dev)
     return Showroom(
         workspace, dev, prod, owner, person, catcher, colleague, audience, trait, sql_trait, alert, first, draft
     )

@@ -18,7 +18,7 @@ import grimp
 
 ROOT = Path(__file__).parents[1]
 APPS = (
-    *("personas_site", "console", "privacy", "destinations", "audiences"),
+    *("personas_site", "console", "privacy", "profiles_sync", "destinations", "audiences"),
     *("imports", "identity", "sources", "alerts", "access", "spaces"),
 )
 DIALECT = re.compile(r"(?:_|\b)(found|each|made|held|said)(?:_|\b)")

@@ -19,7 +19,10 @@ from imports import services as imports
 from imports.models import ProfileImport
 from privacy.erasing import STEPS
 from privacy.models import Regulation
+from profiles_sync import services as profiles_syncs
+from profiles_sync.models import ProfilesSync, SyncRun
 from sources.models import Connection, Replay, Source
+from spaces.clock import FixedClock
 from spaces.ids import new_id
 from spaces.models import Space
 from tests.factories import MembershipFactory, SourceFactory, WriteKeyFactory
@@ -71,6 +74,8 @@ def belongings(space: Space) -> dict[str, str]:
         "sql_trait": sql_trait.public_id,
         "warehouse_id": sql_trait.warehouse.public_id,
         "warehouse": sql_trait.warehouse.public_id,
+        "profiles_sync_id": (profiles_sync := make_profiles_sync(space)).public_id,
+        "profiles_sync": profiles_sync.public_id,
         "side": "entered",
         "draft": begin(space, COMMAND).public_id,
         "destination_id": destination.public_id,
@@ -217,6 +222,21 @@ def make_sql_trait(space: Space) -> SqlTrait:
     why = "900 of 1,200 people are no longer in the answer, and would lose their values. Nothing was changed."
     SqlRun.objects.create(**runs, state=SqlRun.State.HELD, nulled=900, error=why)
     return trait
+
+
+def make_profiles_sync(space: Space) -> ProfilesSync:
+    """With a run that is done, and one that failed. Nothing was written to the warehouse."""
+    settings = {"host": "db.example.com", "database": "shop", "user": "personas", "password": "secret"}
+    sync = profiles_syncs.create_sync(
+        space, kind="postgresql", name="Analytics", settings=settings, clock=FixedClock(BORN), by=COMMAND
+    )
+    ProfilesSync.objects.filter(pk=sync.pk).update(enabled=False, next_at=None)
+    rows = {"user_traits": 3120, "user_identifiers": 1204, "tracks": 94_000}
+    runs = {"workspace": space.workspace, "sync": sync, "planned": True, "started_at": BORN, "finished_at": BORN}
+    counts = {"people_total": 812, "people_done": 812, "events_total": 94_000, "events_done": 94_000, "removed": 3}
+    SyncRun.objects.create(**runs, **counts, state=SyncRun.State.DONE, rows=rows)
+    SyncRun.objects.create(**runs, state=SyncRun.State.FAILED, error="permission denied for schema personas")
+    return sync
 
 
 def _version(audience: Audience, definition: dict[str, Any]) -> None:

@@ -60,6 +60,7 @@ DESTINATION_PAGES = (
     "destination", "destination-catalog", "destination-create", "caught", "subscription-sending", "subscription-tester",
     "subscription-reconciliation",
 )  # fmt: skip
+SYNC_PAGES = ("profiles-sync-new", "profiles-sync", "profiles-sync-edit")
 RULES_PAGES = ("identity-dry-run", "identity-insights")
 PROFILE_PAGES = ("profile", "identifier-owner", "imports", "import")
 ALERT_PAGES = ("alert", "alert-new", "alert-history", "alert-channel", "alert-channel-new")
@@ -71,6 +72,7 @@ IN_SPACE = (
     NavigationItem("audiences", "Audiences", "audiences", "space.read", AUDIENCE_PAGES),
     NavigationItem("destinations", "Destinations", "destinations", "space.read", DESTINATION_PAGES),
     NavigationItem("deliveries", "Deliveries", "deliveries", "space.read", ("delivery-overview",)),
+    NavigationItem("profiles-syncs", "Profiles Sync", "retry", "space.read", SYNC_PAGES),
     NavigationItem("alerts", "Alerts", "warning", "space.read", ALERT_PAGES),
 )
 IN_SETTINGS = (

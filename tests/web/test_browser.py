@@ -120,7 +120,7 @@ def test_empty_pages_and_error_pages_are_clean_too(page, live_server, room):
         wrong += look(page, spent.split("/")[1])
     sign_in(page, live_server, room)
     empty = "/w/northwind/s/an-empty-one"
-    lists = ("sources", "profiles", "audiences", "destinations", "deliveries", "guide")
+    lists = ("sources", "profiles", "audiences", "destinations", "deliveries", "guide", "profiles-syncs")
     places = {f"empty-{name}": f"{empty}/{name}" for name in lists} | {"empty-space": f"{empty}/"}
     wrong += look_at(page, live_server.url, places)
     assert page.goto(live_server.url + "/w/nowhere/").status == 404
