@@ -22,7 +22,7 @@ from identity.rules.comparison import DifferingPeople, FutureProfile, RulesCompa
 from identity.rules.graph import ACCOUNT_TYPE, Node
 from identity.rules.messages import read_people
 from identity.rules.policy import Identifier, Policy, policy_of
-from identity.rules.splits import sides_of
+from identity.rules.splits import split_index
 from identity.splits import TooMuch
 from sources.events import archive_table, timeline
 from sources.events.timeline import Scope
@@ -150,7 +150,7 @@ class _DryRunJob:
         """All of it, with stops at which something else may have a turn. Raises Unsettled, Cancelled, TooMuch."""
         space = self.dry_run.space
         now = _at_rest(space, self.clock)
-        comparison = RulesComparison(self.policy, sides_of(splits.active(space)), now.people)
+        comparison = RulesComparison(self.policy, split_index(splits.active(space)), now.people)
         for identifiers, at, profile in _gone(space, now, self.policy):
             comparison.see(identifiers, at, profile, events=0)
         for event in self._events(now):

@@ -86,7 +86,7 @@ OF_PEOPLE = {
     "identity_evidence": f"(profile = ANY(%(numbers)s) OR {NAMED.format('identifiers || refused || set_aside')})",
     # Rules that are being applied name nobody (`services.apply_rules`): what is done of them stays.
     "identity_dryrun": NAMED.format("named"),
-    "identity_profilesplit": "(profile = ANY(%(numbers)s) OR " + NAMED.format('taken || "left"') + ")",
+    "identity_profilesplit": "(profile = ANY(%(numbers)s) OR " + NAMED.format('taken || "left" || moved_to') + ")",
 }
 
 

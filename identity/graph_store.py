@@ -19,7 +19,7 @@ from identity.rules.graph import IdentityGraph, Node, SeenSet
 from identity.rules.messages import ArchivedEvent
 from identity.rules.policy import Identifier, Policy
 from identity.rules.resolution import LONGEST_ID, EventBatch, Resolution, Traits, from_columns, newest, to_columns
-from identity.rules.splits import Sides
+from identity.rules.splits import SplitIndex
 from spaces.batches import Overtaken
 from spaces.ids import new_id
 from spaces.models import Space
@@ -52,12 +52,15 @@ class Written:
     links: list[tuple[int, int]]
 
 
-def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy, sides: Sides) -> IdentityGraph:
+def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy, splits: SplitIndex) -> IdentityGraph:
     """The profiles that hold any identifier of these events, whole.
 
     Holds the space's counters until the transaction ends, so that numbers are given in one order.
     """
     identifiers = {event.account for event in events if event.account}.union(*{event.user for event in events})
+    # With an identifier that is nobody's yet may come what was moved to it, and with it who has that now.
+    while moved := {one for home in identifiers & splits.moved.keys() for one in splits.moved[home]} - identifiers:
+        identifiers |= moved
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO identity_graph (space_id, workspace_id, last_profile, last_identifier, untouched)
@@ -99,7 +102,7 @@ def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy, sides: S
             if node is None:
                 node = nodes[number] = Node(number, {}, merges)
             node.identifiers[type, value] = at
-    return IdentityGraph(policy, list(nodes.values()), last_profile, last_identifier, sides)
+    return IdentityGraph(policy, list(nodes.values()), last_profile, last_identifier, splits)
 
 
 def record(space: Space, number: int, graph: IdentityGraph, events: EventBatch, resolution: Resolution) -> Written:

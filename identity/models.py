@@ -1,5 +1,7 @@
 """One profile per person, how it came about, and what changed (design §3)."""
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
@@ -158,7 +160,8 @@ class Merge(InSpace):
 class ProfileSplit(InSpace):
     """Identifiers that are not one person's: no profile may hold one of each side (identity.rules.splits).
 
-    It is a wish until resolve has taken the profile apart, or put it together again; which both are a batch of its log.
+    Those of one side may be moved to another profile, where they stay as long as one identifier of it does. It is a
+    wish until resolve has taken the profile apart, or put it together again; which both are a batch of its log.
     """
 
     class State(models.TextChoices):
@@ -168,6 +171,13 @@ class ProfileSplit(InSpace):
         UNWANTED = "unwanted", "About to be put together"
         UNDONE = "undone", "Put together again"
 
+    MOVES: ClassVar = {
+        State.WANTED: "About to be moved",
+        State.DONE: "Moved",
+        State.FAILED: "Failed",
+        State.UNWANTED: "About to be moved back",
+        State.UNDONE: "Moved back",
+    }
     ACTIVE = (State.DONE, State.UNWANTED)  # what resolve goes by
     WISHES = (State.WANTED, State.UNWANTED)  # what it still has to see to
 
@@ -175,6 +185,9 @@ class ProfileSplit(InSpace):
     profile = models.BigIntegerField(help_text="number of the profile that held all of them")
     taken = models.JSONField(help_text="[[type, value], …] of one side")
     left = models.JSONField(help_text="[[type, value], …] of the other")
+    moved_to = models.JSONField(
+        default=list, db_default=[], help_text="[[type, value]] of the profile that has `taken` from then on; [] = none"
+    )
     state = models.CharField(max_length=10, choices=State, default=State.WANTED)
     error = models.TextField(blank=True, default="", help_text="why it failed")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -183,6 +196,11 @@ class ProfileSplit(InSpace):
 
     class Meta:
         indexes = [models.Index(fields=["space", "state"], name="splits_of_a_space")]
+
+    @property
+    def standing(self) -> str:
+        """Its state in words."""
+        return self.MOVES[self.State(self.state)] if self.moved_to else self.get_state_display()
 
 
 class DryRun(InSpace):

@@ -32,7 +32,7 @@ from identity.rules.messages import ArchivedEvent, read_events
 from identity.rules.policy import policy_of
 from identity.rules.resolution import EventBatch, Resolution, differing, event_batch, resolve
 from identity.rules.slices import SliceRows, resolve_slice, slice_rows
-from identity.rules.splits import sides_of
+from identity.rules.splits import SplitIndex, split_index
 from sources.consumption import consume_all, consume_live, consume_slice
 from sources.events import archive_table, client, timeline
 from sources.events.archive_table import WHOLE_PIECE
@@ -170,10 +170,9 @@ class Resolve:
             policy = policy_of(space.identity_policy)
             batch = slice_rows(rows, policy) if taken.slice else event_batch(rows, policy)
             graph_store.take_again(space.pk, taken.rejects)
-            sides = sides_of(splits.active(space))
-            graph = graph_store.load(
-                space, batch.events, policy, sides
-            )  # from here on the space's graph is this batch's
+            by_hand = split_index(splits.active(space))
+            # From here on the space's graph is this batch's.
+            graph = graph_store.load(space, batch.events, policy, by_hand)
             resolution = resolve_slice(graph, batch) if isinstance(batch, SliceRows) else resolve(graph, batch)
             written = graph_store.record(space, number, graph, batch, resolution)
             refused = rows.take(pyarrow.array(resolution.refused, pyarrow.int64()))
@@ -241,7 +240,7 @@ class Resolve:
         try:
             with transaction.atomic():
                 # Of no events: for the counters alone, which it holds until the transaction ends.
-                graph = graph_store.load(space, [], concerned.by.policy, {})
+                graph = graph_store.load(space, [], concerned.by.policy, SplitIndex())
                 again = splits.resolve_again(concerned, graph.last_profile, graph.last_identifier)
                 written = splits.record(again, number)
                 self._reject_nobodys(space, again)

@@ -25,6 +25,7 @@ from identity.rules import event_rows
 from identity.rules.graph import KNOWN_TYPES
 from identity.rules.policy import policy_of
 from identity.rules.resolution import event_batch
+from identity.rules.splits import SplitIndex
 from identity.splits import Component, Resolved, identifiers_of
 from sources.consumption import places
 from sources.events import client, timeline
@@ -103,7 +104,7 @@ class _Retract(OneBatch):
         concerned, space = intake.again, intake.space
         assert concerned is not None
         # Of no events: for the counters alone, which it holds until the transaction ends.
-        graph = graph_store.load(space, [], policy_of(space.identity_policy), {})
+        graph = graph_store.load(space, [], policy_of(space.identity_policy), SplitIndex())
         before = canonical(space, concerned.numbers)
         known = BitMap(
             Identifier.objects.filter(space=space, profile__in=[*concerned.numbers], type__in=KNOWN_TYPES).values_list(

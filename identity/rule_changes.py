@@ -89,6 +89,7 @@ def closed(by: ResolvedBy, numbers: BitMap) -> Component:
         known = {pair for row in component.evidence for pair in splits.still_usable(row, by.policy)}
         known = known.union(*read_people(component.rows["message"].cast("binary").to_pylist(), by.policy))
         linked = numbers_of(by.space, known) | _refused(by.space, known)
+        linked = linked.union(*(both for both in splits.moved_together(by.space) if both & numbers))
         users = Profile.objects.filter(space=by.space, number__in=[*(linked - numbers)], kind=Profile.Kind.USER)
         more = BitMap(users.values_list("number", flat=True))
         if not more:

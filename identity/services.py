@@ -9,8 +9,8 @@ from django.utils import timezone
 from access.services import COMMAND, ActorLike, NotPossible, actor_of, audit, create_space
 from identity import queries, splits
 from identity.models import DryRun, Profile, ProfileNote, ProfileSplit
-from identity.rules.policy import Identifier, Policy
-from identity.rules.splits import SplitPart
+from identity.rules.policy import Identifier, Policy, policy_of
+from spaces import personal
 from spaces.models import Space, Workspace
 
 
@@ -106,17 +106,25 @@ def stop_dry_run(dry_run: DryRun, *, by: ActorLike = COMMAND) -> None:
     dry_run.refresh_from_db()
 
 
-def split(profile: Profile, taken: Collection[Identifier], *, by: ActorLike = COMMAND) -> ProfileSplit:
+def split(
+    profile: Profile, taken: Collection[Identifier], *, to: Profile | None = None, by: ActorLike = COMMAND
+) -> ProfileSplit:
     """These identifiers of the profile are somebody else's than the rest, from a next batch of resolve on.
 
-    Raises NotPossible.
+    to: whose they are instead; None = what the rules make of them. Raises NotPossible.
     """
+    if to:
+        resolve_with(profile, taken, to)  # while somebody is there who can be told that the rules do not let them
     with transaction.atomic():
-        wish = wanted_split(profile, taken)
+        wish = wanted_split(profile, taken, to)
         wish.created_by = actor_of(by).user
         wish.save()
         # Without the identifiers: whoever reads the audit trail need not be one who may see personal data.
-        audit(by, "profile.split", profile, split=wish.public_id, taken=len(wish.taken), left=len(wish.left))
+        detail = {"split": wish.public_id, "taken": len(wish.taken), "left": len(wish.left)}
+        if to:
+            audit(by, "profile.identifiers_moved", profile, to=to.public_id, **detail)
+        else:
+            audit(by, "profile.split", profile, **detail)
     return wish
 
 
@@ -151,13 +159,21 @@ def undo_split(wish: ProfileSplit, *, by: ActorLike = COMMAND) -> None:
     wish.refresh_from_db()
 
 
-def preview_split(profile: Profile, taken: Collection[Identifier]) -> list[SplitPart]:
-    """The profiles that there would be, the oldest first. Raises NotPossible."""
-    wish = wanted_split(profile, taken)
+def resolve_with(profile: Profile, taken: Collection[Identifier], to: Profile | None = None) -> splits.Resolved:
+    """What would become of everybody concerned by the split, or the move. Changes nothing. Raises NotPossible."""
+    wish = wanted_split(profile, taken, to)
     try:
-        return splits.resolve_again(splits.component(wish), splits.NOBODYS, 0).parts
+        again = splits.resolve_again(splits.component(wish), splits.NOBODYS, 0)
     except splits.TooMuch as error:
         raise NotPossible(f"{error} That is too much to be resolved once more at a time.") from error
+    if to:
+        ((home_type, home_value),) = wish.moved_to
+        home = again.graph.holder.get((home_type, home_value))
+        for type, value in taken:
+            if home is None or again.graph.holder.get((type, value)) is not home:
+                why = again.graph.not_moved.get((type, value), "nothing that came says who they are")
+                raise NotPossible(f"{type} {personal.value(type, value)} cannot be theirs: {why}.")
+    return again
 
 
 def came_with(profile: Profile, merged: Profile) -> list[Identifier]:
@@ -172,8 +188,8 @@ def came_with(profile: Profile, merged: Profile) -> list[Identifier]:
     return brought
 
 
-def wanted_split(profile: Profile, taken: Collection[Identifier]) -> ProfileSplit:
-    """The split, not saved. Raises NotPossible."""
+def wanted_split(profile: Profile, taken: Collection[Identifier], to: Profile | None = None) -> ProfileSplit:
+    """The split, or the move, not saved. Raises NotPossible."""
     if profile.kind != Profile.Kind.USER:
         raise NotPossible("An account has one identifier: there is nothing to be split.")
     # By what is held now: two people may be looking at pages of different age.
@@ -182,8 +198,23 @@ def wanted_split(profile: Profile, taken: Collection[Identifier]) -> ProfileSpli
     if unknown:
         raise NotPossible(f"{unknown[0]} is no identifier of this profile.")
     left = [identifier for identifier in own if identifier not in taken]
-    if not taken or not left:
+    if not taken or not (left or to):
         raise NotPossible("Choose one identifier at least, and leave one.")
+    home: list[Identifier] = []
+    if to:
+        if to.number == profile.number or to.kind != Profile.Kind.USER:
+            raise NotPossible("Choose another person to whom they are moved.")
+        theirs = ((row.type, row.value) for row in queries.identifiers_in_order(to))
+        # By the one that is trusted most: the others may be split from it one day.
+        first = min(theirs, key=policy_of(profile.space.identity_policy).priority, default=None)
+        if first is None:
+            raise NotPossible("Nothing is known by which others could be theirs.")
+        home = [first]
     return ProfileSplit(
-        workspace_id=profile.workspace_id, space=profile.space, profile=profile.number, taken=list(taken), left=left
+        workspace_id=profile.workspace_id,
+        space=profile.space,
+        profile=profile.number,
+        taken=list(taken),
+        left=left,
+        moved_to=home,
     )

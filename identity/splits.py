@@ -25,7 +25,7 @@ from pyroaring import BitMap
 
 from identity import graph_store, history
 from identity.models import Evidence, Identifier, Link, Profile, ProfileSplit
-from identity.queries import all_numbers, numbers_of
+from identity.queries import all_numbers, holder_numbers, numbers_of
 from identity.rules import splits as rules
 from identity.rules.extract import usable
 from identity.rules.graph import ACCOUNT_TYPE, IdentityGraph
@@ -174,7 +174,8 @@ def came_true(wish: int, now: datetime) -> None:
 
 def component(wish: ProfileSplit) -> Component:
     """All who are concerned by it. Raises TooMuch."""
-    numbers = numbers_of(wish.space, ((type, value) for type, value in (*wish.taken, *wish.left)))
+    pairs = (*wish.taken, *wish.left, *wish.moved_to)
+    numbers = numbers_of(wish.space, ((type, value) for type, value in pairs))
     return read(because_of(wish), reach(wish.space, numbers | BitMap([wish.profile])))
 
 
@@ -227,7 +228,7 @@ def resolve_again(concerned: Component, last_profile: int, last_identifier: int)
     gone = [(row, left) for row in concerned.evidence if (left := still_usable(row, by.policy))]
     batch = _with_evidence(rows, gone)
     numbers = dict(enumerate([*(row.profile for row, _ in gone), *concerned.rows["profile"].to_pylist()]))
-    graph = IdentityGraph(by.policy, [], last_profile, last_identifier, rules.sides_of(by.splits), numbers)
+    graph = IdentityGraph(by.policy, [], last_profile, last_identifier, rules.split_index(by.splits), numbers)
     resolution = resolve(graph, batch, concerned.accounts)
     again = Resolved(concerned, graph, batch, rows.events, len(gone), resolution)
     again.homes = _homes(again, numbers)
@@ -253,7 +254,7 @@ def came_with(profile: Profile, loser: int) -> list[tuple[str, str]]:
     if index is None:
         return []
     # Merges are not recorded with what each side had: it is what the rules make of the events up to then.
-    before = IdentityGraph(merged.graph.policy, [], NOBODYS, 0, merged.graph.sides, merged.graph.numbers)
+    before = IdentityGraph(merged.graph.policy, [], NOBODYS, 0, merged.graph.splits, merged.graph.numbers)
     for place, (event, at) in enumerate(zip(merged.batch.events[:index], merged.batch.times, strict=False)):
         before.resolve(event.user, at, place)
     node = before.alive().get(loser)
@@ -286,8 +287,16 @@ def sweep() -> None:
         old.delete()
 
 
+def moved_together(space: Space) -> list[BitMap]:
+    """Of each move, who holds what was moved, and what it was moved to: not the same where a rule forbids it."""
+    moves = [(*split.taken, split.moved_to) for split in active(space) if split.moved_to]
+    holders = holder_numbers(space, {identifier for move in moves for identifier in move})
+    return [BitMap(holders[identifier] for identifier in move if identifier in holders) for move in moves]
+
+
 def reach(space: Space, numbers: BitMap) -> BitMap:
-    """With all who share with them an identifier that was refused here or there. Raises TooMuch."""
+    """With all who share with them an identifier that was refused here or there, or moved. Raises TooMuch."""
+    moves = moved_together(space)
     while True:
         numbers = all_numbers(space, numbers)
         if len(numbers) > MOST_PROFILES:
@@ -315,7 +324,8 @@ def reach(space: Space, numbers: BitMap) -> BitMap:
                                        OFFSET 0) AS other""",
                 {"space": space.pk, "numbers": [*numbers]},
             )
-            more = BitMap(number for (number,) in cursor.fetchall()) - numbers
+            more = BitMap(number for (number,) in cursor.fetchall())
+        more = more.union(*(both for both in moves if both & numbers)) - numbers
         # Whoever was found may have been refused something as well, and so on: until nobody is new.
         if not more:
             break
@@ -326,8 +336,10 @@ def reach(space: Space, numbers: BitMap) -> BitMap:
 
 
 def _rule(split: ProfileSplit) -> rules.SplitRule:
-    taken, left = (tuple((type, value) for type, value in side) for side in (split.taken, split.left))
-    return rules.SplitRule(split.pk or 0, taken, left)
+    taken, left, home = (
+        tuple((type, value) for type, value in pairs) for pairs in (split.taken, split.left, split.moved_to)
+    )
+    return rules.SplitRule(split.pk or 0, taken, left, home[0] if home else None)
 
 
 def still_usable(row: Evidence, policy: Policy) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ sets.
 """
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,12 +67,18 @@ class _Node:
 
 
 class Reference:
-    """Feed it messages; ask it who is who. split: pairs of sets of identifiers, none of one with any of the other."""
+    """Feed it messages; ask it who is who. split: pairs of sets of identifiers, none of one with any of the other.
+
+    moved: pairs of identifiers; as soon as the second has come, they are one person's, if the rules allow it.
+    """
 
     def __init__(
-        self, policy: Mapping[str, Any], split: Sequence[tuple[Set[tuple[str, str]], Set[tuple[str, str]]]] = ()
+        self,
+        policy: Mapping[str, Any],
+        split: Sequence[tuple[Set[tuple[str, str]], Set[tuple[str, str]]]] = (),
+        moved: Sequence[tuple[tuple[str, str], tuple[str, str]]] = (),
     ):
-        self.policy, self.split = policy, split
+        self.policy, self.split, self.moved = policy, split, moved
         self.order = [definition["type"] for definition in policy["identifiers"]]
         self.limits = {definition["type"]: definition["limit"] for definition in policy["identifiers"]}
         self._count = 0
@@ -113,8 +119,8 @@ class Reference:
         if is_kept_out(fed.message):
             return
         is_group = fed.message.get("type") == "group"
-        user = self._resolve(find_user_identifiers(fed.message, self.policy), fed.at)
-        account = self._resolve(find_group_identifier(fed.message, self.policy), fed.at) if is_group else None
+        user = self._resolve(find_user_identifiers(fed.message, self.policy).items(), fed.at)
+        account = self._resolve(find_group_identifier(fed.message, self.policy).items(), fed.at) if is_group else None
         if user:
             user.messages.add(fed.message_id)
             self._user_of[fed.message_id] = user
@@ -127,21 +133,37 @@ class Reference:
         if user and account:
             user.accounts.update(value for _, value in account.identifiers)
 
-    def _resolve(self, identifiers: dict[str, str], at: int) -> _Node | None:
+    def _resolve(self, identifiers: Iterable[tuple[str, str]], at: int) -> _Node | None:
         rank = {type: place for place, type in enumerate(self.order)}
-        on_event = sorted(identifiers.items(), key=lambda pair: (rank.get(pair[0], 9999), pair[0]))
-        while on_event:
-            numbers = {self._holder[pair].number for pair in on_event if pair in self._holder}
-            holders = [self._nodes[number] for number in sorted(numbers)]  # the oldest first
-            # Every identifier the event's profile would hold, with the time of the event that first brought it.
-            would_be = dict.fromkeys(on_event, at)
-            for node in holders:
-                would_be.update(node.identifiers)
-            if self._acceptable(holders, would_be):
-                break
+        on_event = sorted(identifiers, key=lambda pair: (rank.get(pair[0], 9999), pair))
+        while on_event and not self._together(on_event, at):
             on_event.pop()  # the one of lowest priority
-        else:
+        if not on_event:
             return None
+        new = [pair for pair in on_event if pair not in self._holder]
+        self._put_together(on_event, at)
+        while new:
+            home = new.pop(0)
+            for moved in [moved for moved, to in self.moved if to == home]:
+                if self._together([home, moved], at):
+                    new += [moved] if moved not in self._holder else []
+                    self._put_together([home, moved], at)
+        return self._holder[on_event[0]]
+
+    def _together(self, pairs: Sequence[tuple[str, str]], at: int) -> tuple[list[_Node], dict[Any, int]] | None:
+        """Who holds any of these, the oldest first, and what one who held all would hold; None when no one may.
+
+        Of each identifier with the time of the event that first brought it.
+        """
+        numbers = {self._holder[pair].number for pair in pairs if pair in self._holder}
+        holders = [self._nodes[number] for number in sorted(numbers)]
+        would_be = dict.fromkeys(pairs, at)
+        for node in holders:
+            would_be.update(node.identifiers)
+        return (holders, would_be) if self._acceptable(holders, would_be) else None
+
+    def _put_together(self, pairs: Sequence[tuple[str, str]], at: int) -> None:
+        holders, would_be = self._together(pairs, at) or ([], {})
         if not holders:
             self._count += 1
             holders = [_Node(self._count)]
@@ -157,7 +179,6 @@ class Reference:
             del self._nodes[other.number]
         oldest.identifiers = would_be
         self._holder.update(dict.fromkeys(would_be, oldest))
-        return oldest
 
     def _acceptable(self, holders: list[_Node], would_be: dict[tuple[str, str], int]) -> bool:
         sizes = [len(node.identifiers) for node in holders]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
@@ -33,6 +33,7 @@ class SplitSerializer(serializers.Serializer[Any]):
         "state": "done",
         "error": None,
         "taken": [{"type": "anonymous_id", "value": "a-17"}],
+        "movedTo": None,
         "createdBy": "usr_2qKf0",
     }
 
@@ -42,12 +43,17 @@ class SplitSerializer(serializers.Serializer[Any]):
     error = TextOrNull(help_text="Why it failed; null = it did not.")
     taken = IdentifierSerializer(many=True, help_text="None of these may be in one profile …")
     left = IdentifierSerializer(many=True, help_text="… with any of these.")
+    movedTo = serializers.SerializerMethodField(help_text="With this one they are in one; null = they were not moved.")
     createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True)
     createdAt = MomentField(source="created_at")
     doneAt = MomentField(source="done_at", allow_null=True, help_text="When its newest wish came true, or failed.")
 
     def get_profileId(self, split: ProfileSplit) -> str:
         return str(self.context["ids"][split.profile])
+
+    @extend_schema_field(IdentifierSerializer(allow_null=True))
+    def get_movedTo(self, split: ProfileSplit) -> Any:
+        return IdentifierSerializer(split.moved_to[0]).data if split.moved_to else None
 
 
 class PartSerializer(serializers.Serializer[Any]):
@@ -84,6 +90,9 @@ class SplitProfile(serializers.Serializer[Any]):
     mergedId = serializers.CharField(
         max_length=64, required=False, help_text="Instead: what came with this profile when it was merged into it."
     )
+    toId = serializers.CharField(
+        max_length=64, required=False, help_text="The profile to which they are moved; else whosever the rules say."
+    )
 
 
 class SplitAnswer(Envelope):
@@ -111,10 +120,11 @@ class SplitsView(PagedView):
         """Some identifiers of a profile are somebody else's: everything becomes as if they had never been linked.
 
         Within seconds its events are resolved once more; profiles, traits, audiences and destinations follow. What
-        comes later does not link them again. DELETE undoes it.
+        comes later does not link them again. With `toId` they are that profile's from now on, as far as the rules of
+        the space allow it. DELETE undoes either.
         """
-        profile, taken = _asked(request)
-        split = services.split(profile, taken, by=request)
+        profile, taken, to = _asked(request)
+        split = services.split(profile, taken, to=to, by=request)
         return answer(SplitAnswer, 202, split=split, context=_ids(request, [split]))
 
 
@@ -123,8 +133,8 @@ class SplitPreviewView(APIView):
     @extend_schema(operation_id="preview_split", request=SplitProfile, responses=SplitPreviewAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """What a split would come to, of this moment. Changes nothing."""
-        profile, taken = _asked(request)
-        parts = services.preview_split(profile, taken)
+        profile, taken, to = _asked(request)
+        parts = services.resolve_with(profile, taken, to).parts
         numbers = [part.number for part in parts if part.number is not None]
         return answer(SplitPreviewAnswer, profiles=parts, context={"ids": queries.own_ids(request.space, numbers)})
 
@@ -149,18 +159,21 @@ def _ids(request: ApiRequest, rows: Sequence[ProfileSplit]) -> dict[str, Any]:
     return {"ids": queries.public_ids(request.space, {split.profile for split in rows})}
 
 
-def _asked(request: ApiRequest) -> tuple[Profile, list[Identifier]]:
-    """The profile, and which of its identifiers are somebody else's."""
+def _asked(request: ApiRequest) -> tuple[Profile, list[Identifier], Profile | None]:
+    """The profile, which of its identifiers are somebody else's, and whose, if that was said."""
     body = parsed(SplitProfile, request)
     profile = queries.profile_of(request.space, body["profileId"])
     if profile is None:
         raise invalid("There is no such profile.", "profileId")
     if ("identifiers" in body) == ("mergedId" in body):
         raise invalid("Give either the identifiers or the id of a merged profile.", "identifiers")
+    to = queries.profile_of(request.space, body["toId"]) if "toId" in body else None
+    if "toId" in body and to is None:
+        raise invalid("There is no such profile.", "toId")
     if "identifiers" in body:
         # As they are sent: whoever may not see values cannot name them, and has to ask somebody who may.
-        return profile, [(row["type"], row["value"]) for row in body["identifiers"]]
+        return profile, [(row["type"], row["value"]) for row in body["identifiers"]], to
     merged = Profile.objects.filter(space=request.space, merged_into=profile.number, public_id=body["mergedId"]).first()
     if merged is None:
         raise invalid("No such profile was merged into it.", "mergedId")
-    return profile, services.came_with(profile, merged)
+    return profile, services.came_with(profile, merged), to

@@ -103,11 +103,13 @@ class IdentifierRow:
 
 @dataclass(frozen=True)
 class SplitRow:
-    """Identifiers that were split. taken, left: each side as text. is_coming: it is about to be done, or undone."""
+    """Identifiers that were split. taken, left: each side as text. home: where `taken` were moved to, "" = nowhere.
+    is_coming: it is about to be done, or undone."""
 
     split: ProfileSplit
     taken: str
     left: str
+    home: str
     is_coming: bool
 
 
@@ -306,7 +308,7 @@ def merges(space: Space, numbers: BitMap) -> list[MergeRow]:
 def splits(space: Space, profile: int) -> list[SplitRow]:
     """What was split from this profile, or it from others, newest first."""
     own = [[row.type, row.value] for row in Identifier.objects.filter(space=space, profile=profile)[:MANY]]
-    named = [Q(taken__contains=[pair]) | Q(left__contains=[pair]) for pair in own]
+    named = [Q(taken__contains=[pair]) | Q(left__contains=[pair]) | Q(moved_to__contains=[pair]) for pair in own]
     mine = reduce(or_, named, Q(profile=profile))
     rows = (
         ProfileSplit.objects.filter(mine, space=space)
@@ -318,6 +320,7 @@ def splits(space: Space, profile: int) -> list[SplitRow]:
             row,
             _listed(row.taken),
             _listed(row.left),
+            _listed(row.moved_to),
             row.state in (ProfileSplit.State.WANTED, ProfileSplit.State.UNWANTED),
         )
         for row in rows.order_by("-pk")[:MANY]

@@ -11,7 +11,7 @@ from heapq import nlargest
 
 from identity.rules.graph import NO_PROFILE, IdentityGraph, Node
 from identity.rules.policy import Identifier, Policy
-from identity.rules.splits import Sides
+from identity.rules.splits import SplitIndex
 
 LARGEST = 10
 
@@ -87,9 +87,9 @@ class _Disjoint:
 class RulesComparison:
     """now: the people of today, by number, with all they hold. Feed it what was seen, then ask."""
 
-    def __init__(self, policy: Policy, sides: Sides, now: Mapping[int, Node]) -> None:
+    def __init__(self, policy: Policy, splits: SplitIndex, now: Mapping[int, Node]) -> None:
         self.now = now
-        self.graph = IdentityGraph(policy, [], 0, 0, sides)
+        self.graph = IdentityGraph(policy, [], 0, 0, splits)
         self._events: Counter[tuple[int, int]] = Counter()  # by (profile of today, profile it would be, of its moment)
         self._together = _Disjoint()
         self._seen: set[tuple[tuple[Identifier, ...], int]] = set()
@@ -98,6 +98,9 @@ class RulesComparison:
             for identifier in node.identifiers:
                 # What they hold today keeps them together, whatever the other rules would read.
                 self._together.union(number, identifier)
+        for home, moved in splits.moved.items():
+            for identifier in moved:
+                self._together.union(home, identifier)
 
     def see(self, identifiers: tuple[Identifier, ...], at: int, profile: int, *, events: int = 1) -> None:
         """An event with these identifiers of a person, at a time in ms. profile: whose it is today, by the number that

@@ -3,12 +3,13 @@
 It starts from the profiles that hold any identifier of the batch, and ends with everything that has to be written.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from identity.rules.decision import Candidate, decide
+from identity.rules.decision import BrokenRule, Candidate, Decision, decide
 from identity.rules.policy import Identifier, Policy
-from identity.rules.splits import Sides
+from identity.rules.splits import SplitIndex
 
 # Who owns one of these is known; someone with only device or anonymous ids is not.
 KNOWN_TYPES = frozenset({"user_id", "email", "android.idfa", "ios.idfa"})
@@ -72,21 +73,23 @@ class Gained:
 
 @dataclass
 class IdentityGraph:
-    """policy, sides: the rules of the space. nodes: complete profiles. last_…: the newest numbers given out before.
+    """policy, splits: the rules of the space. nodes: complete profiles. last_…: the newest numbers given out before.
 
     numbers: by event, those that a profile it creates may have again, since it is resolved once more.
+    not_moved: what was moved by hand to another profile, and why it cannot be there.
     """
 
     policy: Policy
     nodes: Iterable[Node]
     last_profile: int
     last_identifier: int
-    sides: Sides = field(default_factory=dict)
+    splits: SplitIndex = field(default_factory=SplitIndex)
     numbers: Mapping[int, int] = field(default_factory=dict)
     created: dict[int, int] = field(default_factory=dict)  # number -> event time
     merged: list[MergedPair] = field(default_factory=list)
     gained: list[Gained] = field(default_factory=list)
     seen_sets: dict[tuple[Identifier, ...], SeenSet] = field(default_factory=dict)
+    not_moved: dict[Identifier, BrokenRule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.holder = {identifier: node for node in self.nodes for identifier in node.identifiers}
@@ -116,12 +119,43 @@ class IdentityGraph:
 
     def _decide(self, identifiers: tuple[Identifier, ...], at: int, index: int) -> tuple[Node, list[Refused]]:
         """The node that the rules give the event to, with all that follows from it, and what was left out."""
-        holders = {node.number: node for identifier in identifiers if (node := self.holder.get(identifier))}
+        holders = self._holders(identifiers)
         if len(holders) == 1 and all(identifier in self.holder for identifier in identifiers):
             return next(iter(holders.values())), []  # one profile holds them all: the rules would change nothing
-        candidates = [Candidate(node.number, node.identifiers, node.merges) for node in holders.values()]
-        decision = decide(identifiers, candidates, at=at, policy=self.policy, sides=self.sides)
+        decision = self._decision(identifiers, holders, at)
         # Never refused: there is an identifier, and a single one breaks no rule (`decide`).
+        node = self._apply(decision, holders, at, index)
+        # The event stays the profile's that it was, though that may lose to another one now: by it a profile that is
+        # resolved once more finds its number again.
+        if self.splits.moved:
+            self._bring_moved(decision.new, at, index)
+        return node, [(*dropped.identifier, str(dropped.broken_rule)) for dropped in decision.dropped]
+
+    def _bring_moved(self, gained: Iterable[Identifier], at: int, index: int) -> None:
+        """With these came what was moved to them by hand, unless a rule forbids it."""
+        homes = deque(gained)
+        while homes:
+            home = homes.popleft()
+            for moved in self.splits.moved.get(home, ()):
+                pair = home, moved
+                holders = self._holders(pair)
+                decision = self._decision(pair, holders, at)
+                # There is no event whose rest has to be somebody's: what may not go there stays where it is.
+                if decision.dropped:
+                    self.not_moved[moved] = decision.dropped[-1].broken_rule
+                    continue
+                self._apply(decision, holders, at, index, why="moved by hand: ")
+                homes += decision.new  # others may have been moved to what was moved
+
+    def _holders(self, identifiers: Iterable[Identifier]) -> dict[int, Node]:
+        return {node.number: node for identifier in identifiers if (node := self.holder.get(identifier))}
+
+    def _decision(self, identifiers: Iterable[Identifier], holders: Mapping[int, Node], at: int) -> Decision:
+        candidates = [Candidate(node.number, node.identifiers, node.merges) for node in holders.values()]
+        return decide(identifiers, candidates, at=at, policy=self.policy, sides=self.splits.sides)
+
+    def _apply(self, decision: Decision, holders: Mapping[int, Node], at: int, index: int, *, why: str = "") -> Node:
+        """The node that is decided on, with what it gains. why: before the reason of its merges."""
         if decision.profile is None:
             number = self.numbers.get(index)
             if number is None or number in self.created:
@@ -136,12 +170,12 @@ class IdentityGraph:
             node.identifiers |= loser.identifiers
             node.merges += loser.merges + 1
             self.holder.update(dict.fromkeys(loser.identifiers, node))
-            self.merged.append(MergedPair(loser.number, node.number, index, decision.reason))
+            self.merged.append(MergedPair(loser.number, node.number, index, why + decision.reason))
         for identifier in decision.new:
             node.identifiers[identifier] = at
             self.holder[identifier] = node
             self.gained.append(Gained(identifier, at, index))
-        return node, [(*dropped.identifier, str(dropped.broken_rule)) for dropped in decision.dropped]
+        return node
 
     def winners(self) -> dict[int, int]:
         """The last winner of each profile that was merged in this batch."""

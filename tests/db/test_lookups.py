@@ -7,6 +7,7 @@ from identity import graph_store
 from identity.models import Identifier, Profile
 from identity.rules.messages import ArchivedEvent
 from identity.rules.policy import DEFAULT_POLICY
+from identity.rules.splits import SplitIndex
 from tests.factories import SpaceFactory
 
 MANY, WANTED = 3_000, 200
@@ -52,6 +53,6 @@ def test_a_space_that_is_newer_than_the_statistics_is_not_read_whole_for_every_v
     events = [event(f"u{number}") for number in range(1, WANTED + 1)]
     with transaction.atomic(), connection.cursor() as cursor:
         before = rows_read(cursor)
-        graph = graph_store.load(newer, events, DEFAULT_POLICY, {})
+        graph = graph_store.load(newer, events, DEFAULT_POLICY, SplitIndex())
         assert sorted(graph.holder) == sorted(event.user[0] for event in events)
         assert rows_read(cursor) - before <= 4 * WANTED

@@ -48,8 +48,10 @@ class Killed(BaseException):
     """No code that catches exceptions catches it."""
 
 
-def wanted(space, *, taken, left, profile=1):
-    return ProfileSplit.objects.create(workspace=space.workspace, space=space, profile=profile, taken=taken, left=left)
+def wanted(space, *, taken, left, profile=1, moved_to=()):
+    return ProfileSplit.objects.create(
+        workspace=space.workspace, space=space, profile=profile, taken=taken, left=left, moved_to=[*moved_to]
+    )
 
 
 class Stream:
@@ -71,8 +73,8 @@ class Stream:
         resolved(self.space, stage(live_rows=self.size))
         self.order += [key for row in recorded(self.space) if (key := (row.source, row.message_id)) not in self.order]
 
-    def split(self, taken, left, profile=1):
-        wish = wanted(self.space, taken=sorted(taken), left=sorted(left), profile=profile)
+    def split(self, taken, left, profile=1, moved_to=()):
+        wish = wanted(self.space, taken=sorted(taken), left=sorted(left), profile=profile, moved_to=moved_to)
         resolved(self.space)
         wish.refresh_from_db()
         assert (wish.state, wish.error) == ("done", "")
@@ -84,17 +86,17 @@ class Stream:
         wish.refresh_from_db()
         assert (wish.state, wish.error) == ("undone", "")
 
-    def expected(self, *split):
-        slow = Reference(self.policy.to_json(), split)
+    def expected(self, *split, moved=()):
+        slow = Reference(self.policy.to_json(), split, moved)
         for key in [*self.order, *(self.sent.keys() - set(self.order))]:
             piece, one = self.sent[key]
             slow.feed(Fed(one, key[1], at_ms(one), (key[0], piece, 0)))
         return as_sets(slow.profiles()), as_sets(slow.accounts()), slow.links()
 
-    def is_as(self, *split):
+    def is_as(self, *split, moved=()):
         assert len(recorded(self.space)) == len(self.order)
         assert (people(self.space), people(self.space, Profile.Kind.ACCOUNT), links(self.space)) == self.expected(
-            *split
+            *split, moved=moved
         )
         assert by_clickhouse(self.space) == by_postgresql(self.space)
 
@@ -151,6 +153,49 @@ def test_a_split_and_its_undoing_are_as_the_slow_resolver_has_them(policy, befor
     stream.is_as()
 
 
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(policies, events, events, st.data())
+def test_a_move_and_its_undoing_are_as_the_slow_resolver_has_them(policy, before, after, data):
+    stream = Stream(policy, data.draw(st.sampled_from([1, 3, 100])))
+    stream.send(before)
+    held = {}
+    people = Profile.objects.filter(space=stream.space, merged_into=None, kind=Profile.Kind.USER)
+    rows = Identifier.objects.filter(space=stream.space, profile__in=people.values("number"))
+    for profile, type, value in rows.values_list("profile", "type", "value"):
+        held.setdefault(profile, []).append((type, value))
+    if len(held) < 2:
+        return
+    number, other = data.draw(st.permutations(sorted(held)))[:2]
+    own = sorted(held[number])
+    taken = set(data.draw(st.lists(st.sampled_from(own), min_size=1, unique=True)))
+    home = data.draw(st.sampled_from(sorted(held[other])))
+    split, moved = (taken, set(own) - taken), [(one, home) for one in sorted(taken)]
+    note(f"{taken} from {number} to {home}")
+    ids_before = ids(stream.space)
+    wish = stream.split(*split, number, moved_to=[home])
+    stream.is_as(split, moved=moved)
+    if more := data.draw(st.booleans()):
+        stream.send(after)
+        stream.is_as(split, moved=moved)
+    stream.undo(wish)
+    stream.is_as()
+    assert more or ids(stream.space) == ids_before
+
+
+def ids(space):
+    """By id the identifiers of whom it leads to."""
+    held = {}
+    for type, value, profile in Identifier.objects.filter(space=space).values_list("type", "value", "profile"):
+        held.setdefault(profile, set()).add((type, value))
+    rows = Profile.objects.filter(space=space).values_list("public_id", "number", "merged_into")
+    return {id: held.get(merged_into or number) for id, number, merged_into in rows}
+
+
 def stream_of(*messages, policy=DEFAULT_POLICY):
     stream = Stream(policy)
     stream.send([(type, at, more, 0) for at, (type, more) in enumerate(messages)])
@@ -160,6 +205,7 @@ def stream_of(*messages, policy=DEFAULT_POLICY):
 U1, U2, A1, A2 = ("user_id", "u1"), ("user_id", "u2"), ("anonymous_id", "a1"), ("anonymous_id", "a2")
 SEEN_TOGETHER = ("track", {"userId": "u1", "anonymousId": "a1"})
 SHARED = ("track", {"userId": "u2", "anonymousId": "a1"})
+OTHERS = ("track", {"userId": "u2", "anonymousId": "a2"})
 
 
 def holders(space):
@@ -176,6 +222,50 @@ def test_what_was_refused_because_of_the_link_is_accepted_without_it():
     stream.undo(wish)
     stream.is_as()
     assert holders(stream.space) == {U1: 1, A1: 1, U2: 2}
+
+
+def test_what_is_moved_is_the_other_ones_with_its_events_and_stays_so():
+    stream = stream_of(SEEN_TOGETHER, ("track", {"anonymousId": "a1"}), ("track", {"userId": "u2"}))
+    assert holders(stream.space) == {U1: 1, A1: 1, U2: 2}
+    wish, moved = stream.split({A1}, {U1}, moved_to=[U2]), [(A1, U2)]
+    stream.is_as(({A1}, {U1}), moved=moved)
+    assert holders(stream.space)[A1] == holders(stream.space)[U2] != holders(stream.space)[U1]
+    stream.send([("track", 9, {"anonymousId": "a1"}, 0), ("track", 10, SEEN_TOGETHER[1], 0)])
+    stream.is_as(({A1}, {U1}), moved=moved)
+    stream.undo(wish)
+    stream.is_as()
+    assert holders(stream.space) == {U1: 1, A1: 1, U2: 2}
+
+
+def test_a_move_is_kept_when_its_people_are_resolved_once_more():
+    stream = stream_of(
+        SEEN_TOGETHER, ("track", {"anonymousId": "a1"}), ("track", {"userId": "u2", "anonymousId": "a2"})
+    )
+    moved = [(A1, U2)]
+    stream.split({A1}, {U1}, moved_to=[U2])
+    second = stream.split({A2}, {U2, A1}, 2)
+    stream.is_as(({A1}, {U1}), ({A2}, {U2, A1}), moved=moved)
+    stream.undo(second)
+    stream.is_as(({A1}, {U1}), moved=moved)
+
+
+def test_what_was_moved_comes_with_its_home_when_that_is_nobodys_yet():
+    stream = stream_of(
+        SEEN_TOGETHER, ("track", {"anonymousId": "a1"}), ("track", {"userId": "u2", "anonymousId": "a2"})
+    )
+    stream.split({A1}, {U1}, moved_to=[A2])
+    stream.split({A2}, {U2}, 2)
+    assert holders(stream.space)[A2] == 0 != holders(stream.space)[A1]
+    stream.send([("track", 9, {"anonymousId": "a2"}, 0)])
+    assert holders(stream.space)[A2] == holders(stream.space)[A1]
+    stream.is_as(({A1}, {U1}), ({A2}, {U2}), moved=[(A1, A2)])
+
+
+def test_what_the_rules_refuse_is_not_moved():
+    stream = stream_of(SEEN_TOGETHER, OTHERS)
+    stream.split({U1}, {A1}, moved_to=[U2])
+    stream.is_as(({U1}, {A1}), moved=[(U1, U2)])
+    assert len(set(holders(stream.space).values())) == 3
 
 
 def test_an_identifier_without_events_of_its_own_is_nobodys_until_there_is_one():

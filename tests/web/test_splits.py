@@ -6,6 +6,7 @@ import pytest
 
 from access.models import AuditEntry
 from identity.models import Identifier, Profile, ProfileSplit
+from sources.models import Source
 from tests.factories import SourceFactory
 from tests.factories_identity import archived, listening, message, resolved
 
@@ -25,7 +26,7 @@ def merged(cast):
         message(userId="ann", anonymousId="tablet"),
     )
     resolved(cast.space)
-    return Profile.objects.order_by("number").values_list("public_id", flat=True)
+    return tuple(Profile.objects.order_by("number").values_list("public_id", flat=True))
 
 
 def call(cast, method, rest, body=None, *, who="admin", status=200):
@@ -84,6 +85,63 @@ def test_what_cannot_be_split_is_refused_in_words(cast, merged, body, status, me
         error = call(cast, "POST", route, {"profileId": merged[0], **body}, status=status)
         assert error["message"] == message
     assert not ProfileSplit.objects.exists()
+
+
+@pytest.fixture
+def cat(cast, merged):
+    """Somebody else, by their public id."""
+    archived(Source.objects.get(), message("identify", userId="cat", traits={"name": "Cat"}))
+    resolved(cast.space)
+    return Profile.objects.get(number=3).public_id
+
+
+def test_an_identifier_is_moved_to_somebody_and_back(cast, merged, cat):
+    ann, bob = merged
+    body = {"profileId": ann, "identifiers": [TABLET], "toId": cat}
+    preview = call(cast, "POST", "splits/preview", body)["profiles"]
+    assert [(part["identifiers"], part["events"]) for part in preview] == [
+        ([ANN], 2),
+        ([TABLET, {"type": "user_id", "value": "cat"}], 2),
+    ]
+    split = call(cast, "POST", "splits", body, status=202)["split"]
+    assert split["movedTo"] == {"type": "user_id", "value": "cat"}
+    resolved(cast.space)
+    assert [name for _, name in alive()] == ["Ann", "Cat"]
+    assert (
+        call(cast, "GET", f"profiles/{cat}")["profile"]["id"] == call(cast, "GET", f"profiles/{bob}")["profile"]["id"]
+    )
+    call(cast, "DELETE", f"splits/{split['id']}", status=202)
+    resolved(cast.space)
+    assert alive() == [(ann, "Bob"), (cat, "Cat")]
+    moved = AuditEntry.objects.get(action="profile.identifiers_moved")
+    assert (moved.target, moved.detail["to"]) == (ann, cat)
+
+
+def test_what_the_rules_forbid_is_not_moved_and_the_words_say_why(cast, merged, cat):
+    ann, _ = merged
+    for route in ("splits", "splits/preview"):
+        body = {"profileId": ann, "identifiers": [ANN], "toId": cat}
+        message = call(cast, "POST", route, body, status=409)["message"]
+        assert message == "user_id ann cannot be theirs: user_id allows 1 ever."
+        body = {"profileId": ann, "identifiers": [ANN], "toId": ann}
+        assert "another person" in call(cast, "POST", route, body, status=409)["message"]
+        assert call(cast, "POST", route, body | {"toId": "use_none"}, status=422)["field"] == "toId"
+    assert not ProfileSplit.objects.exists()
+
+
+def test_the_page_moves_an_identifier_to_whoever_is_named(cast, merged, cat):
+    browser, here = cast.browser("admin"), f"/w/{cast.workspace.slug}/s/{cast.space.slug}/profiles/{merged[0]}"
+    number = Identifier.objects.get(value="tablet").number
+    assert b"nobody&#x27;s" in browser.get(f"{here}/split", {"take": number, "to": "dog"}).content
+    page = browser.get(f"{here}/split", {"take": number, "to": "cat"})
+    assert [part.name for part in page.context["parts"]] == ["Ann", "Cat"]
+    assert f'name="to" value="{cat}"' in page.content.decode()
+    answer = browser.post(f"{here}/split", {"take": number, "to": cat})
+    assert "About to be moved" in browser.get(answer.url).content.decode()
+    resolved(cast.space)
+    done = browser.get(answer.url).content.decode()
+    assert "Move back" in done
+    assert "user_id: cat" in done
 
 
 def test_who_may_only_look_splits_nothing(cast, merged):

@@ -1,4 +1,4 @@
-"""Splitting a profile: which identifiers are somebody else's, what that comes to, and undoing it."""
+"""Splitting a profile: which identifiers are somebody else's, whose, what that comes to, and undoing it."""
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -11,6 +11,7 @@ from identity import queries, services
 from identity.models import Profile, ProfileSplit
 from identity.pages import presenters
 from identity.pages.views.profiles import profile_or_404
+from spaces.models import Space
 from spaces.needs import needs
 
 
@@ -18,16 +19,18 @@ from spaces.needs import needs
 def split(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
     """The identifiers to tick; with `?take=` their numbers, and what the split would come to.
 
-    `?merge=` an id ticks what came with that profile when it was merged into this one. A POST splits, or undoes one.
+    `?to=` an id or an identifier of whom they are moved to. `?merge=` an id ticks what came with that profile when it
+    was merged into this one. A POST splits, or undoes one.
     """
     within, of = request.space, profile_or_404(request, profile)
     if "undo" in request.POST:
         return _undo(request, of)
     identifiers = list(queries.identifiers_in_order(of)[: queries.MANY])
-    ticked = set((request.POST if request.method == "POST" else request.GET).getlist("take"))
+    asked = request.POST if request.method == "POST" else request.GET
+    ticked, wanted = set(asked.getlist("take")), asked.get("to", "").strip()
     # By number, so that a form works for whoever sees values masked.
     taken = [(row.type, row.value) for row in identifiers if str(row.number) in ticked]
-    error, parts = "", []
+    error, parts, to = "", [], None
     if merge := request.GET.get("merge"):
         merged = get_object_or_404(Profile, space=within, merged_into=of.number, public_id=merge)
         try:
@@ -35,12 +38,15 @@ def split(request: PageRequest, workspace: str, space: str, profile: str) -> Htt
         except NotPossible as problem:
             error = str(problem)
     try:
+        if wanted:
+            to = _person(within, wanted)
         if request.method == "POST":
-            services.split(of, taken, by=request)
-            messages.success(request, "The profile is being split. Audiences and destinations follow within seconds.")
+            services.split(of, taken, to=to, by=request)
+            done = "The identifiers are being moved." if to else "The profile is being split."
+            messages.success(request, f"{done} Audiences and destinations follow within seconds.")
             return redirect(_identities(request, of))
         if taken or "preview" in request.GET:
-            parts = presenters.split_parts(within, services.preview_split(of, taken))
+            parts = presenters.split_parts(within, services.resolve_with(of, taken, to).parts)
     except NotPossible as problem:
         error = str(problem)
     context = {
@@ -49,9 +55,19 @@ def split(request: PageRequest, workspace: str, space: str, profile: str) -> Htt
         "parts": parts,
         "taken": [row.number for row in identifiers if (row.type, row.value) in taken],
         "error": error,
+        "wanted": wanted,
+        "to": presenters.people(within, [to])[0] if to else None,
         "back": _identities(request, of),
     }
     return render(request, "identity/split.html", context, status=422 if request.method == "POST" else 200)
+
+
+def _person(space: Space, text: str) -> Profile:
+    """Whom an id, or an identifier, is of. Raises NotPossible."""
+    people = list(presenters.listed_people(space, text)[0][:2])
+    if len(people) != 1:
+        raise NotPossible("That is nobody's." if not people else "Several people have that: give an id.")
+    return people[0]
 
 
 def _undo(request: PageRequest, of: Profile) -> HttpResponse:
