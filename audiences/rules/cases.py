@@ -1,8 +1,8 @@
 """PURE. Test cases of a definition: what is known of a made-up person or account, and what is to come of it.
 
 A case is asked by the statement that decides membership, to the letter: before it stand tables of the same names as the
-stored ones, which hide these, with the rows of the case. So no stored event is read or written, and there is no second
-meaning. Whatever is stored and not hidden is of another workspace to such a statement, and shows it nothing.
+stored ones, which hide these, with the rows of the case (`audiences.rules.given_rows`). So no stored event is read or
+written, and there is no second meaning.
 
 A made-up account has one user, who did all of its events. There is nobody else: a definition with a group about others
 cannot be asked.
@@ -18,6 +18,7 @@ from pyroaring import BitMap
 
 from audiences.rules.aggregates import LOTS
 from audiences.rules.compiler import KINDS, QueryScope
+from audiences.rules.given_rows import NOWHERE, GivenEvent, GivenTrait, given_tables
 from audiences.rules.grammar import ACCOUNTS, USERS
 from audiences.rules.references import PastMembership
 from audiences.rules.validation import DefinitionError, JsonReader, listed, number, scalar, text
@@ -31,7 +32,6 @@ MOST_TRAITS = 50
 MOST_AUDIENCES = 20
 LONGEST_TITLE = 200  # characters
 LONGEST_JSON = 10_000  # of the properties of one event, or of one trait
-NOWHERE = 0  # no workspace and no space has this number
 
 Row = TypeVar("Row")
 
@@ -182,7 +182,9 @@ def _those(cases: Sequence[DefinitionCase], test: Callable[..., bool], key: str)
 
 def _tables(cases: Sequence[DefinitionCase], space: int, sources: Mapping[str, int], of: str) -> Sql:
     """`WITH …`: the tables that the compiler reads, with the rows of the cases."""
-    profiles, links, events, traits = [], [], [], []
+    profiles, links = [], []
+    events: list[GivenEvent] = []
+    traits: list[GivenTrait] = []
     for place, case in enumerate(cases, 1):
         profiles.append((place, KINDS[of], 0 if case.anonymous else 1))
         # In a case about people they did their events themselves.
@@ -193,31 +195,13 @@ def _tables(cases: Sequence[DefinitionCase], space: int, sources: Mapping[str, i
             links.append((actor, place))
         for position, event in enumerate(case.events):
             properties, lists = split(storable_json(_encoded(event.properties)))
-            origin = (sources.get(event.source, 0), position, milliseconds(event.at))
-            events.append((actor, event.name, properties.decode(), lists.decode(), *origin))
+            texts = properties.decode(), lists.decode()
+            origin = milliseconds(event.at), sources.get(event.source, 0), 1, position
+            events.append(GivenEvent(actor, event.name, "track", *texts, *origin))
         for key, value in (case.traits or {}).items():
-            traits.append((place, key, readable(storable_json(_encoded(value))).decode(), milliseconds(case.at)))
-    here = f"{NOWHERE} AS workspace, toUInt32({space}) AS space, toUInt64(1) AS piece"
-    return sql(
-        f"WITH profiles AS (SELECT {here}, r.1 AS profile, r.2 AS kind, r.3 AS known FROM %s),"
-        f" links AS (SELECT {here}, r.1 AS user, r.2 AS account FROM %s),"
-        f" timeline AS (SELECT {here}, r.1 AS profile, r.2 AS event, 'track' AS type,"
-        " CAST(r.3 AS JSON(max_dynamic_paths=256)) AS properties, CAST(r.4 AS JSON(max_dynamic_paths=64)) AS lists,"
-        " r.5 AS source, toUInt64(1) AS origin_piece, r.6 AS origin_position,"
-        " fromUnixTimestamp64Milli(r.7, 'UTC') AS ts FROM %s),"
-        f" traits AS (SELECT {here}, r.1 AS profile, r.2 AS key, r.3 AS value, toUInt32(0) AS source,"
-        " toUInt64(1) AS origin_piece, toUInt32(0) AS origin_position,"
-        " fromUnixTimestamp64Milli(r.4, 'UTC') AS ts FROM %s),"
-        f" overlay AS (SELECT {here}, toUInt32(0) AS loser, toUInt32(0) AS winner WHERE 0) ",
-        _relation("UInt32, UInt8, UInt8", profiles),
-        _relation("UInt32, UInt32", links),
-        _relation("UInt32, String, String, String, UInt32, UInt32, Int64", events),
-        _relation("UInt32, String, String, Int64", traits),
-    )
-
-
-def _relation(types: str, rows: Sequence[tuple[Any, ...]]) -> Sql:
-    return sql(f"(SELECT arrayJoin(CAST(%s AS Array(Tuple({types})))) AS r)", list(rows))
+            text = readable(storable_json(_encoded(value))).decode()
+            traits.append(GivenTrait(place, key, text, milliseconds(case.at)))
+    return given_tables(space, profiles=profiles, links=links, events=events, traits=traits)
 
 
 def _rows(reader: JsonReader, name: str, read: Callable[[Any, str], Row], *, most: int) -> tuple[Row, ...]:
