@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from access.services import COMMAND, ActorLike, NotPossible, actor_of, audit, create_space
 from identity import queries, splits
-from identity.models import DryRun, Profile, ProfileNote, ProfileSplit
+from identity.models import DryRun, Graph, Profile, ProfileNote, ProfileSplit
 from identity.rules.policy import Identifier, Policy, policy_of
 from spaces import personal
 from spaces.models import Space, Workspace
@@ -163,7 +163,9 @@ def resolve_with(profile: Profile, taken: Collection[Identifier], to: Profile | 
     """What would become of everybody concerned by the split, or the move. Changes nothing. Raises NotPossible."""
     wish = wanted_split(profile, taken, to)
     try:
-        again = splits.resolve_again(splits.component(wish), splits.NOBODYS, 0)
+        # Numbers as they will be: the lots of random splits are drawn by them.
+        last = Graph.objects.filter(space=profile.space_id).values_list("last_profile", "last_identifier").get()
+        again = splits.resolve_again(splits.component(wish), *last)
     except splits.TooMuch as error:
         raise NotPossible(f"{error} That is too much to be resolved once more at a time.") from error
     if to:

@@ -126,7 +126,8 @@ class Resolved:
             traits.setdefault(winners.get(number, number), []).append(own)
         return [
             rules.SplitPart(
-                number=number if number in self.component.numbers else None,
+                number=number,
+                is_new=number not in self.component.numbers,
                 identifiers=tuple(node.identifiers),
                 values={
                     key: msgspec.json.decode(value)

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from audiences.profile_traits import CurrentReads, derived_of
 from audiences.trait_search import having
+from destinations.split_effects import effects_of
 from identity import profile_api
 from identity.api import urls as identity_urls
 from identity.pages import urls as identity_pages
@@ -28,7 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("access.api.urls")),
     path("api/", include("alerts.api.urls")),
     path("api/", include("sources.api.urls")),
-    path("api/", include(identity_urls.urls(derived=derived_of, having=having))),
+    path("api/", include(identity_urls.urls(derived=derived_of, having=having, effects=effects_of))),
     path("api/", include("imports.api.urls")),
     path("api/", include("audiences.api.urls")),
     path("api/", include("destinations.api.urls")),
@@ -37,7 +38,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("access.pages.urls")),
     path("", include("alerts.pages.urls")),
     *source_urls.urls(wake=lambda source_id: wake("archive")),
-    *identity_pages.urls(having=having),
+    *identity_pages.urls(having=having, effects=effects_of),
     path("", include("imports.pages.urls")),
     path("", include("audiences.pages.urls")),
     path("", include("destinations.pages.urls")),

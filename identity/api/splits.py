@@ -19,6 +19,8 @@ from identity.api.serializers import IdentifierSerializer, TraitsField
 from identity.models import Profile, ProfileSplit
 from identity.rules.policy import Identifier
 from identity.rules.splits import SplitPart
+from identity.split_effects import AudienceEffect, EffectsReader, no_effects
+from spaces.clock import clock
 from spaces.needs import needs
 
 MOST_TAKEN = 1_000
@@ -67,7 +69,7 @@ class PartSerializer(serializers.Serializer[Any]):
     events = serializers.IntegerField()
 
     def get_profileId(self, part: SplitPart) -> str | None:
-        return None if part.number is None else str(self.context["ids"][part.number])
+        return None if part.is_new else str(self.context["ids"][part.number])
 
 
 class GivenIdentifierSerializer(serializers.Serializer[Any]):
@@ -75,6 +77,35 @@ class GivenIdentifierSerializer(serializers.Serializer[Any]):
 
     type = serializers.CharField(max_length=60)
     value = serializers.CharField(max_length=500, trim_whitespace=False)
+
+
+class ToldSerializer(serializers.Serializer[Any]):
+    example: ClassVar = {"subscriptionId": "sub_2qKf0", "destination": "Braze", "why": None}
+
+    subscriptionId = serializers.CharField(source="id")
+    destination = serializers.CharField(help_text="The name of where it goes.")
+    enter = IdentifierSerializer(many=True, help_text="Identifiers that it would be told enter …")
+    leave = IdentifierSerializer(many=True, help_text="… and that leave.")
+    why = TextOrNull(help_text="Why that is not worked out; null = it is.")
+
+
+class AudienceEffectSerializer(serializers.Serializer[Any]):
+    # Context: `ids`, and `places`, of the profiles that there would be by number.
+
+    example: ClassVar = {"audienceId": "aud_2qKf0", "name": "Buyers", "now": ["use_2qKf0"], "after": [1], "why": None}
+
+    audienceId = serializers.CharField(source="id")
+    name = serializers.CharField()
+    now = serializers.SerializerMethodField(help_text="Ids of those of them who are in it now.")
+    after = serializers.SerializerMethodField(help_text="Places in `profiles`, from 0, of those who would be.")
+    why = TextOrNull(help_text="Why that is not worked out; null = it is.")
+    destinations = ToldSerializer(source="told", many=True, help_text="Those that would be told something.")
+
+    def get_now(self, effect: AudienceEffect) -> list[str]:
+        return [self.context["ids"][number] for number in effect.now]
+
+    def get_after(self, effect: AudienceEffect) -> list[int]:
+        return [self.context["places"][number] for number in effect.after]
 
 
 class SplitProfile(serializers.Serializer[Any]):
@@ -101,6 +132,9 @@ class SplitAnswer(Envelope):
 
 class SplitPreviewAnswer(Envelope):
     profiles = PartSerializer(many=True, help_text="Those that there would be, the oldest first.")
+    audiences = AudienceEffectSerializer(
+        many=True, allow_null=True, help_text="Those that have any of them, or would; null = they have too many events."
+    )
 
 
 @needs("space.read", POST="space.admin")
@@ -130,13 +164,21 @@ class SplitsView(PagedView):
 
 @needs("space.read")
 class SplitPreviewView(APIView):
+    """effects: works out what audiences and destinations would make of it; handed over in `personas_site.urls`."""
+
+    effects: EffectsReader = staticmethod(no_effects)
+
     @extend_schema(operation_id="preview_split", request=SplitProfile, responses=SplitPreviewAnswer)
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """What a split would come to, of this moment. Changes nothing."""
         profile, taken, to = _asked(request)
-        parts = services.resolve_with(profile, taken, to).parts
-        numbers = [part.number for part in parts if part.number is not None]
-        return answer(SplitPreviewAnswer, profiles=parts, context={"ids": queries.own_ids(request.space, numbers)})
+        again = services.resolve_with(profile, taken, to)
+        context = {
+            "ids": queries.own_ids(request.space, again.component.numbers),
+            "places": {part.number: place for place, part in enumerate(again.parts)},
+        }
+        effects = self.effects(again, clock.now())
+        return answer(SplitPreviewAnswer, profiles=again.parts, audiences=effects, context=context)
 
 
 @needs("space.read", DELETE="space.admin")

@@ -2,13 +2,16 @@ from django.urls import URLPattern, path
 
 from identity.api import dry_runs, insights, splits, views
 from identity.derived import DerivedReader, TraitSearch
+from identity.split_effects import EffectsReader
 
 RUNS = "spaces/<str:space_id>/identity-rules/dry-runs"
 PROFILE = "spaces/<str:space_id>/profiles/<str:profile_id>"
 
 
-def urls(*, derived: DerivedReader, having: TraitSearch) -> list[URLPattern]:
-    """derived: reads computed traits and audiences of a person. having: finds people by the value of a trait."""
+def urls(*, derived: DerivedReader, having: TraitSearch, effects: EffectsReader) -> list[URLPattern]:
+    """derived: reads computed traits and audiences of a person. having: finds people by the value of a trait.
+    effects: what a split means for audiences and destinations."""
+    preview = splits.SplitPreviewView.as_view(effects=effects)
     return [
         path("spaces/<str:space_id>/resolution", views.ResolutionView.as_view(), name="api-resolution"),
         path("spaces/<str:space_id>/timeline", views.TimelineView.as_view(), name="api-timeline"),
@@ -19,7 +22,7 @@ def urls(*, derived: DerivedReader, having: TraitSearch) -> list[URLPattern]:
         path("spaces/<str:space_id>/identity-insights", insights.InsightsView.as_view(), name="api-identity-insights"),
         path("spaces/<str:space_id>/identifier-owner", insights.OwnerView.as_view(), name="api-identifier-owner"),
         path("spaces/<str:space_id>/splits", splits.SplitsView.as_view(), name="api-splits"),
-        path("spaces/<str:space_id>/splits/preview", splits.SplitPreviewView.as_view(), name="api-split-preview"),
+        path("spaces/<str:space_id>/splits/preview", preview, name="api-split-preview"),
         path("spaces/<str:space_id>/splits/<str:split_id>", splits.SplitView.as_view(), name="api-split"),
         path("spaces/<str:space_id>/profiles", views.ProfilesView.as_view(having=having), name="api-profiles"),
         path(PROFILE, views.ProfileView.as_view(derived=derived), name="api-profile"),

@@ -19,6 +19,7 @@ from identity.naming import shown_name
 from identity.pages.event_view import EventSection, parts
 from identity.rules.display_name import email_of
 from identity.rules.splits import SplitPart
+from identity.split_effects import AudienceEffect, ToldEffect
 from sources.events import timeline
 from sources.events.timeline import Key
 from sources.models import Source
@@ -44,6 +45,7 @@ CSV_ROWS = 500  # read at a time
 LOOKED_UP = 2_000
 DAYS = 30
 DELETED = "a deleted source"
+ANONYMOUS = "Anonymous visitor"
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,25 @@ class PartRow:
     identifiers: Sequence[tuple[str, str]]
     traits: Sequence[tuple[str, str]]
     events: int
+
+
+@dataclass(frozen=True)
+class ToldRow:
+    """What a destination would be told, as text."""
+
+    effect: ToldEffect
+    enter: str
+    leave: str
+
+
+@dataclass(frozen=True)
+class EffectRow:
+    """What a split means for an audience: the names of whom it has now of these people, and would have."""
+
+    effect: AudienceEffect
+    now: Sequence[str]
+    after: Sequence[str]
+    told: Sequence[ToldRow]
 
 
 @dataclass(frozen=True)
@@ -329,17 +350,33 @@ def splits(space: Space, profile: int) -> list[SplitRow]:
 
 def split_parts(space: Space, parts: Iterable[SplitPart]) -> list[PartRow]:
     """As a preview shows them."""
-    numbers = [part.number for part in parts if part.number is not None]
+    numbers = [part.number for part in parts if not part.is_new]
     profiles = {profile.number: profile for profile in Profile.objects.filter(space=space, number__in=numbers)}
     return [
         PartRow(
-            name=shown_name(part.values, list(part.identifiers)) or "Anonymous visitor",
-            profile=None if part.number is None else profiles[part.number].public_id,
+            name=shown_name(part.values, list(part.identifiers)) or ANONYMOUS,
+            profile=None if part.is_new else profiles[part.number].public_id,
             identifiers=[(type, personal.value(type, value)) for type, value in part.identifiers],
             traits=[(key, _plain(value)) for key, value in personal.traits(part.values).items()],
             events=part.events,
         )
         for part in parts
+    ]
+
+
+def split_effects(space: Space, parts: Sequence[SplitPart], effects: Sequence[AudienceEffect]) -> list[EffectRow]:
+    """As a preview shows them."""
+    now = Profile.objects.filter(space=space, number__in={number for effect in effects for number in effect.now})
+    names = {person.profile.number: person.name for person in people(space, list(now))}
+    future = {part.number: shown_name(part.values, list(part.identifiers)) or ANONYMOUS for part in parts}
+    return [
+        EffectRow(
+            effect,
+            now=[names[number] for number in effect.now if number in names],
+            after=[future[number] for number in effect.after],
+            told=[ToldRow(told, _listed(told.enter), _listed(told.leave)) for told in effect.told],
+        )
+        for effect in effects
     ]
 
 

@@ -61,10 +61,11 @@ def is_apart(identifiers: Iterable[Identifier], sides: Sides) -> bool:
 
 @dataclass(frozen=True)
 class SplitPart:
-    """A profile as it will be. number: None = it is new. identifiers: the oldest first. values: of its traits.
+    """A profile as it will be. is_new: nobody has its number yet. identifiers: the oldest first. values: of its traits.
     events: how many it has."""
 
-    number: int | None
+    number: int
+    is_new: bool
     identifiers: tuple[Identifier, ...]
     values: Mapping[str, Any]
     events: int

@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from access.services import COMMAND
+from audiences import future_members
 from audiences import queries as audiences
 from destinations import queries as destinations
 from destinations import services
+from destinations.split_effects import effects_of
 from identity import queries, splits
+from identity import services as identity
 from identity.models import Identifier, Profile, ProfileSplit
 from identity.rules.policy import DEFAULT_POLICY
 from sources.events import client, timeline
@@ -406,6 +409,94 @@ def test_audiences_and_destinations_follow_a_split_and_its_undoing():
         assert world.members(audience) == world.asked(audience)
     ProfileSplit.objects.filter(pk=wish.pk).update(state="unwanted")
     assert followed()[1] == [{ann, bob}, {ann, bob}]
+
+
+def effects(world, taken, to=None):
+    """{audience: (names of the parts, {destination: (enter, leave)})} as a preview says it, by their first identifiers,
+    and the parts."""
+    profile = Profile.objects.get(space=world.space, number=1)
+    again = identity.resolve_with(profile, taken, to)
+    named = {part.number: part.identifiers[0][1] for part in again.parts}
+    return {
+        effect.name: ({named[number] for number in effect.after}, [(set(t.enter), set(t.leave)) for t in effect.told])
+        for effect in effects_of(again, world.clock.now())
+    }
+
+
+def in_fact(world, audience):
+    """The first identifiers of its members."""
+    rows = Identifier.objects.filter(space=world.space, profile__in=[*audiences.members(audience)]).order_by("-number")
+    return set({row.profile: row.value for row in rows}.values())
+
+
+DEFINITIONS = {
+    "buyers": BUYERS,
+    "refunded": BUYERS | {"name": "Refunded"},
+    "twice": BUYERS | {"atLeast": 2},
+    "pro": {"kind": "trait", "name": "plan", "op": "equals", "value": "pro"},
+    "half": {"kind": "split", "name": "summer", "to": 50},
+    "buyers in half": {"all": [{"kind": "audience", "key": "buyers"}, {"kind": "audience", "key": "half"}]},
+}
+
+
+PRO = {"trait": "plan", "operator": "is", "value": "pro"}
+
+
+@pytest.mark.parametrize("to", [None, "cat"])
+def test_the_preview_of_a_split_is_what_comes_of_it(to):
+    world = World()
+    world.sent(
+        message("identify", userId="ann", traits={"plan": "free"}),
+        message(userId="ann", event="Ordered"),
+        message("identify", anonymousId="tablet", traits={"plan": "pro", "email": "bob@example.org"}),
+        message(anonymousId="tablet", event="Ordered"),
+        message(anonymousId="tablet", userId="ann"),
+        message(event="Refunded", properties={"email": "bob@example.org"}),
+        message(userId="cat", event="Ordered"),
+    )
+    made = {name: world.audience(name, definition) for name, definition in DEFINITIONS.items()}
+    world.computed()
+    subscriptions = {
+        name: synced(services.subscribe(audience, make_destination(world.space), options={}, by=COMMAND), world.clock)
+        for name, audience in made.items()
+    }
+    made["some buyers"] = world.audience("some buyers", BUYERS, include_anonymous=True)
+    world.computed()
+    sending = {"identifiers": [{"type": "anonymous_id"}, {"type": "email", "which": "last"}], "only": [PRO]}
+    some = services.subscribe(
+        made["some buyers"], make_destination(world.space), options={}, sending=sending, by=COMMAND
+    )
+    subscriptions["some buyers"] = synced(some, world.clock)
+    before = {name: at_the_catcher(subscription) for name, subscription in subscriptions.items()}
+    taken = [("anonymous_id", "tablet"), ("email", "bob@example.org")]
+    target = to and Profile.objects.get(space=world.space, number=3)
+    preview = effects(world, taken, target)
+    assert {name for name, (_, told) in preview.items() if told} >= {"refunded", "twice"}
+    identity.split(Profile.objects.get(space=world.space, number=1), taken, to=target)
+    resolved(world.space)
+    world.later(MINUTE)
+    for name, audience in made.items():
+        parts, told = preview.get(name, (set(), []))
+        unconcerned = set() if to else {"cat"}
+        assert parts == in_fact(world, audience) - unconcerned, name
+        synced(subscriptions[name], world.clock)
+        after = at_the_catcher(subscriptions[name])
+        changes = (after - before[name], before[name] - after)
+        assert told == ([changes] if any(changes) else []), name
+
+
+def test_a_preview_says_what_it_cannot_know(monkeypatch):
+    world = World()
+    world.sent(message(userId="ann", event="Ordered"), message(anonymousId="a"), message(anonymousId="a", userId="ann"))
+    world.audience("buyers", BUYERS)
+    past = {"kind": "audience", "key": "buyers", "entered": {"days": 3}}
+    world.audience("lately", past)
+    world.computed()
+    again = identity.resolve_with(Profile.objects.get(space=world.space, number=1), [("anonymous_id", "a")])
+    why = {effect.name: effect.why for effect in effects_of(again, world.clock.now())}
+    assert why == {"buyers": "", "lately": future_members.ABOUT_THE_PAST}
+    monkeypatch.setattr(future_members, "MOST_GIVEN", 2)
+    assert effects_of(again, world.clock.now()) is None
 
 
 def test_windows_close_for_whoever_was_split_off():

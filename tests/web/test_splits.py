@@ -5,9 +5,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from access.models import AuditEntry
+from access.services import COMMAND
+from destinations import services
 from identity.models import Identifier, Profile, ProfileSplit
 from sources.models import Source
 from tests.factories import SourceFactory
+from tests.factories_audiences import World
+from tests.factories_destinations import make_destination
 from tests.factories_identity import archived, listening, message, resolved
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +48,7 @@ def test_a_merge_is_previewed_undone_and_made_again(cast, merged):
     ann, bob = merged
     body = {"profileId": ann, "mergedId": bob}
     preview = call(cast, "POST", "splits/preview", body)
+    assert preview["audiences"] == []
     assert preview["profiles"] == [
         {"profileId": ann, "identifiers": [ANN], "traits": {"name": "Ann"}, "events": 2},
         {"profileId": bob, "identifiers": [TABLET], "traits": {"name": "Bob"}, "events": 1},
@@ -115,6 +120,30 @@ def test_an_identifier_is_moved_to_somebody_and_back(cast, merged, cat):
     assert alive() == [(ann, "Bob"), (cat, "Cat")]
     moved = AuditEntry.objects.get(action="profile.identifiers_moved")
     assert (moved.target, moved.detail["to"]) == (ann, cat)
+
+
+def test_the_preview_says_what_it_means_for_audiences_and_destinations(cast):
+    world = World(cast.space)
+    world.sent(
+        message(userId="ann", event="Ordered"),
+        message("identify", anonymousId="tablet", traits={"email": "bob@example.org"}),
+        message(userId="ann", anonymousId="tablet"),
+    )
+    buyers = world.audience("buyers", {"kind": "event", "name": "Ordered"})
+    world.computed()
+    destination = make_destination(cast.space)
+    subscription = services.subscribe(buyers, destination, options={}, by=COMMAND)
+    ann = Profile.objects.get(number=1).public_id
+    bob = {"type": "email", "value": "bob@example.org"}
+    preview = call(cast, "POST", "splits/preview", {"profileId": ann, "identifiers": [TABLET, bob]})
+    told = {"subscriptionId": subscription.public_id, "destination": destination.name, "enter": [], "leave": [bob]}
+    effect = {"audienceId": buyers.public_id, "name": "buyers", "now": [ann], "after": [0], "why": None}
+    assert preview["audiences"] == [effect | {"destinations": [told | {"why": None}]}]
+    numbers = Identifier.objects.filter(type__in=("anonymous_id", "email")).values_list("number", flat=True)
+    here = f"/w/{cast.workspace.slug}/s/{cast.space.slug}/profiles/{ann}/split"
+    page = cast.browser("admin").get(here, {"take": [*numbers]}).content.decode()
+    assert "email: bob@example.org" in page
+    assert "Destinations are told" in page
 
 
 def test_what_the_rules_forbid_is_not_moved_and_the_words_say_why(cast, merged, cat):

@@ -11,16 +11,18 @@ from identity import queries, services
 from identity.models import Profile, ProfileSplit
 from identity.pages import presenters
 from identity.pages.views.profiles import profile_or_404
+from identity.split_effects import EffectsReader
+from spaces.clock import clock
 from spaces.models import Space
 from spaces.needs import needs
 
 
 @needs("space.admin")
-def split(request: PageRequest, workspace: str, space: str, profile: str) -> HttpResponse:
+def split(request: PageRequest, workspace: str, space: str, profile: str, effects: EffectsReader) -> HttpResponse:
     """The identifiers to tick; with `?take=` their numbers, and what the split would come to.
 
     `?to=` an id or an identifier of whom they are moved to. `?merge=` an id ticks what came with that profile when it
-    was merged into this one. A POST splits, or undoes one.
+    was merged into this one. A POST splits, or undoes one. effects: handed over by the address.
     """
     within, of = request.space, profile_or_404(request, profile)
     if "undo" in request.POST:
@@ -30,7 +32,7 @@ def split(request: PageRequest, workspace: str, space: str, profile: str) -> Htt
     ticked, wanted = set(asked.getlist("take")), asked.get("to", "").strip()
     # By number, so that a form works for whoever sees values masked.
     taken = [(row.type, row.value) for row in identifiers if str(row.number) in ticked]
-    error, parts, to = "", [], None
+    error, again, to = "", None, None
     if merge := request.GET.get("merge"):
         merged = get_object_or_404(Profile, space=within, merged_into=of.number, public_id=merge)
         try:
@@ -46,13 +48,16 @@ def split(request: PageRequest, workspace: str, space: str, profile: str) -> Htt
             messages.success(request, f"{done} Audiences and destinations follow within seconds.")
             return redirect(_identities(request, of))
         if taken or "preview" in request.GET:
-            parts = presenters.split_parts(within, services.resolve_with(of, taken, to).parts)
+            again = services.resolve_with(of, taken, to)
     except NotPossible as problem:
         error = str(problem)
+    parts = again.parts if again else []
+    known = effects(again, clock.now()) if again else ()
     context = {
         "person": presenters.person(of, identifiers),
         "rows": [(row, (row.type, row.value) in taken) for row in presenters.identifiers(identifiers)],
-        "parts": parts,
+        "parts": presenters.split_parts(within, parts),
+        "effects": None if known is None else presenters.split_effects(within, parts, known),
         "taken": [row.number for row in identifiers if (row.type, row.value) in taken],
         "error": error,
         "wanted": wanted,
