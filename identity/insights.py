@@ -4,8 +4,7 @@ The kept evidence has each set of identifiers once, with when it was seen first;
 on it, and not every event that carried one of them again.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -14,7 +13,16 @@ from django.db import connection
 
 from identity.queries import public_ids
 from identity.rules.graph import ACCOUNT_TYPE
-from identity.rules.insights import Hub, Recommendation, kind_of, recommendations, type_of
+from identity.rules.insights import (
+    ADVISED,
+    MOST_BLOCKED,
+    MOST_OVER,
+    Hub,
+    Recommendation,
+    Times,
+    kind_of,
+    recommendations,
+)
 from identity.rules.policy import policy_of
 from spaces.models import Space
 
@@ -57,13 +65,9 @@ def insights_of(space: Space, now: datetime) -> SpaceInsights:
     # Whole days, so that the first bar of a chart is not half of one.
     since = (now - timedelta(days=DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
     violations: dict[str, Days] = {}
-    broken: Counter[str] = Counter()
     for day, reason, sets in _violations(space, since):
         days = violations.setdefault(kind_of(reason), {})
         days[day] = days.get(day, 0) + sets
-        # Reasons that are about no type, such as a profile that is full, recommend no rule of one.
-        if type := type_of(reason):
-            broken[type] += sets
     hubs = _hubs(space)
     numbers = _rows(
         """SELECT profile, count(*) AS own FROM identity_identifier WHERE space_id = %s AND profile <> 0
@@ -82,10 +86,10 @@ def insights_of(space: Space, now: datetime) -> SpaceInsights:
                 [space.pk, since],
             )
         ),
-        hubs=hubs,
+        hubs=hubs[:MOST_HUBS],
         largest=[LargestProfile(ids[number], own) for number, own in numbers if number in ids],
         types=_types(space),
-        recommended=recommendations(policy_of(space.identity_policy), hubs, broken),
+        recommended=recommendations(policy_of(space.identity_policy), hubs, _over_limits(space)),
         ids=ids,
     )
 
@@ -102,23 +106,51 @@ def _violations(space: Space, since: datetime) -> list[tuple[date, str, int]]:
 
 
 def _hubs(space: Space) -> list[Hub]:
-    """The identifiers that were refused with most different sets."""
+    """The identifiers that would have joined most different sets to somebody else's."""
     # The holder is looked up for the few that are left, not joined before they are counted.
     rows = _rows(
         """WITH hub AS (
                SELECT one ->> 0 AS type, one ->> 1 AS value, count(*) AS sets, sum(e.events) AS events
-               FROM identity_evidence e CROSS JOIN LATERAL jsonb_array_elements(e.refused) AS one
-               WHERE e.space_id = %(space)s AND e.refused <> '[]' GROUP BY 1, 2
+               FROM identity_evidence e
+               CROSS JOIN LATERAL (SELECT e.refused -> -1 AS one) AS last  -- identity.rules.insights.is_shared
+               WHERE e.space_id = %(space)s AND e.refused <> '[]' AND one ->> 2 LIKE '%% allows %%'
+               AND split_part(one ->> 2, ' allows ', 1) NOT IN ('a profile', one ->> 0) GROUP BY 1, 2
                ORDER BY sets DESC, events DESC, type, value LIMIT %(most)s)
            SELECT hub.type, hub.value, holder.number, hub.sets, hub.events, coalesce(holder.profile, 0) FROM hub
            LEFT JOIN LATERAL (SELECT number, profile FROM identity_identifier
                               WHERE space_id = %(space)s AND type = hub.type AND value = hub.value LIMIT 1) AS holder
            ON true ORDER BY hub.sets DESC, hub.events DESC, hub.type, hub.value""",
-        {"space": space.pk, "most": MOST_HUBS},
+        {"space": space.pk, "most": MOST_BLOCKED},
     )
     return [
         Hub((type, value), number, sets, int(events), profile) for type, value, number, sets, events, profile in rows
     ]
+
+
+def _over_limits(space: Space) -> Mapping[int, Times]:
+    """Of people who broke a limit of a type whose values change, everything of these types that came with them."""
+    rows = _rows(
+        """WITH person AS (
+               SELECT DISTINCT coalesce(p.merged_into, p.number) AS number FROM identity_evidence e
+               CROSS JOIN LATERAL jsonb_array_elements(e.refused) AS one
+               JOIN identity_profile p ON p.space_id = e.space_id AND p.number = e.profile
+               WHERE e.space_id = %(space)s AND e.refused <> '[]'
+               AND split_part(one ->> 2, ' allows ', 1) = ANY(%(types)s) ORDER BY number LIMIT %(most)s)
+           SELECT person.number, one ->> 0, one ->> 1, (extract(epoch FROM min(e.first_seen_at)) * 1000)::bigint
+           FROM person
+           CROSS JOIN LATERAL (SELECT number FROM identity_profile
+                               WHERE space_id = %(space)s AND (number = person.number OR merged_into = person.number)
+                               OFFSET 0) AS own
+           CROSS JOIN LATERAL (SELECT identifiers, first_seen_at FROM identity_evidence
+                               WHERE space_id = %(space)s AND profile = own.number OFFSET 0) AS e
+           CROSS JOIN LATERAL jsonb_array_elements(e.identifiers) AS one
+           WHERE one ->> 0 = ANY(%(types)s) GROUP BY 1, 2, 3""",
+        {"space": space.pk, "types": [*ADVISED], "most": MOST_OVER},
+    )
+    people: dict[int, dict[str, list[int]]] = {}
+    for number, type, _, at in rows:
+        people.setdefault(number, {}).setdefault(type, []).append(at)
+    return people
 
 
 def _types(space: Space) -> list[TypeInsight]:

@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any, ClassVar
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -66,19 +66,20 @@ class TypeInsightSerializer(serializers.Serializer[Any]):
 
 class RecommendationSerializer(serializers.Serializer[Any]):
     example: ClassVar = {
-        "why": "It came with 12 different sets of identifiers, and was refused.",
-        "block": IdentifierSerializer.example,
+        "why": "It came with 12 different sets of identifiers of others, and was refused.",
         "type": "email",
+        "block": [IdentifierSerializer.example],
         "limit": None,
     }
 
     why = serializers.CharField()
-    block = IdentifierSerializer(source="block.identifier", default=None, allow_null=True, help_text="To be blocked.")
-    type = serializers.SerializerMethodField(help_text="Of the identifier that is to be blocked, or limited.")
+    type = serializers.CharField(help_text="Of the identifiers that are to be blocked, or limited.")
+    block = serializers.SerializerMethodField(help_text="Those that are to be blocked.")
     limit = serializers.SerializerMethodField(help_text="What its limit is to be, such as `5 per week`.")
 
-    def get_type(self, advice: Recommendation) -> str:
-        return advice.block.identifier[0] if advice.block else advice.type
+    @extend_schema_field(IdentifierSerializer(many=True))
+    def get_block(self, advice: Recommendation) -> Any:
+        return IdentifierSerializer([hub.identifier for hub in advice.block], many=True).data
 
     def get_limit(self, advice: Recommendation) -> str | None:
         return str(advice.limit) if advice.limit else None
@@ -98,7 +99,7 @@ class InsightsAnswer(Envelope):
     since = MomentField(help_text="From here on days are counted.")
     violations = ViolationsSerializer(many=True)
     merges = DayCountSerializer(many=True, help_text="Profiles that were merged into others, by the day of the event.")
-    hubs = HubSerializer(many=True, help_text="Identifiers that were refused with most different sets.")
+    hubs = HubSerializer(many=True, help_text="Identifiers that would have joined most different sets to others.")
     largest = LargestProfileSerializer(many=True, help_text="The profiles with most identifiers.")
     types = TypeInsightSerializer(many=True)
     recommendations = RecommendationSerializer(many=True, source="recommended")

@@ -49,7 +49,7 @@ def test_insights_name_what_breaks_rules_who_is_large_and_what_to_do(office):
     assert insights["hubs"] == [{"identifier": team, "sets": 3, "events": 3, "profileId": id_of(1)}]
     assert insights["largest"][0] == {"profileId": id_of(1), "identifiers": 3}
     assert {"type": "anonymous_id", "identifiers": 2, "alone": 1} in insights["types"]
-    assert [(advice["block"], advice["limit"]) for advice in insights["recommendations"]] == [(team, None)]
+    assert [(advice["block"], advice["limit"]) for advice in insights["recommendations"]] == [([team], None)]
 
 
 def test_a_recommendation_opens_the_form_with_the_rule_filled_in(office):
@@ -62,6 +62,12 @@ def test_a_recommendation_opens_the_form_with_the_rule_filled_in(office):
     assert form.context["form"].fields["values-email"].initial.splitlines()[-1] == "team@example.org"
     limited = browser.get(here, {"edit": 1, "limit": "anonymous_id:5:weekly"})
     assert limited.context["form"].fields["period-anonymous_id"].initial == "weekly"
+    visitor = Identifier.objects.get(value="visitor").number
+    everything = {"edit": 1, "block": [number, visitor], "limit": ["anonymous_id:5:weekly", "email:7:annually"]}
+    form = browser.get(here, everything)
+    assert "2 values of anonymous_id, email are blocked in this form." in form.content.decode()
+    assert form.context["form"].fields["values-anonymous_id"].initial.splitlines()[-1] == "visitor"
+    assert form.context["form"].fields["count-email"].initial == 7
     for nonsense in (
         {"block": "99999"},
         {"block": "x"},

@@ -76,19 +76,24 @@ def _change(request: PageRequest, policy: Policy) -> HttpResponse:
 
 
 def _filled_in(request: PageRequest, policy: Policy) -> HttpResponse:
-    """The form, with what an address asks for: `block=` the number of an identifier, `limit=anonymous_id:5:weekly`."""
-    noted = ""
-    if (number := request.GET.get("block", "")).isdecimal() and len(number) < 19:
-        hub = Identifier.objects.filter(space=request.space, number=int(number), type__in=policy.rank).first()
-        if hub:
-            policy = with_block(policy, (hub.type, hub.value))
-            noted = f"{hub.type} {personal.value(hub.type, hub.value)} is blocked in this form."
-    type, _, limit = request.GET.get("limit", "").partition(":")
-    count, _, period = limit.partition(":")
-    if type in policy.rank and count.isdecimal() and 0 < int(count[:9]) <= MOST_OF_A_TYPE and period in PER:
-        advised = Limit(int(count[:9]), cast(Period, period))
-        policy, noted = with_limit(policy, type, advised), f"{type} has the limit {advised} in this form."
-    return _page(request, policy, form=rules_form(None, current=policy), filled_in=noted)
+    """The form, with what an address asks for: `block=` numbers of identifiers, `limit=anonymous_id:5:weekly`."""
+    noted = []
+    numbers = [int(number) for number in request.GET.getlist("block") if number.isdecimal() and len(number) < 19]
+    hubs = list(Identifier.objects.filter(space=request.space, number__in=numbers, type__in=policy.rank))
+    for hub in hubs:
+        policy = with_block(policy, (hub.type, hub.value))
+    if len(hubs) == 1:
+        noted.append(f"{hubs[0].type} {personal.value(hubs[0].type, hubs[0].value)} is blocked in this form.")
+    elif hubs:
+        noted.append(f"{len(hubs)} values of {', '.join(sorted({hub.type for hub in hubs}))} are blocked in this form.")
+    for asked in request.GET.getlist("limit"):
+        type, _, limit = asked.partition(":")
+        count, _, period = limit.partition(":")
+        if type in policy.rank and count.isdecimal() and 0 < int(count[:9]) <= MOST_OF_A_TYPE and period in PER:
+            advised = Limit(int(count[:9]), cast(Period, period))
+            policy = with_limit(policy, type, advised)
+            noted.append(f"{type} has the limit {advised} in this form.")
+    return _page(request, policy, form=rules_form(None, current=policy), filled_in=" ".join(noted))
 
 
 def _tried(request: PageRequest, policy: Policy | None) -> HttpResponse:

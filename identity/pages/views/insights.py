@@ -62,6 +62,7 @@ def insights(request: PageRequest, workspace: str, space: str) -> HttpResponse:
         "largest": known.largest,
         "types": known.types,
         "recommended": [(advice, _in_words(advice)) for advice in known.recommended],
+        "all_filled_in": "&".join(advice.filled_in for advice in known.recommended),
     }
     return render(request, "identity/insights.html", context)
 
@@ -80,7 +81,9 @@ def identifier_owner(request: PageRequest, workspace: str, space: str) -> HttpRe
 
 
 def _in_words(advice: Recommendation) -> str:
+    if len(advice.block) > 1:
+        return f"Block {len(advice.block)} values of {advice.type}"
     if advice.block:
-        type, value = advice.block.identifier
+        type, value = advice.block[0].identifier
         return f"Block {type} {personal.value(type, value)}"
     return f"Limit {advice.type} to {advice.limit}"
