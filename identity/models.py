@@ -188,6 +188,12 @@ class ProfileSplit(InSpace):
     moved_to = models.JSONField(
         default=list, db_default=[], help_text="[[type, value]] of the profile that has `taken` from then on; [] = none"
     )
+    lost = models.JSONField(
+        default=list,
+        db_default=[],
+        help_text="[[number, source, piece, position], …] of profiles that begin nothing since it was done, and of the"
+        " events with which they began: undone, they begin there again",
+    )
     state = models.CharField(max_length=10, choices=State, default=State.WANTED)
     error = models.TextField(blank=True, default="", help_text="why it failed")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")

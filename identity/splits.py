@@ -58,12 +58,14 @@ class Cause:
 
 @dataclass(frozen=True)
 class ResolvedBy:
-    """The rules by which people are resolved once more."""
+    """The rules by which people are resolved once more. began: by (source, piece, position) of an event the number of
+    a profile that began with it before a split that is undone."""
 
     space: Space
     cause: Cause
     policy: Policy
     splits: Sequence[rules.SplitRule]
+    began: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
 
 
 @dataclass
@@ -100,7 +102,8 @@ class Component:
 class Resolved:
     """What becomes of them. events: as archived, for the rows. skipped: how many at the beginning have no row.
 
-    homes: of each number that no profile has any more, who has its events now.
+    homes: of each number that no profile has any more, who has its events now. lost: of those the first of their events
+    here, as (number, source, piece, position).
     """
 
     component: Component
@@ -110,6 +113,7 @@ class Resolved:
     skipped: int
     resolution: Resolution
     homes: dict[int, int] = field(default_factory=dict)
+    lost: list[tuple[int, int, int, int]] = field(default_factory=list)
 
     @property
     def vanished(self) -> BitMap:
@@ -183,9 +187,12 @@ def component(wish: ProfileSplit) -> Component:
 def because_of(wish: ProfileSplit) -> ResolvedBy:
     """The rules of the space, with the split, or without it when it is to be undone."""
     splits = [split for split in active(wish.space) if split.id != wish.pk]
-    if wish.state != ProfileSplit.State.UNWANTED:
+    began: dict[tuple[int, int, int], int] = {}
+    if wish.state == ProfileSplit.State.UNWANTED:
+        began = {(source, piece, position): number for number, source, piece, position in wish.lost}
+    else:
         splits.append(_rule(wish))
-    return ResolvedBy(wish.space, Cause(split=wish.pk or 0), policy_of(wish.space.identity_policy), splits)
+    return ResolvedBy(wish.space, Cause(split=wish.pk or 0), policy_of(wish.space.identity_policy), splits, began)
 
 
 def rules_now(space: Space, cause: Cause) -> ResolvedBy:
@@ -228,11 +235,18 @@ def resolve_again(concerned: Component, last_profile: int, last_identifier: int)
     # events are kept come with these, in their own place; the others come first, since they are older.
     gone = [(row, left) for row in concerned.evidence if (left := still_usable(row, by.policy))]
     batch = _with_evidence(rows, gone)
-    numbers = dict(enumerate([*(row.profile for row, _ in gone), *concerned.rows["profile"].to_pylist()]))
+    places = places_of(concerned.rows)
+    before = [
+        by.began.get(place, number) for place, number in zip(places, concerned.rows["profile"].to_pylist(), strict=True)
+    ]
+    numbers = dict(enumerate([*(row.profile for row, _ in gone), *before]))
     graph = IdentityGraph(by.policy, [], last_profile, last_identifier, rules.split_index(by.splits), numbers)
     resolution = resolve(graph, batch, concerned.accounts)
     again = Resolved(concerned, graph, batch, rows.events, len(gone), resolution)
     again.homes = _homes(again, numbers)
+    # From the end, so that the first of each is left.
+    firsts = dict(zip(reversed(before), reversed(places), strict=True))
+    again.lost = [(number, *place) for number, place in firsts.items() if number in again.homes]
     if not by.cause.dry_run:
         for seen in graph.seen_sets.values():
             seen.events = 0  # they were counted when they came
@@ -264,16 +278,19 @@ def came_with(profile: Profile, loser: int) -> list[tuple[str, str]]:
 
 def record(again: Resolved, number: int) -> graph_store.Written:
     """PostgreSQL has it so. number: of the Prepare. Inside its transaction, with the space's counters held."""
-    space = again.component.by.space
+    space, cause = again.component.by.space, again.component.by.cause
+    if cause.split:
+        # Rows that are written anew forget with which of them a profile began that is none now.
+        ProfileSplit.objects.filter(pk=cause.split, state=ProfileSplit.State.WANTED).update(lost=again.lost)
     # The rows of profiles and identifiers stay: ids, and the numbers that destinations know, are theirs.
     graph_store.forget(space, [*again.component.numbers])
-    if again.component.by.cause.dry_run:
+    if cause.dry_run:
         # Whatever was read from the events by the rules of their time was not there by those of now.
         graph_store.forget_evidence(space, [*again.component.numbers])
     written = graph_store.record(space, number, again.graph, again.batch, again.resolution)
     graph_store.go_into(space, again.homes)
     written.aliases += again.homes.items()
-    if again.component.by.cause.dry_run:
+    if cause.dry_run:
         graph_store.remove(space, [*again.vanished])
     return written
 

@@ -157,7 +157,7 @@ def test_a_split_and_its_undoing_are_as_the_slow_resolver_has_them(policy, befor
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -187,7 +187,8 @@ def test_a_move_and_its_undoing_are_as_the_slow_resolver_has_them(policy, before
         stream.is_as(split, moved=moved)
     stream.undo(wish)
     stream.is_as()
-    assert more or ids(stream.space) == ids_before
+    # Others may have been made meanwhile; those that were there lead to where they led.
+    assert more or ids(stream.space) | ids_before == ids(stream.space)
 
 
 def ids(space):
