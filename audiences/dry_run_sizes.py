@@ -79,7 +79,8 @@ def _count(
     by = ResolvedBy(space, Cause(dry_run=dry_run.pk), policy_of(dry_run.policy), splits.active(space))
     again = splits.resolve_again(rule_changes.closed(by, part), splits.NOBODYS, 0)
     nowhere = dry_runs.nowhere(dry_run.pk)
-    scope = QueryScope(space.workspace_id, nowhere, client.seen(Visible(nowhere, dry_runs.PIECE)), milliseconds(now))
+    seen = client.seen(Visible(nowhere, dry_runs.PIECE))
+    scope = QueryScope(space.workspace_id, nowhere, seen, milliseconds(now), drawn_in=space.pk)
     with _written(space, nowhere, again):
         # Members among these people alone: everybody else stays as they are.
         for pk, members in members_among(scope, audiences, nodes, why).items():

@@ -65,6 +65,7 @@ class QueryScope:
     numbers: BitMap | None = None  # raw profile numbers, closed under merges; None = everyone
     tables: Sql = NO_TABLES  # `WITH …`: tables that hide the stored ones (rules.cases)
     lot: Sql | None = None  # where everybody's lot is in each random split; None = by chance
+    drawn_in: int | None = None  # the space whose lots they have, where the rows are under another number
     replaced: Sequence[tuple[int, Sequence[int]]] = ()  # (batch, profiles) whose older rows count no more
 
     def rows(self, profile: str = "profile") -> Sql:
@@ -381,6 +382,6 @@ def _answers(
         places.append(f"{shape.column}[{columns[shape].index(aggregate) + 1}]")  # arrays begin at 1
 
     def lot(name: str) -> Sql:
-        return scope.lot or sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.space, name)
+        return scope.lot or sql(f"sipHash64(toUInt32(%s), %s, profile) %% {LOTS}", scope.drawn_in or scope.space, name)
 
     return Answers(places, scope.now, is_in, was_in, lot)

@@ -197,13 +197,17 @@ def team():
     return world
 
 
+HALF = {"kind": "split", "name": "winter", "to": 50}
+
+
 def buyers_of(world):
     buyers = world.audience("buyers", BUYERS, include_anonymous=True)
     known = world.audience("known", {"kind": "audience", "key": "buyers"})
     pro = world.audience("pro", PRO, include_anonymous=True)
     seen = world.audience("seen", BUYERS | {"name": "Seen"}, include_anonymous=True)
+    half = world.audience("half", HALF, include_anonymous=True)
     world.computed()
-    return buyers, known, pro, seen
+    return buyers, known, pro, seen, half
 
 
 def with_sizes(dry_run, world):
