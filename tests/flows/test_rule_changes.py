@@ -37,7 +37,7 @@ from tests.factories_identity import (
 )
 from tests.flows.test_gaps import synced
 from tests.flows.test_resolve_properties import TYPES, limits, times, values
-from tests.flows.test_splits import BUYERS, MINUTE, Killed, Stream, at_the_catcher, by_clickhouse, by_postgresql
+from tests.flows.test_splits import BUYERS, MINUTE, Killed, Stream, at_the_catcher, by_clickhouse, by_postgresql, drawn
 from tests.reference.resolver import Fed, Reference
 
 pytestmark = pytest.mark.django_db
@@ -122,9 +122,9 @@ def expected_figures(before, after):
     }
 
 
-def slow(stream, policy):
+def slow(stream, policy, split=(), moved=()):
     """The slow resolver, with the events in the order of their first resolve; those that nobody had at the end."""
-    reference = Reference(policy.to_json())
+    reference = Reference(policy.to_json(), split, moved)
     rest = [(at_ms(one), key[0], piece, key) for key, (piece, one) in stream.sent.items() if key not in stream.order]
     for key in [*stream.order, *(key for *_, key in sorted(rest))]:
         piece, one = stream.sent[key]
@@ -137,9 +137,9 @@ class Tried(Stream):
         """In which order events came to somebody since."""
         self.order += [key for row in recorded(self.space) if (key := (row.source, row.message_id)) not in self.order]
 
-    def becomes(self, policy):
+    def becomes(self, policy, *by_hand):
         """Its people by the slow resolver under other rules, as sets."""
-        reference = slow(self, policy)
+        reference = slow(self, policy, *by_hand)
         return as_sets(reference.profiles()), reference.links()
 
 
@@ -168,6 +168,23 @@ def test_applied_rules_end_where_the_slow_resolver_ends_under_them(old, new, bef
     assert (people(space.space), links(space.space)) == space.becomes(new)
     # And nothing is left to be applied.
     assert tried(space.space, new).result["toMove"] == 0
+
+
+@settings(quick, max_examples=8)
+@given(policies, policies, events, events, st.data())
+def test_moves_stay_when_rules_are_applied(old, new, before, after, data):
+    space = Tried(old)
+    space.send(before)
+    if (move := drawn(space, data)) is None:
+        return
+    number, taken, left, home = move
+    space.split(taken, left, number, moved_to=[home])
+    by_hand = [(taken, left)], [(one, home) for one in sorted(taken)]
+    assert tried(space.space, old).result["toMove"] == 0
+    applied(tried(space.space, new))
+    space.notes()
+    space.send(after)
+    assert (people(space.space), links(space.space)) == space.becomes(new, *by_hand)
 
 
 # what follows from it

@@ -156,39 +156,73 @@ def test_a_split_and_its_undoing_are_as_the_slow_resolver_has_them(policy, befor
     stream.is_as()
 
 
-@settings(
-    max_examples=15,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(policies, events, events, st.data())
-def test_a_move_and_its_undoing_are_as_the_slow_resolver_has_them(policy, before, after, data):
-    stream = Stream(policy, data.draw(st.sampled_from([1, 3, 100])))
-    stream.send(before)
-    held = {}
+def drawn(stream, data):
+    """(number, taken, left, home): a move of some identifiers of a profile to another one; None where there is none."""
     people = Profile.objects.filter(space=stream.space, merged_into=None, kind=Profile.Kind.USER)
     rows = Identifier.objects.filter(space=stream.space, profile__in=people.values("number"))
+    held = {}
     for profile, type, value in rows.values_list("profile", "type", "value"):
         held.setdefault(profile, []).append((type, value))
     if len(held) < 2:
-        return
+        return None
     number, other = data.draw(st.permutations(sorted(held)))[:2]
     own = sorted(held[number])
     taken = set(data.draw(st.lists(st.sampled_from(own), min_size=1, unique=True)))
     home = data.draw(st.sampled_from(sorted(held[other])))
-    split, moved = (taken, set(own) - taken), [(one, home) for one in sorted(taken)]
     note(f"{taken} from {number} to {home}")
-    ids_before = ids(stream.space)
-    wish = stream.split(*split, number, moved_to=[home])
-    stream.is_as(split, moved=moved)
+    return number, taken, set(own) - taken, home
+
+
+few = settings(
+    max_examples=12,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@few
+@given(policies, events, events, st.data())
+def test_a_move_and_its_undoing_are_as_the_slow_resolver_has_them(policy, before, after, data):
+    stream = Stream(policy, data.draw(st.sampled_from([1, 3, 100])))
+    stream.send(before)
+    if (move := drawn(stream, data)) is None:
+        return
+    number, taken, left, home = move
+    moved, ids_before = [(one, home) for one in sorted(taken)], ids(stream.space)
+    wish = stream.split(taken, left, number, moved_to=[home])
+    stream.is_as((taken, left), moved=moved)
     if more := data.draw(st.booleans()):
         stream.send(after)
-        stream.is_as(split, moved=moved)
+        stream.is_as((taken, left), moved=moved)
     stream.undo(wish)
     stream.is_as()
     # Others may have been made meanwhile; those that were there lead to where they led.
     assert more or ids(stream.space) | ids_before == ids(stream.space)
+
+
+@few
+@given(policies, events, events, st.data())
+def test_splits_and_moves_one_after_the_other_are_undone_in_any_order(policy, before, after, data):
+    stream, done = Stream(policy), []
+
+    def is_right():
+        stream.is_as(*(split for split, _, _ in done), moved=[pair for _, moved, _ in done for pair in moved])
+
+    stream.send(before)
+    for part in ([], after, []):
+        if (move := drawn(stream, data)) is None:
+            return
+        number, taken, left, home = move
+        is_moved = not left or data.draw(st.booleans())
+        wish = stream.split(taken, left, number, moved_to=[home] * is_moved)
+        done.append(((taken, left), [(one, home) for one in sorted(taken)] * is_moved, wish))
+        stream.send(part)
+        is_right()
+    while done:
+        *_, wish = done.pop(data.draw(st.integers(0, len(done) - 1)))
+        stream.undo(wish)
+        is_right()
 
 
 def ids(space):
