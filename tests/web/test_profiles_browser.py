@@ -156,6 +156,13 @@ def test_a_profile_is_split_by_keyboard_and_put_together_again(page, live_server
     page.get_by_role("heading", name="What it comes to").wait_for()
     settle(page)
     assert look(page, "profile-split") == []
+    page.get_by_label("Whose they are").fill("person-1")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Move the identifiers").wait_for()
+    settle(page)
+    assert look(page, "profile-move") == []
+    page.get_by_label("Whose they are").fill("")
+    page.keyboard.press("Enter")
     page.get_by_role("button", name="Split the profile").press("Enter")
     page.get_by_text("About to be split").wait_for()
     settle(page)
