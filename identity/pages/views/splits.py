@@ -69,7 +69,8 @@ def split(request: PageRequest, workspace: str, space: str, profile: str, effect
 
 def _person(space: Space, text: str) -> Profile:
     """Whom an id, or an identifier, is of. Raises NotPossible."""
-    people = list(presenters.listed_people(space, text)[0][:2])
+    numbers, _ = presenters.listed_people(space, text)
+    people = Profile.objects.filter(space=space, merged_into=None, number__in=[*numbers])
     if len(people) != 1:
         raise NotPossible("That is nobody's." if not people else "Several people have that: give an id.")
     return people[0]
