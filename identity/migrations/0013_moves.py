@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("identity", "0011_users_of_an_account"),
+        ("identity", "0012_change_readers"),
         ("spaces", "0007_replaced"),
     ]
 
