@@ -16,8 +16,8 @@ from audiences.rules.references import PARENT
 from audiences.rules.values import read_list_name, trait_keys
 from identity.history import scope_of
 from sources.events import seen
+from sources.events.properties import EVENT_NAMES
 from sources.events.sql import join, sql
-from sources.rules.spec import EVENT_NAMES
 from spaces.models import Space
 
 TRAIT, PROPERTY = "trait", "property"

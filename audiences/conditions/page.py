@@ -8,8 +8,8 @@ from audiences.conditions.event import Performed
 from audiences.rules.fields import TextField, declare
 from audiences.rules.operators import Question, quoted
 from audiences.rules.properties import question_rows
+from sources.events.properties import EVENT_NAMES
 from sources.events.sql import Sql, join
-from sources.rules.spec import EVENT_NAMES
 
 
 def view_rows(view: str, name: str) -> list[Sql]:

@@ -15,8 +15,14 @@ import msgspec
 
 from identity.rules.extract import Extracted, SetAside, camel, identifiers
 from identity.rules.policy import Identifier, Policy
-from sources.events.properties import NOTHING, split, storable_json
-from sources.rules.spec import EVENT_NAMES, event_name, stays_out_of_spaces
+from sources.events.properties import (
+    EVENT_NAMES,
+    NOTHING,
+    event_name,
+    split,
+    stays_out_of_spaces,
+    storable_json,
+)
 
 NAME_OF = {type: b'"%b_name":' % type.encode() for type in EVENT_NAMES}
 CATEGORY_OF = {type: b'"%b_category":' % type.encode() for type in EVENT_NAMES}

@@ -1,4 +1,5 @@
-"""PURE. An event's properties as the timeline keeps them: of one meaning, whatever other events came before or with it.
+"""PURE. What the timeline keeps of an archived message: its name, and its properties, of one meaning whatever other
+events came before or with it.
 
 A JSON column of ClickHouse gives a list the type of its elements together with those of lists beside it, reads
 `[1, true]` as `[1, 1]`, keeps no object that has no value, and takes whole numbers of more than 64 bits for text. So:
@@ -18,7 +19,7 @@ other rows of its batch anything. Numbers beyond a double, which ClickHouse refu
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -30,7 +31,32 @@ NOTHING = b"{}"
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 LONG = b"0" * 19  # digits of a number that may not fit
 DIGITS = bytes(48 if 48 <= letter <= 57 else 32 for letter in range(256))
+EVENT_NAMES = {"page": "Page Viewed", "screen": "Screen Viewed"}
 _encode = msgspec.json.encode
+
+
+def event_name(type: str, event: str | None) -> str:
+    """What the event is called in the timeline; "" for identify, group and alias."""
+    return event or "" if type == "track" else EVENT_NAMES.get(type, "")
+
+
+def stays_out_of_spaces(message: Mapping[str, Any]) -> bool:
+    """Whether an archived message's `integrations` keep it out of spaces, in small letters or capital ones.
+
+    They say `{"Personas": false}`, or `{"All": false}` and nothing of Personas; or its `context.integrations` say
+    `{"personas": false}`, as our calls to destinations do, so that a receiver that forwards to us makes no loop.
+    """
+    personas = _choices(message.get("integrations"), "personas")
+    everyone = _choices(message.get("integrations"), "all")
+    context = message.get("context")
+    guard = _choices(context.get("integrations"), "personas") if isinstance(context, dict) else []
+    return any(choice is False for choice in (*guard, *(personas or everyone)))
+
+
+def _choices(integrations: Any, name: str) -> list[Any]:
+    """What is said of it; several things where it is written in several ways."""
+    pairs = integrations.items() if isinstance(integrations, dict) else ()
+    return [choice for key, choice in pairs if key.lower() == name and choice is not None]
 
 
 def storable_json(text: bytes) -> bytes:

@@ -13,7 +13,7 @@ surrogate pair. Elsewhere in a message these two become U+FFFD, and identity tak
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -22,6 +22,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
+from sources.events.properties import EVENT_NAMES, event_name
 from spaces.text import REPLACEMENT, is_storable, storable
 from spaces.times import iso_of, milliseconds
 
@@ -39,7 +40,6 @@ LONGEST_INTEGER = 300  # digits; longer ones are beyond the range of a float too
 KEPT_OF_REJECT = 32_768  # characters of a rejected message
 UNSTORABLE = "unstorable"
 INVALID_ENCODING = "invalid_encoding"
-EVENT_NAMES = {"page": "Page Viewed", "screen": "Screen Viewed"}
 SOURCE_DISABLED = "source_disabled"
 NULL = Raw(b"null")
 
@@ -239,30 +239,6 @@ def as_sent(text: bytes) -> bytes:
     if "originalTimestamp" in fields:
         fields["timestamp"] = fields.pop("originalTimestamp")
     return _encode(fields)
-
-
-def event_name(type: str, event: str | None) -> str:
-    """What the event is called in the timeline; "" for identify, group and alias."""
-    return event or "" if type == "track" else EVENT_NAMES.get(type, "")
-
-
-def stays_out_of_spaces(message: Mapping[str, Any]) -> bool:
-    """Whether an archived message's `integrations` keep it out of spaces, in small letters or capital ones.
-
-    They say `{"Personas": false}`, or `{"All": false}` and nothing of Personas; or its `context.integrations` say
-    `{"personas": false}`, as our calls to destinations do, so that a receiver that forwards to us makes no loop.
-    """
-    personas = _choices(message.get("integrations"), "personas")
-    everyone = _choices(message.get("integrations"), "all")
-    context = message.get("context")
-    guard = _choices(context.get("integrations"), "personas") if isinstance(context, dict) else []
-    return any(choice is False for choice in (*guard, *(personas or everyone)))
-
-
-def _choices(integrations: Any, name: str) -> list[Any]:
-    """What is said of it; several things where it is written in several ways."""
-    pairs = integrations.items() if isinstance(integrations, dict) else ()
-    return [choice for key, choice in pairs if key.lower() == name and choice is not None]
 
 
 # --- the request

@@ -17,6 +17,7 @@ from destinations.adapters import adapter_of, all_adapters
 from destinations.rules.contract import BYTES, PEOPLE, REQUESTS, Address, IdentifierChange, PayloadComputation
 from destinations.rules.sending import parse_sending
 from destinations.rules.tables import upserted_together
+from sources.events import properties
 from sources.rules import spec
 from sources.rules.spec import Request
 from spaces.answers import Answer
@@ -115,7 +116,7 @@ def test_what_a_receiver_forwards_to_us_stays_out_of_spaces() -> None:
         request = Request(1, call["type"], json.dumps(call).encode(), 0)
         (archived,) = spec.parse(request, correct_clocks=True)
         assert isinstance(archived, spec.Message)
-        assert spec.stays_out_of_spaces(json.loads(archived.text))
+        assert properties.stays_out_of_spaces(json.loads(archived.text))
 
 
 def change(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sources.events import properties
 from sources.rules import spec
 from sources.rules.spec import Message, Rejected, Request, parse
 from spaces.times import iso_of, milliseconds
@@ -496,21 +497,21 @@ def test_the_timeline_calls_pages_and_screens_by_fixed_names():
 )
 def test_integrations_keep_an_event_out_of_spaces(integrations, context, out):
     message = text(one(GOOD | {"integrations": integrations, "context": context}))
-    assert spec.stays_out_of_spaces(message) is out
+    assert properties.stays_out_of_spaces(message) is out
     assert is_kept_out(message) is out
 
 
 @pytest.mark.parametrize("odd", [None, [], "x", {"integrations": 5, "context": []}, {"context": {"integrations": []}}])
 def test_what_is_no_message_says_nothing_of_integrations(odd):
-    assert not spec.stays_out_of_spaces(odd if isinstance(odd, dict) else {"integrations": odd, "context": odd})
+    assert not properties.stays_out_of_spaces(odd if isinstance(odd, dict) else {"integrations": odd, "context": odd})
 
 
 def test_integrations_of_the_batch_count_for_each_message_that_says_nothing_else():
     first, second = read(
         {"batch": [GOOD, GOOD | {"integrations": {"Personas": True}}], "integrations": {"Personas": False}}
     )
-    assert spec.stays_out_of_spaces(text(first))
-    assert not spec.stays_out_of_spaces(text(second))
+    assert properties.stays_out_of_spaces(text(first))
+    assert not properties.stays_out_of_spaces(text(second))
 
 
 @pytest.mark.parametrize(

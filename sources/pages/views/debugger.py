@@ -13,12 +13,13 @@ from django.urls import reverse
 from access.pages.tables import filtered_by
 from access.requests import PageRequest, origin_of
 from sources import queries, services
+from sources.events.properties import stays_out_of_spaces
 from sources.models import Source
 from sources.pages import message_view
 from sources.pages.snippets import snippets
 from sources.pages.views import rejected
 from sources.pages.views.source import NO_KEY, base_context, get_source_or_404, live_pager, write_keys
-from sources.rules.spec import TYPES, stays_out_of_spaces
+from sources.rules.spec import TYPES
 from spaces.needs import needs
 
 # As many digits as the columns hold: a longer number would be an error of the store's.
