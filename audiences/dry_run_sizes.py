@@ -17,7 +17,7 @@ from audiences.future_members import askable, members_among, tables_of
 from audiences.models import Audience
 from audiences.rules.compiler import QueryScope
 from audiences.rules.grammar import Node
-from identity import dry_runs, rule_changes, splits
+from identity import dry_runs, graph_store, rule_changes, splits
 from identity.models import DryRun
 from identity.rules.policy import policy_of
 from identity.splits import Cause, ResolvedBy, TooMuch
@@ -76,7 +76,7 @@ def _count(
 ) -> None:
     """`after` has these people as they would be. Raises TooMuch."""
     space = dry_run.space
-    by = ResolvedBy(space, Cause(dry_run=dry_run.pk), policy_of(dry_run.policy), splits.active(space))
+    by = ResolvedBy(space, Cause(dry_run=dry_run.pk), policy_of(dry_run.policy), graph_store.active_splits(space))
     again = splits.resolve_again(rule_changes.closed(by, part), splits.NOBODYS, 0)
     nowhere = dry_runs.nowhere(dry_run.pk)
     seen = client.seen(Visible(nowhere, dry_runs.PIECE))

@@ -13,7 +13,7 @@ IDENTIFIERS, EVENTS, RUNS, PATIENCE_S = 1_000, 2_000, 5, 120
 
 
 def measure(running: Stack) -> list[Figure]:
-    from identity import resolve, services, splits
+    from identity import resolve_stage, services, splits
     from identity.models import Identifier, Profile
     from identity.rules.policy import Policy, policy_of
     from spaces.batches import advance, open_log, owning
@@ -40,7 +40,7 @@ def measure(running: Stack) -> list[Figure]:
         for _ in range(RUNS + 1):  # the first warms up
             wish = services.split(profile, half)
             begun = time.monotonic()
-            advance(resolve.STAGE, log)
+            advance(resolve_stage.STAGE, log)
             done.append(time.monotonic() - begun)
             wish.refresh_from_db()
             assert wish.state == "done", wish.error
@@ -49,7 +49,7 @@ def measure(running: Stack) -> list[Figure]:
             floors.append(time.monotonic() - begun)
             services.undo_split(wish)
             begun = time.monotonic()
-            advance(resolve.STAGE, log)
+            advance(resolve_stage.STAGE, log)
             undone.append(time.monotonic() - begun)
     floor = median(floors[1:]) * 1000
     name = f"of {IDENTIFIERS:,} identifiers and {EVENTS:,} events, until it can be read"

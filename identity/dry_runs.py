@@ -16,7 +16,7 @@ import numpy
 from django.db import connection
 from pyroaring import BitMap
 
-from identity import history, rule_changes, splits
+from identity import graph_store, history, rule_changes, splits
 from identity.models import DryRun, Evidence, Graph, Profile
 from identity.rules.comparison import DifferingPeople, FutureProfile, RulesComparison
 from identity.rules.graph import ACCOUNT_TYPE, Node
@@ -150,7 +150,7 @@ class _DryRunJob:
         """All of it, with stops at which something else may have a turn. Raises Unsettled, Cancelled, TooMuch."""
         space = self.dry_run.space
         now = _at_rest(space, self.clock)
-        comparison = RulesComparison(self.policy, split_index(splits.active(space)), now.people)
+        comparison = RulesComparison(self.policy, split_index(graph_store.active_splits(space)), now.people)
         for identifiers, at, profile in _gone(space, now, self.policy):
             comparison.see(identifiers, at, profile, events=0)
         for event in self._events(now):
@@ -308,7 +308,7 @@ def _gone(space: Space, now: SpaceNow, policy: Policy) -> Iterator[tuple[tuple[I
 def _rejects(space: Space, policy: Policy) -> Iterator[tuple[tuple[Identifier, ...], int]]:
     """Events on which no identifier was found, and that have one by this policy; in the order in which resolve takes
     them again."""
-    rejects = Reject.objects.filter(space=space, code=rule_changes.NO_IDENTIFIERS, source__deleted_at=None)
+    rejects = Reject.objects.filter(space=space, code=graph_store.NO_IDENTIFIERS, source__deleted_at=None)
     rows_of = rejects.order_by("id").values_list("source", "piece", "position")
     places = [(source, piece or 0, position or 0) for source, piece, position in rows_of]
     for start in range(0, len(places), REJECTS_AT_ONCE):

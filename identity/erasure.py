@@ -13,9 +13,10 @@ from django.db import connection
 from pyroaring import BitMap
 
 from identity.models import ChangeSet, Profile
+from identity.prepared import PreparedResolve, Taken
 from identity.queries import all_numbers, canonical, numbers_of
-from identity.reader import Intake, Taken
-from identity.resolve import PreparedResolve, Resolve
+from identity.resolve import BatchKind, Intake
+from identity.resolve_stage import Resolve
 from spaces.batches import Overtaken, advance, open_log, owning_in_between
 from spaces.clock import Clock
 from spaces.models import Log, Space
@@ -123,26 +124,36 @@ def _rows(statement: str, parameters: Any) -> list[tuple[Any, ...]]:
 
 
 class OneBatch(Resolve):
-    """A stage that does one batch of the resolve log, and then has nothing to do."""
+    """A stage that does one batch of this kind, and then has nothing to do."""
 
-    is_prepared = False
-
-
-class _Erase(OneBatch):
-    """It takes no events. erase: in its transaction; whom audiences are told of."""
-
-    def __init__(self, clock: Clock, erase: Callable[[Space], BitMap]) -> None:
+    def __init__(self, clock: Clock, kind: BatchKind) -> None:
         super().__init__(clock)
-        self._erase = erase
+        self.is_prepared = False
+        self._kind = kind
 
     def read(self, log: Log, limit: int) -> Intake | None:
-        return None if self.is_prepared else Intake(Space.everything.get(pk=log.partition), Taken())
+        return None if self.is_prepared else self._kind.next(log, Space.everything.get(pk=log.partition), limit)
+
+    def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
+        prepared = super().prepare(log, intake, number)
+        self.is_prepared = True
+        return prepared
+
+
+class _Erase(BatchKind):
+    """It takes no events. erase: in its transaction; whom audiences are told of."""
+
+    def __init__(self, erase: Callable[[Space], BitMap]) -> None:
+        super().__init__()
+        self._erase = erase
+
+    def next(self, log: Log, space: Space, limit: int) -> Intake:
+        return Intake(self, space, Taken())
 
     def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
         with connection.cursor() as cursor:  # as every batch that changes the graph of the space does
             cursor.execute("SELECT 1 FROM identity_graph WHERE space_id = %s FOR UPDATE", [log.partition])
         told = self._erase(intake.space)
-        self.is_prepared = True
         return PreparedResolve(intake.taken, change_sets={ChangeSet.ERASED: told.serialize()} if told else {})
 
 
@@ -171,12 +182,12 @@ def erase_people(
         keep(people, erased)
         return BitMap()
 
-    return advanced(space, _Erase(clock, erase))
+    return advanced(space, OneBatch(clock, _Erase(erase)))
 
 
 def tell_of(space: Space, numbers: BitMap, *, clock: Clock) -> bool:
     """Audiences are evaluated anew for these people. False when the log waits."""
-    return advanced(space, _Erase(clock, lambda within: numbers))
+    return advanced(space, OneBatch(clock, _Erase(lambda within: numbers)))
 
 
 def advanced(space: Space, stage: OneBatch) -> bool:

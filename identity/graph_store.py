@@ -14,12 +14,13 @@ import msgspec
 import pyarrow
 from django.db import connection
 
+from identity.models import ProfileSplit
 from identity.rules.extract import SetAside
 from identity.rules.graph import IdentityGraph, Node, SeenSet
 from identity.rules.messages import ArchivedEvent
 from identity.rules.policy import Identifier, Policy
 from identity.rules.resolution import LONGEST_ID, EventBatch, Resolution, Traits, from_columns, newest, to_columns
-from identity.rules.splits import SplitIndex
+from identity.rules.splits import SplitIndex, SplitRule
 from spaces.batches import Overtaken
 from spaces.ids import new_id
 from spaces.models import Space
@@ -28,6 +29,7 @@ from spaces.text import storable
 # A moment from whole milliseconds, exactly: a double holds them, and PostgreSQL counts in microseconds.
 MOMENT = "timestamptz 'epoch' + {} * interval '1 ms'"
 USER, ACCOUNT = 1, 2
+NO_IDENTIFIERS = "no_identifiers"  # the code of rejects of a space
 LONGEST_MESSAGE = 32_768  # characters of a refused one
 LONGEST_REASON = 2_000
 MOST_SET_ASIDE, SHOWN_OF_SET_ASIDE = 20, 200  # values kept of one set of identifiers, and characters of each
@@ -50,6 +52,19 @@ class Written:
     gained: set[int]
     traits: dict[int, tuple[Traits, Traits]]
     links: list[tuple[int, int]]
+
+
+def active_splits(space: Space) -> list[SplitRule]:
+    """What resolve goes by."""
+    splits = ProfileSplit.objects.filter(space=space, state__in=ProfileSplit.ACTIVE).order_by("pk")
+    return [split_rule(split) for split in splits]
+
+
+def split_rule(split: ProfileSplit) -> SplitRule:
+    taken, left, home = (
+        tuple((type, value) for type, value in pairs) for pairs in (split.taken, split.left, split.moved_to)
+    )
+    return SplitRule(split.pk or 0, taken, left, home[0] if home else None)
 
 
 def load(space: Space, events: Sequence[ArchivedEvent], policy: Policy, splits: SplitIndex) -> IdentityGraph:

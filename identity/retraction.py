@@ -18,9 +18,10 @@ from pyroaring import BitMap
 from identity import graph_store, history, splits
 from identity.erasure import OneBatch, advanced
 from identity.models import ChangeSet, Evidence, Identifier, Link, Merge, Profile, ProfileNote
+from identity.people_again import PeopleIntake
+from identity.prepared import PreparedAgain, PreparedResolve, Taken
 from identity.queries import canonical
-from identity.reader import Intake, Taken
-from identity.resolve import PreparedAgain, PreparedResolve
+from identity.resolve import BatchKind, Intake
 from identity.rules import event_rows
 from identity.rules.graph import KNOWN_TYPES
 from identity.rules.policy import policy_of
@@ -71,7 +72,7 @@ def retract(
     done: whom it was about, these and others; gone: the numbers of which no profile is left. False when the log waits,
     as after a failure: try again. Raises TooMuch when more belongs together than is resolved once more at a time.
     """
-    return advanced(space, _Retract(clock, source_id, numbers, keep))
+    return advanced(space, OneBatch(clock, _Retract(source_id, numbers, keep)))
 
 
 def erase_rows(space: Space, source_id: int, gone: BitMap) -> None:
@@ -83,25 +84,21 @@ def erase_rows(space: Space, source_id: int, gone: BitMap) -> None:
         client.run(sql(f"DELETE FROM {PROFILES.name} WHERE %s", mine))
 
 
-class _Retract(OneBatch):
+class _Retract(BatchKind):
     """One batch of the resolve log, about these people."""
 
-    def __init__(self, clock: Clock, source_id: int, numbers: BitMap, keep: Callable[[BitMap, BitMap], None]) -> None:
-        super().__init__(clock)
+    def __init__(self, source_id: int, numbers: BitMap, keep: Callable[[BitMap, BitMap], None]) -> None:
+        super().__init__()
         self._source, self._numbers, self._keep = source_id, numbers, keep
 
-    def read(self, log: Log, limit: int) -> Intake | None:
-        self._thread.last = None
-        if self.is_prepared:
-            return None
-        space = Space.everything.get(pk=log.partition)
+    def next(self, log: Log, space: Space, limit: int) -> Intake:
         by = splits.rules_now(space, splits.Cause(without=self._source))
         # With whoever shares an identifier that was refused: without the source it may be theirs.
         concerned = splits.read(by, splits.reach(space, self._numbers))
-        return Intake(space, Taken(), concerned.rows, again=concerned)
+        return PeopleIntake(self, space, Taken(), concerned.rows, concerned)
 
-    def prepare(self, log: Log, intake: Intake, number: int) -> PreparedResolve:
-        concerned, space = intake.again, intake.space
+    def prepare(self, log: Log, intake: PeopleIntake, number: int) -> PreparedResolve:
+        concerned, space = intake.component, intake.space
         assert concerned is not None
         # Of no events: for the counters alone, which it holds until the transaction ends.
         graph = graph_store.load(space, [], policy_of(space.identity_policy), SplitIndex())
@@ -129,7 +126,6 @@ class _Retract(OneBatch):
                 model._base_manager.filter(space=space, **{f"{column}__in": [*gone]}).delete()
         # In this transaction, so that a death leaves either both or none.
         self._keep(concerned.numbers | BitMap(written.created), gone)
-        self.is_prepared = True
         moved = _moved(again, before, known)
         # Nobody's rows change their owner: those of the source are deleted at the end, and the rest is right.
         if not moved:
@@ -152,7 +148,6 @@ class _Retract(OneBatch):
         )
         profiles = numpy.array(again.resolution.profiles[again.skipped :], "<u4")[theirs]
         Replaced.objects.create(workspace_id=log.workspace_id, log=log, keys=[*moved])
-        self._thread.last = None  # whoever writes it reads the rows by their places
         return PreparedResolve(
             intake.taken,
             stop=len(profiles),

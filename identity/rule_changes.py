@@ -14,7 +14,8 @@ from django.db import connection
 from django.db.models import F
 from pyroaring import BitMap
 
-from identity import splits
+from identity import graph_store, splits
+from identity.graph_store import NO_IDENTIFIERS
 from identity.models import DryRun, Profile
 from identity.queries import all_numbers, numbers_of
 from identity.rules.comparison import DifferingPeople
@@ -25,7 +26,6 @@ from sources.models import Reject
 from spaces.models import Space
 from spaces.text import storable
 
-NO_IDENTIFIERS = "no_identifiers"  # the code of rejects of a space
 # Each hides its older rows for an hour in every statement of the space (spaces.models.Replaced).
 MOST_MOVED = 50_000  # profiles, merged ones too
 HALF = 2  # parts are filled by half: until it is their turn, events may link more people to them
@@ -72,7 +72,7 @@ def next_part(space: Space, now: datetime) -> Component | None:
 
 
 def because_of(space: Space, dry_run: int) -> ResolvedBy:
-    return ResolvedBy(space, Cause(dry_run=dry_run), policy_of(space.identity_policy), splits.active(space))
+    return ResolvedBy(space, Cause(dry_run=dry_run), policy_of(space.identity_policy), graph_store.active_splits(space))
 
 
 def closed(by: ResolvedBy, numbers: BitMap) -> Component:

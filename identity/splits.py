@@ -144,13 +144,6 @@ class Resolved:
         ]
 
 
-def active(space: Space) -> list[rules.SplitRule]:
-    """What resolve goes by."""
-    return [
-        _rule(split) for split in ProfileSplit.objects.filter(space=space, state__in=ProfileSplit.ACTIVE).order_by("pk")
-    ]
-
-
 def next_wish(space: Space, now: datetime) -> Component | None:
     """Whom somebody wants to be split, or put together again, and resolve has not seen to yet."""
     wishes = ProfileSplit.objects.filter(
@@ -186,18 +179,18 @@ def component(wish: ProfileSplit) -> Component:
 
 def because_of(wish: ProfileSplit) -> ResolvedBy:
     """The rules of the space, with the split, or without it when it is to be undone."""
-    splits = [split for split in active(wish.space) if split.id != wish.pk]
+    splits = [split for split in graph_store.active_splits(wish.space) if split.id != wish.pk]
     began: dict[tuple[int, int, int], int] = {}
     if wish.state == ProfileSplit.State.UNWANTED:
         began = {(source, piece, position): number for number, source, piece, position in wish.lost}
     else:
-        splits.append(_rule(wish))
+        splits.append(graph_store.split_rule(wish))
     return ResolvedBy(wish.space, Cause(split=wish.pk or 0), policy_of(wish.space.identity_policy), splits, began)
 
 
 def rules_now(space: Space, cause: Cause) -> ResolvedBy:
     """The rules that the space has."""
-    return ResolvedBy(space, cause, policy_of(space.identity_policy), active(space))
+    return ResolvedBy(space, cause, policy_of(space.identity_policy), graph_store.active_splits(space))
 
 
 def read(by: ResolvedBy, numbers: BitMap) -> Component:
@@ -307,7 +300,7 @@ def sweep() -> None:
 
 def moved_together(space: Space) -> list[BitMap]:
     """Of each move, who holds what was moved, and what it was moved to: not the same where a rule forbids it."""
-    moves = [(*split.taken, split.moved_to) for split in active(space) if split.moved_to]
+    moves = [(*split.taken, split.moved_to) for split in graph_store.active_splits(space) if split.moved_to]
     holders = holder_numbers(space, {identifier for move in moves for identifier in move})
     return [BitMap(holders[identifier] for identifier in move if identifier in holders) for move in moves]
 
@@ -351,13 +344,6 @@ def reach(space: Space, numbers: BitMap) -> BitMap:
     # Accounts are never merged, and an account's page has its members' calls under its own number.
     users = Profile.objects.filter(space=space, number__in=[*numbers], kind=Profile.Kind.USER)
     return BitMap(users.values_list("number", flat=True))
-
-
-def _rule(split: ProfileSplit) -> rules.SplitRule:
-    taken, left, home = (
-        tuple((type, value) for type, value in pairs) for pairs in (split.taken, split.left, split.moved_to)
-    )
-    return rules.SplitRule(split.pk or 0, taken, left, home[0] if home else None)
 
 
 def still_usable(row: Evidence, policy: Policy) -> tuple[tuple[str, str], ...]:

@@ -35,7 +35,7 @@ from console import sample
 from console.models import Sample
 from destinations import endings, sync
 from destinations.models import Subscription
-from identity import dry_runs, resolve, splits
+from identity import dry_runs, resolve_stage, splits
 from identity.models import DryRun
 from imports import running
 from imports.models import ProfileImport
@@ -123,20 +123,20 @@ WORK = {
         together=True,
     ),
     "resolve": _stage(
-        resolve.STAGE,
+        resolve_stage.STAGE,
         queue="resolve",
         owners=Space,
-        waiting=lambda now: set(resolve.waiting(now)) - resolve.replaying(),
+        waiting=lambda now: set(resolve_stage.waiting(now)) - resolve_stage.replaying(),
         feeds=("evaluate",),
         paced=True,
         together=True,
         shared=1_500,
     ),
     "replay": _stage(
-        resolve.STAGE,
+        resolve_stage.STAGE,
         queue="bulk",
         owners=Space,
-        waiting=lambda now: resolve.replaying(),
+        waiting=lambda now: resolve_stage.replaying(),
         feeds=("resolve", "evaluate"),
         paced=True,
     ),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import factory
 
 from identity.models import Identifier, Link, Profile
-from identity.resolve import Resolve
+from identity.resolve_stage import Resolve
 from sources.events import archive_table, client, timeline
 from sources.events.archive_table import WHOLE_PIECE, ArchivedRow
 from sources.events.timeline import Scope

@@ -11,7 +11,6 @@ import pyarrow
 from identity.rules.graph import NO_PROFILE
 from identity.rules.messages import ArchivedEvent, owner_of_traits
 from identity.rules.policy import Identifier
-from identity.rules.slices import SliceRows
 from sources.events.properties import readable
 
 TIMES = pyarrow.timestamp("ms", tz="UTC")
@@ -49,7 +48,7 @@ class ResolvedRows:
                 "event": pyarrow.array([event.event for event in self.events], pyarrow.string()),
                 "properties_text": pyarrow.array([event.properties for event in self.events], pyarrow.binary()),
                 "lists": pyarrow.array([event.lists for event in self.events], pyarrow.binary()),
-                "identifiers": _identifiers(self.events),
+                "identifiers": identifiers_column(self.events),
             }
         )
 
@@ -93,36 +92,7 @@ def resolved_rows(
     )
 
 
-def parted(
-    rows: pyarrow.Table, slice: SliceRows, here: numpy.ndarray, within: range, profiles: bytes, accounts: bytes
-) -> tuple[pyarrow.Table, ResolvedRows]:
-    """The part `within` of a slice: the plain rows as `sources.events.timeline.copy` takes them, and the others."""
-    is_plain = rows["plain"].to_numpy().astype(bool)
-    # Whatever ClickHouse cannot copy by itself takes the way of live events.
-    indexes = numpy.flatnonzero(~is_plain)
-    position = numpy.flatnonzero(here)
-    # Among all rows that were prepared, since profiles are counted by these.
-    is_other = numpy.zeros(len(here), bool)
-    is_other[position[indexes]] = True
-    names = ["source", "piece", "position", "ts", "message_id", "text"]
-    others = rows.select(names).take(pyarrow.array(indexes)).rename_columns([*names[:-1], "message"])
-    rest = resolved_rows(
-        others, [slice.event(index) for index in indexes.tolist()], is_other, within, profiles, accounts
-    )
-    chosen = numpy.flatnonzero(is_plain & (position >= within.start) & (position < within.stop))
-    profile = numpy.frombuffer(profiles, "<u4")[position[chosen] - within.start]
-    # Rows that are nobody's are rejects, and in no table.
-    chosen, profile = chosen[profile != NO_PROFILE], profile[profile != NO_PROFILE]
-    copied = rows.select(["source", "piece", "position", "ts"]).take(pyarrow.array(chosen))
-    plain = {RENAMED.get(name, name): copied[name] for name in copied.column_names} | {
-        "position": pyarrow.array(position[chosen], pyarrow.uint32()),
-        "profile": pyarrow.array(profile, pyarrow.uint32()),
-        "identifiers": _identifiers(slice.events).take(pyarrow.array(slice.which[chosen])),
-    }
-    return pyarrow.table(plain), rest
-
-
-def _identifiers(events: Sequence[ArchivedEvent]) -> pyarrow.Array:
+def identifiers_column(events: Sequence[ArchivedEvent]) -> pyarrow.Array:
     # Most sets of identifiers are there many times: each is made once and taken by its place.
     places: dict[tuple[Identifier, ...], int] = {}
     indexes = [places.setdefault(event.identifiers, len(places)) for event in events]

@@ -16,6 +16,7 @@ import msgspec
 import numpy
 import pyarrow
 
+from identity.rules import event_rows
 from identity.rules.extract import identifiers
 from identity.rules.graph import NO_PROFILE, IdentityGraph
 from identity.rules.messages import NO_TRAITS, ArchivedEvent, owner_of_traits, read_events
@@ -52,7 +53,7 @@ class _Ids(Sequence[str]):
 
 
 def slice_rows(rows: pyarrow.Table, policy: Policy) -> SliceRows:
-    """From columns of `sources.events.archive_table.read_replay_texts`. Raises ValueError as `read_events`."""
+    """From columns of `sources.events.plain_rows.read_replay_texts`. Raises ValueError as `read_events`."""
     texts = rows["text"].combine_chunks().dictionary_encode()
     which = texts.indices.to_numpy()
     # A text is plain in all of its rows: one that has more in it than inputs is not plain.
@@ -162,3 +163,32 @@ def _resolved(
             seen.node = seen.node.merged_into
             numbers[rest[later:]] = seen.node.number
     return numbers
+
+
+def parted(
+    rows: pyarrow.Table, slice: SliceRows, here: numpy.ndarray, within: range, profiles: bytes, accounts: bytes
+) -> tuple[pyarrow.Table, event_rows.ResolvedRows]:
+    """The part `within` of a slice: the plain rows as `sources.events.plain_rows.copy` takes them, and the others."""
+    is_plain = rows["plain"].to_numpy().astype(bool)
+    # Whatever ClickHouse cannot copy by itself takes the way of live events.
+    indexes = numpy.flatnonzero(~is_plain)
+    position = numpy.flatnonzero(here)
+    # Among all rows that were prepared, since profiles are counted by these.
+    is_other = numpy.zeros(len(here), bool)
+    is_other[position[indexes]] = True
+    names = ["source", "piece", "position", "ts", "message_id", "text"]
+    others = rows.select(names).take(pyarrow.array(indexes)).rename_columns([*names[:-1], "message"])
+    rest = event_rows.resolved_rows(
+        others, [slice.event(index) for index in indexes.tolist()], is_other, within, profiles, accounts
+    )
+    chosen = numpy.flatnonzero(is_plain & (position >= within.start) & (position < within.stop))
+    profile = numpy.frombuffer(profiles, "<u4")[position[chosen] - within.start]
+    # Rows that are nobody's are rejects, and in no table.
+    chosen, profile = chosen[profile != NO_PROFILE], profile[profile != NO_PROFILE]
+    copied = rows.select(["source", "piece", "position", "ts"]).take(pyarrow.array(chosen))
+    plain = {event_rows.RENAMED.get(name, name): copied[name] for name in copied.column_names} | {
+        "position": pyarrow.array(position[chosen], pyarrow.uint32()),
+        "profile": pyarrow.array(profile, pyarrow.uint32()),
+        "identifiers": event_rows.identifiers_column(slice.events).take(pyarrow.array(slice.which[chosen])),
+    }
+    return pyarrow.table(plain), rest

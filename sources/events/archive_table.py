@@ -4,7 +4,7 @@
 replay. Both readers go on from a place, so a reader that stops anywhere can be taken up by another.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy
 import pyarrow
 from pyarrow import compute
 
-from sources.events import client, plain
+from sources.events import client
 from sources.events.schema import ARCHIVE
 from sources.events.sql import Sql, join, moment, sql
 from spaces.batches import Visible
@@ -25,6 +25,7 @@ AT_ONCE = 1_000  # places that one statement asks for
 LOOKED_AT = 5_000  # how many of the newest rows, and of the newest batches, a look at them may touch
 BEGINNING = (0, -1)  # before the first row of any source
 COLUMNS = "source, piece, position, ts, received_at, type, event, message_id, message"
+ALL = Sql(COLUMNS)
 EVENT_ORDER = "ts, source, piece, position"
 MILLISECONDS = pyarrow.timestamp("ms", tz="UTC")
 
@@ -208,32 +209,14 @@ def has_before(workspace_id: int, log: Visible, place: RowPlace) -> bool:
     return bool(client.rows(sql("SELECT 1 FROM archive WHERE %s LIMIT 1", _of_source(workspace_id, log, place))))
 
 
-def read_replay_slice(workspace_id: int, reach: Reach, after: Key | None, limit: int) -> pyarrow.Table:
+def read_replay_slice(
+    workspace_id: int, reach: Reach, after: Key | None, limit: int, columns: Sql = ALL, **limits: Any
+) -> pyarrow.Table:
     """The next `limit` rows of the reach in event order, after the key `after`; fewer when they are the last.
 
-    Columns as of `read_live`.
+    columns: by default those of `read_live`. In two steps: first the key of the last row, from narrow columns alone,
+    then the messages between the two keys, so that a long replay does not read and sort all messages for every slice.
     """
-    return _replay_slice(workspace_id, reach, after, limit, Sql(COLUMNS))
-
-
-def read_replay_texts(
-    workspace_id: int, reach: Reach, after: Key | None, limit: int, paths: Iterable[plain.Path]
-) -> pyarrow.Table:
-    """The same rows, without what nobody needs of most of them.
-
-    Columns: source, piece, position, ts, message_id, text, plain. plain: whether the row can be copied (`plain`); then
-    its text is a message with nothing but what stands at these paths, else the whole message.
-    """
-    text, is_plain = plain.text(paths)
-    columns = sql("source, piece, position, ts, message_id, %s AS plain, %s AS text", is_plain, text)
-    return _replay_slice(workspace_id, reach, after, limit, columns, **plain.SETTINGS)
-
-
-def _replay_slice(
-    workspace_id: int, reach: Reach, after: Key | None, limit: int, columns: Sql, **limits: Any
-) -> pyarrow.Table:
-    """In two steps: first the key of the last row, from narrow columns alone, then the messages between the two keys,
-    so that a long replay does not read and sort all messages for every slice."""
     if not reach.logs:
         return _nothing()
     rest = _within(workspace_id, reach)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 import pyarrow
-from pyarrow import compute
 from pyroaring import BitMap
 
-from sources.events import client, plain
+from sources.events import client
 from sources.events.schema import LINKS, OVERLAY, PLACES, PROFILE_EVENTS, PROFILES, TIMELINE, TRAITS, Table
 from sources.events.sql import Sql, join, moment, not_replaced, sql
 from spaces.batches import Visible
@@ -106,10 +105,10 @@ EVERY = Which()
 
 def insert(table: Table, rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -> None:
     """These rows are in the table under this batch: one insert, or none when there are no rows."""
-    client.insert(table, _of_batch(rows, workspace_id, space_id, piece))
+    client.insert(table, of_batch(rows, workspace_id, space_id, piece))
 
 
-def _of_batch(rows: pyarrow.Table, workspace_id: int, space_id: int, piece: int) -> pyarrow.Table:
+def of_batch(rows: pyarrow.Table, workspace_id: int, space_id: int, piece: int) -> pyarrow.Table:
     # The number comes last, when it is known: a batch that is written again has the same rows under a new one.
     for name, value, kind in (
         ("workspace", workspace_id, pyarrow.uint32()),
@@ -118,50 +117,6 @@ def _of_batch(rows: pyarrow.Table, workspace_id: int, space_id: int, piece: int)
     ):
         rows = rows.append_column(name, pyarrow.repeat(pyarrow.scalar(value, kind), rows.num_rows))
     return rows
-
-
-def copy(rows: pyarrow.Table, *, workspace_id: int, space_id: int, piece: int) -> int:
-    """Plain rows of the archive (`plain`) are in the timeline and on the pages of their profiles under this batch.
-
-    rows: columns of `places`, and the event time. Returns how many of them the archive still had. Raises Unwritable.
-    """
-    if not rows.num_rows:
-        return 0
-    # At once, also while others are gathered: what follows needs them.
-    client.put(PLACES, _of_batch(rows.drop_columns(["ts"]), workspace_id, space_id, piece))
-    mine = sql("space = %s AND piece = %s", space_id, piece)
-    bounds = compute.min_max(rows["ts"]).as_py()
-    # The conditions on the archive say nothing that the join does not; they are those that its order understands.
-    archived = sql(
-        "archive AS a INNER JOIN (SELECT * EXCEPT (workspace, piece, space) FROM places WHERE %s) AS p"
-        " ON a.source = p.source AND a.piece = p.origin_piece AND a.position = p.origin_position"
-        " WHERE a.workspace = %s AND a.source IN %s AND a.ts >= %s AND a.ts <= %s",
-        mine,
-        workspace_id,
-        compute.unique(rows["source"]).to_pylist(),
-        moment(bounds["min"]),
-        moment(bounds["max"]),
-    )
-    # `position` is the place in the batch, by which pages go on; the archive's own is `origin_position`.
-    columns = "position, profile, source, origin_piece, origin_position, ts, type, event, message_id"
-    values = f"p.position, p.profile, a.source, a.piece, a.position, a.ts, a.type, {plain.EVENT}, a.message_id"
-    more = {TIMELINE: ("properties_text, lists", f"{plain.PROPERTIES}, '{{}}'"),
-            PROFILE_EVENTS: ("identifiers, message", "p.identifiers, a.message")}  # fmt: skip
-    client.run_at_once(
-        [
-            sql(
-                f"INSERT INTO {table.name} (workspace, space, piece, {columns}, {names})"
-                f" SELECT %s, %s, %s, {values}, {taken} FROM %s",
-                *(workspace_id, space_id, piece, archived),
-            )
-            for table, (names, taken) in more.items()
-        ]
-    )
-    # Counted by the batch's own number: what the inserts answer says nothing of rows that the archive no longer had.
-    copied = sql("SELECT count() FROM timeline WHERE workspace = %s AND %s", workspace_id, mine)
-    count = int(client.rows(copied)[0][0])
-    client.run(sql("ALTER TABLE places DROP PARTITION (%s, %s)", space_id, piece))
-    return count
 
 
 def erase(space_id: int, numbers: Sequence[int]) -> None:

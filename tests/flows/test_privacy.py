@@ -16,7 +16,7 @@ from destinations.models import Acknowledged, Caught
 from destinations.sync import Sync
 from identity import erasure
 from identity.models import ChangeSet, Evidence, Identifier, Profile, ProfileSplit
-from identity.resolve import Resolve
+from identity.resolve_stage import Resolve
 from identity.rules.policy import Definition, Policy
 from privacy import erasing
 from privacy.models import Regulation

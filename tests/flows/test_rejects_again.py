@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from identity import graph_store
 from identity.models import ChangeSet, Profile
-from identity.resolve import waiting
+from identity.resolve_stage import waiting
 from identity.rules.policy import DEFAULT_POLICY, Blocked, policy_of
 from identity.services import change_policy
 from personas_site import erasure

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from identity.models import ChangeSet, Profile
-from identity.reader import RowsLost
+from identity.resolve import RowsLost
 from identity.rules.policy import DEFAULT_POLICY, Definition, Limit, Policy
-from sources.events import archive_table, client, timeline
+from sources.events import archive_table, client, plain_rows
 from sources.events.schema import PLACES, TIMELINE, TRAITS
 from sources.events.sql import sql
 from sources.events.timeline import WRITTEN
@@ -243,14 +243,14 @@ def test_most_messages_are_copied_and_not_read(space, source, monkeypatch):
 
 def test_a_row_that_cannot_be_copied_is_rejected_and_the_rest_is_not(space, source, monkeypatch):
     archived(source, *(message(id=f"m{n}", at=n - 9, userId=f"u{n % 3}") for n in range(9)))
-    copy = timeline.copy
+    copy = plain_rows.copy
 
     def refusing(rows, **owner):
         if 5 in rows["origin_position"].to_pylist():
             raise Unwritable("m5 is too odd")
         return copy(rows, **owner)
 
-    monkeypatch.setattr(timeline, "copy", refusing)
+    monkeypatch.setattr(plain_rows, "copy", refusing)
     connect(space, [source], clock=FixedClock(NOON))
     for _ in range(40):
         advance(stage(), resolve_log(space))

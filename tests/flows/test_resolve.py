@@ -7,7 +7,7 @@ import pytest
 from pyroaring import BitMap
 
 from identity.models import ChangeSet, Evidence, Graph, Identifier, Merge, Profile
-from identity.resolve import waiting
+from identity.resolve_stage import waiting
 from sources.events import client
 from sources.models import Connection, Reject, Replay
 from sources.queries import progress
@@ -514,7 +514,7 @@ def test_a_late_old_event_after_a_replay_leaves_newer_traits_alone(space, source
 
 
 def test_pieces_that_hold_no_row_are_stepped_over(space, source):
-    from identity.resolve import waiting
+    from identity.resolve_stage import waiting
 
     listening(space, source)
     archived(source)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from identity import resolve
 from identity.models import ChangeSet, Profile
-from identity.resolve import Resolve
+from identity.resolve_stage import Resolve
 from identity.rules.policy import DEFAULT_POLICY
 from identity.services import change_policy
 from sources.events import client, timeline

@@ -9,7 +9,7 @@ from console import sample as data
 from console.models import Sample
 from destinations import sync
 from destinations.models import Subscription
-from identity import resolve
+from identity import resolve_stage
 from identity.models import Profile
 from quickstart.shop import Size
 from sources import archive
@@ -33,7 +33,7 @@ def worked(cast):
     """All stages of the workspace have done what they could."""
     for stage, owners in (
         (archive.STAGE, Source.objects.filter(workspace=cast.workspace)),
-        (resolve.STAGE, Space.objects.filter(workspace=cast.workspace)),
+        (resolve_stage.STAGE, Space.objects.filter(workspace=cast.workspace)),
     ):
         for owner in owners:
             log = open_log(stage=stage.name, partition=owner.pk, workspace_id=cast.workspace.pk)

@@ -28,7 +28,7 @@ from audiences.models import Audience, Change, ComputedTrait, Evaluation, Versio
 from audiences.rules.compiler import Asked
 from destinations import queries as destinations
 from destinations.models import Acknowledged, Subscription
-from identity import resolve
+from identity import resolve_stage
 from identity.models import ChangeSet, Graph, Identifier, Profile
 from quickstart.resolver import DEFAULTS, Fed, Reference, find_group_identifier, find_user_identifiers
 from sources.events import client
@@ -116,7 +116,7 @@ def under_way() -> str:
         "requests": Inbox.objects.count(),
         "pieces": [f"{each.log.stage} {each.number} {each.log.error}" for each in Batch.objects.select_related("log")],
         "replays": Replay.objects.filter(state=Replay.State.RUNNING).count(),
-        "spaces to resolve": resolve.waiting(now),
+        "spaces to resolve": resolve_stage.waiting(now),
         "replays nobody was told of": Graph.objects.filter(untouched=True).count(),
         "change sets": ChangeSet.objects.filter(piece__gt=Coalesce(Subquery(evaluated), 0)).count(),
         "spaces evaluated for a time to come": Evaluation.objects.filter(clock_at__gt=now + UNSTEADY).count(),
