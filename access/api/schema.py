@@ -6,6 +6,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.plumbing import ResolvedComponent, force_instance
 from drf_standardized_errors.openapi import AutoSchema
+from rest_framework.fields import empty
 from rest_framework.serializers import ListSerializer, Serializer, SerializerMethodField
 
 from access.api.pagination import PAGINATION
@@ -116,29 +117,38 @@ class Schema(AutoSchema):
         """A serializer's `example` is one of its component."""
         schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
         example = usual_example(serializer)
-        return schema if example is None else schema | {"examples": [example]}
+        return schema if example is empty else schema | {"examples": [example]}
 
 
 def usual_example(field: Any) -> Any:
-    """The example of a serializer or a field; None = it has none.
+    """The example of a serializer or a field; `empty` = it has none.
 
-    A serializer need not name what its fields say themselves: the moment of all examples, and other serializers.
+    A field says its own by `initial`, which is nothing else to this API; a serializer says by `example` what is another
+    one than its fields say.
     """
     field = force_instance(field)
+    own: Any = getattr(field, "example", empty)
+    if isinstance(field, Serializer):
+        inside: dict[str, Any] = dict(field.fields)
+        said = {name: inner._kwargs["initial"] for name, inner in inside.items() if "initial" in inner._kwargs}
+        said |= {} if own is empty else own
+        # What may be left out of a body is left out of its example.
+        usual = {
+            name: said.get(name, usual_example(inner))
+            for name, inner in inside.items()
+            if inner.required or inner.read_only or name in said
+        }
+        # Where no field says anything, what theirs come to is put together by `example_of`.
+        return {name: value for name, value in usual.items() if value is not empty} if said else empty
+    if "initial" in field._kwargs:
+        return field._kwargs["initial"]
     if isinstance(field, ListSerializer):
         of_child = usual_example(field.child)
-        return None if of_child is None else [of_child]
+        return empty if of_child is empty else [of_child]
     if isinstance(field, SerializerMethodField):
         method = getattr(field.parent, str(field.method_name))
         return usual_example(getattr(method, "_spectacular_annotation", {}).get("field"))
-    example: dict[str, Any] | None = getattr(field, "example", None)
-    if example is None or not isinstance(field, Serializer):
-        return example
-    # What may be left out of a body is left out of its example.
-    usual = {name: usual_example(inner) for name, inner in field.fields.items() if inner.required or inner.read_only}
-    if not (missing := {name for name, value in usual.items() if value is not None} - {*example}):
-        return example
-    return {name: example.get(name, usual.get(name)) for name in map(str, field.fields) if name in {*example, *missing}}
+    return own
 
 
 class EnvelopeExtension(OpenApiSerializerExtension):

@@ -1,12 +1,12 @@
 """What the API takes and answers about the workspace, and what every answer is made of.
 
 A class named after a thing (`SpaceSerializer`) is that thing in an answer; `CreateSpace` and `ChangeSpace` are bodies;
-`SpaceAnswer` is a whole answer. `example` is shown in the API's description, there and in whatever holds it.
+`SpaceAnswer` is a whole answer. `initial` of a field is its example in the API's description.
 """
 
 import json
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -30,6 +30,9 @@ def moment(at: datetime | None) -> str | None:
 
 class MomentField(serializers.DateTimeField):
     example = AT
+
+    def __init__(self, **options: Any) -> None:  # an `initial` is a text
+        super().__init__(**options)
 
     def to_representation(self, value: datetime) -> str | None:  # type: ignore[override]
         return moment(value)
@@ -75,11 +78,9 @@ def done() -> Response:
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"type": "validation-error", "message": "This field is required.", "field": "name"}
-
-    type = serializers.CharField(help_text="The kind of error, one for each status.")
-    message = serializers.CharField(help_text="What is wrong, for people to read.")
-    field = serializers.CharField(required=False, help_text="Where: a path such as `invites[0].email`.")
+    type = serializers.CharField(help_text="The kind of error, one for each status.", initial="validation-error")
+    message = serializers.CharField(help_text="What is wrong, for people to read.", initial="This field is required.")
+    field = serializers.CharField(required=False, help_text="Where: a path such as `invites[0].email`.", initial="name")
 
 
 class Errors(serializers.Serializer[Any]):
@@ -89,20 +90,16 @@ class Errors(serializers.Serializer[Any]):
 
 
 class WorkspaceSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "wsp_2qKf0", "slug": "acme", "name": "Acme"}
-
-    id = serializers.CharField(source="public_id")
-    slug = serializers.CharField(help_text="Its name in addresses of the console.")
-    name = serializers.CharField()
+    id = serializers.CharField(source="public_id", initial="wsp_2qKf0")
+    slug = serializers.CharField(help_text="Its name in addresses of the console.", initial="acme")
+    name = serializers.CharField(initial="Acme")
 
 
 class YouSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "usr_2qKf0", "email": "ada@example.com", "role": "owner", "may": ["workspace.read"]}
-
-    id = serializers.CharField(source="user.public_id")
-    email = serializers.EmailField(source="user.email")
-    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES))
-    may = serializers.SerializerMethodField(help_text="Your permissions of the workspace.")
+    id = serializers.CharField(source="user.public_id", initial="usr_2qKf0")
+    email = serializers.EmailField(source="user.email", initial="ada@example.com")
+    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES), initial="owner")
+    may = serializers.SerializerMethodField(help_text="Your permissions of the workspace.", initial=["workspace.read"])
 
     # Permissions and not the role: what a role allows may change with a release, and clients should not know it.
     def get_may(self, membership: Any) -> list[str]:
@@ -115,61 +112,48 @@ class WorkspaceAnswer(Envelope):
 
 
 class SpaceSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "spa_2qKf0", "slug": "shop", "name": "Shop", "kind": "dev"}
-
-    id = serializers.CharField(source="public_id")
-    slug = serializers.CharField(help_text="Its name in addresses of the console; never changes.")
-    name = serializers.CharField()
-    kind = serializers.ChoiceField(choices=Space.Kind.choices)
+    id = serializers.CharField(source="public_id", initial="spa_2qKf0")
+    slug = serializers.CharField(help_text="Its name in addresses of the console; never changes.", initial="shop")
+    name = serializers.CharField(initial="Shop")
+    kind = serializers.ChoiceField(choices=Space.Kind.choices, initial="dev")
     createdAt = MomentField(source="created_at")
 
 
 class CreateSpace(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "Shop", "kind": "dev"}
-
-    name = serializers.CharField(max_length=100)
-    kind = serializers.ChoiceField(choices=Space.Kind.choices, default=Space.Kind.DEV)
+    name = serializers.CharField(max_length=100, initial="Shop")
+    kind = serializers.ChoiceField(choices=Space.Kind.choices, default=Space.Kind.DEV, initial="dev")
 
 
 class ChangeSpace(serializers.Serializer[Any]):
-    example: ClassVar = {"kind": "prod"}
-
     name = serializers.CharField(max_length=100, required=False)
-    kind = serializers.ChoiceField(choices=Space.Kind.choices, required=False)
+    kind = serializers.ChoiceField(choices=Space.Kind.choices, required=False, initial="prod")
 
 
 class GrantSerializer(serializers.Serializer[Any]):
     """A role in a space."""
 
-    example: ClassVar = {"spaceId": "spa_2qKf0", "role": "user", "personalData": False}
-
-    spaceId = serializers.CharField(max_length=40)
-    role = serializers.ChoiceField(choices=list(roles.SPACE_ROLES))
+    spaceId = serializers.CharField(max_length=40, initial="spa_2qKf0")
+    role = serializers.ChoiceField(choices=list(roles.SPACE_ROLES), initial="user")
     personalData = serializers.BooleanField(
-        default=False, help_text="See names, e-mail addresses and telephone numbers; admins always do."
+        default=False, help_text="See names, e-mail addresses and telephone numbers; admins always do.", initial=False
     )
 
 
 class InviteSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "inv_2qKf0",
-        "email": "grace@example.com",
-        "role": "member",
-        "invitedBy": "ada@example.com",
-        "expiresAt": "2026-06-22T12:00:00.000Z",
-        "expired": False,
-    }
-
-    id = serializers.CharField(source="public_id")
-    email = serializers.EmailField()
-    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES))
+    id = serializers.CharField(source="public_id", initial="inv_2qKf0")
+    email = serializers.EmailField(initial="grace@example.com")
+    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES), initial="member")
     grants = serializers.SerializerMethodField()
     invitedBy = serializers.CharField(
-        source="invited_by.email", default=None, allow_null=True, help_text="null = a command"
+        source="invited_by.email",
+        default=None,
+        allow_null=True,
+        help_text="null = a command",
+        initial="ada@example.com",
     )
     createdAt = MomentField(source="created_at")
-    expiresAt = MomentField(source="expires_at")
-    expired = serializers.SerializerMethodField(help_text="Whether its link no longer works.")
+    expiresAt = MomentField(source="expires_at", initial="2026-06-22T12:00:00.000Z")
+    expired = serializers.SerializerMethodField(help_text="Whether its link no longer works.", initial=False)
 
     @extend_schema_field(GrantSerializer(many=True))
     def get_grants(self, invitation: Any) -> list[dict[str, Any]]:
@@ -184,22 +168,19 @@ class InviteSerializer(serializers.Serializer[Any]):
 
 
 class AuditEntrySerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "actor": "ada@example.com",
-        "token": "Nightly export",
-        "address": "203.0.113.9",
-        "action": "space.created",
-        "target": "spa_2qKf0",
-        "detail": '{"name": "Shop", "kind": "dev"}',
-    }
-
     at = MomentField()
-    actor = serializers.CharField(source="actor.email", default=None, allow_null=True, help_text="null = a command")
-    token = serializers.CharField(source="token.name", default=None, allow_null=True, help_text="Its name.")
-    address = serializers.CharField(help_text="From where; empty = unknown.")
-    action = serializers.CharField(help_text="Such as space.created, signed.in, exported.")
-    target = serializers.CharField(help_text="The id of what it is about.")
-    detail = serializers.SerializerMethodField(help_text="JSON, as text: what it holds differs by action.")
+    actor = serializers.CharField(
+        source="actor.email", default=None, allow_null=True, help_text="null = a command", initial="ada@example.com"
+    )
+    token = serializers.CharField(
+        source="token.name", default=None, allow_null=True, help_text="Its name.", initial="Nightly export"
+    )
+    address = serializers.CharField(help_text="From where; empty = unknown.", initial="203.0.113.9")
+    action = serializers.CharField(help_text="Such as space.created, signed.in, exported.", initial="space.created")
+    target = serializers.CharField(help_text="The id of what it is about.", initial="spa_2qKf0")
+    detail = serializers.SerializerMethodField(
+        help_text="JSON, as text: what it holds differs by action.", initial='{"name": "Shop", "kind": "dev"}'
+    )
 
     def get_detail(self, entry: Any) -> str:
         # An object of any shape would be one that the API's description says nothing of.
@@ -207,11 +188,14 @@ class AuditEntrySerializer(serializers.Serializer[Any]):
 
 
 class CreateInvite(serializers.Serializer[Any]):
-    example: ClassVar = {"email": "grace@example.com", "role": "member", "grants": [GrantSerializer.example]}
-
-    email = serializers.EmailField(max_length=254)
-    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES), default=roles.MEMBER)
-    grants = GrantSerializer(many=True, required=False, default=list)
+    email = serializers.EmailField(max_length=254, initial="grace@example.com")
+    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES), default=roles.MEMBER, initial="member")
+    grants = GrantSerializer(
+        many=True,
+        required=False,
+        default=list,
+        initial=[{"spaceId": "spa_2qKf0", "role": "user", "personalData": False}],
+    )
 
 
 class CreateInvites(serializers.Serializer[Any]):
@@ -222,17 +206,10 @@ class CreateInvites(serializers.Serializer[Any]):
 class UserSerializer(serializers.Serializer[Any]):
     # Of a membership. Context: `grants` by user.
 
-    example: ClassVar = {
-        "id": "usr_2qKf0",
-        "email": "ada@example.com",
-        "name": "Ada",
-        "role": "owner",
-    }
-
-    id = serializers.CharField(source="user.public_id")
-    email = serializers.EmailField(source="user.email")
-    name = serializers.CharField(source="user.name")
-    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES))
+    id = serializers.CharField(source="user.public_id", initial="usr_2qKf0")
+    email = serializers.EmailField(source="user.email", initial="ada@example.com")
+    name = serializers.CharField(source="user.name", initial="Ada")
+    role = serializers.ChoiceField(choices=list(roles.WORKSPACE_ROLES), initial="owner")
     grants = serializers.SerializerMethodField()
     joinedAt = MomentField(source="created_at")
 
@@ -245,13 +222,11 @@ class UserSerializer(serializers.Serializer[Any]):
 
 
 class TokenSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "tok_2qKf0", "name": "Nightly export", "user": "ada@example.com", "lastUsedAt": None}
-
-    id = serializers.CharField(source="public_id")
-    name = serializers.CharField()
-    user = serializers.EmailField(source="user.email", help_text="Whom it acts for.")
+    id = serializers.CharField(source="public_id", initial="tok_2qKf0")
+    name = serializers.CharField(initial="Nightly export")
+    user = serializers.EmailField(source="user.email", help_text="Whom it acts for.", initial="ada@example.com")
     createdAt = MomentField(source="created_at")
-    lastUsedAt = MomentField(source="last_used_at", allow_null=True, help_text="To the minute.")
+    lastUsedAt = MomentField(source="last_used_at", allow_null=True, help_text="To the minute.", initial=None)
 
 
 class SecretField(serializers.CharField):
@@ -267,70 +242,51 @@ class SecretField(serializers.CharField):
 class NewTokenSerializer(TokenSerializer):
     # Context: `secret`.
 
-    example: ClassVar = {**TokenSerializer.example, "secret": "pat_…"}
-
-    secret = SecretField(help_text="What to send as `Authorization: Bearer …`; never shown again.")
+    secret = SecretField(help_text="What to send as `Authorization: Bearer …`; never shown again.", initial="pat_…")
 
 
 class CreateToken(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "Nightly export"}
-
-    name = serializers.CharField(max_length=100)
+    name = serializers.CharField(max_length=100, initial="Nightly export")
 
 
 class ProfileTokenSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "ptk_2qKf0",
-        "name": "shop/production",
-        "createdBy": "ada@example.com",
-        "lastUsedAt": None,
-    }
-
-    id = serializers.CharField(source="public_id")
-    name = serializers.CharField()
+    id = serializers.CharField(source="public_id", initial="ptk_2qKf0")
+    name = serializers.CharField(initial="shop/production")
     createdBy = serializers.EmailField(
-        source="created_by.email", default=None, allow_null=True, help_text="null = they are no longer here."
+        source="created_by.email",
+        default=None,
+        allow_null=True,
+        help_text="null = they are no longer here.",
+        initial="ada@example.com",
     )
     createdAt = MomentField(source="created_at")
-    lastUsedAt = MomentField(source="last_used_at", allow_null=True, help_text="To the minute.")
+    lastUsedAt = MomentField(source="last_used_at", allow_null=True, help_text="To the minute.", initial=None)
 
 
 class NewProfileTokenSerializer(ProfileTokenSerializer):
     # Context: `secret`.
 
-    example: ClassVar = {**ProfileTokenSerializer.example, "secret": "prf_…"}
-
-    secret = SecretField(help_text="The user name of Basic authorization, with an empty password; never shown again.")
+    secret = SecretField(
+        help_text="The user name of Basic authorization, with an empty password; never shown again.", initial="prf_…"
+    )
 
 
 class CreateProfileToken(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "shop/production"}
-
-    name = serializers.CharField(max_length=100)
+    name = serializers.CharField(max_length=100, initial="shop/production")
 
 
 class DeletionSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "del_2qKf0",
-        "kind": "audience",
-        "of": "aud_2qKf0",
-        "name": "Buyers",
-        "state": "done",
-        "table": None,
-        "total": 120,
-        "done": 120,
-        "erased": {"audiences_change": 120},
-    }
-
-    id = serializers.CharField(source="public_id")
-    kind = serializers.ChoiceField(choices=Deletion.TargetKind.choices)
-    of = serializers.CharField(source="target_id", help_text="The id of what was deleted.")
-    name = serializers.CharField()
-    state = serializers.ChoiceField(choices=Deletion.State.choices)
-    table = TextOrNull(help_text="The one at work.")
-    total = serializers.IntegerField(allow_null=True, help_text="Rows when it began.")
-    done = serializers.IntegerField(help_text="Rows erased so far.")
-    erased = serializers.DictField(child=serializers.IntegerField(), help_text="The same by table.")
+    id = serializers.CharField(source="public_id", initial="del_2qKf0")
+    kind = serializers.ChoiceField(choices=Deletion.TargetKind.choices, initial="audience")
+    of = serializers.CharField(source="target_id", help_text="The id of what was deleted.", initial="aud_2qKf0")
+    name = serializers.CharField(initial="Buyers")
+    state = serializers.ChoiceField(choices=Deletion.State.choices, initial="done")
+    table = TextOrNull(help_text="The one at work.", initial=None)
+    total = serializers.IntegerField(allow_null=True, help_text="Rows when it began.", initial=120)
+    done = serializers.IntegerField(help_text="Rows erased so far.", initial=120)
+    erased = serializers.DictField(
+        child=serializers.IntegerField(), help_text="The same by table.", initial={"audiences_change": 120}
+    )
     requestedAt = MomentField(source="requested_at")
     checkAt = MomentField(source="check_at", allow_null=True, help_text="When it is looked at again for late rows.")
     finishedAt = MomentField(source="finished_at", allow_null=True)

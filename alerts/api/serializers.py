@@ -1,6 +1,6 @@
 """What the API takes and answers about alerts: rules, channels, what was wrong, and what was sent."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -27,12 +27,10 @@ def _settings() -> Declarations:
 
 
 class AlertChannelSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "alc_2qKf0", "kind": "slack", "name": "#data", "settings": CHANNEL_SETTINGS}
-
-    id = serializers.CharField(source="public_id")
-    kind = serializers.CharField()
-    name = serializers.CharField()
-    settings = serializers.SerializerMethodField()
+    id = serializers.CharField(source="public_id", initial="alc_2qKf0")
+    kind = serializers.CharField(initial="slack")
+    name = serializers.CharField(initial="#data")
+    settings = serializers.SerializerMethodField(initial=CHANNEL_SETTINGS)
     createdAt = MomentField(source="created_at")
 
     @extend_schema_field(DeclaredField(_settings))
@@ -41,50 +39,39 @@ class AlertChannelSerializer(serializers.Serializer[Any]):
 
 
 class CreateAlertChannel(serializers.Serializer[Any]):
-    example: ClassVar = {"kind": "mail", "name": "Data team", "settings": {"addresses": "data@example.com"}}
-
-    kind = serializers.CharField(max_length=40)
-    name = serializers.CharField(max_length=100)
-    settings = DeclaredField(_settings, default=dict)
+    kind = serializers.CharField(max_length=40, initial="mail")
+    name = serializers.CharField(max_length=100, initial="Data team")
+    settings = DeclaredField(_settings, default=dict, initial={"addresses": "data@example.com"})
 
 
 class ChangeAlertChannel(serializers.Serializer[Any]):
     """A masked secret stays."""
 
-    example: ClassVar = {"name": "Data team"}
-
-    name = serializers.CharField(max_length=100, required=False)
+    name = serializers.CharField(max_length=100, required=False, initial="Data team")
     settings = DeclaredField(_settings, is_change=True, required=False)
 
 
 class AlertRuleSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "alr_2qKf0",
-        "kind": "audience_size",
-        "name": "Sizes",
-        "sentence": "The size of “Buyers” changes by more than 50 % within a day.",
-        "subjectId": "aud_2qKf0",
-        "options": OPTIONS,
-        "channelIds": ["alc_2qKf0"],
-        "cooldownMinutes": 30,
-        "enabled": True,
-        "open": 0,
-        "error": "",
-    }
-
-    id = serializers.CharField(source="public_id")
-    kind = serializers.CharField()
-    name = serializers.CharField()
-    sentence = serializers.SerializerMethodField(help_text="What it watches for, in words.")
+    id = serializers.CharField(source="public_id", initial="alr_2qKf0")
+    kind = serializers.CharField(initial="audience_size")
+    name = serializers.CharField(initial="Sizes")
+    sentence = serializers.SerializerMethodField(
+        help_text="What it watches for, in words.",
+        initial="The size of “Buyers” changes by more than 50 % within a day.",
+    )
     # null rather than "": to a client an id is there or is not.
-    subjectId = TextOrNull(source="subject", help_text="What it is about; null = anything of its kind.")
-    options = serializers.SerializerMethodField()
-    channelIds = serializers.SerializerMethodField(help_text="By which people are told.")
-    cooldownMinutes = serializers.IntegerField(source="cooldown_minutes")
-    enabled = serializers.BooleanField()
+    subjectId = TextOrNull(
+        source="subject", help_text="What it is about; null = anything of its kind.", initial="aud_2qKf0"
+    )
+    options = serializers.SerializerMethodField(initial=OPTIONS)
+    channelIds = serializers.SerializerMethodField(help_text="By which people are told.", initial=["alc_2qKf0"])
+    cooldownMinutes = serializers.IntegerField(source="cooldown_minutes", initial=30)
+    enabled = serializers.BooleanField(initial=True)
     # Counted by the query of the rules (queries.rules_of), not one by one.
-    open = serializers.IntegerField(help_text="How many things are wrong by it now.")
-    error = serializers.CharField(help_text="Why it could not be looked at the last time; empty when it could.")
+    open = serializers.IntegerField(help_text="How many things are wrong by it now.", initial=0)
+    error = serializers.CharField(
+        help_text="Why it could not be looked at the last time; empty when it could.", initial=""
+    )
     createdAt = MomentField(source="created_at")
 
     def get_sentence(self, rule: AlertRule) -> str:
@@ -110,17 +97,10 @@ def channel_ids(**options: Any) -> serializers.ListField:
 
 
 class CreateAlertRule(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "kind": "audience_size",
-        "name": "Sizes",
-        "options": OPTIONS,
-        "channelIds": ["alc_2qKf0"],
-    }
-
-    kind = serializers.CharField(max_length=40)
-    name = serializers.CharField(max_length=100)
-    options = DeclaredField(_options, default=dict)
-    channelIds = channel_ids(default=list)
+    kind = serializers.CharField(max_length=40, initial="audience_size")
+    name = serializers.CharField(max_length=100, initial="Sizes")
+    options = DeclaredField(_options, default=dict, initial=OPTIONS)
+    channelIds = channel_ids(default=list, initial=["alc_2qKf0"])
     subjectId = serializers.CharField(
         max_length=40, allow_null=True, default=None, help_text="null = anything of its kind."
     )
@@ -130,67 +110,45 @@ class CreateAlertRule(serializers.Serializer[Any]):
 
 
 class ChangeAlertRule(serializers.Serializer[Any]):
-    example: ClassVar = {"enabled": False}
-
     name = serializers.CharField(max_length=100, required=False)
     options = DeclaredField(_options, is_change=True, required=False)
     channelIds = channel_ids(required=False)
     subjectId = serializers.CharField(max_length=40, allow_null=True, required=False)
     cooldownMinutes = serializers.IntegerField(required=False, help_text=COOLDOWN)
-    enabled = serializers.BooleanField(required=False)
+    enabled = serializers.BooleanField(required=False, initial=False)
 
 
 class OccurrenceSerializer(serializers.Serializer[Any]):
     """Something that was wrong, from one look to another."""
 
-    example: ClassVar = {
-        "id": "alo_2qKf0",
-        "alertId": "alr_2qKf0",
-        "subjectId": "aud_2qKf0",
-        "name": "Buyers",
-        "message": "Buyers: 20 people, 100 a day ago (80 % fewer).",
-        "endedAt": None,
-    }
-
-    id = serializers.CharField(source="public_id")
-    alertId = serializers.CharField(source="rule.public_id")
-    subjectId = serializers.CharField(source="subject")
-    name = serializers.CharField()
-    message = serializers.CharField()
+    id = serializers.CharField(source="public_id", initial="alo_2qKf0")
+    alertId = serializers.CharField(source="rule.public_id", initial="alr_2qKf0")
+    subjectId = serializers.CharField(source="subject", initial="aud_2qKf0")
+    name = serializers.CharField(initial="Buyers")
+    message = serializers.CharField(initial="Buyers: 20 people, 100 a day ago (80 % fewer).")
     beganAt = MomentField(source="began_at")
     toldAt = MomentField(source="told_at", allow_null=True, help_text="null = nobody was told, within the cooldown.")
-    endedAt = MomentField(source="ended_at", allow_null=True, help_text="null = it is wrong still.")
+    endedAt = MomentField(source="ended_at", allow_null=True, help_text="null = it is wrong still.", initial=None)
 
 
 class NotificationSerializer(serializers.Serializer[Any]):
     """A message to one channel, and what became of it."""
 
-    example: ClassVar = {
-        "id": "aln_2qKf0",
-        "alertId": "alr_2qKf0",
-        "channelId": "alc_2qKf0",
-        "type": "alert",
-        "title": "Alert: Sizes (Shop)",
-        "messages": ["Buyers: 20 people, 100 a day ago (80 % fewer)."],
-        "state": "sent",
-        "tries": 1,
-        "retryAt": None,
-        "error": "",
-    }
-
-    id = serializers.CharField(source="public_id")
+    id = serializers.CharField(source="public_id", initial="aln_2qKf0")
     # null of a test, which belongs to a channel alone.
-    alertId = serializers.CharField(source="rule.public_id", default=None, allow_null=True)
-    channelId = serializers.CharField(source="channel.public_id")
-    type = serializers.ChoiceField(source="what", choices=AlertNotification.What.choices)
-    title = serializers.CharField()
-    messages = serializers.SerializerMethodField(help_text="What was wrong, or no longer is.")
+    alertId = serializers.CharField(source="rule.public_id", default=None, allow_null=True, initial="alr_2qKf0")
+    channelId = serializers.CharField(source="channel.public_id", initial="alc_2qKf0")
+    type = serializers.ChoiceField(source="what", choices=AlertNotification.What.choices, initial="alert")
+    title = serializers.CharField(initial="Alert: Sizes (Shop)")
+    messages = serializers.SerializerMethodField(
+        help_text="What was wrong, or no longer is.", initial=["Buyers: 20 people, 100 a day ago (80 % fewer)."]
+    )
     at = MomentField()
-    state = serializers.ChoiceField(choices=AlertNotification.State.choices)
-    tries = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=AlertNotification.State.choices, initial="sent")
+    tries = serializers.IntegerField(initial=1)
     sentAt = MomentField(source="sent_at", allow_null=True)
-    retryAt = MomentField(source="retry_at", allow_null=True)
-    error = serializers.CharField(help_text="Of the last try; empty when it was sent.")
+    retryAt = MomentField(source="retry_at", allow_null=True, initial=None)
+    error = serializers.CharField(help_text="Of the last try; empty when it was sent.", initial="")
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_messages(self, notification: AlertNotification) -> list[str]:
@@ -199,29 +157,22 @@ class NotificationSerializer(serializers.Serializer[Any]):
 
 
 class SettingFieldSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "percent", "label": "By more than … %", "help": "", "type": "integer"}
-
-    name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    help = serializers.CharField()
-    type = serializers.CharField()
+    name = serializers.CharField(initial="percent")
+    label = serializers.CharField(initial="By more than … %")  # type: ignore[assignment]
+    help = serializers.CharField(initial="")
+    type = serializers.CharField(initial="integer")
 
 
 class AlertKindSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "kind": "audience_size",
-        "label": "The size of an audience jumps",
-        "description": "More or fewer people than a day ago, by more than a share.",
-        "about": "audience",
-        "optionsSchema": {"type": "object", "properties": {"percent": {"type": "integer"}}},
-    }
-
-    kind = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    description = serializers.CharField()
-    about = serializers.CharField(help_text="What it can be about.")
+    kind = serializers.CharField(initial="audience_size")
+    label = serializers.CharField(initial="The size of an audience jumps")  # type: ignore[assignment]
+    description = serializers.CharField(initial="More or fewer people than a day ago, by more than a share.")
+    about = serializers.CharField(help_text="What it can be about.", initial="audience")
     options = SettingFieldSerializer(many=True)
-    optionsSchema = serializers.DictField(help_text="The options as JSON Schema.")
+    optionsSchema = serializers.DictField(
+        help_text="The options as JSON Schema.",
+        initial={"type": "object", "properties": {"percent": {"type": "integer"}}},
+    )
 
 
 # Whole answers.

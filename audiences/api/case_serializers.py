@@ -17,23 +17,21 @@ from audiences.rules.cases import LONGEST_TITLE
 
 
 class CaseEventSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "Order Completed", "at": AT, "properties": {"revenue": 60}, "source": "website"}
-
-    name = serializers.CharField()
-    at = serializers.CharField(help_text="A moment, not after that of the case.")
-    properties = serializers.DictField(required=False)
+    name = serializers.CharField(initial="Order Completed")
+    at = serializers.CharField(help_text="A moment, not after that of the case.", initial=AT)
+    properties = serializers.DictField(required=False, initial={"revenue": 60})
     source = serializers.CharField(  # type: ignore[assignment]
-        required=False, allow_blank=True, help_text="Slug of a source, where that matters."
+        required=False, allow_blank=True, help_text="Slug of a source, where that matters.", initial="website"
     )
 
 
 class CaseMembershipSerializer(serializers.Serializer[Any]):
     """An audience that the person is or was in."""
 
-    example: ClassVar = {"key": "buyers", "enteredAt": AT}
-
-    key = serializers.CharField()
-    enteredAt = serializers.CharField(required=False, help_text="So long ago that no window reaches it, if left out.")
+    key = serializers.CharField(initial="buyers")
+    enteredAt = serializers.CharField(
+        required=False, help_text="So long ago that no window reaches it, if left out.", initial=AT
+    )
     leftAt = serializers.CharField(required=False, help_text="They are still in it, if left out.")
 
 
@@ -41,7 +39,14 @@ CASE = {
     "name": "Bought for 60 a day ago",
     "at": AT,
     "expected": True,
-    "events": [{**CaseEventSerializer.example, "at": "2026-06-14T12:00:00.000Z"}],
+    "events": [
+        {
+            "name": "Order Completed",
+            "at": "2026-06-14T12:00:00.000Z",
+            "properties": {"revenue": 60},
+            "source": "website",
+        }
+    ],
     "traits": {"plan": "pro"},
     "audiences": [],
     "anonymous": False,
@@ -70,30 +75,23 @@ class WriteCase(serializers.Serializer[Any]):
 
 
 class RunCases(serializers.Serializer[Any]):
-    example: ClassVar = {"definition": DEFINITION}
-
-    definition = DefinitionField(required=False, help_text="Instead of the newest one; nothing is saved.")
+    definition = DefinitionField(
+        required=False, help_text="Instead of the newest one; nothing is saved.", initial=DEFINITION
+    )
 
 
 class RunTraitCases(serializers.Serializer[Any]):
-    example: ClassVar = {"definition": TRAIT_DEFINITION}
-
-    definition = TraitDefinitionField(required=False, help_text="Instead of the newest one; nothing is saved.")
+    definition = TraitDefinitionField(
+        required=False, help_text="Instead of the newest one; nothing is saved.", initial=TRAIT_DEFINITION
+    )
 
 
 class CaseSerializer(serializers.Serializer[Any]):
     # Of a `CaseOutcome`.
 
-    example: ClassVar = {
-        "id": "cas_2qKf0",
-        **CASE,
-        "holds": True,
-        "came": True,
-        "problem": "",
-        "reasons": [],
-    }
+    example: ClassVar = {**CASE}
 
-    id = serializers.CharField(source="kept.id")
+    id = serializers.CharField(source="kept.id", initial="cas_2qKf0")
     name = serializers.CharField(source="kept.case.title")
     at = MomentField(source="kept.case.at")
     expected = ValueField(source="kept.case.expected", allow_null=True)
@@ -102,10 +100,12 @@ class CaseSerializer(serializers.Serializer[Any]):
     audiences = CaseMembershipSerializer(source="shown.audiences", many=True)
     anonymous = serializers.BooleanField(source="kept.case.anonymous")
     split = serializers.FloatField(source="kept.case.split")
-    holds = serializers.BooleanField(help_text="What came is what was expected.")
-    came = ValueField(allow_null=True, help_text="As `expected`.")
-    problem = serializers.CharField(help_text="Why it cannot be asked; empty when it can.")
-    reasons = ReasonSerializer(many=True, help_text="What each condition came to, of a case that is broken.")
+    holds = serializers.BooleanField(help_text="What came is what was expected.", initial=True)
+    came = ValueField(allow_null=True, help_text="As `expected`.", initial=True)  # type: ignore[arg-type]
+    problem = serializers.CharField(help_text="Why it cannot be asked; empty when it can.", initial="")
+    reasons = ReasonSerializer(
+        many=True, help_text="What each condition came to, of a case that is broken.", initial=[]
+    )
 
 
 # Whole answers.

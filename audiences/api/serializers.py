@@ -18,7 +18,7 @@ from audiences.rules.grammar import ACCOUNTS, GROUPS, USERS, schemas, trait_sche
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS
 from audiences.rules.validation import LONGEST_NAME
 from audiences.rules.windows import UNITS
-from identity.api.serializers import IdentifierSerializer
+from identity.api.serializers import IDENTIFIER, IdentifierSerializer
 
 MOST_NAMED = 100  # people of one side of a change
 WHOM = [USERS, ACCOUNTS]
@@ -75,73 +75,55 @@ class LengthField(serializers.IntegerField):
 
 
 class SizeSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"count": 31}
-
-    count = serializers.IntegerField(source="size", allow_null=True, help_text="null before the first computation.")
+    count = serializers.IntegerField(
+        source="size", allow_null=True, help_text="null before the first computation.", initial=31
+    )
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
     """Why an audience is not what it is to be."""
 
-    example: ClassVar = {"reason": "It is worked out again.", "retryAt": None}
-
-    reason = serializers.CharField()
+    reason = serializers.CharField(initial="It is worked out again.")
     since = MomentField(allow_null=True)
-    retryAt = MomentField(source="retry_at", allow_null=True)
+    retryAt = MomentField(source="retry_at", allow_null=True, initial=None)
 
 
 class AudienceSerializer(serializers.Serializer[Any]):
     # Of an `Overview`. Context: `as_of`, the moment that the space's audiences are as of.
 
-    example: ClassVar = {
-        "id": "aud_2qKf0",
-        "key": "buyers",
-        "name": "Buyers",
-        "description": "",
-        "labels": ["vip"],
-        "of": "users",
-        "folder": "Campaigns/Summer",
-        "sentence": SENTENCE,
-        "definition": DEFINITION,
-        "includeAnonymous": False,
-        "includeHistoricalData": True,
-        "enabled": True,
-        "endingAt": None,
-        "status": "live",
-        "updating": False,
-        "error": "",
-        "problem": None,
-        "asOf": AT,
-        "version": 1,
-        "createdBy": "usr_2qKf0",
-    }
-
-    id = serializers.CharField(source="audience.public_id")
-    key = serializers.CharField(source="audience.key", help_text="Names it in tools and definitions; never changes.")
-    name = serializers.CharField(source="audience.name")
-    description = serializers.CharField(source="audience.description")
-    labels = serializers.ListField(child=serializers.CharField(), source="audience.labels")
-    of = serializers.ChoiceField(source="audience.of", choices=WHOM, help_text="Whom it is about.")
-    folder = serializers.CharField(source="audience.folder", help_text="A path; empty = in no folder.")
-    sentence = serializers.CharField(help_text="What the definition says, in words.")
+    id = serializers.CharField(source="audience.public_id", initial="aud_2qKf0")
+    key = serializers.CharField(
+        source="audience.key", help_text="Names it in tools and definitions; never changes.", initial="buyers"
+    )
+    name = serializers.CharField(source="audience.name", initial="Buyers")
+    description = serializers.CharField(source="audience.description", initial="")
+    labels = serializers.ListField(child=serializers.CharField(), source="audience.labels", initial=["vip"])
+    of = serializers.ChoiceField(source="audience.of", choices=WHOM, help_text="Whom it is about.", initial="users")
+    folder = serializers.CharField(
+        source="audience.folder", help_text="A path; empty = in no folder.", initial="Campaigns/Summer"
+    )
+    sentence = serializers.CharField(help_text="What the definition says, in words.", initial=SENTENCE)
     # Of the newest version: whoever changes an audience changes that one, also while an older one serves.
-    definition: DefinitionField = KeptDefinitionField(source="version.definition")
-    includeAnonymous = serializers.BooleanField(source="audience.include_anonymous")
-    includeHistoricalData = serializers.SerializerMethodField()
-    enabled = serializers.BooleanField(source="audience.enabled")
+    definition: DefinitionField = KeptDefinitionField(source="version.definition", initial=DEFINITION)
+    includeAnonymous = serializers.BooleanField(source="audience.include_anonymous", initial=False)
+    includeHistoricalData = serializers.SerializerMethodField(initial=True)
+    enabled = serializers.BooleanField(source="audience.enabled", initial=True)
     endingAt = MomentField(
         source="audience.ending_at",
         allow_null=True,
         help_text="Since then everybody is sent out; it is deleted when they are.",
+        initial=None,
     )
-    status = serializers.ChoiceField(choices=Audience.Status.choices)
-    updating = serializers.BooleanField(help_text="A newer definition is being computed.")
-    error = serializers.CharField(source="version.error", help_text="Of the newest definition.")
-    problem = ProblemSerializer(allow_null=True)
+    status = serializers.ChoiceField(choices=Audience.Status.choices, initial="live")
+    updating = serializers.BooleanField(help_text="A newer definition is being computed.", initial=False)
+    error = serializers.CharField(source="version.error", help_text="Of the newest definition.", initial="")
+    problem = ProblemSerializer(allow_null=True, initial=None)
     size = SizeSerializer(source="audience")
-    asOf = serializers.SerializerMethodField()
-    version = serializers.IntegerField(source="version.number")
-    createdBy = serializers.CharField(source="audience.created_by.public_id", default=None, allow_null=True)
+    asOf = serializers.SerializerMethodField(initial=AT)
+    version = serializers.IntegerField(source="version.number", initial=1)
+    createdBy = serializers.CharField(
+        source="audience.created_by.public_id", default=None, allow_null=True, initial="usr_2qKf0"
+    )
     createdAt = MomentField(source="audience.created_at")
     updatedAt = MomentField(source="audience.updated_at")
 
@@ -174,10 +156,8 @@ def folder_of_body(**options: Any) -> serializers.CharField:
 
 
 class CreateAudience(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "Buyers", "definition": DEFINITION}
-
-    name = serializers.CharField(max_length=255)
-    definition = DefinitionField()
+    name = serializers.CharField(max_length=255, initial="Buyers")
+    definition = DefinitionField(initial=DEFINITION)
     description = serializers.CharField(max_length=10_000, allow_blank=True, default="")
     labels = LabelsField(default=list)
     of = of_field()
@@ -190,9 +170,7 @@ class CreateAudience(serializers.Serializer[Any]):
 
 
 class ChangeAudience(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "Frequent buyers"}
-
-    name = serializers.CharField(max_length=255, required=False)
+    name = serializers.CharField(max_length=255, required=False, initial="Frequent buyers")
     description = serializers.CharField(max_length=10_000, allow_blank=True, required=False)
     labels = LabelsField(required=False)
     folder = folder_of_body(required=False)
@@ -204,17 +182,15 @@ class ChangeAudience(serializers.Serializer[Any]):
 
 
 class RestoreVersion(serializers.Serializer[Any]):
-    example: ClassVar = {"despiteCases": False}
-
     despiteCases = serializers.BooleanField(
-        source="despite_cases", default=False, help_text="On purpose, though it breaks test cases."
+        source="despite_cases", default=False, help_text="On purpose, though it breaks test cases.", initial=False
     )
 
 
 class DuplicateAudience(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "Buyers, Norway"}
-
-    name = serializers.CharField(max_length=255, required=False, help_text="That of the original with “copy”, if none.")
+    name = serializers.CharField(
+        max_length=255, required=False, help_text="That of the original with “copy”, if none.", initial="Buyers, Norway"
+    )
     key = serializers.CharField(max_length=LONGEST_NAME, required=False, help_text="Made of the name when not given.")
 
 
@@ -226,88 +202,74 @@ class ChangeSeveral(serializers.Serializer[Any]):
     folder = folder_of_body(required=False)
 
 
-def ids_field() -> serializers.ListField:
+def ids_field(example: str) -> serializers.ListField:
     child = serializers.CharField(max_length=64)
-    return serializers.ListField(child=child, min_length=1, max_length=MOST_AT_ONCE)
+    return serializers.ListField(child=child, min_length=1, max_length=MOST_AT_ONCE, initial=[example])
 
 
 class ChangeAudiences(ChangeSeveral):
-    example: ClassVar = {"action": "label", "label": "vip", "audienceIds": ["aud_2qKf0"]}
+    example: ClassVar = {"action": "label", "label": "vip"}
 
-    audienceIds = ids_field()
+    audienceIds = ids_field("aud_2qKf0")
 
 
 class ChangeTraits(ChangeSeveral):
-    example: ClassVar = {"action": "disable", "traitIds": ["tra_2qKf0"]}
+    example: ClassVar = {"action": "disable"}
 
-    traitIds = ids_field()
+    traitIds = ids_field("tra_2qKf0")
 
 
 class BulkOutcomeSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "aud_2qKf0", "done": False, "problem": "It is part of other audiences: buyers."}
-
-    id = serializers.CharField(source="audience.public_id")
-    done = serializers.SerializerMethodField()
-    problem = serializers.CharField(help_text="Why it was not done; empty when it was.")
+    id = serializers.CharField(source="audience.public_id", initial="aud_2qKf0")
+    done = serializers.SerializerMethodField(initial=False)
+    problem = serializers.CharField(
+        help_text="Why it was not done; empty when it was.", initial="It is part of other audiences: buyers."
+    )
 
     def get_done(self, outcome: Any) -> bool:
         return not outcome.problem
 
 
 class PreviewAudience(serializers.Serializer[Any]):
-    example: ClassVar = {"definition": DEFINITION, "sampleSize": 10}
-
-    definition = DefinitionField()
+    definition = DefinitionField(initial=DEFINITION)
     of = of_field()
     includeAnonymous = serializers.BooleanField(default=False)
     includeHistoricalData = serializers.BooleanField(default=True)
     # Of each person in the sample the identifiers are looked up: many would make a preview slow.
-    sampleSize = serializers.IntegerField(min_value=0, max_value=50, default=10)
+    sampleSize = serializers.IntegerField(min_value=0, max_value=50, default=10, initial=10)
 
 
 class PersonSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"profileId": "use_2qKf0", "name": "Ada"}
-
-    profileId = serializers.CharField(source="profile.public_id")
-    name = serializers.CharField()
+    profileId = serializers.CharField(source="profile.public_id", initial="use_2qKf0")
+    name = serializers.CharField(initial="Ada")
     identifiers = IdentifierSerializer(many=True)
 
 
 class NeverSeenSerializer(serializers.Serializer[Any]):
     """Something that the definition asks about and that was never seen in the space."""
 
-    example: ClassVar = {"path": "all[1].not.name", "what": "event", "name": "Orderd", "event": None, "like": "Ordered"}
-
-    path = serializers.CharField(help_text="Where in the definition.")
-    what = serializers.ChoiceField(choices=["event", "page", "screen", "property", "trait"])
-    name = serializers.CharField()
-    event = TextOrNull(help_text="Whose property it is.")
-    like = TextOrNull(help_text="One that was seen and is called alike.")
+    path = serializers.CharField(help_text="Where in the definition.", initial="all[1].not.name")
+    what = serializers.ChoiceField(choices=["event", "page", "screen", "property", "trait"], initial="event")
+    name = serializers.CharField(initial="Orderd")
+    event = TextOrNull(help_text="Whose property it is.", initial=None)
+    like = TextOrNull(help_text="One that was seen and is called alike.", initial="Ordered")
 
 
 class StepSerializer(serializers.Serializer[Any]):
     """A row of the definition. With "all" some are lost at each, with "any" some are won."""
 
-    example: ClassVar = {"path": "all[1]", "size": 412, "left": 31}
-
-    path = serializers.CharField(help_text="Where in the definition.")
-    size = serializers.IntegerField(help_text="How many it means on its own.")
-    left = serializers.IntegerField(help_text="How many there are with it and the rows before it.")
+    path = serializers.CharField(help_text="Where in the definition.", initial="all[1]")
+    size = serializers.IntegerField(help_text="How many it means on its own.", initial=412)
+    left = serializers.IntegerField(help_text="How many there are with it and the rows before it.", initial=31)
 
 
 class PreviewSerializer(serializers.Serializer[Any]):
     # Context: `sample`, people; `unseen`, what of the definition was never seen.
 
-    example: ClassVar = {
-        "size": 31,
-        "sentence": SENTENCE,
-        "milliseconds": 41.5,
-    }
-
-    size = LengthField(source="members", help_text="How many, exactly.")
+    size = LengthField(source="members", help_text="How many, exactly.", initial=31)
     asOf = MomentField(source="as_of")
-    sentence = serializers.CharField()
-    milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
+    sentence = serializers.CharField(initial=SENTENCE)
+    milliseconds = serializers.SerializerMethodField(help_text="How long it took.", initial=41.5)
     steps = StepSerializer(many=True, help_text="Its rows, where there are 2 to 20.")
     sample = serializers.SerializerMethodField(help_text="Some of them.")
     neverSeen = serializers.SerializerMethodField(help_text="What nobody ever sent: perhaps a slip.")
@@ -327,10 +289,8 @@ class PreviewSerializer(serializers.Serializer[Any]):
 class MemberSerializer(serializers.Serializer[Any]):
     # Context: `included`, whether identifiers are wanted.
 
-    example: ClassVar = {"profileId": "use_2qKf0", "identifiers": [IdentifierSerializer.example]}
-
-    profileId = serializers.CharField(source="profile_id")
-    identifiers = IdentifierSerializer(many=True, required=False)
+    profileId = serializers.CharField(source="profile_id", initial="use_2qKf0")
+    identifiers = IdentifierSerializer(many=True, required=False, initial=[IDENTIFIER])
 
     # Left out rather than answered empty: an empty list would say that somebody has no identifiers.
     def get_fields(self) -> dict[str, Any]:
@@ -347,28 +307,22 @@ class MovedPersonSerializer(MemberSerializer):
 class SideSerializer(serializers.Serializer[Any]):
     """Who entered, or left."""
 
-    example: ClassVar = {"count": 1, "profileIds": ["use_2qKf0"]}
-
-    count = serializers.IntegerField(help_text="How many, exactly.")
+    count = serializers.IntegerField(help_text="How many, exactly.", initial=1)
     profileIds = serializers.ListField(
-        child=serializers.CharField(), source="profile_ids", help_text=f"At most {MOST_NAMED} of them."
+        child=serializers.CharField(),
+        source="profile_ids",
+        help_text=f"At most {MOST_NAMED} of them.",
+        initial=["use_2qKf0"],
     )
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "17-events",
-        "tick": 17,
-        "cause": "events",
-        "left": {"count": 0, "profileIds": []},
-    }
-
-    id = serializers.SerializerMethodField()
-    tick = serializers.IntegerField()
+    id = serializers.SerializerMethodField(initial="17-events")
+    tick = serializers.IntegerField(initial=17)
     at = MomentField()
-    cause = serializers.ChoiceField(choices=Change.Cause.choices)
+    cause = serializers.ChoiceField(choices=Change.Cause.choices, initial="events")
     entered = serializers.SerializerMethodField()
-    left = serializers.SerializerMethodField()
+    left = serializers.SerializerMethodField(initial={"count": 0, "profileIds": []})
     size = SizeSerializer(source="*", help_text="Of the audience afterwards.")
 
     def get_id(self, change: Change) -> str:
@@ -388,10 +342,8 @@ class ChangeSerializer(serializers.Serializer[Any]):
 class SeenSerializer(serializers.Serializer[Any]):
     """Something that was seen in the space."""
 
-    example: ClassVar = {"value": "Order Completed", "count": 1204}
-
-    value = serializers.CharField(help_text="As text, also of a number.")
-    count = serializers.IntegerField(allow_null=True, help_text="How often; null = it is not counted.")
+    value = serializers.CharField(help_text="As text, also of a number.", initial="Order Completed")
+    count = serializers.IntegerField(allow_null=True, help_text="How often; null = it is not counted.", initial=1204)
 
 
 class SeenAnswer(Envelope):
@@ -403,16 +355,10 @@ class SeenAnswer(Envelope):
 
 
 class ConditionKindSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "kind": "trait",
-        "label": "Have a custom trait",
-        "fields": [{"name": "op", "label": "Operator"}],
-    }
-
-    kind = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
+    kind = serializers.CharField(initial="trait")
+    label = serializers.CharField(initial="Have a custom trait")  # type: ignore[assignment]
     # DRF keeps its own fields under this name, so the method cannot be called get_fields.
-    fields = serializers.SerializerMethodField("named_fields")  # type: ignore[assignment]
+    fields = serializers.SerializerMethodField("named_fields", initial=[{"name": "op", "label": "Operator"}])  # type: ignore[assignment]
 
     @extend_schema_field(
         {
@@ -429,19 +375,17 @@ class ConditionKindSerializer(serializers.Serializer[Any]):
 
 
 class OperatorSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "equals", "label": "equals", "value": "scalar", "traitsOnly": False}
-
-    name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    value = serializers.CharField(source="takes", allow_null=True, help_text="What it takes; null = nothing.")
-    traitsOnly = serializers.BooleanField(source="relative", help_text="It compares a date with now.")
+    name = serializers.CharField(initial="equals")
+    label = serializers.CharField(initial="equals")  # type: ignore[assignment]
+    value = serializers.CharField(
+        source="takes", allow_null=True, help_text="What it takes; null = nothing.", initial="scalar"
+    )
+    traitsOnly = serializers.BooleanField(source="relative", help_text="It compares a date with now.", initial=False)
 
 
 class LimitsSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"conditions": 500, "depth": 20}
-
-    conditions = serializers.IntegerField()
-    depth = serializers.IntegerField()
+    conditions = serializers.IntegerField(initial=500)
+    depth = serializers.IntegerField(initial=20)
 
 
 class ConditionKindsAnswer(Envelope):
@@ -459,22 +403,15 @@ TRAIT_SENTENCE = 'How often they performed "Order Completed" in the last 90 days
 class ComputedTraitSerializer(AudienceSerializer):
     # Of an `Overview` of a computed trait. Context: as of an audience.
 
-    example: ClassVar = {
-        **AudienceSerializer.example,
-        "id": "tra_2qKf0",
-        "key": "orders_90d",
-        "name": "Orders, 90 days",
-        "sentence": TRAIT_SENTENCE,
-        "definition": TRAIT_DEFINITION,
-    }
+    example: ClassVar = {"id": "tra_2qKf0", "key": "orders_90d", "name": "Orders, 90 days", "sentence": TRAIT_SENTENCE}
 
-    definition = KeptTraitDefinitionField(source="version.definition")
+    definition = KeptTraitDefinitionField(source="version.definition", initial=TRAIT_DEFINITION)
 
 
 class CreateTrait(CreateAudience):
-    example: ClassVar = {"name": "Orders, 90 days", "definition": TRAIT_DEFINITION}
+    example: ClassVar = {"name": "Orders, 90 days"}
 
-    definition = TraitDefinitionField()
+    definition = TraitDefinitionField(initial=TRAIT_DEFINITION)
 
 
 class ChangeTrait(ChangeAudience):
@@ -484,57 +421,44 @@ class ChangeTrait(ChangeAudience):
 
 
 class PreviewTrait(PreviewAudience):
-    example: ClassVar = {"definition": TRAIT_DEFINITION, "sampleSize": 10}
+    example: ClassVar = {"sampleSize": 10}
 
-    definition = TraitDefinitionField()
+    definition = TraitDefinitionField(initial=TRAIT_DEFINITION)
 
 
 class DifferenceSerializer(serializers.Serializer[Any]):
     """A part of a text that was changed."""
 
-    example: ClassVar = {"kind": "added", "text": "7"}
-
-    kind = serializers.ChoiceField(choices=[SAME, REMOVED, ADDED])
-    text = serializers.CharField()
+    kind = serializers.ChoiceField(choices=[SAME, REMOVED, ADDED], initial="added")
+    text = serializers.CharField(initial="7")
 
 
 class VersionSerializer(serializers.Serializer[Any]):
     # Of `VersionDetails`.
 
-    example: ClassVar = {
-        "number": 2,
-        "state": "live",
-        "serving": True,
-        "error": "",
-        "sentence": SENTENCE,
-        "definition": DEFINITION,
-        "changes": [
+    number = serializers.IntegerField(source="version.number", initial=2)
+    createdAt = MomentField(source="version.created_at")
+    state = serializers.ChoiceField(source="version.state", choices=Version.State.choices, initial="live")
+    serving = serializers.BooleanField(source="is_serving", help_text="Who is in it is by this one.", initial=True)
+    error = serializers.CharField(source="version.error", initial="")
+    sentence = serializers.CharField(help_text="What it says, in words.", initial=SENTENCE)
+    definition: DefinitionField = KeptDefinitionField(source="version.definition", initial=DEFINITION)
+    changes = DifferenceSerializer(
+        many=True,
+        help_text="Against the version before: the words of the sentence or, where that is the same, the lines of the "
+        "definition as JSON. Empty where nothing was changed, and for the first.",
+        initial=[
             {"kind": "same", "text": 'People who performed "Order Completed" at least 2 times in the last'},
             {"kind": "removed", "text": "30"},
             {"kind": "added", "text": "7"},
             {"kind": "same", "text": "days."},
         ],
-    }
-
-    number = serializers.IntegerField(source="version.number")
-    createdAt = MomentField(source="version.created_at")
-    state = serializers.ChoiceField(source="version.state", choices=Version.State.choices)
-    serving = serializers.BooleanField(source="is_serving", help_text="Who is in it is by this one.")
-    error = serializers.CharField(source="version.error")
-    sentence = serializers.CharField(help_text="What it says, in words.")
-    definition: DefinitionField = KeptDefinitionField(source="version.definition")
-    changes = DifferenceSerializer(
-        many=True,
-        help_text="Against the version before: the words of the sentence or, where that is the same, the lines of the "
-        "definition as JSON. Empty where nothing was changed, and for the first.",
     )
 
 
 class TraitVersionSerializer(VersionSerializer):
     example: ClassVar = {
-        **VersionSerializer.example,
         "sentence": TRAIT_SENTENCE,
-        "definition": TRAIT_DEFINITION,
         "changes": [
             {"kind": "same", "text": 'How often they performed "Order Completed" in the last'},
             {"kind": "removed", "text": "30"},
@@ -543,11 +467,13 @@ class TraitVersionSerializer(VersionSerializer):
         ],
     }
 
-    definition = KeptTraitDefinitionField(source="version.definition")
+    definition = KeptTraitDefinitionField(source="version.definition", initial=TRAIT_DEFINITION)
 
 
 class ValueField(serializers.JSONField):
     """What a computed trait has as its value."""
+
+    example = 3
 
 
 class ValueFieldExtension(OpenApiSerializerFieldExtension):
@@ -561,32 +487,22 @@ class ValueFieldExtension(OpenApiSerializerFieldExtension):
 class PersonValueSerializer(serializers.Serializer[Any]):
     """A person, and their value of a computed trait."""
 
-    example: ClassVar = {"profileId": "use_2qKf0", "value": 3}
-
-    profileId = serializers.CharField(source="profile_id")
+    profileId = serializers.CharField(source="profile_id", initial="use_2qKf0")
     value = ValueField()
 
 
 class BarSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"label": "3", "count": 120}
-
-    label = serializers.CharField(help_text="A value, or a range of numbers.")  # type: ignore[assignment]
-    count = serializers.IntegerField()
+    label = serializers.CharField(help_text="A value, or a range of numbers.", initial="3")  # type: ignore[assignment]
+    count = serializers.IntegerField(initial=120)
 
 
 class TraitPreviewSerializer(serializers.Serializer[Any]):
     # Context: `sample`, people with their values; `spread`, the distribution.
 
-    example: ClassVar = {
-        "size": 812,
-        "sentence": TRAIT_SENTENCE,
-        "milliseconds": 41.5,
-    }
-
-    size = LengthField(source="values", help_text="How many have a value.")
+    size = LengthField(source="values", help_text="How many have a value.", initial=812)
     asOf = MomentField(source="as_of")
-    sentence = serializers.CharField()
-    milliseconds = serializers.SerializerMethodField(help_text="How long it took.")
+    sentence = serializers.CharField(initial=TRAIT_SENTENCE)
+    milliseconds = serializers.SerializerMethodField(help_text="How long it took.", initial=41.5)
     distribution = serializers.SerializerMethodField(help_text="At most ten values or ranges.")
     sample = serializers.SerializerMethodField(help_text="Some people who have one.")
 
@@ -605,11 +521,9 @@ class TraitPreviewSerializer(serializers.Serializer[Any]):
 class KeptValueSerializer(serializers.Serializer[Any]):
     """A computed trait of a person."""
 
-    example: ClassVar = {"id": "tra_2qKf0", "key": "orders_90d", "name": "Orders, 90 days", "value": 3}
-
-    id = serializers.CharField(source="trait.public_id")
-    key = serializers.CharField(source="trait.key")
-    name = serializers.CharField(source="trait.name")
+    id = serializers.CharField(source="trait.public_id", initial="tra_2qKf0")
+    key = serializers.CharField(source="trait.key", initial="orders_90d")
+    name = serializers.CharField(source="trait.name", initial="Orders, 90 days")
     value = ValueField(source="shown")
     since = MomentField(source="at")
 
@@ -617,72 +531,57 @@ class KeptValueSerializer(serializers.Serializer[Any]):
 class SeenRowSerializer(serializers.Serializer[Any]):
     """An event, or a trait's newest value."""
 
-    example: ClassVar = {"what": "Order Completed", "source": "Website"}
-
-    what = serializers.CharField()
+    what = serializers.CharField(initial="Order Completed")
     at = MomentField()
-    source = serializers.CharField()  # type: ignore[assignment]
+    source = serializers.CharField(initial="Website")  # type: ignore[assignment]
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
     """A condition of the definition, asked about one person."""
 
-    example: ClassVar = {
-        "sentence": 'They performed "Order Completed" at least 2 times in the last 7 days.',
-        "holds": True,
-        "wanted": True,
-        "answer": "3 such events",
-    }
-
-    sentence = serializers.CharField()
-    holds = serializers.BooleanField()
-    wanted = serializers.BooleanField(help_text="False: the audience asks that it does not hold.")
-    answer = serializers.CharField(help_text="What was found.")
+    sentence = serializers.CharField(initial='They performed "Order Completed" at least 2 times in the last 7 days.')
+    holds = serializers.BooleanField(initial=True)
+    wanted = serializers.BooleanField(help_text="False: the audience asks that it does not hold.", initial=True)
+    answer = serializers.CharField(help_text="What was found.", initial="3 such events")
     turnsAt = MomentField(source="turns_at", allow_null=True, help_text="Time alone may change it then.")
     seen = SeenRowSerializer(many=True, help_text="The newest evidence.")
 
 
 class ExplanationSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"member": True, "matches": True, "anonymous": False, "sentence": SENTENCE, "more": 0}
-
-    member = serializers.BooleanField(help_text="As last evaluated.")
+    member = serializers.BooleanField(help_text="As last evaluated.", initial=True)
     since = MomentField(source="since.at", allow_null=True)
-    matches = serializers.BooleanField(help_text="As asked of the events now.")
-    anonymous = serializers.BooleanField(help_text="They match, and are left out because nobody knows who they are.")
-    sentence = serializers.CharField()
+    matches = serializers.BooleanField(help_text="As asked of the events now.", initial=True)
+    anonymous = serializers.BooleanField(
+        help_text="They match, and are left out because nobody knows who they are.", initial=False
+    )
+    sentence = serializers.CharField(initial=SENTENCE)
     asOf = MomentField(source="as_of")
     reasons = ReasonSerializer(many=True)
-    more = serializers.IntegerField(help_text="Conditions that are not among the reasons.")
+    more = serializers.IntegerField(help_text="Conditions that are not among the reasons.", initial=0)
 
 
 class MovementSerializer(serializers.Serializer[Any]):
     """Whoever entered and left again in between is in neither number."""
 
-    example: ClassVar = {"before": 31, "after": 30, "entered": 4, "left": 5}
-
-    before = LengthField(help_text="People in it at the first moment.")
-    after = LengthField(help_text="At the second.")
-    entered = LengthField()
-    left = LengthField()
+    before = LengthField(help_text="People in it at the first moment.", initial=31)
+    after = LengthField(help_text="At the second.", initial=30)
+    entered = LengthField(initial=4)
+    left = LengthField(initial=5)
 
 
 class OverlapSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"onlyThis": 20, "both": 11, "onlyThat": 5}
-
-    onlyThis = LengthField(source="only_this", help_text="People in this audience alone.")
-    both = LengthField()
-    onlyThat = LengthField(source="only_that", help_text="People in the other one alone.")
+    onlyThis = LengthField(source="only_this", help_text="People in this audience alone.", initial=20)
+    both = LengthField(initial=11)
+    onlyThat = LengthField(source="only_that", help_text="People in the other one alone.", initial=5)
 
 
 class ForecastSerializer(serializers.Serializer[Any]):
     """Against now."""
 
-    example: ClassVar = {"size": 27, "entered": 0, "left": 4}
-
     at = MomentField()
-    size = serializers.IntegerField()
-    entered = serializers.IntegerField()
-    left = serializers.IntegerField()
+    size = serializers.IntegerField(initial=27)
+    entered = serializers.IntegerField(initial=0)
+    left = serializers.IntegerField(initial=4)
 
 
 # Whole answers.

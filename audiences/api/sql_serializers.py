@@ -31,13 +31,11 @@ def _settings() -> Declarations:
 
 
 class WarehouseSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "whs_2qKf0", "kind": "postgresql", "name": "Shop database", "settings": SETTINGS}
-
-    id = serializers.CharField(source="public_id")
-    kind = serializers.ChoiceField(choices=KINDS)
-    name = serializers.CharField()
+    id = serializers.CharField(source="public_id", initial="whs_2qKf0")
+    kind = serializers.ChoiceField(choices=KINDS, initial="postgresql")
+    name = serializers.CharField(initial="Shop database")
     # Masked here, once: no view can forget it.
-    settings = serializers.SerializerMethodField()
+    settings = serializers.SerializerMethodField(initial=SETTINGS)
     createdAt = MomentField(source="created_at")
 
     @extend_schema_field(DeclaredField(_settings))
@@ -46,27 +44,21 @@ class WarehouseSerializer(serializers.Serializer[Any]):
 
 
 class CreateWarehouse(serializers.Serializer[Any]):
-    kind = serializers.ChoiceField(choices=KINDS)
-    name = serializers.CharField(max_length=100)
-    settings = DeclaredField(_settings)
-
-    example: ClassVar = {"kind": "postgresql", "name": "Shop database", "settings": SETTINGS}
+    kind = serializers.ChoiceField(choices=KINDS, initial="postgresql")
+    name = serializers.CharField(max_length=100, initial="Shop database")
+    settings = DeclaredField(_settings, initial=SETTINGS)
 
 
 class ChangeWarehouse(serializers.Serializer[Any]):
     """What is given changes."""
 
-    example: ClassVar = {"name": "Shop database"}
-
-    name = serializers.CharField(max_length=100, required=False)
+    name = serializers.CharField(max_length=100, required=False, initial="Shop database")
     settings = DeclaredField(_settings, is_change=True, required=False)
 
 
 class WarehouseTestSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"ok": True, "message": ""}
-
-    ok = serializers.BooleanField()
-    message = serializers.CharField(help_text="Why it does not answer, in its own words.")
+    ok = serializers.BooleanField(initial=True)
+    message = serializers.CharField(help_text="Why it does not answer, in its own words.", initial="")
 
 
 class ScheduleFields(serializers.Serializer[Any]):
@@ -95,116 +87,81 @@ class ScheduleFields(serializers.Serializer[Any]):
 class CreateSqlTrait(ScheduleFields):
     """It runs at once, and then as its schedule says."""
 
-    example: ClassVar = {
-        "name": "Customer tiers",
-        "warehouseId": "whs_2qKf0",
-        "query": QUERY,
-        "every": "day",
-        "at": "06:00",
-    }
+    example: ClassVar = {"every": "day", "at": "06:00"}
 
-    name = serializers.CharField(max_length=100)
-    warehouseId = serializers.CharField(max_length=40)
+    name = serializers.CharField(max_length=100, initial="Customer tiers")
+    warehouseId = serializers.CharField(max_length=40, initial="whs_2qKf0")
     # As it was written: whoever wrote it wants to find it again.
-    query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False)
+    query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False, initial=QUERY)
 
 
 class ChangeSqlTrait(ScheduleFields):
     """What is given changes. A query counts from the next run on."""
 
-    example: ClassVar = {"enabled": False}
-
     name = serializers.CharField(max_length=100, required=False)
     query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False, required=False)
-    enabled = serializers.BooleanField(required=False)
+    enabled = serializers.BooleanField(required=False, initial=False)
 
 
 class SqlRunSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "run_2qKf0",
-        "state": "done",
-        "rows": 31,
-        "unknown": 2,
-        "oversized": 0,
-        "changed": 4,
-        "nulled": 1,
-        "error": "",
-    }
-
-    id = serializers.CharField(source="public_id")
+    id = serializers.CharField(source="public_id", initial="run_2qKf0")
     state = serializers.ChoiceField(
-        choices=SqlRun.State.choices, help_text="held: it would null too many, and waits for a nod."
+        choices=SqlRun.State.choices, help_text="held: it would null too many, and waits for a nod.", initial="done"
     )
     startedAt = MomentField(source="started_at")
     finishedAt = MomentField(source="finished_at", allow_null=True)
-    rows = serializers.IntegerField()
-    unknown = serializers.IntegerField(help_text="Of people whom the space does not know: they are left out.")
-    oversized = serializers.IntegerField(help_text="Longer than 16 KB: they are left out.")
-    changed = serializers.IntegerField(help_text="People whose values were sent.")
-    nulled = serializers.IntegerField(help_text="People who vanished from the answer.")
-    error = serializers.CharField()
+    rows = serializers.IntegerField(initial=31)
+    unknown = serializers.IntegerField(
+        help_text="Of people whom the space does not know: they are left out.", initial=2
+    )
+    oversized = serializers.IntegerField(help_text="Longer than 16 KB: they are left out.", initial=0)
+    changed = serializers.IntegerField(help_text="People whose values were sent.", initial=4)
+    nulled = serializers.IntegerField(help_text="People who vanished from the answer.", initial=1)
+    error = serializers.CharField(initial="")
 
 
 class SqlTraitSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "sqt_2qKf0",
-        "name": "Customer tiers",
-        "description": "",
-        "warehouseId": "whs_2qKf0",
-        "query": QUERY,
-        "every": "day",
-        "at": "06:00",
-        "weekday": 0,
-        "timeZone": "UTC",
-        "mostNulled": 20,
-        "enabled": True,
-        "traits": ["tier"],
-    }
-
-    id = serializers.CharField(source="public_id")
-    name = serializers.CharField()
-    description = serializers.CharField()
-    warehouseId = serializers.CharField(source="warehouse.public_id")
-    query = serializers.CharField()
-    every = serializers.ChoiceField(choices=SqlTrait.Every.choices)
-    at = serializers.TimeField(format="%H:%M")
-    weekday = serializers.IntegerField()
-    timeZone = serializers.CharField(source="time_zone")
-    mostNulled = serializers.IntegerField(source="most_nulled")
-    enabled = serializers.BooleanField()
+    id = serializers.CharField(source="public_id", initial="sqt_2qKf0")
+    name = serializers.CharField(initial="Customer tiers")
+    description = serializers.CharField(initial="")
+    warehouseId = serializers.CharField(source="warehouse.public_id", initial="whs_2qKf0")
+    query = serializers.CharField(initial=QUERY)
+    every = serializers.ChoiceField(choices=SqlTrait.Every.choices, initial="day")
+    at = serializers.TimeField(format="%H:%M", initial="06:00")  # type: ignore[arg-type]
+    weekday = serializers.IntegerField(initial=0)
+    timeZone = serializers.CharField(source="time_zone", initial="UTC")
+    mostNulled = serializers.IntegerField(source="most_nulled", initial=20)
+    enabled = serializers.BooleanField(initial=True)
     traits = serializers.ListField(
-        source="columns", child=serializers.CharField(), help_text="The columns that the newest run gave."
+        source="columns",
+        child=serializers.CharField(),
+        help_text="The columns that the newest run gave.",
+        initial=["tier"],
     )
     nextAt = MomentField(source="next_at", allow_null=True)
     createdAt = MomentField(source="created_at")
 
 
 class PreviewSqlTrait(serializers.Serializer[Any]):
-    example: ClassVar = {"warehouseId": "whs_2qKf0", "query": QUERY}
-
-    warehouseId = serializers.CharField(max_length=40)
-    query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False)
+    warehouseId = serializers.CharField(max_length=40, initial="whs_2qKf0")
+    query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False, initial=QUERY)
 
 
 class PreviewedRowSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"identifier": "u1", "known": True, "traits": {"tier": "gold"}}
-
-    identifier = serializers.CharField()
-    known = serializers.BooleanField(help_text="Whether it is that of a profile of the space.")
-    traits = serializers.DictField(source="values")
+    identifier = serializers.CharField(initial="u1")
+    known = serializers.BooleanField(help_text="Whether it is that of a profile of the space.", initial=True)
+    traits = serializers.DictField(source="values", initial={"tier": "gold"})
 
 
 class SqlPreviewSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"type": "user_id"}
-
-    type = serializers.ChoiceField(source="id", choices=ID_COLUMNS, help_text="Of the identifiers.")
+    type = serializers.ChoiceField(source="id", choices=ID_COLUMNS, help_text="Of the identifiers.", initial="user_id")
     rows = PreviewedRowSerializer(many=True)
 
 
 class RunSqlTrait(serializers.Serializer[Any]):
-    example: ClassVar = {"approved": False}
-
-    approved = serializers.BooleanField(default=False, help_text="However many people lose their values by it.")
+    approved = serializers.BooleanField(
+        default=False, help_text="However many people lose their values by it.", initial=False
+    )
 
 
 # Whole answers.

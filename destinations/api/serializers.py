@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from access.api.declared import Declarations, DeclaredField, by_own_name, declared_schema
 from access.api.schema import register
-from access.api.serializers import AT, Envelope, MomentField, TextOrNull, enveloped
+from access.api.serializers import Envelope, MomentField, TextOrNull, enveloped
 from destinations import queries
 from destinations.adapters import adapter_of, all_adapters
 from destinations.models import Destination, Subscription
@@ -68,21 +68,14 @@ def _named(kind: str) -> str:
 
 
 class DestinationSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "dst_2qKf0",
-        "kind": "webhook",
-        "name": "Mail tool",
-        "enabled": True,
-        "status": "in_step",
-        "settings": SETTINGS,
-    }
-
-    id = serializers.CharField(source="public_id")
-    kind = serializers.CharField()
-    name = serializers.CharField()
-    enabled = serializers.BooleanField()
-    status = serializers.SerializerMethodField(help_text="The worst of what goes there; null = nothing does.")
-    settings = serializers.SerializerMethodField()
+    id = serializers.CharField(source="public_id", initial="dst_2qKf0")
+    kind = serializers.CharField(initial="webhook")
+    name = serializers.CharField(initial="Mail tool")
+    enabled = serializers.BooleanField(initial=True)
+    status = serializers.SerializerMethodField(
+        help_text="The worst of what goes there; null = nothing does.", initial="in_step"
+    )
+    settings = serializers.SerializerMethodField(initial=SETTINGS)
     createdAt = MomentField(source="created_at")
 
     @extend_schema_field(serializers.ChoiceField(choices=Subscription.Status.choices, allow_null=True))
@@ -143,22 +136,18 @@ class CreateDestinationExtension(OpenApiSerializerExtension):
 class ChangeDestination(serializers.Serializer[Any]):
     """A masked secret stays; an empty one is made anew where one is made at all."""
 
-    example: ClassVar = {"enabled": False}
-
     name = serializers.CharField(max_length=100, required=False)
     settings = DeclaredField(_settings, is_change=True, required=False)
-    enabled = serializers.BooleanField(required=False)
+    enabled = serializers.BooleanField(required=False, initial=False)
 
 
 class CheckSerializer(serializers.Serializer[Any]):
     """What a test call came to."""
 
-    example: ClassVar = {"ok": True, "message": "It answered as it should.", "status": 200, "milliseconds": 31.5}
-
-    ok = serializers.BooleanField()
-    message = serializers.CharField()
-    status = serializers.IntegerField(help_text="Of the HTTP answer; 0 = there was none.")
-    milliseconds = serializers.FloatField()
+    ok = serializers.BooleanField(initial=True)
+    message = serializers.CharField(initial="It answered as it should.")
+    status = serializers.IntegerField(help_text="Of the HTTP answer; 0 = there was none.", initial=200)
+    milliseconds = serializers.FloatField(initial=31.5)
 
 
 class CreatedDestinationAnswer(ChangedDestinationAnswer):
@@ -173,31 +162,17 @@ class DefaultField(serializers.JSONField):
 class SettingSerializer(serializers.Serializer[Any]):
     """A field of a form."""
 
-    example: ClassVar = {
-        "name": "url",
-        "label": "Address",
-        "help": "Receives a POST with a JSON body",
-        "type": "string",
-        "required": True,
-        "default": None,
-        "secret": True,
-        "url": True,
-        "choices": [],
-        "minimum": None,
-        "maximum": None,
-    }
-
-    name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    help = serializers.CharField()
-    type = serializers.ChoiceField(choices=["string", "boolean", "integer"])
-    required = serializers.BooleanField()  # type: ignore[assignment]
-    default = DefaultField(allow_null=True)
-    secret = serializers.BooleanField(help_text=f"Shown as {MASK}; of an address with its host.")
-    url = serializers.BooleanField(help_text="An address that is called.")
-    choices = serializers.ListField(child=serializers.CharField())
-    minimum = serializers.IntegerField(allow_null=True)
-    maximum = serializers.IntegerField(allow_null=True)
+    name = serializers.CharField(initial="url")
+    label = serializers.CharField(initial="Address")  # type: ignore[assignment]
+    help = serializers.CharField(initial="Receives a POST with a JSON body")
+    type = serializers.ChoiceField(choices=["string", "boolean", "integer"], initial="string")
+    required = serializers.BooleanField(initial=True)  # type: ignore[assignment]
+    default = DefaultField(allow_null=True, initial=None)
+    secret = serializers.BooleanField(help_text=f"Shown as {MASK}; of an address with its host.", initial=True)
+    url = serializers.BooleanField(help_text="An address that is called.", initial=True)
+    choices = serializers.ListField(child=serializers.CharField(), initial=[])
+    minimum = serializers.IntegerField(allow_null=True, initial=None)
+    maximum = serializers.IntegerField(allow_null=True, initial=None)
 
 
 class DocumentedLimitSerializer(serializers.Serializer[Any]):
@@ -210,40 +185,29 @@ class DocumentedLimitSerializer(serializers.Serializer[Any]):
 
 
 class DestinationKindSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "kind": "webhook",
-        "label": "Webhook",
-        "description": "Posts every change of an audience to an address of your own, signed.",
-        "styles": ["event", "list"],
-        "identifiers": ["user_id", "email", "anonymous_id"],
-        "fields": True,
-        "credentials": "",
-        "limits": [],
-        "accounts": True,
-        "settingsSchema": {"type": "object"},
-        "options": [],
-        "optionsSchema": {"type": "object"},
-        "traitOptions": None,
-        "traitOptionsSchema": None,
-    }
-
-    kind = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment]
-    description = serializers.CharField()
-    styles = serializers.ListField(child=serializers.CharField())
-    identifiers = serializers.ListField(child=serializers.CharField(), help_text="The most useful first.")
-    fields = serializers.BooleanField(  # type: ignore[assignment]
-        help_text="Whether there is a place for what goes besides (`sending.fields`)."
+    kind = serializers.CharField(initial="webhook")
+    label = serializers.CharField(initial="Webhook")  # type: ignore[assignment]
+    description = serializers.CharField(initial="Posts every change of an audience to an address of your own, signed.")
+    styles = serializers.ListField(child=serializers.CharField(), initial=["event", "list"])
+    identifiers = serializers.ListField(
+        child=serializers.CharField(), help_text="The most useful first.", initial=["user_id", "email", "anonymous_id"]
     )
-    credentials = serializers.CharField(help_text="How to get them, where the help of the settings does not say it.")
-    limits = DocumentedLimitSerializer(many=True)
-    accounts = serializers.BooleanField(help_text="It takes what is about accounts, as events.")
+    fields = serializers.BooleanField(  # type: ignore[assignment]
+        help_text="Whether there is a place for what goes besides (`sending.fields`).", initial=True
+    )
+    credentials = serializers.CharField(
+        help_text="How to get them, where the help of the settings does not say it.", initial=""
+    )
+    limits = DocumentedLimitSerializer(many=True, initial=[])
+    accounts = serializers.BooleanField(help_text="It takes what is about accounts, as events.", initial=True)
     settings = SettingSerializer(many=True)
-    settingsSchema = serializers.DictField(help_text="The same as JSON Schema.")
-    options = SettingSerializer(many=True)
-    optionsSchema = serializers.DictField(help_text="The same as JSON Schema.")
-    traitOptions = SettingSerializer(many=True, allow_null=True, help_text="Of a computed trait; null = it takes none.")
-    traitOptionsSchema = serializers.DictField(allow_null=True, help_text="The same as JSON Schema.")
+    settingsSchema = serializers.DictField(help_text="The same as JSON Schema.", initial={"type": "object"})
+    options = SettingSerializer(many=True, initial=[])
+    optionsSchema = serializers.DictField(help_text="The same as JSON Schema.", initial={"type": "object"})
+    traitOptions = SettingSerializer(
+        many=True, allow_null=True, help_text="Of a computed trait; null = it takes none.", initial=None
+    )
+    traitOptionsSchema = serializers.DictField(allow_null=True, help_text="The same as JSON Schema.", initial=None)
 
 
 class SubscriptionSerializer(serializers.Serializer[Any]):
@@ -251,49 +215,36 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
 
     # Context: `tallies` by key, where there are many.
 
-    example: ClassVar = {
-        "id": "sub_2qKf0",
-        "audienceId": "aud_2qKf0",
-        "destinationId": "dst_2qKf0",
-        "enabled": True,
-        "status": "in_step",
-        "heldBackBy": None,
-        "options": OPTIONS,
-        "sending": SENDING,
-        "cappedPeople": 0,
-        "recalledAt": None,
-        "tick": 17,
-        "desired": 31,
-        "acknowledged": 31,
-        "maybe": 0,
-        "refused": 0,
-        "due": 0,
-        "retryAt": None,
-        "error": "",
-    }
-
-    id = serializers.CharField(source="public_id")
-    audienceId = serializers.CharField(source="audience.public_id", help_text="Or that of the computed trait.")
-    destinationId = serializers.CharField(source="destination.public_id")
-    enabled = serializers.BooleanField()
-    status = serializers.ChoiceField(source="standing", choices=Subscription.Status.choices)
-    heldBackBy = TextOrNull(source="held_back_by")
-    options = serializers.SerializerMethodField()
-    sending = serializers.SerializerMethodField(help_text="Of whom what is sent.")
-    cappedPeople = serializers.IntegerField(
-        source="capped_people", help_text="So many wait for a nod: see `capPercent`."
+    id = serializers.CharField(source="public_id", initial="sub_2qKf0")
+    audienceId = serializers.CharField(
+        source="audience.public_id", help_text="Or that of the computed trait.", initial="aud_2qKf0"
     )
-    recalledAt = MomentField(source="recalled_at", allow_null=True, help_text="Since then nobody is to be there.")
-    tick = serializers.IntegerField(allow_null=True, help_text="The change of the audience that was sent last.")
-    desired = serializers.IntegerField(source="tally.desired", help_text="Identifiers that are to be there …")
-    acknowledged = serializers.IntegerField(source="tally.acknowledged", help_text="… and those that are.")
-    maybe = serializers.IntegerField(source="tally.maybe", help_text="Said, and not answered.")
-    refused = serializers.IntegerField(source="tally.refused")
-    due = serializers.IntegerField(source="tally.due", help_text="They wait for another try.")
+    destinationId = serializers.CharField(source="destination.public_id", initial="dst_2qKf0")
+    enabled = serializers.BooleanField(initial=True)
+    status = serializers.ChoiceField(source="standing", choices=Subscription.Status.choices, initial="in_step")
+    heldBackBy = TextOrNull(source="held_back_by", initial=None)
+    options = serializers.SerializerMethodField(initial=OPTIONS)
+    sending = serializers.SerializerMethodField(help_text="Of whom what is sent.", initial=SENDING)
+    cappedPeople = serializers.IntegerField(
+        source="capped_people", help_text="So many wait for a nod: see `capPercent`.", initial=0
+    )
+    recalledAt = MomentField(
+        source="recalled_at", allow_null=True, help_text="Since then nobody is to be there.", initial=None
+    )
+    tick = serializers.IntegerField(
+        allow_null=True, help_text="The change of the audience that was sent last.", initial=17
+    )
+    desired = serializers.IntegerField(
+        source="tally.desired", help_text="Identifiers that are to be there …", initial=31
+    )
+    acknowledged = serializers.IntegerField(source="tally.acknowledged", help_text="… and those that are.", initial=31)
+    maybe = serializers.IntegerField(source="tally.maybe", help_text="Said, and not answered.", initial=0)
+    refused = serializers.IntegerField(source="tally.refused", initial=0)
+    due = serializers.IntegerField(source="tally.due", help_text="They wait for another try.", initial=0)
     comparedAt = MomentField(source="compared_at", allow_null=True)
     syncedAt = MomentField(source="synced_at", allow_null=True)
-    retryAt = MomentField(source="retry_at", allow_null=True)
-    error = serializers.CharField()
+    retryAt = MomentField(source="retry_at", allow_null=True, initial=None)
+    error = serializers.CharField(initial="")
     createdAt = MomentField(source="created_at")
 
     def to_representation(self, subscription: Subscription) -> dict[str, Any]:
@@ -313,31 +264,33 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
 
 
 class CreateSubscription(serializers.Serializer[Any]):
-    example: ClassVar = {"destinationId": "dst_2qKf0", "options": OPTIONS}
-
-    destinationId = serializers.CharField(max_length=40)
-    options = DeclaredField(_options, default=dict)
+    destinationId = serializers.CharField(max_length=40, initial="dst_2qKf0")
+    options = DeclaredField(_options, default=dict, initial=OPTIONS)
     sending = SendingField(default=dict, help_text="Of whom what is sent; nothing = what always was.")
 
 
 class ChangeSubscription(serializers.Serializer[Any]):
-    example: ClassVar = {"enabled": False}
-
     options = DeclaredField(_options, required=False)
     sending = SendingField(required=False, help_text="All of it: what is left out is as it always was.")
-    enabled = serializers.BooleanField(required=False)
+    enabled = serializers.BooleanField(required=False, initial=False)
 
 
 class CreateRehearsal(serializers.Serializer[Any]):
     """Whom it is about, and by which rules instead of the saved ones; with `send`, the saved ones count."""
 
-    example: ClassVar = {"identifier": "email:ada@example.com", "entering": True, "send": False}
-
-    identifier = serializers.CharField(max_length=600, help_text="As `type:value`, the whole value.")
-    entering = serializers.BooleanField(
-        required=False, allow_null=True, default=None, help_text="As if they entered, or left; null = as it is."
+    identifier = serializers.CharField(
+        max_length=600, help_text="As `type:value`, the whole value.", initial="email:ada@example.com"
     )
-    send = serializers.BooleanField(default=False, help_text="Makes the calls: the tool may act on them.")
+    entering = serializers.BooleanField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="As if they entered, or left; null = as it is.",
+        initial=True,
+    )
+    send = serializers.BooleanField(
+        default=False, help_text="Makes the calls: the tool may act on them.", initial=False
+    )
     options = DeclaredField(_options, required=False)
     sending = SendingField(required=False)
 
@@ -345,67 +298,52 @@ class CreateRehearsal(serializers.Serializer[Any]):
 class RowOutcomeSerializer(serializers.Serializer[Any]):
     """What an answer means for one identifier."""
 
-    example: ClassVar = {**IdentifierSerializer.example, "outcome": "delivered", "reason": ""}
-
-    type = serializers.CharField()
-    value = serializers.CharField()
-    outcome = serializers.ChoiceField(source="kind", choices=queries.SENT_OUTCOMES)
-    reason = serializers.CharField()
+    type = serializers.CharField(initial="email")
+    value = serializers.CharField(initial="ada@example.com")
+    outcome = serializers.ChoiceField(source="kind", choices=queries.SENT_OUTCOMES, initial="delivered")
+    reason = serializers.CharField(initial="")
 
 
 class RehearsedRequestSerializer(serializers.Serializer[Any]):
     """A call, as it would go out or went out, with secrets struck out."""
 
-    example: ClassVar[dict[str, Any]] = {
-        "method": "POST",
-        "url": f"https://example.com/{MASK}",
-        "headers": {"content-type": "application/json"},
-        "content": '{"type": "track"}',
-        "status": None,
-        "milliseconds": 0,
-        "response": "",
-        "outcomes": [],
-    }
-
-    method = serializers.CharField()
-    url = serializers.CharField()
-    headers = serializers.DictField(child=serializers.CharField())
-    content = serializers.CharField(source="body")
+    method = serializers.CharField(initial="POST")
+    url = serializers.CharField(initial=f"https://example.com/{MASK}")
+    headers = serializers.DictField(child=serializers.CharField(), initial={"content-type": "application/json"})
+    content = serializers.CharField(source="body", initial='{"type": "track"}')
     identifiers = IdentifierSerializer(many=True)
-    status = serializers.IntegerField(allow_null=True, help_text="Of the answer; 0 = there was none, null = not sent.")
-    milliseconds = serializers.FloatField()
-    response = serializers.CharField()
-    outcomes = RowOutcomeSerializer(many=True)
+    status = serializers.IntegerField(
+        allow_null=True, help_text="Of the answer; 0 = there was none, null = not sent.", initial=None
+    )
+    milliseconds = serializers.FloatField(initial=0)
+    response = serializers.CharField(initial="")
+    outcomes = RowOutcomeSerializer(many=True, initial=[])
 
 
 class RehearsalSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"profileId": "use_2qKf0", "entering": True, "member": True, "keptOut": ""}
-
-    profileId = serializers.CharField(source="person.public_id")
-    entering = serializers.BooleanField(help_text="What the calls say.")
-    member = serializers.BooleanField(help_text="Whether they are in the audience, or have a value.")
-    keptOut = serializers.CharField(source="kept_out", help_text="Why filters or consent let nothing go.")
+    profileId = serializers.CharField(source="person.public_id", initial="use_2qKf0")
+    entering = serializers.BooleanField(help_text="What the calls say.", initial=True)
+    member = serializers.BooleanField(help_text="Whether they are in the audience, or have a value.", initial=True)
+    keptOut = serializers.CharField(source="kept_out", help_text="Why filters or consent let nothing go.", initial="")
     requests = RehearsedRequestSerializer(many=True)
 
 
 class HoldingsSerializer(serializers.Serializer[Any]):
     """Whom a destination says that it holds, against whom it should: identifiers of the types that go there."""
 
-    example: ClassVar = {"desired": 31, "existing": 30, "missingCount": 1, "extra": [], "extraCount": 0, "strangers": 0}
-
-    desired = serializers.IntegerField()
-    existing = serializers.IntegerField()
+    desired = serializers.IntegerField(initial=31)
+    existing = serializers.IntegerField(initial=30)
     missing = IdentifierSerializer(many=True, help_text="The first of those that should be there and are not.")
-    missingCount = serializers.IntegerField(source="missing_count")
-    extra = IdentifierSerializer(many=True, help_text="The first of those that are there and should not be.")
-    extraCount = serializers.IntegerField(source="extra_count")
-    strangers = serializers.IntegerField(help_text="Of the extra ones those that nobody in the space has.")
+    missingCount = serializers.IntegerField(source="missing_count", initial=1)
+    extra = IdentifierSerializer(
+        many=True, help_text="The first of those that are there and should not be.", initial=[]
+    )
+    extraCount = serializers.IntegerField(source="extra_count", initial=0)
+    strangers = serializers.IntegerField(help_text="Of the extra ones those that nobody in the space has.", initial=0)
 
 
 class RetryIdentifier(serializers.Serializer[Any]):
-    example: ClassVar = {"identifier": "email:ada@example.com"}
-
-    identifier = serializers.CharField(max_length=600, help_text="as `type:value`")
+    identifier = serializers.CharField(max_length=600, help_text="as `type:value`", initial="email:ada@example.com")
 
 
 class DeliverySerializer(serializers.Serializer[Any]):
@@ -413,29 +351,17 @@ class DeliverySerializer(serializers.Serializer[Any]):
 
     # Context: `names`, ids of subscriptions by key.
 
-    example: ClassVar = {
-        "subscriptionId": "sub_2qKf0",
-        "entering": True,
-        "messageId": "sub_2qKf0-7-1",
-        "outcome": "delivered",
-        "status": 200,
-        "milliseconds": 31.5,
-        "reason": "",
-        "request": '{"type": "track"}',
-        "response": "ok",
-    }
-
-    subscriptionId = serializers.SerializerMethodField()
+    subscriptionId = serializers.SerializerMethodField(initial="sub_2qKf0")
     at = MomentField()
     identifier = IdentifierSerializer(source="who", allow_null=True, help_text="null = it is gone.")
-    entering = serializers.BooleanField()
-    messageId = serializers.CharField(source="message_id")
-    outcome = serializers.ChoiceField(choices=queries.OUTCOMES)
-    status = serializers.IntegerField(help_text="Of the HTTP answer; 0 = there was none.")
-    milliseconds = serializers.SerializerMethodField()
-    reason = serializers.CharField()
-    request = serializers.CharField()
-    response = serializers.CharField()
+    entering = serializers.BooleanField(initial=True)
+    messageId = serializers.CharField(source="message_id", initial="sub_2qKf0-7-1")
+    outcome = serializers.ChoiceField(choices=queries.OUTCOMES, initial="delivered")
+    status = serializers.IntegerField(help_text="Of the HTTP answer; 0 = there was none.", initial=200)
+    milliseconds = serializers.SerializerMethodField(initial=31.5)
+    reason = serializers.CharField(initial="")
+    request = serializers.CharField(initial='{"type": "track"}')
+    response = serializers.CharField(initial="ok")
 
     def get_subscriptionId(self, delivery: queries.Delivery) -> str:
         return str(self.context["names"][delivery.subscription])
@@ -445,61 +371,38 @@ class DeliverySerializer(serializers.Serializer[Any]):
 
 
 class FailureReasonSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "outcome": "refused",
-        "reason": "422 is not a customer",
-        "messages": 3,
-        "newestAt": AT,
-        "samples": [IdentifierSerializer.example],
-    }
-
-    outcome = serializers.ChoiceField(choices=queries.OUTCOMES)
-    reason = serializers.CharField(help_text="Its first words.")
-    messages = serializers.IntegerField()
+    outcome = serializers.ChoiceField(choices=queries.OUTCOMES, initial="refused")
+    reason = serializers.CharField(help_text="Its first words.", initial="422 is not a customer")
+    messages = serializers.IntegerField(initial=3)
     newestAt = MomentField(source="newest_at")
     samples = IdentifierSerializer(many=True)
 
 
 class DeliveryBucketSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"at": AT, "delivered": 31, "other": 0}
-
     at = MomentField()
-    delivered = serializers.IntegerField(help_text="Attempts from then on, until the next one …")
-    other = serializers.IntegerField(help_text="… and those that did not succeed.")
+    delivered = serializers.IntegerField(help_text="Attempts from then on, until the next one …", initial=31)
+    other = serializers.IntegerField(help_text="… and those that did not succeed.", initial=0)
 
 
 class LatencySerializer(serializers.Serializer[Any]):
     """Milliseconds that so many per cent of the answered calls took at most."""
 
-    example: ClassVar = {"p50": 12.5, "p95": 80, "p99": 140}
-
-    p50 = serializers.FloatField()
-    p95 = serializers.FloatField()
-    p99 = serializers.FloatField()
+    p50 = serializers.FloatField(initial=12.5)
+    p95 = serializers.FloatField(initial=80)
+    p99 = serializers.FloatField(initial=140)
 
 
 class DeliveryOverviewSerializer(serializers.Serializer[Any]):
     """Messages: a change of one identifier in one call, by what its newest attempt came to."""
 
-    example: ClassVar = {
-        "since": AT,
-        "in": 40,
-        "filtered": 2,
-        "mapped": 38,
-        "delivered": 34,
-        "retrying": 1,
-        "failed": 3,
-        "latency": LatencySerializer.example,
-        "reasons": [FailureReasonSerializer.example],
-        "buckets": [DeliveryBucketSerializer.example],
-    }
+    example: ClassVar = {"in": 40}
 
     since = MomentField()
-    filtered = serializers.IntegerField(help_text="Kept out by filters, or for want of consent.")
-    mapped = serializers.IntegerField(help_text="Made into calls, whatever came of them.")
-    delivered = serializers.IntegerField()
-    retrying = serializers.IntegerField()
-    failed = serializers.IntegerField(help_text="Refused or suspended.")
+    filtered = serializers.IntegerField(help_text="Kept out by filters, or for want of consent.", initial=2)
+    mapped = serializers.IntegerField(help_text="Made into calls, whatever came of them.", initial=38)
+    delivered = serializers.IntegerField(initial=34)
+    retrying = serializers.IntegerField(initial=1)
+    failed = serializers.IntegerField(help_text="Refused or suspended.", initial=3)
     latency = LatencySerializer(allow_null=True)
     reasons = FailureReasonSerializer(many=True, help_text="Of what is not delivered, the most frequent first.")
     buckets = DeliveryBucketSerializer(many=True)
@@ -515,18 +418,11 @@ class DeliveryOverviewSerializer(serializers.Serializer[Any]):
 class CaughtSerializer(serializers.Serializer[Any]):
     """A call as the catcher received it."""
 
-    example: ClassVar = {
-        "messageId": "sub_2qKf0-7-1",
-        "times": 1,
-        "headers": {"content-type": "application/json"},
-        "body": CALL,
-    }
-
-    messageId = serializers.CharField(source="message_id")
+    messageId = serializers.CharField(source="message_id", initial="sub_2qKf0-7-1")
     receivedAt = MomentField(source="received_at")
-    times = serializers.IntegerField(help_text="How often it came.")
-    headers = serializers.DictField(child=serializers.CharField())
-    body = serializers.SerializerMethodField()
+    times = serializers.IntegerField(help_text="How often it came.", initial=1)
+    headers = serializers.DictField(child=serializers.CharField(), initial={"content-type": "application/json"})
+    body = serializers.SerializerMethodField(initial=CALL)
 
     def get_body(self, row: Any) -> dict[str, Any]:
         body: dict[str, Any] = personal.payload(row.body)

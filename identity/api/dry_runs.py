@@ -1,6 +1,6 @@
 """Trying other identity rules, and applying them to the people who are there, by REST."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from access.api.pagination import PagedView, Pages
 from access.api.parsers import parsed
-from access.api.serializers import AT, Envelope, MomentField, answer
+from access.api.serializers import Envelope, MomentField, answer
 from access.requests import ApiRequest
 from identity import dry_run_reads, services
 from identity.api.serializers import RULES, ChangeRules, IdentifierSerializer, RulesField, policy_in
@@ -21,103 +21,80 @@ from spaces.needs import needs
 
 
 class AudienceSizeSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"id": "aud_2qKf0", "name": "Buyers", "before": 1200, "after": 1187, "why": None}
-
-    id = serializers.CharField()
-    name = serializers.CharField()
-    before = serializers.IntegerField()
-    after = serializers.IntegerField(allow_null=True, help_text="null = it was not worked out.")
-    why = serializers.CharField(allow_null=True, help_text="Why it was not worked out.")
+    id = serializers.CharField(initial="aud_2qKf0")
+    name = serializers.CharField(initial="Buyers")
+    before = serializers.IntegerField(initial=1200)
+    after = serializers.IntegerField(allow_null=True, help_text="null = it was not worked out.", initial=1187)
+    why = serializers.CharField(allow_null=True, help_text="Why it was not worked out.", initial=None)
 
 
 class RulesFiguresSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "before": 1000,
-        "after": 1012,
-        "unchanged": 980,
-        "merged": 4,
-        "split": 14,
-        "gone": 1,
-        "new": 0,
-        "nobodys": 3,
-        "toMove": 21,
-        "whyNot": None,
-        "audiences": [AudienceSizeSerializer.example],
-    }
-
-    before = serializers.IntegerField(help_text="People today.")
-    after = serializers.IntegerField(help_text="People that there would be.")
-    unchanged = serializers.IntegerField(help_text="Who keep their identifiers and events, and get no others.")
-    merged = serializers.IntegerField(help_text="Of today's people: who would be one person with another of them.")
-    split = serializers.IntegerField(help_text="Of today's people: whose identifiers would be several people's.")
-    gone = serializers.IntegerField(help_text="Of today's people: who would have no identifier left.")
-    new = serializers.IntegerField(help_text="People of whom nobody has an identifier today.")
-    nobodys = serializers.IntegerField(help_text="Events that would be nobody's: they become rejects of the space.")
-    toMove = serializers.IntegerField(help_text="People who are resolved once more when the rules are applied.")
-    whyNot = serializers.CharField(source="why_not", allow_null=True, help_text="Why these cannot be applied in parts.")
+    before = serializers.IntegerField(help_text="People today.", initial=1000)
+    after = serializers.IntegerField(help_text="People that there would be.", initial=1012)
+    unchanged = serializers.IntegerField(
+        help_text="Who keep their identifiers and events, and get no others.", initial=980
+    )
+    merged = serializers.IntegerField(
+        help_text="Of today's people: who would be one person with another of them.", initial=4
+    )
+    split = serializers.IntegerField(
+        help_text="Of today's people: whose identifiers would be several people's.", initial=14
+    )
+    gone = serializers.IntegerField(help_text="Of today's people: who would have no identifier left.", initial=1)
+    new = serializers.IntegerField(help_text="People of whom nobody has an identifier today.", initial=0)
+    nobodys = serializers.IntegerField(
+        help_text="Events that would be nobody's: they become rejects of the space.", initial=3
+    )
+    toMove = serializers.IntegerField(
+        help_text="People who are resolved once more when the rules are applied.", initial=21
+    )
+    whyNot = serializers.CharField(
+        source="why_not", allow_null=True, help_text="Why these cannot be applied in parts.", initial=None
+    )
     audiences = AudienceSizeSerializer(many=True)
 
 
 class SampledProfileSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"profileIds": ["use_2qKf0"], "identifiers": [IdentifierSerializer.example], "more": 0}
-
     profileIds = serializers.ListField(
-        child=serializers.CharField(), source="of", help_text="Those of today's that it has identifiers of."
+        child=serializers.CharField(),
+        source="of",
+        help_text="Those of today's that it has identifiers of.",
+        initial=["use_2qKf0"],
     )
     identifiers = IdentifierSerializer(many=True)
-    more = serializers.IntegerField(help_text="Identifiers that are not named.")
+    more = serializers.IntegerField(help_text="Identifiers that are not named.", initial=0)
 
 
 class SampledChangeSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "now": [SampledProfileSerializer.example],
-        "after": [SampledProfileSerializer.example],
-        "moreNow": 0,
-        "moreAfter": 0,
-    }
-
     now = SampledProfileSerializer(many=True)
     after = SampledProfileSerializer(many=True)
-    moreNow = serializers.IntegerField(source="more_now", help_text="Profiles that are not shown.")
-    moreAfter = serializers.IntegerField(source="more_after", help_text="Profiles that are not shown.")
+    moreNow = serializers.IntegerField(source="more_now", help_text="Profiles that are not shown.", initial=0)
+    moreAfter = serializers.IntegerField(source="more_after", help_text="Profiles that are not shown.", initial=0)
 
 
 class LargeProfileSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"profileIds": ["use_2qKf0"], "profiles": 1, "identifiers": 40, "events": 3000}
-
     profileIds = serializers.ListField(
         child=serializers.CharField(),
         source="of",
         help_text="The first of today's profiles that it is made of.",
+        initial=["use_2qKf0"],
     )
-    profiles = serializers.IntegerField(help_text="How many these are.")
-    identifiers = serializers.IntegerField()
-    events = serializers.IntegerField()
+    profiles = serializers.IntegerField(help_text="How many these are.", initial=1)
+    identifiers = serializers.IntegerField(initial=40)
+    events = serializers.IntegerField(initial=3000)
 
 
 class DryRunSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "dry_2qKf0",
-        "state": "done",
-        "error": None,
-        "percent": 100,
-        "changes": ["email: the limit is 2 ever instead of 5 ever."],
-        "identityRules": RULES,
-        "figures": RulesFiguresSerializer.example,
-        "createdBy": "usr_2qKf0",
-        "createdAt": AT,
-        "asOf": AT,
-        "finishedAt": AT,
-    }
-
-    id = serializers.CharField(source="public_id")
-    state = serializers.ChoiceField(choices=DryRun.State.values)
-    error = serializers.SerializerMethodField(help_text="Why it failed, or stopped; null = it did not.")
-    percent = serializers.SerializerMethodField(help_text="Of what is under way.")
-    changes = serializers.SerializerMethodField(help_text="What the rules change, in words.")
-    identityRules = serializers.SerializerMethodField(help_text="The rules that are tried.")
+    id = serializers.CharField(source="public_id", initial="dry_2qKf0")
+    state = serializers.ChoiceField(choices=DryRun.State.values, initial="done")
+    error = serializers.SerializerMethodField(help_text="Why it failed, or stopped; null = it did not.", initial=None)
+    percent = serializers.SerializerMethodField(help_text="Of what is under way.", initial=100)
+    changes = serializers.SerializerMethodField(
+        help_text="What the rules change, in words.", initial=["email: the limit is 2 ever instead of 5 ever."]
+    )
+    identityRules = serializers.SerializerMethodField(help_text="The rules that are tried.", initial=RULES)
     figures = serializers.SerializerMethodField(help_text="null = it is not worked out yet.")
-    createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True)
+    createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True, initial="usr_2qKf0")
     createdAt = MomentField(source="created_at")
     asOf = MomentField(source="as_of", allow_null=True, help_text="The moment whose people were looked at.")
     finishedAt = MomentField(source="finished_at", allow_null=True)

@@ -1,7 +1,7 @@
 """What the evidence of a space says about its identity rules, and whose an identifier was, by REST."""
 
 from datetime import date
-from typing import Any, ClassVar
+from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from access.api.serializers import AT, Envelope, MomentField, answer
 from access.errors import invalid
 from access.requests import ApiRequest
-from identity.api.serializers import IdentifierSerializer
+from identity.api.serializers import IDENTIFIER, IdentifierSerializer
 from identity.api.views import asked_moment
 from identity.insights import insights_of
 from identity.owners import owner_at, owners
@@ -22,60 +22,45 @@ from spaces.needs import needs
 
 
 class DayCountSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"day": "2026-06-15", "count": 3}
-
-    day = serializers.DateField()
-    count = serializers.IntegerField()
+    day = serializers.DateField(initial="2026-06-15")  # type: ignore[arg-type]
+    count = serializers.IntegerField(initial=3)
 
 
 class ViolationsSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"kind": "value_limit", "days": [DayCountSerializer.example]}
-
-    kind = serializers.ChoiceField(choices=list(KINDS))
+    kind = serializers.ChoiceField(choices=list(KINDS), initial="value_limit")
     days = DayCountSerializer(many=True, help_text="New sets of identifiers; days without any are missing.")
 
 
 class HubSerializer(serializers.Serializer[Any]):
     # Context: `ids`, public ids of profiles by number.
 
-    example: ClassVar = {"identifier": IdentifierSerializer.example, "sets": 12, "events": 40, "profileId": "use_2qKf0"}
-
     identifier = IdentifierSerializer()
-    sets = serializers.IntegerField(help_text="Different sets of identifiers that carried it in vain.")
-    events = serializers.IntegerField(help_text="Events of these.")
-    profileId = serializers.SerializerMethodField(help_text="Who has it; null = nobody.")
+    sets = serializers.IntegerField(help_text="Different sets of identifiers that carried it in vain.", initial=12)
+    events = serializers.IntegerField(help_text="Events of these.", initial=40)
+    profileId = serializers.SerializerMethodField(help_text="Who has it; null = nobody.", initial="use_2qKf0")
 
     def get_profileId(self, hub: Hub) -> str | None:
         return self.context["ids"].get(hub.profile)
 
 
 class LargestProfileSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"profileId": "use_2qKf0", "identifiers": 120}
-
-    profileId = serializers.CharField(source="id")
-    identifiers = serializers.IntegerField()
+    profileId = serializers.CharField(source="id", initial="use_2qKf0")
+    identifiers = serializers.IntegerField(initial=120)
 
 
 class TypeInsightSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"type": "anonymous_id", "identifiers": 1000, "alone": 700}
-
-    type = serializers.CharField()
-    identifiers = serializers.IntegerField(help_text="That somebody has.")
-    alone = serializers.IntegerField(help_text="Of these, all that is known of somebody: they never joined another.")
+    type = serializers.CharField(initial="anonymous_id")
+    identifiers = serializers.IntegerField(help_text="That somebody has.", initial=1000)
+    alone = serializers.IntegerField(
+        help_text="Of these, all that is known of somebody: they never joined another.", initial=700
+    )
 
 
 class RecommendationSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "why": "It came with 12 different sets of identifiers of others, and was refused.",
-        "type": "email",
-        "block": [IdentifierSerializer.example],
-        "limit": None,
-    }
-
-    why = serializers.CharField()
-    type = serializers.CharField(help_text="Of the identifiers that are to be blocked, or limited.")
-    block = serializers.SerializerMethodField(help_text="Those that are to be blocked.")
-    limit = serializers.SerializerMethodField(help_text="What its limit is to be, such as `5 per week`.")
+    why = serializers.CharField(initial="It came with 12 different sets of identifiers of others, and was refused.")
+    type = serializers.CharField(help_text="Of the identifiers that are to be blocked, or limited.", initial="email")
+    block = serializers.SerializerMethodField(help_text="Those that are to be blocked.", initial=[IDENTIFIER])
+    limit = serializers.SerializerMethodField(help_text="What its limit is to be, such as `5 per week`.", initial=None)
 
     @extend_schema_field(IdentifierSerializer(many=True))
     def get_block(self, advice: Recommendation) -> Any:
@@ -86,17 +71,7 @@ class RecommendationSerializer(serializers.Serializer[Any]):
 
 
 class InsightsAnswer(Envelope):
-    example: ClassVar = {
-        "since": AT,
-        "violations": [ViolationsSerializer.example],
-        "merges": [DayCountSerializer.example],
-        "hubs": [HubSerializer.example],
-        "largest": [LargestProfileSerializer.example],
-        "types": [TypeInsightSerializer.example],
-        "recommendations": [RecommendationSerializer.example],
-    }
-
-    since = MomentField(help_text="From here on days are counted.")
+    since = MomentField(help_text="From here on days are counted.", initial=AT)
     violations = ViolationsSerializer(many=True)
     merges = DayCountSerializer(many=True, help_text="Profiles that were merged into others, by the day of the event.")
     hubs = HubSerializer(many=True, help_text="Identifiers that would have joined most different sets to others.")
@@ -106,25 +81,17 @@ class InsightsAnswer(Envelope):
 
 
 class OwnershipSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "profileId": "use_2qKf0",
-        "since": AT,
-        "until": None,
-        "sourceId": "src_2qKf0",
-        "messageId": "m-17",
-        "merged": False,
-    }
-
     profileId = serializers.CharField(
         source="profile_id",
         allow_null=True,
         help_text="Its own id, also of one that was merged since; null = the event is not kept any more.",
+        initial="use_2qKf0",
     )
     since = MomentField()
-    until = MomentField(allow_null=True, help_text="null = to this day.")
-    sourceId = serializers.CharField(source="source_id", allow_null=True)
-    messageId = serializers.CharField(source="message_id", help_text="The event that brought it.")
-    merged = serializers.BooleanField(help_text="It came by a merge.")
+    until = MomentField(allow_null=True, help_text="null = to this day.", initial=None)
+    sourceId = serializers.CharField(source="source_id", allow_null=True, initial="src_2qKf0")
+    messageId = serializers.CharField(source="message_id", help_text="The event that brought it.", initial="m-17")
+    merged = serializers.BooleanField(help_text="It came by a merge.", initial=False)
 
 
 class OwnerAnswer(Envelope):

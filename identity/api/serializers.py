@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -10,7 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.schema import register
-from access.api.serializers import ANY_JSON, AT, Envelope, MomentField
+from access.api.serializers import ANY_JSON, Envelope, MomentField
 from access.errors import invalid
 from identity import derived, queries
 from identity.derived import DerivedTraits
@@ -99,38 +99,32 @@ class RulesAnswer(Envelope):
 
 
 class ResolutionAnswer(Envelope):
-    example: ClassVar = {"waiting": 0, "replaying": False, "piece": 17}
-
-    waiting = serializers.IntegerField(help_text="Archived events that are not resolved yet.")
-    replaying = serializers.BooleanField()
+    waiting = serializers.IntegerField(help_text="Archived events that are not resolved yet.", initial=0)
+    replaying = serializers.BooleanField(initial=False)
     asOf = MomentField()
-    piece = serializers.IntegerField(help_text="The newest batch of the space's log.")
+    piece = serializers.IntegerField(help_text="The newest batch of the space's log.", initial=17)
 
 
 class PlacedSerializer(serializers.Serializer[Any]):
     """An event of the timeline, with the profile that it belongs to now."""
 
-    example: ClassVar = {
-        "sourceId": "src_2qKf0",
-        "messageId": "m17",
-        "profileId": "use_2qKf0",
-        "piece": 17,
-        "position": 0,
-    }
-
-    sourceId = serializers.CharField(source="source_id", allow_null=True, help_text="null = it was deleted.")
-    messageId = serializers.CharField(source="row.message_id")
-    profileId = serializers.CharField(source="profile_id")
+    sourceId = serializers.CharField(
+        source="source_id", allow_null=True, help_text="null = it was deleted.", initial="src_2qKf0"
+    )
+    messageId = serializers.CharField(source="row.message_id", initial="m17")
+    profileId = serializers.CharField(source="profile_id", initial="use_2qKf0")
     timestamp = MillisecondsField(source="row.ts")
-    piece = serializers.IntegerField(source="row.piece")
-    position = serializers.IntegerField(source="row.position")
+    piece = serializers.IntegerField(source="row.piece", initial=17)
+    position = serializers.IntegerField(source="row.position", initial=0)
+
+
+IDENTIFIER = {"type": "email", "value": "ada@example.com"}
+ACME: dict[str, Any] = {"id": "use_2qKf1", "name": "Acme", "identifiers": [{"type": "group_id", "value": "acme"}]}
 
 
 class IdentifierSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"type": "email", "value": "ada@example.com"}
-
-    type = serializers.CharField()
-    value = serializers.CharField()
+    type = serializers.CharField(initial=IDENTIFIER["type"])
+    value = serializers.CharField(initial=IDENTIFIER["value"])
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         if isinstance(instance, tuple | list):  # (type, value), as an event has them
@@ -142,18 +136,11 @@ class IdentifierSerializer(serializers.Serializer[Any]):
 class ProfileSerializer(serializers.Serializer[Any]):
     # Context: `include`, which of the optional fields are wanted.
 
-    example: ClassVar = {
-        "id": "use_2qKf0",
-        "collection": "users",
-        "traits": TRAITS,
-        "identifiers": [IdentifierSerializer.example],
-    }
-
-    id = serializers.CharField(source="public_id")
-    collection = serializers.SerializerMethodField()
+    id = serializers.CharField(source="public_id", initial="use_2qKf0")
+    collection = serializers.SerializerMethodField(initial="users")
     firstSeenAt = MomentField(source="first_seen_at")
-    traits = TraitsField(required=False)
-    identifiers = IdentifierSerializer(many=True, required=False)
+    traits = TraitsField(required=False, initial=TRAITS)
+    identifiers = IdentifierSerializer(many=True, required=False, initial=[IDENTIFIER])
 
     def get_fields(self) -> dict[str, Any]:
         # Left out as fields, not as values: of rows that were read without identifiers there are none to render.
@@ -168,15 +155,9 @@ class ProfileSerializer(serializers.Serializer[Any]):
 class RelatedSerializer(serializers.Serializer[Any]):
     """An account of a user, or a user of an account."""
 
-    example: ClassVar = {
-        "id": "use_2qKf1",
-        "name": "Acme",
-        "identifiers": [{"type": "group_id", "value": "acme"}],
-    }
-
-    id = serializers.CharField(source="public_id")
-    name = serializers.SerializerMethodField()
-    identifiers = IdentifierSerializer(many=True)
+    id = serializers.CharField(source="public_id", initial=ACME["id"])
+    name = serializers.SerializerMethodField(initial=ACME["name"])
+    identifiers = IdentifierSerializer(many=True, initial=ACME["identifiers"])
 
     def get_name(self, profile: Any) -> str | None:
         return shown_name(profile.traits, [(row["type"], row["value"]) for row in profile.identifiers]) or None
@@ -190,13 +171,15 @@ class TraitValueField(serializers.JSONField):
 class TraitDetailsSerializer(serializers.Serializer[Any]):
     """A trait with what it is and where its value is from."""
 
-    example: ClassVar = {"key": "orders_90d", "kind": "computed_trait", "id": "tra_2qKf0", "value": 3, "sourceId": None}
-
-    key = serializers.CharField()
-    kind = serializers.ChoiceField(choices=derived.KINDS)
-    id = serializers.CharField(allow_null=True, help_text="Of the SQL trait, the computed trait or the audience.")
-    value = TraitValueField(help_text="Of an audience true.")
-    sourceId = serializers.CharField(allow_null=True, help_text="Of a custom or a SQL trait; null = it was deleted.")
+    key = serializers.CharField(initial="orders_90d")
+    kind = serializers.ChoiceField(choices=derived.KINDS, initial="computed_trait")
+    id = serializers.CharField(
+        allow_null=True, help_text="Of the SQL trait, the computed trait or the audience.", initial="tra_2qKf0"
+    )
+    value = TraitValueField(help_text="Of an audience true.", initial=3)  # type: ignore[arg-type]
+    sourceId = serializers.CharField(
+        allow_null=True, help_text="Of a custom or a SQL trait; null = it was deleted.", initial=None
+    )
     updatedAt = MomentField(allow_null=True, help_text="null = that is not recorded.")
 
 
@@ -205,39 +188,29 @@ class HeldSerializer(IdentifierSerializer):
 
     # Context: `sources`, public ids by key.
 
-    example: ClassVar = {
-        **IdentifierSerializer.example,
-        "firstSeenAt": AT,
-        "sourceId": "src_2qKf0",
-        "messageId": "m17",
-    }
-
     firstSeenAt = MomentField(source="first_seen_at")
-    sourceId = SourceIdField(source="source_id")
-    messageId = serializers.CharField(source="message_id")
+    sourceId = SourceIdField(source="source_id", initial="src_2qKf0")
+    messageId = serializers.CharField(source="message_id", initial="m17")
 
 
 class WholeProfileSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "use_2qKf0",
-        "collection": "users",
-        "name": "Ada",
-        "traits": {**TRAITS, "orders_90d": 3},
-        "mergedIds": [],
-        "accounts": [RelatedSerializer.example],
-        "relatedTotal": 1,
-    }
-
-    id = serializers.CharField()
-    collection = serializers.ChoiceField(choices=list(COLLECTIONS))
-    name = serializers.CharField(allow_null=True)
-    traits = AnyTraitsField(help_text="By key; where a custom trait has the key of another one, the custom one.")
+    id = serializers.CharField(initial="use_2qKf0")
+    collection = serializers.ChoiceField(choices=list(COLLECTIONS), initial="users")
+    name = serializers.CharField(allow_null=True, initial="Ada")
+    traits = AnyTraitsField(
+        help_text="By key; where a custom trait has the key of another one, the custom one.",
+        initial={**TRAITS, "orders_90d": 3},
+    )
     traitDetails = TraitDetailsSerializer(many=True)
     identifiers = HeldSerializer(many=True)
-    mergedIds = serializers.ListField(child=serializers.CharField(), help_text="Profiles that became part of this one.")
-    accounts = RelatedSerializer(many=True, required=False, help_text="Of a user.")
+    mergedIds = serializers.ListField(
+        child=serializers.CharField(), help_text="Profiles that became part of this one.", initial=[]
+    )
+    accounts = RelatedSerializer(many=True, required=False, help_text="Of a user.", initial=[ACME])
     users = RelatedSerializer(many=True, required=False, help_text="Of an account.")
-    relatedTotal = serializers.IntegerField(help_text=f"How many there are; of these the first {MANY:,} are named.")
+    relatedTotal = serializers.IntegerField(
+        help_text=f"How many there are; of these the first {MANY:,} are named.", initial=1
+    )
     firstSeenAt = MomentField()
     lastSeenAt = MomentField(allow_null=True)
 
@@ -252,12 +225,10 @@ class ProfileAnswer(Envelope):
 class TraitSerializer(serializers.Serializer[Any]):
     """A trait's value with where it is from, for `verbose`."""
 
-    example: ClassVar = {"kind": "custom", "id": None, "value": "pro", "sourceId": "src_2qKf0"}
-
-    kind = serializers.ChoiceField(choices=derived.KINDS)
-    id = serializers.CharField(allow_null=True)
-    value = serializers.JSONField()
-    sourceId = serializers.CharField(allow_null=True)
+    kind = serializers.ChoiceField(choices=derived.KINDS, initial="custom")
+    id = serializers.CharField(allow_null=True, initial=None)
+    value = serializers.JSONField(initial="pro")  # type: ignore[arg-type]
+    sourceId = serializers.CharField(allow_null=True, initial="src_2qKf0")
     updatedAt = MomentField(allow_null=True)
 
 
@@ -266,12 +237,10 @@ class ExternalIdSerializer(serializers.Serializer[Any]):
 
     # Context: `collection` of the profile.
 
-    example: ClassVar = {"collection": "users", "type": "email", "id": "ada@example.com", "encoding": "none"}
-
-    collection = serializers.SerializerMethodField()
-    type = serializers.CharField()
-    id = serializers.SerializerMethodField()
-    encoding = serializers.SerializerMethodField()
+    collection = serializers.SerializerMethodField(initial="users")
+    type = serializers.CharField(initial="email")
+    id = serializers.SerializerMethodField(initial="ada@example.com")
+    encoding = serializers.SerializerMethodField(initial="none")
 
     @extend_schema_field(serializers.ChoiceField(choices=list(COLLECTIONS)))
     def get_collection(self, row: Any) -> str:
@@ -287,36 +256,24 @@ class ExternalIdSerializer(serializers.Serializer[Any]):
 
 
 class SeenIdSerializer(ExternalIdSerializer):
-    example: ClassVar = {
-        **ExternalIdSerializer.example,
-        "createdAt": AT,
-        "sourceId": "src_2qKf0",
-        "firstMessageId": "m17",
-    }
-
     createdAt = MomentField(source="first_seen_at")
-    sourceId = SourceIdField(source="source_id")
-    firstMessageId = serializers.CharField(source="message_id")
+    sourceId = SourceIdField(source="source_id", initial="src_2qKf0")
+    firstMessageId = serializers.CharField(source="message_id", initial="m17")
 
 
 class ProfileEventSerializer(serializers.Serializer[Any]):
     # Context: `collection` of the profile, and `sources`.
 
-    example: ClassVar = {
-        "type": "track",
-        "event": "Order Completed",
-        "messageId": "m17",
-        "sourceId": "src_2qKf0",
-        "message": {"type": "track", "event": "Order Completed", "userId": "u1", "properties": {"total": 12}},
-    }
-
     externalIds = serializers.SerializerMethodField()
-    type = serializers.CharField()
-    event = serializers.CharField()
-    messageId = serializers.CharField(source="message_id")
-    sourceId = SourceIdField(source="source")
+    type = serializers.CharField(initial="track")
+    event = serializers.CharField(initial="Order Completed")
+    messageId = serializers.CharField(source="message_id", initial="m17")
+    sourceId = SourceIdField(source="source", initial="src_2qKf0")
     timestamp = MillisecondsField(source="ts")
-    message = serializers.SerializerMethodField(help_text="As archived.")
+    message = serializers.SerializerMethodField(
+        help_text="As archived.",
+        initial={"type": "track", "event": "Order Completed", "userId": "u1", "properties": {"total": 12}},
+    )
 
     @extend_schema_field(ExternalIdSerializer(many=True))
     def get_externalIds(self, row: ProfileEvent) -> Any:
@@ -331,22 +288,13 @@ class ProfileEventSerializer(serializers.Serializer[Any]):
 class MergeSerializer(serializers.Serializer[Any]):
     # Context: `ids` by number, and `sources`.
 
-    example: ClassVar = {
-        "id": "use_2qKf1",
-        "into": "use_2qKf0",
-        "sourceId": "src_2qKf0",
-        "messageId": "m17",
-        "reason": "shared email",
-        "piece": 17,
-    }
-
-    id = serializers.SerializerMethodField(help_text="The profile that became part of the other.")
-    into = serializers.SerializerMethodField()
+    id = serializers.SerializerMethodField(help_text="The profile that became part of the other.", initial="use_2qKf1")
+    into = serializers.SerializerMethodField(initial="use_2qKf0")
     at = MomentField()
-    sourceId = SourceIdField(source="source_id")
-    messageId = serializers.CharField(source="message_id")
-    reason = serializers.CharField()
-    piece = serializers.IntegerField()
+    sourceId = SourceIdField(source="source_id", initial="src_2qKf0")
+    messageId = serializers.CharField(source="message_id", initial="m17")
+    reason = serializers.CharField(initial="shared email")
+    piece = serializers.IntegerField(initial=17)
 
     def get_id(self, merge: Merge) -> str:
         return str(self.context["ids"][merge.loser])
@@ -389,11 +337,9 @@ def by_key(details: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 class NoteSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"label": "VIP", "text": "Calls on Mondays.", "changedBy": "usr_2qKf0", "changedAt": AT}
-
-    label = serializers.SerializerMethodField()  # type: ignore[assignment]
-    text = serializers.SerializerMethodField()
-    changedBy = serializers.CharField(source="changed_by.public_id", default=None, allow_null=True)
+    label = serializers.SerializerMethodField(initial="VIP")  # type: ignore[assignment]
+    text = serializers.SerializerMethodField(initial="Calls on Mondays.")
+    changedBy = serializers.CharField(source="changed_by.public_id", default=None, allow_null=True, initial="usr_2qKf0")
     changedAt = MomentField(source="changed_at")
 
     def get_label(self, note: ProfileNote) -> str:
@@ -404,10 +350,8 @@ class NoteSerializer(serializers.Serializer[Any]):
 
 
 class WriteNote(serializers.Serializer[Any]):
-    example: ClassVar = {"label": "VIP", "text": "Calls on Mondays."}
-
-    label = serializers.CharField(max_length=60, allow_blank=True, default="")  # type: ignore[assignment]
-    text = serializers.CharField(max_length=2_000, allow_blank=True, default="")
+    label = serializers.CharField(max_length=60, allow_blank=True, default="", initial="VIP")  # type: ignore[assignment]
+    text = serializers.CharField(max_length=2_000, allow_blank=True, default="", initial="Calls on Mondays.")
 
 
 class NoteAnswer(Envelope):

@@ -1,7 +1,7 @@
 """Splitting a profile, and undoing that, by REST."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
@@ -29,24 +29,22 @@ MOST_TAKEN = 1_000
 class SplitSerializer(serializers.Serializer[Any]):
     # Context: `ids`, public ids of profiles by number.
 
-    example: ClassVar = {
-        "id": "spl_2qKf0",
-        "profileId": "use_2qKf0",
-        "state": "done",
-        "error": None,
-        "taken": [{"type": "anonymous_id", "value": "a-17"}],
-        "movedTo": None,
-        "createdBy": "usr_2qKf0",
-    }
-
-    id = serializers.CharField(source="public_id")
-    profileId = serializers.SerializerMethodField(help_text="Who had all of these identifiers, as it is now.")
-    state = serializers.ChoiceField(choices=ProfileSplit.State.values)
-    error = TextOrNull(help_text="Why it failed; null = it did not.")
-    taken = IdentifierSerializer(many=True, help_text="None of these may be in one profile …")
+    id = serializers.CharField(source="public_id", initial="spl_2qKf0")
+    profileId = serializers.SerializerMethodField(
+        help_text="Who had all of these identifiers, as it is now.", initial="use_2qKf0"
+    )
+    state = serializers.ChoiceField(choices=ProfileSplit.State.values, initial="done")
+    error = TextOrNull(help_text="Why it failed; null = it did not.", initial=None)
+    taken = IdentifierSerializer(
+        many=True,
+        help_text="None of these may be in one profile …",
+        initial=[{"type": "anonymous_id", "value": "a-17"}],
+    )
     left = IdentifierSerializer(many=True, help_text="… with any of these.")
-    movedTo = serializers.SerializerMethodField(help_text="With this one they are in one; null = they were not moved.")
-    createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True)
+    movedTo = serializers.SerializerMethodField(
+        help_text="With this one they are in one; null = they were not moved.", initial=None
+    )
+    createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True, initial="usr_2qKf0")
     createdAt = MomentField(source="created_at")
     doneAt = MomentField(source="done_at", allow_null=True, help_text="When its newest wish came true, or failed.")
 
@@ -61,44 +59,38 @@ class SplitSerializer(serializers.Serializer[Any]):
 class PartSerializer(serializers.Serializer[Any]):
     # Context: `ids`.
 
-    example: ClassVar = {"profileId": None, "traits": {"plan": "pro"}, "events": 3}
-
-    profileId = serializers.SerializerMethodField(help_text="null = it would be new.")
+    profileId = serializers.SerializerMethodField(help_text="null = it would be new.", initial=None)
     identifiers = IdentifierSerializer(many=True)
-    traits = TraitsField(source="values")
-    events = serializers.IntegerField()
+    traits = TraitsField(source="values", initial={"plan": "pro"})
+    events = serializers.IntegerField(initial=3)
 
     def get_profileId(self, part: SplitPart) -> str | None:
         return None if part.is_new else str(self.context["ids"][part.number])
 
 
 class GivenIdentifierSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"type": "anonymous_id", "value": "a-17"}
-
-    type = serializers.CharField(max_length=60)
-    value = serializers.CharField(max_length=500, trim_whitespace=False)
+    type = serializers.CharField(max_length=60, initial="anonymous_id")
+    value = serializers.CharField(max_length=500, trim_whitespace=False, initial="a-17")
 
 
 class ToldSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"subscriptionId": "sub_2qKf0", "destination": "Braze", "why": None}
-
-    subscriptionId = serializers.CharField(source="id")
-    destination = serializers.CharField(help_text="The name of where it goes.")
+    subscriptionId = serializers.CharField(source="id", initial="sub_2qKf0")
+    destination = serializers.CharField(help_text="The name of where it goes.", initial="Braze")
     enter = IdentifierSerializer(many=True, help_text="Identifiers that it would be told enter …")
     leave = IdentifierSerializer(many=True, help_text="… and that leave.")
-    why = TextOrNull(help_text="Why that is not worked out; null = it is.")
+    why = TextOrNull(help_text="Why that is not worked out; null = it is.", initial=None)
 
 
 class AudienceEffectSerializer(serializers.Serializer[Any]):
     # Context: `ids`, and `places`, of the profiles that there would be by number.
 
-    example: ClassVar = {"audienceId": "aud_2qKf0", "name": "Buyers", "now": ["use_2qKf0"], "after": [1], "why": None}
-
-    audienceId = serializers.CharField(source="id")
-    name = serializers.CharField()
-    now = serializers.SerializerMethodField(help_text="Ids of those of them who are in it now.")
-    after = serializers.SerializerMethodField(help_text="Places in `profiles`, from 0, of those who would be.")
-    why = TextOrNull(help_text="Why that is not worked out; null = it is.")
+    audienceId = serializers.CharField(source="id", initial="aud_2qKf0")
+    name = serializers.CharField(initial="Buyers")
+    now = serializers.SerializerMethodField(help_text="Ids of those of them who are in it now.", initial=["use_2qKf0"])
+    after = serializers.SerializerMethodField(
+        help_text="Places in `profiles`, from 0, of those who would be.", initial=[1]
+    )
+    why = TextOrNull(help_text="Why that is not worked out; null = it is.", initial=None)
     destinations = ToldSerializer(source="told", many=True, help_text="Those that would be told something.")
 
     def get_now(self, effect: AudienceEffect) -> list[str]:
@@ -109,14 +101,13 @@ class AudienceEffectSerializer(serializers.Serializer[Any]):
 
 
 class SplitProfile(serializers.Serializer[Any]):
-    example: ClassVar = {"profileId": "use_2qKf0", "identifiers": [{"type": "anonymous_id", "value": "a-17"}]}
-
-    profileId = serializers.CharField(max_length=64)
+    profileId = serializers.CharField(max_length=64, initial="use_2qKf0")
     identifiers = serializers.ListField(
         child=GivenIdentifierSerializer(),
         max_length=MOST_TAKEN,
         required=False,
         help_text="Those of its identifiers that are somebody else's.",
+        initial=[{"type": "anonymous_id", "value": "a-17"}],
     )
     mergedId = serializers.CharField(
         max_length=64, required=False, help_text="Instead: what came with this profile when it was merged into it."

@@ -1,7 +1,7 @@
 """Imports as the API takes and answers them."""
 
 import base64
-from typing import Any, ClassVar
+from typing import Any
 
 from rest_framework import serializers
 
@@ -14,73 +14,63 @@ from spaces import personal
 from spaces.clock import clock
 
 LARGEST_IN_BASE64 = 4 * 2**20 * 4 // 3 + 4  # characters: of any request the API takes 6 MB
+COLUMNS = [{"use": "identifier", "name": "email", "type": "text"}, {"use": "trait", "name": "plan", "type": "text"}]
 
 
 class ImportColumnSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"use": "trait", "name": "plan", "type": "text"}
-
-    use = serializers.ChoiceField(choices=["identifier", "trait", "ignored"])
+    use = serializers.ChoiceField(choices=["identifier", "trait", "ignored"], initial="trait")
     name = serializers.CharField(
-        max_length=200, allow_blank=True, default="", help_text="Of the identifier or the trait; blank = it is ignored."
+        max_length=200,
+        allow_blank=True,
+        default="",
+        help_text="Of the identifier or the trait; blank = it is ignored.",
+        initial="plan",
     )
-    type = serializers.ChoiceField(choices=list(TYPES), default="text", help_text="What the values of a trait are.")
+    type = serializers.ChoiceField(
+        choices=list(TYPES), default="text", help_text="What the values of a trait are.", initial="text"
+    )
 
 
 class ImportCountsSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"good": 9_998, "known": 9_000, "new": 998, "joining": 3, "rejected": 2}
-
-    good = serializers.IntegerField(default=0, help_text="Rows that can be imported.")
-    known = serializers.IntegerField(default=0, help_text="Of these, about people who have a profile.")
-    new = serializers.IntegerField(default=0, help_text="About others.")
-    joining = serializers.IntegerField(default=0, help_text="With identifiers of several profiles, which may merge.")
-    rejected = serializers.IntegerField(default=0)
+    good = serializers.IntegerField(default=0, help_text="Rows that can be imported.", initial=9_998)
+    known = serializers.IntegerField(default=0, help_text="Of these, about people who have a profile.", initial=9_000)
+    new = serializers.IntegerField(default=0, help_text="About others.", initial=998)
+    joining = serializers.IntegerField(
+        default=0, help_text="With identifiers of several profiles, which may merge.", initial=3
+    )
+    rejected = serializers.IntegerField(default=0, initial=2)
 
 
 class SentCountsSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"good": 9_998, "rejected": 2}
-
-    good = serializers.IntegerField(default=0)
-    rejected = serializers.IntegerField(default=0)
+    good = serializers.IntegerField(default=0, initial=9_998)
+    rejected = serializers.IntegerField(default=0, initial=2)
 
 
 class ImportSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "imp_2qKf0",
-        "name": "customers.csv",
-        "state": "checked",
-        "error": None,
-        "received": 1_048_576,
-        "header": ["email", "plan"],
-        "columns": [{"use": "identifier", "name": "email", "type": "text"}, ImportColumnSerializer.example],
-        "rules": {"email": 2},
-        "sent": {"good": 0, "rejected": 0},
-        "done": 1.0,
-        "rowsPerSecond": 0.0,
-        "secondsLeft": None,
-        "sourceId": None,
-        "fileKept": True,
-        "createdBy": "usr_2qKf0",
-        "endedAt": None,
-    }
-
-    id = serializers.CharField(source="public_id")
-    name = serializers.CharField(help_text="Of the file.")
-    state = serializers.ChoiceField(choices=ProfileImport.State.values)
-    error = TextOrNull(help_text="Why it does not go on at this moment; null = it does.")
-    received = serializers.IntegerField(help_text="Bytes of the file so far: where the next part begins.")
-    header = serializers.ListField(child=serializers.CharField())
-    columns = ImportColumnSerializer(many=True, help_text="In the order of the header; a guess until it is checked.")
+    id = serializers.CharField(source="public_id", initial="imp_2qKf0")
+    name = serializers.CharField(help_text="Of the file.", initial="customers.csv")
+    state = serializers.ChoiceField(choices=ProfileImport.State.values, initial="checked")
+    error = TextOrNull(help_text="Why it does not go on at this moment; null = it does.", initial=None)
+    received = serializers.IntegerField(
+        help_text="Bytes of the file so far: where the next part begins.", initial=1_048_576
+    )
+    header = serializers.ListField(child=serializers.CharField(), initial=["email", "plan"])
+    columns = ImportColumnSerializer(
+        many=True, help_text="In the order of the header; a guess until it is checked.", initial=COLUMNS
+    )
     check = ImportCountsSerializer(source="counts")
-    rules = serializers.DictField(child=serializers.IntegerField(), help_text="What is wrong with rows: rule → times.")
-    sent = SentCountsSerializer(help_text="Rows that the run has come past.")
-    done = serializers.SerializerMethodField(help_text="How much of what it is at, from 0 to 1.")
-    rowsPerSecond = serializers.SerializerMethodField()
-    secondsLeft = serializers.SerializerMethodField()
-    sourceId = serializers.CharField(source="source.public_id", default=None, allow_null=True)
-    fileKept = serializers.BooleanField(source="file_kept", read_only=True)
-    createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True)
+    rules = serializers.DictField(
+        child=serializers.IntegerField(), help_text="What is wrong with rows: rule → times.", initial={"email": 2}
+    )
+    sent = SentCountsSerializer(help_text="Rows that the run has come past.", initial={"good": 0, "rejected": 0})
+    done = serializers.SerializerMethodField(help_text="How much of what it is at, from 0 to 1.", initial=1.0)
+    rowsPerSecond = serializers.SerializerMethodField(initial=0.0)
+    secondsLeft = serializers.SerializerMethodField(initial=None)
+    sourceId = serializers.CharField(source="source.public_id", default=None, allow_null=True, initial=None)
+    fileKept = serializers.BooleanField(source="file_kept", read_only=True, initial=True)
+    createdBy = serializers.CharField(source="created_by.public_id", default=None, allow_null=True, initial="usr_2qKf0")
     createdAt = MomentField(source="created_at")
-    endedAt = MomentField(source="ended_at", allow_null=True)
+    endedAt = MomentField(source="ended_at", allow_null=True, initial=None)
 
     def to_representation(self, of: ProfileImport) -> dict[str, Any]:
         # Once: of one that is undone it counts whom it has still to see to, and the three belong to one moment.
@@ -99,19 +89,11 @@ class ImportSerializer(serializers.Serializer[Any]):
 
 
 class ImportProblemSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "row": 17,
-        "column": "email",
-        "value": "not an address",
-        "rule": "email",
-        "sentence": "This is no e-mail address.",
-    }
-
-    row = serializers.IntegerField(help_text="As a spreadsheet counts them: 1 is the header.")
-    column = serializers.CharField(help_text="Blank = the whole row.")
-    value = serializers.SerializerMethodField(method_name="get_shown")
-    rule = serializers.CharField()
-    sentence = serializers.CharField()
+    row = serializers.IntegerField(help_text="As a spreadsheet counts them: 1 is the header.", initial=17)
+    column = serializers.CharField(help_text="Blank = the whole row.", initial="email")
+    value = serializers.SerializerMethodField(method_name="get_shown", initial="not an address")
+    rule = serializers.CharField(initial="email")
+    sentence = serializers.CharField(initial="This is no e-mail address.")
 
     def get_shown(self, problem: ImportProblem) -> str:
         return personal.value(problem.column, problem.value, names=personal.OF_PEOPLE)
@@ -120,10 +102,8 @@ class ImportProblemSerializer(serializers.Serializer[Any]):
 class ImportRowSerializer(serializers.Serializer[Any]):
     # Context: `header`.
 
-    example: ClassVar = {"row": 2, "values": ["ada@example.com", "pro"]}
-
-    row = serializers.IntegerField()
-    values = serializers.SerializerMethodField()
+    row = serializers.IntegerField(initial=2)
+    values = serializers.SerializerMethodField(initial=["ada@example.com", "pro"])
 
     def get_values(self, record: Record) -> list[str]:
         return [
@@ -133,10 +113,8 @@ class ImportRowSerializer(serializers.Serializer[Any]):
 
 
 class CreateImport(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "customers.csv", "charset": "utf-8"}
-
-    name = serializers.CharField(max_length=200)
-    charset = serializers.ChoiceField(choices=list(CHARSETS), default="utf-8")
+    name = serializers.CharField(max_length=200, initial="customers.csv")
+    charset = serializers.ChoiceField(choices=list(CHARSETS), default="utf-8", initial="utf-8")
     delimiter = serializers.ChoiceField(
         choices=["", *DELIMITERS],
         default="",
@@ -154,32 +132,31 @@ class Base64Field(serializers.CharField):
 
 
 class ImportPartBody(serializers.Serializer[Any]):
-    example: ClassVar = {"offset": 0, "content": "ZW1haWwscGxhbgo="}
-
-    offset = serializers.IntegerField(min_value=0, help_text="Bytes of the file before this part: `received`.")
-    content = Base64Field(max_length=LARGEST_IN_BASE64, help_text="The bytes of the part, in base64.")
+    offset = serializers.IntegerField(
+        min_value=0, help_text="Bytes of the file before this part: `received`.", initial=0
+    )
+    content = Base64Field(
+        max_length=LARGEST_IN_BASE64, help_text="The bytes of the part, in base64.", initial="ZW1haWwscGxhbgo="
+    )
 
 
 class CheckImport(serializers.Serializer[Any]):
-    example: ClassVar = {"columns": ImportSerializer.example["columns"]}
-
     columns = serializers.ListField(
-        child=ImportColumnSerializer(), max_length=MOST_COLUMNS, help_text="In the order of the header."
+        child=ImportColumnSerializer(),
+        max_length=MOST_COLUMNS,
+        help_text="In the order of the header.",
+        initial=COLUMNS,
     )
 
 
 class RejectedRowSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"row": 17, "reason": "email: This is no e-mail address.", "values": ["ada", "pro"]}
-
-    row = serializers.IntegerField()
-    reason = serializers.CharField()
-    values = serializers.ListField(child=serializers.CharField())
+    row = serializers.IntegerField(initial=17)
+    reason = serializers.CharField(initial="email: This is no e-mail address.")
+    values = serializers.ListField(child=serializers.CharField(), initial=["ada", "pro"])
 
 
 class ImportTemplateAnswer(Envelope):
-    example: ClassVar = {"columns": ["user_id", "email", "plan"]}
-
-    columns = serializers.ListField(child=serializers.CharField())
+    columns = serializers.ListField(child=serializers.CharField(), initial=["user_id", "email", "plan"])
 
 
 # Whole answers. `import` is no name that Python takes for a field.

@@ -17,66 +17,60 @@ from privacy.rules.subjects import LONGEST, LONGEST_TYPE, MOST_SUBJECTS
 class SubjectSerializer(serializers.Serializer[Any]):
     """An identifier of somebody."""
 
-    example: ClassVar = {"type": "email", "value": "ada@example.com"}
-
-    type = serializers.CharField(max_length=LONGEST_TYPE, help_text="Such as user_id, email or one of the space's own.")
-    value = serializers.CharField(max_length=LONGEST)
+    type = serializers.CharField(
+        max_length=LONGEST_TYPE, help_text="Such as user_id, email or one of the space's own.", initial="email"
+    )
+    value = serializers.CharField(max_length=LONGEST, initial="ada@example.com")
 
 
 class CreateRegulation(serializers.Serializer[Any]):
     """Whoever has one of these identifiers is meant, with everything that they hold."""
 
-    example: ClassVar = {"regulationType": "SUPPRESS_WITH_DELETE"}
-
     regulationType = serializers.ChoiceField(
-        choices=[*KINDS], help_text="\n".join(f"{kind.key}: {kind.about}" for kind in KINDS.values())
+        choices=[*KINDS],
+        help_text="\n".join(f"{kind.key}: {kind.about}" for kind in KINDS.values()),
+        initial="SUPPRESS_WITH_DELETE",
     )
     subjects: Any = serializers.ListSerializer(child=SubjectSerializer(), min_length=1, max_length=MOST_SUBJECTS)
 
 
 class StoreCountSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"store": "ClickHouse", "table": "timeline", "erased": 120, "left": 0}
-
-    store = serializers.CharField()
-    table = serializers.CharField()
-    erased = serializers.IntegerField(help_text="Rows; of deliveries and the archive also such as were made blank.")
-    left = serializers.IntegerField(allow_null=True, help_text="Counted afterwards; null = not yet.")
+    store = serializers.CharField(initial="ClickHouse")
+    table = serializers.CharField(initial="timeline")
+    erased = serializers.IntegerField(
+        help_text="Rows; of deliveries and the archive also such as were made blank.", initial=120
+    )
+    left = serializers.IntegerField(allow_null=True, help_text="Counted afterwards; null = not yet.", initial=0)
 
 
 class DestinationReportSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {"name": "CRM", "kind": "webhook", "taken": True, "forgotten": True, "note": ""}
-
-    name = serializers.CharField()
-    kind = serializers.CharField()
-    taken = serializers.BooleanField(help_text="It holds them in no list any more.")
+    name = serializers.CharField(initial="CRM")
+    kind = serializers.CharField(initial="webhook")
+    taken = serializers.BooleanField(help_text="It holds them in no list any more.", initial=True)
     forgotten = serializers.BooleanField(
-        allow_null=True, help_text="It was made to forget them; null = that was not asked for, or it is kept here."
+        allow_null=True,
+        help_text="It was made to forget them; null = that was not asked for, or it is kept here.",
+        initial=True,
     )
-    note = serializers.CharField(help_text="Why not, where it was not.")
+    note = serializers.CharField(help_text="Why not, where it was not.", initial="")
 
 
 class RegulationSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {
-        "id": "reg_2qKf0",
-        "regulationType": "SUPPRESS_WITH_DELETE",
-        "spaceId": None,
-        "status": "FINISHED",
-        "subjects": 1,
-        "percent": 100,
-        "step": "",
-        "unreachable": ["Backups made before 15 June 2026, 12:00 UTC still hold them."],
-    }
-
-    id = serializers.CharField(source="public_id")
-    regulationType = serializers.ChoiceField(choices=[*KINDS], source="kind")
-    spaceId = serializers.SerializerMethodField(help_text="null = the whole workspace.")
-    status = serializers.ChoiceField(choices=Regulation.State.values, source="state")
-    subjects = serializers.IntegerField(help_text="How many identifiers. Which, nobody knows any more when it is done.")
-    percent = serializers.SerializerMethodField()
-    step = serializers.SerializerMethodField(help_text="What is being done.")
+    id = serializers.CharField(source="public_id", initial="reg_2qKf0")
+    regulationType = serializers.ChoiceField(choices=[*KINDS], source="kind", initial="SUPPRESS_WITH_DELETE")
+    spaceId = serializers.SerializerMethodField(help_text="null = the whole workspace.", initial=None)
+    status = serializers.ChoiceField(choices=Regulation.State.values, source="state", initial="FINISHED")
+    subjects = serializers.IntegerField(
+        help_text="How many identifiers. Which, nobody knows any more when it is done.", initial=1
+    )
+    percent = serializers.SerializerMethodField(initial=100)
+    step = serializers.SerializerMethodField(help_text="What is being done.", initial="")
     stores = serializers.SerializerMethodField()
     destinations = serializers.SerializerMethodField(help_text="Those that were ever told of them.")
-    unreachable = serializers.SerializerMethodField(help_text="What no job can erase, and people must see to.")
+    unreachable = serializers.SerializerMethodField(
+        help_text="What no job can erase, and people must see to.",
+        initial=["Backups made before 15 June 2026, 12:00 UTC still hold them."],
+    )
     createdAt = MomentField(source="requested_at")
     finishedAt = MomentField(source="finished_at", allow_null=True)
 
@@ -102,17 +96,13 @@ class RegulationSerializer(serializers.Serializer[Any]):
 
 
 class LookUpSuppressed(serializers.Serializer[Any]):
-    example: ClassVar = {"subjects": [SubjectSerializer.example]}
-
     subjects: Any = serializers.ListSerializer(child=SubjectSerializer(), min_length=1, max_length=MOST_SUBJECTS)
 
 
 class SuppressedSerializer(serializers.Serializer[Any]):
-    example: ClassVar = {**SubjectSerializer.example, "suppressed": True}
-
-    type = serializers.CharField()
-    value = serializers.CharField()
-    suppressed = serializers.BooleanField()
+    type = serializers.CharField(initial="email")
+    value = serializers.CharField(initial="ada@example.com")
+    suppressed = serializers.BooleanField(initial=True)
 
 
 class Known(serializers.Serializer[Any]):
