@@ -13,7 +13,6 @@ from access.api.serializers import Errors, answer
 from access.errors import NOTHING
 from access.requests import ApiRequest
 from audiences import overview, services, trait_overview
-from audiences.api.errors import wrong
 from audiences.api.serializers import (
     ChangeTrait,
     ChangeTraits,
@@ -34,13 +33,11 @@ from audiences.api.views import (
     changed_several,
     created,
     labelled,
+    previewed,
     shown,
     trait_of,
-    unanswered,
 )
 from audiences.distribution import distribution
-from audiences.queries import Unanswerable
-from audiences.rules.validation import DefinitionError
 from identity.queries import profile_of
 from spaces.clock import clock
 from spaces.lanes import QUERIES, lane
@@ -123,20 +120,7 @@ class TraitPreviewView(APIView):
     )
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """Who would have which value now. Changes nothing."""
-        body, now = parsed(PreviewTrait, request), clock.now()
-        try:
-            preview = services.preview_trait(
-                request.space,
-                body["definition"],
-                of=body["of"],
-                include_anonymous=body["includeAnonymous"],
-                events_since=None if body["includeHistoricalData"] else now,
-                now=now,
-            )
-        except DefinitionError as error:
-            raise wrong(error) from error
-        except Unanswerable as error:
-            raise unanswered(request, error) from error
+        body, preview = previewed(request, PreviewTrait, services.preview_trait, clock.now())
         context = {
             "spread": distribution(
                 # A distribution is over all who have a value, the sample over a few of them.

@@ -174,26 +174,12 @@ class PreviewView(APIView):
     )
     def post(self, request: ApiRequest, space_id: str) -> Response:
         """Who would be in it now: exactly how many, and some of them. Changes nothing."""
-        body, now = parsed(PreviewAudience, request), clock.now()
-        try:
-            found = services.preview(
-                request.space,
-                body["definition"],
-                of=body["of"],
-                include_anonymous=body["includeAnonymous"],
-                # As if it were created now: that is what its first computation would count.
-                events_since=None if body["includeHistoricalData"] else now,
-                now=now,
-            )
-        except DefinitionError as error:
-            raise wrong(error) from error
-        except Unanswerable as error:
-            raise unanswered(request, error) from error
+        body, preview = previewed(request, PreviewAudience, services.preview, clock.now())
         context = {
-            "sample": overview.sample(request.space, found.members, body["sampleSize"]),
+            "sample": overview.sample(request.space, preview.members, body["sampleSize"]),
             "unseen": never_seen(request.space, grammar.parse(body["definition"])),
         }
-        return answer(PreviewAnswer, preview=found, context=context)
+        return answer(PreviewAnswer, preview=preview, context=context)
 
 
 @needs("space.read")
@@ -434,6 +420,22 @@ def created(
         raise wrong(error) from error
 
 
+def previewed(
+    request: ApiRequest, body: type[PreviewAudience], preview: Callable[..., Any], now: datetime
+) -> tuple[dict[str, Any], Any]:
+    """A body of this kind, and what its definition comes to now."""
+    given = parsed(body, request)
+    # As if it were created now: that is what its first computation would count.
+    since = None if given["includeHistoricalData"] else now
+    options = {"of": given["of"], "include_anonymous": given["includeAnonymous"], "events_since": since, "now": now}
+    try:
+        return given, preview(request.space, given["definition"], **options)
+    except DefinitionError as error:
+        raise wrong(error) from error
+    except Unanswerable as error:
+        raise _unanswered(request, error) from error
+
+
 def changed_several(
     request: ApiRequest, rows: QuerySet[Audience], body: Any, public_ids: Sequence[str], now: datetime
 ) -> Response:
@@ -451,7 +453,7 @@ def changed_several(
     return answer(SeveralAnswer, outcomes=outcomes)
 
 
-def unanswered(request: ApiRequest, error: Unanswerable) -> APIException:
+def _unanswered(request: ApiRequest, error: Unanswerable) -> APIException:
     """Of a preview: the definition's fault, or nobody's."""
     # Logged, for the user is told no more than that it did not work.
     logger.warning("a preview in %s: %s", request.space.public_id, error)
