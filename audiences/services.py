@@ -276,22 +276,17 @@ def duplicate(audience: Audience, *, name: str | None = None, key: str | None = 
 
     name, key: of the copy; by default they say that it is one. Raises what creating one raises.
     """
+    named = {"name": name or copy_name(audience), "key": key}
+    return copy_to(audience.space, audience, **named, events_since=audience.events_since, by=by)
+
+
+def copy_to(space: Space, audience: Audience, *, by: ActorLike, **described: Any) -> Audience:
+    """The space has a copy of it, which counts all of history unless it is `described` otherwise; see `_create`."""
     newest = audience.versions.defer("snapshot", "computed").order_by("-number")[0]
     create = create_trait if audience.kind == Audience.Kind.TRAIT else create_audience
-    return create(
-        audience.space,
-        name=name or copy_name(audience),
-        key=key,
-        definition=newest.definition,
-        description=audience.description,
-        labels=audience.labels,
-        of=audience.of,
-        folder=audience.folder,
-        cases=audience.cases,
-        include_anonymous=audience.include_anonymous,
-        events_since=audience.events_since,
-        by=by,
-    )
+    same = ("name", "key", "description", "labels", "of", "folder", "cases", "include_anonymous")
+    described = {name: getattr(audience, name) for name in same} | described
+    return create(space, definition=newest.definition, **described, by=by)
 
 
 def copy_name(audience: Audience) -> str:

@@ -17,7 +17,7 @@ from audiences.models import Audience
 from audiences.overview import audiences_of, overview, traits_of
 from audiences.rules import grammar
 from audiences.rules.validation import DefinitionError
-from audiences.services import KeyRefused, create_audience, create_trait
+from audiences.services import KeyRefused, copy_to
 from console.links import first_page
 from console.pages.forms import NewSpace, SpaceName
 from console.space_diff import DIFFERENT, HERE, MISSING, UNDER_WAY, AudienceSummary, SpaceContents, compare
@@ -268,21 +268,8 @@ def _copy(request: PageRequest, model: Space, *, key: str) -> None:
     if audience is None:
         messages.error(request, f"{model.name} has nothing with this key.")
         return
-    create = create_trait if audience.kind == Audience.Kind.TRAIT else create_audience
     try:
-        create(
-            request.space,
-            name=audience.name,
-            definition=overview(audience).version.definition,
-            description=audience.description,
-            labels=audience.labels,
-            of=audience.of,
-            folder=audience.folder,
-            cases=audience.cases,
-            include_anonymous=audience.include_anonymous,
-            key=audience.key,
-            by=request,
-        )
+        copy_to(request.space, audience, by=request)
     except (DefinitionError, KeyRefused, NotPossible) as error:
         messages.error(request, f"{audience.name} was not copied. {error}")
     else:
