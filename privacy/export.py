@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.utils.html import format_html
@@ -42,51 +43,6 @@ class ExportPart:
     title: str
     columns: tuple[str, ...]
     rows: Callable[[], Iterable[Row]]
-
-
-# What an export consists of, in this order: by its key the title and the columns of each part.
-KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
-    "profile": ("Profile", ("id", "kind", "space", "firstSeenAt")),
-    "identifiers": ("Identifiers", ("type", "value", "firstSeenAt", "source", "messageId")),
-    "traits": ("Traits", ("name", "value", "at", "source")),
-    "traitHistory": ("History of traits", ("name", "value", "at", "source")),
-    "computedTraits": ("Computed traits", ("name", "key", "value", "since")),
-    "audiences": ("Audiences", ("name", "key", "since")),
-    "membershipHistory": ("History of audiences", ("audience", "entered", "at", "cause")),
-    "events": ("Events", ("at", "type", "event", "source", "messageId", "message")),
-    "deliveries": (
-        "Deliveries to destinations",
-        ("at", "destination", "audience", "entering", "identifier", "outcome", "request", "response"),
-    ),
-    "destinations": ("Destinations that hold them", ("destination", "audience", "identifiers", "since")),
-    "evidence": (
-        "Why these are one person",
-        ("identifiers", "refused", "setAside", "events", "firstSeenAt", "firstSource", "lastSeenAt", "lastSource"),
-    ),
-    "merges": ("Merges", ("from", "into", "at", "source", "messageId", "reason")),
-    "relations": ("Accounts and users", ("id", "kind", "firstSeenAt")),
-}
-
-
-def parts_of(space: Space, profile: Profile) -> list[ExportPart]:
-    """profile: the canonical one. What its merged profiles brought is among it."""
-    person = _Person(space, profile)
-    rows: dict[str, Callable[[], Iterable[Row]]] = {
-        "profile": person.itself,
-        "identifiers": person.identifiers,
-        "traits": person.traits,
-        "traitHistory": person.trait_history,
-        "computedTraits": person.computed,
-        "audiences": person.audiences,
-        "membershipHistory": person.past,
-        "events": person.events,
-        "deliveries": person.deliveries,
-        "destinations": person.held,
-        "evidence": person.evidence,
-        "merges": person.merges,
-        "relations": person.relations,
-    }
-    return [ExportPart(key, title, columns, rows[key]) for key, (title, columns) in KNOWN.items()]
 
 
 class _Person:
@@ -203,6 +159,38 @@ class _Person:
         for other in queries.relations_of(self.space, self.numbers).order_by("number"):
             at: datetime | None = first.get(other.number)
             yield other.public_id, other.get_kind_display(), at and iso(at)
+
+
+# What an export consists of, in this order: by its key the title, the columns and who reads them.
+KNOWN: dict[str, tuple[str, tuple[str, ...], Callable[[_Person], Iterable[Row]]]] = {
+    "profile": ("Profile", ("id", "kind", "space", "firstSeenAt"), _Person.itself),
+    "identifiers": ("Identifiers", ("type", "value", "firstSeenAt", "source", "messageId"), _Person.identifiers),
+    "traits": ("Traits", ("name", "value", "at", "source"), _Person.traits),
+    "traitHistory": ("History of traits", ("name", "value", "at", "source"), _Person.trait_history),
+    "computedTraits": ("Computed traits", ("name", "key", "value", "since"), _Person.computed),
+    "audiences": ("Audiences", ("name", "key", "since"), _Person.audiences),
+    "membershipHistory": ("History of audiences", ("audience", "entered", "at", "cause"), _Person.past),
+    "events": ("Events", ("at", "type", "event", "source", "messageId", "message"), _Person.events),
+    "deliveries": (
+        "Deliveries to destinations",
+        ("at", "destination", "audience", "entering", "identifier", "outcome", "request", "response"),
+        _Person.deliveries,
+    ),
+    "destinations": ("Destinations that hold them", ("destination", "audience", "identifiers", "since"), _Person.held),
+    "evidence": (
+        "Why these are one person",
+        ("identifiers", "refused", "setAside", "events", "firstSeenAt", "firstSource", "lastSeenAt", "lastSource"),
+        _Person.evidence,
+    ),
+    "merges": ("Merges", ("from", "into", "at", "source", "messageId", "reason"), _Person.merges),
+    "relations": ("Accounts and users", ("id", "kind", "firstSeenAt"), _Person.relations),
+}
+
+
+def parts_of(space: Space, profile: Profile) -> list[ExportPart]:
+    """profile: the canonical one. What its merged profiles brought is among it."""
+    person = _Person(space, profile)
+    return [ExportPart(key, title, columns, partial(rows, person)) for key, (title, columns, rows) in KNOWN.items()]
 
 
 def as_json(parts: Iterable[ExportPart]) -> Iterator[str]:

@@ -114,7 +114,7 @@ class Known(serializers.Serializer[Any]):
     }
 
     def get_fields(self) -> dict[str, Any]:
-        return {part: _rows_field(columns) for part, (_, columns) in KNOWN.items()}
+        return {part: _rows_field(columns) for part, (_, columns, _) in KNOWN.items()}
 
 
 def _rows_field(columns: Sequence[str]) -> serializers.Field[Any, Any, Any, Any]:
