@@ -26,7 +26,8 @@ class Table:
     partition: str = ""
 
 
-WRITTEN = {"workspace": "UInt32", "space": "UInt32", "piece": "UInt64", "position": "UInt32", "profile": "UInt32"}
+OF_SPACE = {"workspace": "UInt32", "space": "UInt32", "piece": "UInt64"}
+WRITTEN = {**OF_SPACE, "position": "UInt32", "profile": "UInt32"}
 ORIGIN = {"source": "UInt32", "origin_piece": "UInt64", "origin_position": "UInt32"}
 
 ARCHIVE = Table(
@@ -92,26 +93,19 @@ TRAITS = Table(
 OVERLAY = Table(
     name="overlay",
     log=("resolve", "space"),
-    columns={"workspace": "UInt32", "space": "UInt32", "piece": "UInt64", "loser": "UInt32", "winner": "UInt32"},
+    columns={**OF_SPACE, "loser": "UInt32", "winner": "UInt32"},
     order="workspace, space, loser, piece",
 )
 PROFILES = Table(
     name="profiles",
     log=("resolve", "space"),
-    columns={
-        "workspace": "UInt32",
-        "space": "UInt32",
-        "piece": "UInt64",
-        "profile": "UInt32",
-        "kind": "UInt8",
-        "known": "UInt8",
-    },
+    columns={**OF_SPACE, "profile": "UInt32", "kind": "UInt8", "known": "UInt8"},
     order="workspace, space, profile",
 )
 LINKS = Table(
     name="links",
     log=("resolve", "space"),
-    columns={"workspace": "UInt32", "space": "UInt32", "piece": "UInt64", "user": "UInt32", "account": "UInt32"},
+    columns={**OF_SPACE, "user": "UInt32", "account": "UInt32"},
     order="workspace, space, account, user",
 )  # a user belongs to an account: one row for ever, by the numbers that they had when it was seen
 PLACES = Table(
@@ -125,9 +119,7 @@ MEMBERSHIP_LOG = Table(
     name="membership_log",
     log=("evaluate", "space"),
     columns={
-        "workspace": "UInt32",
-        "space": "UInt32",
-        "piece": "UInt64",
+        **OF_SPACE,
         "audience": "UInt32",
         "profile": "UInt32",
         "at": MOMENT,
@@ -140,9 +132,7 @@ TRAIT_LOG = Table(
     name="trait_log",
     log=("evaluate", "space"),
     columns={
-        "workspace": "UInt32",
-        "space": "UInt32",
-        "piece": "UInt64",
+        **OF_SPACE,
         "trait": "UInt32",
         "profile": "UInt32",
         "at": MOMENT,
