@@ -92,6 +92,7 @@ def belongings(space: Space) -> dict[str, str]:
         "profile": (profile := _profile(space)),
         "profile_id": profile,
         "merged_id": profile,
+        "to_id": profile,
         "dry_run_id": (dry_run := make_dry_run(space)).public_id,
         "dry_run": dry_run.public_id,
     }
