@@ -154,7 +154,7 @@ def small_month(space):
 
 
 def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anything(monkeypatch):
-    """Whoever works on the space dies at the first point it passes; another space's worker at the second; and so on."""
+    """Whoever works on the space dies at the first point of each batch; of another space, at the second; and so on."""
     put, run_at_once, points, fate = client.put, client.run_at_once, [], Fate(0)
 
     def put_by_fate(table, rows):
@@ -205,15 +205,18 @@ def test_a_death_at_each_single_point_neither_loses_nor_doubles_nor_changes_anyt
 
 
 class Fate:
-    """Death at the one point that is passed after `spared` others; `died`: its name, once it came."""
+    """Death in each batch at the point that is passed there after `spared` others; `died`: the names of all of them."""
 
     def __init__(self, spared):
-        self.spared, self.died = spared, []
+        self.spared = self.left = spared
+        self.died = []
 
     def passes(self, point):
-        self.spared -= 1
-        self.died += [point] if self.spared == -1 else []
-        return self.spared == -1
+        dies, self.left = self.left == 0, self.left - 1
+        self.died += [point] if dies else []
+        if point == "resolve:committed":  # the next one is of another batch
+            self.left = self.spared
+        return dies
 
     def at(self, point):
         if self.passes(point):
