@@ -60,10 +60,10 @@ def table(client):
     client.command("DROP TABLE rows")
 
 
-def ask(paths, body=b"", *, method="POST", path="/", headers=None, token=None, **params):
+def ask(paths, body=b"", *, method="POST", path="/", headers=None, token=None, within_s=20, **params):
     """One request by hand: status, headers, body."""
     basic = base64.b64encode(f"personas:{token or paths.clickhouse_token}".encode()).decode()
-    with closing(http.client.HTTPConnection("127.0.0.1", paths.clickhouse_port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", paths.clickhouse_port, timeout=within_s)) as connection:
         url = f"{path}?{urllib.parse.urlencode(params)}" if params else path
         connection.request(method, url, body, {"Authorization": f"Basic {basic}", **(headers or {})})
         response = connection.getresponse()
@@ -553,7 +553,7 @@ def test_it_answers_again_after_it_had_no_memory_for_threads(paths):
     try:
         for _ in range(20):
             with suppress(OSError):
-                ask(paths, method="GET", path="/ping")
+                ask(paths, method="GET", path="/ping", within_s=1)
     finally:
         server.rlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     until(lambda: answers(paths))
