@@ -16,6 +16,8 @@ ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A document of a test does not live long enough for its scripts to be worth optimising: a seventh of all its CPU.
+    "--js-flags=--no-turbofan,--no-maglev,--min-semi-space-size=32",
     # A request to any other host fails, so that a page which loads something from outside breaks its test.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
