@@ -21,19 +21,22 @@ ELEMENTS = "externalIds"  # the one list that is read: of flat objects
 ODD_NUMBER = r"-?[0-9]+[.eE]|-0|-?[0-9]{19}"
 
 
-def _with_key(properties: str, field: str) -> str:
-    """As identity.rules.messages: the name or category of a page joins its properties, unless they have such a key."""
+def _with_key(properties: str, alias: str, field: str) -> str:
+    """As identity.rules.messages: the name or category of a page joins its properties, unless they have such a key.
+
+    alias: what the properties without it are called, since to plan a statement takes as long as its text is.
+    """
     key = f"concat('\"', type, '_{field}\":')"
-    open_end = f"concat(left({properties}, length({properties}) - 1), if({properties} = '{{}}', '', ','), {key}, '\"'"
+    open_end = f"concat(left({alias}, length({alias}) - 1), if({alias} = '{{}}', '', ','), {key}, '\"'"
     return (
-        f"if(JSONType(message, '{field}') != 'String' OR position({properties}, {key}) > 0, {properties},"
+        f"if(JSONType(message, '{field}') != 'String' OR position(({properties} AS {alias}), {key}) > 0, {alias},"
         f" concat({open_end}), JSONExtractString(message, '{field}'), '\"}}'))"
     )
 
 
 _SENT = "if(position(message, '\"properties\":') = 0, '{}', simpleJSONExtractRaw(message, 'properties'))"
-# The properties of a plain message, as the timeline takes them.
-PROPERTIES = f"if(type IN ('page', 'screen'), {_with_key(_with_key(_SENT, 'name'), 'category')}, {_SENT})"
+# The properties of a plain message, as the timeline takes them. Once in a statement: it names what it is made of.
+PROPERTIES = f"if(type IN ('page', 'screen'), {_with_key(_with_key(_SENT, 'sent', 'name'), 'named', 'category')}, sent)"
 # For the statement that asks for `text`. What short circuits save in looking they cost tenfold in moving rows about.
 SETTINGS = {"output_format_json_skip_null_value_in_named_tuples": 1, "short_circuit_function_evaluation": "disable"}
 EVENT = "multiIf(type = 'track', event, type = 'page', 'Page Viewed', type = 'screen', 'Screen Viewed', '')"
@@ -62,8 +65,8 @@ def is_plain(tree: Mapping[str, Any]) -> Sql:
         " AND NOT match(message, %s) AND isValidJSON(message)"
         " AND multiIf(countSubstrings(message, '\"properties\":') = 0, 1,"
         " countSubstrings(message, '\"properties\":') = 1, JSONType(message, 'properties') = 'Object', 0)"
-        f" AND countSubstrings({PROPERTIES}, '{{') = 1 AND position({PROPERTIES}, '[') = 0"
-        f" AND NOT match({PROPERTIES}, '[0-9]{{19}}')",
+        f" AND countSubstrings(({PROPERTIES} AS own), '{{') = 1 AND position(own, '[') = 0"
+        " AND NOT match(own, '[0-9]{19}')",
         r'(?i)"(personas|all)"\s*:\s*false',
         _odd(tree),
     )
