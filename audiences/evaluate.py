@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 NAME = "evaluate"
 # In a space with many windows somebody's ends at nearly every moment: for the clock alone it is evaluated no more often
 # than this. Whoever does something does not wait.
-CLOCK_EVERY = timedelta(seconds=2)
+CLOCK_EVERY = timedelta(seconds=5)
 SNAPSHOT_EVERY = 64  # changes, until the members are written down again
 Cause = Change.Cause
 
