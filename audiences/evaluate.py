@@ -127,7 +127,11 @@ class Evaluate:
         _keep_changes(log, prepared, number)
         _leave_behind(prepared, number, place, self.clock.now())
         for version in joining.all():
-            _join(version, number, _after(before[version.audience_id], prepared, version))
+            members = before[version.audience_id]
+            for change in prepared.changes:
+                if change.audience == version.audience_id:
+                    members = (members - queries.bitmap(change.left)) | queries.bitmap(change.entered)
+            _join(version, number, members)
         _keep_snapshots(prepared)
         if prepared.put_back_ms is not None:
             _keep_put_back(place, prepared)
@@ -297,13 +301,6 @@ def _keep_put_back(place: Evaluation, prepared: PreparedTick) -> None:
     place.put_back_at, place.put_back_by = now, timedelta(milliseconds=prepared.put_back_ms or 0)
     logger.warning("space %s was evaluated by a clock that ran %s ahead", place.space_id, place.put_back_by)
     Audience.everything.filter(space=place.space_id, events_since__gt=now + UNSTEADY).update(events_since=now)
-
-
-def _after(members: BitMap, prepared: PreparedTick, version: Version) -> BitMap:
-    for change in prepared.changes:
-        if change.audience == version.audience_id:
-            members = (members - queries.bitmap(change.left)) | queries.bitmap(change.entered)
-    return members
 
 
 def _join(version: Version, number: int, members: BitMap) -> None:

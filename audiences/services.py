@@ -262,7 +262,11 @@ def change_audience(
         if wakes:
             _begin(audience, newest.definition if node is None else grammar.to_json(node))
             if is_trait:
-                _begin_those_that_ask(audience)
+                # Audiences that ask about it are computed anew.
+                for version in _current(audience.space).select_related("audience"):
+                    asked = grammar.asked_in(version.definition, Audience.Kind.TRAIT)
+                    if version.audience.enabled and audience.key in asked:
+                        _begin(version.audience, version.definition)
         detail: dict[str, Any] = changes if node is None else changes | {"definition": grammar.to_json(node)}
         if restored is not None:
             detail = detail | {"restored": restored}
@@ -415,13 +419,6 @@ def _refuse_deleted(audience: Audience) -> None:
     audience.refresh_from_db(fields=["enabled", "ending_at", "deleted_at"])
     if audience.deleted_at is not None:
         raise NotPossible(f"This {audience.get_kind_display().lower()} was deleted.")
-
-
-def _begin_those_that_ask(trait: Audience) -> None:
-    """Audiences that ask about a computed trait are computed anew when it has another definition."""
-    for version in _current(trait.space).select_related("audience"):
-        if version.audience.enabled and trait.key in grammar.asked_in(version.definition, Audience.Kind.TRAIT):
-            _begin(version.audience, version.definition)
 
 
 def _refuse_unknown(space: Space, node: Node, of: str) -> None:

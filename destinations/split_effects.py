@@ -60,7 +60,10 @@ def _told(subscription: Subscription, before: BitMap, parts: Collection[SplitPar
     there = queries.desired_identifiers(subscription, queries.eligible(subscription, before))
     now = set(HeldIdentifier.objects.filter(space=space, number__in=[*there]).values_list("type", "value"))
     going = [part for part in parts if not sending.kept_out(part.values)]
-    numbers = _numbers(space, [pair for part in going for pair in part.identifiers])
+    pairs = [pair for part in going for pair in part.identifiers]
+    types, values = {type for type, _ in pairs}, {value for _, value in pairs}
+    rows = HeldIdentifier.objects.filter(space=space, type__in=types, value__in=values)
+    numbers = {(type, value): number for type, value, number in rows.values_list("type", "value", "number")}
     after: set[Identifier] = set()
     for part in going:
         for type, rule in rules.items():
@@ -72,9 +75,3 @@ def _told(subscription: Subscription, before: BitMap, parts: Collection[SplitPar
         return None
     name = subscription.destination.name
     return ToldEffect(subscription.public_id, name, sorted(after - now), sorted(now - after))
-
-
-def _numbers(space: int, pairs: Collection[Identifier]) -> dict[Identifier, int]:
-    types, values = {type for type, _ in pairs}, {value for _, value in pairs}
-    rows = HeldIdentifier.objects.filter(space=space, type__in=types, value__in=values)
-    return {(type, value): number for type, value, number in rows.values_list("type", "value", "number")}

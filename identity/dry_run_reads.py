@@ -66,7 +66,16 @@ def samples_of(dry_run: DryRun) -> list[SampledChange]:
         holds[profile].append((type, value))
     return [
         SampledChange(
-            now=[_now(holds[number], ids[number]) for number in sample["now"] if number in ids],
+            now=[
+                SampledProfile(
+                    holds[number][:SHOWN_IDENTIFIERS],
+                    max(len(holds[number]) - SHOWN_IDENTIFIERS, 0),
+                    None,
+                    [ids[number]],
+                )
+                for number in sample["now"]
+                if number in ids
+            ],
             after=[
                 SampledProfile(
                     [(type, value) for type, value in after["identifiers"]],
@@ -94,8 +103,3 @@ def largest_of(dry_run: DryRun) -> list[LargeProfile]:
         )
         for row in rows
     ]
-
-
-def _now(identifiers: Sequence[tuple[str, str]], id: str) -> SampledProfile:
-    shown = identifiers[:SHOWN_IDENTIFIERS]
-    return SampledProfile(shown, len(identifiers) - len(shown), None, [id])

@@ -18,7 +18,7 @@ from pyroaring import BitMap
 
 from identity import graph_store, history, rule_changes, splits
 from identity.models import DryRun, Evidence, Graph, Profile
-from identity.rules.comparison import DifferingPeople, FutureProfile, RulesComparison
+from identity.rules.comparison import DifferingPeople, RulesComparison
 from identity.rules.graph import ACCOUNT_TYPE, Node
 from identity.rules.messages import read_people
 from identity.rules.policy import Identifier, Policy, policy_of
@@ -181,10 +181,21 @@ class _DryRunJob:
         for identifiers, at in _rejects(self.dry_run.space, self.policy):
             comparison.see(identifiers, at, 0)
         shown = [people for people in self.differing if people.is_shown]
-        samples = [_sample(people) for people in _spread(shown, SAMPLED)]
+        # Evenly from those with most events to those with least.
+        count = min(SAMPLED, len(shown))
+        samples = [_sample(shown[place * len(shown) // count]) for place in range(count)]
         pairs = (pair for sample in samples for after in sample["after"] for pair in after["identifiers"])
         result = asdict(comparison.figures()) | {
-            "largest": [_largest(profile) for profile in comparison.largest()],
+            # Nobody's identifiers: how many, and whose they are today.
+            "largest": [
+                {
+                    "identifiers": len(profile.identifiers),
+                    "events": profile.events,
+                    "of": profile.of[:SHOWN_NUMBERS],
+                    "profiles": len(profile.of),
+                }
+                for profile in comparison.largest()
+            ],
             "differing": len(shown),
             "toMove": sum(len(people.now) for people in self.differing),
             "whyNot": self.why_not,
@@ -331,12 +342,6 @@ def _ranges(counts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]
         yield first, counts[-1][0], done
 
 
-def _spread(people: Sequence[DifferingPeople], size: int) -> list[DifferingPeople]:
-    """At most so many, evenly from those with most events to those with least."""
-    count = min(size, len(people))
-    return [people[place * len(people) // count] for place in range(count)]
-
-
 def _sample(people: DifferingPeople) -> dict[str, Any]:
     """What they are today is read when it is shown: from today's profiles, by their numbers."""
     return {
@@ -354,9 +359,3 @@ def _sample(people: DifferingPeople) -> dict[str, Any]:
             for profile in people.future[:SHOWN_PROFILES]
         ],
     }
-
-
-def _largest(profile: FutureProfile) -> dict[str, Any]:
-    """Nobody's identifiers: how many, and whose they are today."""
-    own = profile.of[:SHOWN_NUMBERS]
-    return {"identifiers": len(profile.identifiers), "events": profile.events, "of": own, "profiles": len(profile.of)}

@@ -28,7 +28,6 @@ from sources.inbox import InboxFull, Sender, keep
 from sources.models import Connection
 from spaces.chunks import chunks
 from spaces.clock import Clock
-from spaces.models import Space
 
 logger = logging.getLogger(__name__)
 
@@ -128,16 +127,13 @@ def _messages(of: ProfileImport, rows: Sequence[GoodRow]) -> list[dict[str, obje
         caller: dict[str, str] = {}
         if not row.message.keys() & DIRECT.values():
             known = [names[holders[one]] for one in row.identifiers if holders.get(one) in names]
-            caller = known[0] if known else {"anonymousId": _generated_id(of.space, row)}
+            # Somebody who is known by no id that a message can be sent with has one of the import's, the same in each.
+            # By a key: a bare hash of an e-mail address would tell it to whoever tries addresses.
+            value = f"{of.space.pk}:{':'.join(row.identifiers[0])}"
+            generated = salted_hmac("imports", value, algorithm="sha256").hexdigest()[:32]
+            caller = known[0] if known else {"anonymousId": f"import-{generated}"}
         messages.append(identify(row, caller, of.public_id, at))
     return messages
-
-
-def _generated_id(space: Space, row: GoodRow) -> str:
-    """An anonymous id for somebody who is known by no id that a message can be sent with. The same in every import."""
-    # By a key: a bare hash of an e-mail address would tell it to whoever tries addresses.
-    type, value = row.identifiers[0]
-    return f"import-{salted_hmac('imports', f'{space.pk}:{type}:{value}', algorithm='sha256').hexdigest()[:32]}"
 
 
 def _moves_on(of: ProfileImport, part: Checked, end: str, clock: Clock, **counts: Counter[str]) -> bool:

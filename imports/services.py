@@ -105,7 +105,9 @@ def complete(of: ProfileImport, *, now: datetime) -> None:
         except FileError as error:
             raise NotPossible(str(error)) from error
         _keep(of, text, now)
-        of.delimiter = of.delimiter or delimiter_of(_first_line(of))
+        first = ImportPart.objects.filter(of=of).order_by("start").values_list("content", flat=True).first() or b""
+        line = zlib.decompress(first)[:LARGEST_HEADER].partition(b"\n")[0].decode("utf-8", "replace") if first else ""
+        of.delimiter = of.delimiter or delimiter_of(line)
         header = next(queries.read(of), None)
         if header is not None and header.error:
             raise NotPossible(header.error)
@@ -209,11 +211,6 @@ def _keep(of: ProfileImport, text: bytes, now: datetime) -> None:
         of.size += len(text)
     of.changed_at = now
     of.save()
-
-
-def _first_line(of: ProfileImport) -> str:
-    first = ImportPart.objects.filter(of=of).order_by("start").values_list("content", flat=True).first()
-    return zlib.decompress(first)[:LARGEST_HEADER].partition(b"\n")[0].decode("utf-8", "replace") if first else ""
 
 
 def _moved(of: ProfileImport, before: Sequence[str], refusal: str, **changes: object) -> None:

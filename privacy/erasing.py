@@ -24,7 +24,7 @@ from django.db.models import Q, QuerySet
 from pyroaring import BitMap
 
 from destinations import erasure as destinations
-from destinations.models import Destination, Subscription
+from destinations.models import Destination
 from destinations.rules.contract import Address
 from identity import erasure as identity
 from identity.erasure import KnownPeople
@@ -229,7 +229,12 @@ class _Job:
         """No list holds them. Who is switched off, or silent for a month, is named in the report instead."""
         names: dict[str, dict[str, Any]] = self.regulation.report.setdefault("destinations", {})
         is_late = self.clock.now() > self.regulation.requested_at + TOLD_WITHIN
-        rows = [self._acknowledged(space, theirs) for space, theirs in self.each()]
+        rows = [
+            destinations.acknowledged_of(
+                space, BitMap([number for number, _, _ in theirs.identifiers]), BitMap(theirs.numbers)
+            )
+            for space, theirs in self.each()
+        ]
         # Once: a destination that is connected from here on has never been told of them.
         if not self.regulation.report.get("asked_back"):
             for of_space in rows:
@@ -245,7 +250,12 @@ class _Job:
         for row in waiting:
             if row.subscription.destination.public_id in names:
                 names[row.subscription.destination.public_id]["taken"] = False
-        return is_late or not any(_can_be_told(row.subscription) for row in waiting)
+        return is_late or not any(
+            row.subscription.deleted_at is None
+            and row.subscription.sends
+            and row.subscription.destination.deleted_at is None
+            for row in waiting
+        )
 
     def _will_tell(self, told: destinations.ToldDestination, names: dict[str, dict[str, Any]]) -> None:
         destination, can = told.destination, destinations.can_delete(told.destination)
@@ -327,11 +337,3 @@ class _Job:
             whole &= not self.regulation.what.forwards or entry["here"] or entry.get("forgotten", False)
         self.regulation.state = State.FINISHED if whole else State.PARTIAL_SUCCESS
         self.regulation.finished_at = self.clock.now()
-
-    def _acknowledged(self, space: Space, theirs: SpaceWork) -> Any:
-        numbers = BitMap([number for number, _, _ in theirs.identifiers])
-        return destinations.acknowledged_of(space, numbers, BitMap(theirs.numbers))
-
-
-def _can_be_told(subscription: Subscription) -> bool:
-    return subscription.deleted_at is None and subscription.sends and subscription.destination.deleted_at is None

@@ -320,7 +320,10 @@ class _Step:
         if not (rows or forgotten):
             self._note(told)
             return True
-        rows = self._within_tables(rows)
+        # Without names of events for which there is no table any more.
+        room = MOST_EVENT_TABLES - len(self.sync.columns.keys() - TABLES.keys())
+        new = [table for table in rows if table.name not in self.sync.columns and table.name not in TABLES]
+        rows = {table: listed for table, listed in rows.items() if table not in new[max(room, 0) :]}
         number = self._take_number(ids, told)
         reach("profiles_sync:numbered")
         with self.kind.open(settings_of(self.sync)) as writer:
@@ -331,12 +334,6 @@ class _Step:
         told.rows = Counter({table.name: len(listed) for table, listed in rows.items()})
         self._note(told)
         return True
-
-    def _within_tables(self, rows: Rows) -> Rows:
-        """Without names of events for which there is no table any more."""
-        room = MOST_EVENT_TABLES - len(self.sync.columns.keys() - TABLES.keys())
-        new = [table for table in rows if table.name not in self.sync.columns and table.name not in TABLES]
-        return {table: listed for table, listed in rows.items() if table not in new[max(room, 0) :]}
 
     def _prepare(self, writer: TableWriter, rows: Rows) -> None:
         """Every table that is written to is there, with its columns; and this is noted, so that it is done once."""

@@ -114,7 +114,8 @@ def change_sync(
         if changes.get("enabled") is False:
             _cancel(locked, clock)
         locked.save()
-        audit(by, "profiles_sync.changed", sync, name=name, settings=sorted(settings or {}), **_shown(changes))
+        shown = {what: value if isinstance(value, list | bool | int) else str(value) for what, value in changes.items()}
+        audit(by, "profiles_sync.changed", sync, name=name, settings=sorted(settings or {}), **shown)
     sync.refresh_from_db()
 
 
@@ -189,7 +190,3 @@ def _check(time_zone: str = "UTC", **selected: Any) -> None:
     for what in SELECTED:
         if len(selected.get(what, ())) > MOST_SELECTED:
             raise NotPossible(f"At most {MOST_SELECTED:,} {what} can be chosen")
-
-
-def _shown(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {what: value if isinstance(value, list | bool | int) else str(value) for what, value in changes.items()}

@@ -129,7 +129,10 @@ class Archive:
                 raise Overtaken(f"{missing} requests from inbox row {taken[0]} on are taken or gone")
         self._here.parsed = (tuple(taken), correct_clocks, parsed)
         # Decided here and not when it is written: the list may change meanwhile, and a batch is the same each time.
-        suppressed = suppressed_messages(log.workspace_id, [_text(result) for result, _ in parsed])
+        suppressed = suppressed_messages(
+            log.workspace_id,
+            [result.text if isinstance(result, spec.Message) else result.message for result, _ in parsed],
+        )
         hashes = [
             _hash(result.message_id) if isinstance(result, spec.Message) and place not in suppressed else ""
             for place, (result, _) in enumerate(parsed)
@@ -265,10 +268,6 @@ def _archived(prepared: PreparedArchive, parsed: Parsed) -> list[tuple[spec.Mess
         for place, (result, receipt) in enumerate(parsed, prepared.start)
         if isinstance(result, spec.Message) and place not in dropped
     ]
-
-
-def _text(result: Result) -> bytes | str:
-    return result.text if isinstance(result, spec.Message) else result.message
 
 
 def _outcome(prepared: PreparedArchive, parsed: Parsed, archived: list[spec.Message]) -> Outcome:

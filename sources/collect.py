@@ -15,7 +15,7 @@ import zlib
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import msgspec
 from django.conf import settings
@@ -133,8 +133,12 @@ class CollectView(View):
         if len(body) > LARGEST_BODY:
             raise _too_large()
         key_in_body = _key_in(body)  # also shows that the body is JSON
-        sender = named or sender_of(key_in_body or _no_key())
-        _keep_to_rate(sender, call, body)
+        if not (named or key_in_body):
+            raise Refused(401, "invalid_write_key", "No write key: send it as the user name of Basic authorization.")
+        sender = named or sender_of(key_in_body)
+        if wait := wait_of(sender, lambda: _events_in(body) if call == "batch" else 1):
+            message = "More events a second than this source or its workspace may send. Try again later."
+            raise Refused(429, "too_many_requests", message, retry_after_s=math.ceil(wait))
         accept(sender, call=call, body=body)
         self._wake(sender.source_id)
         return HttpResponse(b'{"success":true}', content_type="application/json")
@@ -157,13 +161,6 @@ def accept(sender: Sender, *, call: str, body: bytes) -> None:
     except IntegrityError:  # the source was deleted a moment ago
         forget_write_keys()
         raise _unknown_key() from None
-
-
-def _keep_to_rate(sender: Sender, call: str, body: bytes) -> None:
-    """Raises Refused when the source, or its workspace, sends more than it may."""
-    if wait := wait_of(sender, lambda: _events_in(body) if call == "batch" else 1):
-        message = "More events a second than this source or its workspace may send. Try again later."
-        raise Refused(429, "too_many_requests", message, retry_after_s=math.ceil(wait))
 
 
 def _events_in(body: bytes) -> int:
@@ -288,10 +285,6 @@ def _key_in(body: bytes) -> str:
     if isinstance(keys.writeKey, str) and keys.writeKey:
         return keys.writeKey
     return _first_message_key(keys.batch)
-
-
-def _no_key() -> NoReturn:
-    raise Refused(401, "invalid_write_key", "No write key: send it as the user name of Basic authorization.")
 
 
 def _keys_in(body: bytes) -> _Keys:

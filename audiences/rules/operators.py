@@ -124,10 +124,6 @@ def _equals(operand: Operand, value: Any) -> Sql:
     return _any([_some(sql("%s = %s", number, value)) for number in operand.numbers])
 
 
-def _compares(sign: str) -> Callable[[Operand, Any], Sql]:
-    return lambda operand, value: _any([_some(sql(f"%s {sign} %s", number, value)) for number in operand.numbers])
-
-
 def _alike(one: Operand, other: Operand) -> Sql:
     # Each as each type: a value of another type is NULL there, so that types are strict without asking for them.
     scalars = [_some(sql("%s = %s", *pair)) for pair in ((one.text, other.text), (one.truth, other.truth))]
@@ -235,7 +231,16 @@ def _several(value: Any, path: str) -> tuple[Any, ...]:
 
 
 def _of_numbers(name: str, label: str, sign: str) -> Operator:
-    return Operator(name, label, number, _positive(_compares(sign)), f"{label} {{}}", between=_numbers(sign))
+    return Operator(
+        name,
+        label,
+        number,
+        _positive(
+            lambda operand, value: _any([_some(sql(f"%s {sign} %s", number, value)) for number in operand.numbers])
+        ),
+        f"{label} {{}}",
+        between=_numbers(sign),
+    )
 
 
 def _of_moments(name: str, sign: str) -> Operator:

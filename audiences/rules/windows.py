@@ -194,7 +194,10 @@ def read_window(reader: JsonReader, *, sessions: bool = False) -> Window | None:
         gap = read_duration(reader.take(named[0]), reader.at(named[0]))
         return Session(gap, current=named[0] == CURRENT_SESSION)
     if named[0] == "on":
-        return OnDay(_day(reader.take("on"), reader.at("on")))
+        day = reader.take("on")
+        if len(read_moment(day, reader.at("on"))) != len("2026-01-31"):
+            raise DefinitionError(reader.at("on"), "must be a date such as 2026-01-31, without a time")
+        return OnDay(str(day))
     window = Dates(
         *(read_moment(reader.take(key), reader.at(key)) if key in reader else "" for key in ("after", "before"))
     )
@@ -225,12 +228,6 @@ def read_moment(value: Any, path: str) -> str:
     if not isinstance(value, str) or dates.milliseconds(value) is None:
         raise DefinitionError(path, "must be a date such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z")
     return value
-
-
-def _day(value: Any, path: str) -> str:
-    if len(read_moment(value, path)) != len("2026-01-31"):
-        raise DefinitionError(path, "must be a date such as 2026-01-31, without a time")
-    return str(value)
 
 
 def _between(value: Any, path: str) -> Between:

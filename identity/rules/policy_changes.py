@@ -1,6 +1,6 @@
 """PURE. What differs between two policies, in sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from identity.rules.policy import Blocked, Policy
 
@@ -46,9 +46,5 @@ def _blocked(type: str, what: str, before: Blocked, after: Blocked) -> Iterator[
     ):
         if texts:
             are, s = ("are", "s") if len(texts) > 1 else ("is", "")
-            yield f"{type}: the {noun}{s} {_listed(texts)} {are} {verb}."
-
-
-def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - NAMED
-    return ", ".join(texts[:NAMED]) + (f" and {more} more" if more > 0 else "")
+            more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+            yield f"{type}: the {noun}{s} {', '.join(texts[:NAMED])}{more} {are} {verb}."

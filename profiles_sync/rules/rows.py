@@ -113,6 +113,7 @@ class SyncedPerson:
 
 def rows_of(person: SyncedPerson, selection: Selection) -> Rows:
     """What the tables of profiles say of somebody, by table."""
+    merged_at = {merge.loser: merge.at for merge in person.merges}
     rows: Rows = {
         ID_GRAPH_UPDATES: list(_graph(person)),
         EXTERNAL_ID_MAPPING_UPDATES: [_mapping(person, identifier) for identifier in person.identifiers],
@@ -126,7 +127,14 @@ def rows_of(person: SyncedPerson, selection: Selection) -> Rows:
             }
             for identifier in person.identifiers
         ],
-        PROFILE_MERGES: list(_merges(person)),
+        PROFILE_MERGES: [
+            {
+                "canonical_segment_id": person.id,
+                "segment_id": segment_id,
+                **_seen(merged_at.get(number, person.born[number][0])),
+            }
+            for number, segment_id in sorted(person.segment_ids.items())
+        ],
         AUDIENCE_MEMBERSHIPS: [
             {
                 "canonical_segment_id": person.id,
@@ -170,13 +178,6 @@ def _graph(person: SyncedPerson) -> Iterator[Row]:
     for number in sorted(number for number, winner in led.items() if winner != person.number):
         at = person.born[number][0]
         yield {"segment_id": ids[number], "canonical_segment_id": person.id, "timestamp": at}
-
-
-def _merges(person: SyncedPerson) -> Iterator[Row]:
-    merged_at = {merge.loser: merge.at for merge in person.merges}
-    for number, segment_id in sorted(person.segment_ids.items()):
-        at = merged_at.get(number, person.born[number][0])
-        yield {"canonical_segment_id": person.id, "segment_id": segment_id, **_seen(at)}
 
 
 def _mapping(person: SyncedPerson, identifier: SyncedIdentifier) -> Row:

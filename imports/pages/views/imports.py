@@ -112,7 +112,12 @@ def one_import(
         except services.MappingError as problem:
             assert form is not None  # only what it says can be wrong
             form.add_error(f"use-{problem.place}", str(problem))
-    context = {**_shown(of), "form": form, "error": error, "list_url": _list_url(request)}
+    context = {
+        **_shown(of),
+        "form": form,
+        "error": error,
+        "list_url": reverse("imports", args=[request.workspace.slug, request.space.slug]),
+    }
     context["columns"] = form.rows(records) if form else []
     is_wrong = error or (form is not None and form.errors)
     return render(request, "imports/import.html", context, status=422 if is_wrong else 200)
@@ -181,10 +186,6 @@ def _shown(of: ProfileImport) -> dict[str, Any]:
         "can_undo": of.state in (State.DONE, State.CANCELLED) and of.source_id is not None,
         "was_sent": of.sent,
     }
-
-
-def _list_url(request: PageRequest) -> str:
-    return reverse("imports", args=[request.workspace.slug, request.space.slug])
 
 
 def _url(request: PageRequest, of: ProfileImport) -> str:
