@@ -37,7 +37,8 @@ def sizes(dry_run: DryRun, parts: Sequence[BitMap] | None, now: datetime) -> lis
     parts: who would be others (`identity.rule_changes.in_parts`); None = they cannot be resolved in parts.
     """
     space = dry_run.space
-    audiences = list(Audience.objects.filter(space=space, serving__isnull=False).select_related("serving", "space"))
+    computed = Audience.objects.filter(space=space, serving__isnull=False).order_by("pk")
+    audiences = list(computed.select_related("serving", "space"))
     # Members of one tick: sizes of different moments could not be compared.
     before = queries.members_of([audience.pk for audience in audiences])
     after = {pk: BitMap(members) for pk, members in before.items()}

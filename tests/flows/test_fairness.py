@@ -331,5 +331,5 @@ def test_what_is_wrong_with_one_kind_of_work_hides_no_other(monkeypatch: pytest.
 
     space = SpaceFactory()
     monkeypatch.setattr(pipeline.backfill, "computing", broken)
-    monkeypatch.setattr(pipeline.resolve, "replaying", lambda: {space.pk})
+    monkeypatch.setattr(pipeline.resolve_stage, "replaying", lambda: {space.pk})
     assert who_waits("bulk", datetime.now(UTC)) == {("replay", space.pk): space.workspace_id}

@@ -122,7 +122,11 @@ def test_a_key_of_ones_own_is_kept(world, made):
     ("definition", "field", "words"),
     [
         ({"all": [ORDERED, {**SIGNED_UP, "within": {"days": 0}}]}, "definition.all[1].within.days", "whole number"),
-        ({"kind": "horoscope"}, "definition.kind", "must be one of audience, computed, event, split, sql_trait, trait"),
+        (
+            {"kind": "horoscope"},
+            "definition.kind",
+            "must be one of audience, computed, event, page, screen, split, sql_trait, trait",
+        ),
         ({"not": {"kind": "audience", "key": "nobody"}}, "definition.not", 'there is no "nobody"'),
         ({"any": []}, "definition.any", "at least one row"),
         ("everyone", "definition", "must be an object"),
