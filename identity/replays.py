@@ -4,10 +4,9 @@ A replay changes no audience; its end changes everyone, once.
 """
 
 from bisect import bisect
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 import pyarrow
@@ -19,16 +18,7 @@ from identity import graph_store
 from identity.graph_store import Written
 from identity.models import ChangeSet, Graph
 from identity.prepared import PreparedResolve, Slice, Taken, taken
-from identity.resolve import (
-    ArchivedEvents,
-    BatchKind,
-    Intake,
-    RowsLost,
-    is_living,
-    no_garbage_collection,
-    still_there,
-    tables_of,
-)
+from identity.resolve import ArchivedEvents, BatchKind, Intake, RowsLost, is_living, still_there, tables_of
 from identity.rules.extract import inputs
 from identity.rules.graph import IdentityGraph
 from identity.rules.policy import Policy, policy_of
@@ -55,27 +45,12 @@ def running_replay(space: Space) -> Replay | None:
     return Replay.objects.filter(space=space, state=Replay.State.RUNNING).order_by("pk").first()
 
 
-class WantedSlice(NamedTuple):
-    """What a slice is read by. number: of the batch before it, with which people may have been erased."""
-
-    number: int
-    workspace: int
-    reach: Reach
-    after: Key | None
-    limit: int
-    policy: Policy
-
-
 class Slices(ArchivedEvents):
-    """As many rows as a batch may have: the more, the fewer of them are the same person's of two batches.
-
-    While one is written, which is waiting for ClickHouse, the one after it is read.
-    """
+    """As many rows as a batch may have: the more, the fewer of them are the same person's of two batches."""
 
     def __init__(self, clock: Clock, ends: "ReplayEnds") -> None:
         super().__init__()
         self.clock, self.ends = clock, ends
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="slices")
 
     def owns(self, prepared: PreparedResolve) -> bool:
         return prepared.taken.slice is not None
@@ -86,17 +61,13 @@ class Slices(ArchivedEvents):
 
     def next(self, log: Log, space: Space, limit: int) -> Intake | None:
         """The next slice of the replay that runs, or word that it is at its end."""
-        before, ahead = getattr(self._thread, "ahead", (None, None))
-        self._thread.ahead = None, None
         replaying = running_replay(space)
         if replaying is None:
             return None
         reach = reach_of(replaying)
         after = tuple(replaying.cursor) if replaying.cursor else None
-        policy = policy_of(space.identity_policy)
-        wanted = WantedSlice(log.last_number, space.workspace_id, reach, after, limit, policy)
-        rows, sliced = ahead.result() if ahead and before == wanted else _read(wanted)
-        self._thread.wanted, self._thread.sliced = wanted, (rows, sliced)
+        paths = inputs(policy_of(space.identity_policy))
+        rows = plain_rows.read_replay_texts(space.workspace_id, reach, after, limit, paths)
         if not rows.num_rows:
             return ReplayEnd(self.ends, space, Taken(), ends=replaying.pk)
         cutoffs = [(log.partition, log.end) for log in reach.logs]
@@ -104,8 +75,7 @@ class Slices(ArchivedEvents):
         return Intake(self, space, taken(rows, slice=part), rows)
 
     def batch(self, rows: pyarrow.Table, policy: Policy) -> EventBatch:
-        read, sliced = self._thread.sliced
-        return sliced if sliced and read is rows else slice_rows(rows, policy)
+        return slice_rows(rows, policy)
 
     def resolve(self, graph: IdentityGraph, batch: SliceRows) -> Resolution:
         return resolve_slice(graph, batch)
@@ -123,8 +93,6 @@ class Slices(ArchivedEvents):
             return {}
         if read := self.remembered(prepared):
             rows, slice, here = *read, numpy.ones(read[0].num_rows, bool)
-            after = self._thread.wanted._replace(number=number, after=prepared.taken.slice.upto)  # type: ignore[union-attr]
-            self._thread.ahead = after, self._reader.submit(_read, after)
         else:
             policy = policy_of(prepared.policy)
             rows, here = still_there(prepared.taken, self.read_texts(log, prepared.taken, policy))
@@ -171,17 +139,6 @@ class Slices(ArchivedEvents):
         super().commit(log, prepared, number)
         # In the same transaction: a replay that moves people and dies before its end leaves the mark that tells them.
         graph_store.mark_untouched(log.partition, untouched=True)
-
-
-def _read(wanted: WantedSlice) -> tuple[pyarrow.Table, SliceRows | None]:
-    """The rows and what they say; None where that cannot be read, which is for whoever prepares them to find out."""
-    paths = inputs(wanted.policy)
-    rows = plain_rows.read_replay_texts(wanted.workspace, wanted.reach, wanted.after, wanted.limit, paths)
-    with no_garbage_collection():
-        try:
-            return rows, slice_rows(rows, wanted.policy)
-        except Exception:
-            return rows, None
 
 
 class ReplayEnds(BatchKind):

@@ -119,7 +119,7 @@ class ArchivedEvents(BatchKind):
 
     def prepare(self, log: Log, intake: Any, number: int) -> PreparedResolve:
         space, rows = intake.space, intake.rows
-        with no_garbage_collection():
+        with _no_garbage_collection():
             policy = policy_of(space.identity_policy)
             batch = self.batch(rows, policy)
             self.take(log, intake.taken)
@@ -351,7 +351,7 @@ def changed(batch: EventBatch, resolution: Resolution, written: Written) -> dict
 
 
 @contextmanager
-def no_garbage_collection() -> Iterator[None]:
+def _no_garbage_collection() -> Iterator[None]:
     """A batch creates 100,000s of objects that all stay; looking through them would take a fifth of its time."""
     enabled = gc.isenabled()
     gc.disable()

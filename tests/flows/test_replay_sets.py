@@ -1,17 +1,13 @@
 """A replay looks at sets of identifiers, a live batch at every event: of the same events both make the same rows."""
 
 import json
-import threading
 from itertools import groupby
 
 import pytest
 from django.apps import apps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyroaring import BitMap
 
-from identity import replays
-from identity.erasure import erase_people
 from identity.models import ChangeSet, Profile
 from identity.resolve import RowsLost
 from identity.rules.policy import DEFAULT_POLICY, Definition, Limit, Policy
@@ -243,31 +239,6 @@ def test_most_messages_are_copied_and_not_read(space, source, monkeypatch):
     query = "SELECT message_id, toJSONString(properties), toJSONString(lists) FROM timeline WHERE space = %s"
     rows = {id: (json.loads(own), json.loads(lists)) for id, own, lists in client.rows(sql(query, space.pk))}
     assert rows == {f"p{n}": ({"n": n}, {}) for n in range(5)} | {"r": ({}, {"tags": '["a"]'})}
-
-
-def test_the_next_slice_is_read_while_one_is_written_but_not_used_if_there_was_another_batch(
-    space, source, monkeypatch
-):
-    archived(source, *(message(id=f"m{n}", at=n - 20, userId=f"u{n % 4}") for n in range(20)))
-    reads = []
-    read = replays._read
-
-    def noted(wanted):
-        reads.append(threading.current_thread() is threading.main_thread())
-        return read(wanted)
-
-    monkeypatch.setattr(replays, "_read", noted)
-    connect(space, [source], clock=FixedClock(NOON))
-    using, log = stage(replay_rows=5), resolve_log(space)
-    for _ in range(2):
-        advance(using, log)
-    assert reads == [True, False, False]  # the first; and one more at each writing
-    assert erase_people(space, [("user_id", "u3")], BitMap(), clock=FixedClock(NOON), keep=lambda *_: None)
-    log.refresh_from_db()
-    advance(using, log)
-    assert reads == [True, False, False, True, False]
-    resolved(space, using)
-    assert len(recorded(space)) == 20
 
 
 def test_a_row_that_cannot_be_copied_is_rejected_and_the_rest_is_not(space, source, monkeypatch):
