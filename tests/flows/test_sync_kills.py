@@ -116,6 +116,9 @@ def _work(subscription: int, faults: Path | None) -> None:
         pass
 
 
+_of_the_parent: list[Any] = []
+
+
 def forked(work: Callable[[], object]) -> int:
     """The id of a process that does this work, and ends with 0 when it is done."""
     connections.close_all()  # a socket must not be used on both sides of the fork
@@ -123,6 +126,11 @@ def forked(work: Callable[[], object]) -> int:
         return pid
     try:
         client._local = threading.local()
+        # Where a browser's event loop runs in this thread, connections that were made before it are others, and only
+        # the child, in which no loop runs, sees them. Their sessions stay the parent's; not closed, as that ends them.
+        for one in connections.all(initialized_only=True):
+            _of_the_parent.append(one.connection)
+            one.connection = None
         work()
         os._exit(0)
     except BaseException:
