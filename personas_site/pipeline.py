@@ -81,8 +81,10 @@ class Work:
     turn: serve one owner of a workspace; whether that got anything done. feeds: the queues with more to do then.
     stage: whose failures are waited out, and whose abandoned numbers are swept. paced: it inserts into ClickHouse,
     which takes few inserts a second. together: what several owners insert goes as one. shared: the most rows of a turn
-    while other workspaces have turns, too: larger batches cost less for each row, but others wait for them. frees: it
-    erases, which makes room on the disk, so it goes on when there is almost none, and waits for a backup.
+    while other workspaces have turns, too: larger batches cost less for each row, but others wait for them. rests: a
+    turn costs nearly the same however much has come, so an owner has at most half of the time; the stages before it
+    need the stores as well. frees: it erases, which makes room on the disk, so it goes on when there is almost none,
+    and waits for a backup.
     """
 
     queue: str
@@ -94,6 +96,7 @@ class Work:
     paced: bool = False
     together: bool = False
     shared: int | None = None
+    rests: bool = False
     frees: bool = False
 
 
@@ -148,6 +151,7 @@ WORK = {
         feeds=("sync",),
         paced=True,
         together=True,
+        rests=True,
     ),
     "sync": _stage(
         sync.STAGE,
@@ -303,6 +307,8 @@ def _rest(queue: str, jobs: dict[Job, int], began: Mapping[Job, float]) -> float
     with _lock:
         for job in jobs.keys() & began.keys():
             _rests[job] = began[job] + EVERY_S
+            if WORK[job[0]].rests:
+                _rests[job] = max(_rests[job], now + (now - began[job]))
             if processor.short() and _turns_at(queue).shared(jobs[job]):
                 # Mostly the stores work in a turn, and they have no lanes: two thirds of the time are the others'.
                 _rests[job] = max(_rests[job], now + 2 * (now - began[job]))

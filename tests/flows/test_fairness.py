@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -246,6 +247,31 @@ def test_while_the_processor_is_short_a_flood_works_a_third_of_the_time_beside_o
     pauses = [begun - ended for (_, ended), (begun, _) in pairwise(turns[1:])]
     assert len(turns) == 4
     assert all(pause > 0.58 for pause in pauses) is short
+
+
+@pytest.mark.parametrize("rests", [True, False])
+def test_what_costs_the_same_however_much_there_is_works_half_of_the_time(
+    monkeypatch: pytest.MonkeyPatch, rests: bool
+) -> None:
+    monkeypatch.setattr(archive.STAGE, "batch_size", 1)
+    monkeypatch.setattr(pipeline, "EVERY_S", 0.0)
+    monkeypatch.setattr(pipeline, "ROUND_S", 60.0)
+    monkeypatch.setitem(pipeline.WORK, "archive", replace(pipeline.WORK["archive"], rests=rests))
+    flooded(1, 4)
+    turns: list[tuple[float, float]] = []
+    prepare = archive.STAGE.prepare
+
+    def slowly(log: Log, *args: Any) -> Any:
+        begun = time.monotonic()
+        time.sleep(0.3)
+        turns.append((begun, time.monotonic()))
+        return prepare(log, *args)
+
+    monkeypatch.setattr(archive.STAGE, "prepare", slowly)
+    work("archive")
+    pauses = [begun - ended for (_, ended), (begun, _) in pairwise(turns)]
+    assert len(turns) == 4
+    assert all(pause > 0.28 for pause in pauses) is rests
 
 
 def test_one_lane_is_there_for_others_however_long_a_turn_takes(monkeypatch: pytest.MonkeyPatch) -> None:
