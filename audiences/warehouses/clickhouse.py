@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import clickhouse_connect
 import urllib3
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager_options
 
@@ -26,10 +27,12 @@ class NoRedirects(urllib3.PoolManager):
 
 
 @contextmanager
-def ask(settings: ClickhouseWarehouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
+def connected(
+    settings: WarehouseSettings, *, timeout_s: int, limits: dict[str, Any], **options: Any
+) -> Iterator[Client]:
+    """limits: settings of every statement, beside its time. Raises WarehouseError, also for what happens inside."""
     verified = settings.tls == "verify"
     names: dict[str, Any] = {"server_hostname": settings.host, "assert_hostname": settings.host} if verified else {}
-    pool = NoRedirects(**get_pool_manager_options(verify=verified, **names))
     try:
         client = clickhouse_connect.get_client(
             host=checked_address(settings.host, settings.port),
@@ -40,17 +43,27 @@ def ask(settings: ClickhouseWarehouseSettings, query: str, timeout_s: float) -> 
             database=settings.database,
             secure=settings.tls != "off",
             verify=verified,
-            pool_mgr=pool,
+            pool_mgr=NoRedirects(**get_pool_manager_options(verify=verified, **names)),
             connect_timeout=int(CONNECT_S),
-            send_receive_timeout=int(timeout_s),
+            send_receive_timeout=timeout_s,
             query_limit=0,  # else the client would append a LIMIT of its own
-            # 2 = nothing may be written, but a limit of time may be set.
-            settings={"readonly": 2, "max_execution_time": int(timeout_s)},
+            settings={**limits, "max_execution_time": timeout_s},
+            **options,
         )
-        with closing(client), client.query_rows_stream(query) as stream:
-            yield QueryResult(stream.source.column_names, iter(stream))
+        with closing(client):
+            yield client
     except (ClickHouseError, urllib3.exceptions.HTTPError) as error:
         raise WarehouseError(str(error).strip()) from error
+
+
+@contextmanager
+def ask(settings: ClickhouseWarehouseSettings, query: str, timeout_s: float) -> Iterator[QueryResult]:
+    # 2 = nothing may be written, but a limit of time may be set.
+    with (
+        connected(settings, timeout_s=int(timeout_s), limits={"readonly": 2}) as client,
+        client.query_rows_stream(query) as stream,
+    ):
+        yield QueryResult(stream.source.column_names, iter(stream))
 
 
 warehouse = WarehouseKind("ClickHouse", ClickhouseWarehouseSettings, ask)

@@ -5,23 +5,18 @@ none: whoever looks in between sees people twice over, never nobody.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from typing import Annotated, Any
+from contextlib import contextmanager
+from typing import Annotated
 
-import clickhouse_connect
-import urllib3
 from clickhouse_connect.driver.binding import quote_identifier
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
-from clickhouse_connect.driver.httputil import get_pool_manager_options
 
-from audiences.rules.warehouse import WarehouseError, WarehouseSettings
-from audiences.warehouses.clickhouse import NoRedirects
+from audiences.rules.warehouse import WarehouseSettings
+from audiences.warehouses.clickhouse import connected
 from profiles_sync.rules.tables import INTEGER, LOADED, MOMENT, TEXT, SyncTable
 from profiles_sync.rules.warehouse import SyncKind, TableBatch
 from spaces.chunks import chunks
 from spaces.faults import reach
-from spaces.outbound import CONNECT_S, checked_address
 from spaces.settings_schema import label, text
 
 LONGEST_S = 300
@@ -93,29 +88,9 @@ def _type(table: SyncTable, column: str) -> str:
 
 @contextmanager
 def open_store(settings: ClickhouseSyncSettings) -> Iterator[ClickhouseWriter]:
-    verified = settings.tls == "verify"
-    names: dict[str, Any] = {"server_hostname": settings.host, "assert_hostname": settings.host} if verified else {}
-    try:
-        client = clickhouse_connect.get_client(
-            host=checked_address(settings.host, settings.port),
-            server_host_name=settings.host,
-            port=settings.port,
-            username=settings.user,
-            password=settings.password,
-            database=settings.database,
-            secure=settings.tls != "off",
-            verify=verified,
-            pool_mgr=NoRedirects(**get_pool_manager_options(verify=verified, **names)),
-            connect_timeout=int(CONNECT_S),
-            send_receive_timeout=LONGEST_S,
-            query_limit=0,  # else the client would append a LIMIT of its own to what is selected here
-            autogenerate_session_id=False,
-            settings={"max_query_size": 16 * 1024 * 1024, "max_execution_time": LONGEST_S},
-        )
-        with closing(client):
-            yield ClickhouseWriter(client)
-    except (ClickHouseError, urllib3.exceptions.HTTPError) as error:
-        raise WarehouseError(str(error).strip()) from error
+    limits = {"max_query_size": 16 * 1024 * 1024}
+    with connected(settings, timeout_s=LONGEST_S, limits=limits, autogenerate_session_id=False) as client:
+        yield ClickhouseWriter(client)
 
 
 store = SyncKind(
