@@ -1,13 +1,14 @@
 """Audiences, their versions, and who entered and left when (design §4)."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from audiences.rules import grammar
+from audiences.rules import grammar, schedules
 from audiences.rules.folders import LONGEST_FOLDER
 from audiences.rules.labels import LONGEST_LABEL
 from audiences.rules.whom import WHOM, Whom
@@ -279,16 +280,38 @@ class Warehouse(Configured):
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="warehouses")
 
 
-class SqlTrait(Owned):
-    """A query of a warehouse that says of some people what their traits of the names of its columns are.
-
-    What it says is sent as identify calls of an internal source, so that everything a custom trait can do it can do.
-    """
+class Scheduled(models.Model):
+    """What is repeated by the clock of a time zone (`audiences.rules.schedules`)."""
 
     class Every(models.TextChoices):
         HOUR = "hour", "Every hour"
         DAY = "day", "Every day"
         WEEK = "week", "Every week"
+
+    every = models.CharField(max_length=4, choices=Every, default=Every.DAY)
+    at = models.TimeField(help_text="of an hourly one only the minute counts")
+    weekday = models.SmallIntegerField(default=0, help_text="of a weekly one; 0 = Monday")
+    time_zone = models.CharField(max_length=64, default="UTC")
+    next_at = models.DateTimeField(null=True, help_text="of the next run; null = none is due")
+
+    class Meta:
+        abstract = True
+
+    def following(self, after: datetime) -> datetime:
+        """When it is due next, after a moment."""
+        return schedules.next_run(self.every, at=self.at, weekday=self.weekday, time_zone=self.time_zone, after=after)
+
+    @property
+    def schedule(self) -> str:
+        """For people to read."""
+        return schedules.sentence(self.every, at=self.at, weekday=self.weekday, time_zone=self.time_zone)
+
+
+class SqlTrait(Owned, Scheduled):
+    """A query of a warehouse that says of some people what their traits of the names of its columns are.
+
+    What it says is sent as identify calls of an internal source, so that everything a custom trait can do it can do.
+    """
 
     public_id = public_id("sqt")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="sql_traits")
@@ -297,16 +320,11 @@ class SqlTrait(Owned):
     name = models.CharField(max_length=100)
     description = models.TextField(blank=True)
     query = models.TextField()
-    every = models.CharField(max_length=4, choices=Every, default=Every.DAY)
-    at = models.TimeField(help_text="of an hourly one only the minute counts")
-    weekday = models.SmallIntegerField(default=0, help_text="of a weekly one; 0 = Monday")
-    time_zone = models.CharField(max_length=64, default="UTC")
     most_nulled = models.SmallIntegerField(default=20, help_text="per cent: a run that would null more stops and asks")
     enabled = models.BooleanField(default=True)
     # Its source can be deleted like any other; the next run makes a new one.
     source = models.ForeignKey("sources.Source", on_delete=models.SET_NULL, null=True, related_name="+")
     columns = models.JSONField(default=list, help_text="names of the traits that the newest run sent")
-    next_at = models.DateTimeField(null=True, help_text="of the next run; null = none is due")
     approved = models.BooleanField(default=False, help_text="the next run may null however many")
     claimed_at = models.DateTimeField(null=True, help_text="since when a worker runs it")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")

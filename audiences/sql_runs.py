@@ -22,7 +22,7 @@ from audiences.models import SqlRun, SqlTrait, SqlValue
 from audiences.rules import sql_rows
 from audiences.rules.sql_rows import RowsError, RowShape
 from audiences.rules.warehouse import only_rows
-from audiences.sql_traits import asking, following, source_of
+from audiences.sql_traits import asking, source_of
 from identity.models import Identifier
 from sources.inbox import InboxFull, Sender, keep
 from spaces.chunks import chunks
@@ -102,7 +102,7 @@ def _run(trait_id: int, clock: Clock) -> bool:
         attempt.save()
         # Whoever asked for another run meanwhile gets one.
         unasked = SqlTrait.objects.filter(pk=trait.pk, next_at=trait.next_at)
-        unasked.update(next_at=again or following(trait, clock.now()))
+        unasked.update(next_at=again or trait.following(clock.now()))
         SqlTrait.objects.filter(pk=trait.pk, claimed_at=now).update(claimed_at=None)
         kept = SqlRun.objects.filter(sql_trait=trait).order_by("-pk").values_list("pk", flat=True)[:KEPT_RUNS]
         SqlRun.objects.filter(sql_trait=trait).exclude(pk__in=list(kept)).delete()

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from datetime import time as clock_time
 from typing import Any
 
@@ -13,8 +12,7 @@ from msgspec.structs import asdict
 
 from access.services import ActorLike, NotPossible, actor_of, audit
 from audiences.models import SqlRun, SqlTrait, SqlValue, Warehouse
-from audiences.rules import sql_rows
-from audiences.rules.schedules import next_run, time_zones
+from audiences.rules import schedules, sql_rows
 from audiences.rules.sql_rows import RowsError
 from audiences.rules.warehouse import QueryResult, WarehouseError, WarehouseSettings, only_rows
 from audiences.warehouses import all_warehouses
@@ -162,7 +160,7 @@ def create_sql_trait(
     check_query(query)
     if warehouse.space_id != space.pk:
         raise NotPossible("The warehouse is of another space")
-    _check_schedule(time_zone)
+    check_time_zone(time_zone)
     with transaction.atomic():
         # One source for all of a space: what they say can be deleted, paused and looked at in one place.
         source = source_of(space, clock, by)
@@ -193,13 +191,13 @@ def change_sql_trait(trait: SqlTrait, *, clock: Clock, by: ActorLike, **changes:
     """
     if "query" in changes:
         check_query(changes["query"])
-    _check_schedule(changes.get("time_zone", "UTC"))
+    check_time_zone(changes.get("time_zone", "UTC"))
     with transaction.atomic():
         locked = SqlTrait.objects.select_for_update().get(pk=trait.pk)
         for name, value in changes.items():
             setattr(locked, name, value)
-        if changes.keys() & {"every", "at", "weekday", "time_zone", "enabled"}:
-            locked.next_at = following(locked, clock.now()) if locked.enabled else None
+        if changes.keys() & {*schedules.PARTS, "enabled"}:
+            locked.next_at = locked.following(clock.now()) if locked.enabled else None
         # Never `claimed_at`: a run may be setting it.
         locked.save(update_fields=[*changes, "next_at"])
         audit(by, "sql_trait.changed", trait, **{name: str(value) for name, value in changes.items()})
@@ -222,13 +220,9 @@ def delete_sql_trait(trait: SqlTrait, *, by: ActorLike) -> None:
         trait.delete()
 
 
-def following(trait: SqlTrait, after: datetime) -> datetime:
-    """When it is due next, after a moment."""
-    return next_run(trait.every, at=trait.at, weekday=trait.weekday, time_zone=trait.time_zone, after=after)
-
-
-def _check_schedule(time_zone: str) -> None:
-    if time_zone not in time_zones():
+def check_time_zone(time_zone: str) -> None:
+    """Raises NotPossible."""
+    if time_zone not in schedules.time_zones():
         raise NotPossible(f"There is no time zone {time_zone}")
 
 

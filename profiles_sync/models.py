@@ -3,24 +3,17 @@
 from django.conf import settings
 from django.db import models
 
+from audiences.models import Scheduled
 from spaces.models import Configured, Owned, Space, public_id
 
 
-class ProfilesSync(Configured):
+class ProfilesSync(Configured, Scheduled):
     """A warehouse that is kept in step with a space. What it still has to be told is here, not in a run: a run that
     ends early leaves it to the next one."""
 
-    class Every(models.TextChoices):
-        HOUR = "hour", "Every hour"
-        DAY = "day", "Every day"
-        WEEK = "week", "Every week"
-
     public_id = public_id("psy")
     space = models.ForeignKey(Space, on_delete=models.CASCADE, related_name="profiles_syncs")
-    every = models.CharField(max_length=4, choices=Every, default=Every.HOUR)
-    at = models.TimeField(help_text="of an hourly one only the minute counts")
-    weekday = models.SmallIntegerField(default=0, help_text="of a weekly one; 0 = Monday")
-    time_zone = models.CharField(max_length=64, default="UTC")
+    every = models.CharField(max_length=4, choices=Scheduled.Every, default=Scheduled.Every.HOUR)
     enabled = models.BooleanField(default=True)
     tables = models.JSONField(default=list, help_text="names; empty = all, as in the three below")
     events = models.JSONField(default=list, help_text="names of track calls")
@@ -28,7 +21,6 @@ class ProfilesSync(Configured):
     audiences = models.JSONField(default=list, help_text="keys")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     # How far it is.
-    next_at = models.DateTimeField(null=True, help_text="of the next run; null = none is due")
     retry_at = models.DateTimeField(null=True, help_text="the run that goes on is tried again then")
     failures = models.IntegerField(default=0, help_text="batches in a row that failed")
     looked_at = models.DateTimeField(null=True, help_text="when it last took in who changed")

@@ -21,8 +21,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from pyroaring import BitMap
 
-from audiences.queries import members_again_of
-from audiences.rules.schedules import next_run
+from audiences.queries import bitmap, members_again_of
 from audiences.rules.warehouse import WarehouseError
 from identity.history import scope_of
 from identity.models import ChangeReader, ChangeSet, Graph
@@ -122,15 +121,10 @@ def selection_of(sync: ProfilesSync) -> Selection:
     return Selection(*(frozenset(names) for names in (sync.tables, sync.events, sync.traits, sync.audiences)))
 
 
-def following(sync: ProfilesSync, after: datetime) -> datetime:
-    """When it is due next, after a moment."""
-    return next_run(sync.every, at=sync.at, weekday=sync.weekday, time_zone=sync.time_zone, after=after)
-
-
 def _begin(sync: ProfilesSync, now: datetime) -> SyncRun:
     with transaction.atomic():
         run = SyncRun.objects.create(workspace_id=sync.workspace_id, sync=sync, started_at=now)
-        sync.next_at, sync.retry_at, sync.failures = following(sync, now), None, 0
+        sync.next_at, sync.retry_at, sync.failures = sync.following(now), None, 0
         sync.save(update_fields=["next_at", "retry_at", "failures"])
         kept = SyncRun.objects.filter(sync=sync).order_by("-pk").values_list("pk", flat=True)[:KEPT_RUNS]
         SyncRun.objects.filter(sync=sync).exclude(pk__in=list(kept)).delete()  # those that nobody looks at any more
@@ -146,10 +140,6 @@ def _tried(sync: ProfilesSync, run: SyncRun, error: str, now: datetime) -> None:
     with transaction.atomic():
         ProfilesSync.objects.filter(pk=sync.pk).update(failures=failures, retry_at=now + FIRST_WAIT * 2**failures)
         SyncRun.objects.filter(pk=run.pk, state=State.RUNNING).update(**changes)
-
-
-def bitmap(kept: bytes | memoryview | None) -> BitMap:
-    return BitMap.deserialize(bytes(kept)) if kept else BitMap()
 
 
 def look(sync: ProfilesSync, now: datetime) -> None:

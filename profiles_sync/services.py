@@ -8,13 +8,14 @@ from django.db import transaction
 from msgspec.structs import asdict
 
 from access.services import ActorLike, NotPossible, actor_of, audit
-from audiences.rules.schedules import time_zones
+from audiences.rules.schedules import PARTS
 from audiences.rules.warehouse import WarehouseError
+from audiences.sql_traits import check_time_zone
 from identity.history import scope_of
 from identity.models import ChangeReader
 from profiles_sync.models import ProfilesSync, SyncedMembers, SyncedProfile, SyncRun
 from profiles_sync.rules.tables import TABLES, TRACK_TABLES
-from profiles_sync.running import following, settings_of
+from profiles_sync.running import settings_of
 from profiles_sync.stores import all_stores
 from spaces.clock import Clock
 from spaces.models import Space
@@ -24,7 +25,6 @@ from spaces.settings_schema import InvalidSetting, parse, secrets_of, strike
 
 CHOICES = (*TABLES, TRACK_TABLES)
 SELECTED = ("tables", "events", "traits", "audiences")
-SCHEDULED = ("every", "at", "weekday", "time_zone")
 MOST_SELECTED = 1_000  # names of each kind
 
 
@@ -108,8 +108,8 @@ def change_sync(
             setattr(locked, what, sorted(set(value)) if what in SELECTED else value)
         if any(getattr(locked, what) != before[what] for what in SELECTED):
             _begin_anew(locked, clock)
-        if changes.keys() & {*SCHEDULED, "enabled"}:
-            locked.next_at = following(locked, clock.now()) if locked.enabled else None
+        if changes.keys() & {*PARTS, "enabled"}:
+            locked.next_at = locked.following(clock.now()) if locked.enabled else None
         # Whoever switches it off wants nothing more to be written, not even the rest of this run.
         if changes.get("enabled") is False:
             _cancel(locked, clock)
@@ -183,8 +183,7 @@ def test_sync(sync: ProfilesSync) -> str:
 
 
 def _check(time_zone: str = "UTC", **selected: Any) -> None:
-    if time_zone not in time_zones():
-        raise NotPossible(f"There is no time zone {time_zone}")
+    check_time_zone(time_zone)
     if unknown := sorted({*selected.get("tables", ())} - {*CHOICES}):
         raise NotPossible(f"There is no table {unknown[0]}: {', '.join(CHOICES)}")
     for what in SELECTED:

@@ -7,8 +7,8 @@ from rest_framework import serializers
 
 from access.api.declared import Declarations, DeclaredField, by_own_name
 from access.api.serializers import MomentField, enveloped
+from audiences.api.schedules import ScheduleFields
 from audiences.models import SqlRun, SqlTrait, Warehouse
-from audiences.rules.schedules import time_zones
 from audiences.rules.sql_rows import ID_COLUMNS
 from audiences.sql_traits import LONGEST_QUERY, settings_of
 from audiences.warehouses import all_warehouses
@@ -61,14 +61,8 @@ class WarehouseTestSerializer(serializers.Serializer[Any]):
     message = serializers.CharField(help_text="Why it does not answer, in its own words.", initial="")
 
 
-class ScheduleFields(serializers.Serializer[Any]):
+class SqlTraitChoices(ScheduleFields):
     description = serializers.CharField(max_length=5000, required=False, allow_blank=True)
-    every = serializers.ChoiceField(choices=SqlTrait.Every.choices, required=False)
-    at = serializers.TimeField(format="%H:%M", required=False, help_text="Of an hourly one only the minute counts.")
-    weekday = serializers.IntegerField(
-        min_value=0, max_value=6, required=False, help_text="Of a weekly one; 0 = Monday."
-    )
-    timeZone = serializers.CharField(source="time_zone", required=False, help_text="Such as Europe/Berlin.")
     mostNulled = serializers.IntegerField(
         source="most_nulled",
         min_value=0,
@@ -77,14 +71,8 @@ class ScheduleFields(serializers.Serializer[Any]):
         help_text="A run that would take the values of more than so many per cent of the people stops and asks.",
     )
 
-    def validate_timeZone(self, zone: str) -> str:
-        # Those that this machine knows, since it is this machine that reckons by them.
-        if zone not in time_zones():
-            raise serializers.ValidationError("There is no such time zone.")
-        return zone
 
-
-class CreateSqlTrait(ScheduleFields):
+class CreateSqlTrait(SqlTraitChoices):
     """It runs at once, and then as its schedule says."""
 
     example: ClassVar = {"every": "day", "at": "06:00"}
@@ -95,7 +83,7 @@ class CreateSqlTrait(ScheduleFields):
     query = serializers.CharField(max_length=LONGEST_QUERY, trim_whitespace=False, initial=QUERY)
 
 
-class ChangeSqlTrait(ScheduleFields):
+class ChangeSqlTrait(SqlTraitChoices):
     """What is given changes. A query counts from the next run on."""
 
     name = serializers.CharField(max_length=100, required=False)

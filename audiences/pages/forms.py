@@ -6,12 +6,12 @@ from typing import Any
 from django import forms
 
 from access.pages.forms import Styled
-from audiences.models import SqlTrait
+from audiences.models import Scheduled
 from audiences.pages.presenters import DOWNLOAD
 from audiences.rules.folders import LONGEST_FOLDER, FolderRefused, tidied_folder
 from audiences.rules.grammar import USERS
 from audiences.rules.labels import LONGEST_LABEL, MOST_LABELS, LabelRefused, parted
-from audiences.rules.schedules import DAYS, time_zones
+from audiences.rules.schedules import DAYS, PARTS, time_zones
 from audiences.rules.whom import WHOM
 
 
@@ -146,7 +146,23 @@ class DownloadForm(Styled):
         super().__init__(*args, initial={"format": "csv", **(initial or {})}, **kwargs)
 
 
-class SqlTraitForm(Styled):
+def time_of_day(example: str) -> forms.TimeField:
+    return forms.TimeField(
+        widget=forms.TimeInput(format="%H:%M", attrs={"placeholder": example}),
+        help_text="Such as 06:30. Of an hourly one the minute counts",
+    )
+
+
+class ScheduleForm(Styled):
+    """When something is repeated. A subclass may give another example of a time of day."""
+
+    every = forms.ChoiceField(choices=Scheduled.Every.choices, label="Runs")
+    at = time_of_day("06:00")
+    weekday = forms.TypedChoiceField(coerce=int, choices=list(enumerate(DAYS)), help_text="Of a weekly one")
+    time_zone = forms.ChoiceField(choices=lambda: [(zone, zone) for zone in sorted(time_zones())])
+
+
+class SqlTraitForm(ScheduleForm):
     """A query, and when it is asked. warehouses: (public id, name) of those that can be chosen; none of an old one."""
 
     name = forms.CharField(max_length=100, help_text="How people know it, such as “Customer tiers”")
@@ -158,13 +174,6 @@ class SqlTraitForm(Styled):
         "other column is a trait of its name.",
     )
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea(attrs={"rows": 2}))
-    every = forms.ChoiceField(choices=SqlTrait.Every.choices, label="Runs")
-    at = forms.TimeField(
-        widget=forms.TimeInput(format="%H:%M", attrs={"placeholder": "06:00"}),
-        help_text="Such as 06:30. Of an hourly one the minute counts",
-    )
-    weekday = forms.TypedChoiceField(coerce=int, choices=list(enumerate(DAYS)), help_text="Of a weekly one")
-    time_zone = forms.ChoiceField(choices=lambda: [(zone, zone) for zone in sorted(time_zones())])
     most_nulled = forms.IntegerField(
         min_value=0,
         max_value=100,
@@ -172,6 +181,8 @@ class SqlTraitForm(Styled):
         help_text="Whoever is no longer in the answer loses the values. A run in which that is more than so many per "
         "cent of the people stops and asks.",
     )
+
+    field_order = ("name", "warehouse", "query", "description", *PARTS, "most_nulled")
 
     def __init__(self, *args: Any, warehouses: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

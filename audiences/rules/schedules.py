@@ -4,6 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
+PARTS = ("every", "at", "weekday", "time_zone")  # what a schedule is made of
 HOUR, DAY = "hour", "day"  # else a week
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from access.api.declared import Declarations, DeclaredField, by_own_name
 from access.api.serializers import MomentField, enveloped
-from audiences.rules.schedules import time_zones
+from audiences.api.schedules import ScheduleFields
 from profiles_sync.models import ProfilesSync, SyncRun
 from profiles_sync.running import settings_of
 from profiles_sync.services import CHOICES
@@ -46,13 +46,7 @@ class SyncedNames(serializers.ListField):
     child = serializers.CharField(max_length=500)
 
 
-class SyncChoices(serializers.Serializer[Any]):
-    every = serializers.ChoiceField(choices=ProfilesSync.Every.choices, required=False)
-    at = serializers.TimeField(format="%H:%M", required=False, help_text="Of an hourly one only the minute counts.")
-    weekday = serializers.IntegerField(
-        min_value=0, max_value=6, required=False, help_text="Of a weekly one; 0 = Monday."
-    )
-    timeZone = serializers.CharField(source="time_zone", required=False, help_text="Such as Europe/Berlin.")
+class SyncChoices(ScheduleFields):
     tables = serializers.ListField(
         child=serializers.ChoiceField(choices=CHOICES),
         required=False,
@@ -61,12 +55,6 @@ class SyncChoices(serializers.Serializer[Any]):
     events = SyncedNames(required=False, help_text="Track calls of these names; none = of all.")
     traits = SyncedNames(required=False, help_text="Traits, computed ones too; none = all.")
     audiences = SyncedNames(required=False, help_text="Keys of audiences; none = all.")
-
-    def validate_timeZone(self, zone: str) -> str:
-        # Those that this machine knows, since it is this machine that reckons by them.
-        if zone not in time_zones():
-            raise serializers.ValidationError("There is no such time zone.")
-        return zone
 
 
 class CreateProfilesSync(SyncChoices):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django import forms
 
-from access.pages.forms import Styled
-from audiences.rules.schedules import DAYS, time_zones
+from audiences.pages.forms import ScheduleForm, time_of_day
+from audiences.rules.schedules import PARTS
 from profiles_sync.models import ProfilesSync
 from profiles_sync.rules.tables import TRACK_TABLES
 from profiles_sync.services import CHOICES, SELECTED
@@ -27,14 +27,8 @@ class SyncNamesField(forms.CharField):
         return [name for line in (value or "").splitlines() if (name := line.strip())]
 
 
-class SyncForm(Styled):
-    every = forms.ChoiceField(choices=ProfilesSync.Every.choices, label="Runs")
-    at = forms.TimeField(
-        widget=forms.TimeInput(format="%H:%M", attrs={"placeholder": "00:10"}),
-        help_text="Such as 06:30. Of an hourly one the minute counts",
-    )
-    weekday = forms.TypedChoiceField(coerce=int, choices=list(enumerate(DAYS)), help_text="Of a weekly one")
-    time_zone = forms.ChoiceField(choices=lambda: [(zone, zone) for zone in sorted(time_zones())])
+class SyncForm(ScheduleForm):
+    at = time_of_day("00:10")
     tables = forms.MultipleChoiceField(
         choices=[(name, LABELS.get(name, name)) for name in CHOICES],
         widget=forms.CheckboxSelectMultiple,
@@ -47,4 +41,4 @@ class SyncForm(Styled):
 
 
 STARTS = {"every": ProfilesSync.Every.HOUR, "at": "00:10", "weekday": 0, "time_zone": "UTC"}
-CHANGED = ("every", "at", "weekday", "time_zone", *SELECTED)
+CHANGED = (*PARTS, *SELECTED)

@@ -13,7 +13,7 @@ from access.services import NotPossible
 from audiences import sql_traits as services
 from audiences.models import SqlRun, SqlTrait
 from audiences.pages.forms import SqlTraitForm
-from audiences.rules import schedules
+from audiences.rules.schedules import PARTS
 from audiences.rules.sql_rows import RowsError
 from spaces import personal
 from spaces.clock import clock
@@ -29,7 +29,7 @@ STATES = {
     SqlRun.State.HELD: Pill("Waits for a nod", "warn"),
     SqlRun.State.FAILED: Pill("Failed", "bad"),
 }
-CHANGED = ("name", "query", "description", "every", "at", "weekday", "time_zone", "most_nulled")
+CHANGED = ("name", "query", "description", *PARTS, "most_nulled")
 
 
 @needs("space.read")
@@ -145,9 +145,8 @@ def _form(request: PageRequest, form: SqlTraitForm, warehouse: Any, row: SqlTrai
 
 
 def _shown(row: SqlTrait, newest: SqlRun | None) -> dict[str, Any]:
-    schedule = schedules.sentence(row.every, at=row.at, weekday=row.weekday, time_zone=row.time_zone)
     pill = STATES[SqlRun.State(newest.state)] if newest else Pill("Not run yet", "busy")
-    return {"row": row, "newest": newest, "state": pill if row.enabled else Pill("Disabled"), "schedule": schedule}
+    return {"row": row, "newest": newest, "state": pill if row.enabled else Pill("Disabled"), "schedule": row.schedule}
 
 
 def _get_or_404(request: PageRequest, public_id: str) -> SqlTrait:

@@ -13,7 +13,6 @@ from access.pages.declared_forms import NamedSettings
 from access.pages.tables import Pill
 from access.requests import PageRequest
 from access.services import NotPossible
-from audiences.rules import schedules
 from profiles_sync import services
 from profiles_sync.models import ProfilesSync, SyncRun
 from profiles_sync.pages.forms import CHANGED, STARTS, SyncForm
@@ -149,7 +148,6 @@ def _form(
 
 
 def _shown(row: ProfilesSync, newest: SyncRun | None) -> dict[str, Any]:
-    schedule = schedules.sentence(row.every, at=row.at, weekday=row.weekday, time_zone=row.time_zone)
     is_running = newest is not None and newest.state == SyncRun.State.RUNNING
     total = newest.people_total + newest.events_total if newest else 0
     done = newest.people_done + newest.events_done if newest else 0
@@ -159,7 +157,7 @@ def _shown(row: ProfilesSync, newest: SyncRun | None) -> dict[str, Any]:
         "label": all_stores()[row.kind].label,
         "newest": newest,
         "state": pill if row.enabled or is_running else Pill("Disabled"),
-        "schedule": schedule,
+        "schedule": row.schedule,
         "running": is_running,
         "pending": is_running or (row.enabled and row.next_at is not None and row.next_at <= clock.now()),
         "percent": min(100 * done // total, 100) if total else 0,
