@@ -306,12 +306,10 @@ def _rest(queue: str, jobs: dict[Job, int], began: Mapping[Job, float]) -> float
     now = time.monotonic()
     with _lock:
         for job in jobs.keys() & began.keys():
-            _rests[job] = began[job] + EVERY_S
-            if WORK[job[0]].rests:
-                _rests[job] = max(_rests[job], now + (now - began[job]))
-            if processor.short() and _turns_at(queue).shared(jobs[job]):
-                # Mostly the stores work in a turn, and they have no lanes: two thirds of the time are the others'.
-                _rests[job] = max(_rests[job], now + 2 * (now - began[job]))
+            # How many times as long as the turn took. Mostly the stores work in a turn, and they have no lanes: where
+            # the processor is short two thirds of the time are the others'.
+            times = 2 if processor.short() and _turns_at(queue).shared(jobs[job]) else int(WORK[job[0]].rests)
+            _rests[job] = max(began[job] + EVERY_S, now + times * (now - began[job]))
         for job in [job for job, until in _rests.items() if until <= now]:
             del _rests[job]
         resting = {job: _rests[job] for job in jobs if job in _rests}

@@ -79,6 +79,22 @@ def flooded(sources: int, requests: int) -> list[Source]:
     return flood
 
 
+def slow_turns(monkeypatch: pytest.MonkeyPatch, of: Source) -> list[tuple[float, float]]:
+    """When each turn of this source began and ended, filled in as they come. Every turn takes 0.3 s: it is work."""
+    turns: list[tuple[float, float]] = []
+    prepare = archive.STAGE.prepare
+
+    def slowly(log: Log, *args: Any) -> Any:
+        begun = time.monotonic()
+        time.sleep(0.3)
+        if log.partition == of.pk:
+            turns.append((begun, time.monotonic()))
+        return prepare(log, *args)
+
+    monkeypatch.setattr(archive.STAGE, "prepare", slowly)
+    return turns
+
+
 # Turns
 
 
@@ -232,17 +248,7 @@ def test_while_the_processor_is_short_a_flood_works_a_third_of_the_time_beside_o
     monkeypatch.setattr(pipeline.processor, "short", lambda: short)
     (busy,) = flooded(1, 4)
     InboxFactory()
-    turns: list[tuple[float, float]] = []
-    decide = archive.STAGE.prepare
-
-    def slowly(log: Log, *args: Any) -> Any:
-        begun = time.monotonic()
-        time.sleep(0.3)
-        if log.partition == busy.pk:
-            turns.append((begun, time.monotonic()))
-        return decide(log, *args)
-
-    monkeypatch.setattr(archive.STAGE, "prepare", slowly)
+    turns = slow_turns(monkeypatch, busy)
     work("archive")
     pauses = [begun - ended for (_, ended), (begun, _) in pairwise(turns[1:])]
     assert len(turns) == 4
@@ -257,17 +263,8 @@ def test_what_costs_the_same_however_much_there_is_works_half_of_the_time(
     monkeypatch.setattr(pipeline, "EVERY_S", 0.0)
     monkeypatch.setattr(pipeline, "ROUND_S", 60.0)
     monkeypatch.setitem(pipeline.WORK, "archive", replace(pipeline.WORK["archive"], rests=rests))
-    flooded(1, 4)
-    turns: list[tuple[float, float]] = []
-    prepare = archive.STAGE.prepare
-
-    def slowly(log: Log, *args: Any) -> Any:
-        begun = time.monotonic()
-        time.sleep(0.3)
-        turns.append((begun, time.monotonic()))
-        return prepare(log, *args)
-
-    monkeypatch.setattr(archive.STAGE, "prepare", slowly)
+    (busy,) = flooded(1, 4)
+    turns = slow_turns(monkeypatch, busy)
     work("archive")
     pauses = [begun - ended for (_, ended), (begun, _) in pairwise(turns)]
     assert len(turns) == 4
